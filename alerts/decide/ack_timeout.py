@@ -32,7 +32,7 @@ class AckTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class AckValid:
-    """Nothing to do before then."""
+    """Nothing to do before `until`."""
 
     until: datetime
 
@@ -48,8 +48,8 @@ AckDecision = AckReminderDue | AckTimedOut | AckValid | NotAcknowledged
 def check_acknowledgement(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> AckDecision:
     """Return what is due for the acknowledgement of *incident*. The caller records a reminder (`Incident.reminded_at`).
 
-    *overrides*: those that may apply now, of any rota. They decide who is notified after the expiry, which the reminder
-    says.
+    *overrides*: those that may apply now, of any rota. They decide who is notified after the expiry, and the reminder
+    says who that is.
     """
     until = incident.acknowledged_until
     if until is None:

@@ -51,7 +51,7 @@ class ReleaseNow:
 
 @dataclass(frozen=True, slots=True)
 class NotBefore:
-    """Automatic release is due then, if the outage lasts."""
+    """Automatic release is due at `at`, if the outage lasts until then."""
 
     at: datetime
 
@@ -111,10 +111,10 @@ def announce(
 
 
 def must_wait_for_staff(notification: Notification, notifications: Sequence[Notification]) -> bool:
-    """Return whether a notification outside must wait for one to staff that was due before and not attempted yet.
+    """Return whether a notification outside must wait for an unattempted notification to staff that was due before.
 
-    An attempt counts once a gateway has accepted or refused it, and not if the gateway may not have received it,
-    because the process died during the call. The wait ends, because every notification to staff is sent, fails or
+    An attempt counts once a gateway has accepted or refused it. It does not count if the process died during the call,
+    because the gateway may not have received it. The wait ends, because every notification to staff is sent, fails or
     expires.
 
     *notifications*: the notifications of one incident of *notification*.
@@ -151,7 +151,7 @@ def _offer(
     if since is None:
         return AwaitRelease(at=None)
     first_at = max(offers_start_at(incident), _reachable_at(plan, since))
-    # Nobody is called at night about an announcement that could only be sent in the morning.
+    # Nobody is called at night about an announcement that can only be sent in the morning.
     starts_at = max(first_at, _reachable_at(plan, now))
     if now < starts_at:
         return AwaitRelease(at=starts_at)

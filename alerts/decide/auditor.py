@@ -1,8 +1,9 @@
 """Audit of an incident: overdue actions and escalation failures. Pure: the caller passes the time.
 
-The engine processes incidents in cycles. `monitor.watchdog.auditor` calls this module independently of them, with what
-is stored. The module itself computes when each step was due, so that it detects a cycle that has stopped, makes no
-progress or decides wrongly. Deliberate waits (a silence, office hours, a gateway's retry) are not overdue.
+The engine processes incidents in cycles. `monitor.watchdog.auditor` calls this module independently of the cycles, with
+the stored incidents and notifications. The module itself computes when each step was due. It thereby detects an engine
+that has stopped, makes no progress or decides wrongly. Deliberate waits (a silence, office hours, a gateway's retry)
+are not overdue.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from alerts.model.notification import ABOUT_NOTIFICATIONS, IncidentType, Plan, P
 
 #: Tolerated delay: a busy cycle, a gateway without free slots.
 GRACE = timedelta(minutes=2)
-#: How long an announcement may await its release: the time of two offers, to the assignee and to the next step.
+#: How long an announcement may await its release (a duty officer's approval): the time of two offers, the first to the
+#: assignee, the second to the people of the next step.
 RELEASE_DEADLINE = 2 * REOFFER_INTERVAL
 
 
@@ -144,7 +146,7 @@ def examine(
 def needs_noc_incident(incident: Incident) -> bool:
     """Whether the NOC gets an incident of its own about an escalation failure of *incident*.
 
-    It gets none about the incidents that it is notified of itself, which would cause more and more incidents.
+    The NOC gets none about its own incidents: each failure of such an incident would open another one.
     """
     return incident.type not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS}
 
@@ -182,15 +184,15 @@ def _overdue_step(incident: Incident, notifications: Sequence[Notification], now
 def _is_staff_notified_since(notifications: Sequence[Notification], since: datetime) -> bool:
     """Whether staff were notified since a step began, or are about to be.
 
-    This is decided by time and not by the step's number: a notification may contain several incidents, and a step
-    creates none if an earlier one is throttled (delayed by a rate limit).
+    Times are compared, not step numbers, because a notification may contain several incidents, and a step creates no
+    notification while an earlier one is throttled (delayed by a rate limit).
     """
     since -= GRACE
     return any(
         n.state is NotificationState.PENDING
         or n.created_at >= since
         or any(a.started_at >= since for a in n.attempts)
-        # It was throttled until it expired.
+        # The notification was throttled until it expired.
         or (n.due_at >= since and (n.state is NotificationState.WITHDRAWN or n.attempts))
         for n in _staff_notifications(notifications)
     )
@@ -244,7 +246,7 @@ def _current_address(notification: Notification) -> Address:
 
 
 def _last_progress_at(notification: Notification) -> datetime:
-    """Return when the notification last changed, or when its gateway was to be queried, if later."""
+    """Return when the notification last changed or became due, or when its gateway was to be queried, if later."""
     last = decisive_attempt(notification)
     if last is None:
         return notification.due_at
@@ -320,7 +322,8 @@ def _escalation_failures(
             yield EscalationFailure.NOBODY_REACHED, since
     if incident.released_at is not None and _is_recipient_unnotified(incident, notifications, now):
         yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
-    # A person is late here and no component of Pantau. An overdue action would suppress the heartbeat.
+    # Here a person is late, not Pantau. Therefore it is no overdue action, which would stop the heartbeat (the signal
+    # to an outside service that alerts when the signal stops).
     if (
         release_is_offered(incident, now)
         and not incident.flapping

@@ -1,8 +1,9 @@
 """Bundling of notifications to one person. Pure: the caller passes the time.
 
-When many agencies fail together, the notification about the first is sent at once. Those about the others, decided
-within `BUNDLE_INTERVAL` for the same addresses and purpose, are collected in one notification: a bundle. It is sent at
-the end of the interval, and the next bundle begins. A letter is signed by one agency and never bundled.
+When many agencies fail together, the notification about the first is sent at once. Further notifications that are
+decided within `BUNDLE_INTERVAL` for the same addresses and purpose are combined to one notification about several
+incidents: a bundle. It is sent at the end of the interval, and the next bundle begins. A letter is signed by one agency
+and never bundled.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ OFFER_INTERVAL = timedelta(minutes=10)
 #: Delay of an offer of a release to the next person: in a mass outage the next persons of all agencies are due at the
 #: same moment, and the delay bundles their offers.
 REPEAT_OFFER_DELAY = timedelta(seconds=30)
-#: How far back to search: throttling delays a notification by three hours at most.
+#: How far back to search: throttling (a rate limit) delays a notification by three hours at most.
 SEARCH_WINDOW = timedelta(hours=4)
 
 
@@ -44,7 +45,7 @@ class BundleCandidate:
     is_started: bool
     #: It contains the incident of the new notification.
     has_incident: bool
-    #: It contained that incident and does not any more; an incident does not join twice.
+    #: It contained that incident, which was removed; an incident does not join twice.
     had_incident: bool = False
 
 
@@ -82,7 +83,7 @@ _BUNDLED_PURPOSES = frozenset(
 
 
 def bundle_key(draft: NotificationDraft, urgency: Urgency) -> str | None:
-    """Return the bundle key of *draft*: equal keys are bundled; `None`: it is always sent alone.
+    """Return the bundle key of *draft*: drafts with equal keys are bundled; `None`: the draft is always sent alone.
 
     People are identified by their addresses: two agencies may use one name for different people.
     """
@@ -111,7 +112,7 @@ def bundle(
     *,
     is_repeat_offer: bool = False,
 ) -> Bundling:
-    """Decide how a notification is sent. *recent*: those with the same bundle key within `SEARCH_WINDOW`.
+    """Decide how a notification is sent. *recent*: notifications with its bundle key within `SEARCH_WINDOW`.
 
     *is_repeat_offer*: the release was offered to other people before.
     """
@@ -123,8 +124,8 @@ def bundle(
         return JoinBundle(unsent[-1].notification_id)
     if purpose is Purpose.RESULT:
         return StartBundle(now + RESULT_INTERVAL)
-    # Failed notifications do not count, nor do earlier notifications of the same incident. A time in the future (the clock
-    # was set back) counts as now.
+    # Failed notifications do not count, nor do earlier notifications of the same incident. A time in the future (the
+    # clock was set back) counts as now.
     sent_times = [min(g.due_at, now) for g in recent if g.state not in _UNDELIVERED and not g.has_incident]
     interval = OFFER_INTERVAL if purpose is Purpose.RELEASE else BUNDLE_INTERVAL
     if sent_times and now - max(sent_times) < interval:

@@ -2,7 +2,7 @@
 
 A drill tests people's numbers and the gateways by test notifications, which are marked as such. They are separate from
 the notifications of incidents: no rate limits, bundles or escalations apply, and notifications of incidents come first.
-A failed one is not resent, because the failure is the result of the test.
+A failed test notification is not resent, because the failure is the result of the test.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def drill_state(channel: Channel, attempt: Attempt) -> DrillState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillTarget:
-    """A person whose numbers are tested or, with the key "", an office whose gateways are."""
+    """A person whose numbers are tested or, if the contact's key is "", an office whose gateways are tested."""
 
     #: The agency that defines the contact; "" for shared contacts and the NOC.
     agency: str
@@ -117,7 +117,7 @@ def plan_notifications(
         ]
         used_gateways = {notification.gateway for notification in notifications}
         unused = [name for name in gateway_names if name not in used_gateways]
-        # Fewer addresses than gateways: some get two.
+        # If there are fewer addresses than gateways, some addresses get several notifications.
         notifications += [
             DrillNotification(
                 target=pairs[position % len(pairs)][0], address=pairs[position % len(pairs)][1], gateway=name
@@ -191,8 +191,8 @@ _USUAL_HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur
 def may_call_now(address: Address, at: datetime) -> bool:
     """Whether a drill may use *address* at *at*: an office number only during office hours.
 
-    An address without hours of its own is an office's, with the usual hours, unless it is a Malaysian mobile number
-    (+601...) for SMS or voice without an extension.
+    A Malaysian mobile number (+601...) for SMS or voice, without an extension and hours of its own, is always
+    available. Any other address without hours of its own is an office's, with the usual hours.
     """
     if address.hours is not None:
         return address.is_available(at)

@@ -45,7 +45,7 @@ def apply_edit(
         return _resend_failed(incident, notifications, now)
     after = replace(incident, policy=policy)
     if policy.escalation.steps and not _has_same_steps(before, policy):
-        # None of its people are left, so the whole escalation policy was replaced and starts anew.
+        # None of the old people are left, so the whole escalation policy was replaced and starts from its first step.
         after = replace(after, position=Position(restarts=incident.position.restarts + 1, since=now))
     obsolete = [n for n in notifications if _waits_for_removed(policy, n)]
     drafts = [draft for n in obsolete if (draft := _resend_draft(after, n, now)) is not None]
@@ -63,8 +63,8 @@ def apply_edit(
 def _resend_failed(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Edited | None:
     """Return the consequences for notifications that were being sent during an earlier edit and have failed since."""
     policy = incident.policy
-    # A notification without an attempt was decided with this policy. Other notifications than the outage, such as a
-    # recovery, also go to people who are no longer in the policy.
+    # A notification without an attempt was decided with the present policy. A notification of another purpose than the
+    # outage, such as a recovery, also goes to people who are no longer in the policy.
     obsolete = [
         n
         for n in notifications

@@ -1,14 +1,14 @@
 """Escalation: which staff to notify next, when, and whom to call again. Pure: the caller passes the time.
 
-Only a recovery ends an escalation; an acknowledgement stops it until it expires (`alerts.decide.ack_timeout`). After a
-failed delivery `alerts.decide.gateway.next_action` uses the person's next address. When the notifications to all
-contacts of a step have failed, the next step of the round starts at once, and so it does after a step without contacts.
-A step with redial has failed after its last call.
+The escalation ends with the incident. An acknowledgement stops it until the acknowledgement expires
+(`alerts.decide.ack_timeout`). After a failed delivery `alerts.decide.gateway.next_action` uses the person's next
+address. When the notifications to all contacts of a step have failed, the next step of the round starts at once. A step
+with redial (repeated calls) fails only after its last call. A step without contacts is skipped.
 
-A policy has steps, and each of its `rounds` rounds takes all of them. Afterwards the escalation repeats without end:
-the staff on duty are called every `repeat_interval` (once a day for a degradation), and everybody in the policy at each
-start of office hours and each handover. A repeat is a round of one step. A restart begins the escalation anew, so that
-its notifications have new keys.
+A round goes through all steps of the policy, and the policy has `rounds` rounds. Then repeats follow without end: the
+first step with contacts is repeated every `repeat_interval` (a degradation at most once a day), and everybody in the
+policy is notified at each start of office hours and each handover (change of shift). A repeat is a round of one step.
+A restart begins the escalation again with new keys, because a notification with a used key is not sent.
 
 The people on call are determined when a step starts: a handover during a step affects the next one.
 """
@@ -40,7 +40,7 @@ from alerts.model.policy_snapshot import EscalationPolicy, Step
 #: Purposes whose calls can release an announcement.
 _RELEASE_CALL_PURPOSES = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
 
-#: An older message would only confuse.
+#: Expiry of a notification to staff: an older message would only confuse.
 EXPIRY = timedelta(minutes=30)
 
 #: Channels of a repeat, by preference.
@@ -74,7 +74,7 @@ class Redial:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Nothing is due before `at`, when the next step or the next redial of this step is."""
+    """Nothing is due before `at`, the time of the next step or redial."""
 
     at: datetime
 
@@ -111,7 +111,7 @@ def escalate(
     redials = tuple(_redials_due(incident, notifications))
     next_step = _next_step(incident)
     due_at = next_step.due_at
-    # The next round waits as usual, because it would notify the same people again.
+    # After a failed step the next step starts at once. The next round waits: it would notify the same people again.
     has_failed = (
         bool(step_notifications)
         and not redials
@@ -160,8 +160,8 @@ def rewind_escalation(incident: Incident, silenced: Sequence[Notification], now:
 def resume_escalation(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
     """Return *incident* after its acknowledgement has ended: the step after the last started one is due *now*.
 
-    All rounds are repeated, so that an expired acknowledgement skips no step; the first step follows the last. After a
-    person has escalated, the first step with another person is due; without another person only repeats are left.
+    All rounds are repeated, so that an expired acknowledgement skips no step; after the last step comes the first. If a
+    person has escalated, the first step with another person is due instead. Without another person only repeats follow.
     """
     current, policy = incident.position, incident.policy.escalation
     if not policy.steps:
@@ -215,7 +215,7 @@ def repeat_interval(incident: Incident) -> timedelta:
 
 
 def _position_before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
-    """Return the position from which *step* is due *now*, in a new restart: keys of this one may be used."""
+    """Return the position from which *step* is due *now*: in a new restart, because current keys may be in use."""
     current, policy = incident.position, incident.policy.escalation
     wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
     return replace(current, restarts=current.restarts + 1, round=round_, step=step - 1, since=now - wait)
@@ -276,7 +276,7 @@ def step_contacts(
 ) -> tuple[Sequence[Contact], Sequence[str]]:
     """Return the contacts of a step, each once, and its rotas without anybody on call.
 
-    The policy's fallback replaces the person of such a rota.
+    If nobody is on call in a rota, the policy's fallback is notified instead.
     """
     people, empty_rotas = {contact.key: contact for contact in step.contacts}, []
     for name in step.rotas:
@@ -302,10 +302,10 @@ def _next_step(incident: Incident) -> _NextStep:
 
 
 def _next_repeat(incident: Incident, next_position: Position) -> _NextStep:
-    """Return the next repeat: at the next start of office hours or handover, at most an interval after the last one."""
+    """Return the next repeat: at the next start of office hours or handover, or at the latest after the interval."""
     current, policy, interval = incident.position, incident.policy.escalation, repeat_interval(incident)
     due_at = current.since + interval
-    if current.round >= policy.rounds:  # The first one comes a whole interval after the last round.
+    if current.round >= policy.rounds:  # Only the first repeat comes a whole interval after the step before it.
         due_at -= (due_at - _EPOCH) % min(interval / 4, _REPEAT_GRID)
     opening = policy.office_hours.next_opening(current.since) if policy.office_hours else None
     handovers = (next_handover(rota, (), current.since, within=interval) for rota in policy.rotas)
@@ -345,7 +345,7 @@ def _redials_due(
     latest: dict[str, list[Notification]] = {}
     for notification in _step_notifications(incident, notifications):
         latest.setdefault(notification.person, []).append(notification)
-    # A person with an unsent notification, such as one that is throttled, is called by that one.
+    # A person with an unsent notification, such as a throttled one (delayed by a rate limit), gets no further call yet.
     pending_people = {
         n.person for n in notifications if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING
     }

@@ -1,8 +1,8 @@
 """Follow-ups of an outage that lasts or changes, and enclosure numbers of letters. Pure: the caller passes the time.
 
 A recipient outside (an office that is notified by an announcement) gets a follow-up on each of the agency's working
-days without another notification: on paper if it has a fax or postal address, otherwise by SMS, never by a call. It
-gets none if its earlier notification is not known to have arrived, or while a letter to it is unposted.
+days without another notification: on paper if it has a fax or postal address, otherwise by SMS, never by a call. The
+follow-up waits until an earlier notification is known to have arrived, and until a letter to the recipient is posted.
 
 A change of type (sending works again, receiving does not) is reported after it has lasted for a while: to staff by SMS,
 to recipients outside by all channels used before. A degradation is reported to staff only.
@@ -31,7 +31,7 @@ from alerts.model.notification import OUTAGE_PURPOSES, Plan, Purpose
 #: `AnnouncementPlan.release_offered_after`.
 CHANGE_DELAY = timedelta(minutes=10)
 
-#: Expiry of a notification of the change to staff; by then they have asked, or were notified of the end.
+#: Expiry of a notification to staff about the change; by then they have asked, or were notified of the end.
 STAFF_UPDATE_EXPIRY = timedelta(hours=2)
 
 #: Minimum time between a notification to a recipient and the next daily follow-up.
@@ -65,7 +65,7 @@ def follow_up(incident: Incident, notifications: Sequence[Notification], now: da
 class _PlannedUpdate:
     """A follow-up to one reader."""
 
-    #: When it is sent: not at night, unlike `due_at`.
+    #: When it is sent. A daily follow-up waits for office hours, so `send_at` may be later than `due_at`.
     send_at: datetime
     #: Since when it is due.
     due_at: datetime

@@ -2,9 +2,9 @@
 
 An outage is announced to recipients outside after a person has released the announcement. The notifications of one
 decision are a batch: the announcement, a follow-up, the recovery, the correction. After the gateways have finished, one
-result per batch states how many notifications arrived and who was not reached; for another batch than the announcement,
-and after the end, it is sent only if somebody was not reached. A second result states how many letters are unposted at
-the end of the next workday. Results of several agencies within `RESULT_INTERVAL` are bundled (`alerts.decide.bundle`).
+result per batch states how many notifications arrived and who was not reached. If everybody was reached, only the
+announcement of an outage that is still open has a result. A second result states how many letters are unposted at the
+end of the next workday. Results of several agencies within `RESULT_INTERVAL` are bundled (`alerts.decide.bundle`).
 
 If the announcement was released automatically, the NOC is notified of failures instead (`alerts.decide.auditor`).
 """
@@ -28,7 +28,7 @@ from alerts.model.notification import Plan, Purpose
 EXPIRY = timedelta(hours=12)
 #: For agencies without known office hours.
 _WORKDAY = timedelta(days=1)
-#: Last digits that identify a number to an officer. More would be blocked in an SMS.
+#: Number of last digits that identify a telephone to an officer. Carriers block SMS with more.
 _SHOWN_DIGITS = 4
 
 
@@ -76,7 +76,7 @@ def undelivered(incident: Incident, notifications: Sequence[Notification], now: 
 
 
 def posting_deadline(incident: Incident, notification: Notification) -> datetime:
-    """Return when the letter *notification* must be posted."""
+    """Return when the letter *notification* must be posted: one workday after it was queued."""
     hours = incident.policy.announcement.updates
     return notification.created_at + _WORKDAY if hours is None else post_by(notification.created_at, hours)
 
@@ -96,8 +96,8 @@ def _batches(notifications: Sequence[Notification]) -> Mapping[_BatchKey, Sequen
 def _final_at(incident: Incident, notification: Notification) -> datetime:
     """Return when the state of a notification counts as final.
 
-    A settled one counts from its decision, one without a receipt from its expiry. If it is unknown whether it was sent,
-    a person has a workday to find out.
+    A settled notification counts as final since its creation, a notification without a receipt from its expiry. If it
+    is unknown whether a notification was sent, a person has a workday to find out.
     """
     if notification.state is NotificationState.UNKNOWN:
         return posting_deadline(incident, notification)

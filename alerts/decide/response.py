@@ -61,14 +61,14 @@ _ESCALATION_TARGETS = frozenset(
 _DENY_EMOJI = re.compile(
     "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
 )
-#: Words that deny, or refer to somebody else: a text with one of these and a code is not recognised.
+#: Words that deny, or refer to somebody else. A text with such a word is not recognised, even if it has a code.
 _DENY = re.compile(
     r"\b(?:tak\w*|tdk|td(?:a|i)k|tidak\w*|x|x[a-z]+|bukan\w*|belum|blm|jangan|jgn|tiada|enggan|(?:di|men)?tolak|batal\w*|"
     r"dibatalkan|abaikan|salah|silap|tolong|tlg|cuti|mc|sakit|berhenti|lain|ganti|no|nope|not|none|nobody|never|unable|"
     r"cannot|(?:do|does|did|is|are|was|were|ca|can|could|wo|would|should|have|has|had)n'?t|refus\w+|reject\w*|"
     r"declin\w+|cancel\w*|stop\w*|unsubscribe|quit|wrong|mistake|ignore|sick|leave|someone|somebody|else)\b"
 )
-#: Question words. The tag "ke" ("1A ke") is one at the end only.
+#: Question words. The tag "ke" ("1A ke") is a question word only at the end.
 _QUESTION = re.compile(
     r"\b(?:apa|apakah|ape|kenapa|knp|mengapa|bila|siapa|sape|mana|manakah|bagaimana|macamana|camne|patut|"
     r"(?:ada|boleh|perlu|betul|benar|sudah|harus)kah|what|whats|why|who|whom|when|where|which|how|does|should)\b|\bke\W*$"
@@ -97,19 +97,19 @@ _SPLIT_NUMBER = re.compile(r"\b(\d*[a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
 #: Everything but letters, digits and the hyphen of a number. Letters of all scripts form words: a "no" in Chinese or
 #: Tamil before the code is no acceptance.
 _NOISE = re.compile(r"(?:[^\w-]|_)+")
-#: Longer than any reply. A longer text is not truncated but not recognised: it could lose a word that denies.
+#: Longer than any reply. A longer text is not recognised. It is not truncated: it could lose a word that denies.
 _MAX_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The person acknowledges the incidents of the code or number, or without either what they were notified of."""
+    """The person acknowledges the incidents of the code or number; without both, those they were notified of."""
 
     code: int | None = None
     #: As typed, in capital letters: `alerts.model.number.matches_number` compares it with an incident's. Beside a code
     #: it is ignored unless it belongs to another notification.
     number: str | None = None
-    #: The person escalates instead.
+    #: The person escalates the incidents instead of acknowledging them.
     escalates: bool = False
 
 
@@ -164,7 +164,7 @@ def parse_reply(text: str) -> Meaning:
 
 
 def _find_printed_code(normalised: str) -> Acknowledgement | None:
-    """Return the code of a text with other words; `None` without exactly one, or if the words may deny it."""
+    """Return the code of a text with other words; `None` without exactly one code, or if a word may deny it."""
     words = _words(normalised)
     text = " ".join(words)
     codes = {int(match[1] or match[2]) for match in _PRINTED_CODE.finditer(text)}

@@ -37,7 +37,7 @@ def matches_incident(silence: Silence, incident: Incident) -> bool:
 
 
 def active_silence(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:
-    """Return the active silence of an incident, of several the one that ends last; `None` without any."""
+    """Return the active silence of an incident; if there are several, the one that ends last; `None` without any."""
     matching = [s for s in silences if matches_incident(s, incident) and s.is_active(now)]
     return max(matching, key=lambda silence: silence.ends_at, default=None)
 

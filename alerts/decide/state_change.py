@@ -57,9 +57,9 @@ class WithdrawLetter:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """A person who was notified gets the name of the assignee, the end, or a correction.
+    """A person who was notified is told who acknowledged, or gets the recovery or a correction.
 
-    Staff who could not be notified in time get the recovery only.
+    Staff who could not be notified before the end get only the recovery.
     """
 
     draft: NotificationDraft
@@ -67,14 +67,14 @@ class Notify:
 
 Conclusion = Cancel | Abandon | WithdrawLetter | Notify
 
-#: How long after an acknowledgement staff are notified of the assignee; later they have asked, or sleep again.
+#: How long after an acknowledgement staff are told who acknowledged; later they have asked, or sleep again.
 ASSIGNEE_NEWS_PERIOD = timedelta(minutes=15)
 
 
 def conclude(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
     """Yield the consequences for the notifications of an acknowledged or ended incident.
 
-    For an incident that is neither, only offers of a release that has been made are cancelled.
+    For an incident that is neither acknowledged nor ended, only cancel offers of the release if it has been made.
     """
     if incident.state is IncidentState.TRIGGERED:
         notifications = [notification for notification in notifications if notification.purpose is Purpose.RELEASE]
@@ -84,8 +84,8 @@ def conclude(incident: Incident, notifications: Sequence[Notification], now: dat
     notified_keys: set[str] = set()
     for notification in notifications:
         is_needless = is_obsolete(incident, notification) or _lacks_earlier_letter(notification, notifications)
-        # A handover notification is not cancelled by an acknowledgement, but its reader, who may have got no other one,
-        # is notified of the assignee and the end too.
+        # An acknowledgement does not cancel a handover notification (to a person who comes on duty). Its reader may
+        # have got no other notification, so they are notified of the assignee and the end, too.
         if not is_needless and not notification.facts.is_handover:
             continue
         last = decisive_attempt(notification)
@@ -164,7 +164,7 @@ def _lacks_earlier_letter(notification: Notification, notifications: Sequence[No
     return notification.plan is Plan.ANNOUNCEMENT and not any(n.may_have_arrived for n in letters)
 
 
-#: States after which the message may turn out as sent, so that a recovery may be due.
+#: States of an attempt that may turn out to be sent, in which case its reader gets a recovery.
 _IN_PROGRESS = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
@@ -215,7 +215,8 @@ def _assignee_draft(incident: Incident, notification: Notification, now: datetim
         incident.policy.escalation.contact(notification.person),
         incident.policy.escalation.contact_by_name(by),
     )
-    # A reader who was notified before the last restart but one, or of a degradation only, does not need each new name.
+    # A reader who was notified two or more restarts of the escalation ago, or of a degradation before the outage, is
+    # not told each new assignee.
     is_outdated = notification.restarts < incident.position.restarts - 1 or has_become_outage(
         incident, notification.facts.type
     )

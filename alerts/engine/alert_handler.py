@@ -1,7 +1,7 @@
-"""Application of the NOC's alerts, which Alertmanager posts, to the store within one transaction.
+"""Handling of alerts that the NOC's Alertmanager posts: their incidents are changed in one transaction.
 
-Usually each alert has an incident of its own; many alerts of a group share one. `alerts.model.alert` decides the effect
-of an alert and its incident, `alerts.model.incident` the change of the incident.
+Usually each alert has an incident of its own; if a group has many alerts, they share one. `alerts.model.alert` decides
+the effect of an alert and its incident, `alerts.model.incident` the change of the incident.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def _shared_policy(policy: PolicySnapshot, key: str, alerts: Sequence[ReceivedAl
     """
     # The incident for alerts beyond the limit is not named after any of them: the name would change with each webhook.
     malay, english = shared_subject(() if key == overflow_key(policy.policy_name) else alerts, count)
+    # A silence of an agency applies to the incident only if all its alerts, also earlier ones, are of that agency.
     agency = shared_agency(alerts)
     of_agency = agency if not policy.subject or policy.of_agency == agency else ""
     return replace(policy, subject=malay, subject_en=english, of_agency=of_agency)
@@ -226,11 +227,11 @@ def _single_event(
     """Return the event for the own incident of an alert, or `None` if the incident does not change."""
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
     if effect in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
-        # The incident of an alert that still fires was closed by a person. The event handler ignores this event for
-        # some time after that.
+        # The alert is new, or a person has closed its incident. In that case the event handler ignores this event for a
+        # while.
         policy = replace(policy_for(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
         return Trigger(dedup_key=key, at=now, type=IncidentType.ALERT, began_at=began_at, policy=policy)
-    # An incident that is open although its alert was not known to fire ends as well.
+    # An incident may be open although its alert is not recorded as firing. That incident ends as well.
     is_ended = effect is AlertEffect.IS_OVER or (effect is AlertEffect.WAS_OVER and is_open)
     if alert.ended_at is not None and is_ended:
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))

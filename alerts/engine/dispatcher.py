@@ -1,8 +1,8 @@
 """Main loop of the notification engine, and its entry points for events and callbacks.
 
-Each cycle reads due incidents from the store, lets `alerts.decide` decide, writes the decisions and starts gateway calls.
-Then the loop sleeps until the next action is due or something wakes it. All state is in the store, from which the engine
-continues after a crash. Several engines may share a store: each incident is then leased to one of them.
+Each cycle reads due incidents from the store, calls `alerts.decide`, writes the decisions and starts gateway calls.
+Then the loop sleeps until the next action is due or something wakes it. All state is in the store, from which the
+engine continues after a crash. Several engines may share a store: each incident is then leased to one of them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Dispatcher:
             observer=observer,
             policy=self._policy,
             store_result=self._store_result,
-            # Only one incident of a bundle sends the notification.
+            # Of a bundle, only the incident that sends it has to be processed.
             on_end=lambda call: self.enqueue(call.notification.incident_id),
             record_page=record_page,
         )
@@ -149,7 +149,8 @@ class Dispatcher:
             effects = await unchanged_effects(uow, alerts, policy_for, now, group)
         if effects is not None:
             return effects
-        # Not in a group commit, where up to fifteen other writes, such as a person's key press, would wait for this one.
+        # Not in a group commit, in which up to fifteen other writes, such as a person's key press, would wait for the
+        # alerts.
         async with self._store.transaction() as uow:
             handled = await handle_alerts(uow, alerts, policy_for, now, group)
         self._queue.enqueue(handled.incident_ids, first=False)
@@ -204,10 +205,10 @@ class Dispatcher:
     ) -> Handling | None:
         """Record that a clerk has printed or posted the letter with this *reference*, unless it is recorded already.
 
-        *day*: stated day of posting, for the record only; *is_unprinted*: the printing was not recorded. Follow-ups are
-        due after the time of this record: before it, the posting was unknown.
+        *day*: stated day of posting, for the record only; *is_unprinted*: the printing was not recorded. Follow-ups
+        count from the time of this record, not from *day*, because nobody knew of the posting before.
 
-        Return the earlier record; `None` if there was none, or no such letter.
+        Return the earlier record; `None` if there was none, or if the letter does not exist.
         """
         handling = Handling(by=by, at=self._clock.now(), day=day)
         async with self._store.transaction() as uow:
@@ -304,7 +305,7 @@ class Dispatcher:
             await self._release_leases()
 
     async def _query_orphaned_calls(self) -> None:
-        """Make the status queries due for gateway calls that the stop of a process interrupted."""
+        """Query the gateways at once about calls that were interrupted when a process stopped."""
         while True:
             try:
                 async with self._store.transaction() as uow:
@@ -361,7 +362,7 @@ class Dispatcher:
         return total
 
     async def _refresh(self) -> None:
-        """Renew leases and read the active incidents from the store, each if it is due."""
+        """Renew the leases (rights to process incidents) if due. Read the active incidents from the store if due."""
         now = self._clock.now()
         if self._owner is not None and not self._are_leases_fresh(now):
             async with self._store.transaction() as uow:
@@ -370,14 +371,14 @@ class Dispatcher:
         if self._queue.is_refresh_due(now):
             async with self._store.transaction() as uow:
                 if offset := await uow.move_times_back(now, self._expected_time()):
-                    # The audit log keeps its entries, of which some have later times. This entry states the difference.
+                    # Audit entries are never changed, so some are now in the future. This entry states the difference.
                     detail = {"seconds": str(round(offset.total_seconds()))}
                     await uow.add_audit_entry(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
                     log.warning("system clock was set back; recorded times are moved back", offset=str(offset))
                 if self._owner is None:
                     active = await uow.active_incidents()
                 else:
-                    # Enqueued incidents may belong to other engines: the failed claim of one wakes its engine.
+                    # Include enqueued incidents of other engines: claiming such an incident fails and wakes its engine.
                     active = [*await uow.claimable_incidents(self._owner, now), *self._queue.enqueued]
             await self._receipt_monitor.check_gateways()
             self._queue.set_active(active, now, shared=self._owner is not None)
@@ -444,7 +445,7 @@ class Dispatcher:
                 )
                 for incident_id, result in results.items():
                     self._pool.remove_waiter(incident_id)
-                    # In monitor-only mode this engine takes no leases and processes nothing.
+                    # In monitor-only mode an engine of several takes no leases and processes nothing.
                     if self._owner and (
                         is_monitor_only
                         or not await uow.claim_incident(incident_id, self._owner, now, self.LEASE_DURATION)

@@ -137,7 +137,7 @@ async def _apply_changes(uow: UnitOfWork, changes: Sequence[tuple[Event, Inciden
 async def handle_submitted_event(
     uow: UnitOfWork, event: Event
 ) -> tuple[Incident | None, Sequence[NotificationLatency]]:
-    """Process an event that did not arrive by a gateway. Return its incident after the event, and latencies to report."""
+    """Process an event that did not arrive by a gateway. Return its incident afterwards, and latencies to report."""
     if not isinstance(event, Acknowledge):
         return await handle_event(uow, event), ()
     before = await uow.incident(event.incident_id)
@@ -173,7 +173,10 @@ class ReportResult:
 async def handle_callback_event(
     uow: UnitOfWork, gateway: str, callback: CallbackEvent, policy: DeliveryPolicy, now: datetime
 ) -> ReportResult:
-    """Apply a provider's callback about an attempt: a delivery report, a key pressed by the person, or both. Idempotent."""
+    """Apply a provider's callback about an attempt: a delivery report, a key press of the person, or both.
+
+    Idempotent.
+    """
     match = await uow.attempt(callback.reference)
     # A provider may only report on its own attempts.
     if match is None or match[1].gateway != gateway:
@@ -256,8 +259,9 @@ def _latency(
 async def acknowledge_notification(uow: UnitOfWork, notification: Notification, now: datetime) -> AckResult:
     """Apply an acknowledgement by key or SMS to the incidents of *notification*. Return its effect."""
     if notification.plan is Plan.ANNOUNCEMENT or notification.purpose is Purpose.RELEASE:
-        # A recipient of an announcement only confirms it, and the escalation still waits for staff. An offer of the
-        # release may go to a person while another one has acknowledged: then it is a confirmation, too.
+        # A recipient outside only confirms an announcement: the escalation goes on until staff acknowledge. The answer
+        # to an offer of the release (approval of the announcement) is only a confirmation if another person has
+        # acknowledged.
         await uow.add_audit_entry(_confirmation_entry(notification, now))
         for part in notification.parts if notification.purpose is Purpose.RELEASE else ():
             before = await uow.incident(part.incident_id)
@@ -327,11 +331,12 @@ async def _acknowledge_incident(
         await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
     if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
-        # The notification told the person who came on duty of this assignee. A later assignee keeps the incident.
+        # A handover notification names the assignee from whom the person now on duty takes over. If somebody else has
+        # become the assignee since, that person keeps the incident.
         await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
         return AckResult.TAKEN
-    # ALREADY tells the person that somebody else has the incident: an assignee who presses the key again would go back to
-    # sleep.
+    # ALREADY says that somebody else has the incident. The assignee must not get this result: a person who hears it
+    # goes back to sleep.
     if before.acknowledged_by != name:
         await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.ALREADY

@@ -79,9 +79,9 @@ class CallResult:
     sha256: str = ""
 
     def is_new(self, call: GatewayCall) -> bool:
-        """Whether the result differs from what was known when *call* was decided, apart from the time of the next query.
+        """Whether the result differs from what was known when *call* was decided, except for the next query's time.
 
-        It does not if a letter is still in the tray, or a receipt is still missing.
+        The result is not new if a letter is still in the tray, or a receipt is still missing.
         """
         return call.kind is not CallKind.CHECK or replace(self.attempt, query_at=call.attempt.query_at) != call.attempt
 
@@ -252,7 +252,7 @@ def _apply_error(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy
 
 
 def _unknown_or_not_found(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, is_last_query: bool) -> Attempt:
-    """Return the attempt after a query without a clear result: `NOT_FOUND` after the last query, otherwise `UNKNOWN`."""
+    """Return the attempt after a query without a clear result: `NOT_FOUND` after the last query, else `UNKNOWN`."""
     if is_last_query:
         return replace(attempt, state=AttemptState.NOT_FOUND, query_at=now, ended_at=now)
     wait = policy.query_delays[min(attempt.queries, len(policy.query_delays) - 1)]

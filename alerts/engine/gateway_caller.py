@@ -63,7 +63,7 @@ class GatewayCaller:
         self._store_result = store_result
         self._on_end = on_end
         self._record_page = record_page
-        #: Ids of attempts with a running call or an unstored result, each with whether another call waits for its end.
+        #: Ids of attempts with a running call or an unstored result, and whether another call waits for their end.
         self.active_calls: dict[int, bool] = {}
         #: SMS to one number are submitted one after the other, so that they arrive in order.
         self._sms_locks = WeakValueDictionary[Address, asyncio.Lock]()
@@ -116,7 +116,7 @@ class GatewayCaller:
             self._pool.release_slot(name)
 
     async def _store_result_with_retries(self, call: GatewayCall, result: CallResult) -> bool:
-        """Store the result of a call. Retry while the database is unavailable, because no other copy of it exists."""
+        """Store the result of a call. Retry while the database is unavailable: the result exists nowhere else."""
         while True:
             try:
                 return await self._store_result(call, result)

@@ -20,7 +20,7 @@ class ConfiguredGateway:
     name: str
     channel: Channel
     gateway: Gateway
-    #: Maximum number of concurrent calls, so that a slow gateway delays only its own.
+    #: Maximum number of concurrent calls. Each gateway has slots of its own, so that a slow gateway delays no other.
     slots: int = 4
     #: Contracted messages per minute; `None`: no limit. The first notification of an incident is never limited.
     per_minute: int | None = None
@@ -34,7 +34,7 @@ class _GatewayState:
     up: bool | None = None
     #: Time of the last call.
     since: datetime | None = None
-    #: Overdue delivery receipts: it accepts messages, and may not deliver them.
+    #: Overdue delivery receipts: the gateway accepts messages, but perhaps does not deliver them. `None`: not overdue.
     overdue_receipts: OverdueReceipts | None = None
     #: Time of the last sent message.
     used_at: datetime | None = None
@@ -124,7 +124,7 @@ class GatewayPool:
         self._states[name].used_at = now
 
     def skipped_gateways(self, name: str) -> Sequence[str]:
-        """Return the gateways that are preferred to this one by configuration, and skipped because of overdue receipts."""
+        """Return the gateways that the configuration prefers to this one, but whose receipts are overdue."""
         gateways = list(self._gateways.values())
         preferred = gateways[: gateways.index(self._gateways[name])]
         channel = self._gateways[name].channel
@@ -155,7 +155,7 @@ class GatewayPool:
         return isinstance(gateway, SupportsReplies) and gateway.receives_replies
 
     def free_slots(self, name: str) -> int:
-        """Return the number of calls that may start now; zero also if a reload has left fewer slots than running calls."""
+        """Return the number of calls that may start now: zero, too, if a reload left fewer slots than running calls."""
         return max(0, self._gateways[name].slots - self._states[name].busy)
 
     def take_slot(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
@@ -177,7 +177,7 @@ class GatewayPool:
     def take_spare_slot(self, name: str) -> bool:
         """Take a slot for a drill, which has the lowest priority. Return whether it was taken.
 
-        Nothing may wait, and one slot stays free for other calls, unless none of the slots is taken.
+        A drill gets no slot while another call waits, nor the last free slot of a gateway with running calls.
         """
         state = self._states.get(name)
         if state is None or name not in self._gateways or state.waiting:

@@ -73,8 +73,8 @@ class GatewayVerifier:
             self._errors[configured.name] = "a bug"
         else:
             self._errors.pop(configured.name, None)
-            # A reload may have given the name to another gateway, and the result of a message sent meanwhile must not be
-            # overwritten.
+            # A reload may have given the name to another gateway. If a message was sent meanwhile, its result must not
+            # be overwritten.
             is_same_gateway = (
                 configured.name in self._pool and self._pool[configured.name].gateway is configured.gateway
             )

@@ -1,8 +1,8 @@
 """Processing of incidents within one database transaction: all decisions that are due now.
 
 An incident has two plans: the escalation notifies staff step by step, the announcement notifies recipients outside.
-Decided gateway calls are stored as attempts, returned in the result, and made after the commit. Processing is idempotent:
-with the same store and time it writes nothing new.
+Decided gateway calls are stored as attempts, returned in the result, and made after the commit. Processing is
+idempotent: with the same store and time it writes nothing new.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.model.urgency import urgency
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: Interval of processing an incident during a silence. A silence of one route no longer applies once the incident
-#: affects others.
+#: Interval of processing an incident during a silence (a period in which nobody is notified). A silence of one route (a
+#: pair of mailboxes that is probed) no longer applies to an incident that has begun to affect other routes.
 _SILENCE_CHECK_INTERVAL = timedelta(seconds=30)
 
 
@@ -94,7 +94,7 @@ class IncidentProcessor:
         self._silences: Sequence[Silence] | None = None
         #: Notifications of the current incident; `None` before they are read, and after they have changed.
         self._cached_notifications: Sequence[Notification] | None = None
-        #: Recent overrides, by the names of rotas: hundreds of incidents may share them.
+        #: Recent overrides (replacements of people on rotas), by the names of the rotas, which many incidents share.
         self._overrides: dict[frozenset[str], Sequence[Override]] = {}
         self.result = ProcessingResult()
 
@@ -114,7 +114,7 @@ class IncidentProcessor:
         await self._apply_state_changes(incident)
         await self._notify_release_result(incident)
         for notification in await self._notifications(incident):
-            # Its first incident sends a bundle (a notification about several incidents), so that it is sent once.
+            # Only the first incident of a bundle (a notification about several incidents) sends it.
             if notification.state not in SETTLED and notification.leads:
                 await self._processor.deliver(notification)
         if self._processor.has_changes:
@@ -134,7 +134,10 @@ class IncidentProcessor:
             await self._deactivate(incident)
 
     async def _process_without_notifying(self, incident: Incident) -> None:
-        """Decide nothing. When notifications are allowed again, processing continues from the store."""
+        """Decide no notifications. Deactivate the incident if it has ended and nobody was notified of it.
+
+        When notifications are allowed again, processing continues from the store.
+        """
         if incident.is_open:
             self._record_open(incident)
         elif not await self._notifications(incident):
@@ -203,7 +206,7 @@ class IncidentProcessor:
         return self._cached_notifications
 
     async def _notify(self, incident: Incident) -> Incident:
-        """Decide about notifications. During a silence, only about the announcement that a person has released."""
+        """Decide about notifications. During a silence, only about an announcement that was released."""
         silence = await self._active_silence(incident)
         if silence is None:
             incident = await self._notify_handover(await self._check_acknowledgement(incident))
@@ -212,7 +215,7 @@ class IncidentProcessor:
             return incident
         self.result.wake_at(min(silence.ends_at, self._now + _SILENCE_CHECK_INTERVAL))
         incident = await self._withdraw_unsent(incident)
-        # A person's release goes out despite a silence.
+        # A released announcement is sent despite the silence.
         return await self._announce(incident) if incident.released_at is not None else incident
 
     async def _active_silence(self, incident: Incident) -> Silence | None:
@@ -291,8 +294,8 @@ class IncidentProcessor:
         decision = escalate(incident, notifications, self._now)
         if not isinstance(decision, StartStep):
             return decision
-        # Overrides determine the people of a step, not whether it starts: they are read only for a step that starts, not
-        # for hundreds of waiting incidents.
+        # Overrides determine the people of a step, not whether it starts. They are read only for a step that starts,
+        # not for hundreds of waiting incidents.
         overrides = await overrides_for(self._uow, incident, self._now)
         return escalate(incident, notifications, self._now, overrides) if overrides else decision
 
@@ -388,14 +391,15 @@ class IncidentProcessor:
         if notification.incident_count == 1:
             await self._processor.set_state(notification, NotificationState.UNKNOWN)
         elif not incident.is_open:
-            # Only an ended incident leaves the bundle, which its other incidents still need: its recovery is notified
-            # separately. A person who acknowledged may get the bundle once more.
+            # The other incidents still need the bundle. An ended incident leaves it, and its recovery is notified
+            # separately. An acknowledged incident stays, although its assignee may then get the bundle once more.
             await self._processor.remove_incident(notification)
 
     async def _add(self, incident: Incident, drafts: Sequence[NotificationDraft], *, once: bool = False) -> None:
         """Write notifications that do not exist yet.
 
-        *once*: processing does not decide on these drafts again, so that a superseded one is recorded in the audit log.
+        *once*: these drafts are decided only once. If an unsent notification makes such a draft superfluous, the audit
+        log records that.
         """
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
@@ -406,8 +410,8 @@ class IncidentProcessor:
                 await self._write_notification(incident, draft, once=once)
 
     async def _is_decided(self, incident: Incident, key: str) -> bool:
-        # Most drafts are decided again at each processing. The database is read only for those without a notification of
-        # the incident: they may be new, or have joined or left a bundle.
+        # Most drafts are decided again at each processing. The database is read only for drafts without a notification
+        # of the incident: they may be new, or have joined or left a bundle.
         exists = any(notification.key == key for notification in await self._notifications(incident))
         return exists or await self._uow.is_notification_decided(key)
 
@@ -491,8 +495,9 @@ def _is_unprocessed(incident: Incident) -> bool:
 def _was_notified(incident: Incident, notifications: Sequence[Notification], draft: NotificationDraft) -> bool:
     """Whether a person was notified, or is about to be, of the incident's present state.
 
-    An unanswered call of an earlier step counts, too: as a first notification, which no rate limit delays, a sleeping
-    person would otherwise be called without limit. Calls of the same step do not count: it calls as often as configured.
+    An unanswered call of an earlier step counts, too. Otherwise each later call would be a first notification, which no
+    rate limit delays, and a sleeping person would be called without limit. Calls of the same step do not count, because
+    a step calls as often as configured.
     """
     step = draft.restarts, draft.round, draft.step
     return any(

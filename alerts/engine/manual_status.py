@@ -31,7 +31,7 @@ class ManualStatus(StrEnum):
     RESEND = "resend"
 
 
-#: Names of statuses in the audit log, where they differ: older entries have them.
+#: Names of statuses in the audit log that differ from the value, so that they agree with older entries.
 _AUDITED = {ManualStatus.DELIVERED: "arrived"}
 
 
@@ -52,8 +52,8 @@ def objection(
 ) -> str | None:
     """Return why the status cannot be set for *notification*; `None` if it can.
 
-    *is_paused*: all paper is paused, because the database may be an older copy. The letter may have been posted after
-    that copy was made, and a person may say so although it is pending.
+    *is_paused*: fax and letters are paused, because the database may be an older copy. A letter may have been posted
+    after that copy was made, so a person may set the status although the letter is pending.
     """
     if is_paused and status is not ManualStatus.RESEND:
         return None

@@ -51,7 +51,7 @@ class NotificationProcessor:
         now: datetime,
         active_calls: MutableMapping[int, bool],
     ) -> None:
-        """*active_calls*: ids of attempts with a running gateway call, each with whether another call waits for its end."""
+        """*active_calls*: ids of attempts with a running gateway call, and whether another call waits for its end."""
         self._uow = uow
         self._pool = pool
         self._policy = policy
@@ -89,7 +89,7 @@ class NotificationProcessor:
                     continue
                 case Finish(state=state):
                     await self.set_state(notification, _final_state(notification, state))
-                    # After a step whose contacts all failed the next one starts at once.
+                    # If all notifications of a step have failed, the next step starts at once.
                     self._result.wake_at(self._now)
                     return
                 case Wait(until=until):
@@ -114,7 +114,7 @@ class NotificationProcessor:
             self._result.wake_at(notification.not_before)
             return
         if notification.channel in ON_PAPER and await self._uow.is_paper_paused():
-            return  # The incident is processed again when a person confirms that paper may continue.
+            return  # The incident is processed again when a person confirms that fax and letters may continue.
         if notification.urgency not in UNLIMITED and await self._is_throttled(notification, gateway):
             return
         if await self._is_telephone_busy(notification) or await self._waits_for_staff(notification):
@@ -142,7 +142,7 @@ class NotificationProcessor:
         self._result.wake_at(lease)
 
     async def _has_opted_out(self, notification: Notification, gateway: str) -> bool:
-        """Whether the person has opted out of SMS on this phone; then the attempt fails, and the next address is used."""
+        """Whether the person has opted out of SMS on this phone. If so, record a failed attempt, as after a refusal."""
         address = notification.deliveries[-1].address
         if address.channel is not Channel.SMS:
             return False
@@ -173,7 +173,7 @@ class NotificationProcessor:
         return format_code(await self._uow.responses.assign_response_code(address.number, notification, self._now))
 
     async def _with_all_incidents(self, notification: Notification) -> Notification:
-        """Return a notification with all its incidents: it was read with this incident only."""
+        """Return a notification with all its incidents: it was read with the processed incident only."""
         return (
             notification
             if notification.incident_count == len(notification.parts)
@@ -181,9 +181,9 @@ class NotificationProcessor:
         )
 
     async def _is_telephone_busy(self, notification: Notification) -> bool:
-        """Whether another call occupies the telephone. Then this call waits for its end, and does not expire meanwhile.
+        """Whether another call occupies the telephone. If so, let *notification* wait for its end without expiring.
 
-        The transaction excludes other engines, so that no two of them start a call to the same telephone.
+        The transaction excludes other engines, so that two engines cannot both call the same telephone.
         """
         address = notification.deliveries[-1].address
         if address.channel is not Channel.VOICE:
@@ -205,7 +205,8 @@ class NotificationProcessor:
         for incident_id in (await self._with_all_incidents(notification)).incident_ids:
             if must_wait_for_staff(notification, await self._uow.notifications(incident_id)):
                 self.blocked_ids.add(notification.id)
-                # The notification to staff may belong to another incident, which does not wake this one when it is sent.
+                # The notification to staff may belong to another incident. When it is sent, only that incident is
+                # processed, so this one checks again.
                 self._result.wake_at(self._now + self._policy.lease / 2)
                 return True
         return False
@@ -271,7 +272,8 @@ class NotificationProcessor:
             return False
         if any(attempt.id == e.attempt.id for e in self._result.calls):
             return False
-        # A query after an unknown result decides about resending. A status check has the lowest priority.
+        # A query about an unknown result has the urgency of its message, because resending depends on the answer. A
+        # status check has the lowest priority.
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notification.urgency]
         if not self._take_slot(
             attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.query_at, notification.id)
@@ -301,8 +303,8 @@ class NotificationProcessor:
         await self._add_audit_entry(
             notification, f"notice {state}", person=notification.person, purpose=notification.purpose
         )
-        # After these changes the next steps of the other incidents may be due, or the message about the result of a
-        # release. The other incidents read other changes when they are processed next.
+        # A failure may make the next steps of the bundle's other incidents due. A final state of an announcement may
+        # make the message about its result due. Other changes can wait until those incidents are processed anyway.
         affects_others = state is NotificationState.FAILED or (
             notification.plan is Plan.ANNOUNCEMENT and state in SETTLED
         )

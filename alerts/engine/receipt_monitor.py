@@ -37,7 +37,7 @@ class ReceiptMonitor:
         self._observer = observer
 
     async def check_gateways(self) -> None:
-        """Check every gateway except those for letters: a clerk may take days to post one, and no provider is at fault."""
+        """Check every gateway except those for letters: a clerk, not a provider, may take days to post a letter."""
         gateways = [gateway for gateway in self._pool if gateway.channel is not Channel.LETTER]
         if not await self._check(gateways):
             # Check one by one, so that only the failed one is skipped.
@@ -45,7 +45,7 @@ class ReceiptMonitor:
                 await self._check([gateway])
 
     async def _check(self, gateways: Sequence[ConfiguredGateway]) -> bool:
-        """Check gateways in one read transaction. Return `False` if the check of one failed with an unexpected error."""
+        """Check gateways in one read transaction. Return `False` if one check failed with an unexpected error."""
         try:
             async with self._store.reading() as uow:
                 receipts = await uow.latest_receipts([gateway.name for gateway in gateways], MAX_RECEIPTS)

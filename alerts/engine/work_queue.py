@@ -1,7 +1,8 @@
 """Queue of incidents that the engine processes next.
 
-Without it each change would cause processing of every open incident, of which a mass outage has a thousand. It is kept
-in memory only and may be lost: all active incidents are read from the store and processed periodically.
+Without the queue, each change would cause processing of every open incident, and a mass outage has a thousand. The
+queue is kept in memory only and may be lost, because all active incidents are read from the store and processed
+periodically.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class WorkItem:
     oldest_pending: datetime | None = None
     #: The incident; `None`: it has ended.
     open: OpenIncident | None = None
-    #: `False`: processing has failed each time.
+    #: `False`: processing has failed each time so far.
     was_processed: bool = True
 
 
@@ -89,9 +90,9 @@ class WorkQueue:
     def take_next(self, waiters: Sequence[tuple[Priority, int]], now: datetime, limit: int) -> list[int]:
         """Return up to *limit* incidents to process now, the most urgent first, and remove them from the queue.
 
-        *waiters*: incidents that can get a free slot of a gateway now. Those with a first notification, and new
-        incidents, are returned alone: incidents processed together are committed together, and a first notification
-        must not wait for the others. Otherwise the other *waiters* are returned, then changed and due incidents.
+        *waiters*: incidents that can get a free slot of a gateway now. If there are waiters with a first notification
+        or new incidents, only these are returned: incidents processed together are committed together, and a first
+        notification must not wait for others. Otherwise *waiters* come first, then changed and due incidents.
         """
         first_rank = RANK[Urgency.FIRST]
         first_notifications = [incident_id for (rank, *_), incident_id in waiters if rank <= first_rank]

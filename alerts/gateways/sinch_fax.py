@@ -38,8 +38,8 @@ _PROGRESS = {
     "FAILURE": SubmissionState.FAILED,
 }
 
-#: Meaning of an errorType whose code is not in `_ERROR_CODES`. A document that cannot be converted is not retried,
-#: because it would be the same document.
+#: Meaning of an errorType whose code is not in `_ERROR_CODES`. A document that cannot be converted is not sent again,
+#: because the conversion would fail again.
 _ERROR_TYPES = {
     "DOCUMENT_CONVERSION_ERROR": ErrorClass.PERMANENT,
     "CALL_ERROR": ErrorClass.TRANSIENT,
@@ -78,8 +78,8 @@ class SinchFaxSettings(BaseModel):
     #: Password in the callback URL, because Sinch signs nothing. Without one there are no callbacks and the status is
     #: queried.
     callback_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Redials by Sinch, besides the retries of `alerts.decide.gateway.next_action`, which stop when the incident ends. A
-    #: redial after a half-received fax prints the pages twice.
+    #: Redials by Sinch, besides the retries of `alerts.decide.gateway.next_action`, which stop when the incident ends.
+    #: A redial after a half-received fax prints the pages twice.
     provider_retries: Annotated[int, Field(ge=0, le=2)] = 0
     proxy: SecretStr | None = None
     #: The request contains the document, so a slow line needs longer.
@@ -87,7 +87,7 @@ class SinchFaxSettings(BaseModel):
 
 
 class SinchFax:
-    """Gateway that sends one document per call. The reference of the attempt is a label in every answer."""
+    """Gateway that sends one document per call. Sinch stores the reference of the attempt as a label of the fax."""
 
     def __init__(self, settings: SinchFaxSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
@@ -113,7 +113,7 @@ class SinchFax:
             "labels": {_LABEL: request.reference},
             "headerPageNumbers": True,
             "headerTimeZone": "Asia/Kuala_Lumpur",
-            # The pages are black text on white: half-tones would blur them and take longer.
+            # The pages are black text on white. Half-tones would blur the text and take longer to transmit.
             "resolution": "FINE",
             "imageConversionMethod": "MONOCHROME",
             "maxRetries": self._retries,
@@ -126,8 +126,8 @@ class SinchFax:
         return _report(await self._provider.submit(self._faxes, json=fax), ErrorClass.UNKNOWN)
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        # The query is by number, and the label is compared here: the syntax of Sinch's label filter is not documented,
-        # and pages would be sent twice if it did not match.
+        # The query filters by number only, and the label is compared here. The syntax of Sinch's label filter is not
+        # documented, and a filter that did not match would cause the pages to be sent twice.
         for fax in await self._list_faxes({"to": request.address, "direction": "OUTBOUND", "pageSize": "1000"}):
             if isinstance(fax, dict) and _reference_of(fax) == request.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
@@ -187,7 +187,7 @@ def _add_login(url: str, login: str) -> str:
 
 
 def _read_event(callback: CallbackRequest) -> Mapping[str, Any]:
-    """Read a callback in either format: JSON as requested, or Sinch's default, a multipart form."""
+    """Read a callback, which is JSON (as requested) or a multipart form (Sinch's default)."""
     kind = callback.header("content-type")
     try:
         if kind.lower().startswith("multipart/"):

@@ -1,7 +1,8 @@
 """Letter tray: a directory of PDF files from which a clerk prints, signs and posts letters.
 
-The directory of a letter's file is its state: the tray itself, `posted/` (a clerk has recorded the posting) or
-`withdrawn/`. After a crash a letter is found there with certainty, and is never written twice.
+A letter is a file, and its directory is its state: the tray itself (to be posted), `posted/` (a clerk has recorded the
+posting) or `withdrawn/`. After a crash the directories show whether a letter was written, so no letter is written
+twice.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ T = TypeVar("T")
 #: The date in a file name is in the clerk's time zone. Malaysia has no daylight saving time.
 _MALAYSIA = timezone(timedelta(hours=8))
 
-#: A reference is part of a file name, and `record_posting` is called with a browser's input.
+#: Valid reference of an attempt (one request to send). It becomes part of a file name, and may come from a browser.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-#: For concurrent gateway calls, and for the lists and pages of clerks.
+#: Threads for concurrent file operations: of the engine, which sends letters, and of the pages for clerks.
 _MAX_THREADS = 6
 
 #: Folder of posted letters in version 0.2.0. Letters in it count as posted.
@@ -75,8 +76,9 @@ class TraySettings(BaseModel):
 class Tray:
     """Gateway that writes letters to a directory.
 
-    File operations run in threads, because the directory may be on a network share that hangs. The tray has threads of its
-    own: a hanging one cannot be stopped, and `asyncio.to_thread` has only six for the whole service on two cores.
+    File operations run in threads, because the directory may be on a network share that hangs. A hanging thread cannot
+    be stopped, and `asyncio.to_thread` has only six threads for the whole service on two cores. So the tray has its
+    own.
     """
 
     def __init__(self, settings: TraySettings, context: GatewayContext) -> None:
@@ -110,13 +112,16 @@ class Tray:
         return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.POSTED,))
 
     async def list_letters(self) -> Sequence[tuple[str, str]]:
-        """Return reference and place of each letter in the tray or posted, the oldest first."""
+        """Return reference and path of each letter that is in the tray or posted, the oldest first.
+
+        The path is relative to the tray's directory.
+        """
         return await self._in_thread(self._list)
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
-        """Return the PDF files of the letters that are in the tray, by reference.
+        """Return the PDF files of those letters of *references* that are in the tray, by reference.
 
-        Posted and withdrawn letters are not returned, so that they are not printed again.
+        Posted and withdrawn letters are left out, so that nobody prints them again.
         """
         return await self._in_thread(self._read, set(references))
 
@@ -158,8 +163,8 @@ class Tray:
         except OSError as error:
             raise _directory_error(error) from None
         for leftover in leftovers:
-            # An error means that the file is gone, locked by another process, or on a share without locks. It may stay,
-            # because nobody prints it.
+            # An error means that the file is gone, locked by another process, or on a share without locks. The file may
+            # stay, because nobody prints a hidden file.
             with contextlib.suppress(OSError), leftover.open("rb") as file:
                 # A process that writes the file holds the lock until it ends.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,9 +197,9 @@ class Tray:
         return match
 
     def _find(self, reference: str) -> tuple[LetterPlace, Path] | None:
-        """Return place and path of a letter; `None` if it is nowhere.
+        """Return place and path of a letter; `None` if no directory has it.
 
-        The tray is read before the directories that letters move to, so that a moving letter is found.
+        The tray is read before the directories that letters move to, so that a letter is found even while it moves.
         """
         if not _REFERENCE.fullmatch(reference):
             return None
@@ -228,7 +233,8 @@ class Tray:
             target.mkdir(exist_ok=True)
             match[1].rename(target / match[1].name)
         except FileNotFoundError:
-            # A clerk and the engine may move it at the same moment: the first rename decides.
+            # A clerk and the engine, which withdraws letters, may move a letter at the same time. The first rename
+            # decides.
             match = self._find(reference)
             return match is not None and match[0] is place
         except OSError as error:
@@ -237,8 +243,8 @@ class Tray:
 
 
 def _write_atomically(final: Path, reference: str, pdf: bytes) -> None:
-    """Write a letter atomically: after a crash or a power cut it is complete or missing."""
-    # Each attempt has a temporary file of its own, because an earlier attempt may still hang in a thread.
+    """Write a letter atomically: after a crash or a power cut the file is complete or missing."""
+    # Each call has its own temporary file, because an earlier call may still hang in a thread.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{reference}_", suffix=".part", dir=final.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -254,10 +260,12 @@ def _write_atomically(final: Path, reference: str, pdf: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The temporary file of an earlier attempt is removed, so that it cannot become a letter after this one is posted.
+    # The temporary file of an earlier call is removed. Otherwise a call that hangs could create the letter a second
+    # time after a clerk has posted the first copy.
     for leftover in final.parent.glob(f".{reference}_*.part"):
         leftover.unlink(missing_ok=True)
-    # The directory is synced, so that the name survives a power cut. Network shares may refuse to, which is no error.
+    # The directory is synced, so that the file name survives a power cut. If a network share refuses, no error is
+    # raised.
     with contextlib.suppress(OSError):
         directory = os.open(final.parent, os.O_RDONLY)
         try:

@@ -22,9 +22,9 @@ from alerts.wording.texts import Wording
 
 
 class DrillCallbackHandler(Protocol):
-    """Handler of callbacks about drill notifications. It returns `None` for others.
+    """Handler of callbacks about drill (test) notifications. It returns `None` for other notifications.
 
-    A key press acknowledges the drill only.
+    A key press acknowledges only the drill.
     """
 
     async def record(self, event: CallbackEvent) -> AckResult | None: ...

@@ -1,8 +1,8 @@
 """Processing of an inbound SMS within one transaction: acknowledgement, escalation, opt-out, and the reply.
 
 People answer an SMS by its response code, such as "1", or by the number of an incident. `alerts.decide.response`
-interprets the text; `alerts.engine.event_handler` applies the answer. A sender to whom no SMS was ever addressed gets no
-reply: it would reveal that the number is in use, and two machines would reply to each other for ever.
+interprets the text; `alerts.engine.event_handler` applies the answer. A sender to whom no SMS was ever addressed gets
+no reply: it would reveal that the number is in use, and two machines would reply to each other for ever.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ class _Answerable:
 
 
 async def receive_sms(uow: UnitOfWork, gateway: str, sms: InboundSms, now: datetime) -> SmsReply | None:
-    """Process an SMS. Return the reply, or `None` if none is sent: to a repeated SMS, an unknown sender and others."""
-    # A sender name may contain characters that no database stores. Without this check it would block all later SMS.
+    """Process an SMS. Return the reply; `None`: no reply, for example to a repeated SMS or an unknown sender."""
+    # A sender name may contain characters that no database stores. Without this check such an SMS would block all later
+    # SMS.
     if not sms.sender.isprintable() or not await uow.responses.has_sms_to(sms.sender):
         log.info("SMS from an unknown number ignored", gateway=gateway)
         return None
@@ -119,8 +120,8 @@ async def _find_answered(
 ) -> Sequence[_Answerable]:
     """Return the notifications that a reply answers; several if it is ambiguous.
 
-    These are the ones that it names by code or incident number. A reply without either answers those that need an answer,
-    or else the newest notification.
+    A reply with a code or incident number answers the notifications that it names. A reply without both answers those
+    that need an answer or, if there are none, the newest notification.
     """
     if reply.code is not None:
         coded = [answerable for answerable in answerables if answerable.code == reply.code][:1]
@@ -172,7 +173,8 @@ async def _acknowledge(
 ) -> SmsReply | None:
     result = await acknowledge_notification(uow, answerable.notification, now)
     incidents = [(part, await uow.incident(part.incident_id)) for part in answerable.notification.parts]
-    # The reply names only the incidents with this result: others of the notification may have ended or another assignee.
+    # The reply names only the incidents with this result: the notification's other incidents may have ended, or have
+    # another assignee.
     matching = [(part, incident) for part, incident in incidents if incident and _has_result(result, part, incident)]
     by, is_false_alarm = "", False
     if matching:
@@ -191,8 +193,8 @@ async def _acknowledge(
                 uow, answerable.notification, result, now, channel=Channel.SMS, gateway=gateway
             ),
         )
-    # A repeated acknowledgement counts as an SMS without an effect: a machine would get confirmations for ever. The text
-    # names the assignee.
+    # A repeated acknowledgement counts as an SMS without an effect. Otherwise a machine that answers every SMS would
+    # get confirmations for ever. The text names the assignee.
     situations = {AckResult.AGAIN: "already", AckResult.ALREADY: "already", AckResult.WORSE: "worse"}
     situation = situations.get(result, "corrected" if is_false_alarm else "over")
     return await _reply_without_effect(uow, number, sms_number, answerable, situation, by=by)
@@ -221,7 +223,7 @@ async def _escalate(
 
 
 def _has_result(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
-    """Whether the result for a notification is that of this one of its incidents."""
+    """Whether *result*, the result for a notification, applies to this incident of the notification."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
             return incident.is_open and incident.acknowledged_by == incident.acting_name(part.person)
@@ -254,7 +256,7 @@ async def _record_opt_out(
 ) -> SmsReply | None:
     """Record STOP or START of a number. The audit log names the person, not the number.
 
-    A reply is sent only if this is a change: two machines would otherwise send STOP to each other for ever.
+    A reply is sent only if the record changes: two machines would otherwise send STOP to each other for ever.
     """
     await uow.responses.save_sms_number(
         number, replace(sms_number, stopped_at=now if is_opt_out else None, unrecognised=0)

@@ -82,7 +82,7 @@ class PhoneRelease:
         return [] if context is None else [incident.policy.agency for incident in context.incidents]
 
     async def pin_owner(self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
-        """Return agency and key of the contact whose PIN is expected; `None` if none is, or the person is locked out."""
+        """Return agency and key of the contact whose PIN is expected; `None`: no PIN, or the person is locked out."""
         context = await self._read_context(uow, pins, reference, now)
         return (
             None if context is None or await _is_locked(uow, pins, context, now) else (context.agency, context.person)
@@ -200,8 +200,8 @@ def _choose_pin(
 ) -> tuple[Incident, str, Sequence[Incident]]:
     """Return the incident and person of the PIN to ask for, and the *waiting* incidents that it may release.
 
-    In a notification about several agencies, one person may have a different key and PIN, or no PIN, at each agency. The
-    PIN that releases the most incidents is chosen; without any PIN, *first* is returned.
+    In a notification about several agencies, one person may have a different key and PIN, or no PIN, at each agency.
+    The PIN that releases the most incidents is chosen; without any PIN, *first* is returned.
     """
     choice: tuple[Incident, str, Sequence[Incident]] = (*first, ())
     for incident, person, agencies in by_pin:

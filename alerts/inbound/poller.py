@@ -21,9 +21,9 @@ log = structlog.get_logger()
 class Poller:
     """Periodic query of providers for inbound SMS.
 
-    The interval is `ACTIVE_INTERVAL` while an incident is active and for `AFTERWARDS` after the last one, because people
-    may answer an SMS of the night after the recovery. At other times it is `IDLE_INTERVAL`, for people who opt in to SMS
-    again (START).
+    The interval is `ACTIVE_INTERVAL` while an incident is active and for `AFTERWARDS` after the last incident, because
+    people may answer an SMS after the recovery. At other times the interval is `IDLE_INTERVAL`, for people who opt in
+    to SMS again (START).
     """
 
     ACTIVE_INTERVAL = timedelta(seconds=20)
@@ -43,7 +43,7 @@ class Poller:
         clock: Clock,
         is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Poll no provider while *is_monitor_only* returns true. The messages are fetched afterwards."""
+        """Poll no provider while *is_monitor_only* returns true. Messages of that time are fetched afterwards."""
         self._store = store
         self._pool = pool
         self._callback_handlers = callback_handlers

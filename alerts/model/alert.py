@@ -20,11 +20,11 @@ from alerts.hours.elapsed import TOLERANCE
 #: Name of the alerts that Pantau itself sends to Alertmanager. They are ignored when they come back.
 OWN_ALERT = "PantauIncident"
 
-#: How long after its "resolved" a "firing" of the same occurrence may arrive: Alertmanager retries a failed webhook
-#: until the next flush of its group (`group_interval`, five minutes).
+#: A "firing" that arrives within this time after the "resolved" of the same occurrence is late, not new: Alertmanager
+#: retries a failed webhook until the next flush of its group (`group_interval`, five minutes).
 LATE_WINDOW = timedelta(minutes=5)
 
-#: Interval at which it is stored that an alert still fires.
+#: Minimum interval between writes to the store that only record that an alert still fires.
 RECORD_INTERVAL = timedelta(days=1)
 
 #: Maximum of open incidents of alerts; further alerts share one incident per policy.
@@ -102,13 +102,13 @@ class KnownAlert:
     """Latest known state of the alert with these labels."""
 
     fingerprint: str
-    #: Start of the last occurrence, which with the fingerprint identifies it.
+    #: Start of the last occurrence. Fingerprint and start together identify an occurrence.
     starts_at: datetime
     #: `None`: firing.
     ended_at: datetime | None
     #: When the state was received.
     received_at: datetime
-    #: Dedup key of a shared incident; `None`: it has one of its own.
+    #: Dedup key of the shared incident; `None`: the alert has an incident of its own.
     merged_into: str | None = None
 
 
@@ -147,8 +147,8 @@ def incident_key(
 ) -> str:
     """Return the dedup key of an alert's incident: its own, its group's, or the one for alerts beyond the limit.
 
-    It stays the same while the alert fires, whatever its group. *open_keys*: keys of open incidents; *may_open*: the
-    limit allows another incident.
+    The key stays the same while the alert fires, even if its group changes. *open_keys*: keys of open incidents;
+    *may_open*: the limit allows another incident.
     """
     if known is not None and known.ended_at is None:
         return known.merged_into or alert.dedup_key
@@ -213,7 +213,8 @@ def _apply_after_end(alert: ReceivedAlert, known: KnownAlert, received: KnownAle
         return AlertEffect.WAS_OVER, received if is_new_occurrence else known
     if not is_new_occurrence and timedelta(0) <= received.received_at - known.received_at < LATE_WINDOW:
         return AlertEffect.LATE, known
-    # It fires again, even with the same start: Alertmanager resolves an alert that it stops receiving, though it fires.
+    # The alert fires again, even with the same start: Alertmanager also resolves an alert that it no longer receives
+    # although it fires.
     return AlertEffect.FIRES, received
 
 

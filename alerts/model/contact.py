@@ -22,9 +22,10 @@ class Address:
     extension: str = field(default="", repr=False)
     #: Office hours; `None`: always available. Not part of the identity.
     hours: OfficeHours | None = field(default=None, compare=False, repr=False)
-    #: Called once per notification, because each redial is a notification of its own. Not part of the identity.
+    #: The address is called once per notification, because each redial (repeated call) is a notification of its own.
+    #: Not part of the identity.
     once: bool = field(default=False, compare=False, repr=False)
-    #: Last recorded answer; `None`: never.
+    #: Day of the last recorded answer; `None`: never. Not part of the identity.
     verified: date | None = field(default=None, compare=False, repr=False)
 
     def is_available(self, at: datetime) -> bool:

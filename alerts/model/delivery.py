@@ -76,7 +76,7 @@ class NotificationState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-#: Final states without a person's action.
+#: States that stay unless a person sets another one.
 SETTLED = frozenset(
     {NotificationState.DELIVERED, NotificationState.FAILED, NotificationState.UNKNOWN, NotificationState.WITHDRAWN}
 )
@@ -119,7 +119,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationIncident:
-    """One incident within a notification. A bundle has several, each with its own position in its escalation."""
+    """One incident within a notification, with its position in its own escalation. A bundle has several incidents."""
 
     incident_id: int
     #: Contact or recipient key in the incident's policy. Keys of different agencies are unrelated.
@@ -134,14 +134,14 @@ class NotificationIncident:
 class Notification:
     """One message to one person, as stored. `key` is unique, so that a repeated decision stores nothing.
 
-    `person`, `facts`, `restarts`, `round` and `step` are those of the incident by which it was read from the database,
-    or else of its first incident.
+    `person`, `facts`, `restarts`, `round` and `step` are those of the incident for which the notification was read from
+    the database, or else of its first incident.
     """
 
     id: int
     key: str
     #: Its incidents, the oldest first; empty only in a drill. Incidents acknowledged or over before it was sent are
-    #: removed. If it was read by an incident, it has that part only.
+    #: removed. If the notification was read for one incident, it has only that incident's part.
     parts: tuple[NotificationIncident, ...]
     plan: Plan
     purpose: Purpose
@@ -166,10 +166,10 @@ class Notification:
     urgency: Urgency = Urgency.FIRST
     #: Number of incidents.
     incident_count: int = 1
-    #: Whether its first part is the first of the whole bundle. The bundle is sent when that incident is processed, so
-    #: that it is sent once.
+    #: Whether `parts` begins with the first incident of the whole bundle. A bundle is sent when its first incident is
+    #: processed, so that it is sent once.
     leads: bool = True
-    #: No attempt starts earlier, because it waits for its bundle or a rate limit.
+    #: No attempt starts before this time, because the notification waits for its bundle or a rate limit.
     not_before: datetime | None = None
 
     @property
@@ -237,7 +237,7 @@ class NotificationDraft:
     restarts: int = 0
     round: int = 0
     step: int = 0
-    #: End of the key, which distinguishes it from others with the same purpose, person and step.
+    #: End of the key, which distinguishes the draft from others with the same purpose, person and step.
     once: str = ""
 
     @property

@@ -15,7 +15,7 @@ from alerts.model.policy_snapshot import PolicySnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A problem is detected. While it lasts the event is sent again when the `type` changes."""
+    """A problem is detected. While the problem lasts, the event is sent again whenever its `type` changes."""
 
     #: Key of the problem: one open incident per key.
     dedup_key: str
@@ -25,11 +25,11 @@ class Trigger:
     began_at: datetime
     #: Policy as configured now, frozen when this event opens an incident.
     policy: PolicySnapshot
-    #: Flapping: the incident stays open until the state is stable.
+    #: Mail goes down and up repeatedly: the incident stays open until the state is stable.
     flapping: bool = False
-    #: Start of the part that began last, such as a second direction; `None`: all began at `began_at`.
+    #: Start of the part that began last, such as receiving after sending; `None`: all parts began at `began_at`.
     latest_at: datetime | None = None
-    #: For a lesser `type`: since when it is the type; `None`: since `at`.
+    #: If the `type` has become less severe: when it did; `None`: at `at`.
     less_since: datetime | None = None
 
 

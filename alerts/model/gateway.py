@@ -48,7 +48,7 @@ class Script:
     worse: str = ""
     #: Spoken after key 4, which escalates; empty: not offered.
     escalated: str = ""
-    #: Spoken instead when no further step is left; `escalated` when empty.
+    #: Spoken instead of `escalated` when no further step is left; `escalated` when empty.
     nobody_left: str = ""
     #: Whether key 5 starts the release of an announcement; the menu says so.
     may_release: bool = False
@@ -97,8 +97,8 @@ class SendRequest:
     address: str = field(repr=False)
     #: Digits to dial after an office line answers ("W1234#"), or empty.
     extension: str = field(default="", repr=False)
-    #: The content. `None` in queries about a page, whose rendering takes 50 ms. In `find` an SMS or a call has it,
-    #: because a provider may store no reference, so that only the text identifies the message.
+    #: The content. `None` in queries about a page, because rendering a page takes 50 ms, and in `check` and `withdraw`.
+    #: `find` receives the content of an SMS or call, because with some providers only the text identifies a message.
     content: Content | None
     #: Expiry of the message.
     expires_at: datetime
@@ -225,7 +225,7 @@ class CallbackResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackEvent:
-    """Meaning of a callback. One with a known `event_id` is repeated and has no effect."""
+    """Meaning of a callback. A callback with a known `event_id` is a repetition and has no effect."""
 
     reference: str
     event_id: str
@@ -238,7 +238,7 @@ class CallbackEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundSms:
-    """An inbound SMS: a person replies to a notification. One with a known `event_id` is repeated and has no effect."""
+    """A person's SMS in reply to a notification. An SMS with a known `event_id` is a repetition and has no effect."""
 
     #: E.164.
     sender: str = field(repr=False)
@@ -248,7 +248,7 @@ class InboundSms:
 
 
 class ReleaseStage(StrEnum):
-    """Stage of releasing an announcement in a call, which needs a PIN."""
+    """Stage of a call in which a person releases an announcement (approves that it is sent), which needs a PIN."""
 
     #: The PIN is expected, and "#".
     PIN = "pin"
@@ -282,7 +282,7 @@ class CallbackHandler(Protocol):
     """What a gateway may call while it handles a callback. Every method stores its effect before it returns."""
 
     async def record(self, event: CallbackEvent) -> AckResult:
-        """Commit an event and return the state of the acknowledgement."""
+        """Commit an event and return the effect of the key that the person pressed."""
 
     async def content(self, reference: str) -> Content | None:
         """Return the content of an attempt, or `None` without such an attempt."""

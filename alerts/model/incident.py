@@ -3,8 +3,8 @@
 Only this module changes an incident's state: `apply` returns the incident after an event. `TRANSITIONS` is the
 specification, which the tests compare with the table in docs/explanation/incident.md.
 
-An incident has a detected type, by the probes, and perhaps one that a person has declared; their combination keeps it
-open. Its `type` is the worst so far, its `current_type` the present one.
+The probes detect a type of problem, and a person may declare one, that is, report that mail does not work. The incident
+stays open while either lasts. Its `type` is the worst type so far, its `current_type` the present one.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ OUTAGES = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.
 class Position:
     """Position in the escalation."""
 
-    #: How often the escalation has restarted: because the incident became worse, an acknowledgement ended, or a step
-    #: was silenced.
+    #: How often the escalation has restarted: because the incident became worse, an acknowledgement ended, a step was
+    #: silenced, or the whole policy was replaced.
     restarts: int = 0
     #: Number of the pass through all steps, from 0.
     round: int = 0
     #: Index of the last started step; -1 before the first.
     step: int = -1
-    #: Start of that step (before the first: of the restart).
+    #: When the last started step began; before the first step, when the escalation began or restarted.
     since: datetime
 
 
@@ -130,7 +130,7 @@ class Declaration:
 
     @property
     def is_active(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the declaration is still valid."""
         return self.ended_at is None
 
 
@@ -161,15 +161,15 @@ class Incident:
     began_at: datetime
     opened_at: datetime
     position: Position
-    #: Opening, or when a degradation became an outage.
+    #: When it opened, or when it became worse and its escalation restarted.
     since: datetime
     #: Number of pages that were sent but are missing from a restored database: further pages are numbered after them.
     skipped_pages: int = 0
-    #: Current type: while an outage ends it may be less than `type`.
+    #: Current type: while an outage ends, it may be less severe than `type`.
     current_type: IncidentType
     current_type_since: datetime
-    #: When mail first had the problem `type`, and when `current_type`; `None`: at `began_at`. They differ if, for example,
-    #: mail went to junk folders before it failed.
+    #: When the problem `type` began, and when the problem `current_type` began; `None`: at `began_at`. Both may be
+    #: later than `began_at`: for example, mail went to junk folders before it failed.
     type_began_at: datetime | None = None
     current_type_began_at: datetime | None = None
     #: When the first outage of the incident began; `None`: it had none.
@@ -178,7 +178,7 @@ class Incident:
     flapping: bool = False
     #: Last detected type; `None`: nothing is detected, and a declaration keeps the incident open or a person closed it.
     detected: IncidentType | None = None
-    #: Its last declaration, active or ended; `None`: it was only detected.
+    #: Last declaration, active or ended; `None`: the incident was only detected.
     declared: Declaration | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
@@ -224,12 +224,12 @@ class Incident:
 
     @property
     def reported_type(self) -> IncidentType:
-        """The type in a notification decided now: for an outage the present one, otherwise the worst."""
+        """The type in a notification decided now: `current_type` if it and `type` are outages, otherwise `type`."""
         return self.current_type if {self.type, self.current_type} <= OUTAGES else self.type
 
     @property
     def reported_type_began_at(self) -> datetime:
-        """Start of `reported_type`; of the whole outage or problem after the incident has ended."""
+        """Start of `reported_type`; after the incident has ended, `worst_began_at`."""
         if not self.is_open:
             return self.worst_began_at
         began_at = self.current_type_began_at if self.reported_type is self.current_type else self.type_began_at
@@ -242,12 +242,12 @@ class Incident:
 
     @property
     def declared_type(self) -> IncidentType | None:
-        """The declared type; `None` if the declaration has ended, or without one."""
+        """The type of the active declaration; `None` without one."""
         return self.declared.type if self.declared is not None and self.declared.is_active else None
 
     @property
     def declared_by(self) -> str:
-        """Who declared it, if more is declared than detected; "" otherwise."""
+        """Who made the active declaration, if it reports more than is detected; "" otherwise."""
         declaration = self.declared
         return (
             declaration.by
@@ -259,7 +259,7 @@ class Incident:
 
     @property
     def active_type(self) -> IncidentType | None:
-        """The detected and declared types combined; `None`: neither, so that nothing keeps it open."""
+        """The detected and declared types combined; `None` without either: nothing keeps the incident open."""
         return combined_type(self.detected, self.declared_type)
 
     def contact_name(self, person: str) -> str:
@@ -268,7 +268,7 @@ class Incident:
         return contact.name if contact else person
 
     def acting_name(self, person: str) -> str:
-        """Return the name to record for an action of a contact: as in `acknowledged_by` if the contact is the assignee."""
+        """Return the name to record for an action of a contact: `acknowledged_by` if the contact is the assignee."""
         by = self.acknowledged_by
         return by if by is not None and self.is_assigned_to({self.contact_name(person)}) else self.contact_name(person)
 
@@ -286,9 +286,9 @@ class Incident:
 
     @property
     def acknowledged_until(self) -> datetime | None:
-        """When the acknowledgement expires without a further response; `None`: not acknowledged, or over.
+        """When the acknowledgement expires without a further response; `None`: the incident is not acknowledged now.
 
-        After a late reminder the assignee has the usual time to respond.
+        If the reminder was sent late, the expiry moves, so that the assignee has the full `remind_before` to respond.
         """
         if self.state is not IncidentState.ACKNOWLEDGED or self.last_response_at is None:
             return None
@@ -322,7 +322,7 @@ def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) ->
 
 
 def apply(incident: Incident, event: Event) -> Incident:
-    """Return the incident after *event*; the same object without a change."""
+    """Return the incident after *event*; the same object if nothing changes."""
     state = TRANSITIONS.get((incident.state, type(event)))
     if state is None:
         return incident
@@ -358,7 +358,8 @@ def apply(incident: Incident, event: Event) -> Incident:
 def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
     """Apply an acknowledgement.
 
-    From the assignee it extends the earlier one. Another person takes over only if `event.of` names the assignee.
+    An acknowledgement by the assignee extends the earlier one. Another person takes over only if `event.of` names the
+    assignee.
     """
     if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
         if event.by != incident.acknowledged_by or _is_repeated(incident, event.at):
@@ -411,10 +412,10 @@ def _clear_acknowledgement(incident: Incident) -> Incident:
 
 
 def is_significant_change(incident_type: IncidentType, notified_type: IncidentType) -> bool:
-    """Whether people notified of *notified_type* must learn of *incident_type*: it is another, and not less severe.
+    """Whether people notified of *notified_type* must learn of *incident_type*: another type, at least as severe.
 
-    While an outage ends, the type becomes less severe from run to run, which is not reported. A change from sending to
-    receiving is reported, because the notification would be wrong.
+    While an outage ends, the type becomes less severe with each run of the probes, and nobody needs to know. A change
+    from SENDING to RECEIVING is reported, because what people were told is no longer true.
     """
     return incident_type is not notified_type and SEVERITY[incident_type] >= SEVERITY[notified_type]
 
@@ -438,7 +439,7 @@ def _trigger(incident: Incident, event: Trigger) -> Incident:
 
 
 def _declare(incident: Incident, event: Declare) -> Incident:
-    """Apply a declaration. One that adds nothing to the active type has no effect."""
+    """Apply a declaration. A declaration that adds nothing to the active type has no effect."""
     combined = combined_type(event.type, incident.active_type) or event.type
     if combined is incident.active_type:
         return incident
@@ -457,7 +458,10 @@ def _declaration(event: Declare) -> Declaration:
 
 
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
-    """Apply the end of the detection. It resolves the incident, except one that an active declaration keeps open."""
+    """Apply the end of the detection: resolve the incident, unless an active declaration keeps it open.
+
+    If a person has closed the incident already, record that nothing is detected any more, and when the incident ended.
+    """
     if not incident.is_open:
         if incident.closed is None or incident.detected is None:
             return incident
@@ -475,10 +479,11 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
 
 
 def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime:
-    """Return when an incident ended: at *ended_at*, the first good run, or else at *found_at*, when the end was found.
+    """Return when an incident ended: *ended_at*, the time of the first good run, if it is after the start.
 
-    *ended_at* may lie before the start: if the failing probe routes were removed, or their failures were attributed to
-    another party, the remaining routes have worked all the time and no end was observed.
+    Otherwise return *found_at*, when the end was found. *ended_at* is before the start if no end was observed: the
+    failing routes (pairs of mailboxes that are probed) were removed, or their failures were attributed to another
+    party, and the remaining routes have worked all the time.
     """
     began_at = incident.worst_began_at
     return ended_at if ended_at > began_at else max(found_at, began_at)
@@ -557,9 +562,10 @@ def may_mark_false_alarm(incident: Incident, now: datetime) -> bool:
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
-    """Whether the release of the announcement is offered to staff: the outage has lasted, and it is not released.
+    """Whether staff are offered to release the announcement, that is, to approve sending it to recipients outside.
 
-    While the outage is only a degradation, no release is offered: recipients outside are not notified of degradations.
+    The outage must have lasted for `release_offered_after`. While mail is only degraded, no release is offered, because
+    recipients outside are not notified of degradations.
     """
     plan = incident.policy.announcement
     return (
@@ -582,8 +588,8 @@ def _mark_false_alarm(incident: Incident, event: MarkFalseAlarm) -> Incident:
 def is_suppressed(ended: Incident, event: Trigger) -> bool:
     """Whether *event* only detects the problem that a person has closed. *ended*: the last incident with its key.
 
-    Otherwise the next run, which still detects the problem, would open a new incident. A problem that began later, or
-    is worse, is another one, and after `SUPPRESSION_PERIOD` a person has to close again.
+    Without this check the next run of the probes, which still detects the problem, would open a new incident. A problem
+    that began later or is worse counts as new. After `SUPPRESSION_PERIOD` the old problem opens an incident again.
     """
     since = ended.suppressed_since
     return (

@@ -219,8 +219,8 @@ class Facts:
     #: end, or it is unknown whether the recipient outside got it.
     first_notified_at: datetime | None = None
     ended_at: datetime | None = None
-    #: Enclosure number: of this page among the pages to a recipient about the incident, from 1, printed at the end of
-    #: its reference. 0: not numbered.
+    #: Enclosure number: counts the pages to a recipient about the incident, from 1. It is printed at the end of the
+    #: page's reference. 0: not numbered.
     enclosure: int = 0
     #: Enclosure number of the page of `first_notified_at`.
     cited: int = 1
@@ -232,16 +232,16 @@ class Facts:
     subject_en: str = ""
     #: Cause, if known; for staff only.
     cause: Cause | None = None
-    #: Who declared it, if the probes do not detect all of it; for staff only.
+    #: Person who declared the problem, if the probes do not detect all of it; for staff only.
     declared_by: str = ""
-    #: Mail is down and up repeatedly, which is one incident until it is stable.
+    #: Mail goes down and up repeatedly, which counts as one incident until mail is stable.
     flapping: bool = False
     #: Whether recipients outside get a follow-up on each working day.
     followed_up: bool = False
     #: Whether the release of the announcement is offered: key 5 in a call.
     may_release: bool = False
-    #: Who acknowledged (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or whose acknowledgement expired or who
-    #: escalated (`Purpose.OUTAGE`); "" without one.
+    #: Person who acknowledged (`Purpose.TAKEN`, or an update at a handover), who closed the incident
+    #: (`Purpose.CLOSED`), or who escalated or whose acknowledgement expired (`Purpose.OUTAGE`); "": nobody.
     by: str = ""
     #: Whether `by` escalated.
     escalated: bool = False

@@ -32,7 +32,8 @@ def incident_number(prefix: str, count: int) -> str:
 def candidate_numbers(quoted: str) -> Sequence[str]:
     """Return the incident numbers that *quoted* may mean: JCONT-01 for "jcontoh-1"; `matches_number` decides.
 
-    The number with the prefix NOC is one of them: an SMS begins with the NOC's name, which people put before a number.
+    The number with the prefix NOC is always among them: SMS about the NOC's own incidents begin with the NOC's name,
+    which people may write instead of the prefix.
     """
     if not (match := _HYPHENATED.fullmatch(quoted.upper())):
         return [quoted.upper()]

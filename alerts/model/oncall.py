@@ -156,7 +156,7 @@ def next_handover(
 
 
 def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, moment: datetime) -> Handover | None:
-    """Return the handover to the person on call at *moment*; `None` if it was not later than *after*."""
+    """Return the last handover until *moment*; `None` if there was none later than *after*."""
     for at in reversed([*_possible_handovers(rota, overrides, after, moment + _INSTANT)]):
         before_person, after_person = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
         if _key(before_person) != _key(after_person):
@@ -178,9 +178,9 @@ def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, horizon: time
 def on_call_periods(
     rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime
 ) -> tuple[OnCallPeriod, ...]:
-    """Return the periods from *first* to *last*, in order; the first and the last in full length, up to a quarter.
+    """Return the periods from *first* to *last*, in order; the outer periods in full length, up to a quarter of a year.
 
-    A first period that began longer ago starts with the month of *first*, so that it is the same in successive calls.
+    If the first period began longer ago, it starts with the month of *first*, so that successive calls agree.
     """
     first_handover = last_handover(rota, overrides, first - _SEARCH_DAYS * _DAY, first)
     next_end = next_handover(rota, overrides, last)
@@ -205,7 +205,7 @@ def _periods_between(
 def affected_contacts(
     rota: Rota, override: Override, overrides: Sequence[Override], now: datetime
 ) -> tuple[Contact, ...]:
-    """Return the people whose duty an override changes from *now* on, each once: the substitute and the replaced.
+    """Return the people whose duty an override changes from *now* on, each once: the substitute and those replaced.
 
     *overrides*: all overrides of the rota.
     """

@@ -17,7 +17,7 @@ from alerts.model.notification import Cause, IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.model.oncall import Rota
 
-#: How long before its expiry the assignee of an acknowledgement is reminded: time to find the telephone and respond.
+#: How long before an acknowledgement expires its assignee is reminded: time to find the telephone and respond.
 REMIND_BEFORE = timedelta(minutes=10)
 
 
@@ -38,9 +38,9 @@ class Step:
     #: Delay after the previous step (for the first: after the opening).
     after: timedelta
     contacts: tuple[Contact, ...] = ()
-    #: Names of rotas, of each of which the person on call at the start of the step is notified.
+    #: Names of rotas. Of each rota, the person on call at the start of the step is notified.
     rotas: tuple[str, ...] = ()
-    #: In order of preference; each is used after the final failure of the previous one.
+    #: In order of preference; a channel is used after the previous channel has finally failed.
     channels: tuple[Channel, ...]
     redial: RedialPolicy | None = None
 
@@ -62,7 +62,7 @@ class EscalationPolicy:
     acknowledgement_timeout: timedelta = timedelta(minutes=60)
     #: The rotas of the steps.
     rotas: tuple[Rota, ...] = ()
-    #: Notified instead when a rota has nobody on call.
+    #: Person who is notified when a rota has nobody on call.
     fallback: Contact | None = None
     #: People who were notified only because an override made them substitutes; added while the incident is open.
     stand_ins: tuple[Contact, ...] = ()
@@ -117,7 +117,7 @@ class AnnouncementPlan:
     recipients: tuple[Recipient, ...] = ()
     #: Release automatically. It is off by default, because a false letter cannot be recalled.
     automatic: bool = False
-    #: How long an outage must last before its release is offered or, if automatic, happens.
+    #: How long an outage must last before the release (approval to send) is offered or, if automatic, happens.
     release_offered_after: timedelta = timedelta(minutes=30)
     #: The agency's office hours, in which a clerk posts letters and follow-ups are sent; `None`: unknown.
     updates: OfficeHours | None = None

@@ -95,7 +95,8 @@ def agency_of(key: str) -> str | None:
 def stored_key(key: str, process: str) -> str:
     """Return the key under which *process* stores a status.
 
-    It contains the process for a monitoring fault of no agency, because each process has a machine and network of its own.
+    It contains the process for a monitoring fault of no agency, because each process has a machine and network of its
+    own.
     """
     return key if agency_of(key) is not None or not process else f"{key}{_PROCESS_SEPARATOR}{process}"
 

@@ -1,8 +1,9 @@
 """Reporter of outages and monitoring faults to the notification engine, as events that open, change and end incidents.
 
-Sites probe the mail of agencies; each has a status of an agency, and together the sites have a joint status. Whenever a
-site's status changes, the joint status is compared with the type of incident that was reported last, and the difference
-is submitted. The open incidents are read at the start, so that no change is missed while this process is down.
+A site is a place that probes the mail of agencies, and has a status of each. The votes of all sites make the joint
+status of an agency. Whenever a site's status changes, the reporter compares the joint status with the type of incident
+that was reported last, and submits the difference. It gets the open incidents at the start, so that a change while this
+process was down is reported, too.
 
 A status belongs to a dedup key: the short code of an agency, or a key of a monitoring fault (a fault of the monitoring
 itself, such as the network of a site).
@@ -46,19 +47,20 @@ MONITORING_FAULT_PREFIX = "ours/"
 #: Prefix of the keys of other sites that are silent or cannot evaluate.
 SITE_FAULT_PREFIX = f"{MONITORING_FAULT_PREFIX}{FaultDomain.SITE}/"
 
-#: Key of too few connected sites.
+#: Dedup key of the fault that too few sites are connected.
 QUORUM_FAULT_KEY = f"{MONITORING_FAULT_PREFIX}{FaultDomain.QUORUM}"
-#: Monitoring faults that the hub detects, not the evaluator.
+#: Monitoring faults that the hub detects (the installation that decides for several sites), not the evaluator.
 HUB_FAULT_PREFIXES = (SITE_FAULT_PREFIX, QUORUM_FAULT_KEY)
 
 #: Retry interval of failed events.
 _RETRY_INTERVAL = timedelta(seconds=2)
 
-#: Interval for reading the open incidents: a person may have closed one, or marked a false alarm.
+#: Interval for reading the open incidents: a person may have closed an incident, or marked it as a false alarm.
 _OPEN_KEYS_INTERVAL = timedelta(minutes=1)
 
-#: How long one direction of mail must work again before a lesser type of incident is reported, and how long sites must
-#: see an agency up to end an outage that none of them has seen. In this time all routes are probed at usual intervals.
+#: How long one direction of mail must work again before a lesser type of incident is reported; also how long the voting
+#: sites must see an agency up before they end an outage that only other sites saw. In this period every route is probed
+#: at its usual interval.
 _CONFIRMATION_PERIOD = timedelta(minutes=10)
 
 #: Causes of monitoring faults that have another name in metrics.
@@ -76,7 +78,7 @@ class Alerting(Protocol):
 class IncidentPolicies:
     """Currently configured policies of incidents."""
 
-    #: By short code.
+    #: Policy of each agency, by short code.
     agencies: Mapping[str, PolicySnapshot]
     #: Returns the policy for a monitoring fault.
     monitoring_fault: Callable[[FaultSource], PolicySnapshot]
@@ -101,9 +103,10 @@ class IncidentReporter:
     ) -> None:
         """*site*: this site. Nothing is reported about an agency until this site has a status of it.
 
-        *other_sites*: the other sites with a vote; *quorum*: the required number of votes. *open_incidents*: the reported
-        type of each open incident, by dedup key. *open_keys* returns the dedup keys of the incidents that are open now;
-        without it, only this reporter ends incidents. Neither contains incidents that only a person has declared.
+        *other_sites*: the other sites with a vote; *quorum*: the required number of votes. *open_incidents*: the
+        reported type of each open incident, by dedup key. *open_keys* returns the dedup keys of the incidents that are
+        open now; without it, only this reporter ends incidents. Both leave out incidents that a person declared and no
+        probe detected.
         """
         self._policies = policies
         #: Agencies that this process reports.
@@ -124,11 +127,12 @@ class IncidentReporter:
         self._reported_types: dict[str, IncidentType] = {}
         #: Start and report time of the reported outage, by agency.
         self._reported_outages: dict[str, tuple[datetime, datetime]] = {}
-        #: Present type if it is lesser than the reported one, and since when, by dedup key.
+        #: Present incident type while it is lesser than the reported type, and since when, by dedup key.
         self._lesser_types: dict[str, tuple[IncidentType, datetime]] = {}
         #: Number of reported monitoring faults, by metric labels.
         self._reported_fault_counts: Counter[tuple[str, str]] = Counter()
-        #: Whether the voting sites disagree, by agency with statuses of several of them.
+        #: Whether the voting sites disagree, by agency. Only agencies with statuses of several voting sites are
+        #: present.
         self._disagreements: dict[str, bool] = {}
         self._open_keys = open_keys
         self._open_keys_read_at = clock.now()
@@ -138,13 +142,15 @@ class IncidentReporter:
         self._failed_keys: set[str] = set()
         #: Set when something may have to be reported.
         self._wake_event = asyncio.Event()
-        #: Dedup keys whose status may differ from what was reported. Comparing all of them would take too long: thousands
-        #: of runs a minute change nothing.
+        #: Dedup keys whose status may differ from what was reported. Only these are compared, because thousands of runs
+        #: a minute change no status.
         self._pending_keys: set[str] = set()
-        #: Flapping (repeated falls) of the joint status: each site may have seen too few of the falls.
+        #: Flapping is repeated falls (changes to down). It is detected for the joint status, by agency, because each
+        #: single site may have seen too few falls.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
-        #: Recoveries that are not reported yet, by agency: until when, and when the recovery was recorded.
+        #: Recoveries that are not reported yet, by agency: when to examine the recovery again, and when it was
+        #: recorded.
         self._unconfirmed_recoveries: dict[str, tuple[datetime, datetime]] = {}
         for key, incident_type in open_incidents.items():
             self._set_reported_type(key, incident_type)
@@ -187,7 +193,7 @@ class IncidentReporter:
         }
 
     def add_agencies(self, agencies: AbstractSet[str], open_incidents: Mapping[str, IncidentType]) -> None:
-        """Report *agencies* from now on. Their policies must be set; *open_incidents*: the reported types, by dedup key."""
+        """Report *agencies* from now on. Their policies must be set. *open_incidents*: reported types by dedup key."""
         self._agencies |= agencies
         self._pending_keys |= agencies
         for agency in agencies:
@@ -207,7 +213,7 @@ class IncidentReporter:
             self._statuses.get(agency, {}).pop(self._site, None)
 
     def transfer_agencies(self, agencies: AbstractSet[str]) -> None:
-        """Stop reporting *agencies* and the probe accounts there, because another process takes them over."""
+        """Stop reporting *agencies* and the faults of their probe accounts, because another process takes them over."""
         self._drop_agencies(agencies)
         for key in [key for key in self._reported_types.keys() | self._statuses.keys() if agency_of(key) in agencies]:
             self._set_reported_type(key, None)
@@ -216,11 +222,11 @@ class IncidentReporter:
                 self._statuses.get(key, {}).pop(self._site, None)
 
     def take_over_faults(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
-        """Take over the reported monitoring faults of dead processes; return the keys of those that are new here.
+        """Take over the reported monitoring faults of dead processes; return the dedup keys that are new here.
 
-        Any process that sees the recovery ends them. Another one that still has the fault reports it again.
+        The first process that sees the recovery ends the incident. A process that still has the fault reports it again.
         """
-        # Only monitoring faults: the NOC also has incidents about alerts and unreachable people.
+        # The NOC (network operations centre) also has incidents about alerts and unreachable people: they stay out.
         new_keys = {
             key
             for key in open_incidents.keys() - self._reported_types.keys()
@@ -279,7 +285,7 @@ class IncidentReporter:
             self._pending_keys.add(key)
 
     def site_statuses(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        """Return the statuses of an agency by site; `None` for a site without a vote. Empty with fewer than two statuses."""
+        """Return an agency's statuses by site; `None`: the site has no vote. Empty with fewer than two statuses."""
         statuses = self._statuses.get(agency, {})
         if len(statuses) < 2:
             return {}
@@ -337,7 +343,7 @@ class IncidentReporter:
         self._wake_event.set()
 
     async def run(self) -> NoReturn:
-        """Report whenever woken, and retry failed events, because the next probe run may end minutes later."""
+        """Report whenever woken. Retry failed events, because the next run that wakes this task may be minutes away."""
         await run_periodically("incident reporter", self._report_when_woken, timedelta(0))
 
     async def _report_when_woken(self) -> None:
@@ -350,7 +356,8 @@ class IncidentReporter:
     async def report(self) -> bool:
         """Report all differences. Return whether all events succeeded.
 
-        Not reentrant: the reported type is recorded after its event.
+        Not reentrant: the reported type is recorded after its event, so that a second call would submit the event
+        again.
         """
         now = self._clock.now()
         try:
@@ -368,8 +375,8 @@ class IncidentReporter:
     async def _drop_closed(self, now: datetime) -> None:
         """Drop the reported types of incidents that were closed elsewhere, so that a present problem is reported again.
 
-        The engine suppresses an incident that a person closed, but only for a while. Suppressed here, an agency with one
-        route that never recovers would never be reported again.
+        The engine suppresses a problem whose incident a person closed, but only for a while. If the reporter suppressed
+        the problem, too, an agency with one route that never recovers would never be reported again.
         """
         if self._open_keys is None or timedelta(0) <= now - self._open_keys_read_at < _OPEN_KEYS_INTERVAL:
             return
@@ -397,7 +404,7 @@ class IncidentReporter:
                 self._set_disagreement(key, is_so=sites_disagree(statuses) if len(statuses) > 1 else None)
             status = self._status_to_report(key)
             if status is None:
-                # Without a status nothing is proven: a lesser type must last from its next status on.
+                # Without a status no lesser type is proven. Its confirmation period begins again with the next status.
                 self._lesser_types.pop(key, None)
                 return
             if status.trouble is not None:
@@ -407,7 +414,7 @@ class IncidentReporter:
         except StoreUnavailable:
             self._pending_keys.add(key)
             raise
-        # An invalid status of one key must not prevent reports of others.
+        # An invalid status of one key must not prevent reports of other keys.
         except Exception:
             if self._mark_failed(key):
                 log.exception("comparison of incidents with site statuses failed; retrying", key=key)
@@ -437,7 +444,8 @@ class IncidentReporter:
     async def _report_problem(self, key: str, trouble: ActiveProblem, status: SiteStatus, now: datetime) -> None:
         reported_type, lesser_since = self._reported_types.get(key), None
         if reported_type is not None and not is_significant_change(trouble.type, reported_type):
-            # During a recovery the type gets lesser with each run. The remaining type is reported once it has lasted.
+            # During a recovery the type may become lesser with each run. So a lesser type is reported only after the
+            # confirmation period.
             lesser_since = self._lesser_type_since(key, trouble.type, reported_type, status, now)
             if lesser_since is None or now - lesser_since < _CONFIRMATION_PERIOD:
                 return
@@ -466,9 +474,10 @@ class IncidentReporter:
         return joint_status(statuses, self._quorum, silent)
 
     def _votes(self, agency: str) -> tuple[Sequence[SiteStatus], Sequence[SiteStatus]]:
-        """Return the statuses of an agency with a vote, and the last known statuses of sites without a vote.
+        """Return the statuses of an agency by sites with a vote, and the last known statuses by sites without a vote.
 
-        A site that never reported counts as a disconnected site that might vote on any problem.
+        Sites with a shared uplink have one vote. A site that never reported counts as a disconnected site that might
+        vote on any problem.
         """
         statuses = self._statuses.get(agency, {})
         if self._voting_sites is None:
@@ -483,12 +492,12 @@ class IncidentReporter:
         return [*voting.values()], [status for voter, status in silent.items() if voter not in voting]
 
     def _voting_statuses(self, agency: str) -> Sequence[SiteStatus]:
-        """Return the statuses of an agency with a vote."""
+        """Return the statuses of an agency by the sites with a vote."""
         statuses = self._statuses.get(agency, {})
         return [status for site, status in statuses.items() if self._voting_sites is None or site in self._voting_sites]
 
     def _set_disagreement(self, agency: str, *, is_so: bool | None) -> None:
-        """Record and export whether sites disagree about an agency; `None`: fewer than two voting sites have a status."""
+        """Record and export whether sites disagree about an agency; `None`: fewer than two of them vote on it."""
         if self._disagreements.get(agency) == is_so:
             return
         self._disagreements.pop(agency, None)
@@ -498,7 +507,7 @@ class IncidentReporter:
         self._export_reported_outage(agency)
 
     def _export_reported_outage(self, key: str) -> None:
-        """Export the reported outage of an agency, if there are several sites. A single site's evaluator exports its own."""
+        """Export the reported outage of an agency, if there are several sites; a single site exports its own health."""
         if not self._other_sites or key.startswith(MONITORING_FAULT_PREFIX):
             return
         reported_type = self._reported_types.get(key)
@@ -516,8 +525,8 @@ class IncidentReporter:
     def _confirmed_end(self, key: str, status: SiteStatus, now: datetime) -> datetime | None:
         """Return the end of a reported problem; `None` if it has not ended, or the end is not confirmed yet.
 
-        The sites that saw the problem may be disconnected, and the others may be up only because they have not probed
-        since it began.
+        A recovery that seems older than the outage needs a confirmation: the sites that saw the problem may be
+        disconnected, and the remaining sites may see the agency up only because they have not probed since it began.
         """
         ended_at = status.up_since
         if ended_at is None or not (
@@ -540,7 +549,7 @@ class IncidentReporter:
     def _lesser_type_since(
         self, key: str, incident_type: IncidentType, reported_type: IncidentType, status: SiteStatus, now: datetime
     ) -> datetime | None:
-        """Return since when *incident_type* is proven, which is lesser than the reported type; `None` if it is not proven."""
+        """Return since when only the lesser *incident_type* is proven to remain; `None` if it is not proven."""
         if not is_partial_recovery(incident_type, reported_type, status.directions):
             self._lesser_types.pop(key, None)
             return None
@@ -557,7 +566,7 @@ class IncidentReporter:
         return [key for key, (_, since) in self._lesser_types.items() if now - since >= _CONFIRMATION_PERIOD]
 
     def _confirmed_recoveries(self, now: datetime) -> Collection[str]:
-        """Return the keys whose unconfirmed recovery must be examined again: its time is over, or the clock was set back."""
+        """Return the keys whose unconfirmed recovery must be examined again: it is time, or the clock was set back."""
         return [
             key for key, (until, recorded_at) in self._unconfirmed_recoveries.items() if not recorded_at <= now < until
         ]
@@ -600,14 +609,17 @@ class IncidentReporter:
         return True
 
     def _mark_failed(self, key: str) -> bool:
-        """Mark the event of *key* for a retry. Return whether it is its first failure, which is logged."""
+        """Mark the event of *key* for a retry. Return whether it failed for the first time, and must be logged."""
         is_first = key not in self._failed_keys
         self._failed_keys.add(key)
         self._pending_keys.add(key)
         return is_first
 
     def _set_closed_by_hand(self, key: str, incident: Incident | None) -> None:
-        """Record and export the closed incident of a problem that is still detected: the agency must not look healthy."""
+        """Record and export the closed *incident* of a problem that is still detected; `None` removes the record.
+
+        Without the record, the agency would look healthy.
+        """
         self.closed_by_hand.pop(key, None)
         if incident is not None:
             self.closed_by_hand[key] = incident

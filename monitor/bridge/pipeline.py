@@ -1,6 +1,7 @@
 """Processing of each probe run's result: evaluation, metrics, storage, and statuses for the incident reporter.
 
-A status is what this site knows about an agency or a monitoring fault; it has a dedup key.
+A site is a place that probes. A status is what this site knows about an agency or about a monitoring fault (a fault of
+our own that prevents an evaluation). Each status has a dedup key: the agency's short code, or a key of the fault.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class ResultPipeline:
         self._is_attributing = False
         #: Outcome and reason of each route's last run.
         self._last_outcomes: dict[str, tuple[Outcome, str]] = {}
-        #: Direction of each route and the reason of its last failure ("" if the last run succeeded), by agency and route.
+        #: Direction of each route and the reason of its last failure ("" if the last run succeeded), by agency and
+        #: route.
         self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
         #: Last determined status, by dedup key.
         self._statuses: dict[str, SiteStatus] = {}
@@ -73,8 +75,8 @@ class ResultPipeline:
         #: Health and streaks of routes that could not be stored yet.
         self._unstored_healths: dict[str, tuple[Health, datetime]] = {}
         self._unstored_streaks: dict[str, tuple[GradedRun, ...]] = {}
-        #: Dedup keys whose status may have changed. At first these are all: also reported monitoring faults whose source
-        #: was removed, which the evaluator does not know.
+        #: Dedup keys whose status may have changed. At first these are all keys, including reported monitoring faults
+        #: whose source was removed: the evaluator does not know those faults.
         fault_keys = (
             key
             for key in reporter.reported_types
@@ -90,7 +92,7 @@ class ResultPipeline:
     def apply_routes(self, gained: AbstractSet[str] = frozenset()) -> None:
         """Export the health after a change of routes. Changed statuses are reported with the next run.
 
-        *gained*: agencies that this process reports from now on. Runs of them may have ended before.
+        *gained*: agencies that this process reports from now on. Runs on their routes may have ended before this call.
         """
         self._changed_keys |= gained
         for agency in gained:
@@ -245,7 +247,8 @@ class ResultPipeline:
             log.info(event, route=result.route, outcome=result.outcome, reason=reason)
 
     async def _store(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
-        # The changes are taken before writing, so that runs that end meanwhile write their changes afterwards, in order.
+        # The changes are taken before writing, so that runs that end meanwhile write their changes afterwards, in
+        # order.
         changed, self._unstored_healths = self._unstored_healths | self._evaluator.take_changed_healths(), {}
         streaks, self._unstored_streaks = self._unstored_streaks | self._evaluator.take_changed_streaks(), {}
         statuses, self._unstored_keys = {key: self._statuses[key] for key in self._unstored_keys}, set()
@@ -286,8 +289,8 @@ class ResultPipeline:
         mail = self._evaluator.mail(agency)
         directions, unobserved = mail.directions(), mail.unobserved_directions()
         for direction in map(Direction, AGENCY_DIRECTIONS):
-            # A direction that is not probed any more is unknown. One that cannot be observed now is unknown, too, unless it
-            # is down: it stays down until a run proves the opposite.
+            # A direction that is not probed any more is unknown. A direction that cannot be observed now is unknown,
+            # too. Only a direction that is down stays down until a run proves that it works.
             health = directions.get(direction, Health.UNKNOWN)
             if direction in unobserved and health is not Health.DOWN:
                 health = Health.UNKNOWN

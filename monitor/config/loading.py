@@ -81,7 +81,8 @@ class CachedAgency:
     #: authorities that the agency file names.
     all_findings: Findings
     claims: Claims = field(default_factory=Claims)
-    #: Reference mailboxes that would fail together with the agency. Input: the references.
+    #: Reference mailboxes (mailboxes of the operator outside the agencies) that would fail together with the agency.
+    #: Input: the references.
     dependent_references: frozenset[KeyPath] = frozenset()
     references: object = None
     settings_context: SettingsContext | None = None
@@ -91,7 +92,7 @@ class CachedAgency:
     wording: Wording | None = None
 
     def is_checked_by(self, settings_context: SettingsContext, trust: Trust) -> bool:
-        """Whether another check would give the same result."""
+        """Whether a new check of the agency file would give the cached result."""
         return self.settings_context is settings_context and all(
             authority_context(trust, file) == context for file, context in self.authorities.items()
         )
@@ -111,15 +112,16 @@ class LoadCache:
 
     trust: Trust = field(default_factory=Trust)
     files: dict[str, CachedAgency] = field(default_factory=dict)
-    #: The three following values stay the same objects while they are equal, so that they are compared by identity.
+    #: Each of the three following objects is kept while a newly read one equals it, so that callers may compare by
+    #: identity.
     settings_context: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
     providers: tuple[MailProviders, Spread] | None = None
-    #: The workload of each agency's routes with these mail providers.
+    #: The workload of each agency's routes (a route leads from one mailbox to another) with the values in `providers`.
     known_workloads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
-    #: Longest SMS in this wording, without the parts that depend on the agency. Computing them takes a fifth of a read;
-    #: they are valid until the wording changes.
+    #: Longest SMS in `wording` (the texts of notifications), without the parts that depend on the agency. Computing
+    #: these SMS takes a fifth of a read, so they are kept until the wording changes.
     worst_case_sms: WorstCase | None = None
     #: The agencies in use. An unchanged mailbox is kept as the same object, with its access token.
     active_registry: Registry | None = None
@@ -127,9 +129,10 @@ class LoadCache:
     document_versions: Callable[[], Mapping[str, DocumentVersion]] = dict
     #: Secrets entered in the portal that documents name.
     stored_secrets: SecretCache = field(default_factory=dict, repr=False)
-    #: Source of the refresh tokens that follow the stored ones; `None`: new tokens are kept only in memory.
+    #: Stores refresh tokens by which an authorization server replaces the stored ones; `None`: new tokens are kept only
+    #: in memory.
     rotations: RotationFactory | None = None
-    #: Needed because a read in a thread runs to its end even if its caller is cancelled, while another read may start.
+    #: A read in a thread continues after its caller is cancelled, and the next read may start meanwhile.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def reuse_settings_context(self, settings_context: SettingsContext) -> SettingsContext:
@@ -154,20 +157,20 @@ class LoadCache:
         return self.known_workloads
 
     def reuse_references(self, settings: Settings) -> object:
-        """Return an object that stays the same while the references, and those in use, are unchanged."""
+        """Return an object that stays the same while the references and the official suffixes are unchanged."""
         references = (settings.references, settings.references_in_use, settings.official_suffixes)
         if references != self.references:
             self.references = references
         return self.references
 
     def worst_case(self, wording: Wording) -> WorstCase:
-        """Return the worst-case SMS of the wording that `reuse_wording` returned last."""
+        """Return the longest SMS in *wording*, which must be the wording that `reuse_wording` returned last."""
         if self.worst_case_sms is None:
             self.worst_case_sms = WorstCase(wording)
         return self.worst_case_sms
 
 
-#: Directory of agency files that is read if the settings file cannot be parsed, so that problems of agency files are
+#: Directory of agency files that is read if the settings file names no usable one, so that problems of agency files are
 #: shown as well.
 _DEFAULT_DIRECTORY = "agencies"
 
@@ -207,9 +210,9 @@ class Configuration:
 class AgencySource:
     """Source of an agency's document: a file, or a text."""
 
-    #: Its name in problems.
+    #: Name of the source in problems.
     label: str
-    #: The name of its file. A document in the database has the name that its file would have.
+    #: The file's name. A document in the database has the name that its file would have.
     name: str
     file: Path | None = None
     text: str = field(default="", repr=False)
@@ -277,13 +280,14 @@ def load(
 ) -> Loaded:
     """Read the settings file at *path* and the agencies that it names. Invalid file content raises no error.
 
-    *kinds* are the gateways that may be configured; default: those that are shipped. With *now*, future problems are
-    reported as well; they do not make a configuration unusable. *read_duty_records* returns the stored overrides and
-    drill results, which the checks for future problems use. Raise `TypeError` if one of the kinds is invalid.
+    *kinds*: the gateways that may be configured; default: the shipped ones. With *now*, future problems are reported as
+    well; they do not make a configuration unusable. *read_duty_records* returns the stored overrides of rotas and
+    results of drills (tests of contacts), which the checks for future problems use. Raise `TypeError` if a gateway kind
+    is invalid.
 
-    *cache* holds results of earlier reads with the same kinds, and does not change the result. *documents*: the
-    documents of all agencies, which replace those at the configured location. *new_secrets*: secrets that the documents
-    name and that are about to be stored.
+    *cache* holds results of earlier reads with the same kinds; the result is the same without it. *documents*: the
+    documents of all agencies, which replace the documents at the configured location. *new_secrets*: secrets that the
+    documents name and that are not stored yet.
     """
     cache = cache or LoadCache()
     with cache.lock:
@@ -399,7 +403,7 @@ def _load(
 def _with_gazette(
     settings: Settings | None, secret_resolver: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
-    """Return the settings with the days of `calendar.file` (gazetted holidays and workdays), and that file's findings."""
+    """Return the settings with the days of `calendar.file` (holidays and workdays), and the findings in this file."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     document = read_document(settings.calendar.file)
@@ -445,15 +449,13 @@ def _stored_sources(settings: Settings, findings: Findings, cache: LoadCache) ->
     )
     stored_documents = [each for each in documents if each is not None]
     if not stored_documents:
-        # A service without agencies is reported as unhealthy. The first agency is added in the portal, or before the
-        # start.
+        # A running service without agencies is unhealthy, but a user of the portal can add the first one.
         record = findings["agencies"].warning if settings.allows_portal_edits else findings["agencies"].error
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
         if settings.allows_portal_edits:
             instead += ", or add the first in the portal (/agencies)"
             if len(findings.document.data.get("references") or ()) < 2:
-                # A user who adds the agency in the portal cannot fix the references, and would see the problem only
-                # then.
+                # Warn the operator now: the portal would refuse the first agency, and its users cannot edit references.
                 findings["references"].warning(
                     "there are not two, and an agency that is added in the portal is refused until there are",
                     "at least two reference mailboxes with different providers",
@@ -575,7 +577,7 @@ def _check_texts(
     cache: LoadCache,
     findings: Sequence[Findings],
 ) -> None:
-    """Record SMS that would not arrive. Check none if any file has errors: the office that an SMS names may be blank."""
+    """Record SMS that would not arrive. If any file has errors, check none: names in SMS may then be placeholders."""
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
     noc, texts = settings.build_noc_policy(subject="", subject_en=""), cache.worst_case(wording)
@@ -613,7 +615,10 @@ def _check_drills_and_alerts(
 
 
 def _check_references(agencies: list[Agency], settings_context: SettingsContext, findings: Findings) -> None:
-    """Record routes between sites if there are too few reference mailboxes to separate the fault domains."""
+    """Record an error if agencies exchange mail with references, but two are not configured.
+
+    With one reference, a failure could not be attributed to the agency or to the reference.
+    """
     if settings_context.references is None or len(findings.document.data.get("references", ())) >= 2:
         return
     for agency in agencies:

@@ -15,7 +15,7 @@ from monitor.config.model.settings import Settings, SharedSettings
 from monitor.drills.runner import DrillPlan
 from monitor.model.window import WindowOccurrence
 
-#: Pace if no scheduled drills are configured, for those on request.
+#: Pace (minimum time between two notifications) of requested drills if no scheduled drills are configured.
 _PACE = timedelta(seconds=30)
 
 

@@ -62,7 +62,7 @@ class DrillPlan:
     next_window: Callable[[datetime], WindowOccurrence | None]
     #: Whether a contact takes part in scheduled drills.
     takes_part: Callable[[str], bool]
-    #: The configured schedule, which is only compared with a later one.
+    #: The configured schedule. It is only compared with the schedule of a later plan.
     schedule: object = None
 
 
@@ -81,7 +81,7 @@ class DrillRunner:
         clock: Clock,
         is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """While *is_monitor_only* returns true no drill starts or continues."""
+        """*is_monitor_only*: while it returns true, no drill starts or continues."""
         self._drills = drills
         self._store = store
         self._pool = pool
@@ -110,10 +110,10 @@ class DrillRunner:
     ) -> tuple[Drill, int] | None:
         """Start a drill of a contact, or of "all", now; return it with the number of notifications.
 
-        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" all of its own. *by*: who requests it. *duration*:
-        duration. *after*: id of the agency's latest drill (`latest_requested`) as the person saw it, so that a repeated
-        request starts no second drill. Return `None` without such a contact, with nothing to test, or if another drill
-        started.
+        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" all its contacts. *by*: who requests the drill.
+        *after*: id of the agency's latest drill (`latest_requested`) on the page that was submitted, so that a page
+        that is submitted twice starts one drill. Return `None` without such a contact, with nothing to test, or if
+        another drill started.
         """
         now = self._clock.now()
         planned = self._plan_notifications(contact, 0, is_requested=True)
@@ -139,7 +139,10 @@ class DrillRunner:
             await self.export()
 
     async def export(self) -> None:
-        """Export when each participant was last reached: by a key press, or by SMS if they have no voice address."""
+        """Export when each participant was last reached, and when the last drill ended and the next is overdue.
+
+        A participant is reached by a key press in a call or, without a voice address, by a delivered SMS.
+        """
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
         plan = self._current_plan()
@@ -236,7 +239,7 @@ class DrillRunner:
                 unblocked.append(notification)
             else:
                 self._blocking_reasons[drill.id][notification.key] = reason
-        # Reserve slots first, so that a gateway without a spare one does not delay tests of the others.
+        # Reserve slots first, so that a gateway without a spare slot does not delay the tests of other gateways.
         gateway_names = {notification.gateway for notification in unblocked if notification.key not in started_at}
         slots = {name for name in gateway_names if self._pool.take_spare_slot(name)}
         try:
@@ -270,7 +273,7 @@ class DrillRunner:
         return record
 
     async def _busy_keys(self) -> frozenset[str]:
-        """Return keys and numbers of all people whom open incidents may notify, and keys of those notified."""
+        """Return keys and numbers of all people whom open incidents may notify, and keys of people notified."""
         ids, notified = await self._drills.open_incidents()
         if ids != self._incident_people[0]:
             # There may be a thousand long policies: read them only when the set of open incidents has changed.
@@ -301,7 +304,7 @@ class DrillRunner:
         is_too_old = not is_recent(record.started_at, now, QUERY_PERIOD)
         query_at = None if is_too_old else now + QUERY_INTERVAL
         await self._drills.change(record.reference, record.state, now, query_at=query_at)
-        # The time of the next query is stored before the query, so that queries of a provider without an answer end.
+        # Store the time of the next query first: the queries end even if the provider never answers.
         may_query = record.provider_id and record.gateway in self._pool and not self._sender.has_call(record)
         if not is_too_old and may_query and self._pool.take_spare_slot(record.gateway):
             self._sender.check(record, calls)
@@ -318,11 +321,11 @@ class DrillRunner:
         return under_way, list(reversed(records))
 
     async def latest_requested(self, agency: str) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people within a day, 0 without any, and their number."""
+        """Return the id of the latest drill of an agency's own people within a day (0: none), and their count."""
         return await self._drills.latest_requested(agency, self._clock.now() - _DAY)
 
     async def recently_tested(self, agency: str) -> int:
-        """Return how many numbers of an agency's people were tested within a day."""
+        """Return how many drill notifications an agency's people had within a day."""
         now = self._clock.now()
         return len(await self._drills.during(agency, now - _DAY, now + timedelta(seconds=1)))
 

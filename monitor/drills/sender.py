@@ -28,7 +28,7 @@ log = structlog.get_logger()
 #: Interval and period of status queries to a provider that sends no callbacks.
 QUERY_INTERVAL = timedelta(minutes=1)
 QUERY_PERIOD = timedelta(minutes=15)
-#: Prefix of the references of drill notifications. References of incidents' notifications have another one.
+#: Prefix of the references of drill notifications. References of incidents' notifications have another prefix.
 _REFERENCE_PREFIX = "d"
 _POLICY = DeliveryPolicy()
 
@@ -98,7 +98,7 @@ class DrillSender:
     # -- callbacks of providers ----------------------------------------------------------------------------------
 
     async def record(self, event: CallbackEvent) -> AckResult | None:
-        """Record a callback of a drill notification, and return the state of its key press; `None`: not a drill's."""
+        """Record a callback of a drill notification, and return the state of its key press; `None`: no drill."""
         before = await self._find(event.reference)
         if before is None:
             return None
@@ -113,7 +113,7 @@ class DrillSender:
         return AckResult.AGAIN if before.state is DrillState.CONFIRMED else AckResult.TAKEN
 
     async def content(self, reference: str) -> Content | None:
-        """Return the content of a drill notification; `None`: not a drill's."""
+        """Return the content of a drill notification; `None`: the notification belongs to no drill."""
         record = await self._find(reference)
         if record is None:
             return None

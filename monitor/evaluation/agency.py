@@ -119,7 +119,7 @@ class AgencyMail:
         return min((at for s in unhealthy if (at := s.trouble_since())), default=None)
 
     def unobserved_directions(self) -> Sequence[Direction]:
-        """Return the directions of which nothing is known, by a monitoring fault or a refused account."""
+        """Return the directions of which nothing is known, because of a monitoring fault or a refused account."""
         # Called for every agency on every page, and nearly always empty.
         routes = self._routes.values()
         observed = [r.direction for r, s in routes if not s.is_inconclusive and not self._is_refused(r)]
@@ -135,9 +135,9 @@ class AgencyMail:
     def undecided_until(self, now: datetime) -> datetime | None:
         """Return until when the incident type is undecided while a route is down; `None` if it is decided.
 
-        It is undecided while another route fails that is not down yet, or a route that is down is stale: it may become
-        sending, receiving, or both. The time is limited to two repeated runs. Waiting avoids that staff are notified of
-        two types within a minute.
+        The type is undecided while another route fails that is not down yet, or while the health of a route that is
+        down is stale (not confirmed since an interruption): the type may become sending, receiving, or both. The time
+        is limited to two repeated runs. Without the wait, staff would be notified of two types within a minute.
         """
         if all(s.health is not Health.DOWN for s in self._deciding_trackers()):
             return None

@@ -1,8 +1,9 @@
 """Attribution of failed runs to a fault domain. Pure.
 
-A monitoring fault must never count as an agency's outage. So a failure that our network, a reference mailbox (ours,
-outside of the agencies) or our account may have caused counts against the agency only if they are proven to have worked
-since the run began. Until then the run is pending; if they have failed, it does not count, and the NOC is notified.
+A monitoring fault (a fault of our own side) must never count as an agency's outage. Our own side is our network, our
+accounts, and the reference mailboxes (ours, outside of the agencies). A failure that a part of our own side may have
+caused counts against the agency only if the part is proven to have worked since the run began. Until then the run is
+pending. If the part has failed, the run does not count, and the NOC (network operations centre) is notified.
 `monitor.evaluation.monitoring_faults` evaluates our own side, and `monitor.views.self_health` shows it.
 """
 
@@ -80,7 +81,7 @@ class Attribution:
 
     grade: Grade
     domain: FaultDomain = FaultDomain.NOBODY
-    #: Name of the reference mailbox or account at fault, if the domain is one.
+    #: Name of the mailbox at fault, if the domain is a reference mailbox, an account or a probe mailbox.
     mailbox: str = ""
     #: No evidence arrived until the deadline.
     is_expired: bool = False
@@ -130,7 +131,10 @@ def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) ->
 def _attribute_mailbox_failure(
     route: MonitoredRoute, mailbox: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Attribute a failure that concerns one mailbox: to it, or to the agency if another of its mailboxes fails too."""
+    """Attribute a failure that concerns one mailbox: to the agency if another mailbox of the agency was refused lately.
+
+    Otherwise, and always for refused credentials, attribute it to the mailbox.
+    """
     if failure.credentials_refused:
         return Attribution(grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox=mailbox.name)
     if evidence.has_other_refusal(mailbox.name, result.started_at - 2 * route.probing.interval):
@@ -141,8 +145,8 @@ def _attribute_mailbox_failure(
 def required_evidence(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
     """Return the evidence that a failed run needs before it counts.
 
-    If the message was lost in transit or was late: the ability of each reference mailbox on the route. Otherwise: our
-    network works.
+    If the message was lost in transit, late or in the junk folder: each reference mailbox on the route can send or
+    receive. Otherwise: our network works.
     """
     if _is_confirmed_late(route, result):
         return (NETWORK,)
@@ -167,7 +171,10 @@ def _is_confirmed_late(route: MonitoredRoute, result: ProbeResult) -> bool:
 
 
 def _attribute_late_confirmation(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a late confirmation: to the agency once our network is proven, because it may break connections too."""
+    """Attribute a late confirmation: to the agency once our network is proven, because it may break connections, too.
+
+    On a control route the sender's reference mailbox is at fault.
+    """
     if route.direction is Direction.CONTROL:
         return Attribution(grade=Grade.SLOW, domain=FaultDomain.REFERENCE, mailbox=route.route.sender.name)
     return _attribute_if_proven(
@@ -176,7 +183,7 @@ def _attribute_late_confirmation(route: MonitoredRoute, result: ProbeResult, evi
 
 
 def _attribute_failure_in_transit(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a message that did not arrive intact: to the agency once the reference mailboxes are proven."""
+    """Attribute a message that did not arrive intact: to the agency once the reference mailboxes are proven to work."""
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency accepted and forwarded the message, and the reference mailbox refused the forwarded copy.
         return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=route.route.recipient.name)
@@ -194,7 +201,7 @@ def _attribute_with_references(
         (evidence.record(need).has_worked_since(result.started_at), need.reference)
         for need in required_evidence(route, result)
     ]
-    # First one that is proven to have failed, then an untested one.
+    # A reference mailbox that is proven to have failed decides before one that is untested.
     for answer in (False, None):
         for proven, name in proofs:
             if proven is answer:
@@ -203,7 +210,7 @@ def _attribute_with_references(
 
 
 def _attribute_agency_failure(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a failure at the agency's own server: to the agency once our network is proven."""
+    """Attribute a failure at the agency's own server to the agency; without an answer, once our network is proven."""
     if failure.phase in CONNECTING or result.outcome in UNANSWERED:
         return _attribute_if_proven(
             evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
@@ -214,7 +221,7 @@ def _attribute_agency_failure(failure: Failure, result: ProbeResult, evidence: E
 def _attribute_control_failure(
     mailbox_name: str, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Attribute a control run: to a reference or to our network."""
+    """Attribute a failed control run: to a reference mailbox or to our network."""
     if result.outcome not in IN_TRANSIT and (failure.phase in CONNECTING or result.outcome in UNANSWERED):
         attribution = _attribute_if_proven(
             evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
@@ -234,7 +241,10 @@ def _attribute_if_proven(
     alternative: FaultDomain,
     mailbox: str = "",
 ) -> Attribution:
-    """Grade a run if our own side is proven; otherwise attribute it to the *alternative* domain, pending or not."""
+    """Grade a run if our own side is *proven* to have worked; otherwise attribute it to the *alternative* domain.
+
+    The run is pending while *proven* is `None`, and does not count if *proven* is false.
+    """
     if proven:
         return Attribution(grade=grade, domain=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)
     return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, domain=alternative, mailbox=mailbox)

@@ -2,12 +2,13 @@
 
 A run is one execution of a probe on a route. A fault source is a part of the monitoring itself that can make runs
 fail: our network, a reference mailbox (ours, outside of the agencies) or the account of a probed mailbox. Control
-runs, between two reference mailboxes, show which of them work.
+runs, between two reference mailboxes, show which of these mailboxes work.
 
-Each run is attributed to a fault domain when it ends (`attribution.attribute`). A run whose attribution needs evidence
-is pending, and is attributed again when the evidence arrives (`pending.Pending`); a final verdict does not change. The
-cost of the methods that are called after each run (`take_changed_…`, `routes_to_run_soon`) depends on the number of
-changes only: there are thousands of routes, and thousands of runs may be pending.
+Each run is attributed to a fault domain (the agency, or a part of the monitoring) when it ends
+(`attribution.attribute`). Evidence is a proof that our network or a reference mailbox works. A run whose attribution
+needs evidence is pending, and is attributed again when the evidence arrives (`pending.Pending`); a final verdict does
+not change. The cost of the methods that are called after each run (`take_changed_…`, `routes_to_run_soon`) depends on
+the number of changes only: there are thousands of routes, and thousands of runs may be pending.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from monitor.model.health import UNHEALTHY, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
-#: Maximum delay of a control run that a pending run needs, because its failure does not count until then.
+#: Maximum delay of a control run that a pending run needs. The failure of the pending run does not count until then.
 _CONTROL_RUN_DELAY = timedelta(seconds=5)
 
 #: Maximum number of routes whose pending runs are attributed in one step. When a reference mailbox recovers, thousands
@@ -56,25 +57,26 @@ class HealthEvaluator:
     def __init__(
         self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
-        """Take the *policy* for fault sources (a route has its own) and the *flapping* policy for all incidents."""
+        """Take the *policy* for fault sources (each route has its own) and the *flapping* policy for all incidents."""
         self._routes: dict[str, MonitoredRoute] = {}
         self._trackers: dict[str, HealthTracker] = {}
         self._flapping = flapping or FlappingPolicy()
-        #: By code; "" holds the control routes. Agencies without routes are absent.
+        #: Agencies with at least one route, by code. The key "" holds the control routes.
         self._agencies: dict[str, AgencyMail] = {}
         self._evidence = EvidenceCollector()
         self._fault_detector = MonitoringFaultDetector(self._evidence.evidence(), policy)
-        #: Flap detection of fault sources that were down; and those that flap now.
+        #: Flap detection of each fault source that was ever down.
         self._source_flapping: dict[FaultSource, Flapping] = {}
+        #: Fault sources that work again, but still count as flapping.
         self._flapping_sources: set[FaultSource] = set()
         #: Latest result of each control route.
         self._control_results: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
-        #: Routes whose pending runs may have evidence now, in order; and routes of which a pending run was attributed
-        #: since the last `routes_to_run_soon`. Dicts as ordered sets.
+        #: Routes whose pending runs may have evidence now. A dict serves as an ordered set.
         self._to_attribute: dict[str, None] = {}
+        #: Routes of which a pending run was attributed, for the next `routes_to_run_soon`. An ordered set, too.
         self._newly_attributed: dict[str, None] = {}
-        #: Heap of agencies whose status may change without a run, and when.
+        #: Heap of (time, agency): the status of the agency may change at that time without a run.
         self._timed_agencies: list[tuple[datetime, str]] = []
         #: The latest time passed in.
         self._latest_time: datetime | None = None
@@ -156,7 +158,7 @@ class HealthEvaluator:
             source_flapping.policy = flapping
 
     def _update_detectors(self, replaced: AbstractSet[str] = frozenset()) -> None:
-        """Pass changed routes to the collectors; *replaced*: names that now belong to another mailbox."""
+        """Pass changed routes to the detectors. *replaced*: mailbox names that now belong to another mailbox."""
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._evidence.replace_routes(controls.values(), replaced, accounts)
@@ -179,21 +181,21 @@ class HealthEvaluator:
                 self._fault_detector.restore(name.removeprefix(_SOURCE_PREFIX), health, since)
 
     def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
-        """Restore since when the server defers a route's messages, by route: the deferral time-out continues."""
+        """Restore since when a server defers messages, by route name, so that the deferral time-out continues."""
         for name, since in deferrals.items():
             if name in self._trackers:
                 self._trackers[name].deferred_since = since
 
     def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
-        """Restore the start of each route's last delivered run, by name: its accounts were accepted then."""
+        """Restore the start of each route's last delivered run, by route name: both accounts were accepted then."""
         for name, at in arrivals.items():
             if name in self._routes:
                 self._fault_detector.restore_arrival(self._routes[name], at)
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
-        """Restore the latest runs of routes and fault sources from before a restart, by name; call `restore` before.
+        """Restore the latest runs of routes and fault sources from before a restart, by name. Call `restore` first.
 
-        A streak is ignored if its last run is so old that another one was due since.
+        A streak is ignored if its last run is so old that another run was due after it.
         """
         for name, streak in streaks.items():
             if not streak:
@@ -206,7 +208,7 @@ class HealthEvaluator:
                 self._fault_detector.restore_streak(name.removeprefix(_SOURCE_PREFIX), streak, now)
 
     def _find_streak_source(self, name: str) -> FaultSource | None:
-        """Return the fault source of a stored streak."""
+        """Return the fault source of a stored streak; `None` if *name* is no configured fault source."""
         if not name.startswith(_SOURCE_PREFIX):
             return None
         return self._fault_detector.find_source(name.removeprefix(_SOURCE_PREFIX).partition("#")[0])
@@ -225,8 +227,8 @@ class HealthEvaluator:
     ) -> None:
         """Restore when agencies and fault sources went down before a restart, by dedup key, oldest first.
 
-        *down*: those with an open incident; *flapping*: those of them whose incident stays open because of flapping.
-        A fault source that was down since the restart keeps its newer state.
+        *down*: keys with an open incident; *flapping*: keys whose open incident stays open because of flapping.
+        A fault source that has been down since the restart keeps its newer state.
         """
         for key, times in falls.items():
             state = {"is_down": key in down, "is_flapping": key in flapping}
@@ -242,20 +244,21 @@ class HealthEvaluator:
     def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
         """Mark the health of *routes* as stale if this site has not evaluated continuously.
 
-        *since*: end of the interruption; `None` without one. Health is stale until every route had time to run again.
+        *since*: end of the interruption; `None` if there was none. A route that has had time to run since is not
+        marked.
         """
         if since is not None:
             self.mark_stale([name for name in routes if now - since <= _evidence_timeout(self._routes[name])], now)
 
     def mark_stale(self, routes: Iterable[str], at: datetime) -> None:
-        """Ignore the health of *routes*, good or bad, until runs after *at* confirm it."""
+        """Treat the health of *routes*, good or bad, as stale until a run that starts after *at* confirms it."""
         for name in routes:
             self._trackers[name].stale_since = at
             self._fault_detector.mark_stale(self._routes[name])
             self._changed_agencies.add(self._routes[name].agency)
 
     def needs_confirmation(self, route_name: str) -> bool:
-        """Whether the route's agency is unhealthy by stale health, including this route's."""
+        """Whether the route's health is stale (from before an interruption), and its agency has a stale problem."""
         if not self._trackers[route_name].is_stale:
             return False
         agency_routes = self._agencies[self._routes[route_name].agency].routes
@@ -287,7 +290,7 @@ class HealthEvaluator:
         return counts
 
     def take_changed_agencies(self) -> set[str]:
-        """Return the agencies whose status may have changed since the last call; at first all."""
+        """Return the agencies whose status may have changed since the last call. The first call returns all."""
         changed, self._changed_agencies = self._changed_agencies, set()
         return changed
 
@@ -296,7 +299,8 @@ class HealthEvaluator:
     def record_run(self, result: ProbeResult, now: datetime) -> Attribution | None:
         """Record a finished run, and return its attribution; `None` for an unknown route.
 
-        Pending runs for which it gives evidence are attributed as well. If there are many, `attribute_more` continues.
+        Pending runs for which this run gives evidence are attributed as well: some at once, the rest by
+        `attribute_more`.
         """
         route = self._routes.get(result.route)
         if route is None:
@@ -331,7 +335,8 @@ class HealthEvaluator:
 
     def _update_time(self, now: datetime) -> None:
         """Set the current time, and detect that the clock was set back."""
-        # Always: a run that started before the clock was set back may end after it, with a start in the future.
+        # Needed at every call: a run that started before the clock was set back may end later, with a start in the
+        # future.
         self._evidence.rewind(now)
         if self._latest_time is not None and now < self._latest_time:
             self._changed_agencies.update(agency for _, agency in self._timed_agencies)
@@ -352,7 +357,7 @@ class HealthEvaluator:
             pending = _pending_runs(self._routes[name], tracker)
             self._pending.set_runs(name, pending)
             if pending:
-                # Times were moved, so evidence may now be newer than a run that it preceded.
+                # The moved times may have changed the order of runs and evidence.
                 self._to_attribute[name] = None
         self._fault_detector.rewind(now, step)
         self._control_results = {
@@ -376,8 +381,8 @@ class HealthEvaluator:
         verdict = attribute(route, result, self._evidence.evidence())
         if result.outcome in ARRIVED:
             tracker.deferred_since = None
-        # Greylisting is no failure until the deferral time-out, because servers accept the message when it is retried;
-        # other deferrals are failures.
+        # A greylisting server accepts the message at a later attempt. So a greylisted run is no failure before the
+        # deferral time-out. Other deferrals are failures at once.
         if not _is_greylisted(result) or verdict.grade is Grade.NONE:
             return verdict
         tracker.deferred_since = tracker.deferred_since or result.started_at
@@ -412,14 +417,14 @@ class HealthEvaluator:
     def _attribute_or_expire(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
         verdict = attribute(route, result, self._evidence.evidence())
         if verdict.grade is Grade.PENDING and now - result.started_at > _evidence_timeout(route):
-            # Control runs should have given evidence by now; their absence is a monitoring fault.
+            # Control runs should have given evidence by now. Without evidence the run never counts.
             return replace(verdict, grade=Grade.NONE, is_expired=True)
         return verdict
 
     # -- repeated runs -------------------------------------------------------------------------------------------
 
     def routes_to_run_soon(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
-        """Return the routes to run soon after this one's run, and when."""
+        """Return the start times of the routes that must run soon after a run of *route_name*, by route name."""
         start_times: dict[str, datetime] = {}
         for evaluated_route in (route_name, *_pop_some(self._newly_attributed)):
             for name in self.routes_to_repeat(evaluated_route):
@@ -437,17 +442,17 @@ class HealthEvaluator:
             return True
         if route.direction is Direction.CONTROL:
             return self._fault_detector.needs_another_run()
-        # A route without conclusive runs: the incident type depends on it while another route is down.
+        # While a route of the same direction is down, the incident type depends on routes with inconclusive runs.
         same_direction = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
         return 0 < tracker.inconclusive_runs < tracker.policy.failure_threshold and any(
             s.health is Health.DOWN for s in same_direction
         )
 
     def routes_to_repeat(self, route_name: str) -> Sequence[str]:
-        """Return the routes to run again soon after this one's run.
+        """Return the routes to run again soon after a run of *route_name*.
 
-        While its result is in doubt, the route itself; after the first failure also the agency's other routes, so that
-        the extent of the outage is known early.
+        The route itself runs again while its health is in doubt. After the agency's first failure, all routes of the
+        agency run again, so that the extent of the outage is known early.
         """
         if not self.needs_another_run(route_name):
             return ()
@@ -461,9 +466,10 @@ class HealthEvaluator:
     def control_routes_to_run(self) -> Sequence[str]:
         """Return the control routes to run soon, because a pending run needs evidence that only they can give.
 
-        Each pending run causes one control run, and further ones while the reference mailbox is on probation after a
-        failure. A run that confirms its route's health causes none. A control route whose last message did not arrive
-        runs at its own interval: it gives no evidence, and must not be probed every few seconds.
+        A pending run that contradicts its route's health causes a run of each control route that can give the evidence.
+        Further control runs follow while the reference mailbox is on probation: after a failure, it gives evidence only
+        after several successful control runs. A control route whose last message did not arrive runs at its own
+        interval, because it gives no evidence and must not be probed every few seconds.
         """
         return [
             name
@@ -504,7 +510,7 @@ class HealthEvaluator:
         return agency in self._agencies
 
     def run_verdict(self, route_name: str, token_id: str) -> RunVerdict | None:
-        """Return the verdict of a route's latest run; `None` while pending, or from before a restart."""
+        """Return the verdict of the run with *token_id*; `None` if it is pending, or is not the route's latest run."""
         tracker = self._trackers.get(route_name)
         latest = None if tracker is None else tracker.latest_run
         return latest[2] if latest is not None and latest[0] == token_id else None
@@ -516,7 +522,7 @@ class HealthEvaluator:
     def agency_status(self, agency: str, now: datetime, *, has_open_incident: bool) -> SiteStatus:
         """Return an agency's status at this site, and record for flap detection if it is down.
 
-        *has_open_incident*: only then the recovery is examined and recorded.
+        *has_open_incident*: whether to examine and record a recovery.
         """
         mail = self.mail(agency)
         trouble, unobserved = self.trouble(agency, now), mail.unobserved_directions()
@@ -534,7 +540,7 @@ class HealthEvaluator:
         )
 
     def fault_source_status(self, source: FaultSource, now: datetime, *, has_open_incident: bool) -> SiteStatus:
-        """Return the status of a fault source; as `agency_status`."""
+        """Return the status of a fault source at this site. *has_open_incident*: whether to examine a recovery."""
         if (trouble := self.own_trouble(source, now)) is None and not has_open_incident:
             return UNTROUBLED
         return SiteStatus(trouble=trouble, up_since=self.own_up_since(source, now) if trouble is None else None)
@@ -551,9 +557,10 @@ class HealthEvaluator:
         return mail.trouble(now, self._fault_detector.refused_since((route for route, _ in mail.routes), now))
 
     def up_since(self, agency: str, now: datetime) -> datetime | None:
-        """Return since when every direction of an agency works; `None` if not all do.
+        """Return since when every direction of an agency works, and record the recovery; `None` if not all do.
 
-        Also `None` while the agency flaps, and while no run has confirmed a stale health.
+        Also `None` while the agency flaps, while no run has confirmed a stale health, and while all accounts of a
+        direction are refused.
         """
         mail = self.mail(agency)
         if (since := mail.up_since()) is None or not mail.is_current or mail.is_refused():
@@ -609,7 +616,11 @@ def _pop_some(names: dict[str, None]) -> Sequence[str]:
 
 
 def _pending_runs(route: MonitoredRoute, tracker: HealthTracker) -> Sequence[PendingRun]:
-    """Return the pending runs of a route. Those of a control route are never urgent: it runs at its own interval."""
+    """Return the pending runs of a route.
+
+    A run is urgent if it contradicts the route's health. A control run is never urgent, because control routes run at
+    their own interval.
+    """
     return [
         PendingRun(
             started_at=run.started_at,
@@ -628,7 +639,7 @@ def _is_greylisted(result: ProbeResult) -> bool:
 
 
 def _may_arrive_late(run: GradedRun) -> bool:
-    """Whether the message of a failed run may still arrive: nothing was heard of it after submission."""
+    """Whether the message of a failed run may still arrive: it was lost, or its submission ended without an answer."""
     if run.outcome is Outcome.LOST:
         return True
     result = run.result
@@ -636,7 +647,7 @@ def _may_arrive_late(run: GradedRun) -> bool:
 
 
 def _as_arrived_late(run: GradedRun, transit: timedelta) -> GradedRun:
-    """Return *run* after its message has arrived late. After a restart its `result` is missing."""
+    """Return *run* after its message has arrived late. A run from before a restart has no `result`."""
     result = run.result
     if result is not None:
         phases = {**result.phases, Phase.TRANSIT: transit}

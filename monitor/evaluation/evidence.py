@@ -29,7 +29,8 @@ ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 #: A server accepted the message, and it did not arrive intact: either side may be the cause.
 IN_TRANSIT = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
 
-#: Refusals that concern one mailbox, with its end of the route; `None`: the end at which the server refused.
+#: Refusals that concern a single mailbox, each with the end of the route at which the mailbox is; `None`: the end at
+#: which the server refused.
 _MAILBOX_REFUSALS: Final[Mapping[RefusalCause, Party | None]] = {
     RefusalCause.ACCOUNT: None,
     RefusalCause.SESSION_LIMIT: None,
@@ -40,8 +41,8 @@ _MAILBOX_REFUSALS: Final[Mapping[RefusalCause, Party | None]] = {
 #: Reasons about the mailbox in which the message is searched, even if it was sent to another address.
 _RECIPIENT_REASONS: Final = frozenset({Reason.COPY_RETURNED, Reason.NOT_ARRIVED})
 
-#: Number of successful control runs after a failure until a reference mailbox gives evidence again. Otherwise one that
-#: loses every second message would prove by the rest that it works.
+#: Length of the probation: after a failure, a reference mailbox gives evidence again after this number of successful
+#: control runs. Without a probation, a mailbox that loses every second message would count as working.
 PROBATION_RUNS = 2
 
 
@@ -54,19 +55,23 @@ class Ability(StrEnum):
     SEND = "send"
     #: A message to it arrived.
     RECEIVE = "receive"
-    #: The same, in time and in the inbox.
+    #: A message from it arrived in time and in the inbox.
     SEND_WELL = "send_well"
+    #: A message to it arrived in time and in the inbox.
     RECEIVE_WELL = "receive_well"
 
     @property
     def is_prompt(self) -> bool:
-        """Whether it needs more than an arrival."""
+        """Whether the ability includes the arrival in time and in the inbox."""
         return self in {Ability.SEND_WELL, Ability.RECEIVE_WELL}
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceNeed:
-    """Evidence that a pending run needs: an ability of one reference mailbox; without a name, of any."""
+    """Evidence that a pending run needs: an ability of the mailbox *reference*, or of any mailbox if the name is empty.
+
+    A run is pending while the evidence does not show yet whether our own side caused its failure.
+    """
 
     ability: Ability
     reference: str = ""
@@ -89,7 +94,7 @@ class EvidenceRecord:
     regained_at: datetime | None = None
     #: Number of successful control runs left until the probation ends.
     probation_runs: int = 0
-    #: Start of a failed control run for which the other end is at fault; until that end works again.
+    #: Start of a failed control run for which the other end is at fault. It applies until the other end works again.
     excused_at: datetime | None = None
 
     def has_worked_since(self, moment: datetime) -> bool | None:
@@ -145,7 +150,7 @@ def changed_span(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetim
         changed += [before.regained_at or _LONG_AGO, after.regained_at or _LONG_AGO]
     first, last = min(changed), max(changed)
     if before.failed_at is not None and before.failed_at == after.failed_at:
-        # For earlier moments the answer is false in both.
+        # For moments up to this failure, both records answer that the ability failed.
         first = max(first, before.failed_at)
     return first, last
 
@@ -156,7 +161,7 @@ class _AbilityRecords:
     def __init__(self, ability: Ability) -> None:
         self._ability = ability
         self.records: dict[str, EvidenceRecord] = {}
-        #: Changed records as of the last `changes`, by reference mailbox.
+        #: Records that changed since the last `changes`, with their earlier value, by reference mailbox.
         self._before: dict[str, EvidenceRecord] = {}
 
     def replace_references(self, references: Iterable[str], replaced: Collection[str]) -> None:
@@ -193,8 +198,8 @@ class Evidence:
     """Evidence about our own side, by ability."""
 
     by_ability: Mapping[Ability, Records] = field(default_factory=dict)
-    #: Start of the latest run in which a mailbox of an agency was refused by itself, and has not worked since: by
-    #: agency, then by mailbox and end of the route.
+    #: Mailboxes of agencies that a server refused for a reason of their own, and that have not worked since. By agency,
+    #: then by mailbox and end of the route: the start of the latest refused run.
     refused: Mapping[str, Mapping[tuple[str, Party], datetime]] = field(default_factory=dict)
 
     def records(self, ability: Ability) -> Records:
@@ -250,7 +255,8 @@ class EvidenceCollector:
             for mailbox in [key for key in refused if key[0] not in accounts or key[0] in replaced]:
                 del refused[mailbox]
         if not references:
-            # Otherwise nothing could prove our network, and agencies that cannot be reached would never be down.
+            # Without reference mailboxes, only accounts can prove our network. Without a proof, an agency that cannot
+            # be reached would never be down.
             self._books[Ability.REACH].replace_references(accounts, replaced)
 
     def evidence(self) -> Evidence:
@@ -262,7 +268,10 @@ class EvidenceCollector:
         return [change for records in self._books.values() for change in records.changes()]
 
     def rewind(self, now: datetime) -> None:
-        """Drop evidence later than *now*, from before the clock was set back: it would apply to all runs until then."""
+        """Drop evidence later than *now*, which is from before the clock was set back.
+
+        It would apply to all runs until the clock reaches its time.
+        """
         for records in self._books.values():
             for name, record in records.records.items():
                 if record.is_later_than(now):
@@ -278,8 +287,8 @@ class EvidenceCollector:
     def record_run(self, route: MonitoredRoute, result: ProbeResult) -> None:
         """Record what a run proves about the reference mailboxes at its ends.
 
-        The time of evidence is the *start* of its run, so that it never describes an event before a run that it
-        decides.
+        Evidence has the time at which its run started. So evidence that decides about another run never describes an
+        event from before that run.
         """
         self._record_connections(route, result)
         self._record_refusals(route, result)
@@ -291,7 +300,7 @@ class EvidenceCollector:
         elif is_control and result.outcome in IN_TRANSIT and affected_party(result.failure) is None:
             self._record_loss(senders, recipients, sender, recipient, started_at)
         elif is_control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
-            # It failed at one end, and proves nothing about the other.
+            # The run failed at one end, and proves nothing about the other end.
             if (affected_party(result.failure) or result.failure.party) is Party.SENDER:
                 _record_failure(senders, sender, started_at)
             else:
@@ -325,8 +334,9 @@ class EvidenceCollector:
     ) -> None:
         """Record a delivered message.
 
-        If the message is an agency's, and the control run of a reference mailbox failed before, the other end of that
-        control run was at fault, provided that it has not worked since. Then the failure is deleted.
+        A delivered message of an agency also proves that its reference mailbox works. If a control run of the mailbox
+        failed before, and the other end of the control run has not worked since, the other end was at fault. The
+        failure of the mailbox is then deleted.
         """
         for records, name, other_records, other_end in (
             (sends, sender, receives, self._recipients.get(sender, "")),
@@ -374,7 +384,7 @@ class EvidenceCollector:
 
 
 def affected_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
-    """Return the mailbox that alone is affected, by the server's answer; `None`: the service may be."""
+    """Return the mailbox that alone a failure affects, by the server's answer; `None`: it may affect the service."""
     if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _RECIPIENT_REASONS:
         # The limit is that of the public address, which is not the mailbox at the end of the route.
         return None
@@ -383,7 +393,7 @@ def affected_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
 
 
 def affected_party(failure: Failure | None) -> Party | None:
-    """Return the end of the route whose mailbox alone is affected by a failure; `None`: the service may be."""
+    """Return the end of the route whose mailbox alone a failure affects; `None`: it may affect the whole service."""
     if failure is None:
         return None
     if failure.credentials_refused:
@@ -399,7 +409,7 @@ def mailbox_at(route: MonitoredRoute, party: Party) -> Mailbox:
 
 
 def failed_to_connect(result: ProbeResult) -> bool:
-    """Whether this machine could not open a connection. False if it was suspended meanwhile."""
+    """Whether this machine could not open a connection. False if the process was blocked meanwhile."""
     failure = result.failure
     if result.outcome is not Outcome.INCONCLUSIVE or failure is None:
         return False
@@ -417,7 +427,7 @@ def evidence_of(route: MonitoredRoute) -> Sequence[EvidenceNeed]:
 def _may_be_cached(failure: Failure) -> bool:
     """Whether a refusal may be up to a minute old, so that it does not prove that our network works now.
 
-    A mailbox watcher does not repeat a refused sign-in for each run, and refused token requests are not repeated.
+    Neither a refused sign-in of a mailbox watcher nor a refused token request is repeated for each run.
     """
     is_refused_login = failure.credentials_refused and failure.party is Party.RECIPIENT
     return is_refused_login or failure.reason == Reason.TOKEN_REFUSED

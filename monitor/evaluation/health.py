@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.model.health import Grade, Health, HealthPolicy
 
-#: Number of good runs in a row after which a failure is the first one.
+#: Number of good runs in a row after which a failure counts as the first failure.
 _STEADY_RUNS = 2
 
 

@@ -68,7 +68,7 @@ class HealthTracker:
     policy: HealthPolicy
     health: Health = Health.UNKNOWN
     changed_at: datetime | None = None
-    #: Start of the first run of the current streak of bad, slow, and good or slow runs.
+    #: Start of the current streak of bad runs, of slow runs, and of runs that are good or slow; `None`: no such streak.
     failing_since: datetime | None = None
     slow_since: datetime | None = None
     working_since: datetime | None = None
@@ -76,7 +76,8 @@ class HealthTracker:
     recent: list[GradedRun] = field(default_factory=list)
     #: Start of the first deferred run since the last arrival.
     deferred_since: datetime | None = None
-    #: Start of the last run with a final grade, and the number of runs since without one, by a monitoring fault.
+    #: Start of the last run with a final grade, and the number of later runs that have no grade because of a monitoring
+    #: fault (a fault of our own side).
     last_counted_at: datetime | None = None
     inconclusive_runs: int = 0
     #: The health is stale until a run that started later confirms it; `None`: it is current.
@@ -86,11 +87,11 @@ class HealthTracker:
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether so many runs were inconclusive, by a monitoring fault, that the health is out of date."""
+        """Whether so many runs were inconclusive, because of a monitoring fault, that the health is out of date."""
         return self.inconclusive_runs >= self.policy.failure_threshold
 
     def reset(self, policy: HealthPolicy) -> None:
-        """Drop all runs, because they belong to another object of that name; the health stays until new runs change it."""
+        """Drop all runs, because the name now belongs to another object. The health stays until new runs change it."""
         fresh = HealthTracker(
             policy=policy, health=self.health, changed_at=self.changed_at, stale_since=self.stale_since
         )
@@ -115,13 +116,13 @@ class HealthTracker:
         return [run.grade for run in self.recent]
 
     def needs_another_run(self) -> bool:
-        """Whether to run again soon. Not while runs are inconclusive, because another one would be so too."""
+        """Whether to run again soon. False while runs are inconclusive: another run would be inconclusive, too."""
         if self.is_inconclusive and self.recent and self.recent[-1].grade is Grade.PENDING:
             return False
         return needs_another_run(self._presumed_grades(), self.health, self.policy)
 
     def has_just_failed(self) -> bool:
-        """Whether the latest run is the first one that is not good. False while runs are inconclusive."""
+        """Whether the latest run is the first that is not good. False while runs are inconclusive."""
         return not self.is_inconclusive and has_just_failed(self._presumed_grades(), self.health)
 
     def is_steady(self) -> bool:
@@ -245,7 +246,7 @@ class HealthTracker:
         return self.failing_since or self.slow_since or self.changed_at
 
     def unhealthy_since(self) -> datetime | None:
-        """Return since when it is unhealthy, even if a single run was good since."""
+        """Return since when it is unhealthy: the earlier of the start of the trouble and the last change of health."""
         return min((at for at in (self.trouble_since(), self.changed_at) if at is not None), default=None)
 
     def state_since(self) -> datetime | None:

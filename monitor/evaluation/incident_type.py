@@ -26,7 +26,7 @@ def incident_type_of(directions: Mapping[Direction, Health], internal: Iterable[
 
 
 def with_refused_sign_in(incident_type: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
-    """Return the type if sign-ins are refused as well: an outage takes precedence, slowness does not."""
+    """Return the type if sign-ins may be refused as well: they take precedence over slowness, not over an outage."""
     return IncidentType.SIGN_IN if is_refused and incident_type in {None, IncidentType.DEGRADED} else incident_type
 
 
@@ -45,7 +45,7 @@ def outage_type(directions: Mapping[Direction, Health], internal: Iterable[Healt
     if directions.keys() <= {Direction.INTERNAL}:
         # No other direction is probed, so nothing proves that sending or receiving works.
         return IncidentType.BOTH
-    # Mail within the agency is lost in transit, and other mail works.
+    # Mail within the agency is lost in transit; mail to and from outside works.
     return IncidentType.DEGRADED
 
 
@@ -66,9 +66,9 @@ def outage_start(
 ) -> datetime | None:
     """Return when an outage began; `None` for slowness, or if the start is unknown.
 
-    Only routes that are down count, not slow ones. If both directions are down, the outage began when the second
-    failed. Routes run one after the other, so failures up to *max_gap* apart belong to one outage, which began with the
-    first of them.
+    Only routes that are down count, not slow routes. If both directions are down, the outage began when the second
+    direction failed. Routes do not run at the same time, so failures up to *max_gap* apart belong to one outage, which
+    began with the first failure.
     """
     internal_starts = _outage_starts(by_direction.get(Direction.INTERNAL, ()))
     starts: list[datetime] = []
@@ -119,7 +119,8 @@ def most_frequent_cause(causes: Iterable[Cause]) -> Cause | None:
 def can_prove_end(incident_type: IncidentType, directions: Collection[Direction]) -> bool:
     """Return whether runs in *directions* can prove the end of an incident of *incident_type*.
 
-    *directions*: all that are probed now. The failing one may have been removed from the configuration.
+    *directions*: all directions that are probed now. The failing direction may have been removed from the
+    configuration.
     """
     sends = bool({Direction.OUTBOUND, Direction.INTERNAL}.intersection(directions))
     receives = bool({Direction.INBOUND, Direction.INTERNAL}.intersection(directions))

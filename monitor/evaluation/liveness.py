@@ -14,7 +14,8 @@ from typing import Final
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: The engine, which processes incidents, has a cycle at least every 30 s; with a thousand incidents it may take a minute.
+#: The engine, which processes incidents, has a cycle at least every 30 s; with a thousand incidents it may take a
+#: minute.
 CYCLE_TIMEOUT = timedelta(minutes=3)
 #: If the database gives neither an answer nor an error for so long, a restart may help. The NOC is alerted out of band
 #: before.
@@ -88,15 +89,18 @@ def find_liveness_failures(inputs: LivenessInputs, now: datetime) -> frozenset[L
 
 
 def unready_reason(failures: AbstractSet[LivenessFailure]) -> str | None:
-    """Return why the process is not ready; `None` if it is. An overdue notification is no reason: a gateway may fail."""
+    """Return why the process is not ready; `None` if it is.
+
+    An overdue notification is no reason, because a gateway may be the cause.
+    """
     return next((reason for failure, reason in _UNREADY_TEXTS.items() if failure in failures), None)
 
 
 def is_alive(inputs: LivenessInputs, now: datetime) -> bool:
     """Whether systemd's watchdog should leave the process running, because a restart does not help.
 
-    A restart helps if the engine or the auditor has stopped, unless they wait for an unavailable database: then it would
-    only stop the probes. It also helps if the database has not answered for `DATABASE_TIMEOUT`.
+    A restart helps if the engine or the auditor has stopped, unless they wait for an unavailable database: then it
+    would only stop the probes. It also helps if the database has not answered for `DATABASE_TIMEOUT`.
     """
     failures = find_liveness_failures(inputs, now)
     if LivenessFailure.STORE in failures:

@@ -1,7 +1,8 @@
-"""Detection of monitoring faults. Only the NOC is notified of them, not the agencies. No clock, no I/O.
+"""Detection of monitoring faults, which are faults of our own side that prevent an evaluation. No clock, no I/O.
 
-A fault source is what may be at fault: our network, this process, a reference mailbox (ours, outside of the agencies),
-or the account or mailbox of a route's end. Control runs, between two reference mailboxes, show which of them work.
+Only the NOC (network operations centre) is notified of monitoring faults, not the agencies. A fault source is a part
+that may be at fault: our network, this process, a reference mailbox (ours, outside of the agencies), or the account or
+the mailbox at either end of a route. Control runs, between two reference mailboxes, show whether our own side works.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ class ActiveProblem:
 
     type: IncidentType
     since: datetime
-    #: The incident stays open until the state is stable.
+    #: The problem comes and goes. Its incident stays open until the state is stable.
     flapping: bool = False
-    #: Start of its latest failure; `None`: as *since*.
+    #: Start of its latest failure; `None`: the same as *since*.
     latest: datetime | None = None
 
 
@@ -91,7 +92,7 @@ class MonitoringFaultDetector:
         self._down: dict[FaultDomain, set[_Part]] = {domain: set() for domain in FaultDomain}
         #: Refused accounts: the same set as in `_down`.
         self._refused = self._down[FaultDomain.CREDENTIALS]
-        #: Mailboxes that were ever refused by themselves, for instance because they are full.
+        #: Mailboxes that a server ever refused for a reason of their own: they were full, or on a block list.
         self._ever_refused: set[_Part] = set()
         self._changed_parts: set[_Part] = set()
         self._streaks = Streaks()
@@ -109,8 +110,8 @@ class MonitoringFaultDetector:
     ) -> None:
         """Replace the control routes with their trackers, the names of all mailboxes (*accounts*), and all *routes*.
 
-        The state of removed fault sources is dropped. For *replaced* mailboxes, which are others under the same name,
-        the runs are dropped; the health stays until new runs change it.
+        The state of removed fault sources is dropped. *replaced*: names that now belong to another mailbox. Their runs
+        are dropped; their health stays until new runs change it.
         """
         self._sign_ins.replace_routes(routes, replaced)
         self._control_routes = {}
@@ -220,7 +221,8 @@ class MonitoringFaultDetector:
     ) -> Collection[str]:
         """Record a run for the accounts at its ends and, if it is a control run, for our network and this process.
 
-        Without control routes every run counts as one. Return the refused accounts of which the cause may have changed.
+        Without control routes, every run counts as a control run. Return the names of the refused accounts for which
+        the cause of the refusal may have changed.
         """
         refused_accounts = self._sign_ins.record_run(route, result)
         self._changed_sources.update(FaultSource(FaultDomain.CREDENTIALS, name) for name in refused_accounts)
@@ -291,7 +293,7 @@ class MonitoringFaultDetector:
     def needs_another_sign_in(self, route: MonitoredRoute, now: datetime) -> bool:
         """Whether to run *route* again soon, because the state of an account is in doubt.
 
-        Not if the account is at fault: repeating a wrong password would lock it.
+        A refused account that is at fault is not tried again soon, because repeating a wrong password would lock it.
         """
         if not self._refused and not self._sign_ins.is_refused(route):
             return False
@@ -362,7 +364,10 @@ class MonitoringFaultDetector:
         return ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(starts)) if starts else None
 
     def _concerns_noc(self, part: _Part, now: datetime) -> bool:
-        """Whether the NOC must act on a part that is down; not on an account if the agency's service may be at fault."""
+        """Whether the NOC must act on a part that is down.
+
+        The NOC need not act on an agency's account while the agency's sign-in service may be at fault.
+        """
         if part.source.domain is not FaultDomain.CREDENTIALS or not _is_agency_account(part):
             return True
         return self._fault(part, now) is SignInFault.ACCOUNT
@@ -402,7 +407,7 @@ class MonitoringFaultDetector:
             and not was_confirmed_in_time(route, last_run.result)
         ):
             return sender
-        # A decision stays: after the recovery, both ends have worked since the failure.
+        # A decision is kept: once both ends have worked since the failure, the evidence no longer tells them apart.
         if (decided := self._mailboxes_at_fault.get(route.name)) is not None:
             return decided
         has_arrived = last_run.outcome not in IN_TRANSIT
@@ -471,7 +476,7 @@ def _control_grades(result: ProbeResult, verdict: Attribution) -> dict[_Part, Gr
         return {network if failed_to_connect(result) else process: Grade.BAD}
     if verdict.domain is FaultDomain.NETWORK:
         return {network: Grade.BAD, process: Grade.GOOD} if verdict.grade is Grade.NONE else {}
-    # It was delivered or failed at a server, so the network works.
+    # The message was delivered, or the run failed at a server: the network works.
     return {network: Grade.GOOD, process: Grade.GOOD}
 
 

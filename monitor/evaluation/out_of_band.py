@@ -1,7 +1,8 @@
 """Decision to alert the NOC out of band, which needs no database. Pure.
 
-If the database or another process has failed, no incident can be opened and no notification be stored. Then the NOC gets
-a short alert, which nobody acknowledges. It is repeated while the problem lasts, and followed by an all-clear.
+If the database or another process has failed, no incident can be opened and no notification be stored. Then the NOC
+(network operations centre) gets a short alert, which nobody acknowledges. The alert is repeated while the problem
+lasts, and followed by an all-clear.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def update_reasons(
         active = replace(stored or current, since=since)
         if _is_due(active, reason, policy, now):
             due_alerts.append(SendOutOfBand(problem=reason, since=active.since, peer=current.whose))
-            # The caller stores this before it sends: if the process ends meanwhile, the alert is not repeated at once.
+            # The caller stores the problem before it sends the alert. So the alert is not repeated at once if the
+            # process ends in between.
             active = replace(active, notified_at=now, failed_at=None, whose=current.whose)
         updated[reason] = active
     return updated, tuple(due_alerts)
@@ -130,8 +132,8 @@ def find_silent_peer(
 ) -> ActiveReason | None:
     """Return the process without a heartbeat for longest, if the process *own_name* must report it; otherwise `None`.
 
-    *heartbeats*: last heartbeat and last orderly stop (or `None`) of every other process, by name. Of the live processes,
-    the first by name reports, so that there is one alert.
+    *heartbeats*: last heartbeat and last orderly stop (or `None`) of every other process, by name. The live process
+    with the first name reports, so that there is one alert.
     """
 
     def is_alive(at: datetime) -> bool:

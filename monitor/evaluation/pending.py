@@ -1,7 +1,8 @@
 """Index of pending runs by the evidence that their attribution needs. No clock, no I/O.
 
+A failed run is pending until evidence shows whether our own side (network, reference mailboxes) caused the failure.
 While a reference mailbox receives nothing, thousands of runs are pending. Attributing all of them after each result
-would block the service, so only those are attributed that a change of evidence may decide.
+would block the service. So only the runs are attributed that a change of evidence may decide.
 """
 
 from __future__ import annotations

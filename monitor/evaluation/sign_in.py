@@ -1,8 +1,8 @@
 """Cause of refused sign-ins: the account, or the service that checks passwords. No clock, no I/O.
 
-A server that cannot check passwords often answers as for a wrong one: Sendmail replies 535 if saslauthd is dead, Dovecot
-AUTHENTICATIONFAILED without its password file. If the server refuses many accounts at once, the service is at fault; if
-it accepts the others, the account is.
+A server that cannot check passwords often answers as for a wrong one: Sendmail replies 535 if saslauthd is dead,
+Dovecot AUTHENTICATIONFAILED without its password file. If the server refuses many accounts at once, the service is at
+fault; if it accepts the others, the account is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_GAP: Final = timedelta(minutes=30)
 #: A success this close to a refusal of the same account proves nothing: Dovecot without its password file was observed
 #: to refuse and accept an account within a second.
 _CONTRADICTION_SPAN: Final = timedelta(seconds=10)
-#: A mailbox is read over a connection that stays open for so long at most. The sign-in was when it was opened.
+#: Maximum lifetime of a connection over which a mailbox is read. The sign-in may be as old as the connection.
 _CONNECTION_LIFETIME: Final = PollingPolicy().connection_lifetime
 
 
@@ -47,12 +47,13 @@ class SignInFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    #: Start of the first and the latest run of consecutive refused ones.
+    #: Start of the first and of the latest run in the current series of refused runs.
     since: datetime
     latest: datetime
-    #: The answer gives no reason that is specific to the account; `None`: not tried since a restart or an interruption.
+    #: Whether the server's answer gives no reason that is specific to the account; `None`: the account was not tried
+    #: since a restart or an interruption.
     is_unspecific: bool | None
-    #: As of the latest run, more other accounts were accepted than refused.
+    #: Whether the account was at fault as of the latest run, because the server accepted other accounts.
     is_outvoted: bool = False
 
 
@@ -65,17 +66,20 @@ class _Group:
     since: datetime
     #: One of them was accepted before.
     has_worked: bool
-    #: Number of other accounts accepted since then, and of others not tried since.
+    #: Number of other accounts that were accepted since then, and number of other accounts that were not tried since.
     accepted: int
     untested: int
 
     @property
     def is_service(self) -> bool:
-        """Whether the service is more likely than these accounts."""
+        """Whether the sign-in service is more likely at fault than these accounts."""
         return self.size > 1 and self.has_worked and self.size >= self.accepted
 
     def is_outvoted(self, at: datetime, within: timedelta) -> bool:
-        """Whether the accounts are at fault: others are accepted, and untested ones cannot change that or are overdue."""
+        """Whether the accounts are at fault, because the server accepts other accounts.
+
+        Untested accounts must be too few to change the result, or overdue: *within* is the time to try them all.
+        """
         refused = self.size + self.untested
         is_final = not self.untested or self.accepted > refused or at >= self.since + within
         return bool(self.accepted) and not self.is_service and is_final
@@ -115,7 +119,7 @@ class _Server:
         )
 
     def faults(self) -> dict[str, SignInFault | None]:
-        """Return the cause for each refused account; `None`: undecided until the others are tried, then suspected."""
+        """Return the cause for each refused account; `None`: undecided until `retry_span` is over, then suspected."""
         groups = self.groups()
         return {name: self._fault(name, groups.get(name)) for name in self.refused}
 
@@ -141,7 +145,7 @@ class SignInEvidence:
         self._server_by_account: Mapping[Party, dict[str, _Server]] = {party: {} for party in Party}
 
     def replace_routes(self, routes: Iterable[MonitoredRoute], replaced: Collection[str]) -> None:
-        """Replace the accounts by those of *routes*; the history of *replaced* ones, with a new secret, is dropped."""
+        """Replace the accounts by those of *routes*; drop the history of *replaced* ones, which have a new secret."""
         servers_before, self._servers, self._server_by_account = self._servers, {}, {party: {} for party in Party}
         for route in routes:
             probing = route.probing
@@ -222,7 +226,7 @@ class SignInEvidence:
         certain_at = at - _CONNECTION_LIFETIME if party is Party.RECIPIENT and mailbox.imap is not None else at
         if refusal is not None and refusal.since <= at:
             del server.refused[name]
-            # Reading works after the refusal, so its connection was opened later than that.
+            # The mailbox was read after the refusal, so the connection was opened after the refusal.
             certain_at = max(certain_at, min(refusal.latest, at))
         if accepted_at is None or accepted_at < certain_at:
             server.accepted[name] = certain_at
@@ -250,7 +254,7 @@ class SignInEvidence:
         )
 
     def fault(self, account: str, party: Party, now: datetime) -> SignInFault:
-        """Return why *account* is refused. *party*: sender for the submission server, recipient for the mailbox server."""
+        """Return why *account* is refused by the submission server (*party*: sender) or mailbox server (recipient)."""
         server = self._server_by_account[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
         if server is None or refusal is None:

@@ -1,7 +1,7 @@
 """Timeline of an agency's mail: the state of each minute, as far as runs prove it. No clock, no I/O.
 
-Two consecutive runs prove the time between them; the time after the last run is unproven until the next one. Minutes
-without conclusive runs, by a monitoring fault or because no process probed, have no data.
+Two consecutive runs prove the time between them; the time after the last run is unproven until the next run. Minutes
+without conclusive runs have no data: our own side had a fault (a monitoring fault), or no process probed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from monitor.model.day import MinuteState, TimelineSpan
 from monitor.model.health import UNHEALTHY, Health
 from monitor.model.route import Direction
 
-#: Minute state while a direction is down. If both are, each gets its own span, and `DayTimeline` combines them.
+#: Minute state while a direction is down. If both directions are down, each gets its own span; `DayTimeline` combines
+#: them.
 _DIRECTION_STATES = {Direction.OUTBOUND: MinuteState.NO_SENDING, Direction.INBOUND: MinuteState.NO_RECEIVING}
 
 
@@ -28,7 +29,7 @@ class ConfirmedHealth:
 
     #: Start of each state. There are two if sending and receiving are down.
     since: Mapping[MinuteState, datetime]
-    #: Start of the last run that confirms it.
+    #: Start of the last run that confirms the health.
     until: datetime
 
 
@@ -38,7 +39,7 @@ class Observation:
 
     #: `None`: the health of some direction is unknown, or the mail has no state.
     proven: ConfirmedHealth | None
-    #: Some direction has inconclusive runs only, by a monitoring fault.
+    #: Whether some direction has only inconclusive runs, because of a monitoring fault.
     is_obstructed: bool
 
 
@@ -139,8 +140,8 @@ def _confirmed_health(
         )
         until = max(confirmed[d] for d in unhealthy)
         return ConfirmedHealth(since={MinuteState.DEGRADED: since or until}, until=until)
-    # A direction is down since its last route went down. If it is not down itself, its type was derived from the
-    # internal routes.
+    # A direction is down since its last route went down. If the direction's own routes are not down, its failure was
+    # derived from the internal routes.
     sources = {
         direction: direction if healths.get(direction) is Health.DOWN else Direction.INTERNAL
         for direction in directions

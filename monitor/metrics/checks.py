@@ -10,8 +10,8 @@ from typing import Final
 from monitor.metrics.definition import Definitions
 from probes.model.check import Finding, Verdict
 
-#: Subjects come from an agency's configuration and its DNS: a thousand MX hosts must not make a thousand series. Of more
-#: findings the worst are exported.
+#: Maximum number of findings with a series; the worst are exported. Subjects come from an agency's configuration and
+#: its DNS, where a thousand MX hosts must not make a thousand series.
 MAX_FINDINGS: Final = 100
 
 #: Metric values of verdicts. Findings with another verdict (unknown) have no series.

@@ -138,7 +138,8 @@ class Definitions:
         help_text = "Unix time in seconds after which the next delivered run of the agency is overdue."
         self.success_overdue = agency_family("gauge", "probe_success_overdue_timestamp_seconds", help_text)
         help_text = "Duration of each finished phase of the last conclusive run, in seconds."
-        # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
+        # A route has seven such lines, so the agency label is left out (the route's name is unique), and the number of
+        # routes with these lines is limited.
         self.phase_duration = self._family("gauge", "probe_phase_duration_seconds", help_text, "route", "phase")
         help_text = "Runs by final verdict."
         self.runs = agency_family("counter", "probe_runs_total", help_text, "direction", "verdict")
@@ -346,7 +347,7 @@ class Definitions:
         return Histogram(f"pantau_{name}", help_text, labels, buckets=buckets, registry=self.registry)
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Yield the text in pieces: the first takes some milliseconds, each other well under one."""
+        """Yield the text in pieces: the first takes some milliseconds, each later piece well under one."""
         set_values = _SetValues(self.registry)
         if open_metrics:
             yield _generate_open_metrics(set_values).removesuffix(_END)

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 #: Label values in the order of the family's labels, and the number.
 Sample = tuple[tuple[str, ...], float]
 
-#: Lines are joined so many agencies at a time: a piece takes well under a millisecond.
+#: Number of agencies whose lines are joined at a time, so that a piece takes well under a millisecond.
 _AGENCIES_PER_PIECE: Final = 100
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -26,7 +26,7 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A metric with many series, grouped by agency and *part*: the route, check, mailbox or other key within the agency.
+    """A metric with many series, grouped by agency and *part*: a route, check, mailbox or other key in the agency.
 
     Only the event loop may change it; `pieces` may be read from any thread.
     """
@@ -79,7 +79,7 @@ def accepts_open_metrics(accept: str) -> bool:
     try:
         _, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
-        return False  # A version that is no number.
+        return False  # The version is not a number.
     return content_type.startswith("application/openmetrics-text")
 
 

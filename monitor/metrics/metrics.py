@@ -59,8 +59,8 @@ OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-
 #: Agency label of control routes between reference mailboxes, and of incidents about Pantau itself.
 NO_AGENCY: Final = ""
 
-#: Default limit of routes with phase series (duration of each phase of a run). They have seven lines per route: with ten
-#: thousand routes as many as all other metrics.
+#: Default limit of routes with phase series (duration of each phase of a run). Each such route has seven series: ten
+#: thousand routes would have as many as all other metrics together.
 MAX_PHASE_ROUTES: Final = 500
 
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
@@ -250,8 +250,8 @@ class Metrics:
             self._definitions.phase_duration.drop(agency, route)
             return
         self._routes_with_phases.add(route)
-        # Unfinished phases have no value, rather than that of an earlier run. The DATA phase (the server's answer to the
-        # message) is counted as part of the submission; by itself it has a histogram.
+        # Unfinished phases have no value, rather than that of an earlier run. The DATA phase (the server's answer to
+        # the message) is counted as part of the submission; by itself it has a histogram.
         submission_spans = [
             span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None
         ]
@@ -290,8 +290,8 @@ class Metrics:
     def record_path(self, agency: str, direction: str, path: Path) -> None:
         """Export the delay between the relays of a message, and the difference between their clocks and ours.
 
-        For a registered agency the slowest relay is exported too, if it was slow. A skew that was not noticeable is 0. A
-        message whose headers have no times changes nothing.
+        For a registered agency the slowest relay is exported too, if it was slow. A skew that was not noticeable is 0.
+        A message whose headers have no times changes nothing.
         """
         _check_label(DIRECTIONS, direction)
         for position, hop in enumerate(path.hops):
@@ -340,9 +340,9 @@ class Metrics:
         self.set_declared_outages({}, all_known=False)
 
     def set_declared_outages(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
-        """Export declared outages in the directions of their type, and remove all others.
+        """Export the outages that a person has declared, in the directions of their type, and remove all others.
 
-        *all_known*: every open incident has been processed; otherwise restored ones stay.
+        *all_known*: every open incident has been processed; otherwise the outages of `restore_declared` stay.
         """
         still_restored = (
             {}
@@ -372,7 +372,7 @@ class Metrics:
     def set_quorum_outage(
         self, agency: str, down_directions: Collection[Direction], *, has_quorum_result: bool
     ) -> None:
-        """Export the directions in which a quorum of sites reports an outage.
+        """Export the directions in which a quorum of sites (the number that must agree) reports an outage.
 
         Without a *has_quorum_result* the series are removed.
         """
@@ -439,7 +439,7 @@ class Metrics:
             self._definitions.undeleted_messages.put(agency, mailbox, [((agency, mailbox), count)])
 
     def set_mailbox_usage(self, mailbox: str, share: float | None) -> None:
-        """Export the used share of the quota of *mailbox* (named as in `set_token_expiry`); 1: full, `None`: unknown."""
+        """Export the used share of the quota of *mailbox* (see `set_token_expiry`); 1: full, `None`: unknown."""
         agency = _agency_of(mailbox)
         self._definitions.mailbox_usage.drop(agency, mailbox)
         if share is not None and agency in self._routes:
@@ -498,7 +498,7 @@ class Metrics:
         return 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
 
     def count_bundled_notifications(self, channel: Channel, notifications: int) -> None:
-        """Count notifications that joined a bundle."""
+        """Count notifications that joined a bundle: one message about several incidents."""
         self._definitions.notifications_bundled.labels(channel).inc(notifications)
 
     def count_throttled_notifications(self, channel: Channel, scope: RateLimitScope, notifications: int) -> None:
@@ -506,7 +506,10 @@ class Metrics:
         self._definitions.notifications_throttled.labels(channel, scope).inc(notifications)
 
     def set_letters(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
-        """Export how many letters wait in the trays, and how many are late; `None`: unknown."""
+        """Export how many letters wait in the trays, and how many are late; `None`: unknown.
+
+        A tray is a directory from which a clerk prints and posts letters.
+        """
         if steps is not None:
             self._letters_are_late = overdue > 0
             self._definitions.letters_overdue.set(overdue)
@@ -520,7 +523,7 @@ class Metrics:
                 self._definitions.letters.labels(step).set(steps.get(step, 0))
 
     def count_empty_rotas(self, agency: str, rotas: int) -> None:
-        """Count rotas of a started step without anybody on call."""
+        """Count the rotas of a started escalation step on which nobody is on call."""
         self.on_call.count_empty_rotas(agency, rotas)
 
     def set_gateway_up(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
@@ -548,7 +551,7 @@ class Metrics:
         ).inc()
 
     def count_alerts(self, effect: AlertEffect, alerts: int) -> None:
-        """Count the effects of alerts from Alertmanager."""
+        """Count alerts from Alertmanager by their effect."""
         self._definitions.alerts_received.labels(effect).inc(alerts)
 
     def count_rejected_alert_webhook(self, status: int) -> None:
@@ -610,7 +613,7 @@ class Metrics:
         self._definitions.runs_skipped.inc(runs)
 
     def count_discarded_run(self) -> None:
-        """Count a run that was inconclusive because this process was suspended."""
+        """Count a run whose result was discarded, because the event loop was blocked or the process suspended."""
         self._definitions.runs_discarded.inc()
 
     def set_monitoring_faults(self, active_faults: Collection[tuple[str, str]]) -> None:
@@ -638,12 +641,13 @@ class Metrics:
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Yield the exposition in pieces, as `CONTENT_TYPE` or `OPEN_METRICS`.
 
-        The first piece takes some milliseconds: fetch it with `asyncio.to_thread`. Each other takes well under one.
+        The first piece takes some milliseconds: fetch it with `asyncio.to_thread`. Each later piece takes well under
+        one.
         """
         return self._definitions.pieces(open_metrics=open_metrics)
 
     def render(self, *, open_metrics: bool = False) -> bytes:
-        """Return the exposition as one text, as `pieces`."""
+        """Return all `pieces` of the exposition as one text."""
         return b"".join(self.pieces(open_metrics=open_metrics))
 
 

@@ -1,9 +1,9 @@
 """Admission control: how many runs may start now. Pure.
 
 With more routes than the machine can probe, every run would be slow, miss its deadlines and report good mail as lost.
-So runs start at a limited rate. The rate grows slowly while it is used up. When the event loop lags, it is set below the
-rate at which runs finish. A limit on concurrent runs would not work: runs that wait for a dead server cost nothing, and
-would block all others.
+So runs start at a limited rate. The rate grows slowly while it is used up. When the event loop lags, it is set below
+the rate at which runs finish. A limit on concurrent runs would not work: runs that wait for a dead server cost nothing,
+and would block all others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ ADJUSTMENT_INTERVAL = 0.5
 #: would decrease several times for one cause, and leave half of the machine idle.
 COOLDOWN = 2.0
 #: The loop lags if it is late for more than this share of its time, about 50 ms per measurement. A run needs about a
-#: hundred turns of the loop, so it takes five seconds longer then. A single stop of half a second is below the threshold.
+#: hundred turns of the loop, so it takes five seconds longer then. A single stop of half a second is below the
+#: threshold.
 LAG_THRESHOLD = 0.5
 #: The rate decreases to this share of the finish rate, and increases by this many runs per second or by this share.
 DECREASE_FACTOR = 0.9
@@ -26,8 +27,8 @@ MIN_INCREASE, INCREASE_FACTOR = 2.0, 0.1
 MIN_RATE = 5.0
 #: Runs that may start at once, as seconds of the rate.
 _BURST = 0.1
-#: The finish rate is a mean over so many seconds. Its peak decays by this factor per adjustment. The peak is used because
-#: no run finishes while the loop is blocked, although the machine can run more.
+#: The finish rate is a mean over so many seconds. Its peak decays by this factor per adjustment. The peak is used
+#: because no run finishes while the loop is blocked, although the machine can run more.
 _MEAN_WINDOW = 2.0
 _PEAK_DECAY = 0.95
 
@@ -38,7 +39,7 @@ class Admission:
 
     #: Runs per second.
     rate: float = math.inf
-    #: Runs that may start at once, and when that was computed.
+    #: Number of runs that may start at once, and when the number was computed.
     _credit: float = 0.0
     _credited_at: float = -math.inf
     _adjusted_at: float = -math.inf

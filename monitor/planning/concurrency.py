@@ -26,7 +26,8 @@ class ConcurrencyLimits:
     _used: dict[str, int] = field(default_factory=dict)
     #: Limit names of the runs that are admitted or wait.
     _limit_names: dict[str, Sequence[str]] = field(default_factory=dict)
-    #: By limit name, a heap of (request number, run) that wait for it. No run waits for a limit with a free slot.
+    #: By limit name, a heap of (request number, run) for the runs that wait for the limit. It is empty while the limit
+    #: has a free slot.
     _waiting: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     _requests: int = 0
 

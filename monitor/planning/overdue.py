@@ -1,8 +1,8 @@
 """Deadlines: by when a route must have run, and by when a delivery must have succeeded. Pure.
 
-Deadlines depend on the interval, active hours, maintenance and the duration of a run. Prometheus has none of these, so
-it gets timestamps. They follow from the last run alone, not from the schedule: where nothing runs any more, the
-deadline stays and passes.
+A route is a pair of mailboxes that is probed. Deadlines depend on its interval, active hours, maintenance and the
+duration of a run. Prometheus knows none of these, so it gets timestamps. A deadline follows from the last run alone,
+not from the schedule: if runs stop, the deadline stays and passes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class OverdueTracker:
         self._route_deadlines[route.agency][route.name] = _route_deadlines(route.probing, now, now)
 
     def change_route(self, route: MonitoredRoute, now: datetime) -> None:
-        """Replace a route. If its policy changed, the deadlines start again: it is not overdue by a shorter interval."""
+        """Replace a route. If its policy changed, the deadlines start again: a change must not make a route overdue."""
         deadlines = self._route_deadlines[route.agency].get(route.name)
         if deadlines is not None and deadlines.probing != route.probing:
             self.add_route(route, now)

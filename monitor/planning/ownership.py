@@ -1,8 +1,8 @@
 """Membership of the processes that share a database, and ownership of agencies among them. Pure.
 
-Rendezvous hashing assigns each agency to one live process: the one whose name weighs most with the agency's code. All
-processes compute the same without coordination, and when one joins or dies only its own share moves. During a rollout,
-an agency goes to a process that has its document.
+Rendezvous hashing assigns each agency to the live process whose name has the highest hash with the agency's code. All
+processes compute the same owners without coordination. When a process joins or dies, only its own agencies move. During
+a rollout, an agency goes to a process that has its document (its configuration).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from types import MappingProxyType
 
 #: Heartbeats per takeover timeout.
 _HEARTBEATS = 10
-#: Share of the takeover timeout without a heartbeat after which a process is dead. The rest of the time is for detecting
-#: it, reading the history of its routes, and load.
+#: Share of the takeover timeout without a heartbeat after which a process is dead. The rest of the time is for
+#: detecting it, reading the history of its routes, and load.
 _DEAD_AFTER = 0.4
-#: When a process starts, others without a heartbeat for so long are dead at once.
+#: When a process starts, other processes without a heartbeat for so long count as dead at once.
 GIVEN_UP = timedelta(days=1)
 #: Octets of the hash.
 _HASH_SIZE = 8
@@ -57,8 +57,8 @@ class ClusterMember:
 class ClusterMembership:
     """Live processes, as one of them computes them. Times are those of the database's clock.
 
-    After an outage of the database all heartbeats are old. So another process is dead only if the own heartbeats have
-    succeeded for `dead_after` since. During the outage nothing changes.
+    After an outage of the database all heartbeats are old. So this process counts another process as dead only after
+    its own heartbeats have succeeded again for `dead_after`. During the outage nothing changes.
     """
 
     #: Name of this process.
@@ -112,8 +112,8 @@ def owners(
 ) -> Mapping[str, str]:
     """Return the owner of each agency: one of the processes *alive*, of which there is at least one.
 
-    *documents*: agencies whose document a process has, by its name; a process without an entry has all. An agency is
-    owned by a process with its document, if there is one.
+    *documents*: agencies whose document a process has, by the process's name; a process without an entry has all
+    documents. A process with the agency's document takes precedence.
     """
     if len(alive) == 1:
         return dict.fromkeys(agencies, *alive)

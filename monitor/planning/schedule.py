@@ -18,13 +18,14 @@ from monitor.model.window import ALWAYS, Hours
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
-#: A run that would start later is skipped: the process was suspended, or the clock was set forward. Load delays runs by
-#: far less.
+#: A run that would start later than this after its due time is skipped: the process was suspended, or the clock was set
+#: forward. Load delays runs by far less.
 TOLERANCE = timedelta(seconds=5)
 #: A run is earlier or later than its phase by up to this share of the interval, and by `MAX_JITTER` at most.
 JITTER = 0.1
 MAX_JITTER = timedelta(seconds=30)
-#: When active hours begin, the first run comes within this time; not at once, because they begin for many routes.
+#: When active hours begin, the first run comes within this time; not at once, because they begin for many routes
+#: together.
 HOURS_SPREAD = timedelta(seconds=60)
 #: After a skipped run, a route with a long interval runs within this time.
 CATCH_UP = timedelta(minutes=10)
@@ -32,7 +33,7 @@ CATCH_UP = timedelta(minutes=10)
 #: A route that is taken over from another process runs at once if it is late by no more than this: the time in which a
 #: dead process is detected.
 TAKEOVER_TOLERANCE = timedelta(seconds=10)
-#: Routes that are later are spread over this time per route.
+#: Routes that are later than `TAKEOVER_TOLERANCE` are spread over this time, multiplied by their number.
 TAKEOVER_SPREAD = timedelta(seconds=2)
 
 
@@ -85,8 +86,8 @@ class Schedule:
     def resume(self, last_runs: Mapping[str, datetime], now: datetime) -> None:
         """Run routes an interval after their *last_runs* in another process, and from then on at their own phase.
 
-        Runs that are late by more than a takeover are spread: after an outage of the database a whole shard would run
-        at once, and providers limit the rate.
+        Runs that are later than `TAKEOVER_TOLERANCE` are spread: after an outage of the database all routes of a
+        process would run at once, and mail providers limit the rate.
         """
         last_run_at = {name: at for name, at in last_runs.items() if name in self._entries}
         # A last run in the future was stored by a process whose clock was ahead, perhaps by days.
@@ -95,7 +96,7 @@ class Schedule:
         for name, planned in dues.items():
             entry, due = self._entries[name], max(planned, now)
             if now - planned > TAKEOVER_TOLERANCE:
-                # Another hash than that of the phase; otherwise the run after this one would follow at once.
+                # The hash differs from the hash of the phase; otherwise the route's next run would follow at once.
                 due += min(entry.interval * (overdue_count / len(dues)), overdue_count * TAKEOVER_SPREAD) * _fraction(
                     crc32(b"late", entry.seed_hash)
                 )
@@ -128,8 +129,8 @@ class Schedule:
     def due(self, now: datetime, room: int | None = None) -> list[str]:
         """Return the routes to start now, at most *room*, and mark them as running.
 
-        Requested runs come first, then routes that were skipped, then the longest due. So under constant overload every
-        route runs: with twice the routes, every other time.
+        Requested runs and routes that were skipped come first, then the routes that have been due for longest. So under
+        constant overload every route runs: with twice as many routes as can run, each runs every other time.
         """
         self._handle_clock_step(now)
         self._collect_due(now)
@@ -201,7 +202,7 @@ class Schedule:
             self._plan(name, entry, now, urgent=True)
 
     def advance(self, name: str, at: datetime) -> None:
-        """Bring a route's next run forward to *at*, or to the begin of its active hours. Never postpone it."""
+        """Bring a route's next run forward to *at*, or to the beginning of its active hours. Never postpone it."""
         entry = self._entries.get(name)
         if entry is None:
             return
@@ -215,7 +216,7 @@ class Schedule:
             self._plan(name, entry, opens, urgent=True)
 
     def advance_within(self, name: str, span: timedelta, now: datetime) -> None:
-        """Bring a route's next run forward to within *span*, at a time of its own: thousands of routes may be concerned."""
+        """Bring a route's next run forward to within *span*, spread by a hash, because thousands may be concerned."""
         if (entry := self._entries.get(name)) is not None:
             self.advance(name, now + span * _fraction(crc32(b"again", entry.seed_hash)))
 

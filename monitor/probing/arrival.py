@@ -1,4 +1,4 @@
-"""Probe messages that no run waits for: copies, late messages, and those of another prober.
+"""Probe messages that no run waits for: copies, late messages, and messages of another prober (a process that probes).
 
 A token is the signed mark in a message that identifies its run.
 """
@@ -29,7 +29,7 @@ _MAX_ARRIVED = 4_096
 
 
 class Arrivals:
-    """Tracks sent tokens, and classifies messages that arrive after their runs."""
+    """Tracks the tokens that were sent, and classifies messages that no run waits for."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class Arrivals:
         self._started_at = clock.now()
         #: Tokens without an arrival, oldest first, with the time of sending.
         self._missing = {token_id: sent for token_id, sent in known_tokens.items() if not sent.has_arrived}
-        #: Tokens that arrived last. A public address may forward to two of our mailboxes; the second copy is no late
-        #: message.
+        #: Latest tokens that have arrived. A public address may forward a message to two of our mailboxes; the second
+        #: copy is a duplicate, not a late message.
         self._arrived_tokens: deque[str] = deque(maxlen=_MAX_ARRIVED)
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
         self._has_prober_conflict = False
@@ -76,7 +76,7 @@ class Arrivals:
     def process_message(
         self, arrival: Arrival, token_id: str | None, seen_at: datetime, *, mailbox: str, is_first_poll: bool
     ) -> None:
-        """Classify and count a message that a watcher found in *mailbox*; *is_first_poll*: when it opened the mailbox."""
+        """Classify and count a message that a watcher found in *mailbox*; *is_first_poll*: on opening the mailbox."""
         sent = self._missing.get(token_id or "")
         route = self._routes.get(sent.route) if sent else None
         is_other_mailbox = route is not None and route.route.recipient.name != mailbox

@@ -50,7 +50,10 @@ class CheckRunner:
         start_spacing: timedelta = _START_SPACING,
         second_look: timedelta = _RETRY_AFTER,
     ) -> None:
-        """Take *latest*, the previous results, and *start_spacing*, the delay between the first runs of two checks."""
+        """Take *latest*, the previous results, and *start_spacing*, the delay between the first runs of two checks.
+
+        *second_look*: delay until a first run with unknown findings is repeated.
+        """
         self._assignments: dict[str, CheckAssignment] = {}
         self._latest = latest
         #: By agency: names of its assignments by kind.
@@ -81,7 +84,7 @@ class CheckRunner:
         self._plan(assignments, [each for each in assignments if self._add_assignment(each)])
 
     async def assign_cooperatively(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """As `assign`, but yield to the event loop, because thousands of agencies may be concerned."""
+        """Assign like `assign`, but yield to the event loop, because thousands of agencies may be concerned."""
         self._remove_assignments(assignments, agencies)
         self._plan(assignments, [each async for each in yielding(assignments) if self._add_assignment(each)])
 
@@ -232,7 +235,7 @@ class CheckRunner:
         self._metrics.record_check_run(agency, kind, findings, now)
 
     def _is_expected_change(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
-        """Whether a finding is unknown at the first run, or passes after nothing else was known."""
+        """Whether not to log a change: the finding was unknown at the first run, and is unknown still or passes now."""
         unknown, finding = self._first_unknown.get(assignment.key, set()), change.finding
         if (key := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
             return key in unknown

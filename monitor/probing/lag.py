@@ -1,8 +1,8 @@
 """Measurement of the lag of the asyncio event loop: how late it runs its callbacks.
 
-If the loop lags, probes start late, requests are not answered, and good mail is reported as lost. It lags when it has too
-much to do, when the machine is busy, or when the process or the machine was suspended. In a suspended virtual machine the
-monotonic clock stops, and only the wall clock shows the time that has passed.
+If the loop lags, probes start late, requests are not answered, and good mail is reported as lost. It lags when it has
+too much to do, when the machine is busy, or when the process or the machine was suspended. In a suspended virtual
+machine the monotonic clock stops, and only the wall clock shows the time that has passed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class LagMeter:
         self.share = 0.0
         #: Time of the next measurement.
         self._due = math.inf
-        #: Lags above `MIN_COUNTED_LAG`: the sum, and end and length of each.
+        #: Lags of at least `MIN_COUNTED_LAG`: their sum, and the end and length of each lag.
         self._total = 0.0
         self._lags: deque[tuple[float, float]] = deque(maxlen=_MAX_LAGS)
         self._max_lag = 0.0

@@ -46,7 +46,7 @@ class SignInResult:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether it was accepted."""
+        """Whether the sign-in was accepted."""
         return self.result.failure is None and self.result.outcome is Outcome.DELIVERED
 
 

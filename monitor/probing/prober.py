@@ -1,4 +1,8 @@
-"""Prober: runs the probes of routes on schedule, and passes their results to the pipeline."""
+"""Prober: runs the probes of routes on schedule, and passes their results to the pipeline.
+
+A route is a pair of mailboxes. A probe sends a message with a token (a signed mark of its run) from one mailbox to the
+other. A watcher reads a mailbox and finds the messages that arrive.
+"""
 
 from __future__ import annotations
 
@@ -144,8 +148,8 @@ class Prober:
     ) -> None:
         """Probe *routes* from now on; they must have been added to the evaluator.
 
-        *known_tokens*: of their earlier runs; *last_runs*: their last runs in another process, which are followed by
-        the next one after an interval.
+        *known_tokens*: tokens of their earlier runs; *last_runs*: times of their last runs in another process. The next
+        run of a route follows one interval after its last run.
         """
         self._add_routes(routes, known_tokens)
         # Adding thousands of routes takes a second.
@@ -156,7 +160,7 @@ class Prober:
         self._ticker.wake()
 
     async def remove_routes(self, routes: Collection[MonitoredRoute]) -> None:
-        """Stop probing *routes*, and cancel their runs in flight; call it before they are removed from the evaluator."""
+        """Stop probing *routes*, and cancel their runs in flight. Call it before removing them from the evaluator."""
         names = {route.name for route in routes}
         async with self._suspended(names):
             for route in routes:
@@ -216,7 +220,8 @@ class Prober:
         self._update_limits()
         self._update_times()
         for sent in known_tokens.values():
-            # In a pool it is unknown which mailbox sent the message; counting it for this one could block it for a day.
+            # A pool is a set of mailboxes of which each process uses its own. It is unknown which of them sent the
+            # message; counting the message for a wrong mailbox could block the mailbox for a day.
             if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
                 self._send_quota.record_earlier(route.route.sender.name, sent.at, sent.route)
 
@@ -289,7 +294,7 @@ class Prober:
         await self._plan(self._routes.values())
 
     def advance_stale_routes(self) -> None:
-        """Run the routes of agencies soon of which a stale problem must be confirmed."""
+        """Bring forward the runs that must confirm a stale problem of an agency: one from before an interruption."""
         now = self._clock.now()
         for name, route in self._routes.items():
             if self._evaluator.needs_confirmation(name):

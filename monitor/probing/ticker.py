@@ -18,7 +18,7 @@ class Ticker:
     """Sleeps until a schedule's next due time, or until it is woken after a change."""
 
     def __init__(self, schedule: Schedule, clock: Clock, lag: LagMeter | None = None) -> None:
-        """Take *lag*, by which the number of runs that start is limited."""
+        """Take *lag*, the lag of the event loop, which limits the number of runs that start."""
         self._schedule = schedule
         self._clock = clock
         self._lag = lag or LagMeter()

@@ -24,8 +24,8 @@ from monitor.service.oncall import parse_time
 from monitor.service.order_check import OrderCheck
 from monitor.store.engine.ledger import SqlStore
 
-#: Earliest start of a declared outage, which notifications quote. An earlier time is a typing error, or the outage needs
-#: no notification any more.
+#: Earliest start of a declared outage, which notifications quote. An earlier time is a typing error, or the outage
+#: needs no notification any more.
 MAX_AGE = timedelta(days=7)
 
 #: A time of day without a date.
@@ -56,7 +56,7 @@ class DeclarationService:
         silence_lookup: SilenceLookup,
         order_check: OrderCheck,
     ) -> None:
-        """*agencies* returns the monitored agencies; *policy* the policy for one; *zone* that of typed times."""
+        """*agencies* returns the monitored agencies, *policy* an agency's policy, *zone* the zone of typed times."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -69,7 +69,10 @@ class DeclarationService:
     async def declare(
         self, agency: str, incident_type: IncidentType, *, since: str, reason: str, by: str
     ) -> DeclaredOutage:
-        """Open an incident for a declared outage. *since*: its start, as typed; "": now. Raise `OperationRejectedError`."""
+        """Open an incident for a declared outage. Raise `OperationRejectedError`.
+
+        *since*: the start of the outage, as typed; "": now.
+        """
         code, now = find_agency_code(agency, self._agencies()), self._clock.now()
         event = Declare(
             dedup_key=code,
@@ -108,7 +111,7 @@ class DeclarationService:
             incident_id=incident.id, at=self._clock.now(), by=by, reason=reason, recovered=recovered, despite=despite
         )
         await self._order_check.check(incident, event)
-        # The check may take seconds.
+        # Read the clock again, because the check may take seconds.
         now = self._clock.now()
         updated = await self._dispatcher.submit(replace(event, at=now)) or incident
         declaration, closure = updated.declared, updated.closed
@@ -116,7 +119,7 @@ class DeclarationService:
             (declaration.ended_at, declaration.ended_by) if declaration else None,
             (closure.at, closure.by) if closure else None,
         }
-        # Another event has ended the incident or the declaration before.
+        # Otherwise another event has ended the incident or the declaration first.
         if (now, by) not in endings:
             raise self._not_closed_error(updated)
         return updated

@@ -80,7 +80,7 @@ class ServiceFacade:
     # -- state ---------------------------------------------------------------------------------------------------
 
     async def composed_notification(self, notification_id: int) -> tuple[NotificationView, Content] | None:
-        """Return a notification with its text or page, composed again from the stored facts; `None`: it does not exist."""
+        """Return a notification with its text or page, composed again from the stored facts; `None`: unknown."""
         async with self._store.reading() as uow:
             try:
                 notification = await uow.notification(notification_id)
@@ -93,11 +93,17 @@ class ServiceFacade:
         return view_notification(notification, incident), content
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Yield the metrics in Prometheus' text format, in parts. The first part blocks for a while: take it in a thread."""
+        """Yield the metrics in Prometheus' text format, in parts.
+
+        The first part blocks for a while: take it in a thread.
+        """
         return self._metrics.pieces(open_metrics=open_metrics)
 
     def not_ready_reason(self) -> str | None:
-        """Return why the service is not ready: it starts, the database is unavailable, or a part is stuck; `None`: it is ready."""
+        """Return why the service is not ready; `None`: it is ready.
+
+        Reasons: the service starts, the database is unavailable, or a part is stuck.
+        """
         if not self._dispatcher.is_running:
             return "starting"
         if (outage := self._store_outage()) is not None:
@@ -123,9 +129,9 @@ class ServiceFacade:
         return await self._reload(by)
 
     def find_api_client(self, token: str) -> str | None:
-        """Return the name of the API client with this token of the settings; `None`: no client has it."""
+        """Return the name of the API client with this token in the settings; `None`: no client has the token."""
         clients = self._runtime().configuration.settings.api
-        # Every token is compared, each in constant time, so that the duration reveals nothing.
+        # Compare every token, each in constant time, so that the duration reveals nothing about the tokens.
         names = [
             name
             for name, client in clients.items()

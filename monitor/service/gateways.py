@@ -1,4 +1,7 @@
-"""Life of the configured gateways (ways to send SMS, calls, faxes and letters): they are built, replaced by a reload, and closed."""
+"""Life of the configured gateways, the ways to send SMS, calls, faxes and letters.
+
+Gateways are built, replaced by a reload, and closed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ log = structlog.get_logger()
 #: First path segment of a callback URL; the second is the gateway's name.
 CALLBACK_PREFIX = "callbacks"
 
-#: In seconds. A connection that the provider does not close in this time is abandoned.
+#: Time-out of closing, in seconds. A connection that the provider does not close in this time is abandoned.
 _CLOSE_TIMEOUT = 10.0
 
 
@@ -85,7 +88,7 @@ async def _close(configured: ConfiguredGateway) -> None:
 
 
 class ReplacedGateways:
-    """Gateways that a reload has replaced. They are closed later, when none of their attempts is in progress any more."""
+    """Gateways that a reload has replaced. They are closed when none of their attempts is in progress any more."""
 
     #: Longer than any gateway's own timeout.
     DELAY = timedelta(seconds=100)

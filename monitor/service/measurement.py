@@ -49,7 +49,10 @@ class MailMeasurement:
         self._runs: dict[str, OnDemandRun] = {}
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
-        """Start runs of the routes of *agencies* that this process probes, except routes with a fresh run; return all in progress."""
+        """Start runs of the routes of *agencies* that this process probes; return all runs in progress.
+
+        Routes with a fresh run are not run.
+        """
         runtime, now = self._runtime(), self._clock.now()
         self._runs = {name: run for name, run in self._runs.items() if not run.is_finished}
         for agency in [run for run in agencies if run in runtime.owned][:MAX_AGENCIES]:
@@ -76,14 +79,14 @@ class MailMeasurement:
 
         Raise `StoreUnavailable`.
         """
-        # The newest run may be by another process, or from before the start.
+        # The newest run may be a run of another process, or older than the start of this process.
         await self._history.refresh_latest(agencies)
         return {agency: self._latest_arrivals(agency) for agency in agencies}
 
     def _latest_arrivals(self, agency: str) -> LatestArrivals:
         runtime, known = self._runtime(), self._history.known()
         if (joint_status := runtime.reporter.joint_status(agency)) is not None:
-            # Several sites probe, and mail that arrives at one may fail at another: their joint health counts.
+            # With several sites their joint health counts: mail that arrives at one site may fail at another.
             working = [
                 incident_type
                 for incident_type, direction in _DIRECTION_OF.items()

@@ -1,4 +1,8 @@
-"""On-call service: shows rotas, adds and removes overrides, and exports metrics of gaps, periods with nobody on call."""
+"""On-call service: shows rotas, adds and removes overrides, and exports metrics of gaps.
+
+A *rota* states who is on call when. An *override* replaces a person on a rota for a time. A *gap* is a period with
+nobody on call.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +46,11 @@ from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 
-#: Interval of the metrics: gaps approach, and verifications of numbers expire. An override is counted at once.
+#: Interval of the metrics, which change as gaps approach and verifications of numbers expire. A new or removed override
+#: updates the metrics at once.
 _COUNT_INTERVAL = timedelta(minutes=1)
-#: Times further from now are rejected: rotas and public holidays are not known, and dates end with the year 9999.
+#: Times more years than this from now are rejected: rotas and public holidays are not known so far from now, and dates
+#: end with the year 9999.
 _MAX_YEARS = 10
 #: Longest override: longer than any absence, and short enough to detect a wrong year.
 MAX_OVERRIDE = timedelta(days=92)
@@ -90,7 +96,7 @@ class OnCall:
         self._clock = clock
         self._configuration = configuration
         self._roster = PerConfiguration(configuration, _RosterBuilder().build)
-        #: The roster that overrides were last adapted to.
+        #: The roster (rotas and contacts of one configuration) to which overrides were last adapted.
         self._adapted_roster: _Roster | None = None
         #: Rotas with nobody on call at the last count; `None`: not counted yet.
         self.empty_rotas: Sequence[str] | None = None
@@ -128,7 +134,7 @@ class OnCall:
     async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[RotaView]:
         """Return the rotas that an agency's escalation uses; for "", all rotas. *at*: a time as typed; "": now.
 
-        *only*: the names of the rotas to return. The search for handovers and gaps takes some milliseconds for each.
+        *only*: the names of the rotas to return. The search for handovers and gaps takes some milliseconds per rota.
         """
         moment = self._parse_time(at, first_instant) if at else self._clock.now()
         rotas = [rota for rota in self._select_rotas(agency) if only is None or rota.name in only]
@@ -161,8 +167,8 @@ class OnCall:
         if not contact.addresses:
             raise OperationRejectedError.from_text("no_number", person=person)
         now = self._clock.now()
-        # A local time that occurs twice means the first for the start and the last for the end: an overlap is better
-        # than a gap.
+        # If a local time occurs twice, take the first occurrence as the start and the last occurrence as the end: an
+        # overlap is better than a gap.
         starts_at = self._parse_time(begins, first_instant) if begins else now
         ends_at = self._parse_time(ends, last_instant)
         if not max(starts_at, now) < ends_at <= starts_at + MAX_OVERRIDE:
@@ -193,7 +199,8 @@ class OnCall:
         """Adapt overrides to the current configuration; return whether one changed.
 
         An override gets the edited addresses of its contact. It is removed if its contact was in the previous
-        configuration of this process and is not in this one; any other contact may be in the files of another process.
+        configuration of this process and is missing in the current one. A contact that is missing in both may be in the
+        files of another process.
         """
         previous, self._adapted_roster = self._adapted_roster, await asyncio.to_thread(self._roster)
         if previous is self._adapted_roster:
@@ -253,7 +260,8 @@ class OnCall:
         async with self._store.reading() as uow:
             overrides, answered = await uow.duty.standing(now), await uow.duty.answered()
         settings = self._configuration().settings
-        # In a thread: the first time, thousands of contacts take a tenth of a second. Later only changed agencies do.
+        # In a thread: the first time, thousands of contacts take a tenth of a second. Later, unchanged agencies are
+        # reused.
         roster = await asyncio.to_thread(self._roster)
         day = now.astimezone(settings.time_zone).date()
         deserted: list[str] = []
@@ -307,7 +315,10 @@ def parse_time(
     zone: ZoneInfo,
     resolve_local_time: Callable[[datetime, ZoneInfo], datetime] = first_instant,
 ) -> datetime:
-    """Return a typed time; without an offset it is local time, converted by *resolve_local_time*. Raise `OperationRejectedError`."""
+    """Return a typed time. Raise `OperationRejectedError`.
+
+    *resolve_local_time* converts a time without an offset, which is local time in *zone*.
+    """
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -366,7 +377,7 @@ class _RosterBuilder:
 
 
 def _with_verified_dates(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo) -> Contact:
-    """Return a contact whose numbers have the later of two verification dates: the configured one, and that of a drill."""
+    """Return *person* with the later verification date of each number: the configured date or that of a drill."""
 
     def latest_date(address: Address) -> date | None:
         drill_date = answered.get(address.number)

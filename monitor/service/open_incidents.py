@@ -1,6 +1,7 @@
-"""Changes that open incidents adopt from an edited configuration, and the messages about them for the author of the edit.
+"""Changes that open incidents adopt from an edited configuration, and messages about them for the author of the edit.
 
-An incident keeps the policy (escalation and announcement) with which it opened; an edit of contacts changes that policy.
+An incident keeps the policy (escalation and announcement) with which it opened; an edit of contacts changes that
+policy.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class CurrentPolicies:
         return policy
 
     def of(self, policy: PolicySnapshot) -> PolicySnapshot | None:
-        """Return what *policy*, of an open incident, would be now; `None`: its agency is no longer monitored."""
+        """Return the policy that the open incident with *policy* would get now; `None`: its agency is not monitored."""
         if policy.agency and policy.agency not in self._agencies:
             return None
         current = replace(self.of_agency(policy.agency), cause=policy.cause) if policy.agency else self._of_noc(policy)
@@ -59,7 +60,7 @@ class CurrentPolicies:
         return replace(current, of_agency=policy.of_agency)
 
     def _replacement_contacts(self, code: str) -> Mapping[str, Contact]:
-        """Return the contacts that may replace one of an agency, or of the NOC for the code "", by key."""
+        """Return the contacts that may replace a contact of an agency (of the NOC for the code ""), by key."""
         people = self._people_by_agency.get(code)
         if people is None:
             shared = self._settings.build_shared()
@@ -69,7 +70,7 @@ class CurrentPolicies:
 
 
 def policy_changes(incidents: Collection[Incident], configuration: Configuration) -> Sequence[Problem]:
-    """Return a message for each open incident that adopts changes or keeps old steps: what it adopts, and what it keeps."""
+    """Return a message for each open incident that adopts changes or keeps old steps, which names both."""
     problems = [*_policy_changes(incidents, configuration)]
     if len(problems) > _MAX_MESSAGES:
         remaining = lazy_text(

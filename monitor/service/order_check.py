@@ -29,7 +29,7 @@ _DIRECTIONS: Final = {
 
 
 class OrderCheck:
-    """Check that rejects operations that contradict the newest runs, unless their author overrides the contradiction."""
+    """Check that rejects operations that contradict the newest runs, unless their author overrides it."""
 
     def __init__(
         self, *, store: SqlStore, clock: Clock, measure_mail: Callable[[str], Awaitable[LatestArrivals]]
@@ -40,7 +40,9 @@ class OrderCheck:
         self._measure_mail = measure_mail
 
     async def check(self, incident: Incident, operation: Operation) -> None:
-        """Raise `OperationRejectedError`, with the value of `despite` that overrides it, if the newest runs contradict.
+        """Raise `OperationRejectedError` if the newest runs contradict the operation.
+
+        The error names the value of `despite` that overrides the contradiction.
 
         A measurement takes some seconds, and is omitted if no run could contradict.
         """

@@ -45,7 +45,10 @@ def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
 
 
 def build_pin_store(configuration: Configuration) -> PinStore:
-    """Return the PINs of all contacts that have one: an agency's contacts for that agency, and shared contacts for all."""
+    """Return the PINs of all contacts that have one.
+
+    The PIN of an agency's contact is valid for that agency, the PIN of a shared contact for all agencies.
+    """
     shared = configuration.settings.contacts
     return PinStore(
         {

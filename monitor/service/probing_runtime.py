@@ -1,8 +1,8 @@
 """Objects that probe and evaluate mail by one configuration, and the transition to the next configuration.
 
-A reload changes only what the new configuration changes (docs/adr/0026). A change of *shards*, the agencies of each
-process, changes only which process probes which agency (docs/adr/0061). A *route* is mail from one mailbox to another;
-control routes, between the reference mailboxes of Pantau, belong to the agency "".
+A reload changes only what the new configuration changes (docs/adr/0026). A *shard* is the set of agencies that one
+process probes; a change of shards changes only which process probes which agency (docs/adr/0061). A *route* is mail
+from one mailbox to another. Control routes, between the reference mailboxes of Pantau, belong to the agency "".
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class RuntimeContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbingRuntime:
-    """An applied configuration with the objects that work by it. The next runtime has the same objects, with the changes applied."""
+    """An applied configuration with the objects that work by it. The next runtime has the same objects, changed."""
 
     configuration: Configuration
     #: The routes that this process probes.
@@ -108,11 +108,11 @@ class ProbingRuntime:
 
     def evaluator_of(self, agency: str) -> HealthEvaluator:
         """Return the evaluator of an agency's routes; for "", of the control routes of this process."""
-        # `owned` is no criterion: during a change of shards it is the old set.
+        # Do not look in `owned`: during a change of shards it still contains the old set of agencies.
         return self.peer_evaluator if self.peer_evaluator.has_agency(agency) else self.evaluator
 
     def probed_by(self, agency: str) -> str:
-        """Return the name of the other process that probes an agency; "": this process does."""
+        """Return the name of the other process that probes an agency; "": this process probes it."""
         return "" if agency in self.owned else self.shard.owner(agency)
 
     def is_unevaluated(self, agency: str) -> bool:
@@ -120,7 +120,7 @@ class ProbingRuntime:
         return agency not in self.owned or not self.evaluator.mail(agency).is_current
 
     def failing_routes(self, agency: str) -> AbstractSet[str]:
-        """Return the routes of an agency that are unhealthy at this site, or at another site with a vote."""
+        """Return the routes of an agency that are unhealthy at this site, or at another site whose vote counts."""
         return {*self.evaluator_of(agency).mail(agency).unhealthy_routes(), *self.reporter.failing_routes(agency)}
 
 
@@ -131,13 +131,14 @@ class _StoredState:
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
     streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
+    #: Recent falls (beginnings of detected incidents), by dedup key.
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     #: Agencies whose incident stays open until they stop flapping.
     flapping: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
-    #: Open outages by dedup key: since when each has the notified state, and when it was notified.
+    #: Open detected incidents by dedup key: since when each has its reported type, and when that was first reported.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    #: Declared and unresolved incident types, by agency.
+    #: Types of the open incidents that a person has declared, whatever the probes find, by agency.
     declared: Mapping[str, IncidentType] = field(default_factory=dict)
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
     #: Since when the site has evaluated health without interruption.
@@ -156,7 +157,7 @@ class _StoredState:
         arrivals = {sent.route: sent.at for sent in self.tokens.values() if sent.has_arrived and sent.route in names}
         evaluator.restore_arrivals(arrivals)
         evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
-        # Keys with a slash are components of Pantau, of which the evaluator keeps newer falls.
+        # Keys with a slash are components of Pantau. If the evaluator knows newer falls of a component, it keeps them.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
         evaluator.restore_falls(falls, self.open_incidents.keys(), self.flapping)
 
@@ -217,7 +218,7 @@ async def make_runtime(configuration: Configuration, context: RuntimeContext, sh
         metrics=context.metrics,
         clock=context.clock,
         known_tokens=state.tokens,
-        # Other processes have run these routes until now. A process alone starts each route at its own phase.
+        # With other processes alive, continue after their last runs. Alone, start each route at the route's own phase.
         last_runs=_last_runs(routes.values(), context.history) if len(shard.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.mail_providers),
         sample_messages=sample_messages,
@@ -243,6 +244,7 @@ async def make_runtime(configuration: Configuration, context: RuntimeContext, sh
 
 
 def _log_pool_members(registry: Registry) -> None:
+    """Log which mailbox of each pool (the mailboxes of one reference) this process uses."""
     for name, configured in registry.mailboxes.items():
         if configured.mailbox.pooled:
             log.info("pool mailbox selected", reference=name, address=configured.mailbox.address)
@@ -284,10 +286,11 @@ class ConfigurationChange:
     owned: AbstractSet[str]
     difference: Difference
     past: _StoredState
-    #: The agencies, and "" for the control routes, that may have changed; and the assignments of checks for them.
+    #: Codes of the agencies that may have changed; "" stands for the control routes.
     touched: Collection[str]
+    #: Assignments of checks to the agencies in `touched`.
     assigned: Sequence[CheckAssignment]
-    #: Latest runs at other processes of the routes that are taken over, by name.
+    #: Start of the latest run of each route that is taken over from another process, by route name.
     last_runs: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -300,21 +303,21 @@ async def prepare(
 ) -> ConfigurationChange:
     """Return what *configuration* and *shard* change, with the stored state of the gained routes.
 
-    *limit*: the maximum of agencies that are gained now. Raise `StoreUnavailable`.
+    *limit*: the maximum of agencies that this change gains. Raise `StoreUnavailable`.
     """
     shard = shard or runtime.shard
     # In a thread: thousands of agencies may have changed.
     change = await asyncio.to_thread(_compute_change, runtime, configuration, shard, limit)
     if not (gained := change.difference.added):
         return change
-    # With several processes most of the stored state belongs to others, and only the gained routes are read.
+    # With several processes, read only the gained routes: most of the stored state belongs to other processes.
     route_names = None if len(shard.alive) == len(runtime.shard.alive) == 1 else {route.name for route in gained}
     state = await _read_stored_state(gained, configuration.settings, context, route_names)
     last_runs: Mapping[str, datetime] = {}
     known_agencies = runtime.configuration.registry.agencies.keys()
     taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - runtime.owned
     if len(shard.alive) == 1:
-        # Nobody has probed agencies that are new in the configuration: other processes, which might have, do not exist.
+        # No other process is alive, so nobody has probed the agencies that are new in the configuration.
         taken_over &= known_agencies
     if taken_over:
         await context.history.refresh_latest(taken_over)
@@ -355,7 +358,7 @@ def _compute_change(
 async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context: RuntimeContext) -> ProbingRuntime:
     """Apply a change to the objects of *runtime*, and return the new runtime.
 
-    Everything else continues: runs, watchers, streaks, quotas, and the places of routes in the schedule.
+    What the change does not concern continues: runs, watchers, streaks, quotas, and the routes' places in the schedule.
     """
     before, after, changed_routes = runtime.configuration, change.configuration, change.difference
     owned_before, owned_after = runtime.owned, change.owned
@@ -366,10 +369,11 @@ async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context:
     if changed_routes.removed:
         await prober.remove_routes(changed_routes.removed)
         evaluator.remove_routes(changed_routes.removed)
-        # The latest runs in memory would become outdated, and never be freed.
+        # Otherwise the latest runs of removed routes would stay in memory, outdated.
         context.history.forget(route.name for route in changed_routes.removed)
     _update_peer_evaluator(runtime.peer_evaluator, change, healths_here)
-    # Before any await: the evaluator has dropped these agencies, and the reporter would resolve their problems.
+    # Await nothing between the removal from the evaluator and this transfer: meanwhile the reporter would resolve the
+    # problems of these agencies.
     reporter.transfer_agencies(handed_over)
     for agency in handed_over:
         context.metrics.unregister_agency(agency)
@@ -406,7 +410,10 @@ async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context:
 def _update_peer_evaluator(
     peer_evaluator: HealthEvaluator, change: ConfigurationChange, evaluated: Mapping[str, tuple[Health, datetime]]
 ) -> None:
-    """Give *peer_evaluator* the routes that other processes probe; *evaluated*: the health of those probed here until now."""
+    """Give *peer_evaluator* the routes that other processes probe from now on.
+
+    *evaluated*: health of the routes that this process has probed until now, by route name.
+    """
     other_routes = {
         route.name: route for route in change.configuration.registry.routes if route.name not in change.routes
     }
@@ -424,7 +431,7 @@ def _touched_agencies(before: Configuration, after: Configuration, changed_route
     agencies = (*after.registry.agencies, NO_AGENCY)
     old_settings, new_settings = before.settings, after.settings
     if (old_settings.checks, old_settings.references) != (new_settings.checks, new_settings.references):
-        return agencies  # These are the name servers and addresses of all checks.
+        return agencies  # All checks use these name servers and reference addresses.
     known_agencies, with_changed_routes = before.registry.agencies, changed_routes.agencies
     return [
         agency
@@ -446,13 +453,13 @@ async def _read_stored_state(
     deferral_timeouts = [route.probing.deferral_timeout for route in routes]
     falls, open_incidents = await _read_falls(context.store, settings.flapping.build(), now)
     return _StoredState(
-        # No time is in the future: the clock may have been ahead when it was written.
+        # Limit each time to now: the clock may have been ahead when the time was written.
         healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(route_names)).items()},
         streaks={
             name: [run.with_start(min(run.started_at, now)) for run in runs]
             for name, runs in (await history.streaks(route_names)).items()
         },
-        # A deferral of more than twice the timeout is over the timeout, however long it has lasted.
+        # Twice the timeout is enough: a longer deferral exceeds the timeout, whatever its duration.
         deferrals={
             name: min(at, now)
             for name, at in (await history.deferrals(now - 2 * max(deferral_timeouts, default=timedelta(0)))).items()

@@ -1,7 +1,7 @@
 """Owner of the current configuration: it reads a new one on request, and applies it to the runtime and the gateways.
 
-The documents of the agencies are files, or rows of the database, where each change has a higher *level*. The *shard* of
-a process is the agencies that it probes.
+The documents (configuration) of the agencies are files or rows of the database. In the database each change of the
+documents has a higher *level* than the change before. The *shard* of a process is the set of agencies that it probes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ log = structlog.get_logger()
 _MAX_GAINED = 1000
 #: Maximum of open incidents for which the effect of an edit is reported.
 _MAX_EXAMINED = 200
-#: Rejection of a reload to monitor-only mode: a mistake in a file must not stop notifications during an outage.
+#: Rejection of a reload to monitor-only mode, in which nobody is notified: a mistake in a file must not stop
+#: notifications during an outage.
 _QUIET_REJECTED = (
     "a reload does not end the telling: people are told as before, and the old configuration stays in force"
 )
@@ -94,10 +95,10 @@ class Reloader:
         processes: Processes | None = None,
         follow: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """*path*: the settings file. *memory*: cache that has read the first configuration, the one that `begin` receives.
+        """*path*: the settings file. *memory*: cache with which the configuration for `begin` was read.
 
         *processes*: records of the processes on a shared database. *follow*: called after a configuration was applied,
-        to adapt overrides; returns whether it changed anything.
+        to adapt overrides (temporary replacements of people on call); returns whether any override was changed.
         """
         self._path = path
         self._environ = environ
@@ -126,7 +127,7 @@ class Reloader:
         #: `None`: the documents are files.
         self._level: int | None = None
         self._published_level: int | None = None
-        #: Level up to which it has tried to follow the other processes.
+        #: Level up to which this process has tried to follow the other processes.
         self._followed_level = 0
 
     async def begin(self, configuration: Configuration, shard: Shard = WHOLE) -> None:
@@ -149,7 +150,7 @@ class Reloader:
 
     @property
     def monitored_agencies(self) -> frozenset[str]:
-        """Agencies of which any process on the database has documents: what is missing here is monitored by another."""
+        """Agencies that any process on the database has documents of, even if this process has none."""
         return self._shard.monitored_elsewhere.union(self.runtime.configuration.registry.agencies)
 
     async def reload_on_signal(self, requested: asyncio.Event) -> NoReturn:
@@ -209,7 +210,7 @@ class Reloader:
         return Problem(file=str(self._path), key="mode", message=_QUIET_REJECTED, instead=_QUIET_REMEDY)
 
     async def _apply_and_report(self, configuration: Configuration, by: str) -> Sequence[Problem]:
-        # First, because afterwards the engine applies the changes to the open incidents.
+        # Compare before the change: after it the engine applies the new policies to the open incidents.
         adopted = await self._policy_changes(configuration)
         await self._apply(configuration, by)
         if self._follow is not None and await self._follow():
@@ -252,7 +253,7 @@ class Reloader:
                 change = await prepare(self.runtime, configuration, self._context, shard, _MAX_GAINED)
                 self.runtime = await take_up(self.runtime, change, self._context)
             if shard.known != known_before:
-                # No process may have documents of some agencies any more: this process had kept their statuses.
+                # For some agencies, perhaps no process has documents any more. Until now their statuses were kept.
                 await self._delete_removed_statuses(configuration)
             return frozenset(owned_after - owned_before)
 
@@ -260,7 +261,7 @@ class Reloader:
         """Publish the level of documents that this process uses, and reload if another process uses a higher level.
 
         Documents that no process uses yet (`pantau apply --no-reload`) are not applied. A level that cannot be applied
-        is tried once.
+        is tried only once.
         """
         if self._processes is None:
             return
@@ -363,7 +364,10 @@ class Reloader:
         return problems
 
     async def _log_unresolvable_incidents(self, configuration: Configuration) -> Sequence[Problem]:
-        """Return warnings for the open incidents that no probe can resolve any more; log them, too, as a start shows no result."""
+        """Return warnings for the open incidents that no probe can resolve any more, and log the warnings.
+
+        At a start nobody sees the returned warnings.
+        """
         try:
             async with self._context.store.reading() as uow:
                 problems = find_unresolvable_incidents(await uow.open_incidents_by_key(), configuration)
@@ -374,12 +378,13 @@ class Reloader:
         return problems
 
     async def _delete_removed_statuses(self, configuration: Configuration) -> None:
-        """Delete the site's statuses of removed agencies and references: a hub would count them for ever.
+        """Delete the site's statuses of removed agencies and references.
 
-        Without sharding, also delete the statuses that dead processes wrote; with it, `ShardManager` does.
+        A hub, which decides for several sites by their statuses, would count them for ever. Without sharding, also
+        delete the statuses that dead processes wrote; with sharding, `ShardManager` deletes them.
         """
         agencies = self._shard.monitored_elsewhere.union(configuration.registry.agencies)
-        # The settings used here are those that only a restart changes.
+        # Use the settings of the start: only a restart changes the settings that are read below.
         settings, evaluator = self._started_with.settings, self.runtime.evaluator
         own_name = settings.process_name
 
@@ -397,7 +402,10 @@ class Reloader:
             log.warning("status of removed objects stays until the next reload or start", reason=str(error))
 
     async def _possibly_alive(self) -> AbstractSet[str] | None:
-        """Return the names of the other processes that may run: one wrongly considered dead would not repeat its statuses."""
+        """Return the names of the other processes that may be alive; `None`: the process has no shared database.
+
+        A live process would not write its statuses again if they were deleted by mistake.
+        """
         if self._processes is None:
             return None
         now = self._clock.now()
@@ -462,7 +470,7 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
         "hub": (old_settings.hub, new_settings.hub),
         "probing.sharding": (old_settings.probing.sharding, new_settings.probing.sharding),
         "probing.takeover_timeout": (old_settings.probing.takeover_timeout, new_settings.probing.takeover_timeout),
-        # The texts themselves: they may change in the same directory.
+        # Compare the texts themselves: they may change while the directory stays the same.
         "wording": (before.wording, after.wording),
     }
     return [

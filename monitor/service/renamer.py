@@ -26,8 +26,8 @@ from monitor.store.probing.history import History
 
 log = structlog.get_logger()
 
-#: Maximum age of records under the new name. Records since the edit of the file are the same agency's; older ones belong
-#: to another agency.
+#: Maximum age of records under the new name. Records since the edit of the file belong to the renamed agency; older
+#: records belong to another agency.
 _NEW_AGENCY_PERIOD = timedelta(days=1)
 
 
@@ -73,7 +73,7 @@ class Renamer:
 
         try:
             problems = await self._reloader.apply_after(rename_records, by)
-            # Runs that ended under the old name, after the first rename and before the new configuration was active.
+            # Rename the runs that ended under the old name between the first rename and the new configuration.
             await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
             await self._apply_in_memory(renaming)
         except ConfigurationError as error:

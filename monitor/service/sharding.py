@@ -1,8 +1,8 @@
-"""Distribution of the agencies among the processes on one PostgreSQL: heartbeats, detection of dead processes, takeover.
+"""Distribution of the agencies among the processes on one PostgreSQL: heartbeats, dead processes, takeover.
 
-Each second a process writes its heartbeat and reads those of the others. The set of live processes determines the owner
-of each agency (docs/adr/0061), so no other coordination is needed. While the database is unavailable, every process
-keeps its agencies.
+Each second a process writes its heartbeat and reads the heartbeats of the other processes. The set of live processes
+determines the owner of each agency (docs/adr/0061), so no other coordination is needed. While the database is
+unavailable, every process keeps its agencies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 #: Delay before a failed change of shards is tried again.
 _RETRY_DELAY = timedelta(seconds=1)
-#: In seconds: interval of reading the results of other processes' agencies, and the addition for each route.
+#: Interval, in seconds, of reading the results of other processes' agencies; the second number is added for each route.
 _PEER_INTERVAL, _PER_ROUTE = 2.0, 0.001
 
 
@@ -70,17 +70,17 @@ class ShardManager:
         self._published_agencies: Collection[str] | None = None
         #: Agencies of which only other processes have documents, by the last report.
         self._missing_agencies: frozenset[str] = frozenset()
-        #: Names of dead processes, and the own name, for the previous incarnation of this process.
+        #: Names of dead processes. The own name stands for the previous run of this process, before its start.
         self._dead_names = frozenset({name})
         #: Set when the live processes differ from those of the current shard.
         self._shard_changed = asyncio.Event()
-        #: Set when a process has died that may have left pending work; at the start, one may have died before.
+        #: Set when a process has died and may have left pending work; also set at the start.
         self._processes_left = asyncio.Event()
         self._processes_left.set()
         #: Start of the latest successful heartbeat, which is the time in its row.
         self._heartbeat_at: datetime | None = None
-        #: When all statuses are written once more after a recovery: other processes may have noticed the recovery late,
-        #: and have written statuses of this shard until then.
+        #: When to write all statuses once more after a recovery of this process: other processes that noticed the
+        #: recovery late have written statuses of this shard meanwhile.
         self._rewrite_at: datetime | None = None
 
     async def begin(self) -> Shard:
@@ -96,10 +96,14 @@ class ShardManager:
         return self._name == min(self._shard.alive)
 
     async def keep(self) -> None:
-        """Send heartbeats, change the shard, take over from dead processes and read results of others, until cancelled."""
+        """Run until cancelled: send heartbeats, change the shard, take over from dead processes, read other results.
+
+        The other results are those of agencies that other processes probe.
+        """
         async with asyncio.TaskGroup() as tasks:
             for loop in (
-                # A loop of its own: a takeover may take longer than a process may be without a heartbeat.
+                # Heartbeats have a loop of their own: a takeover may last longer than a process may go without a
+                # heartbeat.
                 run_periodically("process heartbeats", self._send_heartbeat, self._policy.heartbeat_interval),
                 run_periodically("sharding", self._apply_shard, _RETRY_DELAY),
                 run_periodically("takeover", self._take_over_from_dead, _RETRY_DELAY),
@@ -109,7 +113,7 @@ class ShardManager:
 
     async def _send_heartbeat(self) -> None:
         try:
-            # After this time the other processes consider this one dead: waiting longer is useless.
+            # After this time the other processes consider this process dead, so waiting longer is useless.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
                 await self._publish_agencies()
                 started_at = self._clock.now()
@@ -125,14 +129,14 @@ class ShardManager:
         if self._heartbeat_at is not None and not is_recent(
             self._heartbeat_at, self._clock.now(), self._policy.dead_after
         ):
-            # The other processes may have considered this one dead, and written statuses of its agencies.
+            # The other processes may have considered this process dead, and have written statuses of its agencies.
             self._reloader.runtime.pipeline.rewrite_statuses()
             self._rewrite_at = started_at + self._policy.within
         elif self._rewrite_at is not None and started_at >= self._rewrite_at:
             self._reloader.runtime.pipeline.rewrite_statuses()
             self._rewrite_at = None
         self._heartbeat_at = started_at
-        # The heartbeats of the others are compared with the start: the write may have taken long.
+        # Compare the other heartbeats with the start of the write, because the write may have taken long.
         self._update_shard(others, started_at)
         left, joined = before.alive - self._shard.alive, self._shard.alive - before.alive
         if left:
@@ -149,7 +153,7 @@ class ShardManager:
             self._published_agencies = agencies
 
     async def _read_agencies(self, others: Iterable[Process]) -> None:
-        """Read of which agencies the other processes have documents, where their digest is new."""
+        """Read which agencies the other processes have documents of, for each digest of agencies that is new here."""
         digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
         new = [name for name, digest in digests.items() if digest not in self._agencies_by_digest]
         if new:
@@ -233,7 +237,8 @@ class ShardManager:
         peer_evaluator.restore(await self._history.healths(peer_evaluator.routes.keys()))
         agencies = yielding({route.agency for route in peer_evaluator.routes.values()})
         failing_agencies = [agency async for agency in agencies if peer_evaluator.mail(agency).unhealthy_routes()]
-        # At most `APART`: for more the runs of all agencies would be read, every few seconds of a mass outage.
+        # Name at most `APART` agencies: for more, the history would read the runs of all agencies, every few seconds of
+        # a mass outage.
         await self._history.refresh_latest(sorted(failing_agencies)[:APART])
 
 

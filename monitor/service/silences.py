@@ -1,6 +1,7 @@
-"""Silences: periods in which nobody is notified of an agency, of a route (mail from one mailbox to another), or of a component of Pantau.
+"""Silences: periods in which nobody is notified of an agency, of a route, or of a component of Pantau.
 
-`Silencer` adds and ends them. The lookups decide which silence applies to an incident.
+A *route* is mail from one mailbox to another. `Silencer` adds and ends silences. The lookups decide which
+silence applies to an incident.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Silencer:
         return target
 
     def agency_of(self, target: str) -> str:
-        """Return the agency code of a silence's target; "": the target is a component of Pantau, or no longer monitored."""
+        """Return the code of the agency of a silence's target; "": a component of Pantau, or no longer monitored."""
         return self._agency_by_name().get(target, "")
 
     async def current(self) -> Sequence[Silence]:
@@ -90,7 +91,7 @@ def _is_same(silence: Silence, request: tuple[str, timedelta, str, str], now: da
 
 
 def route_silence_lookup(troubled: Callable[[str], Collection[str]]) -> SilenceLookup:
-    """Return a lookup by which an incident is silenced if its agency is, or if each of its failing routes is.
+    """Return a lookup that silences an incident if its agency, or each of its failing routes, is silenced.
 
     *troubled* returns the names of an agency's failing routes.
     """
@@ -114,9 +115,9 @@ def restored_store_silence_lookup(
 ) -> SilenceLookup:
     """Return *silence_lookup* with an additional silence of the incidents that were open in a restored database.
 
-    Such an incident may have ended since the backup, so it is silenced until this process evaluates its agency's mail
-    (*is_unevaluated* becomes false), at most for `RECHECK_DELAY` after *restored_at*. Incidents of no agency, and those that
-    were only declared, have no evaluation: they are silenced for the whole period.
+    Such an incident may have ended since the backup. It is silenced until this process evaluates its agency's mail
+    (*is_unevaluated* becomes false), at most until `RECHECK_DELAY` after *restored_at*. Incidents without an agency,
+    and declared incidents that no probe detected, are never evaluated: they are silenced for the whole period.
     """
 
     def find(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:

@@ -1,7 +1,7 @@
 """Current status for pages and the API: agencies from memory, incidents and notifications from the database.
 
-A *route* is mail from one mailbox to another; a *direction* is its way as seen from the agency. Several *sites* may
-probe the same agencies.
+A *route* is mail from one mailbox to another; its *direction* (inbound, outbound, internal) is seen from the agency.
+Several *sites* may probe the same agencies; a *hub* reads their statuses, and a *quorum* of them has to agree.
 """
 
 from __future__ import annotations
@@ -71,19 +71,19 @@ _MAX_INCIDENTS, _MAX_NOTIFICATIONS = 20, 40
 _MAX_OPEN = 50
 #: Maximum of failed and uncertain notifications on the page, where they stay longer than successful ones.
 _MAX_ATTENTION = 20
-#: The database is read again when the audit log has a new entry, or after this time: not every change has an entry.
+#: The database is read again when the audit log has a new entry, or after this time: some changes have no entry.
 _REFRESH_INTERVAL = timedelta(seconds=15)
-#: Runs of sites are shown from so long before an incident until so long after it.
+#: Runs of sites are shown from this time before an incident until this time after it.
 _MARGIN = timedelta(minutes=15)
-#: Maximum of these runs of each site, the latest.
+#: Maximum of runs of each site that are shown about an incident; the latest are shown.
 _MAX_SITE_RUNS = 200
-#: Stands for the number of the last audit entry before the first read; no entry has it.
+#: Stands for the number of the last audit entry until the database is first read; no entry has this number.
 _NEVER_READ = -1
-#: Time for which an agency's days are used from memory: they change once a minute.
+#: Lifetime of an agency's days (its history by day) in memory: they change once a minute.
 _HISTORY_LIFETIME = timedelta(minutes=1)
 #: Maximum of agencies whose days are in memory, some 60 kB each.
 _MAX_HISTORIES = 32
-#: In seconds. An unresponsive database must not delay the page that reports it.
+#: Time-out of a read, in seconds. An unresponsive database must not delay the page that reports it.
 _TIMEOUT = 2.0
 
 
@@ -117,11 +117,11 @@ class StatusOverview:
 class _DatabaseStatus:
     """Part of the status that comes from the database."""
 
-    #: When it was read.
+    #: When the database was read.
     at: datetime
     #: Number of the last audit entry at that time.
     audit_number: int = _NEVER_READ
-    #: Numbers of open incidents, by dedup key.
+    #: Summaries of the open incidents, by dedup key.
     open: Mapping[str, OpenIncidentSummary] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     open_first: Sequence[IncidentView] = ()
@@ -162,7 +162,8 @@ class StatusReader:
         self._database_status: _DatabaseStatus | None = None
         #: By agency code: when the agency's days were read, and the days.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
-        #: When the database last failed to return days. Then it is not queried for a while: each reader would wait again.
+        #: When the database last failed to return days. For `_REFRESH_INTERVAL` after the failure nobody reads days:
+        #: each reader would wait for the time-out again.
         self._days_failed_at: datetime | None = None
         self._peers_read_at = datetime.min.replace(tzinfo=UTC)
         #: By agency code: all inputs of the agency's view, and the view.
@@ -171,7 +172,7 @@ class StatusReader:
         self._route_views: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> StatusOverview:
-        """Return the status of everything. While the database is unavailable, its part is that of the last read."""
+        """Return the status of everything. While the database is unavailable, its part is from the last read."""
         status, is_current = await self._read_with_timeout()
         return StatusOverview(
             own=self.own(),
@@ -187,9 +188,9 @@ class StatusReader:
         )
 
     async def site_incident_data(self, incident: Incident, limit: int) -> Sequence[SiteIncidentData]:
-        """Return each site's status of an incident's agency, and at most *limit* of its latest failed runs during the incident.
+        """Return each site's status of an incident's agency, and the site's latest failed runs during the incident.
 
-        This site comes first. Empty if there is no other site.
+        *limit*: maximum of runs of each site. This site comes first. Empty if there is no other site or no agency.
         """
         code = incident.policy.agency
         if self._site_records is None or not code:
@@ -268,7 +269,7 @@ class StatusReader:
         ]
 
     async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code. Raise `StoreUnavailable`: open incidents and silences are part of their status."""
+        """Return all agencies, by code. Raise `StoreUnavailable`: the views contain open incidents and silences."""
         async with self._store.reading() as uow:
             status = await self._read_open_numbers_and_silences(uow)
         await self._history.latest()
@@ -314,10 +315,10 @@ class StatusReader:
         return await self._availability_cache.availability(sorted(self._runtime().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
-        """Return the latest days of a few agencies, at most a minute old; while the database is unavailable, as last read.
+        """Return the latest days of a few agencies, at most a minute old.
 
-        Agencies that could never be read are left out. The days of an agency are the same object until they are read
-        again.
+        While the database is unavailable, return the days that were last read, and leave out agencies whose days were
+        never read. The days of an agency are the same object until the next read.
         """
         now, histories_by_agency = self._clock.now(), dict[str, AgencyDays]()
         is_unresponsive = (
@@ -334,7 +335,7 @@ class StatusReader:
                 except NotFoundError:
                     continue  # A reload has removed the agency meanwhile.
                 except (StoreUnavailable, TimeoutError):
-                    # The further agencies are not read now.
+                    # Do not read the remaining agencies: each would wait for the time-out.
                     is_unavailable, self._days_failed_at = True, now
             if cached is not None:
                 self._histories[code] = cached
@@ -358,10 +359,10 @@ class StatusReader:
     async def incident_page(
         self, filters: IncidentFilter, *, limit: int = _MAX_LISTED, after: int | None = None
     ) -> ListPage[IncidentView]:
-        """Return at most *limit* matching incidents: open incidents, and after all of them resolved ones; the newest first.
+        """Return at most *limit* matching incidents: first the open ones, then the resolved ones, each newest first.
 
         *after*: the id of the last row of the previous page, negative if that incident was open. An incident that is
-        resolved between two pages appears again, and none is left out.
+        resolved between the requests for two pages may appear on both; no incident is left out.
         """
         includes_open = after is None or after < 0
         before = NEWEST if after is None else abs(after)
@@ -384,7 +385,10 @@ class StatusReader:
     async def notification_page(
         self, filters: NotificationFilter, *, limit: int = _MAX_LISTED, after: int | None = None
     ) -> ListPage[NotificationView]:
-        """Return at most *limit* matching notifications, newest first. *after*: the id of the previous page's last row."""
+        """Return at most *limit* matching notifications, newest first.
+
+        *after*: the id of the last row of the previous page.
+        """
         async with self._store.reading() as uow:
             ids = await uow.listing.notifications(filters, most=limit + 1, before=after or NEWEST)
             rows = await _notification_views(uow, await uow.list_notifications(ids[:limit], filters.incident_id))
@@ -479,7 +483,7 @@ class StatusReader:
         mail = runtime.evaluator_of(code).mail(code)
         incident, health = status.open.get(code), dict(mail.directions())
         closed_manually = None if incident else runtime.reporter.closed_by_hand.get(code)
-        # With an incident, the start that was last notified.
+        # The beginning of an incident is the one that was last notified.
         is_unhealthy = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else mail.unhealthy_since() if is_unhealthy else None
         unobserved, sites = mail.unobserved_directions(), view_sites(runtime.reporter.site_statuses(code))
@@ -525,13 +529,14 @@ class StatusReader:
         incident: OpenIncidentSummary | None,
         health: Mapping[Direction, Health],
     ) -> tuple[IncidentType | None, Sequence[Direction]]:
-        """Return an agency's problem by the quorum of sites, and the disputed directions, which too few sites report as down.
+        """Return an agency's problem by the quorum of sites, and the disputed directions.
 
-        Both are empty if no other site probes.
+        A direction is disputed if some sites, but too few for the quorum, report it as down. Without another site that
+        probes, there is no problem by quorum, and no direction is disputed.
         """
         if self._site_records is None or not self._site_records.others:
             return None, ()
-        # Without a joint status the sites neither confirm nor resolve the incident: it stays as notified.
+        # Without a joint status the sites neither confirm nor resolve the incident, which stays as notified.
         quorum_type = incident.detected if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
         reported_types = [each.type for each in sites if each.type is not None]

@@ -24,20 +24,20 @@ def sort_key(agency: AgencyView) -> tuple[int, datetime, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyFilter:
-    """Filter of agencies."""
+    """Filter of agencies by text and status."""
 
-    #: Words that the code, the name or the domain contains; "": any.
+    #: Words that must each occur in the code, the name or the domain; "" matches any agency.
     text: str = ""
-    #: Statuses of which the agency has one; empty: any.
+    #: Accepted statuses; an empty set accepts all.
     statuses: AbstractSet[AgencyStatus] = frozenset()
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it may exclude an agency."""
+        """Whether the filter may exclude an agency."""
         return bool(self.text or self.statuses)
 
     def matches(self, agency: AgencyView) -> bool:
-        """Whether an agency matches."""
+        """Whether an agency matches both text and statuses."""
         if self.statuses and agency.state not in self.statuses:
             return False
         words: Sequence[str] = self.text.casefold().split()
@@ -46,7 +46,11 @@ class AgencyFilter:
 
 
 def status_in_directions(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
-    """Return the agency's status by *directions* only; `None`: none of them is probed."""
+    """Return the agency's status by *directions* only; `None`: none of these directions is probed.
+
+    A direction (internal, outbound, inbound) is seen from the agency. A declared outage, or one on which a quorum of
+    sites agrees, counts only if it concerns one of *directions*.
+    """
     healths = {each: health for each, health in agency.health.items() if each in directions}
     if not healths:
         return None
@@ -54,7 +58,7 @@ def status_in_directions(agency: AgencyView, directions: Collection[Direction]) 
     if declared is not None and not set(TYPE_DIRECTIONS.get(declared, ())).intersection(directions):
         declared = None
     quorum_type = agency.quorum_type
-    # A type that is no outage, such as slow mail, names no direction and counts for each.
+    # A type that is no outage, such as slow mail, names no direction, so it counts for every direction.
     if quorum_type in OUTAGES and not set(TYPE_DIRECTIONS[quorum_type]).intersection(directions):
         quorum_type = None
     unobserved = [each for each in agency.unobserved if each in directions]

@@ -30,14 +30,15 @@ class AgencyStatus(StrEnum):
 def agency_status(
     healths: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
 ) -> AgencyStatus:
-    """Return the status of an agency. *healths*: health of its directions, all of which must be proven for UP.
+    """Return the status of an agency.
 
-    *is_declared*: a person has declared an outage, or a quorum of sites agrees on one. *is_hidden*: a direction cannot
-    be evaluated because of a monitoring fault.
+    *healths*: the health of each probed direction (internal, outbound, inbound); for UP, every one must be UP.
+    *is_declared*: whether a person has declared an outage, or a quorum (enough sites) agrees on an outage. *is_hidden*:
+    whether a direction cannot be evaluated because of a monitoring fault, a fault of Pantau itself.
     """
     if is_declared or Health.DOWN in healths:
         return AgencyStatus.DOWN
-    # During maintenance nothing is probed, so that an unknown direction is no problem.
+    # During maintenance nothing is probed, so an unknown direction is no problem.
     if not in_maintenance:
         if is_hidden:
             return AgencyStatus.MONITORING_FAULT

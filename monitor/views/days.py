@@ -1,4 +1,8 @@
-"""An agency's days and availability, both computed from the same minute states. No clock, no I/O."""
+"""An agency's days and availability, both computed from the same minute states. No clock, no I/O.
+
+A minute state says how mail was in one minute, such as up, no sending, maintenance. A minute is settled once its state
+is stored, or once it is too old for a state to be stored.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,9 @@ OBSERVED_STATES = (MinuteState.UP, MinuteState.DEGRADED, *OUTAGES)
 #: Days over which availability is shown.
 SPANS = (30, 90)
 
-#: How long the state of a minute may still be written. Until then a minute without a state is not missing.
+#: Time after a minute in which its state may still be stored. Only then does a minute without a state count as missing.
 _SETTLING_TIME = timedelta(minutes=15)
-#: Decimals of a share. Truncated, not rounded: a minute of downtime in a year must not vanish.
+#: Shares are truncated to millionths, not rounded: a minute of downtime in a year must not vanish.
 _DECIMALS = 1_000_000
 
 _NO_MINUTES: Mapping[MinuteState, int] = dict.fromkeys(MinuteState, 0)
@@ -31,9 +35,9 @@ class DayView:
     """A day, from midnight to midnight in Malaysia."""
 
     day: date
-    #: Number of minutes in each state; of today only the settled ones.
+    #: Number of minutes in each state; for today, only settled minutes count.
     minutes: Mapping[MinuteState, int]
-    #: As in `Availability`, of this day.
+    #: Share of the observed minutes of this day in which mail was not down: 0 to 1. `None`: no minute was observed.
     availability: float | None
 
 
@@ -42,7 +46,7 @@ class Availability:
     """Availability of mail over some days, including today."""
 
     days: int
-    #: Share of the observed minutes in which mail was not down: 0 to 1. `None`: none was observed.
+    #: Share of the observed minutes in which mail was not down: 0 to 1. `None`: no minute was observed.
     availability: float | None
     #: Number of minutes in each state.
     minutes: Mapping[MinuteState, int]
@@ -56,12 +60,12 @@ class AgencyDays:
     #: Time zone in which a day begins and ends.
     time_zone: str
     availability: Sequence[Availability]
-    #: The oldest first, without gaps; the last is today.
+    #: Consecutive days, the oldest first; the last one is today.
     days: Sequence[DayView]
 
 
 def observed_minutes(minutes: Mapping[MinuteState, int]) -> int:
-    """Return the number of observed minutes."""
+    """Return the number of minutes in which the state of mail is known."""
     return sum(minutes[state] for state in OBSERVED_STATES)
 
 
@@ -71,7 +75,10 @@ def outage_minutes(minutes: Mapping[MinuteState, int]) -> int:
 
 
 def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime, count: int) -> AgencyDays:
-    """Return the latest *count* days. *timelines*: the stored days, at least those of the longest of `SPANS`."""
+    """Return the latest *count* days, and the availability over each of `SPANS`.
+
+    *timelines*: the stored days; they must cover *count* days and the longest of `SPANS`.
+    """
     today = day_of(now)
     all_days = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
     days = [_view(on, timelines.get(on, DayTimeline()), now) for on in all_days]
@@ -84,15 +91,18 @@ def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime,
 
 
 def read_days(text: str) -> Mapping[date, str]:
-    """Return the minute states by day from a text such as "2026-11-24 w1440 2026-11-25 w60"."""
+    """Return the encoded minute states by day from a text such as "2026-11-24 w1440 2026-11-25 w60"."""
     words = iter(text.split(" ") if text else ())
     return {date.fromisoformat(on): minutes for on, minutes in zip(words, words, strict=True)}
 
 
 def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
-    """Return the number of minutes in each state over each of `SPANS`, without *today*. Valid for a day."""
+    """Return, for each of `SPANS`, the number of minutes in each state without those of *today*.
+
+    The result is valid until the end of *today*.
+    """
     ages = [((today - on).days, minutes) for on, minutes in days.items()]
-    # Nearly all days of an agency have the same text, and equal texts are counted once.
+    # Nearly all days of an agency have the same text, so evaluate each distinct text only once.
     return [_total_minutes(Counter(minutes for ago, minutes in ages if 0 < ago < span), span - 1) for span in SPANS]
 
 
@@ -110,12 +120,15 @@ def availability_of(
 
 @lru_cache(maxsize=4096)
 def _count_minutes(minutes: str) -> Mapping[MinuteState, int]:
-    """Return the number of minutes in each state of a past day. It is cached, because nearly all days are equal."""
+    """Return the number of minutes in each state of a past day.
+
+    The result is cached, because nearly all days have the same text.
+    """
     return DayTimeline(minutes).counts()
 
 
 def _total_minutes(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
-    """Return the number of minutes in each state over *days* days. *kinds*: stored texts, counted."""
+    """Return the number of minutes in each state over *days* days. *kinds*: number of days with each stored text."""
     totals = dict(_NO_MINUTES)
     for minutes, day_count in (*kinds.items(), ("", days - kinds.total())):
         for state, count in _count_minutes(minutes).items():
@@ -129,7 +142,10 @@ def _view(on: date, timeline: DayTimeline, now: datetime) -> DayView:
 
 
 def _settled_minutes(timeline: DayTimeline, now: datetime) -> int:
-    """Return the number of today's settled minutes: up to the last stored state, and all that are old enough."""
+    """Return the number of today's settled minutes.
+
+    A minute is settled if it is not later than the last stored state, or older than `_SETTLING_TIME`.
+    """
     settled_until, last = now - _SETTLING_TIME, timeline.last_marked()
     marked = last[1] + 1 if last else 0
     return min(minute_of(now) + 1, max(marked, minute_of(settled_until) if day_of(settled_until) == day_of(now) else 0))

@@ -1,4 +1,4 @@
-"""Calendar of a rota (RFC 5545) for calendar programs: names and times, without numbers."""
+"""Calendar of a rota (RFC 5545) for calendar programs: names and times of people on call, no telephone numbers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _REFRESH_INTERVAL = timedelta(hours=1)
 
 
 def duty_calendar(rota: str, on_call_periods: Iterable[OnCallPeriod], now: datetime) -> bytes:
-    """Return the calendar of a rota, with an event for each period, including those without anybody.
+    """Return the calendar of a rota, with an event for each period, including periods with nobody on call.
 
-    An event is identified by the rota and its start, so that a changed end or person replaces it. All times are UTC.
+    The UID of an event consists of its start and the rota, so an event with a changed end or person replaces the
+    earlier version. All times are UTC.
     """
     calendar = Calendar()
     calendar.add("prodid", "-//Pantau//Rota//MS")
     calendar.add("version", "2.0")
     calendar.add("name", rota)
-    # The same name for programs that do not support RFC 7986.
+    # Repeat the name for programs that do not support RFC 7986.
     calendar.add("x-wr-calname", rota)
     calendar.add("refresh-interval", _REFRESH_INTERVAL, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", "PT1H")

@@ -45,8 +45,8 @@ PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
 def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
     """Return the possible actions of a person on an incident, whatever the permissions.
 
-    An incident of another assignee can be taken over, but not acknowledged. *names*: names under which the person may
-    be the assignee.
+    A person can take over an incident that somebody else has acknowledged, but not acknowledge it. *names*: the names
+    under which the person may be the assignee.
     """
     actions = {IncidentAction.REMARK}
     if incident.is_open:
@@ -61,9 +61,9 @@ def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime)
 
 
 def may_release(incident: Incident) -> bool:
-    """Whether a release would notify anybody outside.
+    """Whether a release would notify a recipient outside. A release is the approval of the announcement by a person.
 
-    It may be possible before the release is offered, because a person may know that the outage will last.
+    A person who knows that the outage will last may release before Pantau offers the release.
     """
     return (
         incident.is_open

@@ -14,11 +14,12 @@ from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notification import IncidentType
 
-#: Alertmanager resolves an alert that is not repeated for this time. It is long, so that a dead process does not
-#: resolve alerts soon; the alert `PantauDown` fires then.
+#: Alertmanager resolves an alert that is not repeated for this time. The time is long, so that alerts stay when the
+#: process dies; the alert `PantauDown` fires then.
 ALERT_LIFETIME = timedelta(hours=1)
 
-#: Agency label of monitoring faults. Not empty: inhibition rules treat two missing labels as equal.
+#: Agency label of monitoring faults (faults of Pantau). It must not be empty: inhibition rules treat an empty label as
+#: missing, and two missing labels as equal.
 OURS = "pantau"
 
 #: Summary of an alert: one sentence, without values.
@@ -42,14 +43,14 @@ _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
 def is_sent(incident: Incident) -> bool:
-    """Whether an incident is sent to Alertmanager. One that an alert of Alertmanager opened is not."""
+    """Whether an incident is sent to Alertmanager. An incident that Alertmanager itself opened is not sent back."""
     return incident.type in SUMMARIES
 
 
 def alert_labels(incident: Incident) -> Mapping[str, str]:
-    """Return the labels that identify the alert. They only change when a degradation becomes an outage.
+    """Return the labels that identify the alert. They change only when a degradation becomes an outage.
 
-    The direction is no label, because Alertmanager would resolve the alert when the direction changes.
+    The direction of the outage is no label: Alertmanager would take the alert with another direction for a new one.
     """
     return _labels(incident, incident.type)
 
@@ -64,7 +65,10 @@ def _labels(incident: Incident, incident_type: IncidentType) -> Mapping[str, str
 
 
 def former_alert(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
-    """Return the alert of the degradation that became the outage; `None`: there was none, or the alert has expired."""
+    """Return the alert of the degradation that became the outage.
+
+    Return `None` if the incident is no outage or began as one, or if the alert of the degradation has expired.
+    """
     if (
         incident.type not in OUTAGES
         or incident.since <= incident.opened_at
@@ -95,7 +99,7 @@ def build_alert(incident: Incident, now: datetime, silence: Silence | None = Non
     return {
         "labels": alert_labels(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
-        # After the clock was set back the start may be in the future. Alertmanager rejects a start after the end.
+        # The start may be in the future if the clock was set back. Alertmanager rejects a start after the end.
         "startsAt": min(incident.reported_type_began_at, now).isoformat(),
         "endsAt": (now + ALERT_LIFETIME).isoformat(),
     }

@@ -1,7 +1,8 @@
 """Views of the current state for pages, API and commands: agencies, routes, checks, incidents, notifications.
 
-They contain no telephone numbers: a person's name and the channel are enough. A route leads from one mailbox to
-another; its direction is seen from the agency.
+The views contain no telephone numbers: a person's name and the channel are enough. A route leads from one mailbox to
+another; its direction (internal, outbound, inbound) is seen from the agency. A hub is an installation that decides for
+several sites; its quorum is the number of sites that have to agree. A person may declare an outage that no probe finds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
 
-#: Reason of a run whose message arrived, although the server did not answer when it was submitted.
+#: Failure reason of a run whose message arrived, although the sender's server gave no answer when it was submitted.
 ACCEPTED_WITHOUT_ANSWER = "no answer, though it was taken"
 
 
@@ -46,9 +47,9 @@ class RouteView:
     outcome: Outcome | None = None
     #: Verdict of the last run; `None`: pending, or the run is older than the process.
     verdict: RunVerdict | None = None
-    #: Where and why the last run failed, for an operator; empty if it did not.
+    #: Where and why the last run failed, as text for an operator; empty if the run did not fail.
     reason: str = ""
-    #: The same as data.
+    #: Where and why the last run failed, as data.
     failure: Failure | None = None
     #: Time that the sender's server took to answer the message (SMTP DATA).
     data_seconds: float | None = None
@@ -76,7 +77,7 @@ class AgencyView:
     agency: str
     name: str
     domain: str
-    #: By direction; a direction that is not probed is missing.
+    #: Health of each probed direction.
     health: Mapping[Direction, Health]
     routes: Sequence[RouteView]
     checks: Sequence[CheckView] = ()
@@ -84,38 +85,39 @@ class AgencyView:
     maintenance: WindowOccurrence | None = None
     #: Active silence of the agency or of one of its routes.
     silence: Silence | None = None
-    #: Number of its open incident; `None`: none.
+    #: Number of the agency's open incident; `None`: no incident is open.
     incident: str | None = None
-    #: Type of outage that a person has declared, whatever `health` is, and who declared it.
+    #: Type of outage that a person has declared, whatever `health` is, and the person's name.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: An incident that a person closed while it is still detected; or `None`.
+    #: Incident that a person closed although probes still detect the trouble; `None`: there is none.
     closed_manually: IncidentView | None = None
-    #: Since when it has its status; `None`: it is up or unknown.
+    #: Since when the agency has its status; `None`: the agency is up or unknown.
     since: datetime | None = None
-    #: Directions that cannot be evaluated now because of a monitoring fault or refused sign-ins; `health` has their
-    #: last state.
+    #: Directions that cannot be evaluated now because of a monitoring fault (a fault of Pantau) or refused sign-ins;
+    #: `health` has their last known health.
     unobserved: Sequence[Direction] = ()
-    #: An incident about sign-in is open: the agency's server, and no monitoring fault, may be the reason of
-    #: `unobserved`.
+    #: Whether an incident about sign-in is open. The reason of `unobserved` may then be the agency's server and no
+    #: monitoring fault.
     sign_in_refused: bool = False
-    #: Status at each site, at a hub with several; empty elsewhere.
+    #: Status at each site, if this process is a hub with several sites; otherwise empty.
     sites: Sequence[SiteReport] = ()
-    #: Type by the quorum of sites; `health` is what this site detects.
+    #: Type of trouble on which a quorum of sites agrees; `health` is what this site alone detects.
     quorum_type: IncidentType | None = None
-    #: Directions that are down at some site, without a quorum.
+    #: Directions that are down at too few sites for a quorum.
     disputed: Sequence[Direction] = ()
-    #: The process that probes it, if another one: its memory has the check findings.
+    #: Name of the process that probes the agency, if it is not this one: only that process has the check findings.
     probed_by: str = ""
     #: The combined status for counts, order and filters. It is computed in `__post_init__`; a given value is ignored.
     state: AgencyStatus = AgencyStatus.UNKNOWN
-    #: Over 30 and 90 days; empty unless requested.
+    #: Availability over 30 and over 90 days; empty unless requested.
     availability: Sequence[Availability] = ()
 
     def __post_init__(self) -> None:
-        """Compute `state`, so that all views show the same.
+        """Compute `state`, so that all views show the same status.
 
-        At a hub the quorum of sites takes precedence over what this site detects.
+        At a hub the quorum of sites takes precedence over what this site detects. A disputed direction counts as
+        degraded. A direction hidden by refused sign-ins counts as unknown, unless it is down.
         """
         healths = [
             Health.UNKNOWN
@@ -143,16 +145,16 @@ class IncidentView:
 
     id: int
     number: str
-    #: Short code, or "" for a monitoring fault.
+    #: Short code of the agency; "" for a monitoring fault.
     agency: str
     subject: str
     type: IncidentType
-    #: Cause as detected; `None`: unknown or not unique.
+    #: Detected cause; `None`: unknown, or there are several.
     cause: Cause | None = None
     state: IncidentState
-    #: Detected type; `None`: nothing is detected any more.
+    #: Type that probes detect now; `None`: they detect no trouble any more.
     detected: IncidentType | None = None
-    #: Who declared it.
+    #: When a person declared the outage, and who; `None`: nobody did.
     declared_at: datetime | None = None
     declared_by: str | None = None
     began_at: datetime
@@ -161,32 +163,38 @@ class IncidentView:
     acknowledged_by: str | None = None
     #: Expiry of the acknowledgement without a further response.
     acknowledged_until: datetime | None = None
-    #: Assignee whose acknowledgement expired, or person who escalated; `None`: neither.
+    #: Assignee whose acknowledgement expired, or person who escalated; `None`: neither happened.
     previous_assignee: str | None = None
     #: Whether `previous_assignee` escalated.
     escalated: bool = False
-    #: If a person has escalated and the policy has nobody else: when staff are notified next. Otherwise `None`.
+    #: When staff are notified next, if a person has escalated and the policy has nobody else to notify; otherwise
+    #: `None`.
     next_notification_at: datetime | None = None
-    #: "none" (no recipients outside), "waiting" (for a duty officer), "released".
+    #: Whether recipients outside are informed: "waiting" until a duty officer releases the announcement, then
+    #: "released"; "none" if there is nothing to release.
     announcement: str
     released_by: str | None = None
     resolved_at: datetime | None = None
     #: Who marked it as a false alarm, or `None`.
     false_alarm_by: str | None = None
-    #: Who closed it ("": no longer monitored), or `None`; and whether with a recovery.
+    #: Who closed the incident by hand; "": Pantau did, because the incident is no longer monitored; `None`: nobody did.
+    #: `recovered`: the statement, on closing, whether mail works again.
     closed_by: str | None = None
     recovered: bool | None = None
-    #: Until when a closed but still detected incident opens no new one; `None`: nothing is detected.
+    #: Until when a closed incident, whose trouble is still detected, prevents a new incident; `None`: nothing is
+    #: detected.
     suppressed_until: datetime | None = None
-    #: Whether it opened in monitor-only mode, so that nobody is notified of it.
+    #: Whether the incident opened in monitor-only mode, so that nobody is notified of it.
     not_notified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationView:
-    """A notification."""
+    """A notification: one message to one person."""
 
     id: int
+    #: Number of the incident; for a bundle (a notification about several incidents) with the count of the others:
+    #: "JCM-01 +2".
     incident: str
     agency: str
     plan: Plan
@@ -197,7 +205,7 @@ class NotificationView:
     state: NotificationState
     created_at: datetime
     attempts: int
-    #: Error of the last attempt; "": none.
+    #: Error of the last attempt; "": it had none.
     reason: str = ""
 
 
@@ -230,7 +238,8 @@ class ListPage(Generic[_Row]):
     """A page of a list."""
 
     rows: Sequence[_Row]
-    #: Cursor of the next page: id of the last row, negative while rows that are sorted first remain; `None`: no more.
+    #: Cursor of the next page: the id of this page's last row, as a negative number if that row is in the group that is
+    #: sorted first (open incidents); `None`: this is the last page.
     after: int | None = None
 
 
@@ -285,7 +294,6 @@ def view_notification(notice: Notification, incident: Incident) -> NotificationV
     last = notice.last_attempt
     return NotificationView(
         id=notice.id,
-        # For a bundle: "JCM-01 +2".
         incident=incident.number + (f" +{notice.incident_count - 1}" if notice.incident_count > 1 else ""),
         agency=incident.policy.agency,
         plan=notice.plan,
@@ -300,7 +308,7 @@ def view_notification(notice: Notification, incident: Incident) -> NotificationV
 
 
 def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
-    """Return the detailed view of a notification. *numbers*: of its incidents, by id."""
+    """Return the detailed view of a notification. *numbers*: the numbers of its incidents, by incident id."""
     return NotificationDetail(
         notification=view_notification(notice, incident),
         incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
@@ -320,7 +328,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
 
 
 def _attempt_error(attempt: Attempt) -> str:
-    """Return why an attempt failed, with the provider's code, and without a telephone number; "" if it did not."""
+    """Return why an attempt failed, with the provider's code but no telephone number; "" if it did not fail."""
     if not attempt.error:
         return ""
     return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
@@ -348,7 +356,7 @@ def view_route(
 
 
 def failure_text(result: ProbeResult) -> str:
-    """Return where and why a run failed, for an operator; "" if it did not."""
+    """Return where and why a run failed, for an operator; "" if the run did not fail."""
     failure = _failure_of(result)
     if failure is None:
         return ""
@@ -366,8 +374,8 @@ def _failure_of(result: ProbeResult) -> Failure | None:
 def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
     """Return the views of the latest check runs.
 
-    A kind of check that had nothing to examine, as for a reference mailbox without a domain, is left out, because it
-    has not passed.
+    Leave out a kind of check that ran but had nothing to examine: it has not passed. An example is the check of a
+    reference mailbox (a mailbox of Pantau outside the agencies) that has no domain.
     """
     return [
         CheckView(kind=kind)

@@ -1,6 +1,8 @@
 """Health of Pantau itself, by component, for the status page and the API. No clock, no I/O.
 
-A component whose health is not proven yet is unknown, and not up.
+A component whose health is not proven yet is unknown, and not up. A reference mailbox is a mailbox of Pantau outside
+the agencies. A control route leads from one reference mailbox to another; its runs prove that Pantau itself can send
+and receive. A hub is an installation that decides for several sites; its quorum is the number of sites that must agree.
 """
 
 from __future__ import annotations
@@ -111,7 +113,8 @@ class ComponentProblem:
     """A problem of a component."""
 
     code: ProblemCode
-    #: `DOWN`, or `DEGRADED` if the component still works; `UNKNOWN` while waiting; `UP` for information only.
+    #: Effect on the component: `DOWN`; `DEGRADED` if the component still works; `UNKNOWN` while its health is not
+    #: proven; `UP` if the entry is only information.
     health: Health
     #: Name of the mailbox, route, site, gateway, setting or rota.
     target: str = ""
@@ -156,7 +159,7 @@ class ReferenceView:
 
     name: str
     health: Health
-    #: Its monitoring fault, if any, and since when: of the mailbox, or of Pantau's account for it.
+    #: Current fault of the mailbox or of Pantau's account for it, and since when; `None`: no fault.
     fault: FaultDomain | None = None
     since: datetime | None = None
     #: The control routes of this mailbox.
@@ -165,30 +168,31 @@ class ReferenceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfHealthInputs:
-    """State of this process, from which the health is computed, besides probes and gateways."""
+    """State of this process from which `self_health` computes, besides the probes and gateways."""
 
-    #: Since when the database is unavailable, and why; `None`: available.
+    #: Since when the database is unavailable, and why; `None`: the database is available.
     store_outage: tuple[datetime, str] | None = None
     liveness_failures: AbstractSet[LivenessFailure] = frozenset()
-    #: Since when paper is paused, because the database may be an older copy.
+    #: Since when paper (letters and faxes) is paused, because the database may be a restored older copy; `None`: paper
+    #: is not paused.
     paper_paused_since: datetime | None = None
     #: Whether the engine and the auditor have run since the start.
     has_started: bool = False
-    #: When the last read configuration was rejected; `None`: it was not.
+    #: When the newest configuration was rejected; `None`: it was accepted.
     config_rejected_at: datetime | None = None
     #: Settings that need a restart.
     awaiting_restart: Sequence[str] = ()
-    #: Open incidents of removed agencies: by number the time at which Pantau closes them.
+    #: Open incidents of removed agencies: the time at which Pantau closes each, by incident number.
     orphaned_incidents: Mapping[str, datetime] = field(default_factory=dict)
     #: Names of rotas without anybody on call; `None`: not determined yet.
     empty_rotas: Sequence[str] | None = None
-    #: Monitor-only mode: nobody is notified.
+    #: Whether the service runs in monitor-only mode, in which nobody is notified.
     monitor_only: bool = False
-    #: This process probes at a site whose hub notifies.
+    #: Whether this process only probes for a hub, which notifies.
     for_hub: bool = False
-    #: The hub does not read this site's data at present.
+    #: Whether the hub does not read this site's data at present.
     is_hub_disconnected: bool = False
-    #: Sites that are silent or cannot evaluate, by name, and since when.
+    #: By name of each site that is silent or cannot evaluate: since when.
     failing_sites: Mapping[str, datetime] = field(default_factory=dict)
     #: Since when too few sites are connected for a quorum; `None`: enough are.
     quorum_lost_since: datetime | None = None
@@ -202,11 +206,14 @@ def self_health(
     faults: Mapping[FaultSource, ActiveProblem],
     gateways: Sequence[GatewayStatus],
 ) -> Sequence[PartView]:
-    """Return the health of each component. *routes*: number of routes; *faults*: monitoring faults."""
+    """Return the health of each component.
+
+    *routes*: number of all probed routes. *faults*: active monitoring faults, which are faults of Pantau, by source.
+    """
     fault_problems = list(_fault_problems(faults))
     reference_faults = [each for each in fault_problems if each.code is ProblemCode.REFERENCE]
     other_faults = [each for each in fault_problems if each.code is not ProblemCode.REFERENCE]
-    # By component: its problems, and without any the reasons why it is unknown.
+    # By component: its problems, and the reasons why its health is unknown if none of the problems lowers it.
     problems_by_component: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
         Component.STORE: (_store_problems(inputs), ()),
         Component.PROBING: (
@@ -234,14 +241,14 @@ def self_health(
 def view_reference(
     name: str, controls: Sequence[RouteView], faults: Mapping[FaultSource, ActiveProblem]
 ) -> ReferenceView:
-    """Return the view of a reference mailbox. *faults*: monitoring faults."""
+    """Return the view of a reference mailbox. *faults*: active monitoring faults, by source."""
     for source, fault in faults.items():
         if source.name == name:
             since = fault.since
             return ReferenceView(name=name, health=Health.DOWN, fault=source.domain, since=since, controls=controls)
     healths = {control.health for control in controls}
     if Health.DOWN in healths or Health.DEGRADED in healths:
-        # The fault may be at the other end of the route.
+        # Degraded and not down: the mailbox at the other end of the control route may be at fault.
         health = Health.DEGRADED
     else:
         health = Health.UP if healths == {Health.UP} else Health.UNKNOWN
@@ -249,7 +256,7 @@ def view_reference(
 
 
 def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
-    """Return the worst health; UP without any."""
+    """Return the worst health of *parts*; UP if there are none."""
     healths = {each.health for each in parts}
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in healths), Health.UP)
 
@@ -355,7 +362,8 @@ def _gateway_problems(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentPr
                 target=f"{each.channel}: {each.gateway}",
             )
         elif each.receipts_overdue_since is not None:
-            # Its messages may arrive nevertheless, and the channel's other gateways are used before it.
+            # Degraded and not down: messages of this gateway may arrive without a receipt, and the channel's other
+            # gateways are used before this one.
             target = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
                 code=ProblemCode.RECEIPTS_OVERDUE,

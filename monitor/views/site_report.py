@@ -1,6 +1,7 @@
 """Status and runs of an agency at each site, for pages, API and audit log. No clock, no I/O.
 
-A site is a place with a prober; a hub decides by the reports of several sites. A run is one probe of a route.
+A site is a place with a prober; a hub decides by the reports of several sites. A run is one probe of a route. A run is
+implausible if the record that its site has published is invalid.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class SiteReport:
 
     site: str
     says: SiteVerdict
-    #: Type of the problem, and since when; `None`: none known.
+    #: Type of the problem, and since when; `None`: no problem is known.
     type: IncidentType | None = None
     since: datetime | None = None
 
@@ -63,7 +64,7 @@ class SiteIncidentSummary:
     site: str
     #: Current status; `None`: the incident is over, or none.
     report: SiteReport | None = None
-    #: Of each route, the newest first.
+    #: The last failed run of each route, the newest first.
     last_failures: Sequence[SiteRun] = ()
     #: Number of implausible runs.
     unclear: int = 0
@@ -71,19 +72,19 @@ class SiteIncidentSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteIncidentData:
-    """Status and failed runs of an agency at one site during an incident, by its own clock."""
+    """Status and failed runs of an agency at one site during an incident, with times by the site's own clock."""
 
     site: str
     #: Current status; `None`: the incident is over, or none.
     report: SiteReport | None = None
-    #: The oldest first.
+    #: Failed runs, the oldest first.
     results: Sequence[ProbeResult] = ()
     #: Number of implausible runs.
     unclear: int = 0
 
     @property
     def last(self) -> Sequence[ProbeResult]:
-        """The last run of each route, the newest first."""
+        """The last failed run of each route, the newest first."""
         by_route = {each.route: each for each in self.results}
         return sorted(by_route.values(), key=lambda each: each.started_at, reverse=True)
 
@@ -97,7 +98,7 @@ class SiteSumsView:
     delivered: int
     #: Share of delivered runs; `None`: no runs.
     share: float | None = None
-    #: Mean and maximum transit time in seconds, where known.
+    #: Mean and maximum transit time in seconds; `None`: no transit time is known.
     transit_seconds: float | None = None
     slowest_seconds: float | None = None
 
@@ -135,9 +136,9 @@ def format_report(report: SiteReport) -> str:
 
 
 def parse_reports(entries: Sequence[str]) -> Mapping[str, SiteReport]:
-    """Return each site's first reported problem, or without one its last report, from audit entries in order.
+    """Return each site's first reported problem, from audit entries in order.
 
-    Reports of unknown format are left out.
+    Return the last report of a site without a problem. Leave out reports of unknown format.
     """
     reports: dict[str, SiteReport] = {}
     for entry in entries:
@@ -163,7 +164,7 @@ def _parse_report(site: str, text: str) -> SiteReport | None:
 
 
 def view_sites(statuses: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
-    """Return the report of each site; `None`: it has no vote."""
+    """Return the report of each site. A status of `None` means that the site has no vote; it is reported as stale."""
     return [_report(site, status) for site, status in statuses.items()]
 
 
@@ -173,5 +174,5 @@ def _report(site: str, status: SiteStatus | None) -> SiteReport:
     if status.trouble is not None:
         problem = status.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, type=problem.type, since=problem.since)
-    # The time since which mail works is left out, because it changes often if one route is probed less often.
+    # Leave out since when mail works: that time changes often if one route is probed less often than the others.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if status.up_since is None else SiteVerdict.UP)

@@ -17,9 +17,9 @@ _FAILURE_TEXTS = {
 
 
 def status_line(inputs: SelfHealthInputs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
-    """Return the line: what is monitored, how many incidents are open, and then what is wrong.
+    """Return the line: what is monitored, how many incidents are open, and what is wrong with Pantau itself.
 
-    *open_incidents*: their number; `None`: not read yet.
+    *open_incidents*: number of open incidents; `None`: not read from the database yet.
     """
     return "; ".join(
         [

@@ -36,13 +36,13 @@ log = structlog.get_logger()
 
 INTERVAL = timedelta(seconds=30)
 
-#: Prefix of the dedup key of a NOC incident about an escalation failure, followed by the number of that incident.
+#: Prefix of the dedup key of a NOC incident about a failed escalation; the number of the escalated incident follows.
 UNREACHED_PREFIX = "unreached/"
-#: The same for an unreleased announcement.
+#: The same for an announcement (to offices outside) that nobody has released; the number of its incident follows.
 UNRELEASED_PREFIX = "unreleased/"
-#: The same for a notification of unknown delivery, followed by its id.
+#: The same for a notification of unknown delivery; the id of the notification follows.
 DOUBTFUL_PREFIX = "doubtful/"
-#: The same for letters and faxes that are paused after a restore of the database, followed by the restore's id.
+#: The same for letters and faxes that are paused after a restore of the database; the id of the restore follows.
 RESTORED_PREFIX = "restored/"
 
 
@@ -68,9 +68,9 @@ class EscalationAuditor:
         silence_lookup: SilenceLookup = active_silence,
         is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take *silence_lookup* and *is_monitor_only* as the engine. *noc_policy*: returns a NOC incident's policy.
+        """Take *silence_lookup* and *is_monitor_only*, the functions that the engine also uses.
 
-        Its argument is the subject of the incident.
+        *noc_policy* returns the policy of a NOC incident; its argument is the subject of the incident.
         """
         self._store = store
         self._pool = pool
@@ -120,7 +120,7 @@ class EscalationAuditor:
         gateways = self._pool.preference(now)
         async with self._store.reading() as uow:
             active = await uow.active_incidents()
-            # Silences that have just ended count too, because the engine only now starts what they delayed.
+            # Silences that have just ended count, too: only now the engine starts the actions that they delayed.
             silences = await uow.silences(now - GRACE)
             restoration = await uow.restorations.pending()
             busy_telephones = {telephone for telephone, _ in await uow.calls_under_way(now - MAX_CALL_DURATION)}
@@ -146,7 +146,7 @@ class EscalationAuditor:
         return results, restoration
 
     async def _record_changes(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
-        """Log an overdue action when it is found, and record when it is done; not at every audit."""
+        """Record in the audit log which actions have become overdue or are overdue no more; log the new ones."""
         new = [action for key, action in overdue.items() if key not in self._overdue]
         resolved = [action for key, action in self._overdue.items() if key not in overdue]
         if new or resolved:
@@ -163,7 +163,7 @@ class EscalationAuditor:
     def _noc_events(
         self, results: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
     ) -> Iterator[Trigger]:
-        """Yield an event for each incident of its own that the NOC must have now."""
+        """Yield a trigger for each incident that must be open for the NOC now."""
 
         def event(key: str, incident_type: IncidentType, subject: str, began_at: datetime) -> Trigger:
             return Trigger(

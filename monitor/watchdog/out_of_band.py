@@ -1,7 +1,7 @@
 """Out-of-band alerts to the NOC by SMS and voice, when the database is unavailable or another process is silent.
 
-They need no database: the numbers are in a file, and the state in another one of a few hundred octets. Calls accept no
-key, because an acknowledgement could not be stored.
+The NOC is the network operations centre. The alerts need no database: the telephone numbers are in one file, and the
+state is in another file of 512 octets. Calls accept no key, because an acknowledgement could not be stored.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
-#: Name of the file in 0.2.0.
+#: Name of the state file in Pantau 0.2.0.
 _OLD_NAME = "lifeline.json"
 
-#: Size of a disk block, which disks write atomically as far as they guarantee it.
+#: Size of a disk block. A disk that guarantees atomic writes at all guarantees them for one block.
 _SIZE = 512
 
 

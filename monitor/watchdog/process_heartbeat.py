@@ -1,7 +1,7 @@
 """Process heartbeat: writes to the database, reads the other processes, and sends external heartbeats.
 
-A successful write proves that the database is writable. Attributes tell since when writes fail, and the other
-processes.
+A successful write proves that the database is writable. Attributes of `ProcessHeartbeat` contain the time since which
+writes fail, and the other processes on the database as last read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
 log = structlog.get_logger()
 
 _INTERVAL = timedelta(seconds=15)
-#: A slower write counts as failed: a hanging disk, a database without an answer.
+#: A slower write counts as failed: a disk hangs, or the database does not answer.
 _WRITE_TIMEOUT_SECONDS = 10.0
 
 
@@ -42,9 +42,9 @@ class ProcessHeartbeat:
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """Take parts from the watchdog. *liveness_inputs* is called with the time of the last write.
+        """Take *liveness_inputs*, which is called with the time of the last successful write.
 
-        *heartbeat*: returns the configured sender and its interval; `None`: no heartbeat is sent.
+        *heartbeat* returns the sender of external heartbeats and its interval; `None`: no heartbeat is sent.
         """
         self._processes = processes
         self._liveness_inputs = liveness_inputs
@@ -53,13 +53,13 @@ class ProcessHeartbeat:
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
-        #: The last used sender and the time.
+        #: The sender of the last external heartbeat, and the time of that heartbeat.
         self._last_sender: HeartbeatSender | None = None
         self._sent_at: datetime | None = None
         self._failures: frozenset[LivenessFailure] = frozenset()
-        #: The write under way, also one that exceeded its time.
+        #: The write under way, even if it has exceeded its time-out.
         self._writing: asyncio.Task[Sequence[Process]] | None = None
-        #: Whether the present failure is logged.
+        #: Whether the present failure of writes was logged.
         self._is_logged = False
         #: Last successful write; `None`: none since the start.
         self.written_at: datetime | None = None
@@ -150,7 +150,7 @@ class ProcessHeartbeat:
         if configured is None:
             return
         heartbeat, interval = configured
-        if heartbeat is not self._last_sender:  # A reload has changed the receivers, which got no heartbeat yet.
+        if heartbeat is not self._last_sender:  # A reload has changed the receivers; the new ones got no heartbeat yet.
             self._last_sender, self._sent_at = heartbeat, None
         # Send half a round early rather than late, and at once after the clock was set back.
         if self._sent_at is None or not timedelta(0) <= now - self._sent_at < interval - _INTERVAL / 2:

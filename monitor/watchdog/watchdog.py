@@ -1,6 +1,7 @@
-"""Self-monitoring of a process: builds and runs process heartbeat, auditor, out-of-band alerts and drills.
+"""Self-monitoring of a process: builds and runs the process heartbeat, the auditor, out-of-band alerts and drills.
 
-Out-of-band alerts notify the NOC when the database is unavailable or another process is silent.
+The auditor finds actions that are due and did not happen. Out-of-band alerts notify the NOC (network operations centre)
+when the database is unavailable or another process is silent. Drills test contacts and gateways.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Watchdog:
         manager: ServiceManager,
         wording: Wording,
     ) -> None:
-        """*runtime* returns the current runtime. *name*: this process. *directory*: base of relative paths."""
+        """*runtime* returns the current runtime. *name*: name of this process. *directory*: base of relative paths."""
         self._metrics = metrics
         self._clock = clock
         self._runtime = runtime
@@ -165,7 +166,7 @@ class Watchdog:
         )
 
     def _current_heartbeat(self) -> tuple[HeartbeatSender, timedelta] | None:
-        # Without notifications no heartbeat is sent, so that the external switch alerts.
+        # Without notifications send no heartbeat, so that the external dead man's switch alerts.
         settings = self._settings.heartbeat if self._settings.notifies else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
@@ -206,7 +207,7 @@ def out_of_band_reasons(
         # The other processes cannot be read either.
         return {OutOfBandReason.STORE: ActiveReason(since=heartbeat.failing_since)}, {OutOfBandReason.PEER}
     if heartbeat.peers_observed_since is None:
-        return {}, set(OutOfBandReason)  # Nothing has been written yet.
+        return {}, set(OutOfBandReason)  # This process has not written its heartbeat yet.
     if -TOLERANCE <= now - heartbeat.peers_observed_since <= policy.peer:
         # After an outage of the database or a power failure the other processes get time to write.
         return {}, {OutOfBandReason.PEER}
@@ -253,9 +254,9 @@ def build_out_of_band_alerter(
 async def alert_on_failed_opening(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> AsyncIterator[None]:
-    """Check out-of-band alerts if opening the database fails in the block, so that failed starts count as an outage.
+    """Run an out-of-band check if opening the database fails in the block, so that failed starts count as an outage.
 
-    A database that another process uses is no outage, and that process monitors.
+    A database that another process uses is no outage: the other process monitors mail.
     """
     try:
         yield

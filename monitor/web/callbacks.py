@@ -1,6 +1,7 @@
 """HTTP application for callbacks of telephone and fax providers, on a listener of its own.
 
-A gateway of the service authenticates each callback. Responses tell unauthenticated clients nothing.
+A callback is a provider's request, for instance with a receipt or a pressed key. The gateway that uses the provider
+authenticates each callback. Responses tell unauthenticated clients nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
-#: Octets. Providers send some hundred; a fax provider may include the transmitted page.
+#: Maximum size of a body in octets. Most providers send a few hundred; a fax provider may include the transmitted page.
 MAX_BODY = 8 * 1024 * 1024
-#: Octets, less than for other bodies: to authenticate a form, its fields are hashed one by one.
+#: Maximum size of a form in octets. The limit is lower than for other bodies, because authentication hashes the fields
+#: of a form one by one.
 MAX_FORM = 64 * 1024
 MAX_FIELDS = 200
-#: Number of bodies other than forms in memory at a time. They are read before authentication, so unauthenticated
-#: clients may send them too. Keypresses and SMS arrive as forms, whose number is not limited.
+#: Maximum number of bodies other than forms in memory at a time. Bodies are read before authentication, so
+#: unauthenticated clients may send them too. Keypresses and SMS arrive as forms, whose number is not limited.
 MAX_LARGE_BODIES = 8
 
 

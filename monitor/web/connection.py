@@ -1,7 +1,7 @@
 """Connection limits of a listener, in total and per address, and the choice of connections to close for new ones. Pure.
 
-Any client can open connections and leave them idle. Each uses a file descriptor, which probes and the database need as
-well. So a listener may use only a part of the process's descriptor limit.
+Any client can open connections and leave them idle. Each connection uses a file descriptor, and probes and the database
+need file descriptors as well. So a listener may use only a part of the process's descriptor limit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 #: A listener may use an eighth of the process's descriptors, and two listeners are public: three quarters remain for
 #: probes, gateways and the database.
 _DESCRIPTOR_SHARE = 8
-#: A listener needs no more: the portal serves a thousand viewers with fewer.
+#: Upper limit of a listener's connections: the portal serves a thousand viewers with fewer.
 _MAX_CONNECTIONS = 1024
 #: One address may use a quarter of a listener's connections, enough for an office with a hundred browsers behind it.
 _ADDRESS_SHARE = 4
@@ -38,8 +38,8 @@ def connection_limits(descriptors: int) -> ConnectionLimits:
 class Connection:
     """One accepted connection."""
 
-    #: Address that the limit per address counts: an IPv4 address, or a /64 of IPv6, which providers assign to one
-    #: customer. "": a proxy or this machine, which have no such limit.
+    #: Address for the limit per address: an IPv4 address, or the /64 network of an IPv6 address, because providers
+    #: assign a /64 network to one customer. "": a proxy or this machine, to which the limit per address does not apply.
     origin: str
     #: Closes the connection without a response.
     close: Callable[[], object] = field(repr=False)
@@ -49,11 +49,11 @@ class Connections:
     """The connections of one listener."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
-        """Take *proxies*, the networks of proxies, whose connections belong to many clients."""
+        """Take *limits* and *proxies*, the networks of proxies. Connections of one proxy belong to many clients."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
-        #: Connections with an incomplete request or an unread response, the oldest first: they may be closed for
-        #: others.
+        #: Connections with an incomplete request or an unread response, the longest-waiting first. `admit` may close
+        #: these connections for new ones.
         self._waiting_for_client: dict[Connection, None] = {}
         self._open: set[Connection] = set()
         self._count_by_origin = Counter[str]()
@@ -63,8 +63,10 @@ class Connections:
     def admit(self, connection: Connection) -> bool:
         """Admit *connection* if possible, and return whether it was admitted.
 
-        At the limit, close another connection for it: the oldest one with an incomplete request or an unread response,
-        of the address with the most connections. So a flood closes its own connections.
+        At a limit, first close another connection, or admit none if no other may be closed. A connection may be closed
+        if its request is incomplete or its response unread. At the total limit, choose the longest-waiting such
+        connection of the address with the most connections; at the limit per address, that of the same address. So a
+        flood of connections from one address closes its own connections.
         """
         is_address_full = (
             bool(connection.origin) and self._count_by_origin[connection.origin] >= self._limits.per_address
@@ -85,9 +87,9 @@ class Connections:
         return True
 
     def _resulting_count(self, candidate: Connection, new_connection: Connection) -> int:
-        """Return how many connections the origin of *candidate* has, including *new_connection*.
+        """Return how many connections the origin of *candidate* would have with *new_connection*.
 
-        Return 0 for proxies and this machine, which serve many clients.
+        Return 0 if the origin is a proxy or this machine, because their connections belong to many clients.
         """
         return (
             self._count_by_origin[candidate.origin] + (candidate.origin == new_connection.origin)
@@ -96,7 +98,7 @@ class Connections:
         )
 
     def update(self, connection: Connection, *, is_waiting_for_client: bool) -> None:
-        """Record whether the server waits for the client: for the rest of the request, or to read the response."""
+        """Record whether the server waits for the client to send the rest of the request or to read the response."""
         self._waiting_for_client.pop(connection, None)
         if is_waiting_for_client and connection in self._open:
             self._waiting_for_client[connection] = None

@@ -41,8 +41,8 @@ def _page_handler(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         context = {
             "status": f"s{response.status_code}",
             "detail": _detail(error, response),
-            # Links to the other language lead to the same page, except after a form. Only to a local path: an attacker
-            # may have chosen it.
+            # Links to the other language lead to the same page, except after a form. An attacker may have chosen the
+            # path, so `local_path` accepts only paths of the portal.
             "path": local_path(request.url.path) if request.method == "GET" else "/",
             # An error page has no navigation links.
             "principal": Principal(),

@@ -1,7 +1,7 @@
 """Rendering of pages with forms, and reading of posted forms.
 
-A posted form is accepted only from a page of the portal, up to a maximum size, and only from the user for whom that
-page was rendered.
+A posted form is accepted only if it is not too large, if a page of the portal sent it, and if the user is still the one
+for whom that page was rendered.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from monitor.web.page_query import other_parameters, read_query, store_language
 
 #: Maximum size in octets of a form with typed input.
 MAX_FORM_SIZE: Final = 16 * 1024
-#: Maximum size of a form with the whole text of a document. URL encoding may use three octets for one.
+#: Maximum size in octets of a form with the whole text of a document, the YAML configuration of an agency. URL encoding
+#: may need three octets for one octet of the text.
 MAX_TEXT_FORM_SIZE: Final = 3 * MAX_OCTETS + 4096
 _MAX_FIELDS: Final = 100
-#: Octets of a value that are decoded in one call.
+#: Number of octets of a value that `_decode` decodes in one call.
 _DECODED_AT_ONCE: Final = 16 * 1024
-#: Maximum size in octets of the headers of a part (RFC 7578): of a field or a file.
+#: Maximum size in octets of the headers of a part. A part of a form (RFC 7578) is one field or one file.
 _MAX_PART_HEADERS: Final = 2048
-#: Boundary between parts (RFC 2046 5.1.1).
+#: Content type of a form with a file, with the boundary between its parts (RFC 2046 5.1.1).
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*;(?:[^;]{0,100};)?\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(?:;|$)"
 )
@@ -42,18 +43,18 @@ _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))",
 
 #: Form fields whose values must not appear in any response.
 SECRET_FIELDS: Final = ("password", "client_secret")
-#: Paths of forms that contain little but secrets.
+#: Beginnings of the paths of forms that contain little but secrets.
 _SECRET_PATHS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 #: Hidden field with the name of the user for whom the form's page was rendered.
 _OWNER: Final = "form_owner"
 _MAX_NAME_LENGTH: Final = 64
 _POST_FORM_TAG: Final = re.compile(r'<form method="post"[^>]*>')
-#: Attribute of the request's state that has the body, once it was read.
+#: Attribute of `request.state` that keeps the body after it has been read.
 _BODY_ATTRIBUTE: Final = "form_body"
 
-#: Headers of a page with forms. It has no scripts, and its forms send their origin, by which `is_from_our_page`
-#: recognizes them if the browser sends no `Sec-Fetch-Site`.
+#: Headers of a page with forms. The page may run no scripts. Its forms send their origin, by which `is_from_our_page`
+#: recognizes a form if the browser sends no `Sec-Fetch-Site`.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -80,16 +81,16 @@ class Pages:
         *,
         headers: Mapping[str, str] | None = MAY_SEND_FORMS,
     ) -> Response:
-        """Return the page rendered from the template *name*, and store a language selected in the URL.
+        """Return the page rendered from the template *name*. Store a language that the URL selects in a cookie.
 
-        *context*: template variables, which may override these defaults: `principal` and `path` of the request,
-        `other_parameters` of its URL, and no error. Posted forms of the page are accepted from `principal` only.
-        *headers*: response headers; default: those of a page with forms.
+        *context*: template variables. They may override the defaults: `principal` and `path` of the request,
+        `other_parameters` of its URL, and variables that state no error. If `principal` is a user, the posted forms of
+        the page are accepted only from this user. *headers*: response headers; default: those of a page with forms.
         """
         path = request.url.path
-        # Links to the other language keep the query parameters only if they lead to the requested URL, and not if this
-        # is the response to a form or the page has another path. Compare without case, because codes may be typed in
-        # any.
+        # Links to the other language keep the query parameters only if they lead to the requested URL. They lead to
+        # another URL if this is the response to a form, or if the page has another path. Compare paths without case,
+        # because users may type an agency code in lower case.
         keeps_parameters = request.method == "GET" and str(context.get("path", path)).casefold() == path.casefold()
         defaults = {
             **_NO_PROBLEM,
@@ -100,7 +101,7 @@ class Pages:
         context = {**defaults, **context}
         text = self.templates[read_query(request).language].get_template(name).render(context)
         if isinstance(principal := context["principal"], Principal) and principal.user is not None:
-            # Add the owner here and not in each template, so that no form lacks it.
+            # Add the owner field here and not in each template, so that no form lacks the field.
             owner_field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
             text = _POST_FORM_TAG.sub(lambda form: form[0] + owner_field, text)
         return store_language(request, HTMLResponse(text, status_code=status, headers=headers))
@@ -108,9 +109,9 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedForm:
-    """Form that was rejected for now. The error page contains it, so that the user can send it again."""
+    """Form that was rejected for now. The error page contains the form, so that the user can send it again."""
 
-    #: URL to which it is sent.
+    #: Path to which the form is sent.
     action: str
     fields: Sequence[tuple[str, str]] = field(repr=False)
     #: Names of secret fields, which the user must enter again.
@@ -118,7 +119,10 @@ class RejectedForm:
 
 
 async def read_rejected_form(request: Request) -> RejectedForm | None:
-    """Return the form in a request, to be sent again; `None` if it is no form of the portal or is about secrets."""
+    """Return the form in a request, to be sent again.
+
+    Return `None` if the request contains no acceptable form of a page of the portal, or a form of `_SECRET_PATHS`.
+    """
     path, content_type = request.url.path, request.headers.get("content-type", "")
     if request.method != "POST" or not content_type.startswith(_URLENCODED) or path.startswith(_SECRET_PATHS):
         return None
@@ -138,7 +142,10 @@ async def read_rejected_form(request: Request) -> RejectedForm | None:
 
 
 def is_from_our_page(request: Request) -> bool:
-    """Whether a page of the portal sent the request, by `Sec-Fetch-Site` or `Origin`. Other clients must send one."""
+    """Whether a page of the portal sent the request, according to the header `Sec-Fetch-Site` or else `Origin`.
+
+    Clients other than browsers must send one of these headers too.
+    """
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
@@ -147,7 +154,10 @@ def is_from_our_page(request: Request) -> bool:
 async def read_form(
     request: Request, *, max_octets: int = MAX_FORM_SIZE, max_fields: int = _MAX_FIELDS
 ) -> Mapping[str, str]:
-    """Return the fields of a form, of a repeated field the last value. Raise as `read_fields` does."""
+    """Return the fields of a form; a repeated field has its last value.
+
+    Raise `HTTPException` in the same cases as `read_fields`.
+    """
     return last_values(await read_fields(request, max_octets=max_octets, max_fields=max_fields))
 
 
@@ -161,8 +171,8 @@ async def read_fields(
 ) -> Mapping[str, list[str]]:
     """Return the fields of a form with all their values in order.
 
-    Raise `HTTPException` for a form from another site's page or of another user, and for one with more than
-    *max_octets* or *max_fields*.
+    Raise `HTTPException` for a form that a page of another site sent, that was rendered for another user, or that has
+    more than *max_octets* or *max_fields*.
     """
     body = await _read_own_body(request, max_octets=max_octets)
     if body.count(b"&") >= max_fields:
@@ -174,7 +184,7 @@ async def read_fields(
 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
-    """Raise `HTTPException` if the form's page was rendered for another user of the same browser."""
+    """Raise `HTTPException` if the form's page was rendered for another user than the one signed in now."""
     user = getattr(request.state, "principal", Principal()).user
     other_owner = next((each for each in owners if user is not None and each != user.name), None)
     if user is None or other_owner is None:
@@ -196,7 +206,7 @@ def _parse_urlencoded(body: bytes) -> dict[str, list[str]]:
 def _decode(octets: bytes) -> str:
     """Return the text of a URL-encoded name or value.
 
-    Decode it in parts, because one call for a megabyte would block all other threads.
+    Decode the octets in parts, because one call for a megabyte would block all other threads.
     """
     octets, start, parts = octets.replace(b"+", b" "), 0, []
     while start < len(octets):
@@ -209,9 +219,10 @@ def _decode(octets: bytes) -> str:
 
 
 async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[str, str], bytes]:
-    """Return the fields of a form with a file (RFC 7578), and the content of the file; empty if none was chosen.
+    """Return the fields of a form with a file (RFC 7578), and the content of the file; empty if no file was chosen.
 
-    Raise `HTTPException` as `read_fields` does.
+    Raise `HTTPException` for a form that a page of another site sent, that was rendered for another user, that has a
+    file of more than *max_octets*, or that has another content type.
     """
     body = await _read_own_body(request, max_octets=max_octets + MAX_FORM_SIZE)
     # Do not use the mail parsers of the standard library: a line of semicolons keeps them busy for minutes, and blocks
@@ -234,7 +245,7 @@ async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[
 
 
 def _disposition(headers: bytes) -> Mapping[bytes, bytes]:
-    """Return the parameters of a part's Content-Disposition (RFC 7578 4.2), if it has the form that browsers write."""
+    """Return the parameters of a part's Content-Disposition (RFC 7578 4.2); none if no browser writes such headers."""
     match = _DISPOSITION.search(headers) if len(headers) <= _MAX_PART_HEADERS else None
     if match is None:
         return {}
@@ -251,7 +262,7 @@ async def _read_own_body(request: Request, *, max_octets: int) -> bytes:
 
 
 async def read_body(request: Request, max_octets: int) -> bytes | None:
-    """Return the body; `None` if it is longer than *max_octets*, without reading the rest."""
+    """Return the body. Stop reading and return `None` if the body is longer than *max_octets*."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -261,14 +272,14 @@ async def read_body(request: Request, max_octets: int) -> bytes | None:
 
 
 def normalize_pasted(pasted: str) -> str:
-    """Return a pasted text as if read from a file: without CRLF, which browsers send, and without a byte order mark."""
+    """Return a pasted text with the line ends of a file (browsers send CRLF) and without a byte order mark."""
     return pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def local_path(url: str) -> str:
     """Return *url* if it is a path of the portal, otherwise the path of the first page.
 
-    A URL with two leading slashes or a backslash is not local: browsers take it for another site's.
+    A URL with two leading slashes or a backslash is not local: browsers take it for a URL of another site.
     """
     is_local = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable()
     return url if is_local and "\\" not in url and not urlsplit(url).netloc else "/"

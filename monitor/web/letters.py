@@ -1,6 +1,7 @@
 """Letters for the clerk who prints and posts them: a page with forms, printouts, and commands of the command line.
 
-Letters to external recipients wait in a tray, a folder, until the clerk has posted them. The page needs no scripts.
+Letters to recipients outside wait in a tray, a directory of PDF files, until a clerk has printed and posted them. A
+letter is withdrawn if its incident ends before the letter is posted. The page needs no scripts.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from monitor.web.access.access_control import RequirePermission, permit
 from monitor.web.form import Pages, last_values, read_fields, read_form
 from monitor.web.request import CommandRequest, Id
 
-#: Maximum number of letters in one file, for which the clerk waits. The next file has the rest.
+#: Maximum number of letters in one printed file. The clerk waits while the file is made; further letters are in the
+#: next file.
 MAX_PRINTED_TOGETHER: Final = 100
 #: Maximum number of form fields: one per letter of a page, and a few more.
 _MAX_FORM_FIELDS: Final = 1100
@@ -55,12 +57,12 @@ class LetterAction(StrEnum):
 
     @property
     def already_posted(self) -> bool:
-        """Whether the letter was withdrawn."""
+        """Whether the letter was posted although it had been withdrawn."""
         return self is LetterAction.POSTED_ALREADY
 
     @property
     def unprinted(self) -> bool:
-        """Whether nobody recorded that the letter was printed."""
+        """Whether the letter was posted although nobody recorded that it was printed."""
         return self is LetterAction.POSTED_UNPRINTED
 
 
@@ -83,7 +85,7 @@ _BatchAction = Literal[LetterAction.PRINTED, LetterAction.POSTED]
 
 
 def letter_commands(letter_service: Letters) -> APIRouter:
-    """Build the control router of letters."""
+    """Build the router of letters for the command line, which uses the control socket."""
     router = APIRouter()
 
     @router.get("/letters")
@@ -206,11 +208,11 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
             "ticked": ticked,
             "day": day,
             "not_recorded": not_recorded,
-            # Letters that a link of the page ticks: the first file, and those that are printed but not posted.
+            # Letters that the page's links tick: those of the first file, and those that are printed but not posted.
             "first_batch": pending[:MAX_PRINTED_TOGETHER],
             "printed": [each for each in pending if each.step is LetterStep.PRINTED][:MAX_PRINTED_TOGETHER],
         }
-        # A page may have two thousand letters, half a megabyte, so use a thread.
+        # Use a thread, because a page may have two thousand letters, which are half a megabyte.
         return await asyncio.to_thread(pages.show, request, "letters.html", context, status)
 
     return router
@@ -219,7 +221,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
 def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRouter:
     """Build the router of printouts: PDF files of letters, and the docket, the list of letters posted on a day."""
     router = APIRouter(include_in_schema=False)
-    # Typeset one letter at a time for all clerks, so that it does not delay notifications.
+    # Typeset one letter at a time, for all clerks together, so that typesetting does not delay notifications.
     typesetting = asyncio.Lock()
 
     @router.get("/letters/waiting.pdf")
@@ -228,8 +230,8 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
-        # Print only the letters that the page listed. With a letter that arrived meanwhile, the file would differ from
-        # what the clerk then records as printed.
+        # Print only the letters that the page listed, because the clerk then records these letters as printed. A letter
+        # that arrived meanwhile would be in the file but not in the record.
         requested = frozenset(letter or ())
         if not requested:
             raise HTTPException(422, "tick at least one letter")
@@ -242,7 +244,7 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
             for each in await _visible_letters(letter_service, principal)
             if each.step in PENDING_STEPS and each.id in requested
         ]
-        # Read the PDF from the tray unless it was changed there: typesetting takes thirty times as long.
+        # Use the PDF in the tray unless somebody has changed it: typesetting takes thirty times as long as reading.
         stored_pdfs = await letter_service.unchanged_pdfs(pending)
         pages: list[bytes] = []
         for each in pending:
@@ -270,9 +272,9 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
 
 
 async def _visible_letters(letter_service: Letters, principal: Principal) -> Sequence[LetterView]:
-    """Return the letters in the principal's scope, printed ones last.
+    """Return the letters in the principal's scope, printed letters last.
 
-    So the next file of many pending letters contains others.
+    With this order, the next file contains letters that are not printed yet.
     """
     scope = principal.scope(Permission.POST_LETTERS)
     letters = [each for each in await letter_service.letters() if each.agency in scope]

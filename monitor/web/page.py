@@ -1,7 +1,8 @@
 """Rendering helpers of pages: texts in Malay and English, Malaysian times, navigation links, and agency cards.
 
-The texts of the status page are in `page.yaml`, those of the pages for signed-in users in `texts/`. Pages contain
-absolute times, and the browser computes ages, because otherwise the page would change every second.
+The texts of the status page are in `page.yaml`, the texts of the pages for signed-in users in `texts/`. Pages contain
+absolute times, from which the browser computes ages: a page with ages would change every second, and could not be
+cached. Health is shown for each direction of mail (internal, outbound, inbound), as seen from the agency.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     **sections(Path(__file__).with_suffix(".yaml")),
     **_SIGNED_IN_TEXTS,
 }
-#: Malay texts of check messages and permissions, by the English text with its placeholders.
+#: Malay texts of configuration-check messages and of permissions, by the English text with its placeholders.
 FAULTS: Mapping[str, str] = {
     **{permission.replace("_", " "): malay for permission, (malay, _) in WORDS["permissions"].items()},
     **{english: malay for malay, english in WORDS["fault"].values()},
@@ -69,7 +70,7 @@ _SHARED_MALAY: Mapping[str, Mapping[str, str]] = {
 
 
 class PageLanguage(StrEnum):
-    """Languages of pages, with the values of the URL parameter `lang` and of its cookie; Malay is the default."""
+    """Languages of pages. The values occur in the URL parameter `lang` and in its cookie; Malay is the default."""
 
     MALAY = "ms"
     ENGLISH = "en"
@@ -82,7 +83,11 @@ def notification_language(language: PageLanguage) -> Language:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Summary of an agency, as pages show it. It omits the time of the last run, which changes with every run."""
+    """Summary of an agency, as pages show it.
+
+    A card omits the time of the last run, so that it stays equal, and is not rendered again, until something else
+    changes.
+    """
 
     agency: str
     name: str
@@ -96,10 +101,10 @@ class Card:
     #: Outage on which a quorum of sites agrees, and the sites that report it now.
     quorum_type: IncidentType | None
     agreed_by: Sequence[str]
-    #: Directions that fewer sites than the quorum report as down, each with these sites. Without names, only this site
-    #: reports it.
+    #: Directions that fewer sites than the quorum report as down, each with the names of these sites. Without names,
+    #: only this site reports the direction as down.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
-    #: Outage declared by a user, which probes may not detect, and its author.
+    #: Outage declared by a user (even if probes do not detect it), and the user's name.
     declared: IncidentType | None
     declared_by: str
     #: Incident that a user has closed although probes still detect the outage.
@@ -118,12 +123,16 @@ class PlaceLink:
     name: str
 
 
-#: Limit of agencies with a navigation link to their settings. A user with more finds the links on the agencies' pages.
+#: Limit of agencies with a navigation link to their settings. A user who may edit more agencies has no such links, and
+#: finds the settings by the agencies' pages.
 _MAX_EDITED_AGENCIES: Final = 5
 
 
 def navigation_links(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
-    """Return the navigation links of a signed-in principal, besides status page and account; otherwise none."""
+    """Return the navigation links of a signed-in user, besides those to the status page and the account.
+
+    Return none for another principal, such as a wallboard.
+    """
     if principal.user is None:
         return ()
 
@@ -156,7 +165,11 @@ def navigation_links(principal: Principal, language: PageLanguage) -> tuple[Plac
 
 
 def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
-    """Return the displayed health of a direction: down if a quorum of sites agrees, unknown if "up" is outdated."""
+    """Return the displayed health of a direction.
+
+    A direction is down if a quorum of sites (enough sites) agrees. A direction that was up is unknown while Pantau
+    cannot evaluate it.
+    """
     if agency.quorum_type is not None and direction in TYPE_DIRECTIONS.get(agency.quorum_type, ()):
         return Health.DOWN
     health = agency.health[direction]
@@ -164,7 +177,7 @@ def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
 
 
 def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
-    """Return the sites that report a direction as down, and not as slow."""
+    """Return the sites that report a direction as down. A site that reports slow mail is not among them."""
     directions_by_site = {
         each.site: TYPE_DIRECTIONS.get(each.type, ()) for each in agency.sites if each.type is not None
     }
@@ -177,16 +190,16 @@ def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
 
 
 def exclusion_reason(route: RouteView) -> str | None:
-    """Return why the last failed run of a route does not fully count against the agency; `None` if it counts.
+    """Return why the failed last run of a route does not fully count against the agency.
 
-    The result is a key of `tallies` in page.yaml.
+    Return `None` if the run counts fully or did not fail. The result is a key of `tallies` in page.yaml.
     """
     if route.failure is None or route.verdict is RunVerdict.FAILED:
         return None
     if route.verdict is None:
-        # The verdict is unknown after a restart. For a route that is down it makes no difference.
+        # The verdict is unknown after a restart. If the route is down anyway, show the run as one that counts.
         return None if route.health is Health.DOWN else "pending"
-    # A message that was delivered although the sender received an error counts as slow.
+    # A message that arrived although its sender got no reply counts fully, with the verdict SLOW.
     return (
         None
         if route.failure.reason == ACCEPTED_WITHOUT_ANSWER and route.verdict is RunVerdict.SLOW
@@ -213,7 +226,7 @@ def agency_card(agency: AgencyView) -> Card:
         declared=agency.declared,
         declared_by=agency.declared_by,
         closed_manually=agency.closed_manually,
-        # Without the time of the last run, which changes with every run.
+        # Drop the time of the last run, which changes with every run.
         problem_routes=[replace(each, last_run_at=None) for each in (*failed, *slow)],
         findings=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
@@ -253,7 +266,7 @@ def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
 
 
 def _check_message_html(text: str, *, language: PageLanguage) -> Markup:
-    """Return the message of a check: in Malay if a text exists, otherwise unchanged."""
+    """Return the message of a configuration check: in Malay if a text exists, otherwise in English."""
     if language is PageLanguage.ENGLISH:
         return escape(text)
     malay = translate(text, FAULTS)
@@ -261,7 +274,10 @@ def _check_message_html(text: str, *, language: PageLanguage) -> Markup:
 
 
 def _remedy_text(text: str, *, language: PageLanguage) -> str:
-    """Return the remedy of a problem: in Malay if a text exists, otherwise unchanged, to be entered literally."""
+    """Return the remedy of a problem, in Malay if a text exists.
+
+    A remedy without a Malay text is returned unchanged: it is a value or a command, which the user types as it is.
+    """
     malay = translate(text, FAULTS) if language is PageLanguage.MALAY else None
     return text if malay is None else malay
 
@@ -278,8 +294,8 @@ def texts_of(section: str, language: PageLanguage) -> Mapping[str, str]:
 def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
     """Return the Jinja filters of a language.
 
-    Each section of texts/ is a filter that fills a text: `"key" | section(name=value)`. Others show an enum value in
-    words; a value without a text is shown as unknown, and never as up.
+    Each section of texts/ is a filter that fills a text: `"key" | section(name=value)`. Most other filters show an enum
+    value in words. A health or status without a text is shown as unknown, and never as up.
     """
     verdicts = texts_of("verdicts", language)
     healths, statuses = texts_of("healths", language), texts_of("standings", language)
@@ -290,7 +306,8 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
 
         @pass_context
         def fill(_context: object, key: str, **values: object) -> str:
-            # The context argument prevents constant folding: compiled templates are shared by all languages.
+            # The context argument prevents Jinja from folding the result into the compiled template, which all
+            # languages share.
             return texts_of_section[key].format(**values)
 
         return fill
@@ -307,7 +324,7 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "navigation_links": partial(navigation_links, language=language),
         "role": label_of("roles"),
         "permission": label_of("permissions"),
-        # For the audit log: in English the event's own name is shown.
+        # For the audit log. The stored name of an event is English, so the English page shows it.
         "event": phrase.event if language is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
         "actor": phrase.actor_name,
         # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
@@ -329,11 +346,11 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "problem": label_of("problems"),
         "announcement": label_of("announcements"),
         "channel": label_of("channels"),
-        # For the options of a form: the submitted value, and its label.
         "rejection": partial(_rejection_html, language=language),
         "bilingual": lambda text: text.malay if language is PageLanguage.MALAY else text.english,
         "fault": partial(_check_message_html, language=language),
         "remedy": partial(_remedy_text, language=language),
+        # For the options of a form: the submitted value, and its label.
         "channel_pair": lambda value: (value, label_of("channels")(value)),
         "duty_day_pair": lambda value: (value, label_of("duty_day")(value)),
         "purpose": label_of("purposes"),

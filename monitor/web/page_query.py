@@ -1,6 +1,6 @@
 """Query parameters of the status page: language, filter, and the form for wallboards (screens of the NOC).
 
-They are in the URL, so that links can be shared.
+The parameters are in the URL, so that links can be shared.
 """
 
 from __future__ import annotations

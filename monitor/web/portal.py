@@ -1,8 +1,9 @@
 """The portal: the HTTP application for people and Prometheus, with pages, API and metrics.
 
-Each route requires a permission, which the access control checks, or declares that it is public. Without sign-in the
-portal is read-only, except that it reloads the configuration, acknowledges incidents for programs with a token,
-receives alerts of the NOC's Alertmanager, and records a clerk's actions on letters.
+Each HTTP route requires a permission, which the access control checks, or declares that it is public. A portal that has
+no sign-in is read-only, with four exceptions: it reloads the configuration, acknowledges incidents for programs with a
+token, receives alerts of the Alertmanager of the NOC (network operations centre), and records a clerk's actions on
+letters.
 """
 
 from __future__ import annotations
@@ -95,12 +96,12 @@ def portal(
 ) -> FastAPI:
     """Build the portal. Optional parts are missing if their parameter is `None`.
 
-    *hosts*: the accepted Host names, which prevents DNS rebinding. *letters*: the letters of the clerk's page.
-    *alert_receiver*: the receiver of Alertmanager's webhook. *access_control*: the authentication; without an
-    authenticator there is no sign-in, and routes that change something are missing. *pages*: builders of pages for
-    signed-in users. *openid*: the identity provider. *idempotency*: the store of `Idempotency-Key` headers.
-    *api_routers*: routers below /api/v1 for signed-in users and API tokens. *site*: the name of this site
-    (installation) on pages, if there are several.
+    *hosts*: the accepted Host names; the portal rejects other names to prevent DNS rebinding. *letters*: the letters of
+    the clerk's page. *on_call_service*: the rotas of the API. *alert_receiver*: the receiver of Alertmanager's webhook.
+    *access_control*: the authentication; without an authenticator the portal has no sign-in, and *pages*, *openid* and
+    *api_routers* are ignored. *pages*: builders of pages for signed-in users. *openid*: the identity provider.
+    *idempotency*: the store of `Idempotency-Key` headers. *api_routers*: routers below /api/v1 for signed-in users and
+    API tokens. *site*: the name of this site (installation) on pages, if there are several.
     """
     access_control = access_control or AccessControl()
     app = _Portal(
@@ -155,8 +156,9 @@ def portal(
 class _StaticFiles(StaticFiles):
     """Style sheets and scripts, which are the same for all users.
 
-    Browsers cache them for one minute, because a mobile browser would otherwise load up to three files, which import
-    each other, one after another on each page. For a minute after an upgrade, a page may have the old appearance.
+    Browsers cache the files for one minute. Without a cache, a mobile browser would load up to three files one after
+    another on each page, because the files import each other. For a minute after an upgrade, a page may have the old
+    appearance.
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -168,8 +170,8 @@ class _StaticFiles(StaticFiles):
 class _Portal(FastAPI):
     """Application with security headers on all responses.
 
-    The headers are added outside of Starlette's middleware stack, because the responses of its handler of internal
-    errors do not pass ordinary middleware.
+    The headers are added outside of Starlette's middleware stack: Starlette's handler of internal errors is the
+    outermost middleware of that stack, so no middleware inside could add headers to its responses.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -179,7 +181,7 @@ class _Portal(FastAPI):
 class _AllowedHosts:
     """Middleware that accepts requests for known Host names only, to prevent DNS rebinding.
 
-    Otherwise a page of another site, whose name resolves to this machine, could read the portal.
+    With any other name, a page of a foreign site whose name resolves to this machine could read the portal.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -247,8 +249,8 @@ def _service_router(facade: ServiceFacade) -> APIRouter:
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         chunks = facade.metrics(open_metrics=open_metrics)
-        # The first chunk takes long, so use a thread; the others are small enough for the event loop. The response is
-        # not compressed, which would cost more than it saves on loopback.
+        # The first chunk takes long, so use a thread; the later chunks are small enough for the event loop. Do not
+        # compress the response: on loopback, compression costs more time than it saves.
         first = await asyncio.to_thread(next, chunks)
         return StreamingResponse(
             _yield_between(first, chunks), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE
@@ -292,7 +294,7 @@ def _service_router(facade: ServiceFacade) -> APIRouter:
 
 
 async def _yield_between(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield all chunks. Let other tasks, such as probes, run between two of them."""
+    """Yield all chunks, and let other tasks, such as probes, run after each chunk of *rest*."""
     yield first
     for chunk in rest:
         yield chunk
@@ -300,7 +302,7 @@ async def _yield_between(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[b
 
 
 class _TemplateCache(BytecodeCache):
-    """Cache of compiled templates, which all languages share."""
+    """Cache of compiled templates. The template environments of all languages share it."""
 
     def __init__(self) -> None:
         self._bytecode: dict[str, bytes] = {}
@@ -342,8 +344,8 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
     """Return the template environments by language. They escape inserted values.
 
     The parameters are global variables of the templates. *signs_in*: whether the portal has a sign-in, and therefore
-    accounts and incident pages; *openid*: the name of the identity provider; *site*: the name of this site, if there
-    are several.
+    accounts and incident pages. *openid*: the name of the identity provider; "" without a provider. *site*: the name of
+    this site (installation), if there are several.
     """
     environments: dict[PageLanguage, Environment] = {}
     for language in PageLanguage:
@@ -351,7 +353,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(),
             undefined=StrictUndefined,
-            # Of a page with a thousand agencies, a tenth would be indentation.
+            # Remove the indentation, which would be a tenth of a page with a thousand agencies.
             trim_blocks=True,
             lstrip_blocks=True,
             bytecode_cache=_TEMPLATE_CACHE,
@@ -359,7 +361,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
         )
         environments[language].filters |= template_filters(language)
         environments[language].globals |= {"language": language, "signs_in": signs_in, "openid": openid, "site": site}
-        # Compile the templates now: at the first request it would delay the user and the probes.
+        # Compile the templates now: compilation during the first request would delay the user and the probes.
         for name in environments[language].list_templates(
             filter_func=lambda name: signs_in or name in _TEMPLATES_WITHOUT_SIGN_IN
         ):

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 def _single_line(text: str) -> str:
     """Return *text* on one line.
 
-    Raise `PydanticCustomError` for control characters: terminals would execute them, and a database cannot store some.
+    Raise `PydanticCustomError` for control characters: terminals would execute them, and a database cannot store some
+    of them.
     """
     line = " ".join(text.split())
     if not line.isprintable():

@@ -1,6 +1,6 @@
 """ASGI server (uvicorn) in the event loop of the service, with time limits and connection limits.
 
-The service opens the listening sockets first, before anything else starts.
+The service opens the listening sockets before it starts anything else, and passes them to `serve`.
 """
 
 from __future__ import annotations
@@ -32,25 +32,27 @@ from monitor.web.problem import problem
 
 log = structlog.get_logger()
 
-#: Seconds that connections have to close at the end; then they are aborted.
+#: Seconds that connections have to close when the server stops; after them they are aborted.
 _CLOSE_TIMEOUT = 1.0
-#: Time limit of the TLS handshake, and of the headers of a request. Each is a few kilobytes.
+#: Time limit of the TLS handshake, and time limit of the headers of a request. Both have only a few kilobytes.
 _HEADER_TIMEOUT = timedelta(seconds=5)
-#: Time limit of a complete request. A fax provider with a slow connection needs a second or two for the transmitted
-#: page.
+#: Time limit of the body of a request. A fax provider with a slow connection needs a second or two to send a body with
+#: the transmitted page.
 _REQUEST_TIMEOUT = timedelta(seconds=20)
-#: Time limit of processing and reading the response. A reload of the configuration reads every agency's file.
+#: Time limit for the service to process a request, and for the client to read the response, together. A reload of the
+#: configuration takes long, because it reads every agency's file.
 _RESPONSE_TIMEOUT = timedelta(minutes=2)
 #: Seconds between log messages about connections closed at the limit.
 _LOG_INTERVAL = 60.0
 #: Number of connections accepted before other tasks run.
 _ACCEPT_BATCH = 32
-#: Seconds. If no descriptor is free, the kernel queues new connections. An immediate retry would use a whole core.
+#: Seconds until the next attempt after `accept` failed. If no file descriptor is free, the connection stays in the
+#: kernel's queue, and immediate retries would use a whole core.
 _ACCEPT_RETRY_DELAY = 1.0
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Listen on a TCP port; 0 selects a free one. Raise `OSError` if it is in use."""
+    """Listen on a TCP port; port 0 selects a free port. Raise `OSError` if the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
@@ -92,15 +94,15 @@ async def serve(
     """Serve *app* on *listener* for the duration of the block; then cancel the running requests.
 
     *certificate*: the files of certificate and key, for TLS. *trusted_proxies*: the networks of proxies whose
-    forwarding headers are used. If there are any, only they, this machine and the networks *direct_clients* may send
-    requests.
+    forwarding headers are used. If there are such networks, only clients in them, on this machine, and in the networks
+    *direct_clients* may send requests.
 
-    A connection is closed if the TLS handshake or the headers take longer than *header_timeout*, the request longer
-    than *request_timeout*, or the response, including its processing, longer than *response_timeout*. *limits*:
-    connection limits; default: a share of this process's descriptor limit.
+    A connection is closed if the TLS handshake or the headers take longer than *header_timeout*, the body of a request
+    longer than *request_timeout*, or processing the request and sending the response longer than *response_timeout*.
+    *limits*: connection limits; by default a share of this process's limit of file descriptors.
     """
     connections = Connections(limits or connection_limits(open_files_limit()), trusted_proxies)
-    # Not Server.serve(): it replaces the program's signal handlers, and ends up to 0.2 s late.
+    # Do not use uvicorn's `Server.serve`: it replaces the program's signal handlers, and ends up to 0.2 s late.
     protocol_class: Any = partial(
         _TimedProtocol,
         header_timeout=header_timeout,
@@ -111,7 +113,7 @@ async def serve(
     config = uvicorn.Config(
         _QuietCancellation(_TrustedProxies(app, trusted_proxies, direct_clients) if trusted_proxies else app),
         http=protocol_class,
-        # Any other client could forge the forwarding headers.
+        # `_TrustedProxies` reads the forwarding headers of trusted proxies; any other client could forge these headers.
         proxy_headers=False,
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
@@ -148,10 +150,10 @@ _ProtocolFactory = Callable[[Connection], asyncio.Protocol]
 
 
 class _Acceptor:
-    """Acceptor of a listener's connections, up to its limits.
+    """Acceptor of a listener's connections, up to the connection limits.
 
-    asyncio's own server has no limit. If no descriptor is free, it writes 2,048 lines to the log at each attempt
-    (CPython 3.13, `_accept_connection`).
+    asyncio's own server has no limit. If no file descriptor is free, asyncio's server writes 2,048 lines to the log at
+    each attempt to accept (CPython 3.13, `_accept_connection`).
     """
 
     def __init__(
@@ -180,7 +182,7 @@ class _Acceptor:
         self._listener.listen(self._config.backlog)
         for number in itertools.count(1):
             if number % _ACCEPT_BATCH == 0:
-                await asyncio.sleep(0)  # Accepting a queued connection does not yield to the event loop.
+                await asyncio.sleep(0)  # `sock_accept` of a queued connection does not yield to the event loop.
             try:
                 client_socket, address = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
@@ -197,7 +199,7 @@ class _Acceptor:
                 client_socket.close()
 
     async def close(self) -> None:
-        """Close connections whose TLS handshake is not complete, and which therefore have no protocol yet."""
+        """Close connections that have no HTTP protocol yet, because their TLS handshake is not complete."""
         if self._log_timer is not None:
             self._log_timer.cancel()
         starting = list(self._starting)
@@ -225,13 +227,13 @@ class _Acceptor:
     def _finish_start(self, client_socket: socket.socket, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         if task.cancelled():
-            client_socket.close()  # There may be no transport yet that would close it.
+            client_socket.close()  # There may be no transport yet that would close the socket.
 
     async def _connect(self, client_socket: socket.socket, connection: Connection) -> None:
         protocol, tls_context = partial(self._protocol_factory, connection), self._config.ssl
         timeout = self._handshake if tls_context is not None else None
         loop = asyncio.get_running_loop()
-        # A client's failed handshake is no error of the server.
+        # Ignore a failed TLS handshake: it is the client's error, not the server's.
         with suppress(OSError):
             try:
                 await loop.connect_accepted_socket(
@@ -261,7 +263,10 @@ class _Acceptor:
 
 
 class _TrustedProxies:
-    """Middleware that uses the forwarding headers of trusted proxies, and rejects most other clients."""
+    """Middleware that uses the forwarding headers of trusted proxies.
+
+    It rejects all other clients, except this machine and the networks *direct_clients*.
+    """
 
     def __init__(self, app: Any, proxies: Sequence[str], direct_clients: Sequence[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies))
@@ -284,7 +289,8 @@ class _TrustedProxies:
 class _QuietCancellation:
     """Middleware that ends a request silently if it is cancelled or the client disconnects.
 
-    Otherwise uvicorn logs a traceback of seventy lines for each, and any unauthenticated client could cause thousands.
+    Without this middleware, uvicorn would log a traceback of seventy lines for each such request, and any
+    unauthenticated client could cause thousands of them.
     """
 
     def __init__(self, app: Any) -> None:
@@ -294,7 +300,7 @@ class _QuietCancellation:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Only `_stop` cancels a request. It waits for the end of the task, and needs no exception.
+            # Only `_stop` cancels a request. `_stop` waits for the task to end, and needs no exception.
             if scope["type"] != "http":
                 raise
         except ClientDisconnect:
@@ -302,7 +308,7 @@ class _QuietCancellation:
 
 
 class _TimedProtocol(H11Protocol):
-    """HTTP protocol that closes connections of slow clients; uvicorn would wait for ever."""
+    """HTTP protocol that closes connections of slow clients. Uvicorn's own protocol would wait for ever."""
 
     def __init__(
         self,
@@ -320,7 +326,7 @@ class _TimedProtocol(H11Protocol):
         self._header_timeout = min(header_timeout, request_timeout).total_seconds()
         self._request_timeout = request_timeout.total_seconds()
         self._response_timeout = response_timeout.total_seconds()
-        #: State of the client in h11 when the deadline was set.
+        #: State of the client when the deadline was set: `h11.IDLE`, `h11.SEND_BODY`, or `h11.DONE` for all others.
         self._client_state: Any = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -344,7 +350,7 @@ class _TimedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            # The response is complete; the client has yet to read it.
+            # The response is complete, but the client has not read all of it.
             self._record_waiting(is_waiting_for_client=True)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,7 +1,8 @@
-"""Status page and agency pages, rendered once for all viewers; only changed parts are rendered again.
+"""Status page and agency pages. Viewers share a rendering of the status page; only changed parts are rendered again.
 
-The page shows the worst agencies as cards (`agency.html`) and the rest as tiles (`tile.html`). The browser's script
-requests only the part that changes, the fragment.
+The status page shows the worst agencies as cards (`agency.html`) and the other agencies as tiles (`tile.html`). The
+browser's script requests only the fragment, the part of a page that changes. A wallboard, a screen in the network
+operations centre, shows cards only.
 """
 
 from __future__ import annotations
@@ -34,25 +35,27 @@ from monitor.web.page import Card, PageLanguage, PlaceLink, agency_card, texts_o
 from monitor.web.page_query import PageQuery
 from monitor.web.uptime_bars import build_uptime_bars
 
-#: Limit of incidents and notifications on the page of a user who may see some agencies only.
+#: Limit of incidents, and of notifications, on the page of a user who may see only some agencies.
 _MAX_LISTED = 50
-#: Maximum age of the data in seconds. The data is queried no more often, regardless of the number of viewers.
+#: Maximum age of the data in seconds. However many viewers there are, the data is queried no more often than this.
 _MAX_AGE_SECONDS = 2.0
-#: A higher level makes the page 5% smaller and takes twice as long, because the page is mostly repetition.
+#: A higher level takes twice as long, and makes the page only 5% smaller.
 _GZIP_LEVEL = 6
 #: Limit of problems per component on the page.
 _MAX_PROBLEMS = 5
-#: Limit of agencies with a card, the worst first; others have a tile. A thousand cards would fill seventy screens.
+#: Limit of agencies with a card, the worst first; other agencies have a tile. A thousand cards would fill seventy
+#: screens.
 _MAX_CARDS = 8
-#: Limit of full pages of one rendering, by navigation links: of duty officers, of mail officers, and of other users.
+#: Limit of cached full pages of one rendering. Full pages differ by their navigation links: those of duty officers, of
+#: mail officers, and of other users.
 _MAX_FULL_PAGES = 3
-#: Limit of cached renderings, by language, wallboard form and filter. Each takes half a megabyte.
+#: Limit of cached renderings, and of cached scopes. A rendering, of one query and scope, takes half a megabyte.
 _CACHE_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageBody:
-    """Response body, uncompressed and gzipped."""
+    """Response body in two forms: uncompressed and gzipped."""
 
     plain: bytes
     gzipped: bytes
@@ -60,9 +63,9 @@ class PageBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPage:
-    """A page of which the changing part is rendered."""
+    """A page whose fragment is rendered. Full pages with this fragment are rendered when they are needed."""
 
-    #: Differs after every change, also across a restart.
+    #: ETag of the fragment: a digest of its content, so a restart does not change it.
     etag: str
     #: The part of the page that changes.
     fragment: PageBody
@@ -78,13 +81,13 @@ class _Entry:
 
     view: AgencyView
     card: Card
-    #: By language and template (card or tile): the days that the HTML shows, and the HTML.
+    #: By language and template (card or tile): the days that the uptime bars show, and the rendered HTML.
     html: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _PageData:
-    """Data of a page. The object stays the same until something changes."""
+    """Data of a page. As long as nothing changes, readers get the same object, so they compare by identity."""
 
     overview: StatusOverview
     #: All agencies, the worst first.
@@ -99,13 +102,17 @@ class _CachedPage:
     data: _PageData
     #: Daily history by agency code, for the agencies with a card.
     histories: Mapping[str, AgencyDays]
-    #: Event loop time of the last query.
+    #: Event loop time of the last query of the histories.
     queried_at: float
     rendering: RenderedPage
 
 
 class StatusPage:
-    """Renderer of the status page: each agency separately, compression in a thread, a few milliseconds at a time."""
+    """Renderer of the status page and of agency pages.
+
+    It does not block the event loop for more than a few milliseconds: it renders each agency separately, lets other
+    tasks run in between, and compresses in a thread.
+    """
 
     def __init__(
         self,
@@ -127,13 +134,13 @@ class StatusPage:
         self._pages: dict[tuple[PageQuery, AgencyScope], _CachedPage] = {}
         #: By scope: the data of all agencies, and the part of it that is in the scope.
         self._data_by_scope: dict[AgencyScope, tuple[_PageData, _PageData]] = {}
-        #: HTML of the other parts, by template and language, with the context from which it was rendered.
+        #: HTML of the parts besides agencies, by template and language, with the context from which it was rendered.
         self._sections: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
 
     async def render(self, query: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
-        """Return the status page. Its data is at most *max_age* old, and concurrent requests share one rendering.
+        """Return the status page, with data that is at most `_max_age` seconds old.
 
-        *scope*: the agencies that the viewer may see.
+        Concurrent requests share one rendering. *scope*: the agencies that the viewer may see.
         """
         async with self._lock:
             data = await self._restrict(await self._read_data(), scope)
@@ -160,7 +167,7 @@ class StatusPage:
     async def _refresh(
         self, data: _PageData, query: PageQuery, previous: _CachedPage | None, now: float
     ) -> _CachedPage:
-        """Return the previous rendering if its data is unchanged, otherwise a new one."""
+        """Return *previous* with a new query time if data and histories are unchanged, otherwise a new rendering."""
         # A wallboard shows no uptime bars: they are illegible at a distance of five metres.
         carded_codes = [] if query.is_wallboard else [each.card.agency for each in _carded(data, query)]
         histories = await self._status_reader.histories(carded_codes)
@@ -179,7 +186,7 @@ class StatusPage:
             overview = data.overview
             history = (await self._status_reader.histories([code])).get(code)
             context = {
-                # `None` until the database was queried: empty bars would suggest that nothing was monitored.
+                # Keep `None` until the database has been queried: empty bars would suggest that nothing was monitored.
                 "history": history and build_uptime_bars(history, query.language),
                 "view": entry.view,
                 "card": entry.card,
@@ -191,7 +198,7 @@ class StatusPage:
                 "was_read": overview.was_read,
                 "recorded_at": overview.recorded_at,
             }
-            # Without a filter, so that the link back leads to all agencies.
+            # Drop the filter, so that the link back to the status page leads to all agencies.
             query = replace(PageQuery(), language=query.language)
             pieces = [
                 self._self_health_html(data, query.language),
@@ -200,7 +207,7 @@ class StatusPage:
             return await asyncio.to_thread(self._build_page, pieces, query, None, f"/agencies/{code}")
 
     async def _restrict(self, data: _PageData, scope: AgencyScope) -> _PageData:
-        """Return the part of the data that is in *scope*. The object stays the same until *data* changes."""
+        """Return the part of *data* that is in *scope*. Return the same object until *data* changes."""
         if scope.everything:
             return data
         cached = self._data_by_scope.pop(scope, None)
@@ -217,8 +224,8 @@ class StatusPage:
         open_incidents = [each for each in overview.open if each.agency in scope]
         incidents = [each for each in overview.incidents if each.agency in scope]
         notifications = [each for each in overview.notices if each.agency in scope]
-        # The overview has only the latest items of all agencies, which may all be out of scope: query those in scope.
-        # If the database is unavailable, use those of the overview.
+        # The overview has only the latest incidents and notifications, which may all be out of scope, so query those in
+        # scope. If the database is unavailable, use the items of the overview that are in scope.
         if overview.recorded_at is None:
             with suppress(StoreUnavailable):
                 open_filter = IncidentFilter(
@@ -254,7 +261,7 @@ class StatusPage:
         )
 
     async def _read_data(self) -> _PageData:
-        """Return data that is at most `_max_age` old. The object stays the same until something changes."""
+        """Return data that is at most `_max_age` seconds old. Return the same object until something changes."""
         loop = asyncio.get_running_loop()
         if self._data is not None and loop.time() - self._read_at < self._max_age:
             return self._data
@@ -310,7 +317,7 @@ class StatusPage:
                     pieces += [group_head, *tile_html, "</ul></section>\n"]
             fields = ("own_checks", "incidents", "notices", "attention", "was_read")
             pieces.append(self._section_html("rest.html", query, overview, *fields))
-        # Joining and compressing hundreds of kilobytes takes long, so use a thread.
+        # Use a thread, because joining and compressing hundreds of kilobytes takes long.
         return await asyncio.to_thread(self._build_page, pieces, query, previous, "/")
 
     def _template(self, query: PageQuery, name: str) -> Any:
@@ -352,7 +359,7 @@ class StatusPage:
     def _build_full_page(self, rendering: RenderedPage, navigation: tuple[PlaceLink, ...]) -> PageBody:
         query, path = rendering.query, rendering.path
         page = self._template(query, "status.html").render(
-            # The templates of the parts have escaped their values.
+            # The fragment is safe: its templates have escaped all inserted values.
             fragment=Markup(rendering.fragment.plain.decode()),  # noqa: S704
             etag=rendering.etag,
             version=self._version,
@@ -376,7 +383,11 @@ def _matching(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
 
 
 def _needing_card(chosen: Sequence[_Entry], query: PageQuery) -> Sequence[_Entry]:
-    """Return those of *chosen* that get a card: all if the page is filtered or has few, otherwise those not up."""
+    """Return those of *chosen* that need a card, before the limit of cards.
+
+    Return all if the query has a filter, or if a wallboard shows at most `_MAX_CARDS` agencies; otherwise return the
+    agencies that are not up.
+    """
     few = query.agency_filter.is_narrow or (query.is_wallboard and len(chosen) <= _MAX_CARDS)
     return chosen if few else [each for each in chosen if each.card.status is not AgencyStatus.UP]
 
@@ -399,7 +410,7 @@ def _current_entry(view: AgencyView, cached: _Entry | None) -> _Entry:
 
 
 def _is_unchanged(previous: StatusOverview, current: StatusOverview) -> bool:
-    """Whether all data besides the agencies is the same."""
+    """Whether two overviews are equal, apart from their agencies."""
     return replace(previous, agencies=()) == replace(current, agencies=())
 
 

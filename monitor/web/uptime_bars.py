@@ -1,7 +1,7 @@
 """Uptime bars: one bar for each of an agency's latest days, with a description in words (`uptime_bars.yaml`).
 
-Colour is never the only sign: a worse day has a taller bar, which is visible even at a width of two pixels, and each
-bar has a description in words.
+Colour is never the only sign: a worse day has a taller bar, and each bar has a description in words. The height is
+visible even in a bar that is two pixels wide.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".
 
 #: Thresholds in minutes of outage per day. Two minutes do not make a day red.
 _LONG_OUTAGE, _MEDIUM_OUTAGE = 60, 5
-#: Minutes: a day with less slowness is shown as up.
+#: Threshold in minutes: a day on which mail was slow for less time is shown as up.
 _SLOW_THRESHOLD = 60
 
 #: States in which no probing is expected.

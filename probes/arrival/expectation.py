@@ -45,9 +45,9 @@ class ArrivedElsewhere:
 
 
 class Expectation:
-    """Registration for the mail with one token, as a context manager: mail that arrives after its end is late.
+    """Registration of a run for the mail with its token, as a context manager. Mail that arrives after its end is late.
 
-    The futures have a failure as their result and not as their exception, because a run may end without awaiting them.
+    A failure is the result of a future, not its exception, because a run may end without awaiting its futures.
     """
 
     def __init__(

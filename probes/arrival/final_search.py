@@ -1,7 +1,8 @@
-"""Final search for missing messages: by a new sign-in, in all folders of the mailbox, before they count as lost.
+"""Final search for missing messages, before they count as lost: by a new sign-in, in all folders of the mailbox.
 
-A server's session may be stale: it answers and shows no new mail. A filter may file mail in a folder that is not
-configured. The search has its own connection, so it does not delay the watcher.
+The search finds two kinds of messages that the watcher, which polls the mailbox, misses. A server's session may be
+stale: it answers, but shows no new mail. A filter may move mail to a folder that the watcher does not poll. The search
+has its own connection, so it does not delay the watcher.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: The sizes of this many newest mails of each folder are fetched, and this many of those with a matching size are read.
+#: Number of the newest mails of each folder whose size is fetched, and number of the small ones whose header is read.
 _MAX_SIZES = 400
 _MAX_READ = 50
-#: More for a watched folder: a session that showed no new mail for long leaves much unread.
+#: Number of headers read in a watched folder. A session that has been stale for long leaves much mail unread.
 _MAX_READ_WATCHED = 400
 #: Mails requested at once; small, so that new mail is processed in between.
 CHUNK = 25
@@ -49,12 +50,12 @@ _MAX_OCTETS = 8 * 1024 * 1024
 class _Progress:
     """Progress of one search."""
 
-    #: The maximum wait for the watch.
+    #: Maximum wait for the watcher's next poll.
     watcher_wait: timedelta
     searched_folders: int = 0
     octets: int = 0
     is_stale: bool = False
-    #: Whether the watcher has polled since something was found; `None`: nothing was found.
+    #: Whether the watcher has polled since the first message was found in a watched folder; `None` before that.
     caught_up: bool | None = None
     #: Number of folders that mail may be filed in; `None` without a list.
     total_folders: int | None = None
@@ -66,7 +67,7 @@ class _Progress:
 
 
 class FinalSearch:
-    """Search of one mailbox over IMAP, once per call."""
+    """Final search of one mailbox over IMAP."""
 
     def __init__(self, handler: MessageHandler, *, junk: Iterable[str], wait_for_poll: WaitForPoll) -> None:
         """*junk*: names of the watched folders besides the inbox, as the server writes them."""
@@ -78,8 +79,9 @@ class FinalSearch:
     async def run(self, trace: Trace, within: timedelta) -> SearchResult:
         """Sign in anew and search for awaited messages: deliver them to their runs, or report in which folder they are.
 
-        Messages in unwatched folders are deleted, as are those of earlier runs. Raise `ProbeFailedError` or
-        `TimeoutError` when inbox and junk could not be searched; any error in other folders only ends the search.
+        In unwatched folders, reported messages and our messages of earlier runs are deleted. Raise `ProbeFailedError`
+        or `TimeoutError` when inbox and junk folders could not be searched. An error in other folders only ends the
+        search.
         """
         until = asyncio.get_running_loop().time() + within.total_seconds()
         progress = _Progress(watcher_wait=within / 4)
@@ -112,7 +114,7 @@ class FinalSearch:
             try:
                 await self._search_folder(session, name, FolderKind.JUNK, progress)
             except CommandRejectedError:
-                # As in the watch: the folder is missing or temporarily unavailable.
+                # The folder is missing or temporarily unavailable. The watcher skips such a folder, too.
                 continue
 
     async def _search_unwatched(self, session: ImapSession, progress: _Progress) -> None:
@@ -135,7 +137,7 @@ class FinalSearch:
     async def _search_folder(
         self, session: ImapSession, name: str, watched: FolderKind | None, progress: _Progress
     ) -> None:
-        """Search one folder; *watched* is its kind in the watch, `None` when it is not watched."""
+        """Search the folder *name*. *watched*: kind of a folder that the watcher polls, `None` for other folders."""
         position = await session.examine(name)
         progress.searched_folders += 1
         sized = await session.fetch_newest(_MAX_SIZES, position.exists)
@@ -174,9 +176,9 @@ class FinalSearch:
         progress: _Progress,
     ) -> None:
         if progress.caught_up is None:
-            # Mail that has arrived this moment does not show that the session is stale.
+            # The watcher may still find the message at its next poll: then its session is not stale.
             progress.caught_up = await self._wait_for_poll(progress.watcher_wait)
-        # A watcher that hangs is not stale: the reported failure is then the reason why it cannot poll.
+        # A watcher that has not polled is not stale. The run's failure is then the reason why the watcher cannot poll.
         if progress.caught_up and await self._handler.deliver_missed(message, token, folder, server_time):
             progress.is_stale = True
 

@@ -30,8 +30,8 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at the
-#: start and periodically.
+#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at
+#: the start and periodically.
 _MAX_LEFTOVERS = 200
 #: Seconds after which new mail is searched for although the server has announced none.
 _LIST_INTERVAL = 2.0
@@ -57,21 +57,21 @@ class _FolderState:
     backlog: list[int] = field(default_factory=list)
     #: UIDs of processed messages that are to be deleted.
     to_delete: set[int] = field(default_factory=set)
-    #: UIDs of our messages that are marked as deleted and not expunged: without UIDPLUS, EXPUNGE would remove other
-    #: marked messages, too.
+    #: UIDs of our messages that are marked as deleted but not yet removed. Without the extension UIDPLUS, EXPUNGE would
+    #: also remove messages that other clients have marked.
     marked: set[int] = field(default_factory=set)
     #: Number of consecutive failures of the server to send the next message.
     failures: int = 0
-    #: The backlog is read for the first time, so its messages have not been counted.
+    #: Whether the backlog is read for the first time. If so, its messages have not been counted.
     is_first_read: bool = True
-    #: The server has refused to select the folder, which is logged once.
+    #: Whether the server has refused to select the folder. The first refusal is logged.
     is_refused: bool = False
     polled_at: float = float("-inf")
     swept_at: float = float("-inf")
 
 
 class ImapReader:
-    """IMAP implementation of `probes.arrival.reader.MailReader`: one connection for its lifetime."""
+    """IMAP implementation of `probes.arrival.reader.MailReader`, with one connection at a time."""
 
     def __init__(
         self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy, wake: Callable[[], None]
@@ -122,12 +122,12 @@ class ImapReader:
         session.set_response_timeout(min(self._polling.response_timeout, self.timeouts.session))
 
     async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
-        """Read new mail in the inbox, a part of the backlog, and the junk folders when due."""
+        """Read new mail in the inbox, a part of the backlog (old messages to search), and the junk folders when due."""
         with timed_phase(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
             await self._poll(self._require_session(), junk_interval=junk_interval, sweep_interval=sweep_interval)
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Wait in IDLE until *wake_event* is set; without IDLE if the server has none or the wait is short."""
+        """Wait until *wake_event* is set: in IDLE, or without it if the server lacks IDLE or *within* is short."""
         session = self._require_session()
         # A server that announces mail without having any must not cause a poll at each announcement.
         await asyncio.sleep(self._polling.false_alarm_pause(self._false_alarms).total_seconds())
@@ -146,7 +146,7 @@ class ImapReader:
         return polling.announced_interval if self._require_session().can_idle else polling.unannounced_interval
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
-        """Search all folders over a connection that is opened for it."""
+        """Search all folders over a new connection."""
         return await FinalSearch(self._handler, junk=self._junk, wait_for_poll=wait_for_poll).run(trace, within)
 
     def close(self) -> None:
@@ -210,7 +210,8 @@ class ImapReader:
         try:
             return await self._read_junk(session, state, sweep=sweep)
         except CommandRejectedError as refusal:
-            # The folder is missing or unavailable, but the inbox can be read. A failed SELECT leaves no folder selected.
+            # The folder is missing or unavailable, but the inbox can be read. A failed SELECT leaves no folder
+            # selected.
             if not state.is_refused:
                 _log.warning(
                     "folder does not exist", mailbox=self._mailbox.name, folder=state.name, detail=refusal.text
@@ -247,7 +248,7 @@ class ImapReader:
             self._update_deleted_all()
         elif sweep:
             state.is_first_read = False
-        # If the position is the folder's end, all of it has been read, and no poll is needed.
+        # If the read position is the folder's end, all messages have been read, and no poll is needed.
         state.polled_at = loop_time() if status.next_uid == state.next_uid else float("-inf")
         if sweep:
             uids = await session.last_uids(_MAX_LEFTOVERS, status.exists)
@@ -305,7 +306,7 @@ class ImapReader:
             marked=mail.deleted,
             fetch_content=partial(session.fetch_message, mail.uid),
         )
-        # Without UIDPLUS our messages may stay marked as deleted for long; they were processed and counted before.
+        # Without UIDPLUS our messages may stay marked as deleted for long. A marked message was counted before.
         if not await self._handler.process(message, state.folder, count=count and not mail.deleted):
             return
         if mail.deleted and "UIDPLUS" not in session.capabilities:

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 MAX_OWN_SIZE = 64 * 1024
 
 
-#: Headers that are added at delivery (RFC 5321 4.4: Return-Path), and absent from a stored copy of sent mail.
+#: Headers that servers add at delivery (RFC 5321 4.4: Return-Path). A stored copy of sent mail lacks them.
 _DELIVERY_HEADERS = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORECASE | re.MULTILINE)
 
 
@@ -99,7 +99,7 @@ class MessageHandler:
         return disposition.delete
 
     async def find_awaited_token(self, message: MailboxMessage) -> Token | None:
-        """Return the token in the header of *message* if a run still waits for it and sent this message; otherwise `None`."""
+        """Return the token in the header of *message* if a run still waits for this message; otherwise `None`."""
         observed = self._classify(message, message.header)
         token = observed.token
         if token is None or not self._missing_expectations(token):

@@ -29,8 +29,8 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at the
-#: start and at each sweep. Each costs a round trip.
+#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at
+#: the start and at each sweep. Each costs a round trip.
 _MAX_LEFTOVERS = 50
 #: Part of the session timeout within which each line must come, so that a failure is reported before the timeout.
 _TIMEOUT_SHARE = 0.9
@@ -38,7 +38,7 @@ _TIMEOUT_SHARE = 0.9
 _MAX_TRIES = 3
 #: POP3 has one folder, without a name.
 _FOLDER = ""
-#: Attempts to sign in while another session locks the mailbox: a check of ours unlocks it within seconds.
+#: Attempts to sign in while another session locks the mailbox. If that session is a check of ours, it ends in seconds.
 _MAX_LOCK_TRIES = 3
 
 
@@ -51,13 +51,13 @@ class Pop3Reader:
         self.timeouts = timeouts
         self._polling = polling
         self._trace: Trace = TraceRecorder()
-        #: A session that is open and has not polled yet; `None` between two polls.
+        #: The session of the first poll (opened by `open`) or of the present poll; `None` between two polls.
         self._session: Pop3Session | None = None
-        #: UIDs of examined messages that stay; `None` before the first poll.
+        #: UIDs of messages that are not examined again before the next sweep. `None` before the first poll.
         self._kept: set[str] | None = None
         #: UIDs of our messages that are to be deleted.
         self._to_delete: set[str] = set()
-        #: Number of attempts to read each message that is not examined yet.
+        #: Number of attempts to read each message that has not been read yet, by UID.
         self._tries: dict[str, int] = {}
         self._swept_at = 0.0
         self._polled_at = float("-inf")
@@ -102,7 +102,10 @@ class Pop3Reader:
         self._polled_at = loop_time()
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Wait until *wake_event* is set, but at least as long as the server and the polling policy require."""
+        """Wait until *wake_event* is set or *within* has passed since the last poll.
+
+        The wait is at least as long as the server and the polling policy require between two sign-ins.
+        """
         interval = max(self._polling.pop3_interval, self._login_delay).total_seconds()
         await asyncio.sleep(max(0.0, self._polled_at + interval - loop_time()))
         with suppress(TimeoutError):
@@ -110,11 +113,11 @@ class Pop3Reader:
                 await wake_event.wait()
 
     def quiet_interval(self, polling: PollingPolicy) -> timedelta:
-        """Return the longer interval, although the server announces nothing: each poll is a sign-in."""
+        """Return the interval for servers that announce new mail. It is the longer one: a POP3 poll needs a sign-in."""
         return polling.announced_interval
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
-        """Wait for the next poll, which is a search by a new sign-in; POP3 has no other folder."""
+        """Wait for the next poll. It signs in anew and sees the only folder of POP3, so no other search is needed."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await wait_for_poll(within):
                 raise self.lock_error or TimeoutError
@@ -153,7 +156,7 @@ class Pop3Reader:
         except CommandRejectedError as refusal:
             self.undeleted_messages.record_refusal(refusal.text)
         self.undeleted_messages.record_deletion(_FOLDER, self._to_delete)
-        # Messages that are still present are left alone until the next sweep.
+        # If the server still lists these messages, they are left alone until the next sweep (search for leftovers).
         self._kept = (self._kept or set()) | self._to_delete
         self._to_delete = set()
         self.deleted_all.set()
@@ -179,7 +182,8 @@ class Pop3Reader:
         kept = self._kept = self._kept or set()
         fresh = [(number, uid) for number, uid in entries if uid not in kept and uid not in self._to_delete]
         sizes = await session.list_sizes() if fresh else {}
-        # Against the RFC, two messages may share a UID: only a message that was examined may be deleted.
+        # Some servers give one UID to several messages, against RFC 1939 7. Such a UID does not select a message to
+        # delete: only a message that was examined may be deleted.
         uid_counts = Counter(uid for _, uid in entries)
         deletable = [(number, uid) for number, uid in entries if uid in self._to_delete and uid_counts[uid] == 1]
         for number, uid in fresh:

@@ -16,7 +16,7 @@ from probes.model.mailbox import MailboxQuota
 from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
 
-#: Waits until the watcher has polled once more, at most for a span; returns whether it has.
+#: Waits for the watcher's next poll, at most for the given time. Returns whether the watcher has polled.
 WaitForPoll = Callable[[timedelta], Awaitable[bool]]
 
 
@@ -24,7 +24,7 @@ WaitForPoll = Callable[[timedelta], Awaitable[bool]]
 class SearchResult:
     """Coverage of the final search of a mailbox."""
 
-    #: Number of searched folders, and of all folders that may have the message; `None`: the server lists none.
+    #: Number of searched folders, and of all folders that may have the message; `None` if it is unknown.
     folders: int
     total_folders: int | None
     #: The watcher's session is stale: the search found a message that the session did not show at its last poll.
@@ -78,20 +78,21 @@ class MailReader(Protocol):
     async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
         """Process new mail, and junk folders whose last poll is *junk_interval* ago.
 
-        Messages of earlier runs that were not deleted are searched for every *sweep_interval*, a part in each poll.
+        Every *sweep_interval*, messages of earlier runs that were not deleted are searched for. Each poll searches a
+        part.
         """
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Wait until *wake_event* is set, by the server's announcement or by a caller, at most *within* a span."""
+        """Wait until *wake_event* is set, by the server's announcement or by a caller, at most for *within*."""
 
     def quiet_interval(self, polling: PollingPolicy) -> timedelta:
         """Return the longest interval between polls while no run waits for mail."""
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
-        """Search by a new sign-in, besides the open connection, for messages that runs still wait for.
+        """Search for messages that runs still wait for. The search signs in anew; the open connection stays.
 
-        Found messages are delivered after *wait_for_poll*, in which the watcher may find them itself. Raise
-        `ProbeFailedError`, or `TimeoutError` after *within*; the trace has the phase.
+        Found messages are delivered after *wait_for_poll*, because the watcher's own poll may find them first. Raise
+        `ProbeFailedError`, or `TimeoutError` after *within*; *trace* then has the phase.
         """
 
     def close(self) -> None:

@@ -43,13 +43,13 @@ class WakeEvent:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake the present or next waiter, once, however often it is called before."""
+        """Wake the waiter, or let the next `wait` return at once. Repeated calls before that count as one call."""
         self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Wait until the event is set, and clear it; return at once when it was set since the last return."""
+        """Wait until the event is set, and clear it. Return at once if it was set since the last return."""
         while not self._is_set:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -67,9 +67,10 @@ OnArrival = Callable[[Arrival, str | None, datetime], None]
 class MailboxWatcher:
     """Watcher of one mailbox. Start `run()` in a task group; `expect()` also works before the connection is open.
 
-    *on_arrival* is called for each message that no run waits for, with its kind, the token's id (`None` when forged) and
-    the present time. *ended* and *arrived*: token ids of earlier runs, from the store. *on_line* is called with each line
-    of the dialogue with the server, in which secrets are masked.
+    *on_arrival* is called for each message that no run waits for, with its kind, the token's id (`None` when forged)
+    and the present time. *ended* and *arrived* are token ids from the store: of earlier runs that have ended, and of
+    runs whose message has arrived. *on_line* is called with each line of the dialogue with the server, with masked
+    secrets.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class MailboxWatcher:
         self._polling = polling or PollingPolicy()
         self._waiting: dict[str, list[Expectation]] = {}
         self._registry = TokenRegistry(ended=ended, arrived=arrived)
-        #: Set by an announcement of the server, by a run that begins to wait, and by a lost connection.
+        #: Set when the server announces new mail, when a run begins to wait, and when the connection is lost.
         self._wake_event = asyncio.Event()
         handler = MessageHandler(
             mailbox=mailbox,
@@ -113,13 +114,13 @@ class MailboxWatcher:
         self._is_readable = False
         #: The part of the reader's cost that the rate limit has counted.
         self._paid_cost = 0
-        #: Lifetime of a connection, and whether the present one is known to be stale.
+        #: Lifetime of a connection, and whether the present connection is stale: it does not show new mail.
         self._lifetime = self._polling.lifetime_of(mailbox.name)
         self._is_stale = False
-        #: Start of the last completed poll, on the loop's clock, and the event of the next.
+        #: Start of the last completed poll, on the loop's clock, and an event that each completed poll sets.
         self._poll_started_at = float("-inf")
         self._polled = WakeEvent()
-        #: Requests for a final search by runs whose message is missing, with the time that each run has for it.
+        #: Requests for a final search by runs whose message is missing, each with the time that the search may take.
         self._search_requests: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
         self._search_requested = WakeEvent()
         self._failures = 0
@@ -128,11 +129,11 @@ class MailboxWatcher:
         self._retry_not_before = 0.0
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
-        """Use *timeouts* from now on: the routes of the mailbox, or their timeouts, have changed."""
+        """Use *timeouts* from now on. Call it when the mailbox's routes, or the routes' timeouts, have changed."""
         self._reader.timeouts = timeouts
 
     def add_known_tokens(self, tokens: Mapping[str, bool]) -> None:
-        """Add earlier runs: the ids of their tokens, and whether each one's message has arrived."""
+        """Add earlier runs. *tokens* maps the id of each run's token to whether the run's message has arrived."""
         for token_id, has_arrived in tokens.items():
             if self._registry.token_state(token_id) is None:
                 self._registry.end_wait(token_id, Party.RECIPIENT)
@@ -142,7 +143,8 @@ class MailboxWatcher:
     def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
         """Register for the message with *token*, before it is sent.
 
-        `Party.RECIPIENT` waits for the message, or for a bounce that arrives here; `Party.SENDER` only for a bounce.
+        `Party.RECIPIENT` waits for the message, or for a bounce that arrives in this mailbox. `Party.SENDER` waits for
+        a bounce only.
         """
         expectation = Expectation(token, party, wake=self._wake_event.set, on_end=self._end_expectation)
         self._waiting.setdefault(token.id, []).append(expectation)
@@ -154,10 +156,11 @@ class MailboxWatcher:
         return expectation
 
     def final_search(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
-        """Request a search by a new sign-in for a message that counts as lost unless it is found *within* a span.
+        """Request a search for missing messages by a new sign-in. *within* is the time that the run has for the result.
 
-        Requests that come during a search wait for the next one, so that hundreds of runs cause one sign-in in half the
-        span. Found messages are delivered before the result, which has the coverage of the search, or its failure.
+        A search answers all pending requests, and takes at most half of the shortest *within*. A request that comes
+        during a search waits for the next search. So hundreds of runs cause one sign-in per half of that time. Found
+        messages are delivered before the future is set to the number of searched folders, or to the search's failure.
         """
         future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
         self._search_requests.append((future, within / 2))
@@ -167,8 +170,9 @@ class MailboxWatcher:
     def not_ready_failure(self) -> ProbeFailedError:
         """Return why the mailbox is not ready, for a run that has waited for the session timeout.
 
-        The last failure is no answer: it is older than the run, which would have received a newer one. The reason is the
-        phase of the attempt that is still going on.
+        The failure is the lock of the mailbox by another session, or a timeout in the phase that the present connection
+        attempt has reached. `failure` is not used, because it is older than the run: a failure during the run would
+        have ended the run's wait.
         """
         if self._reader.lock_error is not None:
             return self._reader.lock_error
@@ -178,12 +182,12 @@ class MailboxWatcher:
 
     @property
     def undeleted_count(self) -> int:
-        """Number of our messages that were still in the mailbox after their deletion, at the last sweep."""
+        """Number of our messages that the last sweep (search for old messages) found although they were deleted."""
         return self._reader.undeleted_messages.count
 
     @property
     def quota(self) -> MailboxQuota | None:
-        """The mailbox's quota when it was last opened; `None`: the server does not report it."""
+        """The quota when the mailbox was last opened; `None` if the server does not report a quota."""
         return self._reader.quota
 
     async def wait_until_deleted(self) -> None:
@@ -196,7 +200,7 @@ class MailboxWatcher:
     async def poll_once(self) -> None:
         """Process the mailbox once and delete our messages in it, for a mailbox that is not watched.
 
-        The caller sets the deadline. Raise `ProbeFailedError` when it cannot be read.
+        The caller sets the deadline. Raise `ProbeFailedError` when the mailbox cannot be read.
         """
         try:
             await self._reader.open(TraceRecorder(on_line=self._on_line))
@@ -231,7 +235,10 @@ class MailboxWatcher:
             await self._wait_before_retry()
 
     async def _run_connection(self) -> tuple[bool, ProbeFailedError | None]:
-        """Open a connection and poll until it fails or expires. Return whether the mailbox was readable, and the failure."""
+        """Connect and poll until the connection fails or expires.
+
+        Return whether the mailbox was readable, and the failure.
+        """
         recorder = self._recorder = TraceRecorder(on_line=self._on_line)
         try:
             await self._open_and_watch(recorder)
@@ -348,7 +355,7 @@ class MailboxWatcher:
         )
 
     def _report_ready(self) -> None:
-        # The count of failures is kept: a server that accepts the sign-in and then disconnects has not recovered.
+        # `_failures` is not reset: a server that accepts the sign-in and then disconnects has not recovered.
         self.failure = None
         self._is_readable = True
         for expectations in self._waiting.values():
@@ -369,7 +376,8 @@ class MailboxWatcher:
         self._failures += 1
         pause = self._polling.refusal_pause if failure.failure.credentials_refused else self._polling.retry_min
         if is_garbled:
-            # The server violates the protocol, at a cost for each attempt, so a new run must not shorten the backoff.
+            # Each attempt with a server that violates the protocol is costly, so a new run must not shorten the
+            # backoff.
             pause = self._polling.backoff(self._failures)
         self._retry_not_before = loop_time() + pause.total_seconds()
         for expectations in self._waiting.values():

@@ -1,6 +1,7 @@
-"""A person's consent to read and send mail from a mailbox, which yields a refresh token: by device or authorization code.
+"""Requests for a person's consent that Pantau reads and sends mail of a mailbox. A consent yields a refresh token.
 
-RFC 8628 (device code) and RFC 6749 4.1 with PKCE (RFC 7636). Uses Authlib; each call waits for one response only.
+The person consents on the provider's page, by a device code (RFC 8628) or by an authorization code (RFC 6749 4.1) with
+PKCE (RFC 7636). Uses Authlib. Each call waits for one response only.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class NoConsentReason(StrEnum):
 
 
 class ConsentError(Exception):
-    """The consent failed finally. The message is the provider's, without secrets, for a log."""
+    """No consent results, and polling must end. The message, for a log, is the provider's, without secrets."""
 
     def __init__(self, reason: NoConsentReason, message: str = "") -> None:
         super().__init__(message or reason)
@@ -66,13 +67,13 @@ class Consent:
 class DeviceCode:
     """Code that a person types on another device (RFC 8628 3.2)."""
 
-    #: The client's secret half, used for polling.
+    #: Code by which the client polls; it is secret and never shown.
     device_code: str = field(repr=False)
     user_code: str
     #: Verification address, by https.
     address: str
     until: datetime
-    #: Between two polls.
+    #: Minimum time between two polls.
     interval: timedelta
     asked_at: datetime
 
@@ -85,11 +86,11 @@ class DeviceCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """Authorization request in a browser, with the state that identifies its return."""
+    """Authorization request in a browser. The state identifies the redirect that answers it."""
 
     address: str
     state: str = field(repr=False)
-    #: PKCE verifier: a reader of the address cannot redeem the code.
+    #: PKCE verifier. Without it, a person who reads the address cannot redeem the code.
     verifier: str = field(repr=False)
 
 
@@ -117,7 +118,10 @@ async def request_device_code(client: Client, device_url: str, now: datetime | N
 
 
 async def poll_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
-    """Poll once: return the consent, or the code with the time of its next poll. Raise `ConsentError`."""
+    """Poll once. Return the consent or, while the person has not decided, *code* with updated times of its polls.
+
+    Raise `ConsentError`.
+    """
     now = now or utc_now()
     if now >= code.until:
         raise ConsentError(NoConsentReason.EXPIRED)
@@ -159,7 +163,7 @@ def authorization_request(client: Client, authorize_url: str, redirect_uri: str,
 
 
 async def exchange_code(client: Client, code: str, authorization: AuthorizationRequest, redirect_uri: str) -> Consent:
-    """Exchange the authorization *code* that the browser returned. Raise `ConsentError`. The caller sets the deadline."""
+    """Exchange the browser's authorization *code* for a consent. Raise `ConsentError`. The caller sets the deadline."""
     async with client.session() as session:
         request = session.fetch_token(
             client.token_url,
@@ -221,7 +225,7 @@ def _is_valid_text(value: object, max_length: int) -> bool:
 
 
 def _is_https_address(value: object) -> bool:
-    """Whether the address is https: another page could imitate the provider and ask people for their password."""
+    """Whether *value* is an https address. A page by http could be forged and ask people for their password."""
     if not _is_valid_text(value, _MAX_ADDRESS):
         return False
     try:

@@ -1,4 +1,4 @@
-"""OAuth access tokens (RFC 6749 1.4) of a mailbox: cached until shortly before they expire, shared by all its sign-ins."""
+"""OAuth access tokens (RFC 6749 1.4) of a mailbox, cached until shortly before they expire. All sign-ins share them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _log = structlog.get_logger(__name__)
 _MARGIN = timedelta(minutes=5)
 #: Lifetime of a token whose issuer states none.
 _DEFAULT_LIFETIME = timedelta(minutes=5)
-#: A server that rejects a token younger than this would reject a new one, too: the token has not expired early.
+#: A rejected token that is younger than this has not expired early, so the server would also reject a new token.
 _MIN_REJECTED_AGE = timedelta(minutes=2)
-#: Pauses after a failure: they limit requests to the authorization server, and rejections may count towards a lockout.
+#: Pauses after a failure. They limit requests to the authorization server, which may lock an account after many
+#: refusals.
 _REFUSAL_PAUSE = timedelta(seconds=60)
 _NO_RESPONSE_PAUSE = timedelta(seconds=5)
 #: Timeout of one response, shorter than a session's: a slow authorization server must not count as a slow mail server.
@@ -54,14 +55,14 @@ def utc_now() -> datetime:
 
 
 def monotonic_seconds() -> float:
-    """Return seconds of a clock that is never set and that continues during suspend."""
+    """Return seconds of a clock that nobody can set, and that runs on while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class TokenCache:
     """Implementation of `probes.model.mailbox.AccessTokens` with a cache.
 
-    It requests a token from *issuer* only when it has no valid one, and once for all concurrent callers.
+    It requests a token from *issuer* only when it has no valid token. Concurrent callers share one request.
     """
 
     def __init__(
@@ -88,9 +89,9 @@ class TokenCache:
         return self._token.expires_at if self._token else None
 
     async def get(self) -> AccessToken:
-        """Return the cached token, or a new one.
+        """Return the cached token, or a new token.
 
-        Raise `AccessTokenError`; for a pause after a failure, the same again without a request.
+        Raise `AccessTokenError`. During the pause after a failure, raise the same failure again without a request.
         """
         if (token := self._usable_token()) is not None:
             return token
@@ -109,7 +110,10 @@ class TokenCache:
             raise AccessTokenError(str(recent), refused=recent.refused)
 
     def reject(self, token: AccessToken) -> bool:
-        """Drop *token*, unless it is so new that another would be rejected, too."""
+        """Drop *token*, which a mail server has rejected. Return whether a new token may be accepted.
+
+        The token is kept if it is so new that the server would also reject a new token.
+        """
         if self._token is None or token.secret != self._token.secret:
             return True
         if self._age() < _MIN_REJECTED_AGE:

@@ -1,6 +1,6 @@
-"""OAuth client of a token endpoint (RFC 6749 3.2), and the issuers of access tokens by client credentials and by refresh token.
+"""OAuth client of a token endpoint (RFC 6749 3.2), and two issuers of access tokens that use it.
 
-Uses Authlib; errors are reported without secrets.
+One issuer uses client credentials, the other a refresh token. Uses Authlib. Errors contain no secrets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _log = structlog.get_logger(__name__)
 
 
 class RefreshTokens(Protocol):
-    """Source of the current refresh token: the one from the consent, or its latest replacement (RFC 6749 6, RFC 9700 4.14.2)."""
+    """Source of the current refresh token.
+
+    The first refresh token comes from a person's consent. A provider may replace it at each use (RFC 6749 6, RFC 9700
+    4.14.2), which is called rotation.
+    """
 
     async def current(self) -> str:
         """Return the current token. Raise `AccessTokenError` when it is not known."""
@@ -47,9 +51,10 @@ RotationFactory = Callable[[str, str], RefreshTokens]
 class Rotation:
     """Implementation of `RefreshTokens` in memory, or in a file.
 
-    Without *file* a rotated token is kept in memory only: after a restart, or a change of the mailbox, the configured
-    one is used again, which a provider with strict rotation treats as theft. *file* belongs to Pantau; it names the
-    configured token that it replaces, so that a newly configured one is used at once.
+    Without *file*, a rotated token is kept in memory only. After a restart, or a change of the mailbox, the configured
+    token is used again, and a provider with strict rotation treats the reuse as theft. *file* is written by Pantau
+    only. It has a hash of the configured token that the rotated token replaces, so that a newly configured token is
+    used at once.
     """
 
     def __init__(self, configured: str, file: Path | None = None) -> None:
@@ -71,7 +76,7 @@ class Rotation:
         try:
             await asyncio.to_thread(self._write, self._file, rotated)
         except OSError as error:
-            # The access token is valid; only a restart would need the stored refresh token.
+            # The error is only logged: the new access token is valid, and the file is read only after a restart.
             _log.warning("refresh token cannot be kept", file=str(self._file), detail=error.strerror)
 
     def _read(self, file: Path) -> str | None:
@@ -86,7 +91,7 @@ class Rotation:
     def _write(self, file: Path, rotated: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
-            # `mkstemp` makes it readable by its owner only.
+            # `mkstemp` creates a file that only its owner can read.
             with os.fdopen(descriptor, "w", encoding="utf-8") as output:
                 output.write(f"{self._fingerprint()}\n{rotated}\n")
                 output.flush()
@@ -101,8 +106,8 @@ class Rotation:
         return hashlib.sha256(self._configured.encode()).hexdigest()
 
 
-#: Temporary errors of RFC 6749 4.1.2.1 and RFC 8628 3.5: they do not concern the account, and the request may be
-#: repeated.
+#: Temporary errors of RFC 6749 4.1.2.1 and RFC 8628 3.5. They do not concern the account, and the client may repeat the
+#: request.
 _TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _MAX_LIFETIME = timedelta(days=365)
 #: Octets: tokens of Google and Microsoft have 2 to 4 KiB.
@@ -114,7 +119,7 @@ class Client:
     """OAuth client and its token endpoint (RFC 6749 2)."""
 
     token_url: str
-    #: "": another parameter identifies the client (RFC 7523 2.1).
+    #: "" if another parameter of the request identifies the client (RFC 7523 2.1).
     client_id: str
     #: `None` for a public client: a desktop application's refresh token needs no secret.
     client_secret: str | None = field(default=None, repr=False)
@@ -141,7 +146,7 @@ class Client:
             verify=self.tls,
             # The caller's deadline is the only timeout.
             timeout=None,
-            # A compressed response is not accepted: a small one may exceed the memory when unpacked.
+            # A compressed response is not accepted, because a small response may exceed the memory when unpacked.
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [_limit_response]},
         )
@@ -249,7 +254,7 @@ def is_valid_token(text: str) -> bool:
 
 
 def parse_duration(seconds: object, longest: timedelta) -> timedelta | None:
-    """Return the span of a number of seconds in a response, limited to *longest*; `None` without a valid number."""
+    """Return the time for a number of seconds in a response, at most *longest*; `None` if *seconds* is invalid."""
     try:
         value = float(str(seconds))
     except ValueError:

@@ -48,9 +48,9 @@ class TokenFile:
 
 
 class TokenCommand:
-    """Issuer by a command, as in msmtp and isync: the first line of its output.
+    """Issuer by a command, which prints the token on its first line; msmtp and isync have the same setting.
 
-    Implements `probes.credentials.oauth.Issuer`. Its standard error is discarded, because it may contain secrets.
+    Implements `probes.credentials.oauth.Issuer`. The command's standard error is discarded, as it may contain secrets.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -99,8 +99,8 @@ class TokenCommand:
 async def _open_pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
     """Provide the reader of a pipe and the descriptor of its write end, which the caller closes.
 
-    With asyncio's own pipe the exit of a process is reported only after the pipe was read to its end: never, if the
-    process printed more than is read, or has left a child process that keeps the pipe open.
+    With asyncio's own pipe, the exit of a process is reported only after the pipe was read to its end. That never
+    happens if the process prints more than is read, or leaves a child process that keeps the pipe open.
     """
     reader = asyncio.StreamReader(limit=_MAX_TOKEN)
     read_end, write_end = os.pipe()

@@ -1,4 +1,4 @@
-"""Sign-in with a password or an access token, common to SMTP, IMAP and POP3, and the masking of secrets in servers' texts."""
+"""Sign-in with a password or an access token, common to SMTP, IMAP and POP3. Masking of secrets in servers' texts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 
 T = TypeVar("T")
 
-#: So many consecutive characters of a secret in a text disclose it, and are masked.
+#: Minimum number of consecutive characters of a secret that are masked in a text.
 _MIN_DISCLOSED = 8
-#: Characters of a refusal that are masked and kept: people are shown less of it, and masking more takes long.
+#: A server's message is cut to this length before masking, which takes long; people are shown less.
 _MAX_SHOWN = 1024
 _HIDDEN_RUN = re.compile("\0+")
 #: Maps each letter to one letter, which `lower` does not guarantee.
@@ -103,7 +103,7 @@ def mask_secrets(text: str, credential: Password | Bearer) -> str:
 
 
 def mask_refusal(text: str, credential: Password | Bearer | None) -> str:
-    """Return the part of a server's message that people are shown of a refusal, without secrets of *credential*."""
+    """Return the beginning of a server's message about a refusal, without the secrets of *credential*."""
     return text if credential is None else mask_secrets(text[:_MAX_SHOWN], credential)
 
 
@@ -118,9 +118,9 @@ async def _get_token(login: OAuth, party: Party, within: timedelta | None) -> Ac
 
 
 def _token_failure(error: AccessTokenError, party: Party) -> ProbeFailedError:
-    """Return the failure for the run: a refusal concerns our account; any other error is attributed to none.
+    """Return the failure for the run: a refused token is a fault of the account, any other error is inconclusive.
 
-    Only our side may fail to reach the authorization server, so its silence is not attributed to a mail server.
+    The authorization server may be unreachable only from here, which says nothing about the mail server.
     """
     if error.refused:
         detail, account_cause = str(error), RefusalCause.ACCOUNT

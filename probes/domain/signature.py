@@ -22,10 +22,11 @@ from probes.model.reply import shorten
 _MAX_AUTHOR = 998
 #: Relays add signatures of their own; more than these are not verified.
 _SIGNATURES_AT_MOST = 5
-#: Each header that a signature names is searched for among all, and runs of blanks in it match in many ways.
+#: Limits of headers and of a signature's octets. dkimpy searches all headers for each name in a signature, and its
+#: patterns match runs of blanks in many ways.
 _HEADERS_AT_MOST = 500
 _SIGNATURE_AT_MOST = 4096
-#: Octets of all headers: each line of a folded one is appended to a copy of those before it.
+#: Octets of all headers. dkimpy copies a folded header once for each of its lines.
 _BLOCK_AT_MOST = 64 * 1024
 _BLOCK_END = re.compile(rb"\r?\n\r?\n")
 #: RFC 8301 3.2: verifiers must accept keys from here.
@@ -33,7 +34,7 @@ _MIN_BITS = 1024
 #: dkimpy computes in Python. With a key of 64 KiB, which the DNS permits, one signature would block the loop for hours.
 _MAX_BITS = 8192
 _EXPONENT_BITS_AT_MOST = 64
-#: The time of its patterns grows with the square of the number of consecutive blanks.
+#: Limit of consecutive blanks. The time of dkimpy's patterns grows with the square of their number.
 _MAX_BLANKS = 1_000
 _BLANKS = re.compile(rb"[ \t]+")
 #: Exceptions of dkimpy on hostile mail and hostile keys.
@@ -73,8 +74,8 @@ _TOO_MANY_HEADERS = Signature(
 
 def author_domain(message: bytes) -> str:
     """Return the domain of the From header, in lower case; empty without one."""
-    # Not by the newer policies of `email`: their time grows with the square of an address's length, and they fail on
-    # many.
+    # The newer policies of `email` are not used: their time grows with the square of an address's length, and they fail
+    # on many addresses.
     author = " ".join(str(parse_header(message).get("From", "")).split())[:_MAX_AUTHOR]
     try:
         _, at, domain = parseaddr(author)[1].rpartition("@")
@@ -94,7 +95,7 @@ def find_key_names(message: bytes) -> tuple[str, ...]:
 
 
 def verify_signatures(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
-    """Verify every signature of *message* with *keys*, by the names of `find_key_names`; an absent key counts as none."""
+    """Verify every signature of *message*. *keys* has the key records, by the names that `find_key_names` returns."""
     results = []
     for index, signature in enumerate(_parse_signatures(message)):
         key = keys.get(f"{signature.selector}._domainkey.{signature.domain}", b"")

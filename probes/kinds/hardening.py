@@ -60,7 +60,10 @@ class HardeningCheck:
         return tuple(findings)
 
     async def _own_organizations(self) -> tuple[frozenset[str], str]:
-        """Return the organizational domains of our own address's MX hosts, and why the relay check is not possible, or ""."""
+        """Return the organizational domains of the MX hosts of our own address, and an obstacle.
+
+        The obstacle is the reason why relaying cannot be checked; "" if there is none.
+        """
         domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
             return frozenset(), "no address of ours is configured to ask with"
@@ -89,7 +92,7 @@ class HardeningCheck:
                         )
                         servers[host] = server, f"{host} [{address}]"
             except DnsUnansweredError:
-                # The MX check reports it.
+                # The MX check reports that the name servers do not answer.
                 continue
         return list(servers.values())[:_HOSTS_AT_MOST]
 
@@ -157,7 +160,7 @@ def judge_password(reply: ServerReply | None) -> _Result:
 
 
 async def _or_unknown(attempt: Awaitable[_Result]) -> _Result:
-    """Return the result of an attempt; one that failed is unknown."""
+    """Return the result of *attempt*; UNKNOWN if the attempt fails."""
     try:
         async with asyncio.timeout(_ATTEMPT_SECONDS):
             return await attempt

@@ -27,7 +27,8 @@ from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
 _CONCURRENCY = 4
-#: Limit of connections: a provider's fortieth address adds no information, and the check must end.
+#: Limit of connections. A provider may have many addresses, of which the last add no information, and the check must
+#: end.
 _MAX_CALLOUTS = 24
 _PORT = 25
 
@@ -150,7 +151,10 @@ class MxCheck:
         return tuple(address_by_domain[domain] for domain in target.domains if domain in address_by_domain)
 
     async def _policies(self, targets: list[_MxAddress], callouts: Sequence[Callout]) -> dict[str, Policy]:
-        """Return the MTA-STS policies of domains with an untrusted certificate: an enforced policy makes that a failure."""
+        """Return the MTA-STS policies of domains whose MX host has no trusted certificate, by domain.
+
+        With an enforced policy, an untrusted certificate is a failure.
+        """
         untrusted = (
             target for target, callout in zip(targets, callouts, strict=True) if callout.tls is not TlsStage.TRUSTED
         )

@@ -21,24 +21,27 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.runner import loop_time, utc_now
 
-#: Seconds: if the last poll before the deadline is older, it is no evidence that the message is missing.
+#: Seconds: a last poll that is older than this at the deadline does not prove that the message is missing.
 _MAX_POLL_AGE = 15.0
-#: Reasons for which a server refuses an additional session, such as too many sessions: no evidence that mail failed.
+#: Reasons for which a server refuses an additional session, such as too many sessions. They do not prove that mail
+#: failed.
 _SESSION_REFUSALS = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
 #: A server's timestamp has whole seconds, so a message may seem to arrive up to a second before it was composed.
 _RESOLUTION = timedelta(seconds=1)
-#: Seconds by which the probe ends before the runner's deadline, which would report the phase only and no reason.
+#: Seconds by which the probe ends before the runner's deadline. At its deadline, the runner reports only the phase, and
+#: no reason.
 _DEADLINE_MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundTrip:
-    """One run of the round trip on *route*, with the watchers of its two mailboxes."""
+    """One run of the round trip on *route*. The watchers of its two mailboxes read the mail."""
 
     route: Route
     token: Token
     timeouts: Timeouts
-    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run in seconds. `None`: it is not read.
+    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run early. `None` if nobody reads the
+    #: mailbox.
     sender: MailboxWatcher | None
     recipient: MailboxWatcher
     clock: Callable[[], datetime] = utc_now
@@ -59,7 +62,8 @@ class RoundTrip:
                 run_deadline = started_at + self.timeouts.total.total_seconds() - _DEADLINE_MARGIN
                 arrived = await self._wait_for_arrival(expectation, bounce_expectation, submission, run_deadline)
             if arrived.server_time is not None and composed_at - _RESOLUTION <= arrived.server_time <= arrived.at:
-                # The message arrived earlier than the session showed it. A server's clock that contradicts ours is ignored.
+                # The server's time of arrival is earlier than the time at which the session showed the message. The
+                # server's time is ignored if it contradicts our clock.
                 trace.limit_duration(Phase.TRANSIT, max(timedelta(), arrived.server_time - composed_at))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = (
@@ -78,7 +82,7 @@ class RoundTrip:
             return Outcome.JUNK if arrived.folder is FolderKind.JUNK else Outcome.DELIVERED
 
     async def _require_readable(self, expectation: Expectation) -> None:
-        """Raise when the recipient's mailbox cannot be read: the arrival of a message would not be noticed."""
+        """Raise `ProbeFailedError` when the recipient's mailbox cannot be read: an arrival would remain unnoticed."""
         await asyncio.wait({expectation.ready}, timeout=self.timeouts.session.total_seconds())
         failure = expectation.ready.result() if expectation.ready.done() else self.recipient.not_ready_failure()
         if failure is not None:
@@ -118,7 +122,7 @@ class RoundTrip:
             done, pending = await asyncio.wait(
                 pending, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
             )
-            # The future of the message comes first: it has arrived, whatever a bounce reports.
+            # The message is examined before a bounce: if it has arrived, the bounce does not matter.
             for future in (candidate for candidate in futures if candidate in done):
                 match future.result():
                     case Arrived() as arrived:
@@ -150,7 +154,7 @@ class RoundTrip:
         if self.route.to is None and report.has_failed_for(to):
             # Mail systems that follow an alias also name the original recipient.
             raise _bounce_failure(report)
-        # A public address may have several members: the bounce may be for another member's copy.
+        # The bounce proves nothing in any other case: it may be about the copy for another member of a public address.
 
     def _missing_failure(
         self, accepted_at: float, search: asyncio.Future[SearchResult | ProbeFailedError] | None

@@ -12,9 +12,10 @@ from probes.mail.observed_message import MailKind, ObservedMessage
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 
-#: Token ids that are kept for a mailbox. At one run a second that is half a day, far longer than a message is late.
+#: Number of token ids that are kept for a mailbox. At one run a second they reach back half a day, far longer than a
+#: message is late.
 _MAX_TOKENS = 50_000
-#: Time after which another prober has evidently abandoned its message, so that it is deleted here.
+#: Time after the end of a run by which another prober has evidently abandoned its message. The message is then deleted.
 _FOREIGN_RETENTION = timedelta(hours=24)
 
 
@@ -80,9 +81,10 @@ def decide(
     now: datetime,
     marked: bool = False,
 ) -> Disposition:
-    """Return the actions on *observed* in a mailbox where the *awaited* sides of its run still wait.
+    """Return the actions on the message *observed*.
 
-    *origin* is its token's, if it has one. *marked*: it is already marked as deleted.
+    *awaited*: ends of its run (sender, recipient) that still wait for mail in this mailbox. *origin*: issuer of its
+    token, if it has one. *marked*: the message is already marked as deleted.
     """
     token = observed.token
     if token is None:
@@ -95,7 +97,7 @@ def decide(
         return Disposition()
     # INHERITED: a former prober's messages are registered here only if their routes have moved to this prober.
     if origin is Origin.ANOTHER or (origin is Origin.INHERITED and token_state is None):
-        # The prober that sent a message marked as deleted has processed it, so no reader needs it.
+        # A message that is marked as deleted was processed by the prober that sent it, so nobody needs it any longer.
         return Disposition(delete=marked or _is_abandoned(token, now))
     if origin is Origin.PROBER_CONFLICT and token_state is None and not awaited:
         return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_abandoned(token, now))
@@ -117,7 +119,7 @@ def _decide_message(awaited: Collection[Party], token_state: TokenState | None) 
     if Party.RECIPIENT in awaited:
         return Disposition(deliver=True, delete=True)
     if Party.SENDER in awaited or token_state is TokenState.SENT:
-        # Some providers put a copy of sent mail into the sender's inbox: it is no evidence of delivery.
+        # Some providers put a copy of sent mail into the sender's inbox. The copy does not prove a delivery.
         return Disposition(delete=True)
     # A token of ours that is not registered was sent before a restart, so its run is over, too.
     return Disposition(count=Arrival.LATE, delete=True)

@@ -1,11 +1,12 @@
 """Path of a message by its Received headers (RFC 5321 4.4). Pure.
 
-Only headers above our own first header are read: relays prepend theirs, so those were added after submission. Headers
-below were part of the message and are no evidence. A relay can still write anything about itself and those before it:
-hops are for people and statistics, and never affect health.
+Only Received headers above our own first header are read: relays prepend headers, so these were added after submission.
+A Received header below it was part of the message, and proves nothing. A relay can write anything about itself and
+about earlier relays, so hops are for people and statistics, and never affect health.
 
-Timestamps have whole seconds and each is from another clock, in the order of the standard: the submission server when
-it accepts the message, then each relay, finally the delivery agent (LMTP). A delay of less than a second is noise.
+The first timestamp is from the submission server when it accepts the message, then one is from each relay, and the last
+from the delivery agent (LMTP). Timestamps have whole seconds, and each is from another clock. So a delay of less than a
+second is noise.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MAX_HEADERS = 30
 _MAX_HEADER = 2_000
 _MAX_BLOCK = 100_000
 _MAX_NAME = 100
-#: Depth of nested comments that patterns remove; deeper ones are parsed by character.
+#: Depth of nested comments that a pattern removes. Deeper comments are parsed character by character.
 _REGEX_DEPTH = 3
 
 #: A timestamp is truncated to whole seconds: the exact time is up to this much later.
@@ -51,8 +52,8 @@ class _Stamp:
 def read_path(content: bytes, *, submitted_at: datetime, arrived_at: datetime) -> Path:
     """Return the path of the message *content*, submitted and seen at these times of our clock (UTC).
 
-    A timestamp outside that span shows that its clock and ours differ by at least so much; it gives no delay, which
-    then counts for the next relay. Never raises, whatever the mail contains.
+    A timestamp outside that period shows how much, at least, the relay's clock differs from ours. Its relay gets no
+    delay; the time counts as delay of the next relay. Never raises, whatever the mail contains.
     """
     hops: list[Hop] = []
     skew: timedelta | None = None
@@ -61,7 +62,7 @@ def read_path(content: bytes, *, submitted_at: datetime, arrived_at: datetime) -
         stamp_skew = _clock_skew(stamp.at, submitted_at, arrived_at)
         if stamp_skew is not None:
             skew = stamp_skew if skew is None or abs(stamp_skew) > abs(skew) else skew
-        # Relays' clocks also differ from each other: a span is counted once only.
+        # Relays' clocks also differ from each other. `latest` never moves back, so that no time is counted twice.
         until = stamp.at if stamp_skew is None else latest
         hops.append(Hop(by=stamp.by, delay=max(timedelta(), until - latest)))
         latest = max(latest, until)
@@ -79,7 +80,7 @@ def _clock_skew(at: datetime, submitted_at: datetime, arrived_at: datetime) -> t
 def _read_stamps(content: bytes) -> Iterator[_Stamp]:
     """Yield the readable timestamps, the first relay's first."""
     headers = _relay_headers(content[:_MAX_BLOCK])
-    # A repeated identical header is one relay that repeats itself.
+    # Identical headers count as one, because a relay has repeated its header.
     for header in list(dict.fromkeys(reversed(headers)))[:_MAX_HEADERS]:
         clauses, _, date = _without_comments(header).rpartition(";")
         at, by = _parse_date(date), _BY.search(clauses)

@@ -37,8 +37,8 @@ OUR_HEADERS = frozenset(
 _ATTACHMENT_NAME = "semakan.dat"
 _ATTACHMENT_OCTETS = 1500
 
-#: Lines to choose from, so that runs differ for a filter that counts identical bodies. Malay, with non-ASCII letters
-#: and signs: a relay that corrupts a character set corrupts these.
+#: Lines of which each run uses some, so that a filter that counts identical bodies sees different ones. They are Malay,
+#: with non-ASCII letters and signs, so that the corruption of a character set by a relay is noticed.
 _GREETINGS = (
     "Salam sejahtera. Ini ialah mesej semakan perkhidmatan e-mel rasmi — tiada tindakan diperlukan.",
     "Tuan/Puan, mesej ini dihantar secara automatik bagi menguji e-mel rasmi “pergi dan balik”.",
@@ -57,16 +57,17 @@ _SIGNATURES = ("Terima kasih.", "Sekian, terima kasih.", "Yang benar, sistem pem
 def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> bytes:
     """Return the message of one run as it is submitted, with CRLF line ends.
 
-    The token is in Subject, a header of its own, References and the body: relays rewrite any one of them.
-    `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
+    The token is in Subject, Message-ID, References, a header of its own and the body, because relays rewrite some of
+    them. `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
 
-    `email` is not used: it would take a third of the CPU of a whole round trip, and would fold the long token right after
-    "Subject:", an empty first line that relays mishandle. RFC 5322 2.1.1 allows lines of 998 octets.
+    The package `email` is not used: it would take a third of the CPU of a whole round trip. It would also break the
+    line between "Subject:" and the long token, and relays mishandle an empty first line. RFC 5322 2.1.1 allows 998
+    octets.
     """
     lines = (
         f"From: {sender}",
         f"To: {recipient}",
-        # No brackets and no underscores: some servers' searches and parsers drop them.
+        # The subject has no brackets and no underscores, because some servers' searches and parsers drop them.
         f"Subject: {build_subject(token)}",
         f"Date: {format_datetime(now)}",
         f"Message-ID: <{token.text}@{_domain_part(sender)}>",
@@ -94,7 +95,7 @@ def _body(token: Token) -> bytes:
         'Content-Type: text/plain; charset="utf-8"',
         "Content-Transfer-Encoding: quoted-printable",
         "",
-        # Passes relays without 8BITMIME, and is readable for a person who opens the message.
+        # Quoted-printable passes relays without 8BITMIME, and a person can read it.
         b2a_qp(build_text(token).encode(), istext=True).decode("ascii"),
         f"--{boundary}",
         "Content-Type: application/octet-stream",
@@ -132,10 +133,10 @@ def build_text(token: Token) -> str:
 
 
 def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
-    """Return what the message *raw* lacks of the message of *expected*: "text changed", "attachment missing".
+    """Return the damage to *raw*, the received message of *expected*: "text changed", "attachment missing".
 
-    Empty: it is complete. A relay may rewrite headers, re-encode the parts, wrap the text, convert it to HTML and add a
-    disclaimer. It may not change, lose or truncate the sender's text and attachment.
+    The result is empty for a complete message. A relay may rewrite headers, re-encode the parts, wrap the text, convert
+    it to HTML and add a disclaimer. A relay may not change, lose or truncate the text and the attachment.
     """
     if _is_unchanged(raw, expected):
         return ()
@@ -189,7 +190,7 @@ def contains_text(message: Message, expected: Token, *, nested: bool = True) -> 
 
 
 def _is_unchanged(raw: bytes, expected: Token) -> bool:
-    """Return whether the body is identical to the sent one, the usual case: parsing it costs as much as fetching it."""
+    """Return whether the body is identical to the sent body. If so, the message is not parsed, which saves much CPU."""
     header, _, body = raw.partition(b"\r\n\r\n")
     return body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header
 
@@ -246,7 +247,7 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
 
 
 def _is_attachment(part: Message) -> bool:
-    # Some gateways rename the attachment, others change its type: either one suffices.
+    # Some gateways rename the attachment, others change its type. The name or the type identifies it.
     return part.get_filename() == _ATTACHMENT_NAME or part.get_content_type() == "application/octet-stream"
 
 
@@ -255,7 +256,7 @@ def _decode_text(part: Message) -> str:
     try:
         return _decode_payload(part).decode(charset if is_charset(charset) else "utf-8", "replace")
     except LookupError:
-        # A codec from octets to octets.
+        # Python names some codecs (such as base64) that do not result in text.
         return _decode_payload(part).decode("utf-8", "replace")
 
 

@@ -6,8 +6,8 @@ lower-case and rewrite headers, and some servers do not find an underscore. It e
     version 1 | id 8 | prober 4 | route 4 | lasts 1 (minutes) | sent at 4 (seconds since 1970) | HMAC-SHA256, cut to 13
 
 The id is a number, unique in a process, and four random octets that are drawn when the process starts. So a process
-recognises its own tokens without storing them. A reader of a token cannot forge another, so nobody can make a failed mailbox appear
-healthy by sending mail to it.
+recognises its own tokens without storing them. A person who reads a token cannot forge another token, so nobody can
+make a failed mailbox appear healthy by sending mail to it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _VERSION = b"\x01"
 _NUMBER_OCTETS, _PROCESS_OCTETS, _DIGEST_OCTETS, _TIME_OCTETS, _MAC_OCTETS = 4, 4, 4, 4, 13
 _ID_OCTETS = _NUMBER_OCTETS + _PROCESS_OCTETS
 _NUMBER_RANGE = 1 << 8 * _NUMBER_OCTETS
-#: Step between two numbers. It is odd, so the sequence covers all numbers before it repeats; and each octet changes at
-#: each step, because the message's content depends on them.
+#: Step between two numbers. The step is odd, so the sequence covers all numbers before it repeats. Each step changes
+#: every octet of the number, so that the content of the message, which is derived from these octets, differs.
 _STRIDE = 0x9E3779B1
-#: Maximum of one octet; a longer run is stored as this.
+#: Maximum of one octet. A run that may last longer is stored with this number of minutes.
 _MAX_MINUTES = 255
 _TEXT_LETTERS = 56
-#: Candidates for tokens; one of another length than a token's is reported as forged. ASCII only, because some other
-#: letters become two characters when their case is changed.
+#: Pattern of a candidate for a token. A candidate with another length than a token is reported as forged. Only ASCII
+#: matches, because some other letters become two characters when their case is changed.
 _CANDIDATE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.ASCII | re.IGNORECASE)
-#: A text with more candidates than this is an attack on the CPU, and its rest is not read.
+#: Limit of candidates in a text. A text with more of them is an attack on the CPU, and its rest is not read.
 _MAX_CANDIDATES = 50
 
 
@@ -82,10 +82,13 @@ class TokenReading:
 
 
 class TokenSigner:
-    """Issues and verifies tokens with one key. Two probers that share mailboxes share the key and differ in name."""
+    """Issues and verifies tokens with one key. Probers (processes that probe) that share mailboxes share the key.
+
+    Each prober has its own name, which its tokens contain as a digest.
+    """
 
     def __init__(self, key: bytes, prober: str, *, began: datetime | None = None) -> None:
-        """*began*: start of this process, default: now."""
+        """*began*: start of this process; by default the present time."""
         if len(key) < 16:
             raise ValueError("a token key needs at least 16 octets")
         self._key = key
@@ -111,7 +114,7 @@ class TokenSigner:
         return _create_token(payload, _PREFIX + _encode(payload + self._mac(payload)))
 
     def inherit(self, probers: Iterable[str]) -> None:
-        """Set the former probers, by name: no other prober handles the mail that they have sent."""
+        """Set the former probers, by name. No other prober handles the mail that these have sent."""
         self._inherited = frozenset(_digest(prober).hex() for prober in probers)
 
     def origin(self, token: Token) -> Origin:

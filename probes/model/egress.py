@@ -19,7 +19,7 @@ MAIL_PORTS: Final = frozenset({25, 465, 587, 143, 993, 110, 995})
 
 #: The only range of IPv6 allocated for the Internet (RFC 4291 2.4); all others are reserved or unassigned.
 _GLOBAL: Final = IPv6Network("2000::/3")
-#: Prefixes by which a gateway elsewhere reaches an IPv4 address, which cannot be checked here.
+#: IPv6 prefixes with which a gateway elsewhere connects to an IPv4 address. That IPv4 address cannot be checked here.
 _TUNNELS: Final = tuple(
     IPv6Network(each)
     for each in (

@@ -12,16 +12,15 @@ _LINE_COST = 512
 
 
 def reading_cost(octets: bytes) -> int:
-    """Return the cost of reading *octets*: the octets of a long literal that takes as much CPU."""
+    """Return the cost of reading *octets*: their number, and a surcharge for each line, which takes CPU to parse."""
     return len(octets) + _LINE_COST * octets.count(b"\n")
 
 
 @dataclass(slots=True, kw_only=True)
 class ReadRateLimit:
-    """Rate limit for a server's responses: a burst, and a rate per second; beyond them the reader waits.
+    """Rate limit for a server's responses: a burst, and a rate per second. Beyond them the reader waits.
 
-    One process reads all mailboxes: a server that sends without end, or pads its responses, must take only a small part
-    of the CPU.
+    One process reads all mailboxes, so a server that sends without end must take only a small part of the CPU.
     """
 
     read_burst: int
@@ -43,7 +42,8 @@ class ReadRateLimit:
 class PollingPolicy:
     """Intervals between polls, and between connections."""
 
-    #: Between polls right after a message was accepted. Dovecot's IDLE announces half a second late, a poll is immediate.
+    #: Between polls right after a message was accepted. Dovecot's IDLE announces half a second late, a poll is
+    #: immediate.
     min_interval: timedelta = timedelta(seconds=0.1)
     #: Between polls while a run waits. IDLE alone does not suffice: on some servers it stops announcing after a while.
     max_interval: timedelta = timedelta(seconds=5)
@@ -69,8 +69,8 @@ class PollingPolicy:
     #: Minimum lifetime of a connection: after a stale session, later connections are renewed sooner, but not sooner
     #: than this.
     min_lifetime: timedelta = timedelta(seconds=30)
-    #: Limits of the cost of reading one mailbox (`reading_cost`): burst, and rate per second. At the limit, reading takes
-    #: some hundredths of a core; the probe messages of ten thousand routes a minute use half of the limit.
+    #: Limits of the cost of reading one mailbox (`reading_cost`): burst, and rate per second. At the limit, reading
+    #: takes some hundredths of a core; the probe messages of ten thousand routes a minute use half of the limit.
     read_burst: int = 16 * 1024 * 1024
     read_rate: int = 2 * 1024 * 1024
     #: Between two searches for probe messages that were not deleted.
@@ -79,8 +79,8 @@ class PollingPolicy:
     def poll_interval(self, ages: Iterable[timedelta], *, run_waits: bool, quiet_interval: timedelta) -> timedelta:
         """Return the interval until the next poll.
 
-        *ages*: time since each awaited message was accepted. The interval is an eighth of the lowest age, within limits;
-        it is *quiet_interval* while no run waits.
+        *ages*: time since each awaited message was accepted. The interval is an eighth of the lowest age, within
+        limits; it is *quiet_interval* while no run waits.
         """
         if not run_waits:
             return quiet_interval
@@ -90,11 +90,11 @@ class PollingPolicy:
         return min(self.max_interval, max(self.min_interval, newest / 8))
 
     def lifetime_of(self, mailbox: str) -> timedelta:
-        """Return the lifetime of a mailbox's connection: slightly below `connection_lifetime`, and different for each mailbox."""
+        """Return the lifetime of a mailbox's connection: 80 to 100 % of `connection_lifetime`, different by mailbox."""
         return self.connection_lifetime * (0.8 + 0.2 * (crc32(mailbox.encode()) % 1000) / 1000)
 
     def false_alarm_pause(self, count: int) -> timedelta:
-        """Return how long to ignore announcements after this many consecutive ones without new mail.
+        """Return how long to ignore announcements after *count* consecutive announcements without new mail.
 
         A few are usual: after a deletion, servers announce the number of remaining messages.
         """

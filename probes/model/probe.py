@@ -30,7 +30,7 @@ class CommandRejectedError(Exception):
 
 
 class ProbeFailedError(Exception):
-    """A run failed: `outcome` for a mail user, `failure` with place and reason."""
+    """A run failed. `outcome` is the result for a mail user, `failure` has place and reason."""
 
     def __init__(self, outcome: Outcome, failure: Failure) -> None:
         super().__init__(f"{outcome}: {failure.reason}")
@@ -41,10 +41,10 @@ class ProbeFailedError(Exception):
 def clear_tracebacks(error: BaseException) -> None:
     """Clear the tracebacks of the handled *error* and of its causes.
 
-    A traceback refers to frames, which refer to the error and often to the broken connection: a cycle of 200 kB a run,
-    which only Python's garbage collector would free, and it runs once an hour.
+    A traceback refers to frames, and frames refer to the error and often to the broken connection. This cycle has 200
+    kB per run, and only Python's garbage collector would free it. The garbage collector runs once an hour.
     """
-    # The links are cleared because an error that was raised again is in its own chain of contexts.
+    # The links are cleared, too, so that the loop ends: an error that was raised again may be linked to itself.
     pending = [error]
     while pending:
         current = pending.pop()
@@ -84,8 +84,8 @@ class Route:
     sender: Mailbox
     #: Mailbox in which the message is awaited.
     recipient: Mailbox
-    #: Address to send to, if it is not the recipient mailbox's own: a public or secondary address whose mail is forwarded
-    #: to that mailbox or delivered in it.
+    #: Address to send to, if it is not the recipient mailbox's own: a public or secondary address whose mail is
+    #: forwarded to that mailbox or delivered in it.
     to: str | None = None
 
     @property
@@ -107,9 +107,9 @@ class Timeouts:
     def slow_data(self) -> timedelta:
         """Threshold for a server's response to a message, above which sending is slow.
 
-        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and people
-        send again. The test message has only 6 KiB: a server that scans content takes longer for larger ones. RFC 5321
-        4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use that time.
+        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and
+        people send again. The test message has only 6 KiB: a server that scans content takes longer for larger ones.
+        RFC 5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use that time.
         """
         return self.session / 2
 

@@ -1,7 +1,8 @@
 """Cause of a server's refusal, by its codes and text: tables, with the source of each entry. Pure.
 
-An SMTP reply code says what a client should do next. Whether the service fails for everyone, or only for this account,
-mailbox or sender, follows from the enhanced status code (RFC 3463), the response code (RFC 5530, RFC 2449) and the text.
+An SMTP reply code says what a client should do next. It does not say whether the service fails for everyone, or only
+for this account, mailbox or sender. That follows from the enhanced status code (RFC 3463), the response code (RFC 5530,
+RFC 2449) and the text.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from probes.model.result import RefusalCause
 
 _FLAGS: Final = re.IGNORECASE | re.ASCII
 
-#: Postgrey and Exim "Greylisted", milter-greylist "Greylisting in action", SQLgrey "Greylisted for 5 minutes".
+#: Texts of Postgrey and Exim ("Greylisted"), milter-greylist ("Greylisting in action"), SQLgrey ("Greylisted for 5
+#: minutes").
 _GREYLISTED: Final = re.compile(r"gr[ae]y-? ?list|postgrey", _FLAGS)
-#: Greylisting with 4.7.1, for which RFC 6647 specifies no text: rspamd "Try again later", spamd "please come back later".
+#: Texts of greylisting with the status 4.7.1: rspamd "Try again later", spamd "please come back later". RFC 6647
+#: specifies no text.
 _RETRY_LATER: Final = re.compile(r"\b(?:try(?:ing)? again|come (?:back|again)|retry)\b", _FLAGS)
-#: No greylisting, though the code is the same: a component of the server failed. Postfix "Service unavailable - try again
-#: later" (its milter), "Server configuration problem" (its policy service, 4.3.5).
+#: Texts that have the code of greylisting, but mean that a component of the server failed. Postfix: "Service
+#: unavailable - try again later" (a milter), "Server configuration problem" (a policy service, 4.3.5).
 _SERVER_FAULT: Final = re.compile(r"unavailable|configuration|internal|\berror\b|problem|time[- ]?d? ?out", _FLAGS)
 #: Whole words, because "operate" contains "rate".
 _LIMIT: Final = re.compile(
@@ -43,7 +46,8 @@ _OVER_QUOTA: Final = re.compile(
 )
 _DISK_FULL_STATUS: Final = frozenset({"5.3.1", "4.3.1"})
 _OVER_QUOTA_STATUS: Final = frozenset({"5.2.2", "4.2.2"})
-#: "Exceeded storage allocation" (RFC 5321 4.2.3), when there is no status. Servers also use it for a message's size.
+#: "Exceeded storage allocation" (RFC 5321 4.2.3). The code counts only without a status and without a text about the
+#: message's size, for which servers use the code, too.
 _OVER_QUOTA_CODE: Final = 552
 _MESSAGE_SIZE: Final = re.compile(r"\bsize\b|too (?:large|big|long)", _FLAGS)
 #: Postfix "Client host [...] blocked using zen.spamhaus.org", Exchange "banned sending IP", Google "low reputation".
@@ -53,8 +57,9 @@ _BLOCK_LIST: Final = re.compile(
     r"|\bbanned\b.{0,20}\bip\b|\b(?:low|poor|bad)\b.{0,12}\breputation\b",
     _FLAGS,
 )
-#: Temporary failures: Cyrus SASL "generic failure" when saslauthd has stopped, Courier "Temporary problem, please try again
-#: later", Dovecot "Temporary authentication failure". None is Postfix's "(reason unavailable)", a refusal without a reason.
+#: Texts of temporary failures: Cyrus SASL "generic failure" when saslauthd has stopped, Courier "Temporary problem,
+#: please try again later", Dovecot "Temporary authentication failure". Postfix's "(reason unavailable)" is excluded: it
+#: is a refusal of which Postfix does not know the reason.
 _TEMPORARY: Final = re.compile(
     r"\btemporar(?:y|ily)\b|generic failure|\btry again later\b|internal (?:server )?error"
     r"|(?<!\(reason )\b(?:un|not )available\b",
@@ -66,11 +71,12 @@ _ACCOUNT: Final = re.compile(
     r"|log ?in via your web browser|web login required",
     _FLAGS,
 )
-#: Weak or forbidden mechanism, disabled account, transition of its password (RFC 4954 6, RFC 5248 2.4); password
-#: sign-in is disabled by policy, or the account is (Exchange Online, 5.7.30 and 5.7.139).
+#: Status codes for a weak or forbidden mechanism, a disabled account, and a password transition (RFC 4954 6, RFC 5248
+#: 2.4). Exchange Online sends 5.7.30 if a policy disables password sign-in, and 5.7.139 if the account is disabled.
 _ACCOUNT_STATUS: Final = frozenset({"4.7.12", "5.7.9", "5.7.11", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
 _ACCOUNT_CODES: Final = frozenset({525, 534, 538})
-#: RFC 5530. ALERT is absent: its text may be about anything, and is classified as text.
+#: Response codes of RFC 5530 that concern the account. ALERT is absent, because it may have any meaning; its text
+#: decides.
 _ACCOUNT_RESPONSES: Final = frozenset({"EXPIRED", "CONTACTADMIN", "WEBALERT"})
 #: Other sessions prevent this one (RFC 5530, RFC 2449 8.1, RFC 3206).
 _SESSION_RESPONSES: Final = frozenset({"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"})
@@ -79,11 +85,10 @@ _SESSION_RESPONSES: Final = frozenset({"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"
 def refusal_cause(
     code: int | None, status: str | None, text: str, *, about_sender: bool = False, about_recipient: bool = True
 ) -> RefusalCause | None:
-    """Return the cause of a refused message or address; `None`: the service as a whole, or unknown.
+    """Return the cause of a refused message or address; `None` if the whole service refuses, or the cause is unknown.
 
-    The refusal is an SMTP reply, or the reply that a delivery status notification quotes.
-
-    *about_sender*: it concerns the sender. *about_recipient*: it concerns the recipient, or the message.
+    The refusal is an SMTP reply, or the reply that a delivery status notification quotes. *about_sender*: the refusal
+    concerns the sender. *about_recipient*: the refusal concerns the recipient, or the message.
     """
     if code == _SENDER_BUSY_CODE or is_over_daily_limit(status, text):
         return RefusalCause.SENDING_LIMIT
@@ -121,7 +126,7 @@ def mentions_block_list(text: str) -> bool:
 
 
 def is_full(code: int | None, status: str | None, text: str) -> bool:
-    """Return whether a mailbox is over its quota. A full disk is the server's problem (RFC 3463 3.4)."""
+    """Return whether a mailbox is over its quota. A full disk, a server fault, does not count (RFC 3463 3.4)."""
     is_bare_code = status is None and code == _OVER_QUOTA_CODE and not _MESSAGE_SIZE.search(text)
     return (
         status in _OVER_QUOTA_STATUS
@@ -135,8 +140,8 @@ def sign_in_refusal(
 ) -> tuple[bool, RefusalCause | None]:
     """Return whether a sign-in was refused because of the credentials, and the cause of the refusal.
 
-    *is_refusal*: by its code it is a refusal of the credentials, or it has no code. *code* and *status* are SMTP's,
-    *response* is the response code of IMAP or POP3. A text about a temporary failure overrides *is_refusal*.
+    *is_refusal*: the reply has a code that refuses the credentials, or no code. A text about a temporary failure
+    overrides *is_refusal*. *code* and *status* are SMTP's; *response* is the response code of IMAP or POP3.
     """
     has_no_code = code is None and (response or "ALERT") == "ALERT"
     has_limit_text = mentions_limit(text)

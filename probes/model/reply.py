@@ -1,7 +1,7 @@
-"""Classification of servers' refusals, by protocol, as failures of a run. Pure.
+"""Classification of mail servers' refusals, by protocol, as failures of a run (one execution of a probe). Pure.
 
-SMTP reply codes: RFC 5321 4.2; of STARTTLS: RFC 3207 4; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463 and RFC
-5248; IMAP response codes: RFC 5530.
+SMTP reply codes are in RFC 5321 4.2, those to STARTTLS in RFC 3207 4, and those to a sign-in in RFC 4954 6. Enhanced
+status codes are in RFC 3463 and RFC 5248, IMAP response codes in RFC 5530.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ _IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
 #: Reply codes that refuse the credentials: disabled account, weak mechanism, wrong password, encryption required (RFC
 #: 4954 6, RFC 5248 2.4).
 _CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
-#: Status codes that refuse the credentials. 4.7.12: a new mechanism requires one password sign-in by the old one. Exchange Online refuses password
-#: sign-in by policy with 550 5.7.30, and a disabled account with 5.7.139.
+#: Status codes that refuse the credentials. With 4.7.12 the server requires one sign-in by password before it accepts a
+#: new mechanism. Exchange Online refuses password sign-in by policy with 550 5.7.30, and a disabled account with
+#: 5.7.139.
 _CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
-#: Exchange Online, for a mailbox that has too many sessions, or must not be read over IMAP.
+#: Text of Exchange Online for a mailbox that has too many sessions, or that must not be read over IMAP.
 _NOT_CONNECTED_TEXT = re.compile("authenticated but not connected", re.IGNORECASE)
-#: The server ends the connection, whatever the command was: it is shutting down, or refuses further commands (RFC 5321
-#: 3.8).
+#: Reply code with which a server ends the connection after any command: it is shutting down, or refuses further
+#: commands (RFC 5321 3.8).
 _CLOSING_CODE = 421
-#: Response codes that concern the account. ALERT may be about anything: Google sends it for a wrong password.
+#: IMAP response codes that concern the account. ALERT may have any meaning; Google sends it for a wrong password.
 _IMAP_CREDENTIALS = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
 )
-#: Texts for a mailbox that another session locks, when no code reports it (the first is in an example of RFC 1939 5).
+#: Texts for a mailbox that another session locks, from servers that send no code for it. An example of RFC 1939 5 has
+#: the first text.
 _LOCKED_TEXT = re.compile(
     r"\b(?:maildrop|mailbox|mail ?drop|spool)\b.*\b(?:lock(?:ed)?|in use|busy)\b|\block (?:the )?(?:maildrop|mailbox|spool)",
     re.IGNORECASE,
 )
-#: For a folder without read permission.
+#: Response codes for a folder that the account has no permission to read.
 _IMAP_NO_ACCESS = frozenset({"NOPERM", "NONEXISTENT"})
 
 
@@ -162,7 +164,10 @@ def probe_failure(
 def smtp_failure(
     step: SubmissionStep, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = ""
 ) -> ProbeFailedError:
-    """Return the error for a negative SMTP reply to *step*; *challenge*: the one of XOAUTH2 before it, from `read_challenge`."""
+    """Return the error for a negative SMTP reply to *step*.
+
+    *challenge* is the text that `read_challenge` returned for an XOAUTH2 challenge before this reply.
+    """
     status = find_status(text)
     if step is SubmissionStep.SIGN_IN and 300 <= code < 600:
         is_refusal = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
@@ -192,9 +197,9 @@ def _sign_in_failure(
     response: str | None = None,
     challenge: str = "",
 ) -> ProbeFailedError:
-    """Return the error for a refused sign-in; the arguments are those of `sign_in_refusal`.
+    """Return the error for a refused sign-in. `sign_in_refusal` explains the arguments.
 
-    If other sessions prevent ours, the mailbox may work: the cause is our own setup, and the run is inconclusive.
+    If other sessions prevent our session, the cause is our own setup. The mailbox may work, so the run is inconclusive.
     """
     is_refusal, cause = sign_in_refusal(text, is_refusal=is_refusal, code=code, status=status, response=response)
     if code is not None and code < 400:
@@ -228,10 +233,10 @@ def _classify(step: SubmissionStep, code: int) -> tuple[Outcome, Reason]:
 
 
 def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
-    """Return the error for a refused LOGIN or AUTHENTICATE; *challenge*: the one of XOAUTH2, from `read_challenge`.
+    """Return the error for a refused LOGIN or AUTHENTICATE. *challenge* is the text from `read_challenge`, if any.
 
-    A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
-    rest of RFC 5530 mean that no sign-in is accepted, or not now. A BAD says nothing about the credentials.
+    A NO without a response code refuses the credentials (RFC 3501 6.2.3). With UNAVAILABLE, LIMIT, INUSE and most other
+    codes of RFC 5530, the server accepts no sign-in at present. A BAD says nothing about the credentials.
     """
     code = response_code(text)
     is_refusal = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
@@ -239,11 +244,12 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
 
 
 def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
-    """Return the error for -ERR to a sign-in (RFC 3206, RFC 2449 8); *challenge*: from `read_challenge`.
+    """Return the error for -ERR to a sign-in (RFC 3206, RFC 2449 8).
 
-    Without a response code it is a refusal of the credentials. While another session uses the mailbox, or when the
-    server requires longer intervals between sign-ins, the mailbox may work: the cause is our own setup, and the run is
-    inconclusive.
+    *challenge* is the text from `read_challenge`, if any.
+
+    An -ERR without a response code refuses the credentials. If another session uses the mailbox, or the server requires
+    longer intervals between sign-ins, the cause is our own setup. The mailbox may work, so the run is inconclusive.
     """
     code = response_code(text) or ""
     is_in_use = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED_TEXT.search(text) is not None)
@@ -255,10 +261,10 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
 
 
 def inbox_failure(text: str, *, is_shared: bool) -> ProbeFailedError | None:
-    """Return the error for a refusal to select the inbox; `None`: the server is at fault.
+    """Return the error for a refusal to select the inbox; `None` if the server is at fault.
 
-    *is_shared*: the mailbox is another user's, see `shared_mailbox_failure`. A mailbox that another session locks may
-    work (RFC 5530, INUSE), as over POP3.
+    *is_shared*: the mailbox is another user's (see `shared_mailbox_failure`). A mailbox that another session locks (RFC
+    5530, INUSE) may work, so the run is inconclusive.
     """
     end, limit = (Phase.RETRIEVE, Party.RECIPIENT), RefusalCause.SESSION_LIMIT
     if response_code(text) in {"INUSE", "LIMIT"}:
@@ -269,9 +275,10 @@ def inbox_failure(text: str, *, is_shared: bool) -> ProbeFailedError | None:
 
 
 def shared_mailbox_failure(text: str) -> ProbeFailedError:
-    """Return the error for a refusal to select another user's mailbox: it says nothing about delivery.
+    """Return the error for a refusal to select another user's mailbox. The refusal says nothing about delivery.
 
-    NOPERM and NONEXISTENT (RFC 5530) concern our account's permissions; servers use the second to hide the first.
+    NOPERM and NONEXISTENT (RFC 5530) mean that our account has no permission; some servers send NONEXISTENT to hide
+    that.
     """
     end = Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT
     if response_code(text) in _IMAP_NO_ACCESS:
@@ -280,9 +287,10 @@ def shared_mailbox_failure(text: str) -> ProbeFailedError:
 
 
 def read_challenge(text: str) -> str:
-    """Return XOAUTH2's challenge after a rejected token (RFC 7628 3.2.2) as text: "status 401, scope ...".
+    """Return the challenge that a server sends for a rejected XOAUTH2 token, as text: "status 401, scope ...".
 
-    The challenge is JSON in base64, and says more than the refusal that follows. Return "" for anything else.
+    The challenge (RFC 7628 3.2.2) is JSON in base64, and says more than the refusal after it. Return "" for any other
+    text.
     """
     try:
         fields = json.loads(b64decode(text, validate=True))

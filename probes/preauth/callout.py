@@ -1,4 +1,4 @@
-"""Callout: a session with a mail server as another server has it, with greeting, TLS and envelope, but no message."""
+"""Callout: a session with a mail server, as other mail servers open it: greeting, TLS and envelope, but no message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def public_tls_context() -> ssl.SSLContext:
 
 @cache
 def unverified_tls_context() -> ssl.SSLContext:
-    """Return the context that accepts any certificate: for reading it, never for sending anything secret."""
+    """Return the context that accepts any certificate. Use it to read the certificate, never to send a secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -50,7 +50,7 @@ class TlsStage(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Callout:
-    """Results of a callout. Filled in during the session, so that partial results are kept when it breaks."""
+    """Results of a callout. They are recorded during the session, so that they are kept if the session breaks."""
 
     #: Why there was no complete greeting; `None` when there was one.
     connect_failure: Failure | None = None
@@ -80,8 +80,9 @@ async def make_callout(
 ) -> Callout:
     """Connect to *server* and ask whether it accepts mail from *sender* for each of *recipients*; send no message.
 
-    Its certificate is verified by `server.tls`. When it is not trusted, a second connection accepts any certificate, as
-    mail servers do. A failure of the server is recorded and not raised.
+    The server's certificate is verified by `server.tls`. If it is not trusted, a second connection accepts any
+    certificate, as mail servers do. If STARTTLS fails, the last connection is without TLS. A failure of the server is
+    recorded, not raised.
     """
     callout = Callout()
     # TLS to try in turn: with the server's configured trust, with any certificate, without TLS.
@@ -138,7 +139,7 @@ async def _start_tls(session: PreAuthSession, server: Server, tls: ssl.SSLContex
     if server.security is Security.STARTTLS:
         if tls is None or not offers_tls(Protocol.SMTP, callout.capabilities):
             return
-        # BROKEN until TLS succeeds: some servers accept STARTTLS and then do not respond.
+        # The result is BROKEN until TLS succeeds, because some servers accept STARTTLS and then do not respond.
         callout.tls = TlsStage.BROKEN
         callout.tls_detail = callout.tls_detail or "it is granted, and nothing comes of it"
         try:

@@ -1,7 +1,7 @@
 """Discovery of an address's servers: by its domain's SRV records, its MX hosts, and usual host names.
 
-A result is only a suggestion: Pantau connects to the server before it is shown, and a person confirms it before a
-password is sent there.
+A discovered server is only a suggestion. Pantau connects to it before a person sees it, and the person confirms it
+before a password is sent to it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.preauth.session import Protocol
 
-#: Timeouts of one query, and of all: a user is waiting.
+#: Timeouts of one query, and of all queries together. They are short, because a user is waiting.
 _QUERY_TIMEOUT: Final = timedelta(seconds=2)
 _WHOLE_SECONDS: Final = 6.0
-#: Limit of suggested servers, for sending and for reading: each is connected to.
+#: Limit of suggested servers, each for sending and for reading. It is low, because Pantau connects to each.
 MOST_CANDIDATES: Final = 6
 
-#: RFC 6186 and RFC 8314: implicit TLS before STARTTLS, IMAP before POP3.
+#: Services in SRV records, in the order of preference (RFC 6186, RFC 8314): implicit TLS before STARTTLS, IMAP before
+#: POP3.
 _SERVICES: Final = (
     ("_submissions", Protocol.SMTP, Security.IMPLICIT),
     ("_submission", Protocol.SMTP, Security.STARTTLS),
@@ -46,7 +47,7 @@ _USUAL_PORTS: Final[Mapping[Protocol, Sequence[tuple[int, Security]]]] = {
     Protocol.IMAP: ((993, Security.IMPLICIT), (143, Security.STARTTLS)),
 }
 _MAX_GUESSED_HOSTS: Final = MOST_CANDIDATES // 2
-#: A DNS name may contain any octets, a host name only these.
+#: Pattern of a host name. A DNS name may contain any octets.
 _HOST_PATTERN: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII
 )
@@ -137,7 +138,7 @@ class _Search:
             ]
             exchangers = group.create_task(self._records(self._domain, "MX"))
         if not self._has_answer:
-            # A name server that answers none of these queries will not answer others, and a user is waiting.
+            # A name server that has answered no query is not asked again, because a user is waiting.
             return DiscoveredServers(is_incomplete=True)
         announced = [
             ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
@@ -155,7 +156,7 @@ class _Search:
             candidates=choose_candidates(
                 announced,
                 platform_candidates(platform),
-                # A domain that announces one side, or denies it, needs no guesses for it.
+                # No servers are guessed for a protocol that the domain announces or denies (RFC 2782, target ".").
                 []
                 if platform
                 else await self._guess_servers({each.protocol for each in announced} | denied, mail_hosts),
@@ -168,7 +169,7 @@ class _Search:
     async def _guess_servers(
         self, announced: Collection[Protocol], exchangers: Sequence[str]
     ) -> Sequence[ServerCandidate]:
-        # An MX host elsewhere is a filter or a relay; one in the domain is often the mail server itself.
+        # An MX host in the domain is often the mail server itself. An MX host elsewhere is a filter or a relay.
         own = [each for each in exchangers if each.endswith(f".{self._domain}")]
         hosts_by_protocol = {
             protocol: [f"{name}.{self._domain}" for name in names] + own
@@ -234,9 +235,10 @@ def guess_candidates(protocol: Protocol, host: str) -> Sequence[ServerCandidate]
 def choose_candidates(
     *sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()
 ) -> tuple[ServerCandidate, ...]:
-    """Return the candidates of each side from the first source that has some, at most `MOST_CANDIDATES` of a side.
+    """Return at most `MOST_CANDIDATES` servers for sending, and as many for reading.
 
-    A protocol that the domain denies is excluded from every source.
+    For each of the two purposes, the first of *sources* that has candidates is used. A protocol in *denied* is
+    excluded.
     """
     found: list[ServerCandidate] = []
     for side in ((Protocol.SMTP,), (Protocol.IMAP, Protocol.POP3)):
@@ -257,6 +259,6 @@ def _find_platform(host: str, platforms: Mapping[str, MailPlatform]) -> MailPlat
 
 
 def _host_name(name: Any) -> str:
-    """Return a DNS name as a host name; "": it is none."""
+    """Return a DNS name as a host name; "" if it is not valid as a host name."""
     text = str(name.to_text(omit_final_dot=True)).lower()
     return text if _HOST_PATTERN.fullmatch(text) else ""

@@ -42,7 +42,7 @@ class Protocol(StrEnum):
 
 
 class ReplyKind(StrEnum):
-    """Kind of a reply."""
+    """Kind of a reply, the same for all protocols."""
 
     #: Success (2xx, OK, +OK).
     DONE = "done"
@@ -59,7 +59,7 @@ class ServerReply:
     """One reply of a server."""
 
     kind: ReplyKind
-    #: On one line for people, with the code.
+    #: The whole reply on one line, with the code, for people.
     text: str
     #: Texts of its lines.
     lines: tuple[str, ...] = ()
@@ -86,7 +86,8 @@ def servers_among(mailboxes: Iterable[Mailbox]) -> Collection[tuple[Protocol, Se
 class PreAuthSession:
     """Session in one of the protocols.
 
-    Raises the errors of the wire, and `ProtocolError`; the caller sets the deadlines.
+    Methods raise `OSError` when the connection fails, and `ProtocolError` when the peer violates the protocol. The
+    caller sets the deadlines.
     """
 
     def __init__(self, protocol: Protocol, wire: LineWire, *, may_quote: bool = True) -> None:
@@ -97,11 +98,11 @@ class PreAuthSession:
         self._commands = 0
 
     async def read_greeting(self) -> ServerReply:
-        """Return the complete greeting: postscreen rejects a client that sends before its last line."""
+        """Return the greeting, after its last line. Postfix postscreen rejects a client that sends a command before."""
         return await self._read_reply("*")
 
     async def read_capabilities(self) -> tuple[str, ...]:
-        """Return the server's present capabilities (SMTP: extensions), one an item, in upper case."""
+        """Return the server's present capabilities, called extensions in SMTP. Each is one item, in upper case."""
         match self._protocol:
             case Protocol.SMTP:
                 literal = address_literal(self._wire.transport)
@@ -127,28 +128,31 @@ class PreAuthSession:
         return await self._read_reply(tag)
 
     async def cancel_sign_in(self) -> None:
-        """Cancel a sign-in for which the server was ready; no secret has been sent."""
+        """Cancel a sign-in after the server has asked for the secret. The secret is never sent."""
         with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_LOG_OUT_SECONDS):
                 self._wire.send_line("*")
                 await self._read_reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
 
     async def start_tls(self, tls: ssl.SSLContext, name: str) -> ServerReply:
-        """Request TLS and, if it is granted, start it. Raise `ssl.SSLError` when the handshake fails."""
+        """Request TLS and start it if the server agrees. Raise `ssl.SSLError` when the handshake fails."""
         reply = await self.send_command("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
         if reply.is_done:
             await self._wire.start_tls(tls, name)
         return reply
 
     async def log_out(self) -> None:
-        """Log out, and wait a moment for the reply, which no result depends on."""
+        """Log out, and wait a moment for the reply. A missing reply is ignored."""
         with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_LOG_OUT_SECONDS):
                 await self.send_command("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
 
     @property
     def certificate_chain(self) -> tuple[bytes, ...]:
-        """The server's certificate chain, its own first, in DER; only its own where Python provides no more."""
+        """The server's certificate chain in DER, beginning with the server's own certificate.
+
+        The chain has only that certificate if this version of Python provides no others; it is empty without TLS.
+        """
         ssl_object = self._wire.transport.get_extra_info("ssl_object")
         return () if ssl_object is None else _certificate_chain(ssl_object)
 
@@ -194,10 +198,10 @@ class PreAuthSession:
 async def open_session(
     protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None
 ) -> PreAuthSession:
-    """Connect, with implicit TLS if *server* uses it; nothing is sent yet. The caller closes the session.
+    """Connect, with implicit TLS if *server* uses it. No command is sent. The caller closes the session.
 
-    The certificate is verified by *tls* if given, otherwise by the server's own trust. Raise `ProbeFailedError` without
-    a connection, and `OSError`, of which `ssl.SSLError` is one, when TLS fails.
+    The certificate is verified by *tls* or, without it, by `server.tls`. Raise `ProbeFailedError` when no connection
+    opens, and `OSError` (such as `ssl.SSLError`) when TLS fails.
     """
     implicit_tls = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, TraceRecorder(), party)
@@ -206,7 +210,7 @@ async def open_session(
 
 
 async def open_wire(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:
-    """Return the wire for a connected socket, which it owns from now on; with *tls*, after the handshake."""
+    """Return the wire for a connected socket; with *tls*, after the handshake. The wire owns the socket from now on."""
     wire = LineWire()
     try:
         await asyncio.get_running_loop().create_connection(
@@ -232,7 +236,7 @@ def sasl_mechanisms(protocol: Protocol, capabilities: Sequence[str]) -> frozense
 
 
 def offers_tls(protocol: Protocol, capabilities: Collection[str]) -> bool:
-    """Return whether *capabilities* contain TLS: a POP3 server announces it, too (RFC 2595 4), which clients require."""
+    """Return whether *capabilities* announce TLS, which clients require also of POP3 servers (RFC 2595 4)."""
     return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in capabilities
 
 
@@ -283,7 +287,7 @@ def _parse_pop3(line: str) -> ServerReply:
 
 
 def _certificate_chain(ssl_object: Any) -> tuple[bytes, ...]:
-    # Public since Python 3.13; earlier versions have it on the inner object.
+    # The method is public since Python 3.13. Earlier versions have it on the inner object only.
     inner = ssl_object._sslobj  # noqa: SLF001 - see above
     get_chain = getattr(ssl_object, "get_unverified_chain", None) or getattr(inner, "get_unverified_chain", None)
     certificates = (get_chain() or ()) if get_chain is not None else ()

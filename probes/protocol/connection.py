@@ -1,8 +1,8 @@
 """Connection to a server: resolve the name, try each address in turn, start implicit TLS if configured.
 
 A name is resolved once. With an egress policy (the allow list for hosts that no operator configured), each address is
-checked and the connection goes to the checked address, so DNS rebinding, a name that resolves differently a moment
-later, has no effect.
+checked, and the connection goes to the checked address. So DNS rebinding (a name that resolves differently a moment
+later) has no effect.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from probes.protocol.cause import timed_phase
 #: Seconds before the next address is tried; a packet filter that drops packets never answers.
 _CONNECT_SECONDS = 10.0
 
-#: Octets of asyncio's TLS read buffer: the default is 256 KiB for each open connection, and a process reads thousands of
-#: mailboxes. No TLS record is longer than this (RFC 8446 5.1), so each is read at once.
+#: Octets of asyncio's TLS read buffer: the default is 256 KiB for each open connection, and a process reads thousands
+#: of mailboxes. No TLS record is longer than this (RFC 8446 5.1), so each is read at once.
 _READ_BUFFER = 16 * 1024
 
 _Address = tuple[int, int, int, Any]
@@ -75,7 +75,7 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, resolver: R
 
     Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the egress policy denies the server.
     """
-    # asyncio has no setting for it: a connection takes the size from its class. See docs/explanation/probing.md.
+    # asyncio has no setting for the buffer size, and reads it from this class. See docs/explanation/probing.md.
     SSLProtocol.max_size = _READ_BUFFER
     with timed_phase(trace, Phase.DNS, party):
         addresses = await resolver(server.host, server.port)
@@ -84,7 +84,8 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, resolver: R
             return await _connect_first(addresses)
         allowed, denial = filter_addresses(server.egress, addresses)
         if not allowed:
-            # The error has no address: the user who entered the name learns its kind, and not our resolver's answer.
+            # The error names the kind of address only: the user who entered the host must not learn our resolver's
+            # answer.
             raise probe_failure(Outcome.INCONCLUSIVE, Reason.EGRESS_DENIED, Phase.CONNECT, party, str(denial))
         sock = await _connect_first(allowed)
         return _check_peer(sock, server.egress, party)
@@ -93,7 +94,7 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, resolver: R
 def filter_addresses(
     egress: EgressPolicy, addresses: Sequence[_Address]
 ) -> tuple[Sequence[_Address], EgressDenial | None]:
-    """Return those of *addresses* that *egress* allows, and why the first of the rest is denied; `None`: none is."""
+    """Return the allowed *addresses*, and why the first denied address is denied; `None` if all are allowed."""
     decisions = [(address, egress.denial(address[3][0], address[3][1])) for address in addresses]
     denials = [denial for _, denial in decisions if denial is not None]
     return [address for address, denial in decisions if denial is None], denials[0] if denials else None
@@ -114,7 +115,7 @@ def hide_peer_text(server: Server) -> Iterator[None]:
 
 
 def _check_peer(sock: socket.socket, egress: EgressPolicy, party: Party) -> socket.socket:
-    """Return *sock* if the egress policy allows its peer: a proxy on this machine may have redirected the connection."""
+    """Return *sock* if the egress policy allows its peer. A proxy on this machine may redirect a connection."""
     host, port, *_ = sock.getpeername()
     if (denial := egress.denial(host, port)) is not None:
         sock.close()
@@ -140,7 +141,8 @@ async def _connect_first(addresses: Sequence[_Address]) -> socket.socket:
                 return await _connect_address(address)
         except OSError as error:
             errors.append(error)
-    # A machine without IPv6 reports "network unreachable" for one address: the other address's error is more useful.
+    # A machine without IPv6 reports "network unreachable" for IPv6 addresses. The error of another address is more
+    # useful.
     raise next((error for error in errors if error.errno != errno.ENETUNREACH), errors[0])
 
 

@@ -1,7 +1,7 @@
 """Folders that belong to the mailbox that is read. Pure.
 
-One sign-in may show other users' folders, too (RFC 2342). Their junk folders must not be read: a message found there
-would be deleted, and the run that waits for it in the other mailbox would miss it.
+A sign-in may also show folders of other users (RFC 2342). Other users' junk folders must not be read: a message found
+there would be deleted, and the run that waits for the message in that other mailbox would miss it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from probes.protocol.imap_response import ImapResponse, ListedFolder
 
-#: Prefixes of folder names, and whether such folders are the account's own; the longest prefix counts. Empty: unknown.
+#: Maps the prefix of folder names to whether these folders are the account's own. The longest matching prefix counts.
+#: Empty if the server reports no prefixes.
 Namespaces = Mapping[str, bool]
 
 #: A parenthesis, a quoted string (RFC 3501 9), or a word.
@@ -24,8 +25,7 @@ _INBOX = "INBOX"
 _EXCLUDED_ATTRIBUTES = frozenset(
     {"\\noselect", "\\nonexistent", "\\sent", "\\drafts", "\\all", "\\flagged", "\\important"}
 )
-#: Names of folders for sent mail, for servers that mark none. A folder with a copy of sent mail is no evidence of
-#: delivery.
+#: Names of folders for sent mail, for servers that do not mark them. A copy of sent mail does not prove a delivery.
 _SENT_NAMES = re.compile(
     r"(?:^|[/.\\])(?:sent(?:[ _-]?(?:items|mail|messages))?|(?:item |mel |e-mel )?dihantar|terkirim)$", re.IGNORECASE
 )

@@ -68,7 +68,7 @@ class ImapSession:
     async def select(self, folder: str) -> FolderStatus:
         """Select *folder*, named as the server writes it."""
         require_ok(await self._wire.select(quote_if_needed(folder)))
-        # The announcement in the response to SELECT is the present number of messages; later ones are new mail.
+        # EXISTS in the response to SELECT is the present number of messages. Only a later EXISTS announces new mail.
         self._wire.has_new_mail = False
         return parse_folder_status(self._wire.untagged)
 
@@ -94,7 +94,7 @@ class ImapSession:
         return news
 
     async def idle(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Run IDLE (RFC 2177) until *wake_event* is set, by an announcement or by a caller, at most *within* a span."""
+        """Run IDLE (RFC 2177) until *wake_event* is set, by the server's mail or by a caller, at most for *within*."""
         wire = self._wire
         command = wire.command("IDLE")
         wire.begin_command(command)
@@ -139,24 +139,25 @@ class ImapSession:
         return _requested_only(requested, await self._fetch(_message_set(requested), items, by_uid=True))
 
     async def fetch_message(self, uid: int) -> bytes | None:
-        """Return the complete message, or its beginning when it is large; `None`: it is gone."""
+        """Return the message, or the beginning of a large message; `None` if the message is gone."""
         messages = await self._fetch(str(uid), f"(UID BODY.PEEK[]<0.{_MAX_MESSAGE}>)", by_uid=True)
         return next(
             (message.content for message in _requested_only({uid}, messages) if message.content is not None), None
         )
 
     async def delete(self, uids: Iterable[int], *, marked_before: AbstractSet[int] = frozenset()) -> bool:
-        """Delete exactly these messages and our messages *marked_before* as deleted; return whether they are gone.
+        """Delete our messages *uids*. Return whether they are gone; if not, they stay marked as deleted.
 
-        Without UIDPLUS (RFC 4315) the only way is EXPUNGE, which removes every message marked as deleted. So EXPUNGE is
-        sent only when no message of others is marked; otherwise our messages stay marked.
+        *marked_before* are our messages that an earlier call has marked. Without UIDPLUS (RFC 4315), EXPUNGE is the
+        only way to delete, and it removes every message that is marked as deleted. So EXPUNGE is sent only when all
+        marked messages are ours.
         """
         own = set(uids)
         require_ok(await self._wire.store(_message_set(own), "+FLAGS.SILENT", r"(\Deleted)", by_uid=True))
         if "UIDPLUS" in self.capabilities:
             require_ok(await self._wire.expunge(_message_set(own), by_uid=True))
             return True
-        # Without CHARSET: Exchange rejects one.
+        # The command has no CHARSET, because Exchange rejects CHARSET.
         require_ok(await self._wire.search("DELETED", charset=None, by_uid=True))
         if parse_search(self._wire.untagged) <= own | marked_before:
             require_ok(await self._wire.expunge())
@@ -169,24 +170,24 @@ class ImapSession:
             response = await self._wire.simple_command("LIST", "(SPECIAL-USE)", '"" "*"')
             if response.result == "OK":
                 return find_junk_folders(self._wire.untagged)
-            # Some servers mark their folders and cannot list by the mark (RFC 6154 requires LIST-EXTENDED for that).
+            # Some servers mark junk folders, but cannot list by the mark, for which RFC 6154 requires LIST-EXTENDED.
         require_ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return find_junk_folders(self._wire.untagged)
 
     async def list_folders(self, at_most: int) -> list[ListedFolder]:
-        """Return the folders visible to the account, up to *at_most*: only a program creates more."""
+        """Return the folders that the account sees, at most *at_most*."""
         require_ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return list(islice(parse_list(self._wire.untagged), at_most))
 
     async def fetch_namespaces(self) -> Namespaces:
-        """Request the namespaces (RFC 2342), if the server supports it."""
+        """Return the namespaces (RFC 2342); empty if the server does not report them."""
         if "NAMESPACE" not in self.capabilities:
             return {}
         response = await self._wire.execute(self._wire.command("NAMESPACE"))
         return parse_namespaces(self._wire.untagged) if response.result == "OK" else {}
 
     async def fetch_quota(self, folder: str) -> MailboxQuota | None:
-        """Return the quota of the mailbox with *folder* (RFC 9208); `None`: the server does not report it."""
+        """Return the quota of the mailbox with *folder* (RFC 9208); `None` if the server does not report a quota."""
         if "QUOTA" not in self.capabilities:
             return None
         response = await self._wire.execute(self._wire.command("GETQUOTAROOT", quote_if_needed(folder)))
@@ -210,12 +211,12 @@ async def open_session(
     within: timedelta | None = None,
     wake: Callable[[], None] = lambda: None,
 ) -> ImapSession:
-    """Connect, with TLS, and sign in.
+    """Connect with TLS, and sign in.
 
-    *wake* is called when the server announces something or the connection is lost. Each response is awaited at most
-    *response_timeout*. The connection must be open *within* a span after the credentials are available. Raise
-    `ProbeFailedError` when the mailbox cannot be reached, is not trusted, or refuses the sign-in, and `TimeoutError`;
-    the trace has the phase.
+    *wake* is called when the server announces new mail or the connection is lost. Each response is awaited at most
+    *response_timeout*. Connection and sign-in must be complete *within* this time after the credentials are available.
+    Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or refuses the sign-in. Raise
+    `TimeoutError` at the end of the time; *trace* then has the phase.
     """
     server = mailbox.imap
     if server is None:
@@ -234,9 +235,9 @@ async def open_session(
 
 
 def _requested_only(requested: AbstractSet[int], messages: list[FetchedMessage]) -> list[FetchedMessage]:
-    """Return those of *messages* that were *requested*; servers also report changes of other messages.
+    """Return those of *messages* that were *requested*. Servers also report changes of other messages.
 
-    Raise `ProtocolError` when the text of another message is returned instead.
+    Raise `ProtocolError` when a message that was not requested has a text.
     """
     if any(message.uid not in requested and message.content is not None for message in messages):
         raise ProtocolError("FETCH returned another message than the requested one")

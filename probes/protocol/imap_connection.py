@@ -48,9 +48,10 @@ class ImapConnection:
         self._capability_text = greeting
 
     async def start_tls(self, server: Server) -> None:
-        """Upgrade the connection (RFC 9051 6.2.1), or fail: it never continues without TLS."""
+        """Start TLS (RFC 9051 6.2.1). Raise an error if that fails: the session never continues without TLS."""
         await self._request_capabilities()
-        # PREAUTH, a greeting that signs in, forbids STARTTLS: an attacker would send it to prevent TLS.
+        # After PREAUTH, a greeting that signs the client in, STARTTLS is forbidden. An attacker may send it to prevent
+        # TLS.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
             detail = "the greeting signs in before TLS (PREAUTH)" if self.wire.is_signed_in else ""
             raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, detail)
@@ -64,7 +65,7 @@ class ImapConnection:
             raise ConnectionResetError("the server closed the connection")
         self._transports.append(transport)
         self.wire.transport = transport
-        # Text before TLS may come from an attacker (RFC 9051 11.1).
+        # The capabilities before TLS are dropped, because they may come from an attacker (RFC 9051 11.1).
         self._capability_text = ""
 
     async def sign_in(self, credential: Password | Bearer) -> None:

@@ -20,11 +20,11 @@ from probes.model.reply import shorten
 #: Octets: a probe message has some 10 KiB, and no relevant line has more than 1 KiB.
 _MAX_LINE = 64 * 1024
 _MAX_LITERAL = 1024 * 1024
-#: Octets of one response with all its lines and literals. Each line has a minimum cost, so that many empty ones are
-#: limited, too.
+#: Octets of one response with all its lines and literals. Each line has a minimum cost, so that the number of empty
+#: lines is limited, too.
 _MAX_RESPONSE = 2 * _MAX_LITERAL
 _MIN_LINE_COST = 1024
-#: No number in IMAP has more digits: 63 bits (RFC 9051 9). Python refuses to parse one of thousands of digits.
+#: Maximum digits of a number in IMAP, which has 63 bits (RFC 9051 9). Python refuses to parse thousands of digits.
 _MAX_DIGITS = 19
 #: Characters of a folder's name as shown to people.
 _MAX_NAME = 80
@@ -34,11 +34,11 @@ _LITERAL = re.compile(rb"\{(\d+)\}$")
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH\b( \()?", re.IGNORECASE)
 _BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
-#: Response for a message that another client has removed (RFC 2180 4.1).
+#: Body in the response for a message that another client has removed (RFC 2180 4.1).
 _NO_BODY = re.compile(r"\bBODY\[[^\[\]]*\](?:<\d+>)? NIL\b", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
-#: The pattern excludes a nested opening parenthesis: otherwise each of many would start a search for the end.
+#: The pattern excludes a nested "(". Otherwise the regular expression would search for the end from each of many "(".
 _DELETED = re.compile(r"\bFLAGS \([^()]*\\Deleted\b", re.IGNORECASE)
 _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
@@ -46,13 +46,13 @@ _CAPABILITY_CODE = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 _QUOTA = re.compile(r'QUOTA (?:"(?:[^"\\]|\\.)*"|[^ ()"]*) ?\(([^()]*)\)', re.IGNORECASE)
 _QUOTA_LIMIT = re.compile(r"(?<![\w-])(STORAGE|MESSAGE) (\d+) (\d+)\b", re.IGNORECASE | re.ASCII)
-#: May be sent unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
+#: Name that may be sent without quotes (RFC 3501 9, astring). Office 365 hangs on a quoted name that contains "&-".
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImapResponse:
-    """One response. Its text keeps the "{n}" of each literal; the literals' octets are stored separately."""
+    """One response. Its text has "{n}" in place of each literal (text of n octets), and *literals* has their octets."""
 
     text: str
     literals: tuple[bytes, ...] = ()
@@ -64,7 +64,7 @@ class FetchedMessage:
 
     uid: int
     size: int | None = None
-    #: Marked as deleted by any client, and not expunged.
+    #: Whether a client has marked the message as deleted and it has not been removed yet.
     deleted: bool = False
     content: bytes | None = None
     #: Time of arrival by the server's clock, if it was requested and can be parsed. Whole seconds, UTC.
@@ -88,12 +88,12 @@ class FolderStatus:
     uid_validity: int
     next_uid: int | None
     exists: int = 0
-    #: STATUS has reported that it is empty.
+    #: Whether STATUS has reported that the folder is empty.
     is_empty: bool = False
 
 
 class Framer:
-    """Splits the stream into responses, however it is split into packets."""
+    """Splits the server's octets into responses. The octets may come in pieces of any size."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -156,17 +156,17 @@ class Framer:
 
 
 def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
-    """Parse a FETCH response; return `None` for another response, or one without a UID (a changed flag).
+    """Parse a FETCH response. Return `None` for any other response, and for a FETCH response that only reports a flag.
 
-    Raise `ProtocolError` when it has a message's text without the UID, or a text that cannot be parsed: the message would
-    otherwise count as removed by another client.
+    Raise `ProtocolError` when the response has a message's text but no UID, or a text that cannot be parsed. Otherwise
+    the message would count as removed by another client.
     """
     if (match := _FETCH.match(response.text)) is None:
         return None
     if match[1] is None:
         raise ProtocolError("a FETCH response without its list")
     quoted_body = _QUOTED_BODY.search(response.text)
-    # A UID in the text of a message must not be parsed as the server's, so a text in quotes is removed.
+    # A quoted text of the message is removed first, because it may contain something like a UID.
     attributes = response.text.replace(quoted_body[0], "") if quoted_body else response.text
     uid, size = _UID.search(attributes), _SIZE.search(attributes)
     has_text = bool(response.literals) or quoted_body is not None or _BODY.search(attributes) is not None
@@ -194,7 +194,7 @@ def _internal_date(text: str) -> datetime | None:
     if match is None:
         return None
     try:
-        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time): a header date except for its hyphens.
+        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time) is the date of a mail header, but with hyphens.
         return parsedate_to_datetime(match[1].replace("-", " ", 2)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
@@ -212,7 +212,7 @@ def parse_folder_status(responses: list[ImapResponse]) -> FolderStatus:
 
 
 def parse_quota(responses: list[ImapResponse]) -> MailboxQuota | None:
-    """Parse QUOTA responses (RFC 9208 5.1): of several limits the most used one; `None` without one."""
+    """Parse QUOTA responses (RFC 9208 5.1). Return the limit that is used up most; `None` if there is no limit."""
     quotas = [
         MailboxQuota(used=_int(used), limit=limit, in_messages=resource.upper() == "MESSAGE")
         for response in responses
@@ -224,7 +224,7 @@ def parse_quota(responses: list[ImapResponse]) -> MailboxQuota | None:
 
 
 def parse_search(responses: list[ImapResponse]) -> set[int]:
-    """Parse SEARCH responses. Raise `ProtocolError` when they are no numbers."""
+    """Parse SEARCH responses. Raise `ProtocolError` when a word in them is not a number."""
     words = [response.text.split() for response in responses]
     numbers = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
     if not all(word.isascii() and word.isdecimal() for word in numbers):
@@ -239,7 +239,7 @@ def parse_capabilities(responses: list[ImapResponse]) -> frozenset[str]:
 
 
 def parse_announced_capabilities(text: str) -> frozenset[str]:
-    """Parse the capabilities in the text of a greeting or of a sign-in (RFC 9051 7.1)."""
+    """Parse the capabilities in a greeting, or in the response to a sign-in (RFC 9051 7.1)."""
     match = _CAPABILITY_CODE.search(text.upper())
     return frozenset(match[1].split()) if match else frozenset()
 
@@ -247,7 +247,7 @@ def parse_announced_capabilities(text: str) -> frozenset[str]:
 def parse_list(responses: list[ImapResponse]) -> Iterator[ListedFolder]:
     """Yield the folders of LIST responses, in their order.
 
-    A name with a line break is left out: the text after it would be sent as another command.
+    A name with a line break is left out: in a command, the text after the line break would be another command.
     """
     for response in responses:
         if (match := _LIST.match(response.text)) is None:
@@ -274,7 +274,7 @@ def encode_folder_name(name: str) -> str:
 
 
 def _encode_base64(match: re.Match[str]) -> str:
-    # Modified UTF-7 shifts with "&", and encodes "/", which separates folders.
+    # Unlike UTF-7, modified UTF-7 begins a shift with "&", and writes "," for "/", which separates folders.
     return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
 
 
@@ -299,7 +299,7 @@ def _decode_base64(match: re.Match[str]) -> str:
 
 
 def quote_if_needed(name: str) -> str:
-    """Return *name* as an astring."""
+    """Return *name*, in quotes if IMAP requires quotes (RFC 3501 9, astring)."""
     return name if _ATOM.fullmatch(name) else quote(name)
 
 

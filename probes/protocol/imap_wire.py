@@ -1,8 +1,8 @@
 """IMAP wire protocol for a mailbox's connection; the only module that uses aioimaplib.
 
-aioimaplib writes the commands and keeps the protocol's state. Its parser of responses is replaced, because it recurses
-once for each line (more than a thousand lines at once break it), starts a task of its own, lets pending commands wait
-for ever after the connection is lost or the server has sent BYE, and includes the password in some of its errors.
+aioimaplib writes the commands and keeps the protocol's state. Its parser of responses is replaced for four reasons. It
+recurses once for each line, so that more than a thousand lines at once break it. It starts a task of its own. Pending
+commands wait for ever after the connection is lost or the server has sent BYE. Some of its errors include the password.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
 _LOST = "LOST"
-#: Seconds: a server that has sent data this recently is not silent.
+#: Seconds: a server that has sent data within this time is not silent.
 _SILENCE_SECONDS = 3.0
-#: Limits of the cost of responses, by `probes.model.polling.reading_cost`: to a command with a long response, to any other
-#: command, and to none.
+#: Limits of the cost of responses, by `probes.model.polling.reading_cost`: for a command with a long response, for any
+#: other command, and for data that the server sends without a command.
 _MAX_LONG_COST = 32 * 1024 * 1024
 _MAX_COST = 4 * 1024 * 1024
 _MAX_UNSOLICITED_COST = 1024 * 1024
@@ -35,35 +35,35 @@ _LONG_COMMANDS = frozenset({"FETCH", "LIST"})
 class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     """aioimaplib's protocol with its own parser of responses.
 
-    Any error is raised by the pending command and makes the connection unusable.
+    An error in the connection or in a response is raised by the pending command and makes the connection unusable.
     """
 
     def __init__(self, wake: Callable[[], None], response_timeout: float) -> None:
         super().__init__(asyncio.get_running_loop())
-        # aioimaplib's queue for announcements. It is not used here, and its deques take 3 KiB for every idle mailbox.
+        # aioimaplib's queue for announcements is not used, and takes 3 KiB for every idle mailbox.
         del self.idle_queue
         self.greeted = asyncio.Event()
         self.greeting = ""
         #: Untagged responses to the last command.
         self.untagged: list[ImapResponse] = []
-        #: Set when the server requests continuation, or has rejected the command.
+        #: Set when the server requests continuation, or has completed or rejected the command.
         self.continuation_ready = asyncio.Event()
         #: Text of the continuation request (RFC 3501 7.5).
         self.continuation_text = ""
-        #: The server has announced a message since this was last set to `False`.
+        #: Whether the server has announced a message. A caller that reads the new mail sets it to `False`.
         self.has_new_mail = False
         #: Receives the dialogue; `None` when it is not recorded.
         self.transcript: Transcript | None = None
         #: Credentials, which are removed from errors if the server repeats them.
         self.credential: Password | Bearer | None = None
-        #: Why the connection is unusable.
+        #: Error that made the connection unusable; `None` while it can be used.
         self.failure: Exception | None = None
         #: Time of the server's last data, on the loop's clock.
         self._received_at = float("-inf")
-        #: Cost of the server's responses so far, and what remains of the present limit.
+        #: Cost of the server's responses so far, and the cost that remains of the present limit.
         self.cost = 0
         self._cost_left = _MAX_UNSOLICITED_COST
-        #: IDLE has been sent, and DONE has not.
+        #: Whether IDLE has been sent and DONE has not.
         self._is_idling = False
         self._wake = wake
         self._response_timeout = response_timeout
@@ -130,7 +130,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return aioimaplib.aioimaplib.Command(name, self.new_tag(), *arguments)
 
     def set_signed_in(self, *, signed_in: bool) -> None:
-        """Record the greeting."""
+        """Record whether the session is signed in: after the greeting (PREAUTH), or after a sign-in."""
         self.state = aioimaplib.AUTH if signed_in else aioimaplib.NONAUTH
 
     @property
@@ -149,10 +149,11 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return response
 
     async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
-        """Sign in with one *response*, in base64; return the server's response and the challenge before it, if any.
+        """Sign in with *response*, in base64. Return the server's final response, and its challenge or "".
 
-        *at_once* sends it with the command (RFC 4959). A challenge after it is the server's reason for a refusal, which
-        follows only after an empty line from the client; aioimaplib does not send it, and waits until the timeout.
+        *at_once*: *response* is sent in the command itself (RFC 4959). A challenge after *response* has the reason of a
+        refusal, and the refusal follows after an empty line from the client. aioimaplib does not send the empty line,
+        and would wait until the timeout.
         """
         words = (mechanism, response) if at_once else (mechanism,)
         command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
@@ -176,13 +177,13 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if self.failure is not None:
             return
         if self._is_idling:
-            # During IDLE the server accepts only DONE, and a session without LOGOUT may count as open for a while.
+            # During IDLE the server accepts only DONE. Without LOGOUT the session may count as open for some time.
             self.idle_done()
         self.send(f"{self.new_tag()} LOGOUT")
         self.fail(ConnectionAbortedError("closed"))
 
     async def execute(self, command: Any, scrub: str | None = None) -> Any:
-        """Send *command* and wait for its completion, as every command method of aioimaplib does."""
+        """Send *command* and wait for its completion. Every command method of aioimaplib calls this method."""
         self.begin_command(command, scrub)
         return await self.finish_command(command)
 
@@ -194,7 +195,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.untagged = []
         self._cost_left = _MAX_LONG_COST if command.name in _LONG_COMMANDS else _MAX_COST
         self.continuation_ready.clear()
-        # One command at a time, so that every untagged response belongs to it.
+        # Only one command is pending at a time, so that every untagged response belongs to it.
         self.pending_sync_command = command
         self._is_idling = command.name == "IDLE"
         self.send(str(command), scrub=scrub)
@@ -222,7 +223,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return command.response
 
     async def wait_for_event(self, event: asyncio.Event) -> None:
-        """Wait for the server's *event*, at most as long as for a response."""
+        """Wait until *event* is set, at most for the response timeout. Raise the error of a lost connection."""
         try:
             async with asyncio.timeout(self._response_timeout):
                 await event.wait()
@@ -233,7 +234,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             raise self.connection_error()
 
     def _timeout_error(self) -> TimeoutError:
-        """Return the timeout error: the server was silent, or its response is incomplete."""
+        """Return the timeout error. Its text is "" if the server was silent, not if its response is incomplete."""
         is_sending = self.loop.time() - self._received_at < min(_SILENCE_SECONDS, self._response_timeout / 2)
         return TimeoutError("an answer without an end" if is_sending else "")
 
@@ -262,8 +263,8 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if text.endswith(" EXISTS"):
             self.has_new_mail = True
             if (pending := self._pending()) is None or pending.name == "IDLE":
-                # Some servers announce with each response: the caller of a command sees it anyway, and would poll
-                # without end.
+                # An announcement during a command does not wake the watcher: the caller of the command sees it. Some
+                # servers announce mail with each response, which would cause polls without end.
                 self._wake()
         if self._pending() is not None:
             self.untagged.append(response)
@@ -273,10 +274,11 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         result, _, rest = rest.partition(" ")
         pending = self._pending()
         if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
-            # The error does not quote the text, because the peer is unknown.
+            # The error does not quote the text, because the peer may be no mail server.
             raise ProtocolError("a response to no pending command")
         if pending.name == "STARTTLS" and not self._framer.is_empty:
-            # A response sent before TLS and read after the handshake would count as the server's own (RFC 9051 11.1).
+            # An attacker may append a response before TLS starts. Read after the handshake, it would seem to come from
+            # the server (RFC 9051 11.1).
             raise StartTlsInjectionError("plain text after the response to STARTTLS")
         # Only the text of a refusal is shown to people.
         self._complete(pending, rest if result.upper() == "OK" else mask_refusal(rest, self.credential), result.upper())
@@ -285,7 +287,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def _complete(self, pending: Any, text: str, result: str) -> None:
         self.pending_sync_command = None
         self._cost_left = _MAX_UNSOLICITED_COST
-        # Always valid UTF-8: aioimaplib decodes parts of it without error handling.
+        # The text is made valid UTF-8, because aioimaplib decodes parts of it without error handling.
         pending.close(text.encode("latin-1").decode("utf-8", "replace").encode(), result)
 
     def _pending(self) -> Any:

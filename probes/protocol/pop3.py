@@ -1,4 +1,4 @@
-"""POP3 session (RFC 1939). It shows the mailbox as of the sign-in, and deletes marked messages at QUIT.
+"""POP3 session (RFC 1939). It shows the messages that are present at the sign-in, and deletes marked messages at QUIT.
 
 `poplib` is not used: it blocks, rejects lines above 2,048 octets although mail has longer ones, and does not limit a
 response.
@@ -26,17 +26,17 @@ from probes.protocol.transcript import Transcript
 _STATUS_AT_MOST = 8 * 1024
 #: A line of a mail; servers break or refuse longer ones.
 _LINE_AT_MOST = 1024 * 1024
-#: The list of a mailbox of some hundred thousand messages.
+#: Limit of a multi-line response: enough for the list of a mailbox with some hundred thousand messages.
 _TOTAL_AT_MOST = 16 * 1024 * 1024
 
 
-#: Our message has some 10 KiB, a bounce of it twice that; a larger one is not fetched.
+#: Octets: a larger message is not fetched. Our message has some 10 KiB, and its bounce about 20 KiB.
 _MESSAGE_AT_MOST = 256 * 1024
-#: Octets of a header that are read; POP3 cannot fetch a part of it.
+#: Octets of a header that are returned; POP3 cannot fetch a part of a header.
 _HEADER_AT_MOST = 64 * 1024
-#: Only this many of the newest messages are examined; a server lists all messages each time.
+#: Number of the newest messages that are examined. A server lists all messages each time.
 _MAX_LISTED = 2_000
-#: The same for a server without UIDs, where each message costs a round trip.
+#: Number of the newest messages that are examined on a server without UIDs, where each message costs a round trip.
 _MAX_DIGESTED = 50
 _STATUS_HEADER = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
@@ -55,9 +55,9 @@ class Pop3Session:
         self._transcript = transcript
         #: Credentials, which are removed from errors if the server repeats them.
         self._credential: Password | Bearer | None = None
-        #: The server has requested continuation of a sign-in: the next command is a secret.
+        #: Whether the server has requested continuation of a sign-in. If so, the next command is a secret.
         self._awaits_secret = False
-        #: A multi-line response has begun and not ended.
+        #: Whether a multi-line response has begun and not ended.
         self._in_multiline = False
         #: Capabilities by CAPA (RFC 2449), in upper case; empty for a server without it.
         self.capabilities: dict[str, list[str]] = {}
@@ -85,7 +85,7 @@ class Pop3Session:
     async def list_uids(self) -> list[tuple[int, str]]:
         """Return number and UID of each of the newest messages, oldest first.
 
-        UIDL is optional (RFC 1939 7): without it messages are distinguished by their headers.
+        UIDL is optional (RFC 1939 7). Without UIDL, a hash of the message's header takes the place of its UID.
         """
         try:
             lines = await self._multiline("UIDL")
@@ -109,7 +109,10 @@ class Pop3Session:
         return _number(words[0] if words else "")
 
     async def fetch_header(self, number: int) -> bytes:
-        """Return the header of a message, or its beginning; it may be empty for a message above the size limit."""
+        """Return the header of a message, or the beginning of a long header.
+
+        The result is empty if the server has no TOP and the message is above the size limit.
+        """
         try:
             lines = await self._multiline(f"TOP {number} 0")
         except CommandRejectedError:
@@ -121,7 +124,7 @@ class Pop3Session:
         return _join_lines(lines)[:_HEADER_AT_MOST]
 
     async def fetch_message(self, number: int, size: int) -> bytes | None:
-        """Return a complete message of *size* octets; `None`: it is above the size limit."""
+        """Return a complete message; `None` if *size*, in octets, is above the limit."""
         if size > _MESSAGE_AT_MOST:
             return None
         # The message may be larger than the server reported.
@@ -175,7 +178,7 @@ class Pop3Session:
         size = 0
         while (line := await self._line(_LINE_AT_MOST)) != b".":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-            # Each line has a minimum cost, so that many empty ones are limited, too.
+            # Each line has a minimum cost, so that the number of empty lines is limited, too.
             size += len(line) + 64
             if size > _TOTAL_AT_MOST:
                 raise ProtocolError("an answer without an end")
@@ -204,7 +207,7 @@ class Pop3Session:
         await self._read_capabilities()
 
     async def start_tls(self, server: Server) -> None:
-        """Upgrade the connection (RFC 2595 4), or fail: it never continues without TLS."""
+        """Start TLS (RFC 2595 4). Raise an error if that fails: the session never continues without TLS."""
         if "STLS" not in self.capabilities:
             raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
@@ -233,13 +236,15 @@ class Pop3Session:
                 raise probe_failure(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
     async def _authenticate(self, mechanism: str, credential: Password | Bearer, response: str) -> None:
-        # The response is sent separately: a POP3 command line has at most 255 octets (RFC 5034 4), and Microsoft requires it.
+        # The response is sent on a separate line: a POP3 command line has at most 255 octets (RFC 5034 4), and
+        # Microsoft's server requires a separate line.
         mark, text = await self._exchange(f"AUTH {mechanism}")
         if mark == "+":
             mark, text = await self._exchange(response)
         challenge = ""
         if mark == "+":
-            # The server's reason; the refusal follows only after an empty line from the client.
+            # A second continuation request has the server's reason. The refusal follows after an empty line from the
+            # client.
             challenge = read_challenge(text)
             mark, text = await self._exchange("")
         if mark != "+OK":
@@ -257,10 +262,10 @@ class Pop3Session:
 async def open_session(
     mailbox: Mailbox, trace: Trace, party: Party, *, response_timeout: timedelta, within: timedelta | None = None
 ) -> Pop3Session:
-    """Connect, with TLS, and sign in, which locks the mailbox until the session ends.
+    """Connect with TLS, and sign in. The sign-in locks the mailbox until the session ends.
 
-    Each part of a response is awaited at most *response_timeout*, and the connection must be open *within* that time after the
-    credentials are available. Raise `ProbeFailedError`, and `TimeoutError`; the trace has the phase.
+    Each line of a response is awaited at most *response_timeout*. Connection and sign-in must be complete *within* this
+    time after the credentials are available. Raise `ProbeFailedError`, or `TimeoutError`; *trace* then has the phase.
     """
     server = mailbox.pop3
     if server is None:
@@ -295,7 +300,7 @@ async def _connect(
 
 
 def _header_digest(header: bytes) -> str:
-    # Some servers record in this header that a message was read.
+    # The Status header is left out, because some servers change it when a message is read.
     return sha256(_STATUS_HEADER.sub(b"", header)).hexdigest()
 
 

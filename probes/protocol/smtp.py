@@ -1,7 +1,7 @@
 """Submission of one message (RFC 6409) from a mailbox, over a connection of its own.
 
-Uses aiosmtplib with its calls split, so that each phase (name, port, TLS, sign-in, message) is timed separately and a
-failure has its phase.
+Calls the single steps of aiosmtplib, so that each phase (name, port, TLS, sign-in, message) is timed separately and a
+failure names its phase.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SmtpWire(SMTPProtocol):
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(loop=asyncio.get_running_loop())
-        #: Text of the last challenge (RFC 4954 4); with XOAUTH2, why the token is rejected.
+        #: Text of the server's last challenge (RFC 4954 4). With XOAUTH2, it states why the token is rejected.
         self.challenge = ""
         #: Credentials, which are removed from the trace if the server repeats them.
         self.credential: Password | Bearer | None = None
@@ -42,8 +42,8 @@ class SmtpWire(SMTPProtocol):
         self._is_signing_in = False
 
     def write(self, data: bytes) -> None:
-        # All commands are written here. aiosmtplib drops unsolicited data that comes in a packet of its own, but takes
-        # the rest of a reply's packet for the reply to the next command, and would attribute a refusal to that command.
+        # aiosmtplib writes all commands by this method. It drops unsolicited data that comes in a separate packet. But
+        # data after a reply in the same packet would count as the reply to the next command.
         if self._buffer:
             raise aiosmtplib.SMTPException("the server sent data without a command")
         super().write(data)
@@ -65,7 +65,7 @@ class SmtpWire(SMTPProtocol):
         except aiosmtplib.SMTPResponseException as error:
             # An invalid reply line, which the error quotes.
             raise aiosmtplib.SMTPResponseException(error.code, mask_refusal(error.message, self.credential)) from None
-        # Only after the challenge 334 (RFC 4954) does the client send credentials; the challenge may also quote them.
+        # After the challenge 334 (RFC 4954) the client sends credentials. The challenge itself may also quote them.
         self._awaits_secret = self._is_signing_in and response.code == 334
         if self._awaits_secret:
             # Stored unmasked, because the client's response is computed from it.
@@ -73,7 +73,7 @@ class SmtpWire(SMTPProtocol):
             self._trace.add_line(_PARTY, f"S: {response.code} ***")
             return response
         if self.credential is not None:
-            # Masked here for all callers: a server may repeat the credentials in any reply.
+            # The reply is masked for all callers, because a server may repeat the credentials in any reply.
             response = aiosmtplib.SMTPResponse(response.code, mask_secrets(response.message, self.credential))
         for line in response.message.split("\n"):
             self._trace.add_line(_PARTY, f"S: {response.code} {line}")
@@ -85,7 +85,7 @@ class SmtpWire(SMTPProtocol):
         return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""
 
 
-#: Seconds to wait for the reply to QUIT, by which time the server has the message.
+#: Seconds to wait for the reply to QUIT. The wait is short, because the submission is already complete.
 _QUIT_SECONDS = 1.0
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 
@@ -95,15 +95,15 @@ class SubmissionResult:
     """Result of a submission: the server has accepted the message, or may have."""
 
     #: Error after the message was sent and before the server replied; `None` when the server accepted the message.
-    #: After such an error the message may be on its way, so it is awaited and never sent again.
+    #: After an error the message may be on its way, so the run waits for it, and the message is never sent again.
     uncertain_failure: ProbeFailedError | None = None
 
 
 async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> SubmissionResult:
-    """Send *message* from *mailbox* to *recipient*, *within* a span for the whole session.
+    """Send *message* from *mailbox* to *recipient*. *within* is the time for the whole session.
 
     *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or
-    refuses, and `TimeoutError` before the message was sent; the trace has the phase.
+    refuses. Raise `TimeoutError` when the time ends before the message was sent; *trace* then has the phase.
     """
     async with _open_session(mailbox, trace, within) as session:
         async with session.before_deadline():
@@ -117,7 +117,7 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
 async def try_submission(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
     """Run a submission without the message: sign in, send *mailbox* as sender and recipient, and reset.
 
-    No message results. Raise as `submit` does.
+    No message is sent. Raise the same errors as `submit`.
     """
     async with _open_session(mailbox, trace, within) as session:
         async with session.before_deadline():
@@ -127,12 +127,13 @@ async def try_submission(mailbox: Mailbox, trace: Trace, within: timedelta) -> N
 
 @asynccontextmanager
 async def _open_session(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
-    """Open a connection and sign in; retry once with a new token if the first is rejected, in the same span."""
+    """Connect and sign in. If the access token is rejected, retry once with a new token, before the same deadline."""
     deadline: float | None = None
 
     async def connect_with(credential: Password | Bearer) -> _Session:
         nonlocal deadline
-        # The time starts when a token is available: the provider's delay says nothing about the server.
+        # The time starts when the credentials are available: a slow authorization server says nothing about this
+        # server.
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
@@ -153,19 +154,19 @@ async def _open_session(mailbox: Mailbox, trace: Trace, within: timedelta) -> As
 
 
 class _Session:
-    """Connection to a submission server, through the steps of one submission, in their order."""
+    """Connection to a submission server. Its methods are the steps of one submission, in the order of their use."""
 
     def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
         #: End of the session, on the loop's clock.
         self._deadline = deadline
-        #: The message has been written, so the server may have accepted it.
+        #: Whether the message has been written. If so, the server may have accepted it.
         self._is_message_sent = False
         self._mailbox = mailbox
         if mailbox.smtp is None:
             raise ValueError(f"{mailbox.name} has no submission server")
         self.server: Server = mailbox.smtp
         self._trace = trace
-        # The library's own timeouts are off: they would compete with the caller's deadline and report less.
+        # The library's own timeouts are off: they would end before the caller's deadline and report less.
         self._client = aiosmtplib.SMTP(
             hostname=self.server.host, timeout=None, start_tls=False, tls_context=self.server.tls
         )
@@ -173,7 +174,7 @@ class _Session:
 
     @asynccontextmanager
     async def before_deadline(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` at the deadline; it states whether the server was silent, or its reply incomplete."""
+        """Raise `TimeoutError` at the deadline. Its text describes an incomplete reply; "" means a silent server."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 yield
@@ -182,10 +183,10 @@ class _Session:
             raise TimeoutError(wire.incomplete_text if isinstance(wire, SmtpWire) else "") from error
 
     async def open(self) -> None:
-        """Connect, read the greeting, and start TLS: before it with implicit TLS, after it with STARTTLS."""
+        """Connect, read the greeting, and start TLS. Implicit TLS starts before the greeting, STARTTLS after it."""
         transport, wire = await connect(self.server, self._trace, _PARTY, lambda: SmtpWire(self._trace))
         self._transports.append(transport)
-        # As SMTP.connect() does with a connection that it opens itself.
+        # aiosmtplib's SMTP.connect() sets the same attributes for a connection that it opens.
         self._client.transport, self._client.protocol = transport, wire
         self._client.local_hostname = address_literal(transport)
         with timed_phase(self._trace, Phase.CONNECT, _PARTY):
@@ -218,7 +219,7 @@ class _Session:
             self._transports.append(cast(asyncio.Transport, self._client.transport))
 
     async def sign_in(self, credential: Password | Bearer) -> None:
-        """Sign in, in one attempt: repeating a password by another mechanism may lock the account."""
+        """Sign in, in one attempt: a second attempt by another mechanism may lock the account."""
         with timed_phase(self._trace, Phase.AUTH, _PARTY):
             if self._client.is_ehlo_or_helo_needed:
                 await self._send_ehlo()
@@ -257,8 +258,8 @@ class _Session:
     async def send_message(self, message: bytes) -> SubmissionResult:
         """Send the message before the deadline.
 
-        After the message is written, a broken connection or an expired deadline is no refusal (RFC 5321 4.5.3.2.6): the
-        server may have accepted the message, and the result is uncertain. The duration is recorded in any case.
+        If the connection breaks or the deadline expires after the message is written, the server may have accepted the
+        message (RFC 5321 4.5.3.2.6). The result is then uncertain. The duration is recorded in any case.
         """
         with self._trace.phase(Phase.DATA, _PARTY):
             try:
@@ -273,7 +274,7 @@ class _Session:
         return SubmissionResult()
 
     async def try_envelope(self) -> None:
-        """Send the envelope, and reset it (RFC 5321 4.1.1.5)."""
+        """Send the envelope with the mailbox as sender and recipient, and reset it (RFC 5321 4.1.1.5)."""
         with timed_phase(self._trace, Phase.SUBMIT, _PARTY):
             await self._send_addresses(self._mailbox.address)
             try:

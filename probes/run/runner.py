@@ -37,9 +37,9 @@ async def run_probe(
     recorder: TraceRecorder | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> ProbeResult:
-    """Run *probe* within `patience.whole` and return its result.
+    """Run *probe* within `timeouts.total` and return its result.
 
-    Pass a *recorder* to read the dialogue afterwards. Only cancellation is raised.
+    Pass a *recorder* to read the dialogue afterwards. No exception is raised except cancellation.
     """
     recorder = recorder or TraceRecorder()
     started_at, started_monotonic = clock(), time.monotonic()
@@ -75,8 +75,8 @@ async def _run_to_end(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as deadline:
-            # The timer sets the deadline one turn of the loop after it is due. If the process was blocked, the probe's own
-            # earlier deadline, which reports more than the phase, thus comes first.
+            # The timer sets the deadline one turn of the loop after the deadline is due. So, after the process was
+            # blocked, the probe's own earlier deadline still comes first. The probe reports more than the phase.
             timer = loop.call_later(timeouts.total.total_seconds(), lambda: deadline.reschedule(loop.time()))
             try:
                 return await probe.run(recorder), None

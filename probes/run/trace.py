@@ -24,14 +24,14 @@ class TraceRecorder:
         on_phase: Callable[[Phase], None] = lambda _: None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """*on_phase* is called with each phase before it begins; *on_line* receives the lines instead of the dialogue."""
-        #: Finished phases. One that was entered twice has the sum; one that failed is absent.
+        """*on_phase* is called with each phase before it begins. *on_line* is called with each line of the dialogue."""
+        #: Finished phases. A phase that was entered twice has the sum of both durations; a failed phase is absent.
         self.phases: dict[Phase, timedelta] = {}
-        #: The present phase and party; between two phases those of the last.
+        #: The present phase and party. Between two phases, those of the last phase.
         self.location: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
-        #: The present phase, or the one that failed; `None` before the first phase and between two.
+        #: The present phase, or the phase that failed; `None` before the first phase and between two phases.
         self.current: Phase | None = None
-        #: The submission ended without a response after the message was sent.
+        #: Whether the submission ended without a response after the message was sent.
         self.uncertain = False
         #: Lines, oldest first, secrets masked: "sender C: EHLO ...". Empty unless requested.
         self.dialogue: list[str] = []

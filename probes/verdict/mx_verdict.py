@@ -55,8 +55,8 @@ def judge_certificate(
 ) -> tuple[Verdict, str, datetime | None]:
     """Return the verdict on the certificate of *host* for other mail servers, and its expiry.
 
-    They deliver with any certificate (RFC 7435), unless TLSA records match it or *required_by* names a policy that requires a
-    trusted one.
+    Mail servers deliver with any certificate (RFC 7435), unless the host's TLSA records require another certificate, or
+    *required_by* names a policy that requires a trusted certificate.
     """
     if not callout.chain:
         return Verdict.UNKNOWN, "no certificate was shown", None
@@ -117,8 +117,8 @@ def _judge_recipient(address: str, reply: ServerReply) -> tuple[Verdict, str]:
 def concerns_client(reply: ServerReply) -> bool:
     """Return whether a refusal concerns the client and not the mailbox.
 
-    5.7.x is policy (RFC 3463): our address is on a block list, or fails SPF. "Relaying denied" has it, too, and means that
-    the server is not configured for the domain, so it is excluded.
+    5.7.x is policy (RFC 3463): our address is on a block list, or fails SPF. "Relaying denied" has it, too, and means
+    that the server is not configured for the domain, so it is excluded.
     """
     text = reply.text.lower()
     return reply.kind is ReplyKind.PERMANENT and " 5.7." in text and "relay" not in text

@@ -31,13 +31,14 @@ from alerts.model.notification import Plan, Purpose
 class DeliveryPolicy:
     """Delays and limits by channel. The values follow common practice (HylaFAX, GoAlert)."""
 
-    #: The result of a gateway call is queried after this time, unless the call still runs.
+    #: Lease of a gateway call: after this time the gateway is queried about the result, unless the call still runs.
     lease: timedelta = timedelta(seconds=30)
-    #: A call to a gateway is cancelled after this. Gateways have deadlines of their own (at most 60 s); this is for
-    #: those that cannot: a tray on a hanging network share would occupy its slots for ever.
+    #: A call to a gateway is cancelled after this time. Most gateways have deadlines of their own (at most 60 s). A
+    #: tray (the directory for letters) has none: on a hanging network share it would occupy its slots for ever.
     deadline: timedelta = timedelta(seconds=90)
-    #: Lease for paper, longer than `deadline`: otherwise another engine could query while an engine that has lost its
-    #: database connection still calls the gateway, find nothing, and send a second page.
+    #: Lease for fax and letters, longer than `deadline`. With a shorter lease, a second engine could query the gateway
+    #: while the first, which has lost its database connection, still calls it. It would find nothing and send a second
+    #: page.
     lease_on_paper: timedelta = timedelta(seconds=100)
     #: Delays between attempts on one gateway after a transient error; their number limits the attempts.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
@@ -190,7 +191,7 @@ def decisive_attempt(notification: Notification) -> Attempt | None:
 def _await_receipt(notification: Notification, last: Attempt, now: datetime) -> NextAction:
     """Return the next action for a submitted message: query its receipt until the notification expires.
 
-    A letter in the tray (the directory from which a clerk posts letters) is queried until a clerk records its posting.
+    A letter in the tray is queried until a clerk records its posting.
     """
     is_in_tray = notification.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
     if now >= notification.expires_at and not is_in_tray:
@@ -251,8 +252,8 @@ def _after_failure(
 def needs_call_instead(notification: Notification, now: datetime) -> bool:
     """Return whether a failed SMS to staff continues as a call, although its step has no voice channel.
 
-    It does if the reader opted out of SMS; after any other failure the next step starts at once instead. Nobody is
-    called to learn who has acknowledged.
+    It does if the reader opted out of SMS: after any other failure the next step starts at once instead. A notification
+    that somebody has acknowledged (`Purpose.TAKEN`) never continues as a call.
     """
     last = notification.last_attempt
     is_opted_out = last is not None and last.code in OPT_OUT_CODES and notification.channel is Channel.SMS
@@ -270,7 +271,7 @@ def is_unanswered_call(last: Attempt) -> bool:
 
 
 def _full_address(notification: Notification, delivery: Delivery) -> Address:
-    """Return a delivery's address with its details, such as office hours, of which the delivery stores none."""
+    """Return a delivery's address with its details, such as office hours, which the delivery does not store."""
     return next((a for a in notification.addresses if a == delivery.address), delivery.address)
 
 

@@ -1,9 +1,9 @@
 """Overdue delivery receipts of a gateway, compared with its baseline. Pure.
 
 Mobile operators filter silently: an SMS is accepted and never arrives. The baseline of a gateway is how long its
-receipts usually take; a gateway without receipts has none, and its missing receipts mean nothing. A gateway with
-overdue receipts is used after the others of its channel, and nothing is resent or counted as lost, because the messages
-may have arrived: perhaps callbacks cannot reach us and the provider cannot be queried. If all gateways of a channel
+receipts usually take; a gateway that sends no receipts has no baseline, and its missing receipts mean nothing. A
+gateway with overdue receipts is used after the others of its channel. No message is resent or counted as lost, because
+it may have arrived: perhaps callbacks cannot reach us and the provider cannot be queried. If all gateways of a channel
 have overdue receipts, the configured order applies.
 """
 
@@ -16,15 +16,15 @@ from datetime import datetime, timedelta
 
 #: Receipts needed for a baseline, and the number of latest ones it uses.
 MIN_RECEIPTS, MAX_RECEIPTS = 3, 20
-#: A receipt is overdue after this multiple of the usual delay, which is the 90th percentile because some phones are
-#: off; and not before the minimum, so that a provider without callbacks has been queried a few times.
+#: A receipt is overdue after this multiple of the usual delay, but not before the minimum, so that a provider without
+#: callbacks has been queried a few times. The usual delay is the 90th percentile, because some phones are off.
 OVERDUE_FACTOR, MIN_OVERDUE_AFTER = 3, timedelta(minutes=3)
 #: Older messages are not examined.
 MAX_AGE = timedelta(days=1)
-#: Minimum number of overdue receipts if they are of at least two numbers, and if all are of one number, whose phone may
-#: be off.
+#: Number of overdue receipts from which a gateway counts as overdue: for messages to at least two numbers, and for
+#: messages to a single number, whose phone may be off.
 MIN_OVERDUE, MIN_OVERDUE_ONE_PERSON = 3, 10
-#: A gateway with overdue receipts is used first for one message per interval, because a new receipt clears them.
+#: A gateway with overdue receipts is tested with one message per interval: a new receipt ends its overdue state.
 RETRY_INTERVAL = timedelta(hours=1)
 
 
@@ -60,7 +60,10 @@ class ReceiptBaseline:
     received_at: datetime
 
     def submission_window(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return between which acceptance times a missing receipt is overdue now. A newer receipt clears older ones."""
+        """Return the range of acceptance times whose missing receipts are overdue now.
+
+        A receipt for a newer message clears the missing receipts of older messages.
+        """
         return max(self.confirmed_at, now - MAX_AGE), now - self.overdue_after
 
 
@@ -94,7 +97,7 @@ def receipt_baseline(received: Sequence[ReceivedReceipt]) -> ReceiptBaseline | N
 def overdue_receipts(
     baseline: ReceiptBaseline, missing: Sequence[MissingReceipt], now: datetime
 ) -> OverdueReceipts | None:
-    """Return the overdue receipts among *missing*; `None` if they are too few. A new receipt clears them.
+    """Return the overdue receipts among *missing*; `None` if they are too few, or if a new receipt has cleared them.
 
     *missing*: accepted messages of the gateway without a receipt.
     """

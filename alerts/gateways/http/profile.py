@@ -1,7 +1,7 @@
 """Configuration of an SMS provider's HTTP interface, called a profile. `alerts.gateways.http.reading` applies it.
 
-One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. How to write one
-from the provider's documentation: docs/how-to/operator/sms-providers.md.
+A profile can describe any provider that accepts an SMS in one request: by GET, as a form, or as JSON.
+docs/how-to/operator/sms-providers.md explains how to write a profile from the provider's documentation.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class SmsState(StrEnum):
     ABSENT = "absent"
 
 
-#: Placeholders of fields, headers and URLs, with a sample value or their meaning. They are filled in for each request.
+#: Placeholders in fields, headers and URLs, each with a sample value or its meaning. They are replaced in each request.
 PLACEHOLDERS = {
     "to": "+60123456789",
     "to_digits": "60123456789",
@@ -105,7 +105,7 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PATH = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _MIN_SECRET_LENGTH = 16
 _PROOFS = ("secret_header", "secret_field", "signature_header")
-#: For codes that the provider does not document.
+#: Key for all codes and states that a table does not list.
 OTHERWISE = "*"
 
 
@@ -116,7 +116,7 @@ def _read_code(value: object) -> object:
 
 
 def _check_placeholders(value: Any) -> Any:
-    """Return *value*. Raise `ValueError` for an unknown placeholder at any depth."""
+    """Return *value*. Raise `ValueError` if it, or a text nested in it, has an unknown placeholder."""
     for text in _texts(value):
         for name in PLACEHOLDER.findall(text):
             if name not in PLACEHOLDERS:
@@ -137,12 +137,12 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def placeholders_in(*values: Any) -> frozenset[str]:
-    """Return the names of the placeholders in *values*, at any depth."""
+    """Return the names of the placeholders in *values* and in the texts nested in them."""
     return frozenset(name for value in values for text in _texts(value) for name in PLACEHOLDER.findall(text))
 
 
 def _check_selector(selector: str, info: ValidationInfo) -> str:
-    """Return *selector*. Raise `ValueError` if it is not valid for the format."""
+    """Return *selector*. Raise `ValueError` if it is no path (JSON) or no regular expression (text)."""
     if info.data.get("format") is Format.JSON:
         if not _PATH.fullmatch(selector):
             raise ValueError("is no path in JSON; write names and places with dots between: data.0.id")
@@ -261,16 +261,17 @@ class Receipts(Request):
 
 
 def split_list(path: str) -> tuple[str | None, str]:
-    """Return the path of a list in a callback, and the path within each item; `None` without a list.
+    """Return the path of a list in a callback, and the path within each item; `None` if *path* leads through no list.
 
-    Providers send several events in one callback (`results.0.from`): index 0 stands for every item.
+    Providers send several events in one callback, as a list. In *path*, index 0 stands for every item of the list:
+    `results.0.from` gives `results` and `from`. A list that is the whole callback has the path ".".
     """
     match = re.fullmatch(r"(?:(.+?)\.)?0\.(.+)", path)
     return (None, path) if match is None else (match[1] or ".", match[2])
 
 
 def _check_one_list(paths: Sequence[str | None]) -> None:
-    """Raise `ValueError` for paths through different lists, because their items cannot be matched."""
+    """Raise `ValueError` if *paths* lead through different lists, because the items of two lists cannot be matched."""
     present = [path for path in paths if path is not None]
     if len({split_list(path)[0] for path in present}) > 1:
         raise ValueError(

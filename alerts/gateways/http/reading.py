@@ -1,6 +1,7 @@
 """Values for the requests to an SMS provider, and the meaning of its answers, by the provider's profile. Pure.
 
-`alerts.gateways.http.profile` defines the profile: the part of the configuration that describes the provider's interface.
+`alerts.gateways.http.profile` defines the profile: the part of the configuration that describes the provider's
+interface.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _PROGRESS = {
     SmsState.DELIVERED: SubmissionState.DELIVERED,
 }
 
-#: A provider's code that may be displayed. A longer one may be a telephone number, or a whole text.
+#: Code of a provider that may be displayed. Seven digits may be a telephone number, and a long code may be a whole
+#: text.
 _DISPLAYABLE_CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
 #: Maximum octets of a text answer that are searched: codes and ids are at its beginning.
 _MAX_TEXT = 64 * 1024
@@ -49,9 +51,9 @@ Values = Mapping[str, str]
 
 
 def fill(value: Any, values: Values) -> Any:
-    """Return *value* with its placeholders filled in. A field with an empty placeholder is left out.
+    """Return *value* with its placeholders replaced. A field is left out if all its placeholders are empty.
 
-    A time span that stands alone becomes a number, because some JSON interfaces accept no string.
+    A value that is only {seconds} or {minutes} becomes a number, because some JSON interfaces accept no string.
     """
     match value:
         case "{seconds}" | "{minutes}":
@@ -75,7 +77,7 @@ def _has_value(text: str, values: Values) -> bool:
 
 
 def credentials(settings: HttpSmsSettings) -> dict[str, str]:
-    """Return the placeholders' values from the configuration."""
+    """Return the values of the placeholders for user, secret and HTTP basic authentication."""
     secret = "" if settings.secret is None else settings.secret.get_secret_value()
     basic = base64.b64encode(f"{settings.user}:{secret}".encode()).decode()
     return {"user": settings.user, "secret": secret, "basic": basic}
@@ -95,7 +97,7 @@ def select(selector: str | None, format_: Format, body: bytes) -> str | None:
 
 
 def value_at(document: Any, path: str) -> str | None:
-    """Return the value at a path of keys and indices, as text; `None` when it is missing or not scalar."""
+    """Return the value at a path of keys and indices, as text; `None` for a missing value, a list or an object."""
     match = node_at(document, path)
     match match:
         case bool():
@@ -107,7 +109,10 @@ def value_at(document: Any, path: str) -> str | None:
 
 
 def node_at(document: Any, path: str) -> Any:
-    """Return the node at a path of keys and indices, or `None`; `.` is the whole document. A key may contain dots."""
+    """Return the node at a path of keys and indices, or `None`. The path `.` is the whole document.
+
+    A key of the outermost object may contain dots.
+    """
     if isinstance(document, dict) and path in document:
         return document[path]
     for step in path.split(".") if path != "." else ():
@@ -145,7 +150,10 @@ def classify(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> Erro
 
 
 def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> DeliveryReport | None:
-    """Return the meaning of a state, or `None` without a message. A state that is not listed counts as accepted."""
+    """Return the meaning of a state; `None` if the state means that the provider has no such message.
+
+    A state that is not in *states* has the meaning of `OTHERWISE` there; without that, it counts as accepted.
+    """
     meaning = states.get(state) or states.get(OTHERWISE, SmsState.ACCEPTED)
     if meaning is SmsState.ABSENT:
         return None

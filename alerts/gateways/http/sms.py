@@ -1,4 +1,7 @@
-"""SMS gateway for any provider that the configuration describes: docs/how-to/operator/sms-providers.md."""
+"""SMS gateway for any provider whose HTTP interface the configuration describes (a profile).
+
+How to write a profile: docs/how-to/operator/sms-providers.md.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,11 @@ _REPLY_VALIDITY = timedelta(minutes=10)
 
 
 class HttpSms:
-    """Gateway that submits each SMS once. The status is queried by the reference of the attempt."""
+    """Gateway that submits each SMS once.
+
+    Each attempt (one request to send) has a reference. Where the provider accepts it, the reference finds the SMS again
+    in status queries and callbacks; otherwise the provider's id does.
+    """
 
     def __init__(self, settings: HttpSmsSettings, context: GatewayContext) -> None:
         self._settings = settings
@@ -128,7 +135,7 @@ class HttpSms:
         await self._client.close()
 
     async def _submit(self, address: str, text: str, reference: str, validity: timedelta) -> str:
-        """Submit one SMS once. Return its id. Raise `DeliveryError`."""
+        """Submit one SMS once. Return the provider's id; without one, *reference*. Raise `DeliveryError`."""
         if self._settings.adds_prefix:
             text = text.removeprefix(_FREE_PREFIX)
         values = self._credentials | _number_formats(address, self._settings) | _validity_values(validity)
@@ -143,7 +150,7 @@ class HttpSms:
                 raise rejection_error(received, None, ErrorClass.UNKNOWN)
 
     async def _query_status(self, receipts: Receipts, request: SendRequest, provider_id: str) -> DeliveryReport | None:
-        """Query the status of a message; `None` if the provider has none."""
+        """Return the status of a message from the provider; `None` if the provider does not know the message."""
         answer = self._settings.answer
         number = _number_formats(request.address, receipts)
         values = self._credentials | number | {"reference": request.reference, "id": provider_id}
@@ -170,7 +177,7 @@ class HttpSms:
         return await self._client.exchange("GET", url, ambiguous=ambiguous, headers=headers, params=plain)
 
     def _callback_url(self, reference: str) -> str:
-        """Return the URL for status callbacks, or ""."""
+        """Return the URL for status callbacks; "" if no callbacks are configured."""
         callback = self._settings.callback
         if self._callback_base is None or callback is None or callback.state is None:
             return ""
@@ -185,7 +192,8 @@ class HttpSms:
         rejection: CallbackRejectedError | None = None
         for state, event_reference, id_ in received.events(callback.state, callback.reference, callback.id):
             if callback.signature_header is None:
-                # The URL is not used with a signature, which does not cover it: its reference could be replaced.
+                # The URL's reference counts only without a signature: a signature does not cover the URL, so anybody
+                # could replace the reference in it.
                 event_reference = event_reference or reference  # noqa: PLW2901 - reference of this event
             try:
                 await self._record_state(state, event_reference, id_, handler, reference)
@@ -212,7 +220,7 @@ class HttpSms:
         self, callback: _ReceivedCallback, reply: ResponseFields, handler: CallbackHandler
     ) -> None:
         messages = [_inbound_sms(*values) for values in callback.events(reply.sender, reply.text, reply.id)]
-        # All SMS are stored before the first reply is sent, because sending one may take as long as the deadline.
+        # All SMS are stored before the first reply is sent, because sending a reply may take until the deadline.
         replies = [(sms.sender, await handler.receive(sms)) for sms in messages if sms is not None]
         for sender, answer in replies:
             if answer is not None:
@@ -221,7 +229,7 @@ class HttpSms:
             raise CallbackRejectedError(400, "not an SMS with a number and an id")
 
     async def _send_reply(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once, without retries: its content is stored already, and a second SMS would confuse."""
+        """Send a reply once, without retries: what it confirms is stored already, and a second SMS would confuse."""
         reference = f"a{secrets.token_hex(8)}"
         with contextlib.suppress(DeliveryError):
             await self._submit(number, answer.text, reference, _REPLY_VALIDITY)
@@ -238,13 +246,19 @@ class _ReceivedCallback:
 
     @property
     def document(self) -> Any:
-        """The fields as a document. Use it only after `authenticate`. Raise `CallbackRejectedError`."""
+        """The callback's fields: form and query, or the JSON body. Call `authenticate` before reading it.
+
+        Raise `CallbackRejectedError` if the body is not JSON and should be.
+        """
         if self._document is None:
             self._document = self._read()
         return self._document
 
     def events(self, *names: str | None) -> Sequence[Sequence[str]]:
-        """Return the named fields of each event, "" for missing ones. Raise `CallbackRejectedError`."""
+        """Return the named fields of each event, with "" for missing fields.
+
+        Raise `CallbackRejectedError` if the callback has no list where the configured paths lead through a list.
+        """
         is_json = self._callback_url.format is Method.JSON
         paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
         list_path = next((path for path, _ in paths if path is not None), None)
@@ -293,7 +307,7 @@ class _ReceivedCallback:
 
 
 def _decode_signature(signature: str) -> bytes:
-    """Return the signature in a header, in hex or base64, with or without the prefix "sha256="; empty if it is neither."""
+    """Return the octets of a signature in hex or base64, with or without the prefix "sha256="; empty if invalid."""
     text = signature.strip().removeprefix("sha256=")
     for decode in (bytes.fromhex, lambda encoded: base64.b64decode(encoded, validate=True)):
         with contextlib.suppress(ValueError, binascii.Error):
@@ -303,7 +317,10 @@ def _decode_signature(signature: str) -> bytes:
 
 
 def _number_formats(address: str, request: Request) -> dict[str, str]:
-    """Return a number in the formats that providers require. Raise `DeliveryError` when it has no such format."""
+    """Return a number in the formats that providers require.
+
+    Raise `DeliveryError` if *request* uses the local format and the number is not Malaysian.
+    """
     malaysian = address.startswith(_MALAYSIA)
     if "to_local" in request.uses and not malaysian:
         raise DeliveryError(ErrorClass.PERMANENT, "not a Malaysian number")
@@ -317,7 +334,7 @@ def _validity_values(validity: timedelta) -> dict[str, str]:
 
 
 def _inbound_sms(sender: str, text: str, id_: str) -> InboundSms | None:
-    """Return a person's SMS, or `None` without a number or an id."""
+    """Return a person's SMS; `None` if *sender* is no number or *id_* is no valid id."""
     number = _e164(sender)
     return (
         None if number is None or not is_id(id_) else InboundSms(sender=number, text=text, event_id=f"{id_}/received")
@@ -325,7 +342,7 @@ def _inbound_sms(sender: str, text: str, id_: str) -> InboundSms | None:
 
 
 def _e164(text: str) -> str | None:
-    """Return a number in any notation of Malaysian providers as E.164; `None` if it is no number."""
+    """Convert a number in any notation of Malaysian providers to E.164. Return `None` if *text* is no number."""
     digits = re.sub(r"[\s()-]", "", text)
     for prefix, international in (("+", "+"), ("00", "+"), ("0", _MALAYSIA), ("", "+")):
         if digits.startswith(prefix):

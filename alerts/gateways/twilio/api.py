@@ -1,7 +1,7 @@
 """Common client of the Twilio gateways: the account, errors, signatures.
 
-Twilio's REST API of 2010-04-01. Requests use httpx, not the SDK, whose async client ignores its time-out and repeats
-POSTs (twilio-python #925); the SDK validates signatures.
+Uses Twilio's REST API of 2010-04-01. Requests use httpx, because the async client of Twilio's SDK ignores its time-out
+and repeats POSTs (twilio-python #925). Only signatures are validated by the SDK.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, P
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
-#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts contain the telephone number.
+#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts contain the telephone
+#: number.
 ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     11100: (_C, "callback URL not accepted"),
     13227: (_C, "country not enabled for calls"),
@@ -62,12 +63,12 @@ ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
 
 #: Tolerated difference between Twilio's clock and this one. Twilio's times have no fractions of seconds.
 MAX_SKEW = timedelta(seconds=10)
-#: How much earlier inbound SMS are read than requested: if this machine's clock is ahead, a reply seems older than the
-#: incident. Reading a reply twice is harmless.
+#: Inbound SMS are read from this much before the requested time. If this machine's clock is ahead, a reply may seem
+#: older than the incident that it answers. Reading a reply twice is harmless.
 INBOX_OVERLAP = timedelta(hours=1)
 
 
-#: Python refuses to parse numbers of thousands of digits, and the database numbers of twenty.
+#: Maximum digits of a number. Python refuses to parse thousands of digits, and the database cannot store twenty.
 _MAX_DIGITS = 9
 
 
@@ -124,9 +125,10 @@ class Twilio:
     ) -> Sequence[Mapping[str, Any]]:
         """Return the messages or calls to the address of *request* that were created after it, the oldest first.
 
-        *within*: only those created within this time after the request. A clock difference of `MAX_SKEW` is tolerated,
-        and a larger one is corrected by Twilio's date. The query has no filter by DateSent or StartTime, because both
-        are empty while a message or call is queued. The newest hundred of a number reach back far enough.
+        With *within*, return only those that were created within this time after the request. `MAX_SKEW` is added to
+        both ends of the period; a large clock difference is corrected by the date in Twilio's response. The query has
+        no filter by DateSent or StartTime, because both are empty while a message or call is queued. The newest hundred
+        messages or calls to a number reach back far enough.
         """
         page = await self._provider.query(
             f"{self._root}/{resource}.json", params={"To": request.address, "PageSize": "100"}
@@ -139,7 +141,7 @@ class Twilio:
     async def received_sms(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
         """Return the SMS that *number* received since `INBOX_OVERLAP` before *since*, the oldest first.
 
-        Twilio filters by day, in UTC; a day has fewer than a thousand replies.
+        Twilio filters by day, in UTC. The query returns at most a thousand SMS, more than are expected in a day.
         """
         since -= INBOX_OVERLAP
         day = since.astimezone(UTC).date().isoformat()
@@ -165,10 +167,10 @@ class Twilio:
 
 
 def meaning_of_failure(code: object) -> ErrorMeaning:
-    """Return the meaning of the error code of a failed message or call. "" and `None` are unknown errors."""
+    """Return the meaning of the error code of a failed message or call. "" and `None` mean an unknown error."""
     text = str(code or "")
     known = ERRORS.get(number) if (number := parse_count(text)) is not None else None
-    # An unknown code counts as transient: the message was accepted, so that the number is valid.
+    # An unknown code counts as transient: Twilio has accepted the message, so the number is valid.
     error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
     return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
@@ -181,13 +183,13 @@ def sid_in(callback: CallbackRequest, name: str) -> str:
 
 
 def parse_count(value: object) -> int | None:
-    """Parse a count that Twilio sends as text ("1"); `None` if it is none."""
+    """Parse a number that Twilio sends as text ("1"). Return `None` for any other text."""
     text = str(value)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 class _Form:
-    """Form in the interface that the SDK's validator requires: `getlist` returns repeated fields, which are signed, too."""
+    """Form for the SDK's validator of signatures, which reads all values of a repeated field by `getlist`."""
 
     def __init__(self, form: Mapping[str, Sequence[str]]) -> None:
         self._form = form
@@ -221,7 +223,7 @@ def _list_items(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any
 
 
 def _clock_difference(provider_time: datetime | None, own_time: datetime | None) -> timedelta:
-    """Return how far the provider's clock is ahead; zero if the difference is not longer than a request may take."""
+    """Return how far the provider's clock is ahead of ours; zero if the difference is within `TOLERANCE`."""
     ahead = provider_time - own_time if provider_time is not None and own_time is not None else timedelta(0)
     return ahead if abs(ahead) > TOLERANCE else timedelta(0)
 

@@ -86,7 +86,7 @@ class TwilioSmsSettings(TwilioSettings):
 
 
 class TwilioSms:
-    """Gateway that sends each SMS once. Twilio has no idempotency key: an SMS is found again by its text."""
+    """Gateway that sends each SMS once. Twilio has no idempotency key, so `find` recognises an SMS by its text."""
 
     def __init__(self, settings: TwilioSmsSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
@@ -108,8 +108,8 @@ class TwilioSms:
             "SmartEncoded": "false",
         }
         if self._callback_base:
-            # The URL contains the reference of the attempt, so that the callback is understood even if the answer to
-            # this POST, with Twilio's id, is lost.
+            # The URL contains the reference of the attempt. So the callback can be attributed to the attempt even if
+            # Twilio's answer to this POST, which contains Twilio's id, is lost.
             form["StatusCallback"] = f"{self._callback_base}/status/{request.reference}"
         return _report(await self._twilio.create("Messages", form))
 
@@ -164,7 +164,7 @@ class TwilioSms:
             await self._send_reply(sender, answer)
 
     async def _send_reply(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once, without retries: its content is stored already, and a second SMS would confuse."""
+        """Send a reply once, without retries: what it confirms is stored already, and a second SMS would confuse."""
         form = {"To": number, "From": self._from, "Body": answer.text, "ValidityPeriod": "600"}
         with contextlib.suppress(DeliveryError):
             await self._twilio.create("Messages", form | {"RiskCheck": "disable", "SmartEncoded": "false"})

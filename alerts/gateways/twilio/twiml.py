@@ -94,8 +94,8 @@ def hang_up() -> str:
 def speak_without_menu(scripts: Sequence[Script], voices: Voices) -> str | None:
     """Return a document that speaks the scripts without a menu, for a call without a callback URL.
 
-    It speaks all languages twice if they fit, because nobody can choose one; otherwise the person's language twice or
-    once. Return `None` if not even that fits.
+    The document speaks each language twice, because the person cannot choose a language. If it is too long, it speaks
+    only the first language, twice or once. Return `None` if even that is too long.
     """
     for selected, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
         response = VoiceResponse()

@@ -1,8 +1,9 @@
 """Calls through Twilio (Calls resource of the 2010-04-01 API), acknowledged by a key.
 
-A completed call proves only that the line was answered, perhaps by voicemail: without a key it has reached nobody and
+A completed call proves only that the line was answered, perhaps by voicemail. A call in which nobody presses a key
 counts as failed. Only key 1 acknowledges, and "thank you" is spoken after the acknowledgement is stored. Key 4
-escalates to the next staff member; key 5 starts the release of an announcement.
+escalates to the next staff member. Key 5 starts the release of an announcement: a person approves, with a PIN, that
+the agency's recipients are notified.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ PROGRESS = {
 #: Number of times that a menu is repeated without a key before the call ends.
 MAX_SILENT_REPEATS = 2
 
-#: Maximum time between an attempt and the creation of its call: the deadline of the POST. Twilio stores no reference or
-#: text with a call, so that it is found by number and time, and a later call belongs to another attempt.
+#: Maximum time between an attempt (one request to send) and the creation of its call: the deadline of the POST. Twilio
+#: stores neither our reference nor the text with a call, so a call is found by its number and time. A call that is
+#: created later belongs to another attempt.
 _CREATED_WITHIN = timedelta(seconds=30)
 
 _TWIML = "text/xml"
@@ -69,7 +71,10 @@ _VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
 
 
 def _with_default_voices(voices: Mapping[str, str]) -> Mapping[str, str]:
-    """Return *voices* with the default voices of other languages. Raise `ValueError` for a voice of a wrong language."""
+    """Return *voices*, completed by the default voices of the languages that it lacks.
+
+    Raise `ValueError` for a voice that does not speak its language.
+    """
     for language, voice in voices.items():
         # Twilio aborts a call with a voice of another language. Only Google's voice names contain the language.
         if voice.startswith("Google.") and not voice.startswith(f"Google.{language}-"):
@@ -98,7 +103,10 @@ class TwilioVoiceSettings(TwilioSettings):
 
 
 class TwilioVoice:
-    """Gateway that places calls, speaks texts and receives keys. Without a callback URL it only speaks."""
+    """Gateway that places calls, speaks scripts (texts, one per language) and receives keys.
+
+    Without a callback URL the gateway cannot receive keys, and only speaks.
+    """
 
     def __init__(self, settings: TwilioVoiceSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
@@ -161,7 +169,7 @@ class TwilioVoice:
         speak = f"{self._callback_base}/speak/{request.reference}"
         document = self._menu(request.reference, scripts, index=0, silent_count=0)
         return {
-            # Inline if it fits: otherwise Twilio fetches the text when the call is answered.
+            # A document that is too long for the request is fetched by Twilio when the call is answered.
             **({"Twiml": document} if len(document) <= twiml.MAX_INLINE else {"Url": speak}),
             # After an error of this service the person hears the menu again, not "an application error has occurred".
             "FallbackUrl": speak,
@@ -180,7 +188,7 @@ class TwilioVoice:
         if status not in PROGRESS:
             raise CallbackRejectedError(400, "not a status of a call")
         report = self._read({"sid": sid, "status": status, "sip": callback.field("SipResponseCode")})
-        # The sequence number identifies a status callback. Without a valid one the status does.
+        # The sequence number identifies a status callback; without a valid number, the status identifies it.
         sequence = parse_count(callback.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
         await handler.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
@@ -228,7 +236,7 @@ class TwilioVoice:
         *,
         escalates: bool = False,
     ) -> CallbackResponse:
-        """Record an answer to the call: the person acknowledges or escalates."""
+        """Record that the person acknowledges or, if *escalates*, escalates. Speak the result."""
         sid = sid_in(callback, "CallSid")
         event = CallbackEvent(
             reference=reference,
@@ -237,7 +245,8 @@ class TwilioVoice:
             acknowledged=not escalates,
             escalated=escalates,
         )
-        # The acknowledgement is stored before the answer is spoken, so that nobody relies on a lost one.
+        # The acknowledgement is stored before it is confirmed, so that nobody relies on an acknowledgement that was
+        # lost.
         result = await handler.record(event)
         script = await _script_at(reference, handler, index)
         if script is None:
@@ -257,7 +266,7 @@ class TwilioVoice:
         self, reference: str, callback: CallbackRequest, handler: CallbackHandler, index: int
     ) -> CallbackResponse:
         pin = callback.field("Digits")
-        # No input is no wrong PIN: hanging up must not lock a person out.
+        # A missing input does not count as a wrong PIN, so a person who hangs up is not locked out.
         prompt = await (handler.verify_pin(reference, pin) if pin else handler.begin_release(reference))
         return await self._ask_release(reference, prompt, handler, index, has_input=bool(pin))
 
@@ -272,7 +281,10 @@ class TwilioVoice:
     async def _ask_release(
         self, reference: str, prompt: ReleasePrompt, handler: CallbackHandler, index: int, *, has_input: bool = True
     ) -> CallbackResponse:
-        """Speak the next step of a release and wait for input; *has_input*: whether keys were pressed."""
+        """Speak the next step of a release, and wait for input if the step needs any.
+
+        *has_input* is `False` if the person has pressed no keys. The prompt may then have a text that ends the call.
+        """
         script = await _script_at(reference, handler, index)
         if script is None:
             return _twiml_response(twiml.hang_up())
@@ -287,10 +299,13 @@ class TwilioVoice:
 
 
 def _report(call: Mapping[str, Any], *, accepts_keys: bool) -> DeliveryReport:
-    """Read an answer, a callback or a list item. *accepts_keys*: whether keys can be received."""
+    """Return the state of *call*, which is Twilio's answer to a request, a callback, or an item of a list.
+
+    *accepts_keys*: the call can receive keys. If so, a completed call counts as failed.
+    """
     report = _read_status(call)
     if report.progress is not SubmissionState.DELIVERED or not accepts_keys:
-        # If the call cannot receive keys, an answered call counts as delivered.
+        # A call that cannot receive keys counts as delivered when it was answered.
         return report
     return replace(
         report,
@@ -309,7 +324,7 @@ def _read_status(call: Mapping[str, Any]) -> DeliveryReport:
     return DeliveryReport(
         progress=progress,
         provider_id=str(call["sid"]),
-        # The call is retried even if the number is invalid: Twilio reports "failed" for both.
+        # A call to an invalid number is retried, too: Twilio reports "failed" both for it and for temporary failures.
         error=ErrorClass.TRANSIENT if has_failed else None,
         code=status if has_failed else "",
         detail=f"SIP {call['sip']}" if has_failed and call.get("sip") else "",
@@ -317,7 +332,7 @@ def _read_status(call: Mapping[str, Any]) -> DeliveryReport:
 
 
 async def _record_person(reference: str, callback: CallbackRequest, handler: CallbackHandler) -> None:
-    """Record that a person answered the call, by a key: voicemail presses no key."""
+    """Record that a person answered the call. The pressed key proves it, because voicemail presses no keys."""
     sid = sid_in(callback, "CallSid")
     report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True)
     await handler.record(CallbackEvent(reference=reference, event_id=f"{sid}/key", report=report))
@@ -329,7 +344,10 @@ async def _script_at(reference: str, handler: CallbackHandler, index: int) -> Sc
 
 
 async def _scripts(reference: str, handler: CallbackHandler) -> Sequence[Script] | None:
-    """Return the scripts of a call; `None` for an unknown attempt. Raise `CallbackRejectedError` if it is no call."""
+    """Return the scripts of a call; `None` for an unknown attempt.
+
+    Raise `CallbackRejectedError` if the attempt is not a call.
+    """
     content = await handler.content(reference)
     if content is None:
         return None

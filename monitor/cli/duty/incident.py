@@ -62,7 +62,7 @@ def _state(incident: Mapping[str, Any]) -> str:
 
 
 def _acknowledged_by(incident: Mapping[str, Any]) -> str:
-    """Return who acknowledges an incident and until when, or who did before it expired or was escalated."""
+    """Return who acknowledged an incident, until when, or whose acknowledgement expired or ended by escalation."""
     if incident["acknowledged_until"]:
         return f"{incident['acknowledged_by']} until {format_time(incident['acknowledged_until'])}"
     if incident["previous_assignee"]:

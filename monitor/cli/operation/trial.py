@@ -111,9 +111,9 @@ class Trial:
     """
 
     def __init__(self, key: bytes, timeouts: Timeouts = TIMEOUTS) -> None:
-        """Take *key*, which signs the messages and is also the key of the future service.
+        """Take *key*, which signs the messages.
 
-        So the service does not report late messages of the test as forged.
+        The future service has the same key, so that it does not report late messages of the test as forged.
         """
         self._signer = new_signer(key)
         self._timeouts = timeouts
@@ -125,8 +125,8 @@ class Trial:
     async def run(self, route: MonitoredRoute, other_address: str | None) -> TrialResult:
         """Sign in to send, sign in to read, send a message and wait for its arrival. Stop at the first failure.
 
-        So a wrong password is used once, and not by each step. *other_address*: the address of the user name, if it differs
-        from the mailbox's. A message to it is sent first, to detect that the user name belongs to another mailbox.
+        Later steps would repeat a wrong password. *other_address*: the user name, if it is an address other than the
+        mailbox's. A message to *other_address* is sent first, to detect that the user name belongs to another mailbox.
         """
         for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
             async with show_progress(title) as recorder:
@@ -152,7 +152,7 @@ class Trial:
         return TrialResult(result=result, reads_other_mailbox=is_lost and has_arrived)
 
     async def _arrives_at(self, route: MonitoredRoute, other_address: str) -> bool:
-        """Whether mail to the *other_address* address arrives in the mailbox of *route*."""
+        """Whether mail to *other_address* arrives in the mailbox of *route*."""
         other_route = replace(route, route=replace(route.route, to=other_address))
         title = f"Send a message to {other_address} first, which is the user name, and see whether it comes into this mailbox"
         arrival_timeout = min(_SECOND_ARRIVAL_TIMEOUT, self._timeouts.arrival)

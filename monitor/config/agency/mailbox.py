@@ -56,7 +56,7 @@ class LoginSettings(Section):
     def build(self, trust: Trust, rotations: RotationFactory | None = None) -> Password | OAuth:
         """Return the login for probes.
 
-        Raise `TrustStoreError` if a file of authorities cannot be used. *rotations*: see `OAuthSettings`.
+        Raise `TrustStoreError` if a file of authorities cannot be used. *rotations* stores new refresh tokens.
         """
         if self.oauth is not None:
             return OAuth(username=self.username, tokens=TokenCache(self.oauth.build(trust, self.username, rotations)))
@@ -180,7 +180,7 @@ class MailboxSettings(Section):
     def allowed_hosts(self) -> frozenset[str]:
         """Recipients of the mailbox's secrets: its servers and the token endpoint.
 
-        The secrets of an application may open other mailboxes, so for them the user name is included.
+        An application's secrets, unlike a person's refresh token, may open other mailboxes: then add the user name.
         """
         oauth = self.login.oauth
         recipients = [server.recipient_id(key) for key, server in self.servers.items()]
@@ -197,7 +197,7 @@ class MailboxSettings(Section):
     def build(self, name: str, trust: Trust, egress: EgressPolicy, rotations: RotationFactory | None = None) -> Mailbox:
         """Return the mailbox for probes, named *name*. Raise `TrustStoreError` if a `ca_file` cannot be used.
 
-        *egress*: policy for servers that users who are no operators may have configured (ADR 0055).
+        *egress*: policy for servers that a portal user may have configured, as stored secrets show (ADR 0055).
         """
         stored_secrets = self.login.stored_secrets.values()
 
@@ -280,7 +280,7 @@ def read_secret_recipients(mailbox: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the keys of a mailbox that determine the recipients of its secrets, with placeholders for required keys."""
+    """Return the keys of a mailbox that determine the recipients of its secrets; required keys get placeholders."""
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
     oauth_keys = (

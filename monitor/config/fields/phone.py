@@ -1,8 +1,8 @@
 """Telephone numbers of staff: validation and formats, and the channels that can reach a number.
 
-libphonenumber's list of assigned ranges lags behind, so a number outside them is only a warning. A number of an
-impossible length is an error. libphonenumber has no type for fax numbers: only a call shows whether a fax machine
-answers.
+libphonenumber's list of assigned number ranges is not always current, so a number outside these ranges causes only a
+warning. A number of an impossible length is an error. libphonenumber has no type for fax numbers: only a call shows
+whether a fax machine answers.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _parse(text: str) -> phonenumbers.PhoneNumber | None:
         return None
 
 
-#: Number of digits of a Malaysian number by its prefix, without the leading 0 (MCMC's numbering plan). All others have
-#: 8.
+#: Number of digits of a Malaysian number by its prefix, without the leading 0 (MCMC's numbering plan). Numbers with
+#: other prefixes have 8.
 _LENGTHS = (("11", 10), ("15", 10), ("1", 9), ("3", 9))
 
 
@@ -240,6 +240,6 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 
 
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
-    """Record an extension without its line, whose key is *key*."""
+    """Record an extension without *number*, the line that it belongs to; *key*: the key of that line."""
     if extension and not number and not findings[key].is_broken:
         findings["extension"].error("is the extension of no line", lazy_text("{key}: 03-1234 5678 beside it", key=key))

@@ -1,8 +1,8 @@
 """Reading of pydantic models from a configuration document.
 
-pydantic finds all errors of shape at once; this module turns them into messages for the author of the file. Before
-validation, secrets are fetched from their sources. After it, each broken value is recorded at its location and replaced
-by a *blank*, a valid substitute, so that the rest is read as well.
+pydantic finds all errors of shape (type and structure) at once; `Reader` turns them into messages for the author of the
+file. Before validation, secrets are fetched from their sources. After validation, each broken value is recorded at its
+location and replaced by a *blank*, a valid substitute, so that the rest is read as well.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def unwrap(annotation: Any) -> Any:
 
 
 def allows_none(annotation: Any) -> bool:
-    """Return whether the key may have no value."""
+    """Return whether *annotation* accepts `None`, that is, a key without a value."""
     if get_origin(annotation) is Annotated:
         return allows_none(get_args(annotation)[0])
     return annotation in (Any, None) or type(None) in get_args(annotation)
@@ -163,8 +163,8 @@ def example_value(annotation: Any) -> str:
 
 M = TypeVar("M", bound=BaseModel)
 
-#: Maximum number of validations. Blanks have the right shape, so the second validation normally passes; validators of
-#: gateways may need another.
+#: Maximum number of validations. Blanks have the right shape, so the second validation normally passes. Validators of
+#: gateways may need a third.
 _MAX_PASSES = 4
 
 #: Marks a value to be removed.
@@ -203,7 +203,7 @@ _PUBLIC_ACCESS_MESSAGES: Mapping[tuple[str, ...], str] = {
     ("read", "change"): "everybody on this machine can read and change {name}",
 }
 
-#: Where only the four channels are allowed, these words are deliberate and not typing errors.
+#: Names of channels that the circular does not allow. In a key, these words are no typing errors.
 _UNSANCTIONED_CHANNELS = frozenset(
     {
         *("e-mail", "e-mel", "email", "emel", "mail", "smtp"),
@@ -258,8 +258,8 @@ class Reader:
         path_below = tuple(part for part in detail["loc"] if part != "[key]")
         annotation, value_path = annotation_at(model, path_below), (*path, *path_below)
         if detail["type"] == "extra_forbidden":
-            # The search for a similar key takes a third of a millisecond, and a document may have thousands of unknown
-            # keys, so search only while the problem would be listed.
+            # Search for a similar key only if the problem will be listed: a document may have thousands of unknown
+            # keys, and each search takes a third of a millisecond.
             is_listed = self.findings.has_room
             message_and_remedy = (
                 _describe_unknown_key(str(path_below[-1]), as_model(annotation_at(model, path_below[:-1])) or model)
@@ -277,7 +277,7 @@ class Reader:
         return path_below, _REMOVED if "[key]" in detail["loc"] else blank_value(annotation_at(model, path_below))
 
     def _find_written_path(self, annotation: Any, path: Path) -> Path:
-        """Return the path under which the value is written: the key of a secret's source is not the model's key."""
+        """Return the path of the value in the file. That of a secret ends in a source key, such as `password_file`."""
         locations = self.findings.document.locations
         if not path or path in locations or not is_secret(annotation):
             return path
@@ -285,9 +285,9 @@ class Reader:
         return next((candidate for candidate in candidates if candidate in locations), path)
 
     def _resolve_secrets(self, annotation: Any, value: Any, path: Path) -> Any:
-        """Return *value*, in which each secret replaces its source (`password_file`) under the model's key (`password`).
+        """Return *value* with each secret under the model's key (`password`) instead of its source (`password_file`).
 
-        A value of another shape is unchanged.
+        A value that does not have the shape of *annotation* is returned unchanged.
         """
         model, child_type = as_model(annotation), item_type(annotation)
         if model is None and isinstance(value, list) and not is_mapping(annotation):
@@ -431,7 +431,7 @@ def _describe_choice(enumeration: Any, detail: ErrorDetails) -> tuple[str, str]:
 def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     """Return the message and the remedy for a key that *model* does not have.
 
-    Secrets are recognised by their sources.
+    Similar keys are suggested; a secret is suggested with its sources.
     """
     secret_names = [name for name, annotation in secret_keys(model).items() if is_secret(annotation)]
     known_keys = [name for name in keys_of(model) if name not in secret_names] + [

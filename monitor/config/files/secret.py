@@ -38,7 +38,7 @@ class StoredSecret(SecretStr):
     ) -> None:
         """Take the *secret* and the *allowed_hosts* that may receive it.
 
-        *unavailable_reason*: the reason why the secret is unavailable and therefore empty. *name*: its name in documents.
+        *unavailable_reason*: why the secret is unavailable; *secret* is then empty. *name*: its name in documents.
         """
         super().__init__(secret)
         self.name = name
@@ -104,7 +104,7 @@ class SecretResolver:
     #: The directory of the settings file. Relative paths start here, in agency files too.
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
-    #: Returns a secret that was entered in the portal, by its name in documents; `None`: the document may name none.
+    #: Returns a secret that was entered in the portal, by its name; `None`: the document must not name such secrets.
     find_stored: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
     #: All lookups so far. Results derived from them are valid while the lookups are unchanged.
     lookups: list[SecretLookup] = field(default_factory=list, repr=False)
@@ -136,7 +136,7 @@ class SecretResolver:
         return self._resolve(_Source.VARIABLE, name)
 
     def from_store(self, name: str) -> StoredSecret:
-        """Return a secret that was entered in the portal. If it is unavailable, it is empty and `unavailable_reason` has the reason.
+        """Return a secret that was entered in the portal. If it is unavailable, it is empty and has a reason.
 
         Raise `SecretUnavailableError`.
         """
@@ -177,7 +177,7 @@ class SecretResolver:
             result = _MissingSecret("nothing here may name it") if self.find_stored is None else self.find_stored(name)
             return SecretLookup(source, name, result)
         if name not in self.environ:
-            # If it is not the name of a variable, it may be the secret itself, written in the wrong place.
+            # Do not repeat *name* in the message: it may be the secret itself, written in the wrong place.
             remedy = "the name of a variable that the service is given, or ..._file: PATH"
             return SecretLookup(
                 source, name, _MissingSecret("the environment variable that is named here is not set", remedy)

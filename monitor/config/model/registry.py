@@ -1,4 +1,4 @@
-"""The registry of agencies: one YAML file for each, and the mailboxes and routes that are built from all of them.
+"""The registry of agencies, each with its own YAML file, and the mailboxes and routes that are built from the files.
 
 A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several mailboxes, of which
 each process uses its own. *Control routes* run between references only.
@@ -86,7 +86,7 @@ class Agency(Section):
 
     @cached_property
     def contact_channels(self) -> Sequence[tuple[str, Channel]]:
-        """The keys of its contacts, each with a channel on which the contact can reply."""
+        """The keys of the agency's contacts, each with a channel on which the contact can reply."""
         return contact_channels(self.contacts)
 
     def build_office(self) -> IssuingOffice:
@@ -151,7 +151,7 @@ class Registry:
     routes: tuple[MonitoredRoute, ...] = ()
     #: By name.
     mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
-    #: Mailboxes of pools that other processes use, under the names of their references.
+    #: Mailboxes of pools that only other processes use. They bear the names of their references.
     unused_mailboxes: tuple[Mailbox, ...] = field(default=(), repr=False)
     #: The references and settings on which the routes of all agencies depend.
     shared_inputs: tuple[object, ...] = field(default=(), repr=False)
@@ -173,7 +173,7 @@ class Registry:
 
 
 class _MailboxBuilder:
-    """Builder of mailboxes. For unchanged settings it returns the mailbox that is already in use, with its tokens."""
+    """Builder of mailboxes. For unchanged settings it returns the mailbox in use, with its cached access tokens."""
 
     def __init__(
         self, trust: Trust, egress: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: RotationFactory | None
@@ -201,7 +201,7 @@ class _MailboxBuilder:
         return built_mailbox.mailbox
 
     def are_unchanged(self, names: Iterable[str]) -> bool:
-        """Whether all of these mailboxes are already in use."""
+        """Whether all mailboxes with *names* are unchanged, and already in use."""
         return all(self.built_mailboxes[name] is self._in_use.get(name) for name in names)
 
 
@@ -213,11 +213,11 @@ def build_registry(
     *,
     rotations: RotationFactory | None = None,
 ) -> Registry:
-    """Return the registry of *agencies*, which were checked. Mailboxes are named "CODE/key", references by their key.
+    """Return the registry of checked *agencies*. Mailboxes are named "CODE/key", references by their key.
 
-    This process's mailbox of a pool has the name of the reference, so results of all processes count for the reference.
-    Unchanged mailboxes and routes of *active_registry* are kept. *rotations*: source of the tokens that follow refresh
-    tokens from the portal.
+    The mailbox of a pool that this process uses has the name of the reference, so that the results of all processes
+    count for the reference. Unchanged mailboxes and routes of *active_registry* are kept. *rotations* stores refresh
+    tokens by which an authorization server replaces those from the portal.
     """
     active_registry = active_registry or Registry()
     mailbox_builder = _MailboxBuilder(trust, settings.egress, active_registry.mailboxes, rotations)
@@ -298,10 +298,10 @@ def build_check_scope(
     *,
     sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
-    """Return the scope of checks: one agency, or for "" the reference mailboxes.
+    """Return the scope of checks: one agency, or, if *agency* is "", the reference mailboxes.
 
     *sample_message* returns the latest message of the agency that arrived in a reference mailbox. The domains of
-    references belong to third parties, so only the servers that Pantau uses are checked there.
+    references belong to third parties, so of these only the servers that Pantau uses are checked.
     """
     agency_document = registry.agencies.get(agency)
     references = set(settings.references)

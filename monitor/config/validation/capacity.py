@@ -25,15 +25,15 @@ from monitor.model.route import MonitoredRoute
 from monitor.model.send_quota import QuotaExceeded, accounts_over_quota
 from monitor.store.probing.retention import RetentionPolicy
 
-#: Time from which the next active hour is searched. If there is none in the years after it, there is none at all.
+#: Time from which the next active hour is searched. Routes without an active hour in the years after it never have one.
 _REFERENCE_TIME = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def build_spread(settings: Settings) -> Spread:
     """Return how many sites send messages on each route, and how many mailboxes of a pool share them.
 
-    Only a hub's settings name the other sites that probe the same agencies. A service without a PostgreSQL is a single
-    process, and uses one mailbox of a pool.
+    A *hub* is a process that combines the results of several sites; only its settings name the other sites that probe
+    the same agencies. A service without PostgreSQL is a single process, and uses one mailbox of a pool.
     """
     sites = 1 if settings.hub is None else settings.hub.probing_sites
     return Spread(sites=sites, pools={} if settings.store is None else pool_sizes(settings.references))
@@ -57,7 +57,7 @@ class Workload:
     def compute(
         cls, agency_code: str, routes: tuple[MonitoredRoute, ...], mail_providers: MailProviders, spread: Spread
     ) -> Workload:
-        """Compute the workload of the *routes* of the agency *agency_code*; for "" of the control routes."""
+        """Compute the workload of *routes*: those of the agency *agency_code*, or, if it is "", the control routes."""
         # All routes of an agency have the same hours.
         is_closed = bool(routes) and routes[0].probing.hours.next_active_at(_REFERENCE_TIME) is None
         probed = () if is_closed else routes
@@ -81,7 +81,7 @@ class Workload:
 def compute_workloads(
     registry: Registry, mail_providers: MailProviders, spread: Spread, cached: Mapping[str, Workload]
 ) -> Mapping[str, Workload]:
-    """Return the workload of each agency's routes, and by "" that of the control routes.
+    """Return the workload of the routes of each agency, by its code, and of the control routes, by "".
 
     *cached*: the workloads of an earlier registry with the same *mail_providers* and *spread*.
     """
@@ -100,7 +100,7 @@ def check_probing_load(
 ) -> None:
     """Record routes that are never probed, and accounts that would exceed a quota of their provider.
 
-    *files*: the findings of each agency's file by its short code, those of the settings file by "".
+    *files*: the findings in each agency's file, by its short code, and in the settings file, by "".
     """
     shared, received = list[MonitoredRoute](), list[MonitoredRoute]()
     for code, load in loads.items():
@@ -127,7 +127,7 @@ def _record_send_quota(exceeded: QuotaExceeded, files: Mapping[str, Findings]) -
     findings, mail_provider = files[code], exceeded.mail_provider
     key_findings = findings["probing", "interval"]
     if not code or not key_findings.is_written:
-        # Record the problem at the account, because the total of a reference depends on all agencies.
+        # Record the problem at the account: the load of a reference comes from all agencies, not from one interval.
         key_findings = findings["mailboxes" if code else "references", key]
     # Only a warning if other sites share the quota: their documents and accounts may differ from these.
     record = key_findings.warning if exceeded.needs_several_sites else key_findings.error
@@ -180,7 +180,7 @@ _HOUR = timedelta(hours=1)
 #: Octets on disk with indexes, measured with both databases (docs/reference/limits.md); the larger value counts.
 _OCTETS_PER_RUN = 460
 _OCTETS_PER_HOUR = 250
-#: In normal operation, one run in so many fails.
+#: In normal operation, one of this number of runs fails.
 _RUNS_PER_FAILURE = 100
 #: Copying a larger file, or returning its space to the file system, takes hours.
 _MAX_FILE_OCTETS = 100 * 10**9

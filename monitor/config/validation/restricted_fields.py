@@ -1,12 +1,11 @@
 """Checks of fields in an agency's document that only an administrator may change.
 
-These fields are servers that receive secrets, files, foreign telephone numbers, and long lists. A user who edits an
-agency in the portal is no operator of this machine, but a document names files that Pantau reads and servers that
-receive their content. By editing either, a user could read any file, or send the mailbox's password (possibly an access
-token for all mailboxes) to an arbitrary server.
+These fields are files, servers that receive secrets, foreign telephone numbers, and long lists. Users who edit an
+agency in the portal are not operators of this machine. By editing a file name or a server, such a user could read any
+file, or send the mailbox's password (possibly an access token for all mailboxes) to an arbitrary server.
 
-A secret that was entered in the portal (a stored secret) belongs to the officers of its mailbox, who may also change the
-servers. It is sent only to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy
+A *stored secret* was entered in the portal and belongs to the officers of its mailbox, who may also change the servers.
+The secret is sent only to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy
 limits the connections.
 """
 
@@ -43,8 +42,9 @@ _MAILBOX_KEYS: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
 #: Keys of a login that name an operator's files or commands on this machine, or the URL that issues tokens.
 _LOGIN_KEYS: Final = frozenset({"token_file", "token_command", "token_url"})
 _SECRETS: Final = ("password", "client_secret", "refresh_token", "service_account")
-#: Keys that name a stored secret (`password_stored`), and keys that name an operator's secret (`password_file`).
+#: Keys that name a stored secret (such as `password_stored`).
 _STORED_SECRET_KEYS: Final = frozenset(source_keys(key)[-1] for key in _SECRETS)
+#: Keys that name a secret of the operator (such as `password_file`).
 _OPERATOR_SECRET_KEYS: Final = frozenset(source_key for key in _SECRETS for source_key in source_keys(key)[:-1])
 
 
@@ -53,9 +53,9 @@ def check_restricted_fields(
 ) -> tuple[Problem, ...]:
     """Return the differences between *document* and *before* in fields that only an administrator may change.
 
-    Such a field may be removed together with its contact or mailbox, or when a stored secret replaces it. It may not be
-    removed alone, because the user could not restore it. *new_secret_names*: the names of secrets that are submitted
-    with the document.
+    A restricted field may be removed together with its contact or mailbox, or if a stored secret replaces it. A user
+    must not remove only the field, because the user could not restore it. *new_secret_names*: the names of secrets that
+    are submitted with the document.
     """
     old_values = dict(_restricted_values(Agency, before, ()))
     new_values = dict(_restricted_values(Agency, document.data, ()))
@@ -121,7 +121,7 @@ def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tupl
 
 
 def uses_only_stored_secrets(mailbox: Any) -> bool:
-    """Whether all secrets of a mailbox are stored secrets, which officers may change."""
+    """Whether a mailbox has stored secrets, and its login has no file, variable, command or URL of an operator."""
     login = mailbox.get("login") if isinstance(mailbox, Mapping) else None
     if not isinstance(login, Mapping):
         return False
@@ -200,9 +200,9 @@ _CALLED_SECTIONS: Final = frozenset({"contacts", "announcement"})
 def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
     """Return a problem for each foreign telephone number that *document* adds.
 
-    A user who edits an agency decides which numbers Pantau calls repeatedly, and can start calls at once. Satellite
-    numbers and numbers of some countries pay their holder for each minute (toll fraud), and libphonenumber classifies
-    them as ordinary.
+    Calls to satellite numbers and to some countries earn money for the holder of the number (toll fraud), and
+    libphonenumber classifies these numbers as ordinary. A user who edits an agency decides which numbers Pantau calls
+    repeatedly, and can start calls at once.
     """
     message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
     instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
@@ -223,8 +223,7 @@ def _foreign_numbers(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield path, value
 
 
-#: Maximum length of each list and mapping, by path: ten times the need of a large ministry, and still readable on a
-#: page.
+#: Maximum length of each list and mapping, by path: ten times the need of a large ministry.
 MAX_LENGTHS: Final[Mapping[Path, int]] = {
     ("domains",): 50,
     ("letterhead", "address"): 10,

@@ -1,12 +1,12 @@
 """Freshness of a site's data at the hub. No clock, no I/O.
 
-A site is a place with probers; the hub decides for several sites by a quorum of their votes. A site writes a heartbeat
-each second, which is replicated to the hub in order with its status: when a heartbeat arrives, everything evaluated
-before it has arrived. So the age of the newest heartbeat is the replication lag, and a site with a lag over
-`stale_after` has no vote. The hub computes an upper bound of the lag:
+A site is a place with probers; the hub is the installation that decides by the votes of several sites. Each second a
+site writes a heartbeat, which is replicated to the hub in order with the site's status: when a heartbeat arrives,
+everything evaluated before it has arrived. So the age of the newest heartbeat is the replication lag, and a site with a
+lag over `stale_after` has no vote. The hub computes an upper bound of the lag:
 
-* If the previous heartbeat arrived with the lag L, this one is at most L plus the time since then old. The same holds
-  while no heartbeat arrives.
+* If the previous heartbeat arrived with the lag L, the lag is now at most L plus the time since that arrival. The bound
+  holds at the next heartbeat, and while no heartbeat arrives.
 * The site's monotonic clock gives the time between the writing of two heartbeats of one incarnation (one run of the
   process). Wall clocks that are set, on either side, do not matter.
 * If no lag is known, because the hub has just started, or because another incarnation began after a long silence, the
@@ -14,8 +14,8 @@ before it has arrived. So the age of the newest heartbeat is the replication lag
   were delayed arrive faster.
 
 Ambiguous cases: to a hub that has just started, a constant lag looks like a slow wall clock. Then the site has a vote,
-because otherwise a site with a slow clock never had one. If the hub knows the site's wall clock from before, a new
-incarnation with a lag over `stale_after` by that clock has no vote. If the clock was really set back meanwhile,
+because otherwise a site with a slow clock would never have a vote. If the hub knows the site's wall clock from before,
+a new incarnation with a lag over `stale_after` by that clock has no vote. If the clock was really set back meanwhile,
 correcting it, or a restart of the hub, restores the vote. A clock that was set forward by exactly the lag is not
 detected. After a suspension that stops the monotonic clock, the site must begin another incarnation
 (`SiteHeartbeat.incarnation`), because a late heartbeat of a learnt incarnation always counts as lag.
@@ -32,8 +32,8 @@ STALE_AFTER = timedelta(seconds=30)
 #: If heartbeats arrive no faster than they are written for so long, none of them is delayed.
 _LEARNING_SPAN = timedelta(seconds=10)
 
-#: If a heartbeat is less delayed than an earlier one by more than this, the earlier one was queued. More than the network
-#: and polling each second cause.
+#: If a heartbeat is less delayed than an earlier heartbeat by more than this, the earlier heartbeat was queued. The
+#: network and the polling each second cause smaller differences.
 _JITTER = timedelta(seconds=1)
 
 #: After a longer time without a heartbeat, arrival is no longer continuous.
@@ -49,10 +49,10 @@ _MAX_INCARNATIONS = 64
 def continuous_since(
     now: datetime, last_heartbeat: datetime | None, continuous_before: datetime | None, stale_after: timedelta
 ) -> datetime | None:
-    """Return since when a site has evaluated without an interruption over *stale_after*; `None`: without any known.
+    """Return since when a site has evaluated without an interruption over *stale_after*; `None`: none is known.
 
-    *last_heartbeat*: of its processes; `None` without any. *continuous_before*: the same time as its processes had
-    stored it. Either may be in the future after the clock was set back.
+    *last_heartbeat*: the last heartbeat of the site's processes; `None`: there is none. *continuous_before*: the result
+    that the processes had stored. Both times may be in the future after the clock was set back.
     """
     if last_heartbeat is not None and abs(now - last_heartbeat) > stale_after:
         return now

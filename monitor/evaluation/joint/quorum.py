@@ -1,9 +1,9 @@
 """Joint status of an agency by a quorum of sites (places that probe it). Pure.
 
 A broken line at one site is not an outage of the agency. So a problem needs a number of affirming votes
-(`Quorum.votes_needed`). Its end needs at least as many denying votes, and so many that the remaining sites are too few
-to affirm it. In between the claim is undecided, and no incident opens or ends. Sites with a common uplink fail together
-and have one vote.
+(`Quorum.votes_needed`). The end of a problem needs at least as many denying votes, and so many that the remaining sites
+are too few to affirm the problem. With neither number of votes the claim is undecided, and no incident opens or ends.
+Sites with a common uplink (provider or line) fail together and have one vote.
 
 Votes are counted for each claim separately. The claims are: sending is down; receiving is down; a certain direction is
 in trouble; anything is wrong. A site votes on what it knows. A site that does not probe a direction, or knows nothing
@@ -50,9 +50,9 @@ class Quorum:
             raise ValueError(f"quorum of {self.minimum}: at least one site is required")
 
     def votes_needed(self, voters: int, silent: int) -> int:
-        """Return how many of those *voters* must agree: more than there are if too few are left.
+        """Return how many votes decide. The number exceeds *voters* if too few voters are connected.
 
-        *silent*: others that would see it if they were connected.
+        *voters*: number of connected voters; *silent*: number of disconnected voters that would vote, too.
         """
         return max(min(self.minimum, voters + silent), -(-self.share * voters // 100), 1)
 
@@ -66,14 +66,14 @@ class Quorum:
         return (False, site) if uplink is None else (True, uplink)
 
     def is_reached(self, fresh_sites: Iterable[str], sites: Iterable[str]) -> bool:
-        """Whether enough of *sites* are *fresh_sites* to decide anything."""
+        """Whether *fresh_sites* (with a recent heartbeat) are enough to decide anything, given all *sites*."""
         return len(self.voters(fresh_sites)) >= min(self.minimum, len(self.voters(sites)))
 
 
 def votes_by_voter(statuses: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStatus]:
     """Return the status of each voter, given the statuses of sites by name.
 
-    Of sites with a shared uplink, one is enough for a problem, and all are needed for a recovery.
+    Among sites with a shared uplink, one site is enough for a problem, and a recovery needs all of them.
     """
     by_voter: dict[tuple[bool, str], list[SiteStatus]] = {}
     for site, status in statuses.items():
@@ -87,7 +87,7 @@ def joint_status(
 ) -> SiteStatus | None:
     """Return the joint status of the fresh sites; `None` if none of them knows anything.
 
-    *silent_statuses*: the last statuses of the silent sites, which show on what they would vote.
+    *silent_statuses*: the last statuses of the silent sites, which show on which claims the sites would vote.
     """
     statuses, silent = [*fresh_statuses], [*silent_statuses]
     if len(statuses) == 1 and not silent:
@@ -159,7 +159,7 @@ def _outcome(answers: Collection[bool | None], needed: int) -> bool | None:
 
 
 def _denials_needed(needed: int, voters: int) -> int:
-    """Return the number of denying votes that reject a claim: those left must be too few to affirm it."""
+    """Return the number of denying votes that reject a claim: the remaining voters must be too few to affirm it."""
     return max(needed, voters - needed + 1)
 
 

@@ -1,4 +1,8 @@
-"""State of the replication of a site's data to its hub (PostgreSQL logical replication), by observations at both ends."""
+"""State of the replication of a site's data to its hub, by observations at both ends.
+
+A site is a place with probers; its hub is the installation that decides for several sites. The replication is logical
+replication of PostgreSQL.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Sign-in and authorization of the portal (Pantau's web pages and API): users, sessions, tokens, wallboards, secrets."""
+"""Sign-in and authorization of the portal (the web pages and API): users, sessions, tokens, wallboards, secrets."""

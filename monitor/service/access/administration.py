@@ -42,8 +42,8 @@ class Invitation:
 class Administration:
     """User administration.
 
-    Every operation writes an audit log entry. Raises `OperationRejectedError` and `NotFoundError`, whose messages name the
-    remedy, and `StoreUnavailable`.
+    Every operation writes an audit log entry. Raises `OperationRejectedError` and `NotFoundError`, whose messages name
+    the remedy, and `StoreUnavailable`.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Administration:
         factors: SecondFactors,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take *agencies*, which returns the codes of the monitored agencies, and *factors*, the second factors of users.
+        """Take *agencies*, which returns the codes of monitored agencies, and *factors*, the users' second factors.
 
         *on_change* is called when permissions may have changed.
         """

@@ -3,9 +3,9 @@
 The answer and its duration do not depend on the cause of a failure, so that nobody can find out who has an account.
 Attempts on one account are processed one after the other, so that concurrent attempts do not avoid the delay.
 
-Failed attempts delay further attempts from their address and on their account (`monitor.access.lockout`). A known device,
-which is a browser with a mark from an earlier sign-in of the user (`monitor.access.device`), has a count of its own, as
-has a session: attempts of others do not delay it.
+Failed attempts delay further attempts from the same address and on the same account (`monitor.access.lockout`). A known
+device is a browser with a mark from an earlier sign-in of the user (`monitor.access.device`). Failures of each known
+device and of each session are counted separately, so that other people's attempts do not delay the user.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ T = TypeVar("T")
 _IDLE_TIMEOUT: Final = timedelta(minutes=30)
 #: A session ends after this time, the length of a shift.
 MAX_SESSION_TIME: Final = timedelta(hours=12)
-#: In seconds: a session is read from the database at most this often, and a change of permissions in another process
-#: takes effect after this time. A page sends requests several times a minute.
+#: Lifetime of a cached session, in seconds. A change of permissions in another process takes effect after this time.
+#: Without the cache each request of a page, several a minute, would read the database.
 _CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a session is stored.
 _USE_INTERVAL: Final = timedelta(minutes=1)
-#: Maximum of concurrent hash computations. Each takes 19 MiB and 50 ms of CPU, which the probes need, too.
+#: Maximum of concurrent hash computations. Each takes 19 MiB and 50 ms of CPU, which the probes also need.
 _MAX_HASHES: Final = 2
-#: Maximum of addresses whose failures are counted; the oldest is dropped.
+#: Maximum of addresses whose failures are counted; beyond it the oldest is dropped.
 _MAX_ADDRESSES: Final = 10_000
 #: Maximum of devices and sessions whose failures are counted.
 _MAX_DEVICES: Final = 10_000
 
-#: Return the device mark that a browser presents for a user name; "": it has none.
+#: Returns the device mark that a browser presents for a user name; "": the browser has none.
 DeviceMarkReader = Callable[[str], str]
 #: Maximum of cached sessions, which stay valid while the database is unavailable.
 _MAX_SESSIONS: Final = 2_000
@@ -112,7 +112,7 @@ class _AccountLock:
     """Lock that serialises the attempts on one account."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    #: Number of attempts that hold it or wait for it.
+    #: Number of attempts that hold the lock or wait for it.
     waiters: int = 0
 
 
@@ -283,8 +283,8 @@ class Authenticator:
     ) -> tuple[NewSession, Sequence[str]]:
         """Store a second factor after a valid *code* of the app; return a new session and recovery codes, shown once.
 
-        All other sessions end. The password is required again: otherwise a person at an unattended browser could lock the
-        user out. Raise `SignInFailedError`.
+        All other sessions end. The password is required again: otherwise a person at an unattended browser could lock
+        the user out. Raise `SignInFailedError`.
         """
         user = session.user
         async with self._account_lock(user.name, session.digest):
@@ -334,8 +334,9 @@ class Authenticator:
     async def session(self, key: SessionKey, *, is_activity: bool = True) -> WebSession | None:
         """Return the session of a browser that presents *key*; `None`: it is expired or unknown.
 
-        *is_activity*: whether a person, and not a page that refreshes itself, makes the request: this extends the session.
-        While the database is unavailable, cached sessions stay valid, so that signed-in users can see the outage.
+        *is_activity*: whether a person makes the request, and so extends the session; a page that refreshes itself
+        does not. While the database is unavailable, cached sessions stay valid, so that signed-in users can see the
+        outage.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
         cached = self._session_cache.get(digest)
@@ -378,7 +379,7 @@ class Authenticator:
         # Known devices can use twice the limit, so that unauthenticated clients cannot lock them out.
         if self._waiting >= (_MAX_WAITING if device is None else 2 * _MAX_WAITING):
             raise SignInFailedError("sign_in_busy")
-        # A name contains no blank.
+        # A user name contains no blank, so the blank separates name and device unambiguously.
         name = name if device is None else f"{name} {device}"
         account_lock = self._account_locks.setdefault(name, _AccountLock())
         account_lock.waiters += 1
@@ -406,7 +407,7 @@ class Authenticator:
         device: str | None = None,
         delaying_counts: AbstractSet[_FailureCount] = _PASSWORD_COUNTS,
     ) -> UserRecord | None:
-        """Return the user of this name, or `None`. Raise `SignInFailedError` while *delaying_counts* delay the attempt."""
+        """Return the user of this name, or `None`. Raise `SignInFailedError` if *delaying_counts* delay it."""
         now = self._clock.now()
         if device is not None:
             if self._devices.get(device, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
@@ -478,6 +479,7 @@ class Authenticator:
     async def _begin_or_await_code(
         self, user: User, address: str, event: str = "signed in"
     ) -> NewSession | NewPendingSession:
+        """Begin a session or, for a user with a second factor, a pending session."""
         if not user.has_second_factor:
             return await self._begin_session(user, address, event)
         now, key = self._clock.now(), SessionKey.new()
@@ -525,7 +527,7 @@ class Authenticator:
         return NewSession(key=key, session=session, device=mark)
 
     async def _store_password(self, user: User, password: str, address: str, event: str) -> None:
-        """Store a new password. Raise `SignInFailedError` for a weak one: the old one, or the code, stays valid."""
+        """Store a new password. Raise `SignInFailedError` for a weak one; the old password or the code stays valid."""
         names = [user.name, *user.full_name.split(), *self._agencies()]
         if (problem := await self._run_in_thread(password_problem, password, names)) is not None:
             raise SignInFailedError(problem)
@@ -568,7 +570,7 @@ class Authenticator:
 
 
 def _account_at(name: str, address: str) -> str:
-    """Return the key of the failures on an account from an address. It is unambiguous: an address has no blank."""
+    """Return the key of the failures on an account from an address. An address contains no blank."""
     return f"{address} {name}"
 
 

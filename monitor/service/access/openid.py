@@ -1,7 +1,7 @@
-"""Sign-in with an account of an OpenID Connect provider: authorization code flow with PKCE, state and nonce, by Authlib.
+"""Sign-in with an account of an OpenID Connect provider: code flow with PKCE, state and nonce, by Authlib.
 
-A user must have linked the external account before. It is identified by issuer and subject: an e-mail address or a name
-neither identifies nor creates a user.
+A user must have linked the external account before. The account is identified by issuer and subject: an e-mail address
+or a name neither identifies nor creates a user.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = structlog.get_logger()
 
 #: Time limit for the login at the provider.
 _LOGIN_TIMEOUT: Final = timedelta(minutes=10)
-#: Maximum of pending logins; the oldest is dropped.
+#: Maximum of pending logins; beyond it the oldest is dropped.
 _MAX_PENDING: Final = 1_000
-#: In seconds, for each response of the provider.
+#: Time-out of each response of the provider, in seconds.
 _RESPONSE_TIMEOUT: Final = 10.0
 #: Signatures that require the provider's private key: without "none" and shared secrets.
 _SIGNATURES: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

@@ -64,7 +64,7 @@ def new_nonce() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentedKey:
-    """Random key that a client presents. Only its SHA-256 digest is stored, which suffices for 256 bits (ASVS 6.5.2)."""
+    """Random key that a client presents. Only its SHA-256 digest is stored: it suffices for 256 bits (ASVS 6.5.2)."""
 
     text: str
 

@@ -97,7 +97,7 @@ class SecretStore:
                 )
 
     async def rotate(self, *, by: str) -> SecretRotation:
-        """Encrypt all secrets that use another key with the current one. A repeated call resumes an interrupted one.
+        """Encrypt with the current key all secrets that use another key. A repeated call resumes an interrupted call.
 
         Raise `OperationRejectedError` without a key. A secret that a user changes meanwhile is not overwritten.
         """

@@ -31,13 +31,13 @@ from monitor.store.admin.tokens import TokenRecords
 log = structlog.get_logger()
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
-#: In seconds: lifetime of the cache, after which a revocation in another process takes effect.
+#: Lifetime of the cache in seconds, after which a revocation in another process takes effect.
 _CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a token is stored.
 _USE_INTERVAL: Final = timedelta(minutes=1)
 #: Maximum of valid tokens: all are cached.
 MAX_TOKENS: Final = 500
-#: Maximum of addresses whose failures are counted; the oldest is dropped.
+#: Maximum of addresses whose failures are counted; beyond it the oldest is dropped.
 _MAX_ADDRESSES: Final = 10_000
 #: A shorter lifetime is rejected as a mistake in the unit.
 _MIN_LIFETIME: Final = timedelta(hours=1)
@@ -76,7 +76,7 @@ class ProgramTokens:
         self._clock = clock
         self._agencies = agencies
         self._lock = asyncio.Lock()
-        #: Valid tokens by digest, as last read; `None`: they must be read.
+        #: Valid tokens by digest, as last read; `None`: the tokens must be read before use.
         self._valid_tokens: Mapping[str, ApiToken] | None = None
         #: Time of the last read, by the loop's clock.
         self._read_at = 0.0

@@ -1,4 +1,4 @@
-"""Wallboards (screens that show the status of mail): links that open one without a sign-in, and grant no other access."""
+"""Wallboards (screens that show the status of mail): links that open one without a sign-in, and grant nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 #: A link must be renewed once a year, so that somebody checks whether it is still needed.
 MAX_LIFETIME: Final = timedelta(days=366)
-#: In seconds: a link is read from the database at most this often, and a revocation takes effect after this time.
+#: Lifetime of a cached link, in seconds. A revocation in another process takes effect after this time.
 _CACHE_SECONDS: Final = 5.0
 #: Maximum of cached keys, valid and invalid.
 _MAX_CACHED: Final = 1_000
@@ -84,7 +84,7 @@ class Wallboards:
         self._cache.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallboardLink | None:
-        """Return the link of a browser that opens it, and record that in the audit log; `None`: the link is not valid."""
+        """Return the link that a browser opens, and record the opening in the audit log; `None`: invalid link."""
         link = await self._read(key.digest)
         if link is None or link.ends_at <= self._clock.now():
             return None

@@ -48,7 +48,7 @@ class AlertReceiver:
         self._throttle = LogThrottle()
 
     def admits(self, token: str) -> bool | None:
-        """Return whether *token* is the configured one; `None`: none is configured, so no client is admitted."""
+        """Return whether *token* is the configured token; `None`: no token is configured, and no client is admitted."""
         if (receive := self._receive_settings()) is None:
             return None
         return hmac.compare_digest(receive.token.get_secret_value().encode(), token.encode())

@@ -52,7 +52,7 @@ class AlertSender:
         settings: Callable[[], Settings],
         silence_lookup: SilenceLookup = active_silence,
     ) -> None:
-        """Take *settings*, which returns the current settings, and *silence_lookup*, which returns an incident's silence."""
+        """Take *settings*, which returns the current settings. *silence_lookup* returns the silence of an incident."""
         self._store = store
         self._silence_lookup = silence_lookup
         self._metrics = metrics
@@ -64,7 +64,7 @@ class AlertSender:
         self._resolved: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
         #: Number of the newest audit log entry at the last read; `None`: nothing was read yet.
         self._last_entry: int | None = None
-        #: Whether an open incident is silenced.
+        #: Whether any open incident is silenced (nobody is notified of it for a time).
         self._has_silenced = False
         self._sent_at: datetime | None = None
         #: Whether the last request succeeded, by the member's host and port.
@@ -129,7 +129,7 @@ class AlertSender:
                 and is_recent(incident.resolved_at, now, RESOLVED_RESEND_PERIOD)
             ):
                 self._resolved[_key(incident)] = build_alert(incident, now), incident.resolved_at
-        # An incident whose labels have changed, such as one that became an outage, is another alert: resolve the old one.
+        # An incident whose labels have changed (it became an outage) is another alert: resolve the old alert.
         self._resolved |= {key: (alert, now) for key, alert in previous.items() if key not in self._open}
         has_changed = last_entry != self._last_entry or _visible_parts(previous) != _visible_parts(self._open)
         self._last_entry = last_entry

@@ -28,7 +28,8 @@ class AvailabilityCache:
         self._read_at: datetime | None = None
         self._cached_codes: frozenset[str] = frozenset()
         self._availability: Mapping[str, Sequence[Availability]] = {}
-        #: By agency code: a hash of the past days, and the minutes per state of each period. Only today's minutes change.
+        #: By agency code: a hash of the past days, and the minutes per state of each period. Only today's minutes
+        #: change.
         self._past_days: dict[str, tuple[int, Sequence[Mapping[MinuteState, int]]]] = {}
 
     async def availability(self, agencies: Sequence[str]) -> Mapping[str, Sequence[Availability]]:

@@ -63,8 +63,9 @@ class MonthlyReports:
         checks: Callable[[str], Sequence[CheckView]],
         probed_by: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Take *configuration*, which returns the current one, and *checks*, which returns an agency's latest check results.
+        """Take *configuration*, which returns the current configuration.
 
+        *checks* returns the latest check results of an agency.
         *probed_by* returns the name of the process that has these results, or "" if it is this one.
         """
         self._store = store

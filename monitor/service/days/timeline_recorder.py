@@ -59,7 +59,7 @@ class TimelineRecorder:
         self._unsaved: dict[Key, DayTimeline] = {}
 
     async def begin(self, last_heartbeat: datetime | None) -> None:
-        """Resume the timelines if this process ran until a moment ago, by *last_heartbeat*. Raise `StoreUnavailable`."""
+        """Resume the timelines if, by *last_heartbeat*, this process ran a moment ago. Raise `StoreUnavailable`."""
         now = self._clock.now()
         if last_heartbeat is None or not timedelta(0) <= now - last_heartbeat <= MAX_GAP:
             return
@@ -95,7 +95,7 @@ class TimelineRecorder:
             store_error = error
         self._other_agencies = registry.agencies.keys() - runtime.owned
         for code in self._other_agencies & self._builders.keys():
-            # If this process takes the agency over again, another one has monitored it meanwhile.
+            # Should this process take the agency over again, another process has monitored the agency meanwhile.
             self._builders[code].interrupt()
         async for code in yielding(registry.agencies):
             routes = registry.routes_for(code)
@@ -112,7 +112,7 @@ class TimelineRecorder:
     ) -> Iterator[TimelineSpan]:
         builder = self._builders.setdefault(code, TimelineBuilder())
         if (closed_state := _closed_state(list(hours), now)) is not None:
-            # Runs before and during the closed time prove nothing about it.
+            # Runs before and during the closed time prove nothing about the minutes of that time.
             builder.interrupt()
             yield TimelineSpan(state=closed_state, starts_at=since if code in self._closed_agencies else now, until=now)
             self._closed_agencies.add(code)

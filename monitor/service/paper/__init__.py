@@ -1,1 +1,1 @@
-"""Letters and faxes: letters in the trays, and the guard that keeps a restored database from reusing numbers on paper."""
+"""Letters and faxes: letters in trays, and the guard that keeps a restored database from reusing numbers on paper."""

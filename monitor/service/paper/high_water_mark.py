@@ -1,6 +1,6 @@
 """Files outside the database with its high-water mark: the newest numbers that it has assigned.
 
-There is one in the state directory and one in each tray, the directory from which clerks print and post letters. A
+One file is in the state directory, and one in each tray, a directory from which clerks print and post letters. A
 database that is behind its mark is an older copy (`RestoreGuard`).
 """
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 #: A hidden file, because clerks open the tray.
 FILE = ".pantau-mark.json"
-#: In seconds: an unresponsive network share must not delay notifications.
+#: Time-out in seconds: an unresponsive network share must not delay notifications.
 _TIMEOUT = 5.0
 
 

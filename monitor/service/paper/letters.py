@@ -42,7 +42,8 @@ from monitor.store.engine.ledger import SqlStore
 
 #: How long a letter is shown after it has left its tray: a week and some days of leave.
 _SHOWN_AFTER_LEAVING = timedelta(days=10)
-#: A docket (the list of letters posted on a day) is read from letters of this period: none is posted later than that.
+#: A docket (the list of letters posted on a day) contains only letters queued within this period: clerks post no letter
+#: later.
 _DOCKET_PERIOD = timedelta(days=92)
 #: Interval of checks for overdue letters. A letter becomes overdue when a day ends, and a tray changes rarely.
 CHECK_INTERVAL = timedelta(minutes=1)
@@ -58,7 +59,7 @@ class LetterView:
     incident: str
     agency: str
     purpose: Purpose
-    #: "Ketua Setiausaha, Kementerian Contoh"
+    #: Addressee, such as "Ketua Setiausaha, Kementerian Contoh".
     to: str
     step: LetterStep
     queued_at: datetime
@@ -181,11 +182,11 @@ class Letters:
         unprinted: bool = False,
         day: date | None = None,
     ) -> LetterRecord:
-        """Record that a clerk has printed or posted a letter, unless that is recorded. Raise `OperationRejectedError`.
+        """Record that a clerk has printed or posted a letter, unless a record exists. Raise `OperationRejectedError`.
 
-        *already_posted*: accept a withdrawn letter, which the clerk had posted before the withdrawal. Its recipient then
-        also gets the later notifications of the incident. *unprinted*: accept a letter without a record of printing.
-        *day*: the day of posting; by default the day of the record.
+        *already_posted*: accept a withdrawn letter, which the clerk had posted before the withdrawal. Its recipient
+        then also gets the later notifications of the incident. *unprinted*: accept a letter without a record of
+        printing. *day*: the day of posting; by default the day of the record.
         """
         try:
             async with self._store.reading() as uow:
@@ -236,8 +237,8 @@ class Letters:
         if (citing := citing_letter(notification, notifications)) is not None:
             raise OperationRejectedError.from_text("letter_cited", notice=notification_id, other=citing.id)
         tray = self._tray_of(notification, attempt)
-        # Move the file first: if the process dies before the record is written, the letter counts as posted, and a clerk
-        # can repeat the operation.
+        # Move the file first: if the process dies before the record is written, the letter counts as posted, and a
+        # clerk can repeat the operation.
         try:
             is_in_tray = await tray.undo_posting(attempt.reference)
         except DeliveryError as error:

@@ -1,6 +1,6 @@
 """Guard against a store (the database) that was replaced by an older copy of itself.
 
-Such a store does not contain the latest incidents, and would assign their numbers, which are on letters and faxes, again.
+Such a store lacks the latest incidents, and would assign their numbers again, although letters and faxes bear them.
 The guard compares the store with the high-water marks (newest known numbers) outside it, at the start and every fifteen
 seconds, since a database may fail over to a standby that lags. If the store is behind, it pauses paper (letters and
 faxes) and skips numbers, until a person confirms which numbers are on paper. The decisions are in
@@ -64,7 +64,7 @@ class ResumePaper:
     reason: str
     #: Last numbers, as printed on letters: incidents such as "JCM-23", or pages of an incident such as "JCM-07/3".
     after: Sequence[str] = ()
-    #: Whether the store is no older copy, because the machine was only off.
+    #: Whether staff state that nothing was lost: the machine was only off, and the store is up to date.
     nothing_lost: bool = False
 
 
@@ -124,12 +124,13 @@ class RestoreGuard:
         self._mark: HighWaterMark | None = None
         #: Held from the read of the store to the write of the mark, so that no older mark overwrites a newer one.
         self._lock = asyncio.Lock()
-        #: Audit log heads of the marks that were processed. A file that cannot be written keeps its processed mark.
+        #: Heads (last entries of the audit log) in the marks that were processed. A processed mark stays in its file if
+        #: the file cannot be written, and must not be processed again.
         self._processed_heads: set[ChainHead] = set()
         #: Since when paper is paused, by the last check; `None`: it is not paused.
         self.paused_since: datetime | None = None
-        #: When this process detected an older copy; `None`: it has not. Until new probe runs confirm the incidents of the
-        #: copy, staff are not notified of them.
+        #: When this process detected an older copy; `None`: it has not. Until new probe runs confirm the incidents of
+        #: the copy, staff are not notified of them.
         self.awaits_runs_since: datetime | None = None
         #: Time of the last check, by the wall clock and by the machine's uptime; `None`: none since the start.
         self._last_check: tuple[datetime, float] | None = None
@@ -141,8 +142,8 @@ class RestoreGuard:
     async def check(self) -> None:
         """Compare the store with the marks. If it is behind them, pause paper and skip numbers."""
         was_unchecked = self._was_unchecked()
-        # Read the marks before the store: another process may write both meanwhile, the store first, and a mark that is
-        # read later would look newer than the store.
+        # Read the marks before the store. Otherwise, between the two reads, another process may write to the store and
+        # then write a mark, which would look newer than the store that was read.
         marks = [mark for mark in await self._files.read() if mark.head not in self._processed_heads]
         async with self._lock:
             await self._compare_with_marks(marks, was_unchecked=was_unchecked)
@@ -173,7 +174,7 @@ class RestoreGuard:
         self._metrics.set_paper_paused(paused_since)
 
     def _was_unchecked(self) -> bool:
-        """Return whether the store was unchecked: before the start, or while the machine was restored from a snapshot.
+        """Return whether the checks were interrupted: by a start, or by a restore of the machine from a snapshot.
 
         After a snapshot the wall clock jumps ahead of the machine's uptime.
         """
@@ -234,10 +235,10 @@ class RestoreGuard:
         await self._files.write(self._mark)
 
     async def record_page(self, facts_of_page: Sequence[Facts]) -> None:
-        """Write the numbers of a page to the marks before the page is sent. *facts_of_page*: its incidents.
+        """Write the numbers of a page to the marks before the page is sent. *facts_of_page*: facts of its incidents.
 
-        Write the present head of the audit log, too: a copy of the store that was made after the last check does not
-        contain the page, and would look up to date.
+        Write the present head of the audit log, too. Otherwise a copy of the store that was made between the last check
+        and the page would look up to date, although the copy does not contain the page.
         """
         async with self._lock:
             await self._record_page(facts_of_page)
@@ -307,8 +308,8 @@ class RestoreGuard:
                 _check_prefixes(numbers, {*position.following, *self._prefixes()})
                 ranges = {p: (position.following.get(p, 1), n) for p, n in numbers.items()}
                 to_skip = {p: range_ for p, range_ in ranges.items() if range_[1] >= range_[0]}
-                # Incidents that got, after the restore, a number that is on paper for another incident. Skip page
-                # numbers, so that their pages differ from those of the other incident.
+                # After the restore these incidents got numbers that are on paper for other incidents. Skip page
+                # numbers, so that the new pages differ from the pages of the other incidents.
                 reassigned = [
                     i
                     for i in (await uow.incidents(await uow.active_incidents())).values()
@@ -335,7 +336,10 @@ class RestoreGuard:
 
 
 def _check_prefixes(prefixes: Collection[str], known_prefixes: Collection[str]) -> None:
-    """Raise `OperationRejectedError` for a prefix that is not *known_prefixes*: with a typing error, used numbers would be reused."""
+    """Raise `OperationRejectedError` for a prefix that is not in *known_prefixes*.
+
+    After a typing error the numbers that are on paper would be assigned again.
+    """
     for prefix in prefixes:
         if prefix not in known_prefixes:
             nearest_prefix = closest_match(prefix, [each.lower() for each in known_prefixes])
@@ -358,9 +362,9 @@ async def _letters_in(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
 
 
 def _may_be_lost(path: str, pending: Restoration) -> bool:
-    """Return whether the letter in this file may be lost from the store: queued after the last write of the copy.
+    """Return whether the store may have lost the letter in this file: it was queued after the last write of the copy.
 
-    Older letters may be missing because their records were purged.
+    The store may lack older letters, too, because their records were purged.
     """
     known_until = pending.since or pending.noticed_at - timedelta(days=365)
     # The file name begins with the date of queueing, in Malaysian time.

@@ -1,4 +1,7 @@
-"""Directory of agencies for administrators: the list of all agencies, earlier agencies under a code, and previews of removals."""
+"""Directory of agencies for administrators.
+
+It has the list of all agencies, what remains of earlier agencies under a code, and previews of removals.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class AgencyDirectory:
         self._drills = drills
 
     async def page(self, query: str = "", *, after: str = "") -> tuple[Sequence[AgencyListItem], bool]:
-        """Return a page of agencies by code, *after* one, whose code or name contains *query*, and whether there are more."""
+        """Return a page of agencies whose code or name contains *query*, by code, and whether there are more.
+
+        The page begins after the code *after*.
+        """
         agencies = self._editor.configuration().registry.agencies
         folded_query = query.casefold()
         codes_by_name = (

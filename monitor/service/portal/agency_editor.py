@@ -44,7 +44,7 @@ class AgencyDraft:
 
     agency: str
     text: str
-    #: Digest of the version from which the draft started; "": there was none.
+    #: Digest of the version from which the draft started; "": the draft started without a version.
     started_from: str
     #: Credentials typed with the draft, by the names by which the text refers to them (`typed_mailbox`).
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -62,7 +62,7 @@ class DraftResult:
     conflicting_version: DocumentVersion | None = None
     #: Text from which both the draft and the conflicting version started, if it is known.
     common: str | None = None
-    #: The version that was written; `None`: none was, or nothing changed.
+    #: The version that was written; `None`: no version was written, perhaps because nothing has changed.
     written: DocumentVersion | None = None
     #: Whether the service has applied the written version.
     is_applied: bool = False
@@ -98,7 +98,10 @@ class AgencyEditor:
         configuration: Callable[[], Configuration],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
     ) -> None:
-        """Read the current configuration with *configuration*; *reload* reads it again, in the name of a principal."""
+        """Read the current configuration with *configuration*.
+
+        *reload* makes the service read it again, in the name of a principal (user or token).
+        """
         self._writer = writer
         self._documents = documents
         self.configuration = configuration
@@ -112,7 +115,7 @@ class AgencyEditor:
         return self.configuration().settings.agencies == IN_DATABASE
 
     def configured_file(self, version: DocumentVersion) -> str | None:
-        """Return the file that an operator edits, where files are in force; `None`: the database's documents are."""
+        """Return the file that an operator edits; `None`: the service uses the documents in the database."""
         place = self.configuration().settings.agencies
         return None if place == IN_DATABASE else str(place / version.name)
 
@@ -144,7 +147,7 @@ class AgencyEditor:
     async def started_from(self, agency: str, digest: str) -> str:
         """Return the text that a draft started from.
 
-        Raise `OperationRejectedError` if there never was one of that digest.
+        Raise `OperationRejectedError` if there never was a version with this digest.
         """
         latest = await self._require_last_version(agency)
         text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
@@ -252,7 +255,7 @@ class AgencyEditor:
             return DraftResult(problems=problems, other_errors=other_errors)
         reload_problems = await self._reload(by)
         is_applied = all(each.severity is not Severity.ERROR for each in reload_problems)
-        # Both lists may have the same problems: the reload reads all documents again.
+        # The lists of the writer and of the reload may have the same problems: the reload reads all documents again.
         own, other_reload_errors = _split_by_agency(agency, reload_problems)
         return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
@@ -269,7 +272,10 @@ def _not_found(agency: str) -> NotFoundError:
 def _rejections(
     source: AgencySource, text_before: str, draft: AgencyDraft, egress: EgressPolicy, *, may_place: bool
 ) -> tuple[Problem, ...]:
-    """Return why a draft is rejected before it is checked: it is too large, another agency's, or changes restricted fields."""
+    """Return why a draft is rejected before it is checked.
+
+    The draft is too large, is about another agency, or changes restricted fields.
+    """
     max_octets = MAX_OCTETS if may_place else max(MAX_DRAFT_OCTETS, len(text_before.encode()))
     if len(draft.text.encode()) > max_octets:
         return (Problem(file=source.label, message=lazy_text("has more than {size} KiB", size=max_octets // 1024)),)

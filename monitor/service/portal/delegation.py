@@ -1,4 +1,4 @@
-"""Application to which a mail administrator grants access to mailboxes without their users: its settings and its tokens.
+"""Application to which a mail administrator grants access to mailboxes without their users: settings and tokens.
 
 At Google it is a service account with domain-wide delegation, at Microsoft a client with its own credentials.
 """
@@ -53,7 +53,8 @@ class Application:
     def read(cls, platform: MailPlatform, typed: Mapping[str, str], domain: str) -> Self:
         """Read the typed "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
 
-        *domain*: the domain of the mailbox, used as the tenant if none is typed: Microsoft accepts any domain of a tenant.
+        *domain*: the domain of the mailbox, used as the tenant if none is typed: Microsoft accepts any domain of a
+        tenant.
         """
         if platform is MailPlatform.GOOGLE:
             text = typed.get("service_account", "").strip()

@@ -57,7 +57,8 @@ class DocumentsResult:
     #: Problems found. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
     difference: DocumentDifference = field(default_factory=DocumentDifference)
-    #: By agency, the digest of the version that the edit source knows from now on; "": none. `None`: nothing was written.
+    #: Digest of the version that the edit source knows from now on, by agency; "": no version. `None`: nothing was
+    #: written.
     seen: Mapping[str, str] | None = None
     #: By agency with a conflict, the text from which both versions started, if it is known.
     common: Mapping[str, str] | None = None
@@ -86,7 +87,7 @@ class DocumentWriter:
         safe: SecretStore | None = None,
         memory: LoadCache | None = None,
     ) -> None:
-        """*path*: the settings file. *safe*: encrypts typed credentials; without it none can be stored.
+        """*path*: the settings file. *safe*: encrypts typed credentials; without it they cannot be stored.
 
         *memory*: cache of the documents of the database, as the service parsed them.
         """
@@ -105,14 +106,16 @@ class DocumentWriter:
     async def write(
         self, submission: SubmittedDocuments, *, edit_source: EditSource, by: str, address: str = "", dry: bool = False
     ) -> DocumentsResult:
-        """Write the new documents among *submission*, in one transaction; with *dry*, only check. *address*: the client address.
+        """Write the new documents among *submission*, in one transaction; with *dry*, only check.
+
+        *address*: the client address, for the audit log.
 
         Raise `StoreUnavailable`, `VersionConflictError` when others write repeatedly meanwhile, or
         `OperationRejectedError` for a typed credential that cannot be stored.
         """
         async with self._writing:
             secrets, present = self._encrypt_all(submission.typed), await self._documents.latest()
-            # Files have names of the sender's machine: the cache of the service must not contain them.
+            # The names of files are those on the sender's machine: keep them out of the cache of the service.
             memory = LoadCache() if edit_source is EditSource.FILES else self._memory
             load_documents = partial(load, self._path, self._environ, cache=memory, new_secrets=submission.typed)
             others = [] if submission.edit.prune else await asyncio.to_thread(_other_documents, present, submission)

@@ -1,9 +1,10 @@
 """Guided setup of a mailbox in the portal.
 
 The servers of an address are discovered and examined. An officer chooses servers and signs in with a password, by a
-consent (OAuth), or as an application. The login is tested before it is stored. Typed data stays in the memory of this
-process for half an hour, for its author only. Attempts are limited per user: the page could otherwise serve as a port
-scanner, and repeated attempts with a password lock an account.
+consent (OAuth permission on the provider's page), or as an application that the mail administrator has authorised. The
+login is tested before it is stored. Typed data stays in the memory of this process for half an hour, for its author
+only. Attempts are limited per user: otherwise the page could serve as a port scanner, and repeated attempts with a
+password could lock an account.
 """
 
 from __future__ import annotations
@@ -114,15 +115,15 @@ class MailboxSetup:
     examined: Sequence[ExaminedServer]
     chosen: ChosenServers | None = None
     username: str = ""
-    #: The latest typed or consented credential; there is only one.
+    #: The credential: of `password`, `consent` and `application` only the latest is set.
     password: str | None = field(default=None, repr=False)
     consent: Consent | None = field(default=None, repr=False)
     application: Application | None = None
     #: Key of the mailbox that the setup replaces; "": the mailbox is new.
     takes_over: str = ""
-    #: How the consent is given; it has the content of `login.oauth` without the secrets.
+    #: How the consent is given. It contains the settings of `login.oauth` without the secrets.
     procedure: ConsentProcedure | None = None
-    #: While a consent is awaited: the device code that the page shows, or the request to which the browser is redirected.
+    #: While a consent is awaited: the device code that the page shows, or the request for the redirect of the browser.
     device: DeviceCode | None = field(default=None, repr=False)
     provider_request: AuthorizationRequest | None = field(default=None, repr=False)
     #: Why there is no consent.
@@ -145,7 +146,7 @@ class MailboxSetup:
 
 
 def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
-    """Return the mailbox of a setup as it is stored, under *key*.
+    """Return the mailbox of a setup in the form that is stored under *key*.
 
     Raise `SetupRejectedError` if a chosen server has not accepted the sign-in.
     """
@@ -301,7 +302,10 @@ class MailboxSetups:
     async def request_consent(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, client_address: str = ""
     ) -> None:
-        """Request a consent: it sets `setup.device`, a code for the user, or `setup.provider_request`, for a redirect."""
+        """Request a consent. Set `setup.device`, a code for the user, or `setup.provider_request`, for a redirect.
+
+        After an error of the provider, set `setup.no_consent` instead.
+        """
         self._choose_servers(setup, chosen, username)
         if (procedure := self.consent_procedure(setup)) is None:
             raise SetupRejectedError("no_consent_way")
@@ -329,12 +333,12 @@ class MailboxSetups:
         return self._site.consent(platform, domain_of(setup.address)) if platform else None
 
     async def check_consent(self, setup: MailboxSetup) -> None:
-        """Query whether the user has entered the device code, if the interval has passed; with the consent, sign in."""
+        """Ask the provider, at most once per interval, whether the user has entered the device code; then sign in."""
         device, procedure = setup.device, setup.procedure
         now = self._clock.now()
         if device is None or procedure is None or not (device.is_due(now) or now >= device.until):
             return
-        # Without the code a concurrent request of the page sends no second query.
+        # Remove the code during the query, so that a concurrent request of the page sends no second query.
         setup.device = None
         outcome: Consent | DeviceCode = device
         try:
@@ -383,7 +387,7 @@ class MailboxSetups:
         if setup.chosen is None:
             raise ValueError("no servers were chosen")
         await self._try_sign_in(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
-        # If the provider accepts each refresh token once, the attempt has used the first.
+        # If the provider accepts each refresh token only once, the sign-in has used up the first token.
         setup.consent = Consent(refresh_token=await rotation.current())
         setup.password, setup.application, setup.procedure = None, None, procedure
 
@@ -405,7 +409,7 @@ class MailboxSetups:
         mailbox = self._mailbox(setup, chosen, login)
         async with self._semaphore:
             tried = await try_mailbox(mailbox, _TIMEOUTS)
-        # All fields are set together: of two concurrent requests the setup has the results of the later one only.
+        # Set all fields together, so that the setup never mixes the results of two concurrent requests.
         setup.chosen, setup.username = chosen, login.username
         setup.results, setup.mailbox = tried, mailbox
         if isinstance(login, Password):
@@ -426,7 +430,10 @@ class MailboxSetups:
 
     @staticmethod
     def _require_provider_servers(chosen: ChosenServers, servers: Collection[str]) -> None:
-        """Raise `SetupRejectedError` if a chosen server is not the provider's: a server with the token could read the mailbox."""
+        """Raise `SetupRejectedError` if a chosen server is not the provider's.
+
+        A server that receives the token could read the mailbox.
+        """
         if not all(is_within(each.host, servers) for each in chosen.all):
             raise SetupRejectedError("not_its_servers")
 
@@ -450,9 +457,9 @@ class MailboxSetups:
         self._attempt_times[by] = [*times, now]
 
     def _reserve_refusal(self, chosen: ChosenServers, username: str) -> None:
-        """Raise `SetupRejectedError` if one more refusal could lock an account; otherwise count the attempt as a refusal.
+        """Raise `SetupRejectedError` if one more refusal could lock an account; otherwise count a refusal in advance.
 
-        `_remove_unrefused` takes the count back after the attempt.
+        After an attempt that was not refused, `_remove_unrefused` takes the count back.
         """
         now = self._clock.now()
         self._refusal_times = {
@@ -474,7 +481,7 @@ class MailboxSetups:
             if each.result.failure is not None and each.result.failure.credentials_refused
         }
         for host in {each.host.lower() for each in chosen.all} - refused_hosts:
-            # The entry is missing if another attempt has removed it, after the clock was set.
+            # The entry is missing if the clock was set, and another attempt has then removed the entry as expired.
             if times := self._refusal_times.get((host, username.lower())):
                 times.pop()
 

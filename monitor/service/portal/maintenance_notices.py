@@ -35,7 +35,8 @@ from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords, Se
 
 #: Name of an audit event.
 DOWNLOADED_EVENT: Final = "advance notice downloaded"
-#: A reference number contains a minute: the next free one is at most so many minutes ahead, as nobody makes more notices.
+#: A reference number contains a minute. The next free number is searched for at most this many minutes ahead: nobody
+#: makes more notices at a time.
 _MAX_MINUTES: Final = 60
 
 
@@ -56,7 +57,7 @@ class MaintenanceOverview:
 
     agency: str
     works: Sequence[PlannedMaintenance]
-    #: Notices about maintenance that is not planned any more: its recipients need a notice of the change or cancellation.
+    #: Notices about maintenance that is not planned any more: recipients need a notice of the change or cancellation.
     outdated: Sequence[MaintenanceNotice]
     #: All stored notices, the newest first.
     made: Sequence[MaintenanceNotice]
@@ -80,7 +81,7 @@ class MaintenanceNotices:
         self._clock = clock
         self._configuration = configuration
         self._crest = crest
-        #: One page at a time: typesetting occupies a processor, which the probes need, too.
+        #: One page at a time: typesetting occupies a processor, which the probes also need.
         self._typesetting = asyncio.Lock()
 
     async def overview(self, quoted: str) -> MaintenanceOverview:
@@ -157,7 +158,7 @@ class MaintenanceNotices:
                 return notice
 
     def said(self, quoted: str, notice: MaintenanceNotice, language: Language) -> Body:
-        """Return the text of a notice's letter, addressed to the first recipient of letters, or else to any recipient."""
+        """Return the text of a notice's letter to the first recipient of letters, or without one to any recipient."""
         recipients = sorted(self.recipients(quoted), key=lambda each: Channel.LETTER not in each.channels)
         addressee = next((each.build_addressee() for each in recipients), Addressee(title="", organisation=""))
         return self._build_page(quoted, notice, addressee).body("letter", language)
@@ -202,7 +203,8 @@ class MaintenanceNotices:
     async def _free_number(self, agency: str, now: datetime) -> str:
         """Return a reference number by the minute of creation, or the next free minute.
 
-        It is not the id of a row: a restored database would assign that again, and two letters would have one number.
+        The number is not the id of a row: a restored database would assign the id again, and two letters would have
+        the same number.
         """
         minutes = [now.astimezone(MALAYSIA) + timedelta(minutes=each) for each in range(_MAX_MINUTES)]
         numbers = [f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}" for at in minutes]

@@ -1,8 +1,8 @@
 """On-demand runs: a user of the portal starts a run of one route (mail from one mailbox to another) and watches it.
 
 It is a run of the prober, and counts like any other. A separate test would need sessions of its own: a mailbox that is
-read by POP3 permits one at a time, and a server with a limit might refuse the prober's. A run of the prober stays within
-the provider's limits and is in the history.
+read by POP3 permits one at a time, and a server with a limit might refuse the prober's. A run of the prober stays
+within the provider's limits and is in the history.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rotation of OAuth refresh tokens: a replacement that the provider returns is stored, encrypted, in the database.
 
-The newest token is used after a restart, and by other processes on the same database, which read it before each request.
-Of two concurrent requests the later response counts. If the process is killed between a response and the write, the next
-start uses the previous token: Microsoft accepts it until it expires (learn.microsoft.com, "Refresh tokens in the
+The newest token is used after a restart, and by other processes on the database, which read it before each request.
+Of two concurrent requests the later response counts. If the process is killed between a response and the write, the
+next start uses the previous token: Microsoft accepts it until it expires (learn.microsoft.com, "Refresh tokens in the
 Microsoft identity platform"), Google does not rotate. A provider that accepts each token only once then requires a new
 consent.
 """
@@ -62,11 +62,11 @@ class RefreshTokenRotation:
     async def newest(self, name: str) -> str | None:
         """Return the newest replacement; `None`: there is none.
 
-        While the database is unavailable, it is the newest in memory.
+        While the database is unavailable, the current token is the newest token in memory.
         """
         latest = self._latest.get(name)
         if self._is_database_unavailable and not self._last_query_succeeded and name in self._names_read:
-            # No query: it could hang, and a session waits for the token. The last query is what counts, because a
+            # Send no query: it could hang, and a session waits for the token. The last query decides, because a
             # database that cannot be written (a full disk) may still be readable.
             return latest.token if latest else None
         succeeded = False

@@ -1,4 +1,4 @@
-"""Calendar feeds (iCalendar) of rotas for calendar programs, which cannot sign in: each feed has a secret key in its URL."""
+"""Calendar feeds (iCalendar) of rotas for calendar programs, which cannot sign in: a feed's URL has a secret key."""
 
 from __future__ import annotations
 

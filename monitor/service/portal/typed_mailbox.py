@@ -73,7 +73,7 @@ def mailbox_draft(agency: str, text_before: str, started_from: str, typed: Enter
 def login_draft(
     agency: str, text_before: str, started_from: str, key: str, credential: str | Application
 ) -> AgencyDraft:
-    """Return the draft that sets the *credential*, a password or an application, of the mailbox *key*, and removes any other.
+    """Return the draft that replaces the credential of the mailbox *key* by *credential*, a password or an application.
 
     Raise `NotEditableError`, or `KeyError` if there is no such mailbox.
     """
@@ -122,7 +122,7 @@ def _change_mailbox(
 
 def _set_login(login: Path, keys: Mapping[str, Any]) -> Iterator[TextEdit]:
     """Yield the edits that leave only *keys* and the user name in a login section."""
-    # The new keys are set first, so that the section is never empty.
+    # Set the new keys first, so that the section is never empty.
     for key, value in keys.items():
         yield RemoveValue(path=(*login, key))
         yield SetValue(path=(*login, key), value=value)

@@ -88,10 +88,11 @@ class IncidentPage:
     incident: Incident
     #: Audit entries about the incident, the newest first.
     history: Sequence[HistoryEntry]
-    #: The silence that suppresses its notifications.
+    #: The silence that suppresses the incident's notifications; `None`: they are sent.
     silence: Silence | None
-    #: Readers of the notifications that a closure would send now, and of those that a false alarm would.
+    #: Readers of the notifications that a closure of the incident would send now.
     recovery_readers: Bilingual
+    #: Readers of the corrections that a false alarm would send now.
     correction_readers: Bilingual
 
 
@@ -118,7 +119,7 @@ class ReleasePreview:
     #: The incident type that the offices would be notified of.
     type: IncidentType
     notifications: Sequence[PlannedNotification]
-    #: Whether duty officers are asked to release it by now.
+    #: Whether duty officers have been asked by now to release the announcement.
     is_offered: bool
     #: Whether letters and faxes are held because the store may be an older copy.
     is_paper_held: bool
@@ -126,7 +127,7 @@ class ReleasePreview:
 
     @property
     def digest(self) -> str:
-        """Digest of what the user has seen: a release is refused if its notifications would differ by then."""
+        """Digest of what the user has seen: a release is refused if it would now send other notifications."""
         recipients = [f"{each.channel} {each.to}" for each in self.notifications]
         text = "\n".join(
             [self.incident.number, self.type, self.incident.reported_type_began_at.isoformat(), *recipients]
@@ -149,7 +150,8 @@ class Worklist:
     ) -> None:
         """*silence_lookup* returns the silence of an incident; *begin_measurement* starts runs of agencies' routes.
 
-        *contact_names* returns the names of the contacts of a user: answers by telephone are recorded under these.
+        *contact_names* returns the names of a user's contacts (entries for on-call staff): answers by telephone
+        are recorded under these names.
         """
         self._store = store
         self._composer = composer

@@ -1,1 +1,1 @@
-"""Cooperation of sites: heartbeat and published runs of a site; at the hub, statuses, documents and links of all sites."""
+"""Cooperation of sites: heartbeat and published runs of a site; at the hub, statuses, documents and links of sites."""

@@ -1,4 +1,4 @@
-"""Concurrent queries of the PostgreSQL servers of other sites: a slow server delays neither the other sites nor pages."""
+"""Concurrent queries of the PostgreSQL servers of other sites: a slow server delays neither other sites nor pages."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ log = structlog.get_logger()
 class SiteContinuity:
     """Marker of stale statuses after a start or a suspension of this process.
 
-    Statuses become stale only if the whole site was silent for longer than *stale_after*. They stay valid after a shorter
-    silence, and while another process of the site continues.
+    Statuses become stale only if the whole site was silent for longer than *stale_after*. They stay valid after a
+    shorter silence, and while another process of the site continues.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class SiteContinuity:
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
         process_heartbeat, stored_since = await self._processes.continuity()
-        # Prefer the site's heartbeat: its only writer calls `check` first. Every process writes its own heartbeat at any
-        # time.
+        # Prefer the site's heartbeat: its only writer calls `check` first. Every process writes its own heartbeat at
+        # any time.
         site_heartbeat = (await self._statuses.heartbeats()).get(self._site)
         last_heartbeat = process_heartbeat if site_heartbeat is None else site_heartbeat.at
         since = continuous_since(now, last_heartbeat, stored_since, self._stale_after)

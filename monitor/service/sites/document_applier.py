@@ -1,7 +1,7 @@
 """Application of the agency documents (YAML) that the hub wants this site to use.
 
-The hub writes them into this site's database as desired documents. Those that are invalid here are rejected, one by one,
-and do not block the others.
+The hub, the installation that decides for several sites, writes them into this site's database as desired documents.
+Each document that is invalid here is rejected, and does not block the other documents.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class DocumentApplier:
         by, pending, reasons = documents[0].by, {each.agency: each for each in documents}, dict[str, str]()
         while pending:
             submission = _submission(pending.values(), stored_versions)
-            # A dry run first: the writer accepts a mailbox whose password is missing here, which then could not be probed.
+            # Check in a dry run first: the writer would accept a mailbox whose password is missing here, and
+            # the mailbox could not be probed.
             result = await self._writer.write(submission, edit_source=EditSource.HUB, by=by, dry=True)
             if result.difference.conflicts:
                 raise VersionConflictError

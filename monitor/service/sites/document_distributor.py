@@ -24,7 +24,7 @@ from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
 
-#: Interval of distributions while the configuration is unchanged. A changed one is distributed at once.
+#: Interval of distributions while the configuration is unchanged. A changed configuration is distributed at once.
 _INTERVAL = timedelta(minutes=1)
 
 

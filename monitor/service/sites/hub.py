@@ -1,8 +1,9 @@
 """Reader of other sites' statuses at a hub, the installation that decides for several sites and notifies.
 
 Each site publishes its statuses, one per agency and one per problem of its own, and a heartbeat; PostgreSQL replicates
-them to the hub. The hub corrects their times, determines which sites have a vote, and passes both to the
-`IncidentReporter`, which opens and resolves incidents by quorum.
+them to the hub. The hub corrects the times of the statuses, and determines which sites have a vote: those with a fresh
+heartbeat. It passes statuses and votes to the `IncidentReporter`, which opens and resolves incidents by *quorum*, the
+votes that have to agree.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from monitor.store.sites.joining import APART
 
 log = structlog.get_logger()
 
-#: Maximum of subjects (agencies and problems) of a site that are not monitored here: ten times the agencies that a hub
-#: was tested with. An intruder in the site's database could write any number.
+#: Maximum of subjects (agencies and problems) of a site; agencies that are monitored here are accepted beyond it. It is
+#: ten times the agencies that a hub was tested with. An intruder in the site's database could write any number.
 _MAX_SUBJECTS = 100_000
 
 #: Interval at which subjects that a site no longer publishes are removed.
@@ -47,15 +48,16 @@ _CLEANUP_INTERVAL = timedelta(minutes=1)
 #: vote by then.
 _STARTUP_DELAY = timedelta(seconds=15)
 
-#: After a database outage of up to this, votes count at once.
+#: Votes count at once after a database outage of at most this time, or of at most `stale_after` minus `_STARTUP_DELAY`,
+#: whichever is longer.
 _TOLERATED_OUTAGE = timedelta(seconds=3)
 
-#: A reference mailbox (a mailbox of ours outside the agencies) that fails at another site only is a problem of that site
-#: after this time. If the reference itself fails or recovers, all sites detect that within minutes of each other.
+#: A reference mailbox (a mailbox of ours outside the agencies) that fails at another site only is a problem of that
+#: site after this time. If the reference itself fails or recovers, all sites detect that within minutes of each other.
 _REFERENCE_GRACE = timedelta(minutes=10)
 
-#: Problems that keep a site from evaluating anything. Others, such as a refused account at an agency, only leave the site
-#: without a status of the affected routes.
+#: Problems that keep a site from evaluating anything. Others, such as a refused account at an agency, only leave the
+#: site without a status of the affected routes.
 _BLOCKING_DOMAINS = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
 
 
@@ -82,7 +84,7 @@ class _Site:
     stale_since: datetime | None = None
     #: Since when the site has a vote and can evaluate.
     up_since: datetime | None = None
-    #: By subject in trouble: the corrected time of each time that the site published.
+    #: By subject in trouble: a mapping from each time that the site published to the corrected time.
     corrected_times: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
     #: Whether the site has published more subjects than are accepted.
     is_over_limit: bool = False
@@ -107,7 +109,8 @@ class _Site:
     def correct_clock(self, subject: str, status: SiteStatus, now: datetime) -> SiteStatus:
         """Return *status* with its times converted from the site's clock to the hub's. No time is later than *now*.
 
-        A time that is published again keeps its first correction, although the site's clock may have been set since.
+        A difference of the clocks of at most `APART` is ignored. A time that is published again keeps its first
+        correction, although the site's clock may have been set since.
         """
         offset, known_times = self.clock.offset, self.corrected_times.pop(subject, {})
         correction = offset if offset is not None and abs(offset) > APART else timedelta(0)
@@ -124,7 +127,10 @@ class _Site:
         return replace(status, trouble=trouble)
 
     def update(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
-        """Update the site's own status. *shared*: its problems that also exist at the hub, and so are not its own."""
+        """Update the site's own status.
+
+        *shared*: problems of the site that also exist at the hub, and therefore do not count as the site's own.
+        """
         self.stale_since = None if is_fresh else self.stale_since or now
         own_problems = self.problems.keys() - shared
         self.only_there_since = {
@@ -191,8 +197,8 @@ class Hub:
 
     async def poll(self) -> None:
         """Read the statuses and pass them to the reporter. Raise `StoreUnavailable`."""
-        # Do not wait for the next run, which may be minutes away: without our own status of an agency the reporter does
-        # not report it.
+        # Publish at once, since the next run may be minutes away: without our own status of an agency the reporter
+        # reports no problem of the agency.
         await self._publish_own()
         reporter, polled_at = self._reporter(), self._monotonic()
         try:
@@ -212,7 +218,7 @@ class Hub:
         self._update_votes(reporter)
 
     async def _read(self, reporter: IncidentReporter) -> None:
-        # Before the statuses: when a heartbeat is visible, so are all statuses that were written before it.
+        # Read the heartbeats before the statuses: all statuses that are older than a visible heartbeat are visible.
         heartbeats = await self._statuses.heartbeats()
         now, monotonic = self._clock.now(), self._monotonic()
         if self._unavailable_since is not None:
@@ -230,15 +236,15 @@ class Hub:
             self._failing_references &= published.get(self._site, set()) | statuses.get(self._site, {}).keys()
         for name in self._sites:
             self._apply(name, statuses.get(name, {}), now, reporter)
-        # Statuses of this site's other processes: every process shows the same, also for agencies that it does not probe.
+        # Pass on statuses of this site's other processes: every process shows the same status of every agency.
         for key, status in statuses.get(self._site, {}).items():
             if _is_reference_problem(key):
                 (self._failing_references.discard if status.trouble is None else self._failing_references.add)(key)
             if not key.startswith(MONITORING_FAULT_PREFIX) and key not in reporter.agencies:
                 reporter.record_status(self._site, key, status)
-        # Only now: rows whose processing failed are read again.
+        # Advance the mark only now, so that rows whose processing failed are read again.
         self._mark = mark
-        # After the statuses: a heartbeat is accepted only if all earlier statuses were processed.
+        # Record heartbeats after the statuses: a heartbeat counts only if all earlier statuses were processed.
         for name, site in self._sites.items():
             if name in heartbeats:
                 was_known = site.clock.offset is not None
@@ -258,7 +264,8 @@ class Hub:
         reporter.set_voting_sites({self._site} | fresh if are_votes_known else frozenset())
         if are_votes_known:
             self._report_quorum(reporter, fresh, now)
-        # Of all processes of this site: otherwise one process would report a site's problem and another resolve it.
+        # Use the failing references of all processes of this site: otherwise one process would report a problem of
+        # another site, and a second process would resolve the problem.
         failing_here = set(map(dedup_key_of, self._failing_references))
         for name, site in self._sites.items():
             is_fresh = name in fresh

@@ -30,7 +30,7 @@ from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()
 
-#: In seconds: how long a request waits for the sites' answers. Reachable sites answer at once.
+#: Time in seconds for which a request waits for the sites' answers. Reachable sites answer at once.
 _ANSWER_TIMEOUT: Final = 2.0
 #: Maximum of concurrent requests to a site: during an outage users make many, and each one to an unreachable site
 #: occupies a thread for seconds.
@@ -71,10 +71,10 @@ class ProbeRequester:
         has_other_processes: bool,
         place: Callable[[SiteConnection, str], object] = probe_calls.place_call,
     ) -> None:
-        """Take *clock*, the database's, and *connections*, those to the other sites.
+        """Take *clock*, the clock of the database, and *connections*, the connections to the other sites.
 
-        *has_other_processes*: whether other processes and sites can make requests. Then the caller runs `execute` each
-        second; otherwise `request` does it. *place* writes a request for an agency to a site.
+        *has_other_processes*: whether other processes and sites can make requests. If so, the caller runs `execute`
+        each second; otherwise `request` runs it. *place* writes a request for an agency to a site.
         """
         self._requests = requests
         self._lifecycle = lifecycle
@@ -159,7 +159,7 @@ class ProbeRequester:
             log.warning("probe request could not be sent to a site", site=site, reason=str(error))
             request.sites[site] = ProbeRequestState.UNREACHED
         else:
-            # Even if the site already had a recent request of another user: that one is executed.
+            # The state is the same if the site already had another user's recent request: that request is executed.
             request.sites[site] = ProbeRequestState.ASKED
         finally:
             self._open_requests[site] -= 1

@@ -66,7 +66,8 @@ class SiteRunReporter:
     async def publish(self) -> None:
         """Publish new failed runs and hours. Raise `StoreUnavailable`."""
         has_hub = await self._writer.has_hub()
-        # Set both after the queries: between the two a page would show that the hub does not read this site.
+        # Set both values after the queries. Otherwise a page could show between the assignments that the hub does not
+        # read this site.
         self.is_read = has_hub and await self._writer.is_heard()
         self.has_hub = has_hub
         if not self.has_hub:
@@ -95,7 +96,7 @@ class SiteRunReporter:
     async def _last_settled_run(self) -> int | None:
         """Return the number up to which no run is still being written; `None`: it is not known yet.
 
-        Transactions commit out of order, so a run may appear after one with a higher number.
+        Transactions commit out of order, so a run may appear after a run with a higher number.
         """
         now = self._monotonic()
         self._newest_runs.append((now, await self._writer.newest()))

@@ -16,7 +16,7 @@ from monitor.views.site_report import SITES_DETAIL, format_report, view_sites
 #: Minimum interval per incident: a site may change its status with each run.
 _MIN_INTERVAL = timedelta(minutes=1)
 
-#: After so many entries the interval doubles with each, up to about an hour.
+#: After this number of entries the interval doubles with each entry, up to about an hour.
 _ENTRIES_AT_MIN_INTERVAL = 10
 
 

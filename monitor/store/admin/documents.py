@@ -1,4 +1,4 @@
-"""The agencies' documents: every version is kept, and a write succeeds only over the version that its author has read."""
+"""The agencies' documents. Every version is kept. A write fails if its author has not read the latest version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import from_row, portions
 from monitor.store.schema.tables import document
 
-#: Schema from which stored documents have present keys.
+#: Schema revision since which stored documents have the present keys.
 _KEYS_RENAMED = "0053"
 _REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
@@ -55,7 +55,7 @@ class Documents:
         self.known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
-        """Return the latest version of each document, by agency. A version may say that the agency is no longer monitored.
+        """Return the latest version of each document, by agency. It has no text if the agency was removed.
 
         Only versions that are new since the last call are read.
         """
@@ -69,7 +69,7 @@ class Documents:
         return self.known
 
     async def level(self, documents: Iterable[WrittenDocument]) -> int:
-        """Return a number that increases with each version that is written; 0: *documents* are not in the database."""
+        """Return a number that grows with each written version; 0: *documents* are not the latest in the database."""
         latest = await self.latest()
         numbers = [each.document for each in latest.values() if each.document is not None]
         if {each.agency: each for each in numbers} != {each.agency: each for each in documents}:
@@ -79,9 +79,9 @@ class Documents:
     async def marks(
         self, *, search: str = "", agencies: Collection[str] = (), after: str = "", at_most: int
     ) -> Sequence[DocumentVersionInfo]:
-        """Return at most *at_most* agencies with a document, by code, *after* one.
+        """Return at most *at_most* agencies with a document, in order of code, from the first code behind *after*.
 
-        With *search* only those whose code contains it, and those in *agencies*.
+        With *search*: only agencies whose code contains it, and those in *agencies*.
         """
         query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
             document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
@@ -98,7 +98,7 @@ class Documents:
     async def versions(
         self, agency: str, *, before_number: int | None = None, at_most: int = 1
     ) -> Sequence[DocumentVersion]:
-        """Return the latest versions of an agency's document, the latest first; *before_number* a number, if one is given."""
+        """Return the latest versions of an agency's document, latest first; *before_number*: only earlier ones."""
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
         if before_number is not None:
             query = query.where(document.c.number < before_number)
@@ -124,9 +124,9 @@ class Documents:
     ) -> Applied:
         """Write a new version of each *wanted* document and of the agencies that are *gone*, in one transaction.
 
-        Store *secrets*, typed in the portal, under the names that the documents use. Delete secrets that earlier
-        versions name and no latest version does. Record *address* as the client address in the audit log. The documents
-        were checked against the versions *present*. Raise `VersionConflictError` if one of these has changed since.
+        Store *secrets*, which were typed in the portal, under their names in the documents. Delete secrets that the
+        replaced versions name and no latest version names. Record *address* as the client address in the audit log. The
+        documents were checked against the versions *present*; raise `VersionConflictError` if a newer version exists.
         """
         async with self._database.exclusive() as connection:
             query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
@@ -143,7 +143,7 @@ class Documents:
             return applied
 
     async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
-        """Store the content of the files where the files are in force: a new version of each document that has changed."""
+        """Store a new version of each document that differs from the agency files, if those are configured."""
         wanted = {each.agency: each for each in documents}
         async with self._database.exclusive() as connection:
             present = _by_agency((await connection.execute(_latest())).all())
@@ -199,7 +199,7 @@ async def _replace(
 async def _delete_unused_secrets(
     connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]
 ) -> None:
-    """Delete the typed secrets that earlier documents name and none names now."""
+    """Delete the secrets from the portal that replaced documents name and no present document names."""
     texts_before = {agency: each.text or "" for agency, each in present.items()}
     released = {
         agency: secret_names_in(texts_before.get(agency, "")) - secret_names_in(text) for agency, text in now.items()

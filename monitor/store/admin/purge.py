@@ -1,6 +1,6 @@
 """Permanent deletion of incidents, their notifications and the content of audit entries.
 
-Of the audit log only the content is deleted: a tombstone remains for each entry, so the hash chain stays valid.
+Each purged entry of the audit log leaves a tombstone (number, time and hashes), so the hash chain stays valid.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from monitor.store.schema.tables import (
     notification_incident,
 )
 
-#: Maximum of incidents, or of entries about none, per transaction, so that other writers do not wait long.
+#: Maximum number of incidents, or of entries about no incident, per transaction, so that other writers do not wait
+#: long.
 AT_ONCE = 200
-#: Maximum of incidents, or of their notifications, that are examined without yielding: a few milliseconds of work.
+#: Maximum number of incidents or notifications that are examined without yielding to the event loop.
 _LOOKED_AT_ONCE = 100
 
 #: Entries that are never purged: the chain cannot be verified without them.
@@ -44,7 +45,7 @@ class PurgeSet:
     #: Id and number of each incident.
     incidents: Sequence[tuple[int, str]]
     notices: Sequence[int]
-    #: Only the numbers: reading the content of a hundred thousand entries exceeds the statement timeout.
+    #: Numbers of audit entries. Their contents are not read: a hundred thousand would exceed the statement timeout.
     entries: Sequence[int]
 
     @property
@@ -54,16 +55,16 @@ class PurgeSet:
 
 
 class Search:
-    """Search for purgeable records, one part per call; it reads nothing twice.
+    """Search for purgeable records, one part per call. No call repeats the work of earlier calls.
 
-    An incident is purgeable if it was resolved before a day and has nothing pending, and only together with every other
-    incident in its notifications. An entry is purged with its incident; an entry about no incident, if it is older than
-    the day.
+    An incident is purgeable if it was resolved before a given time, has nothing pending, and all incidents that share a
+    notification with it are purgeable, too. An audit entry is purged with its incident, or, if it is about no incident,
+    when it is older than the given time.
     """
 
     def __init__(self, before: datetime) -> None:
         self._before = before
-        #: Position among the incidents, and then among the entries about none; `None`: at the end.
+        #: Position among the incidents, and among the entries about no incident; `None`: at the end.
         self._incidents: tuple[datetime, int] | None = (_BEGINNING, 0)
         self._entries: tuple[datetime, int] | None = (_BEGINNING, 0)
         #: Later incidents that were examined together with an earlier one.
@@ -77,7 +78,7 @@ class Search:
     async def further(self, connection: AsyncConnection, limit: int = _LOOKED_AT_ONCE) -> PurgeSet:
         """Return the next part; nothing is changed. *limit*: incidents or entries to examine.
 
-        More incidents are returned if notifications join them, and fewer if some of them must stay.
+        The part has more incidents if notifications link them to further ones, and fewer if some must not be purged.
         """
         result = PurgeSet(incidents=(), notices=(), entries=())
         if self._incidents is not None:
@@ -106,7 +107,7 @@ class Search:
             connection, {i for incident_ids in by_notification.values() for i in incident_ids}.union(new)
         )
         purgeable = set(numbers) - _staying(by_notification.values(), numbers)
-        # Incidents that were examined already, as part of a bundle that began earlier.
+        # Remember incidents that were examined early, because a notification links them to an earlier incident.
         self._seen |= set(numbers).difference(new)
         notices = sorted(n for n, incident_ids in by_notification.items() if incident_ids <= purgeable)
         return PurgeSet(
@@ -143,12 +144,12 @@ class Search:
 
 def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[int]) -> ColumnElement[bool]:
     """Return the condition that a row comes after *place* in the order of time and number."""
-    # Not as a row comparison: SQLite would scan all rows before the day.
+    # No row comparison: SQLite would scan all rows instead of using the index.
     return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
 
 
 async def carry_out(connection: AsyncConnection, purge_set: PurgeSet, entry: AuditEntry) -> None:
-    """Delete the records and add *entry* to the audit log: who purged, and on whose authority."""
+    """Delete the records, and append *entry*, which states who purged and on whose authority, to the audit log."""
     sealed = await _sealed(connection, purge_set.entries)
     detail = {
         **entry.detail,
@@ -159,7 +160,7 @@ async def carry_out(connection: AsyncConnection, purge_set: PurgeSet, entry: Aud
     }
     (purge,) = await audit.append(connection, [AuditEntry(at=entry.at, actor=entry.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
-        # Deleted data is overwritten, so that it cannot be recovered from the file.
+        # Overwrite deleted data, so that it cannot be recovered from the file.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
     cleared: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notification_id": None, "detail": {}}
     cleared["purged_by"] = purge.number
@@ -174,7 +175,10 @@ async def carry_out(connection: AsyncConnection, purge_set: PurgeSet, entry: Aud
 
 
 async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
-    """Return the notifications of these incidents and of all incidents that notifications join with them: the incidents of each."""
+    """Return the incidents of each notification, for all notifications that link incidents to *ids*.
+
+    Links are followed repeatedly: a linked incident may have notifications about further incidents.
+    """
     by_notification: dict[int, set[int]] = {}
     queried: set[int] = set()
     asking = set(ids)
@@ -195,7 +199,7 @@ async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int
 
 
 def _staying(told: Iterable[Collection[int]], purgeable: Collection[int]) -> set[int]:
-    """Return the incidents that notifications join, directly or indirectly, with one that is not purgeable."""
+    """Return the incidents that notifications link, directly or indirectly, to an incident that is not purgeable."""
     group_of: dict[int, set[int]] = {}
     for incident_ids in told:
         joined = set().union(*(group_of.get(i, {i}) for i in incident_ids))
@@ -226,7 +230,7 @@ async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequen
 
 
 async def _delete(connection: AsyncConnection, purge_set: dict[Table, ColumnElement[bool]]) -> None:
-    """Delete rows, and first all rows of any table that refer to them."""
+    """Delete the rows of *purge_set* (conditions by table), after the rows of any table that refer to them."""
     for table in metadata.sorted_tables:
         refers = [
             key.parent.in_(select(key.column).where(purge_set[key.column.table]))

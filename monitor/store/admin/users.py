@@ -58,7 +58,7 @@ class WebSession:
     user: User
     started_at: datetime
     seen_at: datetime
-    #: Expiry that use does not extend.
+    #: Expiry; using the session does not extend it.
     ends_at: datetime
     #: Client address at the sign-in.
     address: str
@@ -116,7 +116,7 @@ class IdentityTakenError(Exception):
 
 
 class LastAdministratorError(Exception):
-    """No other administrator could sign in any more."""
+    """The change would leave no administrator who can sign in."""
 
 
 class UserExistsError(Exception):
@@ -134,7 +134,10 @@ class Users:
         return [user for _, user in await self._found(select(portal_user).order_by(portal_user.c.name))]
 
     async def page(self, search: str, *, after: str = "", most: int) -> Sequence[User]:
-        """Return users by name, *after* one: those whose name or full name contains *search*, or who have a role for that agency."""
+        """Return at most *most* users, in order of name, from the first name behind *after*.
+
+        With *search*: users whose name or full name contains it, or who have a role for the agency with this code.
+        """
         of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == search.upper())
         is_called = portal_user.c.name.icontains(search, autoescape=True)
         fits = is_called | portal_user.c.full_name.icontains(search, autoescape=True) | portal_user.c.id.in_(of_agency)
@@ -193,7 +196,7 @@ class Users:
                 await connection.execute(insert(role_assignment), rows)
 
     async def disable(self, user_id: int, at: datetime | None, entry: AuditEntry) -> None:
-        """Disable the sign-in of a user from *at* on and end sessions; `None`: enable it.
+        """Record that a user is disabled since *at*, and delete the user's sessions and code; `None`: enable the user.
 
         Raise `LastAdministratorError`.
         """
@@ -208,7 +211,7 @@ class Users:
     async def choose_password(self, user_id: int, kept: str, entry: AuditEntry) -> None:
         """Store a new password.
 
-        End sessions that began with the old one, and delete the code that allowed the change.
+        End all sessions of the user, and delete the code that allowed the change.
         """
         values = {"password": kept, **_NO_FAILURES}
         async with audit.audited(self._database, entry) as connection:
@@ -217,9 +220,9 @@ class Users:
             await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
 
     async def fail(self, user_id: int, entry: AuditEntry, *, failed_attempt: FailedAttempt | None) -> None:
-        """Record a failed sign-in, and count it if it delays the next attempt.
+        """Record a failed sign-in in the audit log. Count it as *failed_attempt*; `None`: do not count it.
 
-        The count is that of the database: another service may have counted one meanwhile.
+        The count in the database is increased, because other processes count there, too.
         """
         is_user = portal_user.c.id == user_id
         count, last = _COUNTED[failed_attempt] if failed_attempt is not None else (None, None)
@@ -233,7 +236,7 @@ class Users:
                 await connection.execute(update(portal_user).where(is_user).values(values))
 
     async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
-        """Reset the failures of a user, and exempt the user from delays until then."""
+        """Reset the failures of a user, and exempt the user from delays until *until*."""
         values = {**_NO_FAILURES, "unlocked_until": until}
         async with audit.audited(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
@@ -314,7 +317,7 @@ class Users:
 async def assignments(
     connection: AsyncConnection, holder: Column[int], among: Select[Any]
 ) -> Mapping[int, AbstractSet[RoleAssignment]]:
-    """Return the roles of each of *among*, whose id is in the column *holder* of the table of roles."""
+    """Return the roles of the users or tokens whose ids *among* selects, by id. *holder*: column with the id."""
     by_holder: dict[int, set[RoleAssignment]] = {}
     for row in await connection.execute(select(holder.table).where(holder.in_(among))):
         assignment = RoleAssignment(role=Role(row.role), agency=row.agency)
@@ -331,7 +334,7 @@ class SecondFactors:
     async def set_up(
         self, user_id: int, secret: Ciphertext, step: int, digests: Iterable[str], entry: AuditEntry
     ) -> bool:
-        """Store a second factor, whose code of *step* is used; end all sessions. Return whether there was none yet."""
+        """Store a second factor, mark its code of *step* as used, and end all sessions; `False`: the user has one."""
         fresh = (portal_user.c.id == user_id, portal_user.c.one_time_step.is_(None))
         async with self._database.write() as connection:
             changed = await connection.execute(update(portal_user).where(*fresh).values(one_time_step=step))
@@ -353,7 +356,7 @@ class SecondFactors:
                 await end_sessions(connection, user_id)
 
     async def use_step(self, user_id: int, step: int) -> bool:
-        """Use the code of a step and those before it. Return whether it was unused, even under concurrent attempts."""
+        """Mark the one-time codes up to *step* as used. Return whether the code of *step* was unused before."""
         later = (portal_user.c.id == user_id, portal_user.c.one_time_step < step)
         return await self._database.change(update(portal_user).where(*later).values(one_time_step=step)) > 0
 
@@ -395,7 +398,7 @@ class SecondFactors:
 
 
 async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> None:
-    """Raise `LastAdministratorError` if a user is the only administrator who can sign in, in this transaction."""
+    """Raise `LastAdministratorError` if *user_id* is the only administrator who can sign in."""
     appointed = select(role_assignment.c.user_id).where(role_assignment.c.role == Role.ADMIN)
     them = select(portal_user.c.id).where(portal_user.c.id.in_(appointed)).order_by(portal_user.c.id)
     # A concurrent removal of another administrator waits here; the next query sees its commit.

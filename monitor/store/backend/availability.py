@@ -1,7 +1,8 @@
 """Availability of the database: which errors mean that it is unavailable or in use, and since when.
 
-Unavailable are a full disk, a restarting server, a broken connection, and a transaction that lost a race and may be
-repeated. All other database errors are bugs of ours and are raised unchanged.
+The database counts as unavailable if, for example, the disk is full, the server restarts or the connection breaks. A
+conflict with another transaction raises the same error, because the transaction may be repeated. All other database
+errors are bugs of Pantau and are raised unchanged.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ _SQLITE_AWAY = frozenset({3, 5, 6, 7, 8, 10, 11, 13, 14, 26})
 #: Classes of PostgreSQL's SQLSTATE: connection, transaction rolled back, insufficient resources, object not in
 #: prerequisite state (a lock not obtained in time), operator intervention, system error.
 _POSTGRES_AWAY = frozenset({"08", "40", "53", "55", "57", "58"})
-#: A server that became a standby; a transaction that the server ended because it was idle.
+#: SQLSTATEs: the server became a standby; the server ended an idle transaction, or one that took too long.
 _POSTGRES_AWAY_STATES = frozenset({"25006", "25P03", "25P04"})
-#: A standby that is asked to begin a write transaction; anything else with this state is a bug.
+#: SQLSTATE and text of the error when a standby is asked to begin a write transaction. Other errors with this state are
+#: bugs.
 _STANDBY = ("0A000", "during recovery")
-#: Conflicts with another transaction, after which this one may be repeated at once: rolled back, or a lock not obtained
-#: in time.
+#: Classes of conflicts with another transaction: rolled back, or a lock not obtained in time. The transaction may be
+#: repeated at once.
 _LOST_RACES = ("40", "55")
 #: Seconds between two attempts on an unavailable database.
 _TRIED_EVERY = 1.0
 
 
 class StoreInUseError(Exception):
-    """Another process has the store, or this process's name there. The message says what to do."""
+    """Another process uses the store, or uses this process's name in the store. The message says what to do."""
 
 
 class TransactionConflictError(StoreUnavailable):
@@ -48,7 +50,7 @@ class TransactionConflictError(StoreUnavailable):
 
 
 def reason_of(error: BaseException) -> str | None:
-    """Return why the database is unavailable, in one line without any value; `None` when the error means something else."""
+    """Return why the database is unavailable, in one line without values; `None`: *error* does not mean that."""
     if isinstance(error, TimeoutError | PoolTimeoutError):
         return "it does not answer in time"
     if not isinstance(error, DBAPIError):
@@ -66,27 +68,27 @@ def reason_of(error: BaseException) -> str | None:
 
 @contextmanager
 def convert_unavailable() -> Iterator[None]:
-    """Raise `StoreUnavailable` for an error of the block that means it."""
+    """Convert errors of the block that mean an unavailable database to `StoreUnavailable`."""
     try:
         yield
     except Exception as error:
         if (reason := reason_of(error)) is None:
             raise
-        # Without the cause: each caller would log forty lines of libraries.
+        # Omit the cause, because each caller would log forty lines of library code.
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
         _break_cycle(error)
         raise (TransactionConflictError if state.startswith(_LOST_RACES) else StoreUnavailable)(reason) from None
 
 
 def _break_cycle(error: BaseException | None) -> None:
-    """Break the reference cycle of exceptions and their frames, which SQLAlchemy's calls form."""
+    """Break the reference cycle between the exceptions and the frames of SQLAlchemy's calls."""
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
 
 
 class StoreAvailability:
-    """Whether the database is available. A change is logged once, however many callers there are."""
+    """Availability of the database. Each change is logged once, even if many callers notice it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -101,10 +103,10 @@ class StoreAvailability:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Raise `StoreUnavailable` for an error of the block that means it, or at once while it is known to be unavailable.
+        """Convert errors as `convert_unavailable` does. Raise `StoreUnavailable` at once shortly after a failure.
 
-        Meanwhile it is tried now and then, not by each caller: too many would wait for a server that hangs. Only a
-        write proves that it is available; a full disk can be read.
+        An unavailable database is tried once per `_TRIED_EVERY`, not by each caller, because too many callers would
+        wait for a server that hangs. Only a write proves that the database is available: a full disk can be read.
         """
         if self.away_since is not None and time.monotonic() - self._failed_at < _TRIED_EVERY:
             raise StoreUnavailable(self.why)

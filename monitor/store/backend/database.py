@@ -25,9 +25,9 @@ from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
-#: Seconds. A transaction on a server takes milliseconds; one that takes so long meets a server that hangs.
+#: Seconds. A transaction on a server takes milliseconds; if a transaction takes this long, the server hangs.
 _DEADLINE = 10.0
-#: Seconds between two group commits: each costs a disk flush and a tenth of a run.
+#: Minimum number of seconds between two group commits, each of which flushes the disk.
 _APART = 0.01
 
 Upsert = sqlite.Insert | postgresql.Insert
@@ -51,7 +51,7 @@ class Database:
         self._writer = writer
         self._file = file
         self._name = name
-        #: The time of decisions: the server's, if there is one.
+        #: Clock for decisions: that of the PostgreSQL server, or of this machine.
         self.clock = clock
         self.presence = StoreAvailability(clock)
         self._is_shared = isinstance(clock, ServerClock)
@@ -68,7 +68,7 @@ class Database:
     ) -> AsyncIterator[Database]:
         """Open the store and migrate its schema; close it at the end of the block.
 
-        It is the file in *directory*, or *server*, where no other process may have the same *name*. Raise
+        The store is the file in *directory*, or *server*, on which no other process may use *name*. Raise
         `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError` with what to do.
         """
         clock = ServerClock()
@@ -90,32 +90,33 @@ class Database:
             yield database
 
     async def keep_name(self) -> None:
-        """Keep the process name locked on a server, until cancelled; a file's lock cannot be lost.
+        """Keep the process name locked on a server, until cancelled. With a file, return at once.
 
-        Raise `StoreInUseError` when another process has taken it, as is possible while the server restarts.
+        Raise `StoreInUseError` if another process has taken the name, for example while the server restarted.
         """
         if self._name is not None:
             await self._name.keep()
 
     @property
     def is_shared(self) -> bool:
-        """Whether other engines may use it."""
+        """Whether engines of other processes may use the store."""
         return self._is_shared
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Begin a write transaction: committed at the end of the block, rolled back on an error.
 
-        Raise `StoreUnavailable` without any write, or with all if the connection broke during the commit.
+        Raise `StoreUnavailable`. Then nothing is written, unless the connection broke during the commit: then
+        everything may be written.
         """
         async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:
             yield connection
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a write transaction that excludes all others like it, in this and other processes.
+        """Begin a write transaction that excludes all other exclusive transactions, in this and other processes.
 
-        What it reads stays valid until its end, as far as only such transactions write it.
+        Data that only exclusive transactions write does not change until the end of the block.
         """
         async with self._writing, self._transaction() as connection:
             if isinstance(self.clock, ServerClock):
@@ -191,10 +192,10 @@ class Database:
             self._file.see()
 
     def _within_deadline(self) -> asyncio.Timeout:
-        # A file answers or fails; its driver's thread could not be interrupted anyway.
+        # SQLite has no deadline: a thread executes its calls, and could not be interrupted.
         return asyncio.timeout(_DEADLINE if self.is_shared else None)
 
 
 def _make(directory: Path) -> None:
-    # It also contains the control socket and the key that signs tokens.
+    # Private, because it also contains the control socket and the key that signs tokens.
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

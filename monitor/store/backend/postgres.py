@@ -26,12 +26,12 @@ log = structlog.get_logger()
 _OLDEST = 15
 #: Connections of a process: maximum, and kept when idle.
 CONNECTIONS, _KEPT = 10, 5
-#: Smaller differences are network delays, and would set the clock back repeatedly.
+#: Smaller differences are ignored: they come from network delays, and would set the clock back repeatedly.
 _TOLERANCE = timedelta(milliseconds=100)
 #: Debian's trusted authorities. The library's own OpenSSL searches elsewhere.
 _SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-#: Session settings, whatever the defaults. An engine that hangs must not block others for long.
+#: Session settings, which override the server's defaults. Timeouts keep an engine that hangs from blocking others.
 _SESSION = {
     "timezone": "UTC",
     "datestyle": "ISO",
@@ -47,13 +47,14 @@ _SESSION = {
 
 
 class StoreUnusableError(Exception):
-    """The server is not reachable or cannot be the store. The message says what to do and contains no secret."""
+    """The server is unreachable or unsuitable as a store. The message says what to do and contains no secret."""
 
 
 class ServerClock:
     """Common time of all engines on a store, independent of their machines' clocks.
 
-    It continues from the server's last time, also during an outage and when this machine's clock is set.
+    The clock starts from the time that the server reported last, and advances with this machine's uptime. So an outage
+    of the server or a change of the machine's clock has no effect.
     """
 
     def __init__(self) -> None:
@@ -110,7 +111,7 @@ class PostgresServer:
         """Return the connection arguments."""
         arguments: dict[str, Any] = {
             "connect_timeout": 5,
-            # Unconfirmed data after so long means that the other machine is gone.
+            # Milliseconds. If sent data is unconfirmed for this long, the server's machine is gone.
             "tcp_user_timeout": 10_000,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -121,7 +122,7 @@ class PostgresServer:
             "sslmode": "disable",
         }
         if "," in self.host:
-            # The present primary. A single server is checked afterwards, with a better message.
+            # Connect to the host that is the primary now. A single server is checked later, with a better message.
             arguments["target_session_attrs"] = "primary"
         if self.tls:
             system = _SYSTEM_AUTHORITIES if _SYSTEM_AUTHORITIES.exists() else "system"
@@ -146,9 +147,9 @@ async def shared(
 ) -> AsyncIterator[tuple[AsyncEngine, ProcessNameLock]]:
     """Connect to *server* and migrate its schema; disconnect at the end of the block.
 
-    *name*: this process's, to be kept locked. Raise `StoreInUseError` when another process has it, `StoreUnusableError`
-    when the server is not reachable or not usable, `StoreTooNewError` after a newer version, `StoreBarredError` when
-    the store is blocked.
+    *name*: the name of this process, which is locked. Raise `StoreInUseError` if another process uses the name,
+    `StoreUnusableError` if the server is unreachable or unsuitable, `StoreTooNewError` if a newer version has migrated
+    the schema, and `StoreBarredError` if the store is blocked.
     """
     async with connected(server, clock) as engine:
         own = ProcessNameLock(engine, name, str(server))
@@ -188,7 +189,7 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
 
 
 async def take_turn(connection: AsyncConnection, clock: ServerClock) -> None:
-    """Exclude the other engines from deciding until this transaction ends."""
+    """Lock out other exclusive transactions (`Database.exclusive`) until this one ends; set *clock* by the server."""
     query = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
     row = (await connection.execute(query, {"locks": LOCKS, "deciding": Lock.DECIDING})).one()
     clock.tell(row.now)

@@ -35,8 +35,8 @@ READING = "pantau_read"
 async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
     """Open the file in *directory* and migrate its schema; close it at the end of the block.
 
-    Raise `StoreInUseError` when another process has it, because two engines on one file would notify twice;
-    `StoreTooNewError` after a newer version, `StoreBarredError` when it was moved.
+    Raise `StoreInUseError` if another process has opened the file: two engines on one file would notify twice. Raise
+    `StoreTooNewError` if a newer version has migrated the schema, and `StoreBarredError` if the store was moved.
     """
     # Resolve symbolic links, so that all paths lead to one lock.
     file = (directory / "pantau.sqlite").resolve()
@@ -68,7 +68,7 @@ class OpenFile:
     identity: tuple[int, int]
 
     def see(self) -> None:
-        """Raise `StoreUnavailable` when the next process would not find what is written now. Takes microseconds."""
+        """Raise `StoreUnavailable` if the path does not lead to the open file any more. Takes microseconds."""
         with suppress(FileNotFoundError):
             if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
                 return
@@ -85,13 +85,13 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 class Writer:
     """Executes whole transactions in a thread of its own.
 
-    The asynchronous driver makes one call per statement, each of which waits for the event loop: a small transaction
-    costs three times the CPU and ten turns of the loop, which is a second under load.
+    The asynchronous driver makes one call per statement, and each call waits for the event loop. So a small transaction
+    would take three times the CPU and ten cycles of the loop, which is a second under load.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        # Not the default threads, all of which a hanging resolver may occupy.
+        # A separate thread, because hanging DNS queries may occupy all threads of the default executor.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     async def store(self, batch: Batch) -> None:
@@ -110,10 +110,10 @@ class Writer:
 
 
 class _Connection(sqlite3.Connection):
-    """Releases the file when it is closed, even with open cursors.
+    """Connection that releases the file when it is closed, even with open cursors.
 
-    A statement that is cancelled has its connection closed without a rollback. SQLite keeps such a connection and its
-    lock while a cursor exists, as a traceback holds one.
+    If a statement is cancelled, its connection is closed without a rollback. SQLite keeps the connection and its lock
+    while a cursor exists, and a traceback may refer to a cursor.
     """
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class _Connection(sqlite3.Connection):
 
 
 async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
-    """Open the file, or close it again: the driver loses a connection whose opening is cancelled."""
+    """Open the file. If that is cancelled, close it again, because the driver would leave the connection open."""
     connection = PrefetchingConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
     opening = asyncio.ensure_future(connection)
@@ -137,7 +137,7 @@ async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connect
 
 @contextmanager
 def lock_store(directory: Path) -> Iterator[None]:
-    """Lock the file in *directory*. Raise `StoreInUseError` when another process has it."""
+    """Lock the store in *directory*. Raise `StoreInUseError` if another process has locked it."""
     with ExitStack() as locks:
         locks.enter_context(_locked(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))
         # Lock the directory too, because a person may delete a lock file as a leftover. Not all file systems support
@@ -187,15 +187,15 @@ def _make_private(path: Path) -> tuple[int, int]:
 
 
 def _prepare(connection: Any, _record: Any) -> None:
-    """Set what SQLite does not keep between connections. FULL: a committed notification survives a power cut."""
+    """Set the pragmas of a new connection. With `synchronous=FULL`, committed data survives a power cut."""
     connection.isolation_level = None  # Transactions are begun here; the driver's own BEGIN comes too late.
     cursor = connection.cursor()
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")
     except BaseException:
-        # No other code does: while the disk is full, each attempt would keep the file open until its exception is
-        # collected.
+        # Close here, because no other code does: while the disk is full, each attempt would leave the file open until
+        # its exception is collected.
         cursor.close()
         connection.close()
         raise
@@ -203,6 +203,6 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Any) -> None:
-    # IMMEDIATE takes the write lock at once; a reader that becomes a writer later may fail halfway.
+    # IMMEDIATE takes the write lock at once. A transaction that first reads and then writes could fail halfway.
     read_only = connection.get_execution_options().get(READING, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,7 +1,8 @@
 """Audit log in the database: append, read in order, verify.
 
-The entries are a hash chain (`alerts.persistence.audit`): each has the hash of the one before. The head, number and hash
-of the last entry, is stored separately.
+The entries are a hash chain (`alerts.persistence.audit`): each contains the hash of the previous entry. The *head*
+(number and hash of the last entry) is stored separately. A *checkpoint* is an entry which records that the chain was
+verified up to it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from monitor.store.schema.tables import audit_head, audit_log, notification_inci
 if TYPE_CHECKING:
     from monitor.store.backend.database import Database
 
-#: Number of entries that are read and hashed at a time: it takes five milliseconds, in which the event loop is blocked.
+#: Number of entries that are read and hashed at a time. Hashing a batch blocks the event loop for five milliseconds.
 BATCH = 200
 
 _IS_HEAD = audit_head.c.id == 1
@@ -43,10 +44,10 @@ Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> Sequence[ChainedEntry]:
-    """Append *entries* to the audit log within the transaction of *connection*, and return them sealed.
+    """Append *entries* to the audit log within the transaction of *connection*, and return them with their hashes.
 
-    It must be the last action of a transaction: it locks the head until the commit, and all other writers wait. Locked
-    earlier, the head could cause deadlocks.
+    Appending must be the last action of a transaction: the head stays locked until the commit, and all other writers
+    wait for it. If the head were locked earlier, deadlocks would be possible.
     """
     if not entries:
         return ()
@@ -62,7 +63,7 @@ async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> 
 
 @asynccontextmanager
 async def audited(database: Database, entry: AuditEntry) -> AsyncIterator[AsyncConnection]:
-    """Begin a write transaction that finally appends *entry* to the audit log."""
+    """Begin a write transaction that appends *entry* to the audit log at its end."""
     async with database.write() as connection:
         yield connection
         await append(connection, [entry])
@@ -74,14 +75,14 @@ async def _locked_head(connection: AsyncConnection) -> ChainHead:
 
 async def head(connection: AsyncConnection) -> ChainHead:
     """Return the head of the audit log, which is stored separately."""
-    # The head does not count rows that were added by hand.
+    # Read the stored head, not the last row: somebody may have added rows by hand.
     row = (await connection.execute(_HEAD)).one_or_none()
-    # Without the row, which was then removed by hand, the result matches no chain.
+    # If somebody has removed the row by hand, return a head that matches no chain.
     return ChainHead(number=0, hash="") if row is None else from_row(ChainHead, row)
 
 
 async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[ChainedEntry | int]:
-    """Return the entries after number *after*, in order; for an unreadable one its number."""
+    """Return the entries after number *after*, in order; an unreadable entry is represented by its number."""
     query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
     try:
         return [to_entry(row) for row in await connection.execute(query)]
@@ -105,19 +106,19 @@ async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainLinks:
-    """Proof that some entries are of one chain, without the contents of the entries between them."""
+    """Proof that entries belong to one chain. It does not contain the contents of the entries between them."""
 
     #: Number and content hash, in the order of the chain.
     links: Sequence[tuple[int, str]]
-    #: Entries that follow a checkpoint and not the entry before them.
+    #: Checkpoints with which the proof skips the entries before them.
     checkpoints: Sequence[ChainedEntry]
 
 
 async def read_chain_links(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks:
-    """Return the links of the chain between *stops*, entry numbers in order.
+    """Return the links of the chain between *stops*, which are entry numbers in ascending order.
 
-    Checkpoints, one for each day, shorten the proof: a year takes the links of its first and last day, and one for each
-    day between.
+    Daily checkpoints shorten the proof: for a year it has the links of the first and last day, and one checkpoint for
+    each day between.
     """
     is_checkpoint = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
     between = (audit_log.c.id > stops[0]) & (audit_log.c.id <= stops[-1])
@@ -144,7 +145,7 @@ async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[
 
 
 async def hash_of(connection: AsyncConnection, number: int) -> str | None:
-    """Return the hash of an entry; `None` without such an entry."""
+    """Return the hash of entry *number*; `None`: it does not exist."""
     hash_ = (await connection.execute(select(audit_log.c.hash).where(audit_log.c.id == number))).scalar_one_or_none()
     return None if hash_ is None else str(hash_)
 
@@ -152,10 +153,11 @@ async def hash_of(connection: AsyncConnection, number: int) -> str | None:
 async def verify(
     read: Reading, against: ChainHead | None = None, *, since: ChainHead | None = None, pause: timedelta = timedelta(0)
 ) -> Verifier:
-    """Verify the whole chain; return the verifier with the violations. *against*: a head that was kept outside the database.
+    """Verify the chain; return the verifier with the violations. *against*: a head that was kept outside the database.
 
-    *read* begins a consistent read transaction, such as `Database.read`, for each batch: a server does not allow one
-    for minutes. *since*: a checkpoint to start after; *pause*: between two batches.
+    *read* begins a consistent read transaction, such as `Database.read`. Each batch has its own transaction, because a
+    server aborts transactions that last minutes. *since*: verify only the entries after this checkpoint. *pause*: time
+    between two batches.
     """
     verifier = Verifier(since)
     after = verifier.head.number
@@ -181,10 +183,10 @@ def _pass_to(verifier: Verifier, batch: Sequence[ChainedEntry | int]) -> None:
 
 
 async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
-    """Return the newest checkpoint; `None`: none, or an invalid one.
+    """Return the newest checkpoint; `None`: there is none, or it is invalid.
 
-    A checkpoint proves nothing by itself, because anybody with write access can add one. A verification that starts at
-    one saves time, and a full verification must follow before long.
+    A checkpoint alone proves nothing, because anybody with write access can add a checkpoint. A verification that
+    starts at a checkpoint is fast, but a full verification must follow soon.
     """
     is_checkpoint = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
     query = select(audit_log).where(is_checkpoint).order_by(audit_log.c.id.desc()).limit(1)
@@ -196,9 +198,9 @@ async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
 
 
 async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
-    """Verify the entries that were added since *verifier* ended, and append a checkpoint if they are intact, too.
+    """Verify the entries that were added since *verifier* ended; if the whole chain is intact, append a checkpoint.
 
-    The transaction of *connection* excludes other appends, and does nothing else.
+    The transaction of *connection* locks out other appends, and must contain nothing else.
     """
     end = await _locked_head(connection)
     while batch := await entries(connection, verifier.head.number):
@@ -218,7 +220,7 @@ def number_of(entry: ChainedEntry | int) -> int:
 async def open_sqlite_file(path: Path) -> AsyncIterator[AsyncConnection]:
     """Open the SQLite file of a stopped service for reading; nothing is written into or beside it.
 
-    Raise `FileNotFoundError` without a file, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
+    Raise `FileNotFoundError` if the file does not exist, and `sqlalchemy.exc.DatabaseError` if it has no audit log.
     """
     engine = create_async_engine(read_only(path))
     try:
@@ -233,8 +235,8 @@ async def open_sqlite_file(path: Path) -> AsyncIterator[AsyncConnection]:
 async def open_postgres_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
     """Open a PostgreSQL server or standby for reading, also while services use it; nothing is written.
 
-    Raise `sqlalchemy.exc.OperationalError` when it is not reachable, another `DatabaseError` when it is no store with a
-    chain.
+    Raise `sqlalchemy.exc.OperationalError` if the server is unreachable, and another `DatabaseError` if the database
+    has no audit log.
     """
     engine = create_async_engine(
         server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True
@@ -267,9 +269,10 @@ async def read_entry(connection: AsyncConnection, number: int) -> ChainedEntry |
 
 
 def to_entry(row: Row[Any]) -> ChainedEntry:
-    """Return the entry of a row. Raise `ValueError` or `TypeError` for an invalid one."""
+    """Return the entry of a row. Raise `ValueError` or `TypeError` if the row is invalid."""
     texts = (row.actor, row.event, row.previous, row.content, row.hash)
-    # SQLite stores any type in any column; an entry that cannot be hashed must not hide the others.
+    # SQLite stores any type in any column. Reject a row that cannot be hashed, so that verification reports it and goes
+    # on.
     if not all(isinstance(text, str) for text in texts) or not all(
         isinstance(number, int | None) for number in (row.incident_id, row.notification_id, row.purged_by)
     ):

@@ -1,7 +1,7 @@
 """Correction of times in the future after the clock was set back.
 
-Otherwise decisions would wait until the clock has caught up, and events would begin in the future. All times are moved
-back by the same span, so that durations stay. The audit log is not changed.
+Without the correction, decisions would wait until the clock has caught up, and events would begin in the future. All
+times are moved back by the same span, so that durations do not change. The audit log is not changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from monitor.store.schema.tables import (
     silence,
 )
 
-#: Upper bounds of a lease, and of the interval between two queries of a gateway. A later time is wrong.
+#: Maximum duration of a lease (an engine's right to process an incident), and maximum interval between two queries of a
+#: gateway. Times that are further in the future are wrong.
 _MAX_LEASE = timedelta(minutes=5)
 _MAX_QUERY_INTERVAL = timedelta(minutes=10)
 _QUARTER = timedelta(minutes=15)
@@ -43,8 +44,8 @@ _CLOCK_NOW: BindParameter[datetime] = bindparam("ahead")
 _LATEST_LEASE: BindParameter[datetime] = bindparam("past_claims")
 _LATEST_QUERY: BindParameter[datetime] = bindparam("past_waits")
 
-#: Number of audit entries, the last ones, of which the latest time is the time before the clock was set back. Entries
-#: since a start have the new clock's time, so the last one is not enough; entries before a correction do not count.
+#: Number of the last audit entries that are searched for the latest time, which the clock had before it was set back.
+#: Entries since the start have times of the new clock. Entries before the last correction are ignored.
 _EXAMINED_ENTRIES = 1000
 _LAST_MOVED = select(func.coalesce(func.max(audit_log.c.id), 0)).where(audit_log.c.event == CLOCK_SET_BACK)
 _LATEST_ENTRY_TIME = select(func.max(audit_log.c.at)).where(
@@ -158,7 +159,7 @@ class SqlSetBack(Repository):
         return [each["row"] for each in moved]
 
     async def _move_keys(self, notice_ids: Sequence[int], now: datetime, back: timedelta) -> None:
-        """Move the times at the end of the keys of notifications, or the same event at the right time would have the same key."""
+        """Move the times in the keys of notifications. Otherwise a later event could have an equal key."""
         for ids in portions(notice_ids):
             for table, notification_column in (
                 (notification, notification.c.id),
@@ -177,7 +178,7 @@ class SqlSetBack(Repository):
 
 
 def _round_to_zone_difference(back: timedelta) -> timedelta:
-    """Return *back*, rounded to whole quarters of an hour if it is close: the usual cause is the clock of another time zone.
+    """Return *back*, rounded to quarters of an hour if it is close to one: the usual cause is a wrong time zone.
 
     The span is known to a few seconds, and turns end at full quarters: so none begins twice.
     """

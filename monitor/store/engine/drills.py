@@ -1,4 +1,4 @@
-"""Drills (tests of contacts and gateways) and their notifications in the database, with the audit entry of each change."""
+"""Drills (tests of contacts and gateways) and their notifications in the database, with audit entries of changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Drill:
     id: int
     number: str
     requested_by: str
-    #: A contact's key, or "all"; "JCONTOH/siti" and "JCONTOH/all" belong to one agency.
+    #: Key of the tested contact, or "all"; with the prefix "JCONTOH/", only contacts of that agency are tested.
     contact: str
     starts_at: datetime
     ends_at: datetime
@@ -85,7 +85,7 @@ class Drills:
     async def begin(
         self, key: str, *, contact: str, requested_by: str, begins_at: datetime, ends_at: datetime
     ) -> Drill | None:
-        """Write the start of a drill and return it; `None`: this or another process has written one with the same *key*."""
+        """Write the start of a drill and return it; `None`: a drill with this *key* was written before."""
         values: dict[str, Any] = {
             "contact": contact,
             "requested_by": requested_by,
@@ -111,8 +111,8 @@ class Drills:
         return by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
     async def latest_requested(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own contacts since *since*, or 0, and the number of such drills."""
-        # A drill that started since then has not ended before: this condition lets the index limit the rows.
+        """Return the id (or 0) of an agency's latest drill of its own contacts since *since*, and their number."""
+        # The condition on `ended_at` is redundant, but lets the database use the index of ends.
         is_recent = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
         is_of_agency = drill.c.contact.startswith(f"{agency}/")
         query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(is_recent & is_of_agency)
@@ -247,7 +247,7 @@ class Drills:
         return await self._last_times(drill_notification.c.started_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
-        """Whether a notification that is no drill waits for a gateway now: it is not throttled, and no retry is later."""
+        """Whether a notification about an incident waits for a gateway, not for a rate limit or a later retry."""
         may_send = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
         is_of_notification = (attempt.c.delivery_id == delivery.c.id) & (
             delivery.c.notification_id == notification.c.id
@@ -261,7 +261,7 @@ class Drills:
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
-        """Return the ids of open incidents, and the keys of all people notified of one."""
+        """Return the ids of open incidents, and the keys of all people who were notified of them."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
         people_query = (
             select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()

@@ -26,7 +26,7 @@ from monitor.store.engine.statements import (
 from monitor.store.schema.rows import POLICY, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
-#: Maximum of incidents that are read at once: each has a policy of some 5 kB of JSON, whose validation takes 0.1 ms.
+#: Maximum number of incidents that are read at once. Each has 5 kB of JSON (its policy), validated in 0.1 ms.
 _READ_AT_ONCE = 16
 
 
@@ -39,10 +39,11 @@ class OpenIncidentSummary:
     began_at: datetime
     #: Type that the probes detect now; `None`: none.
     detected: IncidentType | None = None
-    #: Type that a person has declared and nobody has ended, and the author.
+    #: Type of the outage that a person has declared (stated by hand) and nobody has ended, and that person.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: Start of the declared outage: as stated by its author if the declaration opened the incident, otherwise its time.
+    #: Start of the declared outage: as its author stated, if the declaration opened the incident; otherwise the time of
+    #: the declaration.
     declared_since: datetime | None = None
 
 
@@ -95,7 +96,7 @@ class SqlIncidents(Repository):
         return {each.dedup_key: each for each in (await self.incidents(ids)).values()}
 
     async def incident_by_number(self, quoted: str) -> Incident | None:
-        """Return the incident with a number in any notation: "jcontoh-1" is JCONT-01, if that is of the agency JCONTOH."""
+        """Return the incident with a number in any notation: "jcontoh-1" is JCONT-01 of the agency JCONTOH."""
         query = select(incident).where(incident.c.number.in_(candidate_numbers(quoted)))
         found = [to_incident(row) for row in await self._connection.execute(query)]
         # An agency's incident comes first: the NOC may have the same short name.
@@ -176,8 +177,8 @@ class SqlIncidents(Repository):
     async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
         """Open up to some two hundred incidents with their agency's next number; return them in the same order.
 
-        Numbers are unique: such transactions exclude each other in all processes (`Database.exclusive`); otherwise the
-        constraint on `incident.number` would reject the second.
+        Call it in a transaction of `Database.exclusive`. Otherwise two processes could assign the same number, and the
+        unique key of `incident.number` would reject the second.
         """
         if not events:
             return ()
@@ -191,7 +192,7 @@ class SqlIncidents(Repository):
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
-        # No RETURNING: it needs one statement with ten thousand values, which would block the event loop for 0.1 s.
+        # Query the ids: a statement with RETURNING and ten thousand values would block the event loop for 0.1 s.
         query = select(incident.c.number, incident.c.id).where(incident.c.number.in_([each.number for each in opened]))
         ids = {row.number: row.id for row in await self._connection.execute(query)}
         return [replace(each, id=ids[each.number]) for each in opened]

@@ -1,6 +1,7 @@
-"""Leases of incidents, for several engines on one database. The engine that holds the lease processes the incident.
+"""Leases of incidents, for several engines (parts of processes that process incidents) on one database.
 
-An engine renews its leases while it runs. After the expiry another engine takes the incident over.
+Only the engine that holds the lease of an incident processes it. An engine renews its leases while it runs. After a
+lease has expired, another engine takes over the incident.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _IS_INCIDENT = incident.c.id == bindparam("incident_id")
 _IS_OWN = incident.c.owner == bindparam("engine")
 _HAS_EXPIRED = incident.c.owned_until <= bindparam("now")
 _MAY_CLAIM = incident.c.owner.is_(None) | _IS_OWN | _HAS_EXPIRED
-# Prepared once: each cycle uses them, and building one takes as long as executing it.
+# Build the statements once: each cycle uses them, and building a statement takes as long as executing it.
 _CLAIMABLE = select(incident.c.id).where(_ACTIVE, _MAY_CLAIM).order_by(incident.c.id)
 _LOCK_FOR_CLAIM = (
     select(incident.c.owner, incident.c.owned_until).where(_IS_INCIDENT, _MAY_CLAIM).with_for_update(skip_locked=True)
@@ -29,7 +30,7 @@ _CLAIM = (
 )
 _WAKE_HOLDER = update(incident).where(_IS_INCIDENT).values(nudged=True)
 _WOKEN = select(incident.c.id).where(_IS_OWN, incident.c.nudged)
-# Separate statements: each matches few rows and has its index.
+# Two statements instead of one with OR, so that each uses the index of its condition.
 _RENEWALS = [
     update(incident).where(_IS_OWN, which).values(owned_until=bindparam("until"), nudged=False)
     for which in (incident.c.nudged, _ACTIVE)
@@ -52,7 +53,7 @@ class SqlLeases(Repository):
     async def claim_incident(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
         """Lease an incident until *lease* after *now*; return whether *owner* has the lease.
 
-        If another engine has it, or takes it at this moment, that engine is woken: the caller has a new event.
+        If another engine has the lease, or takes it at this moment, wake that engine to process the change.
         """
         values = {"incident_id": incident_id, "engine": owner, "now": now}
         lease_before = (await self._connection.execute(_LOCK_FOR_CLAIM, values)).one_or_none()
@@ -64,10 +65,10 @@ class SqlLeases(Repository):
         return (await self._connection.execute(_CLAIM, values | {"until": now + lease})).rowcount == 1
 
     async def renew_leases(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
-        """Renew the leases of *owner*, and take over expired ones. Return the incidents that *owner* must process, oldest first.
+        """Renew the leases of *owner*, and take over expired ones. Return the incidents to process, oldest first.
 
-        These are the incidents that were taken over, and those that other engines have woken. Incidents without a lease
-        are left to the first engine that processes them, which shares the work of a mass outage.
+        These incidents were taken over, or other engines woke *owner* for them. Incidents without a lease are not
+        taken: the first engine that processes one leases it, so that all engines share the work of a mass outage.
         """
         until = now + lease
         woken = (await self._connection.execute(_WOKEN, {"engine": owner})).scalars().all()
@@ -87,7 +88,7 @@ class SqlLeases(Repository):
     async def end_leases(self, processes: Collection[str], owner: str, now: datetime) -> None:
         """End the leases of dead *processes*, but not those of *owner*.
 
-        Rows that a suspended transaction has locked are skipped, and their leases expire.
+        Skip rows that a suspended transaction has locked; their leases expire later.
         """
         is_of_processes = or_(*(incident.c.owner.startswith(f"{process}/", autoescape=True) for process in processes))
         leased = select(incident.c.id).where(
@@ -98,7 +99,7 @@ class SqlLeases(Repository):
             await self._connection.execute(update(incident).where(incident.c.id.in_(ids)).values(owned_until=now))
 
     async def release_leases(self, owner: str, now: datetime) -> None:
-        """End all leases of *owner*. Its calls in progress become due for a query, so that another engine learns their outcome."""
+        """End all leases of *owner*. Make its gateway calls in progress due for a status query by another engine."""
         is_own = incident.c.owner == owner
         in_progress = (attempt.c.state == AttemptState.CALLING) & _belongs_to(is_own)
         await self._connection.execute(update(attempt).where(in_progress).values(query_at=now))
@@ -106,10 +107,10 @@ class SqlLeases(Repository):
             await self._connection.execute(update(incident).where(is_own, condition).values(owned_until=now))
 
     async def requery_orphaned_calls(self, now: datetime) -> int:
-        """Make the calls in progress and the missing receipts due for a query now; return the number of calls.
+        """Make calls in progress and missing receipts due for a status query now; return the number of calls.
 
-        Only in an SQLite file, which one process uses: at its start the calls are of dead processes. On a server other
-        processes may be calling, and each call is queried at its `query_at`.
+        Change nothing on PostgreSQL, where other processes may be calling: each call is queried at its `query_at`. One
+        process uses an SQLite file; when that process starts, all calls in progress are of dead processes.
         """
         if self._connection.dialect.name != "sqlite":
             return 0
@@ -119,14 +120,14 @@ class SqlLeases(Repository):
         return orphans
 
     async def _query_receipts_now(self, is_incident: ColumnElement[bool], now: datetime) -> None:
-        """Make the missing receipts of incidents due for a query now: callbacks during the downtime were lost."""
+        """Make missing receipts of incidents due for a query now, because callbacks during the downtime were lost."""
         awaited = attempt.c.state.in_((AttemptState.ACCEPTED, AttemptState.SENT)) & (attempt.c.query_at > now)
         await self._connection.execute(update(attempt).where(awaited, _belongs_to(is_incident)).values(query_at=now))
 
 
 def _belongs_to(is_incident: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition that an attempt belongs to a notification of such an incident."""
-    # In this order, the database begins with the few attempts, and not with the incidents.
+    """Return the condition that an attempt belongs to a notification of an incident that meets *is_incident*."""
+    # With `exists`, the database begins with the few matching attempts instead of the incidents.
     return exists().where(
         delivery.c.id == attempt.c.delivery_id,
         notification_incident.c.notification_id == delivery.c.notification_id,

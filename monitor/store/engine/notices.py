@@ -48,7 +48,7 @@ from monitor.store.schema.rows import (
 )
 from monitor.store.schema.tables import notification, notification_incident
 
-#: Maximum of notifications that are read at once: their facts are JSON, whose validation blocks the event loop.
+#: Maximum number of notifications that are read at once: their facts are JSON, whose validation blocks the event loop.
 _READ_AT_ONCE = 50
 
 
@@ -61,7 +61,8 @@ class SqlNotifications(Repository):
     async def notifications(self, incident_id: int) -> Sequence[Notification]:
         """Return all notifications of an incident with their deliveries and attempts, oldest first.
 
-        A bundle is returned with the part about this incident only: a thousand incidents may share it, and each reads it.
+        Of a bundle only the part about this incident is read: a thousand incidents may share the bundle, and each reads
+        it.
         """
         return await self._read_notifications(
             NOTIFICATIONS_OF_INCIDENT, {"incident_id": incident_id}, with_all_incidents=False
@@ -77,9 +78,9 @@ class SqlNotifications(Repository):
     async def recent_notifications(
         self, limit: int = 500, *, states: Collection[NotificationState] = (), most: int | None = None
     ) -> Sequence[Notification]:
-        """Return the newest *limit* notifications, newest first; of a bundle only its first part.
+        """Return the newest *limit* notifications, newest first. Of a bundle, return only the first part.
 
-        *states*: of these *limit* only those in one of the states, at most *most*.
+        *states*: of these notifications, return only those in one of the states, at most *most*.
         """
         newest = (
             select(notification.c.id, notification.c.state).order_by(notification.c.id.desc()).limit(limit).subquery()
@@ -90,7 +91,7 @@ class SqlNotifications(Repository):
         return await self.list_notifications((await self._connection.execute(ids_query)).scalars().all())
 
     async def list_notifications(self, ids: Sequence[int], incident_id: int | None = None) -> Sequence[Notification]:
-        """Return notifications by ids, newest first; of a bundle only the part about *incident_id*, or else its first part."""
+        """Return notifications by ids, newest first. Of a bundle: the part about *incident_id*, or the first part."""
         query, values = (
             (LISTED_NOTIFICATIONS, dict[str, int]())
             if incident_id is None
@@ -147,7 +148,7 @@ class SqlNotifications(Repository):
         bundle_key: str | None = None,
         not_before: datetime | None = None,
     ) -> Notification | None:
-        """Write a notification about the incident *of*, and return it; `None`: its key exists."""
+        """Write a notification about the incident *of*, and return it; `None`: one with this key exists."""
         if await self.is_notification_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
@@ -168,7 +169,7 @@ class SqlNotifications(Repository):
             await self._connection.execute(ADD_NOTIFICATION, named(draft, draft_columns) | values | json_columns)
         )
         await self._add_part(notification_id, of, draft, facts)
-        # Not read again: that takes two queries, and a thousand agencies may fail at once.
+        # Build the result here: reading it takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
         return Notification(
             id=notification_id,
@@ -207,8 +208,8 @@ class SqlNotifications(Repository):
         await self._connection.execute(update(notification_incident).where(this).values(left_at=now))
 
     async def sending_incident(self, notification_id: int) -> int | None:
-        """Return the id of the incident that processes a notification, its first one; `None`: it has none any more."""
-        # Without the notification itself: each of a thousand incidents of a bundle would read its facts.
+        """Return the id of the first incident of a notification, which sends it; `None`: all incidents have left it."""
+        # Do not read the notification: each of a thousand incidents of a bundle would read its facts.
         this = (notification_incident.c.notification_id == notification_id) & notification_incident.c.left_at.is_(None)
         lead = select(func.min(notification_incident.c.incident_id)).where(this)
         found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()

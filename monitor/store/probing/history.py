@@ -31,25 +31,26 @@ from probes.model.result import Outcome, ProbeResult
 TOKEN_MEMORY = timedelta(days=7)
 #: Time within which a second arrival of the same mail is recognised as a duplicate.
 CAME_MEMORY = timedelta(days=1)
-#: Maximum of missing and of arrived tokens that are read, the newest: a large service sends as many in a few minutes.
+#: Maximum number of missing tokens, and of arrived tokens, that are read. The newest are read.
 _MAX_TOKENS = 50_000
 
 #: Outcomes of runs whose message arrived.
 ARRIVED_OUTCOMES = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
-#: Outcomes that end a deferral.
+#: Outcomes that end a deferral (temporary rejections of a route's messages).
 _ENDS_DEFERRAL = (Outcome.DELIVERED, Outcome.JUNK)
 
 #: Rows per batch: ten thousand at once would block the event loop for a tenth of a second.
 _READ_AT_ONCE = 200
 
-#: Up to this many routes are queried by name; for more, everything is read.
+#: Up to this many routes are queried by name; for more routes, the rows of all routes are read.
 _MAX_NAMED_ROUTES = 1000
-#: Up to this many agencies are queried one by one; for more, the latest runs of all are read at once.
+#: Up to this many agencies are queried one by one; for more, the latest runs of all agencies are read in one query.
 APART = 50
-#: Prefix of the subjects of health that are components of Pantau, and not routes.
+#: Health has a subject: the name of a route, or of a component of Pantau with this prefix.
 _OWN_PREFIX = "ours/"
 
-# A constant, so that the updates of many callers are executed together (`monitor.store.backend.repository`).
+# A module constant: updates of many callers share one statement, and are executed together
+# (`monitor.store.backend.repository`).
 _SET_ARRIVED_AT = update(token).where(token.c.id == bindparam("token_id")).values(arrived_at=bindparam("at"))
 
 
@@ -81,10 +82,10 @@ class History:
     """
 
     def __init__(self, database: Database, statuses: SiteStatuses | None = None) -> None:
-        """*statuses*: converts the site's statuses to statements; without it none are written."""
+        """*statuses* builds the statements that write the statuses of this site; `None`: no statuses are written."""
         self._database = database
         self._statuses = statuses
-        # A commit whose connection broke is repeated, although it may have succeeded.
+        # If the connection breaks during a commit, the commit is repeated, and may then write a token again.
         self._write_token = database.upsert(token).on_conflict_do_nothing()
         self._write_health, self._write_streak = database.put(health), database.put(streak)
         self._count_hour = counting(database)
@@ -112,7 +113,10 @@ class History:
         await self._buffer.write((self._write_token, values))
 
     async def record_late_arrival(self, token_id: str, seen_at: datetime) -> None:
-        """Record that a message arrived after its run, or in a run that does not count, so that a second arrival is a duplicate."""
+        """Record that a message arrived after its run or in a run that does not count.
+
+        A second arrival of the message is then recognised as a duplicate.
+        """
         await self._buffer.write((_SET_ARRIVED_AT, {"token_id": token_id, "at": seen_at}))
 
     async def record_run(
@@ -128,9 +132,9 @@ class History:
     ) -> None:
         """Write the end of a run and the health after it, in one transaction.
 
-        *streaks*: the changed ones, by route; *grade*: the grade of the run, and *interval* the interval of its route, as
-        far as known. *statuses*: statuses of the site that may have changed, by subject; unchanged ones are not
-        written again.
+        *streaks*: changed streaks (latest runs that contradict the health), by route. *grade* and *interval*: the grade
+        of the run and the probe interval of its route, if known. *statuses*: statuses of the site that may have
+        changed, by subject; unchanged statuses are not written again.
         """
         self._latest[result.route] = result
         counted = hour_values(result, agency, grade, interval)
@@ -150,7 +154,7 @@ class History:
         if status_records is not None:
             statuses = status_records.changed_from_latest(statuses or {})
             levels.update(status_records.statements(statuses))
-            # Before the write: a status that changes meanwhile is written after it.
+            # Note the statuses before the write: a status that changes during the write is then written next.
             status_records.note_written(statuses)
         try:
             await self._buffer.write(
@@ -167,12 +171,12 @@ class History:
             raise
 
     def rewrite_statuses(self) -> None:
-        """Write the site's statuses again: another process may have written others since."""
+        """Write all statuses of the site with the next runs, because another process may have overwritten them."""
         if self._statuses is not None:
             self._statuses.clear_latest()
 
     async def delete_statuses(self, has_left: Callable[[str], bool]) -> None:
-        """Delete the site's statuses of removed subjects: a hub would count them for ever."""
+        """Delete the site's statuses of subjects for which *has_left* is true: a hub would count them for ever."""
         if self._statuses is not None and (removed := [*filter(has_left, await self._statuses.subjects())]):
             await self._statuses.delete(removed)
 
@@ -182,9 +186,9 @@ class History:
         return len(self._buffer) > 0
 
     async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
-        """Return the tokens whose mail may still arrive, the oldest first; *routes*: only those of these routes.
+        """Return the tokens whose messages may arrive, or arrive again, oldest first. *routes*: only of these routes.
 
-        They include the tokens of runs that a stop interrupted.
+        The tokens of runs that were interrupted when the process stopped are included.
         """
         missing = select(token).where(token.c.arrived_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
         come = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
@@ -205,7 +209,7 @@ class History:
         }
 
     async def healths(self, routes: AbstractSet[str] | None = None) -> Mapping[str, tuple[Health, datetime]]:
-        """Return the latest health of all subjects; *routes*: at least of these routes and of Pantau's own components."""
+        """Return the latest health by subject. *routes*: other routes may be missing; Pantau's components are not."""
         query = select(health)
         if _is_few(routes):
             query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OWN_PREFIX))
@@ -217,14 +221,14 @@ class History:
         return healths
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
-        """Return the latest runs of each route that contradict its health, the oldest first; *routes*: as in `healths`."""
+        """Return the latest runs of each route that contradict its health, oldest first. *routes*: see `healths`."""
         query = select(streak).where(streak.c.runs != _runs_to_json(()))
         if _is_few(routes):
             query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OWN_PREFIX))
         return {row.subject: _runs_from_json(row.runs) for row in await self._database.rows(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
-        """Return since when each route has only been deferred, from the runs since *since*."""
+        """Return since when messages of each route have only been deferred, according to the runs since *since*."""
         # The subquery runs for deferred runs only, which are few: a GROUP BY would read and sort all runs.
         later = run.alias("later")
         arrived = exists().where(
@@ -241,10 +245,11 @@ class History:
         return {row.route: row.started_at for row in await self._database.rows(query)}
 
     async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route, by name; those from before the start are read from the database once.
+        """Return the latest run of each route, by name; runs from before the start are read from the database once.
 
-        *agencies*: only their routes and our own; those of others are read by `refresh_latest`. Raise `StoreUnavailable` when
-        they could not be read yet; `known` has the others.
+        *agencies*: read only runs of their routes and of routes between references; `refresh_latest` reads those of
+        other agencies. Raise `StoreUnavailable` if the database could not be read yet; `known` returns the runs in
+        memory.
         """
         if not self._is_read:
             among = None if agencies is None else run.c.agency.in_(["", *agencies])
@@ -270,7 +275,7 @@ class History:
         self.rewrite_statuses()
 
     async def refresh_latest(self, agencies: Collection[str]) -> None:
-        """Read the latest runs of the routes of *agencies* again, which other processes probe.
+        """Read the latest runs of the routes of *agencies*, which other processes probe, again.
 
         Raise `StoreUnavailable`.
         """
@@ -283,7 +288,7 @@ class History:
     async def _read_latest(
         self, agency: str | None = None, among: ColumnElement[bool] | None = None
     ) -> Mapping[str, ProbeResult]:
-        # A skip scan of the index: there are thousands of runs of each route.
+        # `distinct` scans the index and skips equal entries, because each route has thousands of runs.
         routes = distinct(run.c.agency, run.c.route)
         if agency is not None:
             routes = distinct(run.c.agency, run.c.route, among=run.c.agency == agency)
@@ -323,7 +328,7 @@ class History:
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a period, the oldest first, as far as they are still stored."""
         query = _runs(agency, since, until)
-        # Runs that an earlier version stored, and that are not moved to the present table yet.
+        # Runs that an earlier version stored and that are still to be moved to the table `run`.
         earlier = select(run_before).where(
             run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
         )

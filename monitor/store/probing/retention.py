@@ -1,4 +1,4 @@
-"""Retention of runs, hours, days and tokens: expired rows are deleted in small parts, so that no other writer waits long.
+"""Retention of runs, hours, days and tokens. Expired rows are deleted in small parts, so that no writer waits long.
 
 Incidents, notifications and the audit log are not included (Act 629): they are deleted by an authorised purge only
 (`monitor.store.admin.purge`).
@@ -28,18 +28,18 @@ from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
-#: Number of rows per transaction, about ten milliseconds on a slow disk, so that other writers do not wait long.
+#: Number of rows per transaction. Such a transaction takes ten milliseconds on a slow disk; other writers wait for it.
 AT_ONCE = 200
-#: In seconds, between two transactions: after an upgrade a hundred million rows may have to be moved while results of
-#: probes are written.
+#: In seconds, between two transactions, so that results of probes are written even while, after an upgrade, a hundred
+#: million rows are moved.
 _PAUSE = 0.01
 
-#: A day's worth at once would be two million rows with ten thousand routes.
+#: Time between two deletions. With ten thousand routes, a daily deletion would have two million rows.
 _EVERY = timedelta(hours=1)
 
-#: Retention of received alerts. Alertmanager repeats a firing alert at least once a day, so older ones are obsolete.
+#: Retention of received alerts. Alertmanager repeats a firing alert at least once a day, so an older alert is obsolete.
 _ALERT_MEMORY = timedelta(days=90)
-#: Rows of other sites that are further in the future than a wrong clock are deleted: they would be kept for ever.
+#: Rows of other sites (places with a prober) that are further in the future are deleted: they would never expire.
 _AHEAD = timedelta(days=30)
 
 
@@ -51,7 +51,7 @@ class RetentionPolicy:
     #: Runs with any other outcome.
     failed: timedelta
     hourly: timedelta
-    #: Days of agencies, for history bars and availability.
+    #: Daily minute states of agencies, for history bars and availability.
     daily: timedelta = timedelta(days=1096)
 
     def since(self, outcome: str, now: datetime) -> datetime:
@@ -62,19 +62,19 @@ class RetentionPolicy:
 class Retention:
     """Task that deletes rows older than their retention."""
 
-    #: Delay after a start, which has more urgent work.
+    #: Delay after the start of the process, when other work is more urgent.
     FIRST_AFTER = timedelta(minutes=1)
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: this site, whose own published rows have a retention of their own."""
+        """*site*: this site, whose published rows have a different retention."""
         self._database = database
         self._site = site
         self._counted = counting(database)
 
     async def keep_disposing(self, keep: Callable[[], RetentionPolicy], clock: Clock) -> NoReturn:
-        """Delete expired rows after a while, and then once an hour; *keep* returns the policy.
+        """Delete expired rows after `FIRST_AFTER`, and then once an hour; *keep* returns the policy.
 
-        What cannot be deleted now is deleted later; keeping it longer does no harm.
+        A failed deletion does no harm: the next one deletes the rows.
         """
 
         async def tidy() -> None:
@@ -112,12 +112,12 @@ class Retention:
         return runs
 
     async def _move(self, keep: RetentionPolicy, now: datetime) -> int:
-        """Move the runs that an earlier version stored: count them, and keep the recent ones. Return how many were deleted.
+        """Count the runs that an earlier version stored, and move the recent ones; return how many were deleted.
 
-        The newest runs are moved first, because they are requested most.
+        Begin with the newest runs, because they are requested most.
         """
         newest = select(run_before.c.id).order_by(run_before.c.id.desc()).limit(AT_ONCE).scalar_subquery()
-        # Each row is returned to one engine only, and counted in the transaction that removes it.
+        # Each row is deleted, and therefore counted, by one process only.
         taking = delete(run_before).where(run_before.c.id.in_(newest)).returning(run_before)
         moved = 0
         while True:
@@ -131,7 +131,7 @@ class Retention:
     async def _keep_young(
         self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: RetentionPolicy, now: datetime
     ) -> int:
-        """Count runs that were taken from the old table, and store the recent ones; return the number of these."""
+        """Count runs from the old table, and store the recent ones; return the number of stored runs."""
         results = [(to_result(row), row.agency) for row in rows]
         await connection.execute(self._counted, [hour_values(*each, None, timedelta(0)) for each in results])
         young = [each for each in results if each[0].started_at >= keep.since(each[0].outcome, now)]

@@ -1,7 +1,8 @@
-"""Runs that sites publish to their hub: each run that did not deliver, and hourly counts of all. The hub trusts no row.
+"""Runs that sites publish to their hub: each run that did not deliver, and hourly counts of all runs.
 
-A *hub* decides for several sites, and receives their tables by replication. A site copies its runs to the published
-tables later and in parts, so that a run costs no more, and a heartbeat waits for at most one part (docs/adr/0060).
+A *site* probes mail; a *hub* combines the results of several sites, and receives their tables by replication. The hub
+checks each row. A site copies its runs to the published tables later and in parts: recording a run costs no more, and a
+heartbeat waits for at most one part (docs/adr/0060).
 """
 
 from __future__ import annotations
@@ -38,18 +39,19 @@ from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.tables import Moment, hour, run, site_hour, site_run
 from probes.model.result import Outcome, ProbeResult
 
-#: Number of runs or hours in one part. The hub writes them in some tenths of a second, in which the next heartbeat waits.
+#: Number of runs or hours in one part. The hub writes a part in some tenths of a second; the next heartbeat waits for
+#: it.
 AT_ONCE = 5000
 #: Maximum age of rows that a site publishes, and the retention of its own published rows.
 TOLD_MEMORY = timedelta(days=8)
-#: Maximum of characters of a result in JSON. Valid ones are far shorter: a server's reply is truncated on receipt.
+#: Maximum number of characters of a result in JSON. Valid results are far shorter: servers' replies are truncated.
 _RESULT_AT_MOST = 8000
-#: Maximum of characters of displayed texts.
+#: Maximum number of characters of displayed texts.
 _WORDS_AT_MOST = 500
 _FAILED = [each for each in Outcome if each is not Outcome.DELIVERED]
-#: Maximum of summed hours of one agency at one site: a year of ten routes.
+#: Maximum number of hourly rows of one agency at one site that are summed: a year of ten routes.
 _HOURS_AT_MOST = 200_000
-#: In seconds; no message is in transit for longer.
+#: In seconds; longer transit times are invalid.
 _NEVER = 1e9
 
 _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
@@ -64,7 +66,8 @@ _READS = text(
 class SiteRunWriter:
     """Publisher of the runs of a site. The caller handles database errors.
 
-    A method that publishes returns the number of rows; `None`: another process of the site is publishing.
+    The methods that publish return the number of published rows, or `None` if another process of the site is
+    publishing.
     """
 
     def __init__(self, database: Database, site: str) -> None:
@@ -72,27 +75,27 @@ class SiteRunWriter:
         self._site = site
 
     async def has_hub(self) -> bool:
-        """Whether a hub has ever subscribed to this site: then the published table has a partition of the site."""
+        """Whether a hub has subscribed to this site. Joining creates a partition of the published table."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
             return bool((await connection.execute(_PART, {"part": f'"site_run_{self._site}"'})).scalar_one())
 
     async def is_heard(self) -> bool:
-        """Whether a hub reads this site now; an unreachable one is noticed after some seconds."""
+        """Whether a hub reads this site now. A lost connection is noticed after some seconds."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
             return bool((await connection.execute(_READS)).scalar_one())
 
     async def newest(self) -> int:
-        """Return the number of the newest run; runs that are being written may have lower ones."""
+        """Return the highest number of a run. Runs that are being written may have lower numbers."""
         return await self._database.value(select(func.max(run.c.id))) or 0
 
     async def before(self, since: datetime) -> int:
         """Return a number below those of the failed runs that began at *since* or later.
 
-        It is approximate: runs get their numbers when they end, in another order than they begin.
+        The number is approximate, because runs are numbered in the order in which they end.
         """
         firsts = [
             select(run.c.id)
@@ -107,7 +110,7 @@ class SiteRunWriter:
         return min(numbers) - 1 if numbers else await self.newest()
 
     async def publish_failed(self, beyond: int, upto: int, now: datetime) -> int | None:
-        """Publish the runs that did not deliver, of those with numbers after *beyond* and up to *upto*."""
+        """Publish the runs that did not deliver and whose numbers are after *beyond* and up to *upto*."""
         is_told = exists().where(
             site_run.c.site == self._site,
             site_run.c.agency == run.c.agency,
@@ -126,7 +129,7 @@ class SiteRunWriter:
             return first
 
     async def publish_hour(self, begins: datetime, now: datetime) -> int | None:
-        """Publish the counts of an hour that are new or changed, at most `AT_ONCE` rows."""
+        """Publish the new or changed counts of the hour that begins at *begins*, at most `AT_ONCE` rows."""
         key = [each for each in hour.primary_key if each.name != "starts_at"]
         is_told = exists().where(
             site_hour.c.site == self._site,
@@ -163,7 +166,7 @@ class SiteFailures:
 
     site: str
     results: Sequence[ProbeResult]
-    #: Number of published rows that are invalid.
+    #: Number of invalid rows.
     unclear: int = 0
 
 
@@ -207,7 +210,7 @@ class SiteRecords:
 def _failed(site: str, agency: str, since: datetime, until: datetime) -> Select[Any]:
     short_result = case((func.length(site_run.c.result) <= _RESULT_AT_MOST, site_run.c.result), else_=literal(""))
     columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
-    # The database compares the times: it supports times that Python does not.
+    # Compare times in the database: a site may have published times that Python cannot represent.
     is_of_route = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
     newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.published_at.desc())
     return select(*columns, short_result.label("result")).where(*is_of_route).order_by(*newest)
@@ -241,9 +244,10 @@ def _limited(words: str) -> str:
 
 
 def _latest(site: str, agency: str, since: datetime) -> FromClause:
-    """Return a site's hours, each as published last. That is the row with the most runs, because counts never decrease.
+    """Return the latest published row of each of a site's hours.
 
-    The time of publication is by the site's clock, which may be wrong.
+    It is the row with the most runs, because counts only increase. `published_at` does not decide, because the site's
+    clock may be wrong.
     """
     is_of_site = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.starts_at >= since)
     of_one = (site_hour.c.starts_at, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)

@@ -1,6 +1,7 @@
-"""Statuses and heartbeats of sites. A hub reads those of all its sites, and decides by a quorum.
+"""Statuses and heartbeats of sites. A *site* probes mail; a *hub* reads the statuses of several sites.
 
-A site writes one status for each subject, an agency or a component of Pantau, when it changes.
+The hub decides by a *quorum*: the number of sites that have to agree. A site has one status for each subject (an agency
+or a component of Pantau), and writes it when it changes.
 """
 
 from __future__ import annotations
@@ -47,23 +48,23 @@ log = structlog.get_logger()
 #: Point in time, as a transaction id of PostgreSQL.
 Mark = NewType("Mark", int)
 
-#: Columns of a status that says neither that something is wrong nor that it is up.
+#: Columns of an unknown status: it reports neither a problem nor that mail works.
 _UNKNOWN_VALUES = dict.fromkeys(("type", "cause", "since", "latest", "up_since")) | {"flapping": False}
 
 _MICROSECOND = timedelta(microseconds=1)
 
-#: Maximum of characters of a text that is read: an agency with ten thousand routes has fewer, and one of a gigabyte
-#: would exhaust the hub's memory.
+#: Maximum number of characters of a text that is read. An agency with ten thousand routes needs fewer; a text of a
+#: gigabyte would exhaust the hub's memory.
 _MAX_TEXT = 1_000_000
 
-#: In seconds, between log messages about invalid rows of a site, which may write such rows each second.
+#: In seconds: minimum time between two log messages about invalid rows of a site.
 _LOG_EVERY = 60.0
 
 #: The oldest running transaction.
 _OLDEST_TRANSACTION = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
-#: The age of a row and of a mark, in transactions: both are measured from the same transaction, because others may
-#: begin between two queries.
+#: The age of a row and of a mark, in transactions. One query measures both ages, so that both refer to the same
+#: transaction.
 _ROW_AGE = literal_column("age(site_status.xmin)", Integer)
 _MARK_AGE = text("age(mod(:mark, 4294967296)::text::xid)")
 
@@ -97,17 +98,17 @@ class SiteStatuses:
         }
 
     def note_written(self, statuses: Mapping[str, SiteStatus]) -> None:
-        """Record statuses that are being written, so that unchanged ones are not written again."""
+        """Record *statuses*, which are being written, as the latest, so that they are not written again."""
         self._latest.update(statuses)
 
     def note_unwritten(self, statuses: Mapping[str, SiteStatus]) -> None:
-        """Record that statuses could not be written."""
+        """Forget those of the latest statuses that could not be written, so that they are written again."""
         for subject, status in statuses.items():
             if self._latest.get(subject) is status:
                 del self._latest[subject]
 
     def clear_latest(self) -> None:
-        """Forget the latest statuses, so that all are written again: rows were renamed, or another process wrote them."""
+        """Forget the latest statuses, so that all are written again: their rows were renamed or overwritten."""
         self._latest.clear()
 
     async def subjects(self) -> Collection[str]:
@@ -137,15 +138,15 @@ class SiteStatuses:
         await self._database.change(update(site_status).where(of_agencies).values(**_UNKNOWN_VALUES))
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
-        """Return the statuses that changed since *mark*, by site and subject, and the new mark; `None`: all statuses.
+        """Return the statuses that changed since *mark*, by site and subject, and a new mark. Without *mark*: all.
 
-        PostgreSQL has the transaction id of each row; a file, which no hub uses, always returns all. Deleted statuses
-        are not included.
+        Changes are found by the transaction id that PostgreSQL stores in each row. SQLite has none, so all statuses are
+        returned. Deletions are not reported.
         """
         query, first = select(*map(_limit_text, site_status.c)), 0
         async with self._database.read() as connection:
             if self._database.is_shared:
-                # The mark is the oldest running transaction: a call with it as *mark* has seen all older rows.
+                # The new mark is the oldest running transaction: this call reads everything that older ones wrote.
                 first = (await connection.execute(_OLDEST_TRANSACTION)).scalar_one()
                 if mark is not None:
                     query = query.where(_MARK_AGE.bindparams(bindparam("mark", mark, BigInteger)) >= _ROW_AGE)
@@ -156,10 +157,10 @@ class SiteStatuses:
         return by_site, Mark(first)
 
     def _read_row(self, row: Row[Any]) -> SiteStatus:
-        """Return the status in a row; an invalid row is an unknown status, so that it does not hide the others."""
+        """Return the status in a row. For an invalid row, log it and return an unknown status."""
         try:
             return _to_status(row)
-        # `RecursionError`: deeply nested brackets.
+        # JSON with deeply nested brackets raises `RecursionError`.
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             now = self._monotonic()
             if now - self._logged_at.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
@@ -169,7 +170,7 @@ class SiteStatuses:
             return UNTROUBLED
 
     async def write_heartbeat(self, heartbeat: SiteHeartbeat) -> None:
-        """Write a heartbeat of the site. Replication is in order: a reader of the heartbeat has every earlier status."""
+        """Write a heartbeat of the site. Replication keeps the order, so a hub has received every earlier status."""
         values = {
             "at": heartbeat.at,
             "monotonic": heartbeat.monotonic // _MICROSECOND,

@@ -23,16 +23,17 @@ from monitor.store.backend.repository import Statement
 
 log = structlog.get_logger()
 
-#: Ten thousand routes with an interval of five minutes cause as many writes in twelve minutes.
+#: Maximum number of buffered writes. Ten thousand routes, each probed every five minutes, fill the buffer in 12
+#: minutes.
 AT_MOST = 50_000
 #: Number of writes per commit when the database is back.
 _TOGETHER = 500
-#: In seconds, between two attempts: a little longer than writes are refused without an attempt
-#: (`monitor.store.backend.availability`).
+#: In seconds, between two attempts. After a failure, `monitor.store.backend.availability` refuses writes for a slightly
+#: shorter time.
 _PAUSE = 1.1
 
-#: In seconds. A commit takes milliseconds; a suspended server is given up after ten seconds, and the driver waits twice
-#: as long. No run waits for that.
+#: In seconds: maximum time that a run waits for a commit, which usually takes milliseconds. A suspended server is
+#: noticed only after ten seconds.
 _PATIENCE = 2.0
 
 
@@ -47,7 +48,7 @@ class WriteBuffer:
         first: Executable,
         at_most: int = AT_MOST,
     ) -> None:
-        """*group* executes the statements. *first*: the statement that precedes all others in a commit of many writes."""
+        """*group* executes the statements. *first*: this statement precedes all others in a commit of many writes."""
         self._together = group
         self._presence = presence
         self._first = first
@@ -64,21 +65,20 @@ class WriteBuffer:
         return len(self._waiting) + self._under_way
 
     async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
-        """Return when everything is stored, or at once if the database is unavailable: then *statements* and the latest *levels* are buffered.
+        """Store *statements* and *levels*; buffer them if the database is unavailable or does not respond in time.
 
-        They are also buffered after a while if the database does not respond. *levels*: by subject, each a statement
-        that replaces the stored row completely. Raise any other database error: it is a bug of ours, and nothing is
-        buffered.
+        *levels*: by subject, each a statement that replaces the stored row completely; only the latest of a subject is
+        buffered. Raise any other database error, which is caused by a bug of Pantau; then nothing is buffered.
         """
         levels = levels or {}
-        # Before the write: a level set meanwhile replaces one that cannot be written.
+        # Record the levels before the write, so that a later level replaces them even if this write fails.
         self._levels |= levels
-        # If other writes are buffered, this one is buffered after them: an earlier level must not overwrite a later one.
+        # If other writes are buffered, buffer this write after them: an old level must not overwrite a new one.
         if self._presence.away_since is None and not len(self):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._together.write((*statements, *levels.values()))
-            # After the timeout the commit may still succeed. A statement that is executed twice stores its row once.
+            # After a timeout the commit may still succeed. That does no harm: repeating a statement changes nothing.
             except (StoreUnavailable, TimeoutError):
                 pass
             except asyncio.CancelledError:
@@ -116,7 +116,7 @@ class WriteBuffer:
                     await asyncio.sleep(_PAUSE)
 
     async def drain(self, within: timedelta) -> None:
-        """Write the buffer before the process ends; log the number of writes that are lost if that takes longer than *within*."""
+        """Write the buffer before the process ends; after *within*, log how many writes are lost."""
         loop = asyncio.get_running_loop()
         until = loop.time() + within.total_seconds()
         await self.catch_up()
@@ -135,12 +135,11 @@ class WriteBuffer:
                     batch = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                     self._under_way = len(batch)
                     count += len(batch)
-                    # The levels are written with the first batch: other sites and processes wait for them.
+                    # Write all levels with the first batch, because the hub and other processes wait for them.
                     levels, self._levels = self._levels, {}
                     batch.append(stand := [*levels.values()])
                     await self._store(batch)
-            # A service that stops while the database does not respond is cancelled here, and writes once more at its
-            # end.
+            # If the service stops while the database does not respond, this task is cancelled. `drain` tries again.
             except (StoreUnavailable, asyncio.CancelledError) as failure:
                 self._levels = levels | self._levels
                 self._requeue([each for each in batch if each is not stand])
@@ -154,12 +153,13 @@ class WriteBuffer:
             self._lost = 0
 
     async def _store(self, batch: list[Sequence[Statement]]) -> None:
-        """Write *batch*; raise `StoreUnavailable` with the unwritten ones left in it."""
+        """Write *batch*. Raise `StoreUnavailable`; then *batch* contains only the unwritten writes."""
         try:
             await self._together.write(self._in_order(batch))
         except StoreUnavailable:
             raise
-        # One write fails because of a bug. Each is then written alone, so that it does not block the others.
+        # A bug makes one of the writes fail. Execute each write alone, so that the failing one does not block the
+        # others.
         except Exception:  # noqa: BLE001 - it is met again below
             while batch:
                 try:
@@ -172,17 +172,17 @@ class WriteBuffer:
 
     def _requeue(self, batch: Sequence[Sequence[Statement]]) -> None:
         for statements in reversed(batch):
-            # The buffer filled up in the meantime: later writes stay.
+            # If the buffer has filled up meanwhile, drop this older write.
             if len(self._waiting) == self._waiting.maxlen:
                 self._lost += 1
             else:
                 self._waiting.appendleft(statements)
 
     def _in_order(self, batch: Iterable[Sequence[Statement]]) -> Sequence[Statement]:
-        """Return all statements in the order of their writes, but *first* before the others.
+        """Return all statements in the order of their writes, with the statement *first* moved to the front.
 
-        A commit executes equal statements together, in the order of their first occurrence: a sent token must precede
-        its arrival, whichever write came first.
+        A commit executes equal statements together, at the place of the first of them. Without the move, the arrival of
+        a token could be recorded before the token itself is stored.
         """
         every = [statement for statements in batch for statement in statements]
         return sorted(every, key=lambda statement: statement[0] is not self._first)

@@ -1,6 +1,9 @@
-"""Tables. What must happen once has a unique key.
+"""Tables of the database. Unique keys prevent that an action is stored twice.
 
-Migrations under `migrations/` create them; a test compares the two.
+Migrations under `migrations/` create the tables; a test compares these definitions with the migrated schema.
+
+A *site* is a place from which mail is probed. A *hub* is a process that combines the results of several sites and
+notifies people; the sites' published tables are replicated to its database.
 """
 
 from __future__ import annotations
@@ -44,13 +47,13 @@ metadata = MetaData(
 
 
 class Moment(TypeDecorator[datetime]):
-    """Aware UTC datetime. SQLite stores no time zone, so it is added when read."""
+    """Aware UTC datetime. SQLite stores no time zone, so UTC is added when a value is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Raise `ValueError` for a naive datetime: its zone would be a guess."""
+        """Return the datetime in UTC. Raise `ValueError` for a naive datetime: its zone would be a guess."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -68,7 +71,7 @@ def clean(text: str, length: int | None = None) -> str:
 
 
 def _only(rows: str) -> dict[str, Any]:
-    """Return the arguments of a partial index with these rows, for both databases."""
+    """Return the arguments of a partial index on the rows that meet the SQL condition *rows*, for both databases."""
     return {"sqlite_where": text(rows), "postgresql_where": text(rows)}
 
 
@@ -76,7 +79,7 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=True)
 
 
-#: The configuration as applied, with its source.
+#: The configuration that was applied last, with its source.
 record = Table(
     "record",
     metadata,
@@ -110,18 +113,18 @@ desired_document = Table(
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("name", String(255), nullable=False),
-    #: NULL: the agency is to be monitored no more.
+    #: NULL: the site has to stop monitoring the agency.
     Column("text", Text),
     #: Name of the hub.
     Column("offered_by", String(200), nullable=False),
     Column("offered_at", Moment, nullable=False),
     #: NULL: the site has not processed it.
     Column("processed_at", Moment),
-    #: Why the site has refused it; NULL: it has not, or has not processed it.
+    #: Why the site has refused the document; NULL: the site has accepted it, or not processed it yet.
     Column("refusal", Text),
 )
 
-#: With ten thousand routes, 32 bits suffice for days only.
+#: Type of run ids: 32-bit ids would be used up. SQLite generates ids only in a column of the type INTEGER.
 _Many = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -139,7 +142,7 @@ def _ends_of_runs(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
     )
 
 
-#: Ends of probe runs. Delivered ones are kept for a month, the others for a year (`retention`).
+#: Ended probe runs. Runs with the outcome `delivered` are kept for a month, others for a year (`retention`).
 run = Table(
     "run",
     metadata,
@@ -148,8 +151,8 @@ run = Table(
     Index("ix_run_of_outcome", "outcome", "started_at"),
 )
 
-#: Ends of runs from before they were counted hourly. They are moved into `run` in small parts, after which the table is
-#: empty: an index on a hundred million rows would take an hour, during which nothing could be probed.
+#: Ended runs that a version without hourly counts has stored. They are moved into `run` in small parts, until this
+#: table is empty. A migration that builds an index on a hundred million rows would take an hour, without any probing.
 run_before = Table(
     "run_before",
     metadata,
@@ -163,8 +166,8 @@ run_before = Table(
 def _counts() -> tuple[Column[Any], ...]:
     return (
         Column("runs", Integer, nullable=False),
-        #: Minutes in which runs began: bit 0 is the first. A gap longer than `every` means that the route was not
-        #: monitored.
+        #: Minutes in which runs began, as bits: bit 0 is the first minute. A gap longer than `interval` means that the
+        #: route was not monitored.
         Column("minutes", BigInteger, nullable=False),
         #: The probe interval of the route, in seconds; 0: unknown.
         Column("interval", Integer, nullable=False),
@@ -177,7 +180,7 @@ def _counts() -> tuple[Column[Any], ...]:
     )
 
 
-#: Counts of the runs of a route that began in one hour and ended alike: what remains when they are deleted.
+#: Counts of a route's runs that began in one hour and have equal outcomes and grades. The counts outlast the runs.
 hour = Table(
     "hour",
     metadata,
@@ -186,7 +189,7 @@ hour = Table(
     #: Begin of the hour.
     Column("starts_at", Moment, primary_key=True),
     Column("outcome", String(16), primary_key=True),
-    #: Grade at their end (`monitor.model.health.Grade`); "": unknown.
+    #: Grade of the runs (`monitor.model.health.Grade`); "": unknown.
     Column("grade", String(8), primary_key=True),
     *_counts(),
     Index("ix_hour_begins", "starts_at"),
@@ -199,13 +202,13 @@ day = Table(
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("date", Date, primary_key=True),
-    #: "-480w615s30": each state with its number of minutes. Writers add to the stored value.
+    #: "-480w615s30": a character for each state, and its number of minutes. Writers extend the stored value.
     Column("minutes", Text, nullable=False),
     Index("ix_day_date", "date"),
     sqlite_with_rowid=False,
 )
 
-#: Sent tokens: late, duplicate and forged mail is recognised after a restart.
+#: Tokens of sent messages. With them, late, duplicate and forged mail is recognised after a restart.
 token = Table(
     "token",
     metadata,
@@ -213,14 +216,14 @@ token = Table(
     Column("route", String(200), nullable=False),
     Column("sent_at", Moment, nullable=False),
     Column("deadline", Moment, nullable=False),
-    #: When its mail arrived, in time or late.
+    #: When the message arrived, in time or late; NULL: it is missing.
     Column("arrived_at", Moment),
-    #: Few have not arrived; those are searched after every restart, and kept longer than the others.
+    #: Few messages are missing. Their tokens are read after every restart, and kept longer than the others.
     Index("ix_token_missing", "sent_at", **_only("arrived_at IS NULL")),
     Index("ix_token_came", "sent_at", **_only("arrived_at IS NOT NULL")),
 )
 
-#: The latest health of each route and of each part of our own.
+#: The latest health of each route and of each component of Pantau.
 health = Table(
     "health",
     metadata,
@@ -229,7 +232,7 @@ health = Table(
     Column("since", Moment, nullable=False),
 )
 
-#: The latest runs of a route that contradict its health: a restart must not forget two failures.
+#: The latest runs of a route that contradict its health: after a restart they still count towards the next change.
 streak = Table(
     "streak",
     metadata,
@@ -238,31 +241,32 @@ streak = Table(
     Column("runs", Text, nullable=False),
 )
 
-#: A site's status of an agency or of a part of its own (`monitor.evaluation.joint.site_status`). On PostgreSQL each
-#: other site has its own partition; the rows of all others are in `rest_of_site_status`.
+#: A site's status of an agency or of a component of Pantau (`monitor.evaluation.joint.site_status`). On PostgreSQL,
+#: each site to which this hub subscribes has a partition; all other rows are in `rest_of_site_status`.
 site_status = Table(
     "site_status",
     metadata,
     Column("site", String(64), primary_key=True),
     #: As an incident's `dedup_key`.
     Column("subject", String(200), primary_key=True),
-    #: The trouble; NULL: none, or unknown. Only then `since` is NULL.
+    #: Type of the problem; NULL: no problem, or unknown. `since` is NULL if and only if `type` is NULL.
     Column("type", String(16)),
     Column("cause", String(16)),
     Column("since", Moment),
     Column("latest", Moment),
     Column("flapping", Boolean, nullable=False),
-    #: NULL together with a `matter` of NULL: unclear.
+    #: If this and `type` are NULL, the status is undecided, unknown or flapping.
     Column("up_since", Moment),
     #: JSON: the health of each probed direction.
     Column("directions", Text, nullable=False),
-    #: JSON: the routes in trouble.
+    #: JSON: the routes that fail.
     Column("failing_routes", Text, nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
 
-#: A site's heartbeat, ordered after all its earlier statuses. Partitioned as `site_status`.
+#: A site's latest heartbeat. Replication transfers it after all earlier statuses of the site. Partitioned as
+#: `site_status`.
 site_heartbeat = Table(
     "site_heartbeat",
     metadata,
@@ -276,8 +280,9 @@ site_heartbeat = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: Published runs of other sites that did not deliver (`monitor.store.probing.site_runs`); at a site, its own published
-#: ones. Partitioned as `site_status`. A run that is published twice has two rows: the server enforces no key here.
+#: Published runs with another outcome than `delivered` (`monitor.store.probing.site_runs`): at a hub those of its
+#: sites, at a site its own. Partitioned as `site_status`. A run that is published twice has two rows, because the key
+#: includes `published_at`.
 site_run = Table(
     "site_run",
     metadata,
@@ -296,7 +301,8 @@ site_run = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: Published hours of other sites, as `hour`; if an hour was published twice, the later row counts.
+#: Published hours, with the columns of `hour`: at a hub those of its sites, at a site its own. If an hour was published
+#: twice, the row with more runs counts.
 site_hour = Table(
     "site_hour",
     metadata,
@@ -327,10 +333,11 @@ incident = Table(
     Column("began_at", Moment, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("since", Moment, nullable=False),
-    #: The present trouble and since when; empty: as at opening, in rows of older versions.
+    #: The present type and since when; NULL in rows of older versions: as when the incident opened.
     Column("current_type", String(16)),
     Column("current_type_since", Moment),
-    #: Begin of the trouble, of the present one, and of the first outage in it; empty: with the incident.
+    #: When the problem of `type` began, and that of `current_type`; NULL: at `began_at`. When the first outage in the
+    #: incident began; NULL: it had none.
     Column("type_began_at", Moment),
     Column("current_type_began_at", Moment),
     Column("outage_began_at", Moment),
@@ -344,7 +351,7 @@ incident = Table(
     Column("last_response_at", Moment),
     Column("reminded_at", Moment),
     Column("previous_assignee", String(200)),
-    #: Whether the assignee escalated it.
+    #: Whether the assignee escalated the incident.
     Column("escalated", Boolean, nullable=False, server_default=false()),
     Column("released_at", Moment),
     Column("released_by", String(200)),
@@ -354,34 +361,36 @@ incident = Table(
     Column("false_alarm_at", Moment),
     Column("false_alarm_by", String(200)),
     Column("false_alarm_reason", Text),
-    #: It flapped before it opened.
+    #: Whether mail was down and up repeatedly before the incident opened.
     Column("flapping", Boolean, nullable=False, server_default=false()),
-    #: The type that probes detected last; empty: only a person has declared it.
+    #: The type that probes detected last; NULL: none, as for an outage that only a person declared.
     Column("detected", String(16)),
-    #: Who declared the outage.
+    #: The outage that a person declared (stated by hand, whatever the probes find).
     Column("declared_type", String(16)),
     Column("declared_at", Moment),
     Column("declared_by", String(200)),
     Column("declared_reason", Text),
     Column("declared_ended_at", Moment),
     Column("declared_ended_by", String(200)),
-    #: Who closed it, if anyone, and whether mail was declared to work.
+    #: When and why a person closed the incident by hand, and whether that person stated that mail works.
     Column("closed_at", Moment),
     Column("closed_by", String(200)),
     Column("closed_reason", Text),
     Column("closed_recovered", Boolean),
-    #: The number of pages after which its pages continue, because the store was an older copy; 0: it was not.
+    #: The page number after which the incident's pages continue, because the store was restored from an older copy; 0:
+    #: it was not restored.
     Column("skipped_pages", Integer, nullable=False, server_default=text("0")),
-    #: It has nothing pending.
+    #: Whether nothing is pending, so that no engine (part of a process that processes incidents) reads the incident.
     Column("at_rest", Boolean, nullable=False, default=False),
-    #: The engine that processes it, and its lease. A single engine holds its own.
+    #: The engine that processes the incident, and the end of its lease (an exclusive right that it renews). An engine
+    #: that does not share the database takes no lease.
     Column("owner", String(200)),
     Column("owned_until", Moment),
-    #: Another engine has queued something new for its owner.
+    #: Whether another engine has changed the incident, so that its owner has to process it.
     Column("nudged", Boolean, nullable=False, server_default=false()),
     #: One open incident per subject, even if two processes decide at the same time.
     Index("uq_incident_open", "dedup_key", unique=True, **_only("resolved_at IS NULL")),
-    #: Few are active, and the closed ones are not processed.
+    #: Few incidents are active, and only those are processed.
     Index("ix_incident_active", "id", sqlite_where=text("at_rest IS 0"), postgresql_where=text("at_rest IS false")),
     Index("ix_incident_nudged", "owner", sqlite_where=text("nudged = 1"), postgresql_where=text("nudged")),
     Index("ix_incident_dedup_key", "dedup_key"),
@@ -407,9 +416,9 @@ notification = Table(
     Column("step", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("urgency", String(16), nullable=False, server_default="first"),
-    #: What it may be bundled with (`alerts.decide.bundle`).
+    #: Notifications with equal keys may be bundled into one (`alerts.decide.bundle`).
     Column("bundle_key", String(120)),
-    #: It waits for more incidents to join, or for a rate limit.
+    #: Until then it waits for more incidents to join, or for a rate limit.
     Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
@@ -431,7 +440,7 @@ notification_incident = Table(
     Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    #: When it was acknowledged or resolved before the notification was sent, which no longer mentions it.
+    #: When the incident was acknowledged or resolved before the notification was sent, which then does not mention it.
     Column("left_at", Moment),
     Index("ix_notification_incident_incident_id", "incident_id"),
 )
@@ -482,7 +491,7 @@ attempt = Table(
     Column("code", String(64), nullable=False),
     Column("detail", Text, nullable=False),
     Column("ended_at", Moment),
-    #: The response code in its SMS; empty for one that needs no response.
+    #: The response code in the SMS; empty if the notification needs no response.
     Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
@@ -490,7 +499,7 @@ attempt = Table(
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
-#: A clerk's records about a letter: printed and posted, each once. The first record counts.
+#: A clerk's records that a letter was printed and posted. Each step has one row: the first record counts.
 letter_step = Table(
     "letter_step",
     metadata,
@@ -498,21 +507,21 @@ letter_step = Table(
     Column("step", String(16), primary_key=True),
     Column("at", Moment, nullable=False),
     Column("by", String(200), nullable=False),
-    #: The day of the post, where given.
+    #: The day of posting, if the clerk entered it.
     Column("day", Date),
 )
 
-#: Short codes on a person's phone, each for one notification.
+#: Short codes that a person sends by SMS to acknowledge.
 response_code = Table(
     "response_code",
     metadata,
     _id(),
     Column("number", String(32), nullable=False),
     Column("code", Integer, nullable=False),
-    #: The incidents, each with whether it is an outage: repeated notifications of the same trouble have the same code
-    #: on a phone.
+    #: The incidents, each marked whether it is an outage. Repeated notifications about the same incidents have the same
+    #: code on a phone.
     Column("about", String(200), nullable=False),
-    #: The latest notification with it.
+    #: The latest notification with this code.
     Column("notification_id", ForeignKey("notification.id"), nullable=False),
     Column("given_at", Moment, nullable=False),
     UniqueConstraint("number", "about"),
@@ -558,13 +567,13 @@ received_alert = Table(
     "received_alert",
     metadata,
     Column("fingerprint", String(16), primary_key=True),
-    #: When it last began; it identifies the alert together with the fingerprint.
+    #: When the alert began to fire last. Together with the fingerprint, the time identifies the alert.
     Column("starts_at", Moment, nullable=False),
     #: NULL: it fires.
     Column("ended_at", Moment),
     #: When the alert was last received.
     Column("received_at", Moment, nullable=False),
-    #: Dedup key of the incident that it shares; NULL: it has its own.
+    #: Dedup key of the incident that several alerts share; NULL: the alert has its own incident.
     Column("merged_into", String(200)),
     Index("ix_received_alert_heard_at", "received_at"),
     Index("ix_received_alert_folded_into", "merged_into", **_only("merged_into IS NOT NULL")),
@@ -597,16 +606,16 @@ audit_log = Table(
     #: Hash of the content, and hash of that together with `previous`.
     Column("content", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    #: The entry about the purge that removed this one's content.
+    #: Number of the entry about the purge that deleted the content of this entry; NULL: not purged.
     Column("purged_by", Integer),
-    #: Only entries about an incident: SQLite would otherwise use this index for those about none.
+    #: Only entries about an incident: SQLite would otherwise use this index to find entries about no incident.
     Index("ix_audit_log_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
     Index("ix_audit_log_notification_id", "notification_id", **_only("notification_id IS NOT NULL")),
     #: Entries of an actor or of an event, the newest first.
     Index("ix_audit_log_actor", "actor", "id"),
     Index("ix_audit_log_event", "event", "id"),
     Index("ix_audit_log_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
-    #: Entries that a purge deletes by time: about no incident, and not purged yet. Few are.
+    #: Entries that a purge selects by their time: about no incident, and not purged yet.
     Index(
         "ix_audit_log_about_none",
         "at",
@@ -614,7 +623,7 @@ audit_log = Table(
     ),
 )
 
-#: The last entry of the audit log. One row, locked by each writer.
+#: Number and hash of the last entry of the audit log. One row, which each writer locks.
 audit_head = Table(
     "audit_head",
     metadata,
@@ -675,7 +684,7 @@ drill = Table(
     "drill",
     metadata,
     _id(),
-    #: Its trigger: two processes that reach the same hour begin it once.
+    #: What triggered the drill. Two processes that reach the hour of a drill begin it once.
     Column("key", String(64), nullable=False, unique=True),
     #: Prefix of the numbers of its notifications.
     Column("number", String(32), nullable=False),
@@ -690,8 +699,8 @@ drill = Table(
     Index("ix_drill_ended_at", "ended_at"),
 )
 
-#: One notification of a drill: to one address by one gateway. Written before the gateway is called, and never sent
-#: again.
+#: One notification of a drill, to one address by one gateway. The row is written before the gateway is called, and the
+#: notification is never sent again.
 drill_notification = Table(
     "drill_notification",
     metadata,
@@ -724,7 +733,7 @@ drill_notification = Table(
     Index("ix_drill_notification_gateway_begun_at", "gateway", "state", "started_at"),
 )
 
-#: On-call overrides. A removed one stays: who was on call is part of the record.
+#: On-call overrides: replacements of a person on a rota. Removed rows stay: who was on call is part of the record.
 override = Table(
     "override",
     metadata,
@@ -742,8 +751,8 @@ override = Table(
     Index("ix_override_ends", "ends_at"),
 )
 
-#: Calendar feeds of rotas, for programs that cannot sign in and send a key. A revoked one stays: who could read is part
-#: of the record.
+#: Calendar feeds of rotas, for programs that send a key because they cannot sign in. Revoked rows stay: who could read
+#: a rota is part of the record.
 rota_feed = Table(
     "rota_feed",
     metadata,
@@ -771,7 +780,7 @@ portal_user = Table(
     #: Failed sign-ins in a row, and the time of the last one (`monitor.access.lockout`).
     Column("failures", Integer, nullable=False),
     Column("failed_at", Moment),
-    #: The same for one-time codes, which require the password first.
+    #: Failed one-time codes in a row, which follow a correct password, and the time of the last one.
     Column("code_failures", Integer, nullable=False, server_default="0"),
     Column("code_failed_at", Moment),
     #: Exempt from delays until this time.
@@ -897,7 +906,8 @@ secret = Table(
     "secret",
     metadata,
     Column("purpose", String(32), primary_key=True),
-    #: The owner, as the purpose defines it. The ciphertext is bound to both.
+    #: The owner, such as a user's id; its meaning depends on the purpose. A ciphertext is valid only for its purpose
+    #: and owner.
     Column("owner", String(200), primary_key=True),
     #: Identifier of the key.
     Column("key_id", String(16), nullable=False),
@@ -939,7 +949,7 @@ maintenance_notice = Table(
     Column("made_at", Moment, nullable=False),
     #: Number of the notice that it replaces.
     Column("replaces", String(32)),
-    #: Notices about past work are not read again.
+    #: Only notices about present and future work are searched.
     Index("ix_maintenance_notice_agency_ends", "agency", "ends_at"),
     Index("ix_maintenance_notice_replaces", "replaces"),
 )

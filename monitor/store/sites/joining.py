@@ -1,4 +1,9 @@
-"""Joining and leaving of sites. A repeated call resumes what was interrupted."""
+"""Joining and leaving of sites. A repeated call resumes an interrupted one.
+
+A *site* probes mail; a *hub* combines the results of several sites, and subscribes to their tables by PostgreSQL's
+logical replication. The *link* has two ends: a publication and a replication slot at the site, a subscription at the
+hub.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +33,14 @@ from monitor.store.sites.subscriber import Subscriber, subscription_of
 
 __all__ = ["SiteLinkStatus", "add", "check", "look", "rejoin", "remove", "slot_of"]
 
-#: In seconds, until the hub has received what a site has published anew.
+#: In seconds: time limit within which the hub receives all rows that a site publishes again.
 _PATIENCE = 15.0
-#: In seconds: the maximum delay after which PostgreSQL reconnects by itself; and how long a new connection must last to
-#: count, since it ends if a row is refused.
+#: In seconds: the maximum time until PostgreSQL reconnects by itself, and the time that a connection must last to count
+#: as working. A connection ends if the hub refuses a row.
 _AGAIN, _GOES_ON = 15.0, 0.5
-#: In seconds, for comparing both ends: a command can wait that long, a service that stops cannot.
+#: In seconds: time limit for comparing both ends, and the pause between two attempts.
 _SETTLES, _LOOKS_AGAIN = 3.0, 0.2
-#: In seconds: the hub's server may list a command that has ended or was killed for this long.
+#: In seconds: the hub's server may hold the lock of a command for this long after the command was killed.
 _LET_GO_WITHIN = 5.0
 #: A larger difference of the clocks is reported.
 APART = timedelta(seconds=5)
@@ -46,12 +51,12 @@ class SiteLinkStatus:
     """State of a link to a site, from both ends."""
 
     site: str
-    #: Time since its last heartbeat; `None`: there was none.
+    #: Time since the site's last heartbeat; `None`: there was none.
     beat_age: timedelta | None
     is_fresh: bool
-    #: Bytes that it retains for the hub; `None`: it is unreachable.
+    #: Bytes of its log that the site retains for the hub; `None`: unknown.
     behind: int | None
-    #: Number of rows that could not be written at the hub.
+    #: Number of the site's rows that the hub could not write.
     errors: int
     #: Problems, each with its remedy.
     troubles: tuple[str, ...]
@@ -60,14 +65,15 @@ class SiteLinkStatus:
 
 
 def add(member: SiteConnection, *, beside: bool = False) -> bool:
-    """Let a site join; return whether it had not joined before. Raise `SiteRefusedError`.
+    """Let a site join; return `False` if the site had joined before. Raise `SiteRefusedError`.
 
-    *beside*: even if another hub reads it. Two hubs that notify people would notify each of them twice.
+    *beside*: join even if another hub reads the site. If both hubs notify the same people, each person is notified
+    twice.
     """
     with _both_ends(member) as (hub, site):
         subscription = hub.subscription()
         if subscription is not None and not subscription.is_enabled and hub.beat() is None:
-            # It was interrupted before the hub had subscribed.
+            # An earlier call was interrupted before the subscription was enabled.
             hub.unsubscribe()
             subscription = None
         if subscription is not None:
@@ -77,12 +83,13 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
             if not subscription.hears_of_runs and site.can_tell_of_runs():
-                # It joined with a version that published no runs. A subscription that is reading cannot be verified
-                # before it writes.
+                # The site joined with a version that published no runs. Subscribe anew: an active subscription would
+                # write rows before its tables are verified.
                 hub.unsubscribe()
                 _join(member, hub, site)
             elif hub.beat() is None:
-                # It was interrupted before the site had published everything anew, or no process runs there yet.
+                # An earlier call was interrupted before the site had published all rows again, or no process has run at
+                # the site yet.
                 _require_received(member, site)
             return False
         _require_slot(site)
@@ -97,7 +104,7 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
 
 
 def rejoin(member: SiteConnection) -> None:
-    """Let a site join again regardless of the present state; it publishes all rows again. Raise `SiteRefusedError`."""
+    """Let a site join again in any state of the link; all rows are published again. Raise `SiteRefusedError`."""
     with _both_ends(member) as (hub, site):
         hub.unsubscribe()
         _join(member, hub, site)
@@ -117,7 +124,7 @@ def remove(member: SiteConnection, *, gone: bool) -> None:
 
 
 def check(member: SiteConnection, stale_after: timedelta) -> SiteLinkStatus:
-    """Return the state of both ends. Raise `SiteRefusedError` when the hub's own database is unavailable."""
+    """Return the state of both ends of the link. Raise `SiteRefusedError` if the hub's own database is unavailable."""
     troubles: list[str] = []
     behind, advice = None, list[str]()
     with dialled(member.store, "the hub's store") as connection:
@@ -129,7 +136,7 @@ def check(member: SiteConnection, stale_after: timedelta) -> SiteLinkStatus:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
                 troubles += [*_connection_problems(member), *_link_problems(hub, site)]
-                # Heartbeats have the time of the site's clock, which may differ.
+                # Compare the heartbeat with the site's clock, by which it was written.
                 beat, now = hub.beat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
                 behind = None if slot is None or slot.is_lost else slot.behind
@@ -154,9 +161,9 @@ def check(member: SiteConnection, stale_after: timedelta) -> SiteLinkStatus:
 
 
 def look(member: SiteConnection) -> Replication:
-    """Return the state of both ends as `check`, without messages.
+    """Return the state of the link from both ends, without messages for people.
 
-    Raise `SiteRefusedError` when the hub's own database is unavailable.
+    Raise `SiteRefusedError` if the hub's own database is unavailable.
     """
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
@@ -184,7 +191,7 @@ def look(member: SiteConnection) -> Replication:
 def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
     """Return whether the hub has all rows of the site.
 
-    `None`: the site kept changing, or the hub made no progress, for so many seconds.
+    `None`: unknown, because the site kept changing or the hub received too little *within* that many seconds.
     """
     until = time.monotonic() + within
     while True:
@@ -192,7 +199,7 @@ def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
         if site.has_received(lsn):
             if content_checksum(hub.connection, site.site) == published:
                 return True
-            # A row that changed a moment ago may be in transit.
+            # The hub lacks rows only if the site has not changed since: a new change may be in transit.
             if content_checksum(site.connection, site.site) == published:
                 return False
         if time.monotonic() > until:
@@ -215,7 +222,7 @@ def _link_problems(hub: Subscriber, site: Publisher) -> Iterator[str]:
         return
     if (schema_problem := _schema_problem(hub, site)) is not None:
         yield schema_problem
-    # The site's clock was read between the two readings of ours, however long the transfer took.
+    # Read the hub's clock before and after the site's, so that the transfer time does not count as a difference.
     before, there, after = (time_of(each) for each in (hub.connection, site.connection, hub.connection))
     yield from clock_problems(before, there, after)
     slot, subscription = site.slot(), hub.subscription()
@@ -249,14 +256,14 @@ def _link_problems(hub: Subscriber, site: Publisher) -> Iterator[str]:
 
 
 def clock_problems(before: datetime, there: datetime, after: datetime) -> Iterator[str]:
-    """Yield the problem that a site's clock is wrong; it showed *there* at some moment between *before* and *after* by ours."""
+    """Yield a problem if a site's clock is wrong. It showed *there* between *before* and *after* by the hub's clock."""
     for offset, word in ((there - after, "ahead"), (before - there, "behind")):
         if offset > APART:
             yield f"its clock is {offset.total_seconds():.0f} s {word}: set it"
 
 
 def _is_read(site: Publisher) -> bool:
-    """Return whether the hub reads the site's slot and continues to, or will shortly."""
+    """Return whether the hub reads the site's slot without interruption, now or within `_AGAIN` seconds."""
     until = time.monotonic() + _AGAIN
     while True:
         before = site.slot()
@@ -299,7 +306,7 @@ def _both_ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]
 
 
 def _lock_joining(hub: Connection) -> None:
-    """Lock out other commands until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
+    """Lock out other commands, which would drop this one's slot, until *hub* is closed. Raise `SiteRefusedError`."""
     query, until = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LET_GO_WITHIN
     while not one(hub, query, [LOCKS, Lock.JOINING]).is_ours:
         if time.monotonic() > until:
@@ -319,7 +326,7 @@ def _require_slot(site: Publisher) -> None:
 
 def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
     tables = site.publish()
-    # The slot of an interrupted or earlier attempt is worthless.
+    # A slot of an earlier attempt retains the log from a wrong position.
     site.drop_slot()
     hub.make_room()
     site.make_slot()
@@ -333,7 +340,7 @@ def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
 
 
 def _require_received(member: SiteConnection, site: Publisher) -> None:
-    """Let the site publish all rows anew, and verify that the hub receives them. Raise `SiteRefusedError`."""
+    """Let the site publish all rows again, and wait until the hub has received them. Raise `SiteRefusedError`."""
     if (lsn := site.publish_again()) is not None:
         _wait(member, site, lsn)
 

@@ -1,4 +1,7 @@
-"""The publishing end of a link: a site's publications, and the slot that retains what the hub has not received."""
+"""The publishing end of a link: a site's publications, and the slot that retains rows until the hub has received them.
+
+A *site* probes mail; a *hub* combines the results of several sites, and receives their tables by logical replication.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from monitor.store.sites.partition import (
 )
 
 PUBLICATION = "pantau_site"
-#: Publication of rows that are only added: the site's deletions do not apply at the hub, which has its own retention.
+#: Publication of tables whose insertions alone are published. The hub deletes these rows by its own retention.
 OF_RUNS = "pantau_site_runs"
 _OLDEST = 15
 #: In seconds, until a slot without a reader is released.
@@ -37,9 +40,9 @@ def slot_of(hub: str) -> str:
 class Slot:
     """The replication slot that a site keeps for the hub."""
 
-    #: Process id of the server process by which the hub reads it; `None`: the hub does not.
+    #: Process id of the server process by which the hub reads the slot; `None`: the hub does not read it.
     reader: int | None
-    #: The slot exceeded its limit, and what it retained is gone.
+    #: Whether the slot exceeded its size limit, so that the retained log is gone.
     is_lost: bool
     #: Bytes of the log that the hub has not confirmed.
     behind: int
@@ -54,7 +57,7 @@ class Publisher:
     hub: str
 
     def objections(self) -> list[str]:
-        """Return the reasons why it cannot be a site, with their remedies; empty: it can."""
+        """Return the reasons why the server cannot be that of a site, with remedies; empty: it can."""
         server = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role, current_database() AS db,"
@@ -104,7 +107,7 @@ class Publisher:
         ]
 
     def advice(self) -> list[str]:
-        """Return hints about what is not wrong yet."""
+        """Return hints about settings that may cause problems later."""
         warnings = []
         setting = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
         if setting.most == "-1":
@@ -120,11 +123,11 @@ class Publisher:
         return warnings
 
     def publish(self) -> tuple[str, ...]:
-        """Create the site's partitions and publish them and nothing else; return of which tables.
+        """Create the site's partitions, and publish only them; return the names of the partitioned tables.
 
         Raise `SiteRefusedError`.
         """
-        # A reader that has disconnected silently holds the slot for this long, and no other can read it meanwhile.
+        # After a connection is lost, the slot cannot be read for this long.
         self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
         with as_owner(self.connection):
             tables = make_parts(self.connection, self.site)
@@ -142,14 +145,14 @@ class Publisher:
         self.connection.execute(options.format(sql.Identifier(name), sql.Literal(what)))
 
     def can_tell_of_runs(self) -> bool:
-        """Whether its store has the tables of runs."""
+        """Whether the site's store has the tables of published runs."""
         return {*RUNS} <= {*known_tables(self.connection)}
 
     def publish_again(self) -> str | None:
-        """Write all rows of the site once more, in one transaction: in the stream they precede every later heartbeat.
+        """Write the site's statuses and heartbeat again in one transaction, so that they precede every later heartbeat.
 
-        The hub receives them like all other rows, so that nothing must be compared or awaited. It ignores changes of
-        rows that it does not have. Return the log position after them (`has_received`); `None`: there are no rows yet.
+        The hub receives these rows like all others, and ignores deletions of rows that it does not have. Return the
+        position in the log after the rows, for `has_received`; `None`: there are no rows yet.
         """
         statement = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone")
         with as_owner(self.connection), self.connection.transaction():
@@ -215,7 +218,7 @@ class Publisher:
             unmake_parts(self.connection, self.site, keep=True)
 
     def foreign_sites(self) -> list[str]:
-        """Return the other sites whose rows this one publishes as its own."""
+        """Return the names of other sites for which this site publishes rows."""
         sites = set[str]()
         for own in (sql.Identifier(part(table, self.site)) for table in known_tables(self.connection, self.site)):
             query = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))

@@ -1,4 +1,7 @@
-"""The subscribing end of a link: a subscription for each site, which writes only into that site's partitions."""
+"""The subscribing end of a link: a subscription for each site, which writes only into that site's partitions.
+
+A *site* probes mail; a *hub* combines the results of several sites, and receives their tables by logical replication.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,13 @@ from monitor.store.sites.partition import (
 )
 from monitor.store.sites.publisher import OF_RUNS, PUBLICATION, slot_of
 
-#: Since this version no superuser is required.
+#: Oldest version of PostgreSQL in which a role without superuser rights may subscribe.
 _OLDEST = 16
 _ROLE = "pg_create_subscription"
 
 
 def _publications(tables: Sequence[str]) -> tuple[str, ...]:
-    # A publication that does not exist would stop the replication of all others.
+    # Subscribing to a publication that does not exist would stop the replication of the existing ones.
     return (PUBLICATION, OF_RUNS) if {*RUNS} <= {*tables} else (PUBLICATION,)
 
 
@@ -44,11 +47,11 @@ class Subscription:
     """The state of the subscription to a site."""
 
     is_enabled: bool
-    #: Its worker is connected to the site, or tries to connect.
+    #: Whether a worker is connected to the site, or tries to connect.
     works: bool
     #: Number of rows that could not be written, since the server's statistics began.
     errors: int
-    #: The subscription includes the site's runs.
+    #: Whether the subscription includes the site's runs.
     hears_of_runs: bool = True
 
 
@@ -61,7 +64,7 @@ class Subscriber:
     hub: str
 
     def objections(self) -> list[str]:
-        """Return the reasons why it cannot be a hub, with their remedies; empty: it can."""
+        """Return the reasons why the server cannot be that of a hub, with remedies; empty: it can."""
         server = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
@@ -82,7 +85,7 @@ class Subscriber:
         if not (server.super or may):
             problems.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {server.role}")
         if min(server.workers, server.origins) <= server.heard and self.subscription() is None:
-            # Without this setting nothing is refused and nothing received.
+            # Check here, because PostgreSQL accepts the subscription and then receives nothing.
             setting = "max_logical_replication_workers" if server.workers <= server.heard else "max_replication_slots"
             problems.append(
                 f"the hub's PostgreSQL hears {server.heard} sites and no more: raise {setting} there, and restart it"
@@ -111,10 +114,10 @@ class Subscriber:
             empty_parts(self.connection, self.site)
 
     def check_server(self, server: PostgresServer) -> None:
-        """Test that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
+        """Test that the hub's own server reaches the site. Raise `SiteRefusedError`.
 
-        A failed statement is written to the server's log, and the statement that creates a subscription contains the
-        password. So the subscription is first created without connecting; dropping it connects.
+        Create a subscription without connecting, and drop it, which connects and drops the slot. A subscription that
+        connects when it is created could fail, and the server would log the failed statement with the password.
         """
         self._make(server, (PUBLICATION,), "connect = false")
         try:
@@ -131,8 +134,8 @@ class Subscriber:
 
         Raise `SiteRefusedError`.
         """
-        # The site publishes earlier rows anew (`Publisher.publish_again`); an initial copy beside the stream could let a
-        # heartbeat arrive before the rows that it follows.
+        # No initial copy, with which a heartbeat could arrive before earlier rows: the site publishes earlier rows
+        # again (`Publisher.publish_again`).
         self._make(server, _publications(tables), "enabled = false, copy_data = false")
         try:
             self._see_tables(tables)
@@ -142,7 +145,7 @@ class Subscriber:
             raise
 
     def _make(self, server: PostgresServer, publications: Sequence[str], options: LiteralString) -> None:
-        # Not `disable_on_error`: a broken connection counts as an error and would stop it for good.
+        # Without `disable_on_error`, which would disable the subscription when a connection breaks.
         self.connection.execute(
             sql.SQL(
                 "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
@@ -160,7 +163,7 @@ class Subscriber:
         self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
 
     def _see_tables(self, tables: Sequence[str]) -> None:
-        """Raise `SiteRefusedError` when the site publishes rows that are not its own: they would be written here."""
+        """Raise `SiteRefusedError` if the site publishes other tables than its own partitions."""
         rows = self.connection.execute(
             "SELECT srrelid::regclass::text AS name FROM pg_subscription_rel AS r"
             " JOIN pg_subscription AS s ON s.oid = r.srsubid WHERE s.subname = %s",
@@ -185,6 +188,6 @@ class Subscriber:
             unmake_parts(self.connection, self.site, keep=False)
 
     def beat(self) -> datetime | None:
-        """Return the time of the site's last heartbeat, by its own clock; `None`: never."""
+        """Return the time of the site's last heartbeat, by the site's clock; `None`: there was none."""
         row = self.connection.execute("SELECT at FROM site_heartbeat WHERE site = %s", [self.site]).fetchone()
         return None if row is None else row.at

@@ -1,8 +1,8 @@
 """Authentication of requests, and the permission check of every route.
 
 The principal of a request is a signed-in user (session cookie), a program (API token) or a wallboard, a screen in the
-NOC (cookie of its link). Each route names the permission that it requires, or declares that it is public; a portal with
-another route is not built.
+network operations centre (cookie of its link). Each HTTP route requires a permission, or declares that it is public;
+the portal is not built if a route does neither.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from monitor.store.admin.users import WebSession
 from monitor.web.form import is_from_our_page
 from monitor.web.problem import problem
 
-#: The prefix prevents a page of another site from setting this cookie (RFC 6265bis, 4.1.3.2).
+#: Session cookie. The prefix `__Host-` prevents a page of another site from setting the cookie (RFC 6265bis, 4.1.3.2).
 _SESSION_COOKIE: Final = "__Host-pantau"
-#: Its name over plain HTTP, which is used on this machine only.
+#: Name of the session cookie over plain HTTP, which is used on this machine only.
 _SESSION_COOKIE_INSECURE: Final = "pantau"
-#: Cookie of a wallboard. It is not the session cookie, because that expires sooner.
+#: Cookie of a wallboard. Wallboards do not use the session cookie, because sessions expire too soon for them.
 _WALLBOARD_COOKIE: Final = "__Host-pantau-wall"
 _WALLBOARD_COOKIE_INSECURE: Final = "pantau-wall"
-#: Paths that a wallboard may request: the status page, and the fragment of it that the page polls.
+#: Paths that a wallboard may request: the status page, and the changing part of it, which the page polls.
 _WALLBOARD_PATHS: Final = frozenset({"/", "/fragment"})
-#: Marks of requests that a page sends by itself, possibly in an unattended tab: the path that its script requests, and
-#: the parameter of its refresh without scripts.
+#: Marks of requests that a page sends without the user, possibly in an unattended tab: the end of the path that its
+#: script polls, and the query parameter of the automatic refresh of a page without scripts.
 _FRAGMENT_SUFFIX: Final = "/fragment"
 _POLL_PARAMETER: Final = "polled"
-#: Header by which the script reports that the user has clicked or typed.
+#: Header by which the page's script reports that the user has clicked or typed since its last request.
 _ACTIVITY_HEADER: Final = "x-pantau-used"
 #: Suffix of the cookie of a pending session: the password was right, the code of the second factor is awaited.
 _PENDING_SUFFIX: Final = "-half"
@@ -65,7 +65,7 @@ class SignInNeededError(Exception):
 
 
 class SecondFactorNeededError(Exception):
-    """A request of a user whose role requires a second factor, and who has set up none."""
+    """A request of a user who has set up no second factor although the user's role requires one."""
 
 
 class RouteWithoutPermissionError(Exception):
@@ -100,8 +100,9 @@ class AccessControl:
     async def principal(self, request: Request) -> Principal:
         """Return the principal of a request.
 
-        Ignore the cookie of a request that may change something unless a page of the portal sent it: a page of another
-        site can send cookies (CSRF), but no `Authorization` header. Raise `HTTPException` for an invalid token.
+        Without sign-in, everybody has the permissions of a local user. A request that may change something must have an
+        API token or come from a page of the portal; otherwise ignore its cookie, because a page of another site can
+        send cookies (CSRF), but no `Authorization` header. Raise `HTTPException` for an invalid token.
         """
         if self.authenticator is None:
             return Principal(open_permissions=LOCAL_PERMISSIONS)
@@ -117,7 +118,7 @@ class AccessControl:
         )
 
     async def _wallboard_scope(self, request: Request) -> AgencyScope:
-        """Return the agencies that a wallboard may see. It may only request the status page in its wallboard form."""
+        """Return the agencies that a wallboard may see; none if it requests another page than its status page."""
         key = request.cookies.get(self._wallboard_cookie)
         is_permitted_request = (
             request.url.path in _WALLBOARD_PATHS
@@ -137,7 +138,7 @@ class AccessControl:
         return address.is_loopback or any(address in network for network in self._metrics_networks)
 
     async def session(self, request: Request) -> WebSession | None:
-        """Return the browser's session, and extend it unless the page sent the request by itself."""
+        """Return the browser's session. Extend the session if the user caused the request, and not only the page."""
         key = request.cookies.get(self._session_cookie)
         if key is None or self.authenticator is None:
             return None
@@ -146,7 +147,10 @@ class AccessControl:
         return await self.authenticator.session(SessionKey(text=key), is_activity=is_activity)
 
     async def own_session(self, request: Request) -> WebSession:
-        """Return the session of a user, for the pages of their account. Raise as `RequirePermission` does."""
+        """Return the session of a user, for the pages of the user's own account.
+
+        Raise `SignInNeededError` or `SecondFactorNeededError`.
+        """
         if (session := await self.session(request)) is None:
             raise SignInNeededError
         if self.authenticator is not None and self.authenticator.must_set_up_second_factor(session.user):
@@ -154,7 +158,10 @@ class AccessControl:
         return session
 
     def continue_sign_in(self, signed_in: NewSession | NewPendingSession, destination: str) -> Response:
-        """Set the cookie, and redirect to *destination*; for a pending session first to the form for the code."""
+        """Set the cookie, and redirect to *destination*.
+
+        For a pending session, redirect to the form for the code of the second factor first.
+        """
         if isinstance(signed_in, NewPendingSession):
             return self.set_pending_cookie(
                 RedirectResponse(f"/sign-in/code?next={quote(destination)}", status_code=303), signed_in
@@ -162,9 +169,10 @@ class AccessControl:
         return self.set_session_cookie(RedirectResponse(destination, status_code=303), signed_in)
 
     def set_session_cookie(self, response: Response, signed_in: NewSession) -> Response:
-        """Set the session cookie, and delete that of the pending session. Set also the mark of a known device, if any.
+        """Set the session cookie, and delete the cookie of the pending session.
 
-        The browser deletes the session cookie when it is closed.
+        Set also the cookie with the mark of a known device, if *signed_in* has one. Closing the browser deletes the
+        session cookie.
         """
         self._set_cookie(response, self._session_cookie, signed_in.key.text)
         if signed_in.device:
@@ -202,7 +210,7 @@ class AccessControl:
         max_age: timedelta | None = None,
         samesite: Literal["lax", "strict"] = "lax",
     ) -> Response:
-        """Set a cookie. Without *max_age* the browser deletes it when it is closed."""
+        """Set a cookie. Without *max_age*, closing the browser deletes the cookie."""
         max_age_seconds = None if max_age is None else int(max_age.total_seconds())
         response.set_cookie(name, value, max_age_seconds, secure=self.is_secure, httponly=True, samesite=samesite)
         return response
@@ -220,12 +228,12 @@ class RequirePermission:
     """
 
     permission: Permission
-    #: Agency for which the permission is required. `None`: any agency; then the route itself must limit what it shows
-    #: or does to the principal's scope.
+    #: Resolver of the agency for which the permission is required. `None`: the permission for any agency is enough;
+    #: then the route itself must limit what it shows or does to the agencies in the principal's scope.
     agency: AgencyResolver | None = None
 
     async def __call__(self, request: Request) -> Principal:
-        """Return the principal if it has the permission."""
+        """Return the principal of *request* if the principal has the permission."""
         principal = await access_control_of(request).principal(request)
         # Pages show the name of the signed-in user.
         request.state.principal = principal
@@ -235,7 +243,7 @@ class RequirePermission:
             if principal.needs_second_factor_setup:
                 raise SecondFactorNeededError
             raise forbidden(principal, self.permission)
-        # Skip the look-up of the agency if the principal has the permission for all.
+        # Skip the look-up of the agency if the principal has the permission for all agencies.
         if self.agency is not None and not principal.scope(self.permission).everything:
             permit(principal, self.permission, await self.agency(request))
         return principal
@@ -253,9 +261,10 @@ class PublicRoute:
 
 @dataclass(frozen=True, slots=True)
 class RequireTrustedNetwork:
-    """FastAPI dependency of the metrics: it accepts this machine, the networks for metrics, and certain principals.
+    """FastAPI dependency of the metrics, which limits who may read them.
 
-    These principals have the permission to read the state of Pantau itself.
+    It accepts requests from this machine, from the networks for metrics, and from principals who may read the state of
+    Pantau itself.
     """
 
     async def __call__(self, request: Request) -> None:
@@ -325,7 +334,10 @@ async def agency_in_path(request: Request) -> str:
 
 
 def incident_in_path(facade: ServiceFacade) -> AgencyResolver:
-    """Return a resolver of the agency of the incident {number} in the path. It raises `NotFoundError`."""
+    """Return a resolver of the agency of the incident {number} in the path.
+
+    The resolver raises `NotFoundError`.
+    """
 
     async def agency(request: Request) -> str:
         return (await facade.find_incident(str(request.path_params["number"]))).policy.agency
@@ -336,7 +348,7 @@ def incident_in_path(facade: ServiceFacade) -> AgencyResolver:
 def notification_in_path(facade: ServiceFacade) -> AgencyResolver:
     """Return a resolver of the agency of the notification {notification_id} in the path.
 
-    It raises `NotFoundError` or `HTTPException`.
+    The resolver raises `NotFoundError` or `HTTPException`.
     """
 
     async def agency(request: Request) -> str:
@@ -362,7 +374,10 @@ def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
 
 
 def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Yield the routes of *app* except static files. Raise `RouteWithoutPermissionError` for one of another kind."""
+    """Yield the routes of *app* except static files.
+
+    Raise `RouteWithoutPermissionError` for a route of another kind, which cannot require a permission.
+    """
     for route in app.routes:
         if isinstance(route, APIRoute):
             yield route
@@ -373,7 +388,7 @@ def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
 def requirement_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
     """Return what a route requires or declares; `None` if it does neither."""
     calls = [each.call for each in route.dependant.dependencies]
-    # The last one counts: dependencies of the router precede those of the route.
+    # The last requirement counts: dependencies of the router precede those of the route.
     return next(
         (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
         None,
@@ -385,7 +400,7 @@ def _is_static_mount(route: BaseRoute) -> bool:
 
 
 async def _require_sign_in(request: Request, _error: Exception) -> Response:
-    """Return a redirect to the sign-in for a browser, and an error for a program."""
+    """Return a redirect to the sign-in for a page that a browser requests, otherwise an error."""
     if access_control_of(request).authenticator is None:
         return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), which this needs")
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
@@ -395,7 +410,7 @@ async def _require_sign_in(request: Request, _error: Exception) -> Response:
 
 
 async def _require_second_factor(request: Request, _error: Exception) -> Response:
-    """Return a redirect to the set-up of a second factor for a browser, and an error for a program."""
+    """Return a redirect to the set-up of a second factor for a page that a browser requests, otherwise an error."""
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/account/second-factor", status_code=303)
     return problem(
@@ -403,7 +418,8 @@ async def _require_second_factor(request: Request, _error: Exception) -> Respons
     )
 
 
-#: Types of route parameters: the principal, with the permission. `Agency…`: for the agency in the path.
+#: Types of route parameters: the principal, who must have the permission; for types with the prefix `Agency`, the
+#: permission for the agency in the path.
 Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
 PeopleReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]

@@ -81,7 +81,7 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         except (NotEditableError, OperationRejectedError, VersionConflictError) as error:
             return await render_list(request, replace(new_form, reason=error), status=422)
         except StoreUnavailable:
-            # Show the input again, which may be an hour of work.
+            # Show the input again: the user may have worked on it for an hour.
             return render(request, replace(new_form, is_store_unavailable=True), {"entries": None}, 503)
 
     async def save(request: Request, principal: Principal, new_form: NewAgencyForm) -> Response:
@@ -164,9 +164,9 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         return pages.show(request, "agencies.html", {**defaults, **context}, status)
 
     async def confirmed_code(code: str, *, is_there: bool) -> str:
-        """Return *code* if the agency exists, or was removed, as *is_there* claims; otherwise "".
+        """Return *code* if *is_there* is true and the agency exists, or if it is false and the agency was removed.
 
-        The code may come from a URL, which may contain anything.
+        Otherwise return "". The code may come from a URL, which may contain anything.
         """
         if not is_code(code) or (last := await editor.last_version(code)) is None:
             return ""

@@ -19,16 +19,16 @@ from monitor.config.files.duration import format_duration
 MAX_CALENDAR: Final = 256 * 1024
 #: Maximum number of imported events. Each is a field of the form that saves them.
 MAX_EVENTS: Final = 80
-#: Maximum number of time zones and seasonal rules. The library expands each rule over decades; a thousand take a
-#: minute.
+#: Maximum number of time zones and seasonal rules in a file. The calendar library expands each rule over decades, so a
+#: thousand rules take a minute.
 _MAX_ZONE_RULES: Final = 200
 _ZONE_RULE: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
 #: Continuation of a folded line (RFC 5545 3.1).
 _LINE_FOLD: Final = re.compile(rb"\r?\n[ \t]")
 _MAX_TITLE_LENGTH: Final = 120
 _HALF_A_YEAR: Final = timedelta(days=182)
-#: Parts of a recurrence rule that a cron expression can stand for. WKST, the first day of the week, does not matter for
-#: rules without an interval.
+#: Parts of a recurrence rule that can be converted to a cron expression. WKST, the first day of the week, has no effect
+#: on a rule without an interval.
 _SUPPORTED_PARTS: Final = frozenset({"FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "WKST"})
 #: Names and numbers of weekdays in cron.
 _DAYS: Final = {"SU": "sun", "MO": "mon", "TU": "tue", "WE": "wed", "TH": "thu", "FR": "fri", "SA": "sat"}
@@ -140,9 +140,9 @@ def _window(event: Event, zone: ZoneInfo, now: datetime, changed_series: set[str
 
 
 def _to_zone(moment: Any, zone: ZoneInfo) -> datetime | None:
-    """Return *moment* in *zone*; `None` if it is no date or out of range.
+    """Return *moment* in *zone*; `None` if *moment* is no date or time, or is out of range.
 
-    A date stands for its midnight, and a time without a zone is local.
+    A date without a time stands for its midnight in *zone*; a time without a time zone is a time in *zone*.
     """
     try:
         match moment:
@@ -158,14 +158,14 @@ def _to_zone(moment: Any, zone: ZoneInfo) -> datetime | None:
 
 
 def _has_same_offset(moment: Any, zone: ZoneInfo) -> bool:
-    """Whether the time zone of *moment* has the same offset as *zone* now and half a year later."""
+    """Whether *moment* has the same UTC offset in its own time zone as in *zone*, at *moment* and half a year later."""
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return True
     return all(day.utcoffset() == day.astimezone(zone).utcoffset() for day in (moment, moment + _HALF_A_YEAR))
 
 
 def _applies_before(cron: str, duration: timedelta, start: datetime, now: datetime) -> bool:
-    """Whether a cron rule would apply before the series start."""
+    """Whether a window with the cron expression would apply before *start*, the start of the series of events."""
     try:
         first_occurrence = next(CronSim(cron, now.astimezone(start.tzinfo) - duration))
     except (CronSimError, StopIteration, OverflowError):
@@ -200,7 +200,10 @@ def _cron_expression(rule: Mapping[str, Any], start: datetime) -> str | None:
 
 
 def _weekdays(weekdays: list[str], *, numbered: bool) -> str:
-    """Return weekdays in cron format: "sun", the second of a month "sat#2", the last "5L"; "?" if impossible."""
+    """Return weekdays in cron format; "?" if cron cannot express them.
+
+    Examples: "sun" is every Sunday, "sat#2" the second Saturday of a month, "5L" the last Friday of a month.
+    """
     result = []
     for each in weekdays:
         number, day = each[:-2], each[-2:]

@@ -1,4 +1,7 @@
-"""Drill page of an agency: an officer tests the numbers of one contact or all, and sees the results."""
+"""Drill page of an agency: an officer tests the numbers of one contact or of all contacts, and sees the results.
+
+A drill notifies people to test whether their numbers and the gateways work.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
     async def begin(request: Request, code: str, principal: AgencyTester) -> Response:
         agency, fields = code.upper(), await read_form(request)
         contact = fields.get("contact", "")
-        # Read the latest request before the checks. `start` does nothing if there is a newer one by then, so that two
-        # simultaneous clicks start one drill.
+        # Read the latest drill before the checks. `start` does nothing if somebody has started a newer drill since, so
+        # two simultaneous clicks start only one drill.
         after, _ = await drill_runner.latest_requested(agency)
         if (reason := await rejection_reason(agency, contact, is_confirmed="sure" in fields)) is not None:
             return await render_page(request, agency, reason=reason, contact=contact, status=409)
@@ -46,7 +49,7 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
 
     async def rejection_reason(agency: str, contact: str, *, is_confirmed: bool) -> str | None:
-        """Return why no drill may start, as a key of the page's texts; `None` if one may."""
+        """Return why no drill may start, as a key of the page's texts; `None` if a drill may start."""
         if is_monitor_only():
             return "rests"
         if contact not in {_ALL_CONTACTS, *(each.key for each in drill_runner.people(agency))}:

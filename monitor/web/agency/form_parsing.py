@@ -25,7 +25,10 @@ class InvalidFieldError(Exception):
 
 
 def value_edits(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
-    """Return edits that set the entered values below *path* and remove the empty ones. *prefix*: of the fields."""
+    """Return edits that set the entered values below *path*, and remove values whose field is empty.
+
+    *prefix*: the beginning of the field names, before the document key.
+    """
     return [
         SetValue(path=(*path, name), value=entered) if entered else RemoveValue(path=(*path, name))
         for name in names
@@ -48,7 +51,7 @@ def choice_edits(
 
 
 def list_edits(path: Path, present_value: object, new_items: Sequence[str]) -> list[TextEdit]:
-    """Return edits that change a list of texts item by item, so that comments beside an item stay."""
+    """Return edits that change a list of texts item by item, so that comments beside the items stay."""
     present = present_value if isinstance(present_value, list) else []
     if not present:
         return [SetValue(path=path, value=list(new_items))] if new_items else []

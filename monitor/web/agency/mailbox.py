@@ -44,7 +44,7 @@ from monitor.web.form import Pages, read_form
 from probes.model.mail_platform import MailPlatform
 from probes.preauth.session import Protocol
 
-#: Permission for any agency. The route checks the permission for the agency of the pending setup.
+#: User with the permission for any agency. The route then checks the permission for the agency of the pending setup.
 _Editor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
 #: Maximum number of characters of a name or a password.
 _MAX_LENGTH: Final = 500
@@ -95,7 +95,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
     @router.post("/agencies/{code}/mailboxes/new/{key}")
     async def sign_in(request: Request, code: str, key: str, principal: AgencyOfficer) -> Response:
         fields = dict(await read_form(request))
-        # Take the secrets out of the fields, from which pages are rendered.
+        # Remove the secrets from `fields`, because pages are rendered from `fields`.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
@@ -168,7 +168,7 @@ async def _sign_in(
 
 
 async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
-    """Return the document with the tested mailbox.
+    """Return the draft of the document with the tested mailbox.
 
     Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`.
     """
@@ -188,9 +188,9 @@ async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -
 
 
 def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
-    """Return the entered address, and the key of the mailbox that has it, or "".
+    """Return the entered address, and the key of the mailbox in the document that has this address; "" if none has.
 
-    An address of a mailbox is spelled as in the document. Raise `_InvalidChoiceError`.
+    Spell the address of such a mailbox as in the document. Raise `_InvalidChoiceError`.
     """
     try:
         address = str(TypeAdapter(MailAddress).validate_python(entered))
@@ -209,7 +209,7 @@ def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
 def _checked_password(text: str) -> str:
     """Return a password unchanged.
 
-    Raise `_InvalidChoiceError` for an impossible one, so that it does not use up a sign-in attempt.
+    Raise `_InvalidChoiceError` for an impossible password, so that no sign-in attempt is used up for it.
     """
     if not text.strip():
         raise _InvalidChoiceError("no_password")
@@ -222,8 +222,8 @@ def _selected_servers(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenS
     previous_servers = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
     for side in ("smtp", "reading"):
         host, previous = fields.get(f"{side}_host", "").strip().lower(), previous_servers.get(side)
-        # A server was entered but not selected, so the password would go to another one. Ignore an entry that the form
-        # repeats from the previous attempt.
+        # The user has entered a server but selected another server, to which the password would go. Ignore an entry
+        # that the form only repeats from the previous attempt.
         if host and fields.get(side) != BY_HAND and (previous is None or previous.host != host):
             raise _InvalidChoiceError("typed_not_marked")
     smtp = _selected_server(fields, "smtp", servers_of(setup, Protocol.SMTP), Protocol.SMTP)

@@ -1,6 +1,7 @@
 """Mailbox page of an agency for its mail officers: servers and sign-in, with passwords entered on this page.
 
-No page shows a password again, not even to the user who entered it.
+The page edits the agency's document, its YAML configuration. No page shows a password again, not even to the user who
+entered the password.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class _FieldProblem:
     instead: str = ""
 
 
-#: Prefixes of check messages for which the page has a text for officers, with the keys of these texts.
+#: Beginnings of configuration-check messages for which the page has its own text for officers, with that text's key.
 _MESSAGE_KEYS: Final = (
     *((f"is {denial};", f"out_{denial.name.lower()}") for denial in EgressDenial),
     ("was typed for ", "other_servers"),
@@ -73,7 +74,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         code, fields = code.upper(), dict(await read_form(request))
         if fields.get("form") not in _FORM_NAMES:
             raise HTTPException(404, "there is no such form")
-        # Take the secrets out of the fields, from which pages are rendered.
+        # Remove the secrets from `fields`, because pages are rendered from `fields`.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         form_input = FormInput(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
@@ -129,7 +130,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
 async def _draft_from_form(
     code: str, form_input: FormInput, secrets: Mapping[str, str], editor: AgencyEditor
 ) -> AgencyDraft:
-    """Return the document after a form.
+    """Return the draft of the document with the changes of a form.
 
     Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a key of the page's texts.
     """
@@ -158,7 +159,7 @@ def _mailbox_key(form_input: FormInput, data: Mapping[str, Any]) -> str:
         if key not in mailboxes_in_document:
             raise InvalidFieldError("key", "key_gone")
         if form_input.name == "drop_mailbox" and len(mailboxes_in_document) == 1:
-            # A new agency may lack mailboxes, but removing the last one would end the monitoring by a click.
+            # A new agency may have no mailboxes yet, but removing the last mailbox would end the monitoring by a click.
             raise InvalidFieldError("key", "key_last")
         return key
     if not key:
@@ -175,7 +176,10 @@ def _checked_password(text: str) -> str:
 
 
 def _read_application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Application | None:
-    """Return the application credentials with which a mailbox signs in instead of a password."""
+    """Return the OAuth credentials with which a mailbox signs in instead of a password; `None` if none were entered.
+
+    Raise `InvalidFieldError`.
+    """
     if not (application_name := fields.get("application", "")):
         return None
     try:
@@ -279,7 +283,7 @@ def _mailbox_context(key: str, mailbox: Mapping[str, Any], data: Mapping[str, An
 def _problems_by_field(
     problems: Sequence[Problem], key: str
 ) -> tuple[Mapping[str, Sequence[_FieldProblem]], Sequence[Problem]]:
-    """Return the problems by field of the mailbox's form, and the problems that belong to no field."""
+    """Return the problems of the mailbox *key* by form field, and the problems that belong to no field of its form."""
     field_problems: dict[str, list[_FieldProblem]] = defaultdict(list)
     other_problems: list[Problem] = []
     for each in problems:

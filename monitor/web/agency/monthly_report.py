@@ -62,7 +62,7 @@ class ReportedIncident:
 def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRouter:
     """Build the router of the monthly report pages."""
     router = APIRouter(include_in_schema=False)
-    # Typeset one report at a time: it takes a processor core for a second, which the probes need as well.
+    # Typeset one report at a time: typesetting uses a processor core for a second, and the probes need it as well.
     typesetting = asyncio.Lock()
 
     @router.get("/agencies/{code}/report", dependencies=require(Permission.READ, agency_in_path))

@@ -1,7 +1,8 @@
 """Conversion of the notification forms to edits of an agency's document (its YAML configuration). Pure.
 
-A field is named after the document key that it edits, relative to the form's root: `layers[0].from` of a rota. So an
-error of the document is shown at its field.
+A field is named after the document key that it edits, relative to the form's root: `layers[0].from` of a rota. By this
+name the page finds the field of an error in the document. A rota says who is on call: its layers are lists of people
+who follow one another.
 """
 
 from __future__ import annotations
@@ -136,14 +137,14 @@ def _selected_channels(fields: Fields, prefix: str) -> Sequence[str]:
 
 
 def _keep_order(present: object, new_items: Sequence[str]) -> Sequence[str]:
-    """Return *new_items*: those that the document has, in its order, then the others."""
+    """Return *new_items* sorted: first the items that the document has, in the document's order, then the rest."""
     present_items = [str(each) for each in as_sequence(present)]
     remaining = [each for each in present_items if each in new_items]
     return [*remaining, *(each for each in new_items if each not in present_items)]
 
 
 def _removed_rows(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
-    """Return edits that remove rows, the last one first, so that the positions of the others stay valid."""
+    """Return edits that remove rows, the last row first, so that the positions of earlier rows stay valid."""
     name = path[-1]
     return [
         RemoveValue(path=(*path, index)) for index in range(len(rows) - 1, -1, -1) if f"{name}[{index}].drop" in fields
@@ -232,13 +233,14 @@ def root_path(form: str, fields: Fields) -> str:
 
 
 def field_for_key(form: str, fields: Fields, key: str) -> str | None:
-    """Return the form field of an error at *key* of the document; `None` if the form does not contain the key."""
+    """Return the form field for an error at *key* of the document; `None` if the form has no field for the key."""
     root = root_path(form, fields)
     if not root or not key.startswith((f"{root}.", f"{root}[")):
         return None
     name = key.removeprefix(root).removeprefix(".")
     if (row := _ROW_PATTERN.match(name)) is not None:
-        # Rows that the form removes are not in the edited document, which the error is about.
+        # The error is about the edited document, in which the rows that the form removes are missing. So map its row
+        # position to a position in the form.
         remaining = [index for index in range(MAX_ROWS + 1) if f"{row[1]}[{index}].drop" not in fields]
         if int(row[2]) < len(remaining):
             return f"{row[1]}[{remaining[int(row[2])]}]{name[row.end() :]}"

@@ -74,7 +74,7 @@ def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequ
         request: Request, agency: str, *, status: int = 200, selected_route: str, problem: str = ""
     ) -> Response:
         context = {
-            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            # The link to the other language needs a path that accepts GET, unlike that of `begin_all`.
             "path": f"/agencies/{agency}/test",
             "agency": agency,
             "routes": on_demand_runs.routes(agency),

@@ -1,6 +1,7 @@
-"""Edits of the settings forms: each form's input is converted to edits of the document's text. Pure.
+"""Conversion of the settings forms to edits of an agency's document (its YAML configuration). Pure.
 
-Values are entered as entered and validated by the same checks as a file. Durations in words are converted.
+Edits write the values as the user has entered them, and the checks of a configuration file validate them afterwards.
+Durations in words are converted to the short format.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def _add_probe_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
 def _remove_probe_hours(
     fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]
 ) -> Sequence[TextEdit]:
-    # Remove the key together with the last window. An empty list would mean no probing at all; without the key, mail is
-    # probed at all times.
+    # Remove the key together with the last window. With an empty list, mail would never be probed; without the key,
+    # mail is probed at all times.
     is_only_window = len(as_sequence(as_mapping(data.get("probing")).get("active_hours"))) == 1
     return [
         RemoveValue(path=("probing", "active_hours") if is_only_window else ("probing", "active_hours", _index(fields)))
@@ -109,7 +110,7 @@ def maintenance_windows(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
 
 
 def parse_window(text: str) -> Mapping[str, str]:
-    """Parse a window, which the page of a calendar file has as JSON. Raise `InvalidFieldError`."""
+    """Parse a maintenance window from the JSON in a form field of a calendar file's page. Raise `InvalidFieldError`."""
     try:
         window = json.loads(text)
     except (ValueError, RecursionError):

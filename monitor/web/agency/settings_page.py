@@ -51,7 +51,7 @@ from monitor.web.agency.settings_edits import (
 from monitor.web.form import Pages
 
 _ONE_DAY: Final = timedelta(days=1)
-#: Period that the preview of a rota shows: one cycle of weekly shifts of four people.
+#: Period that the preview of a rota shows: four people with weekly shifts have one shift each in it.
 _PREVIEW_PERIOD: Final = timedelta(days=28)
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
 #: Maximum number of characters quoted of an invalid line. A document may be a single line.
@@ -61,7 +61,7 @@ _ROUTE_KEYS: Final = ("direction", "mailbox", "reference", "recipient", "to", "a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormInput:
-    """Input of one form, which the page shows again if it was not saved."""
+    """Input of one form, which the page shows again if the input was not saved."""
 
     name: str = ""
     fields: Mapping[str, str]
@@ -70,7 +70,8 @@ class FormInput:
     def can_be_repeated(self) -> bool:
         """Whether the input may be applied to another version of the document.
 
-        Forms that contain positions may not, because the other version may have other positions.
+        Three kinds of forms may not: the form of the whole text, forms with row positions, which may differ in the
+        other version, and forms that remove an item.
         """
         return self.name not in {"text", *POSITIONAL_FORMS} and not self.name.startswith("drop_")
 
@@ -80,7 +81,10 @@ class FormInput:
         return str(present or "") if entered is None else entered
 
     def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
-        """Whether a checkbox of *form* is checked, by the input or by the document. Browsers omit unchecked ones."""
+        """Whether a checkbox of *form* is checked in the input, or in the document if the input is of another form.
+
+        Browsers omit unchecked checkboxes from the input.
+        """
         return name in self.fields if form == self.name else present
 
 
@@ -99,7 +103,7 @@ class SettingsPage:
     def default_routes_of(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
         """Return the default routes of an agency whose document lists none.
 
-        Return none if the active configuration of the agency has other mailboxes than the document.
+        Return no routes if the agency's active configuration has other mailboxes than the document.
         """
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
@@ -119,13 +123,17 @@ class SettingsPage:
         result: DraftResult | None = None,
         **context: object,
     ) -> Response:
-        """Return a page of forms. *draft*: the rejected draft to which *result* belongs, for quoting its lines."""
+        """Return a page of forms.
+
+        *draft*: the rejected draft of the document; *result*: its problems, at which the page quotes lines of *draft*.
+        """
 
         def render_forms() -> Response:
             page = self._forms_context(version, form_input, draft, result)
             return self.render(request, template, {**page, **context}, status)
 
-        # Use a thread: half a MiB takes three seconds to parse and one to render, which would delay the probes.
+        # Use a thread: a document of half a MiB takes three seconds to parse and one second to render. The probes must
+        # not wait that long.
         return await asyncio.to_thread(render_forms)
 
     def _forms_context(
@@ -225,7 +233,7 @@ class SettingsPage:
     def rota_preview(
         self, version: DocumentVersion, form_input: FormInput, draft: AgencyDraft, preview: DraftResult
     ) -> Mapping[str, object]:
-        """Return the preview of a rota for the next four weeks, before it is saved."""
+        """Return the preview of a rota that is not saved yet: who is on call in the next four weeks."""
         key, now = form_input.fields.get("key", "").strip().lower(), self._clock.now()
         new_configuration = preview.new_configuration
         agency = new_configuration.registry.agencies.get(version.agency) if new_configuration else None
@@ -247,7 +255,10 @@ class SettingsPage:
         }
 
     def calendar_preview(self, version: DocumentVersion, content: bytes) -> Mapping[str, object]:
-        """Return the preview of a calendar file before it is saved. Raise `InvalidCalendarError`."""
+        """Return the preview of the maintenance windows in a calendar file before they are saved.
+
+        Raise `InvalidCalendarError`.
+        """
         text, zone = version.text or "", self._zone(version.agency)
         data = document_from_text(text, version.agency).data
         calendar, present = read_calendar(content, zone, self._clock.now()), maintenance_windows(data)
@@ -271,7 +282,10 @@ class SettingsPage:
 
     @staticmethod
     def updated_calendar_preview(form_input: FormInput, before: str, draft: AgencyDraft) -> Mapping[str, object]:
-        """Return the preview of a calendar file after the user has changed the selection. Raise `InvalidFieldError`."""
+        """Return the preview of a calendar file after the user has changed the selection of windows.
+
+        Raise `InvalidFieldError`.
+        """
         is_update = "again" in form_input.fields
         return {
             **_calendar_context(draft.agency, draft.started_from, form_input, before, draft.text),
@@ -282,9 +296,9 @@ class SettingsPage:
     def conflict_context(
         draft: AgencyDraft, form_input: FormInput, newer_version: DocumentVersion, common: str | None
     ) -> Mapping[str, object]:
-        """Return the context of the conflict page, after another edit has stored *newer_version*.
+        """Return the context of the conflict page, which a user sees after another edit has stored *newer_version*.
 
-        *common*: text of the version on which both edits are based, if it is known.
+        *common*: the text of the version on which both edits are based; `None` if that version is unknown.
         """
         newer_text = newer_version.text or ""
         return {
@@ -311,7 +325,7 @@ class SettingsPage:
 
 
 def _problems_by_field(form_input: FormInput, result: DraftResult | None) -> Mapping[str, Sequence[tuple[str, str]]]:
-    """Return the problems of a form, each with its remedy, by field name."""
+    """Return the errors of a form's fields, each with its remedy, by field name."""
     problems_by_field: dict[str, list[tuple[str, str]]] = {}
     for each in result.errors if result else ():
         if (field := field_for_key(form_input.name, form_input.fields, each.key)) is not None:
@@ -322,7 +336,7 @@ def _problems_by_field(form_input: FormInput, result: DraftResult | None) -> Map
 def _calendar_context(
     code: str, started_from: str, form_input: FormInput, before: str, after: str
 ) -> Mapping[str, object]:
-    """Return the windows that a calendar file offers, which of them are selected, and the resulting difference."""
+    """Return the maintenance windows of a calendar file, which of them are selected, and the resulting difference."""
     offered_fields = [name for name in form_input.fields if name.startswith(OFFERED_PREFIX)][:MAX_EVENTS]
     selection_fields = [f"{SELECTED_PREFIX}{name.removeprefix(OFFERED_PREFIX)}" for name in offered_fields]
     windows_json = [form_input.fields[name] for name in offered_fields]
@@ -351,7 +365,7 @@ def _row_values(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
 
 
 def _simple_window(window: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the days, start and end of a probe window that the form can express; otherwise `days` is empty."""
+    """Return the days, start and end of a probe window; `days` is empty if the form cannot express the window."""
     match = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
         duration = parse_duration(str(window["for"]))

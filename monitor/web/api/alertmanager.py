@@ -1,4 +1,7 @@
-"""Webhook for the Alertmanager of the NOC (network operations centre). Alerts become incidents. It has a token."""
+"""Webhook for the Alertmanager of the NOC (network operations centre), which makes incidents of alerts.
+
+Alertmanager authenticates by a token.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from monitor.web.access.access_control import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 
-#: Maximum size in octets, some eight thousand alerts. Alertmanager itself has no limit.
+#: Maximum size of a request in octets: some eight thousand alerts. Alertmanager itself has no limit.
 MAX_WEBHOOK = 8 * 1024 * 1024
 
 _REFUSALS = (
@@ -35,7 +38,8 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
     """Build the webhook's router.
 
-    The status is 2xx if the alerts are stored, and 429, 503 or 500 exactly if Alertmanager shall repeat the request.
+    The webhook answers 2xx if the alerts are stored, 429, 503 or 500 if Alertmanager shall repeat the request, and
+    other error statuses if it shall not.
     """
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 

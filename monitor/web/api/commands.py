@@ -1,7 +1,7 @@
 """API commands for incidents, including the declaration of outages.
 
-They require a permission, of a signed-in user or of an API token. For compatibility, a program with a token of the
-settings (`api`) may acknowledge incidents.
+A signed-in user or an API token needs a permission for each command. For compatibility, a program whose token is in the
+settings (`api`) may acknowledge incidents. To declare an outage is to state that mail fails, whatever the probes find.
 """
 
 from __future__ import annotations
@@ -63,18 +63,19 @@ class ApiDeclare(ApiReasonRequest):
 
 
 def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
-    """Build the router of the command that also exists without sign-in: to acknowledge an incident.
+    """Build the router of the command to acknowledge an incident, which also exists in a portal without sign-in.
 
-    It needs no protection against forged requests, because a page of another site cannot send the header with the
-    token.
+    Requests with a token need no protection against forgery (CSRF), because a page of another site cannot send the
+    header with the token.
     """
     router = command_router()
     require_permission = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade))
 
     async def authenticate(request: Request, bearer: _Bearer) -> str | Principal:
-        """Return the name of the program with a token of the settings, or the principal with the permission.
+        """Return the name of a program whose token is in the settings; otherwise the principal with the permission.
 
-        This runs before the body is validated, so that other clients do not learn of errors in it.
+        FastAPI calls this dependency before it validates the body, so unauthenticated clients learn nothing about
+        errors in the body.
         """
         program = None if bearer is None else facade.find_api_client(bearer.credentials)
         if program is not None:
@@ -103,7 +104,7 @@ def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
         if isinstance(author, str):
             if stated_name is None:
                 raise invalid_member("by", "name the person who acknowledges the incident")
-            # Record both: the person, as the program states, and the program.
+            # Record both names: the person whom the program states, and the program.
             name = f"{stated_name} ({author})"
             requester = Requester(by=name, key_owner=f"api {author}"[:100])
         else:

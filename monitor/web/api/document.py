@@ -1,8 +1,8 @@
 """API of agencies' documents: read, replace a known version, remove.
 
-A document is the YAML configuration of an agency. Some of its fields name files of this machine and the servers that
-receive passwords. Only an administrator may change these fields, and add or remove documents, as with the portal's
-forms.
+A document is the YAML configuration of an agency. Some of its fields name files of this machine, or the servers that
+receive passwords. Only an administrator may change these fields, and add or remove documents. The portal's forms have
+the same restrictions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from monitor.web.form import read_body
 from monitor.web.problem import WrongPart, problem, problems
 
 _MEDIA_TYPE: Final = "application/yaml"
-#: One step of a key in a problem: "contacts.siti.sms", "escalation.steps[0].channels".
+#: One step of the key in a problem. Keys are such as "contacts.siti.sms" and "escalation.steps[0].channels".
 _PATH_STEP: Final = re.compile(r"[^.\[\]]+")
 _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
@@ -188,7 +188,7 @@ async def _read_text(request: Request) -> str:
     if (body := await read_body(request, MAX_OCTETS)) is None:
         raise HTTPException(413, f"a document has at most {MAX_OCTETS} octets")
     try:
-        # Decode it like a file, so that an exported document is unchanged when it is submitted again.
+        # Decode the body like a file, so that an exported document is unchanged when a client submits it again.
         return decode_text(body)
     except UnicodeDecodeError:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None

@@ -72,7 +72,7 @@ class MailboxPassword(BaseModel):
 class MailboxApplication(BaseModel):
     """New application credentials of a mailbox, which its administrator has authorized.
 
-    They work without a signed-in user.
+    The credentials work without a signed-in user.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -157,8 +157,8 @@ async def _replace_credentials(
 ) -> Response:
     """Replace the credentials of a mailbox.
 
-    *mailbox_key*: its agency and its key. *seen_digest*: digest of the version of the document that the client has
-    read.
+    *mailbox_key*: the agency, and the key of the mailbox in the agency's document (its YAML configuration).
+    *seen_digest*: digest of the version of the document that the client has read.
     """
     agency, key = mailbox_key
     latest = await editor.latest(agency)

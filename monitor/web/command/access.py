@@ -1,6 +1,7 @@
-"""Commands for users, API tokens, and stored secrets. The socket transfers no stored secret.
+"""Commands for users, API tokens, and stored secrets, on the control socket, which the command line uses.
 
-Only these commands can create the first administrator; other users may be created on the portal as well.
+The socket never transfers the value of a stored secret. Only these commands can create the first administrator; other
+users may be created on the portal as well.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class TokenRequest(CommandRequest):
 
 
 def user_commands(administration: Administration) -> APIRouter:
-    """Build the control router of users."""
+    """Build the router of users on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/users", response_model=list[UserResponse])
@@ -138,7 +139,7 @@ def user_commands(administration: Administration) -> APIRouter:
 
 
 def token_commands(tokens: ProgramTokens) -> APIRouter:
-    """Build the control router of API tokens."""
+    """Build the router of API tokens on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/tokens", response_model=list[TokenResponse])
@@ -164,7 +165,7 @@ def token_commands(tokens: ProgramTokens) -> APIRouter:
 
 
 def secret_commands(secret_store: SecretStore) -> APIRouter:
-    """Build the control router of stored secrets."""
+    """Build the router of stored secrets on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/secrets")

@@ -152,7 +152,7 @@ def control(facade: ServiceFacade, *routers: APIRouter) -> FastAPI:
 
 
 def declaration_commands(declarations: DeclarationService) -> APIRouter:
-    """Build the control router of declared outages."""
+    """Build the router of declared outages on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.post("/declarations")
@@ -183,7 +183,7 @@ def view_declared(declared: DeclaredOutage) -> DeclaredView:
 
 
 def silence_commands(silencer: Silencer) -> APIRouter:
-    """Build the control router of silences: create, list, end."""
+    """Build the router of silences (create, list, end) on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/silences")

@@ -82,7 +82,10 @@ class AppliedView(BaseModel):
 
 
 def document_commands(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> APIRouter:
-    """Build the control router of documents. *reload* reloads the configuration; its argument is the author."""
+    """Build the router of documents on the control socket, which the command line uses.
+
+    *reload* reloads the configuration; its argument is the author.
+    """
     router = APIRouter()
 
     @router.get("/documents")
@@ -110,7 +113,7 @@ def document_commands(writer: DocumentWriter, reload: Callable[[str], Awaitable[
 
 
 async def apply_documents(writer: DocumentWriter, request: ApplyRequest) -> AppliedView:
-    """Store the documents, which needs no running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
+    """Store the documents; the service need not be running. Raise `OperationRejectedError` or `StoreUnavailable`."""
     sources = [AgencySource(label=each.called, name=each.name, text=each.text) for each in request.files]
     edit = DocumentEdit(started_from=request.started_from, overwrites=request.expect_version, prune=request.prune)
     submission = SubmittedDocuments(edit=edit, sources=sources)

@@ -56,7 +56,10 @@ class DrillResult:
 
 
 def drill_commands(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool] = lambda: False) -> APIRouter:
-    """Build the control router of drills. *is_monitor_only*: whether the service is in monitor-only mode."""
+    """Build the router of drills on the control socket, which the command line uses.
+
+    *is_monitor_only*: whether the service is in monitor-only mode, in which nobody is notified.
+    """
     router = APIRouter()
 
     @router.post("/drills")

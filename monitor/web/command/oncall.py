@@ -1,6 +1,7 @@
 """Queries and commands about on-call rotas and their overrides.
 
-Responses contain telephone numbers, because every user of the control socket may call colleagues. The API has none.
+Responses contain telephone numbers, because every user of the control socket (the command line) may call colleagues.
+Responses of the API contain no numbers. A rota says who is on call; an override puts another person on call for a time.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class OverrideRequest(CommandRequest):
 
 
 def on_call_commands(on_call_service: OnCall) -> APIRouter:
-    """Build the control router of on-call data."""
+    """Build the router of on-call data on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/on-call")

@@ -23,7 +23,7 @@ class ResumePaperRequest(CommandRequest):
 
 
 def paper_commands(restore_guard: RestoreGuard) -> APIRouter:
-    """Build the control router of paused paper."""
+    """Build the router of paused paper on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/paper")

@@ -34,7 +34,7 @@ class MonthlyReportRequest(CommandRequest):
 
 
 def record_commands(archive: Archive) -> APIRouter:
-    """Build the control router of records."""
+    """Build the router of records on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.get("/audit/head")
@@ -74,7 +74,7 @@ def record_commands(archive: Archive) -> APIRouter:
 
 
 def monthly_report_commands(monthly_reports: MonthlyReports) -> APIRouter:
-    """Build the control router of monthly reports."""
+    """Build the router of monthly reports on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.post("/monthly-reports")

@@ -28,7 +28,7 @@ class RenameView(BaseModel):
 
 
 def rename_commands(renamer: Renamer) -> APIRouter:
-    """Build the control router of renames."""
+    """Build the router of renames on the control socket, which the command line uses."""
     router = APIRouter()
 
     @router.post("/renames")

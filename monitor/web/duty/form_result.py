@@ -1,6 +1,7 @@
 """Responses to forms: the page with an error, or a redirect with a flash message about the result.
 
-A cookie names the flash message. The next page deletes it, so that a reload does not repeat the message.
+A flash message is shown once, on the next page. A cookie names the message; the next page deletes the cookie, so that a
+reload does not repeat the message.
 """
 
 from __future__ import annotations

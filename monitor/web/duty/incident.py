@@ -1,6 +1,8 @@
 """Incident pages: state, notifications, assignee, and forms for the actions that the principal may perform.
 
-Each form has its own URL. A repeated submission changes nothing, and the page shows the present state.
+The principal is the signed-in user. The announcement of an incident informs recipients outside; a user with the
+permission releases it after looking at a preview. Each form has its own URL. If somebody has performed the action
+already, a form changes nothing, and the page shows the present state.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def incident_pages(
 class IncidentViews:
     """Renderer of an incident's page, and of the preview of its announcement.
 
-    The announcement goes to external recipients. A user with the permission releases it after looking at the preview.
+    The announcement goes to recipients outside; a user with the permission releases it after looking at the preview.
     """
 
     def __init__(self, facade: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
@@ -126,8 +128,8 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
         await read_form(request)
         before = await facade.find_incident(number)
         previous_name = before.acknowledged_by if before.is_assigned_to(principal.names) else None
-        # Keep the name under which the user acknowledged by telephone: another name would be a takeover, and takeovers
-        # are notified to all.
+        # Keep the name under which the user has acknowledged already, for instance by telephone. An acknowledgement
+        # under another name would be a takeover, of which everybody is notified.
         after = await facade.acknowledge(number, previous_name or principal.by)
         is_own = after.is_assigned_to(principal.names)
         return redirect_with_message(
@@ -136,7 +138,7 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
 
     @router.post("/tasks/acknowledge")
     async def acknowledge_listed(request: Request, principal: Principal = any_officer) -> Response:
-        # Acknowledge only the incidents that the page listed: the user has not seen those opened since.
+        # Acknowledge only the incidents that the page listed: the user has not seen incidents that opened later.
         listed_numbers = dict.fromkeys((await read_fields(request, max_fields=2 * MAX_LISTED)).get("incident", ()))
         for number in listed_numbers:
             permit(principal, Permission.ACKNOWLEDGE, (await facade.find_incident(number)).policy.agency)
@@ -266,7 +268,7 @@ def _add_manager_actions(
         if not notification.incidents:
             raise notification_not_found(notification_id)
         number, reason, status_value = notification.incidents[0], read_reason(form), form.get("ruling", "")
-        # A pending notification may be a paused letter or fax, whose status a user may set too.
+        # Accept a pending notification too: it may be a paused letter or fax, whose status a user may set.
         if notification.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return redirect_with_message(request, f"/incidents/{number}", "settled_before")
         if reason is None or status_value not in set(ManualStatus):
@@ -288,5 +290,5 @@ def _path_of(incident: Incident) -> str:
 
 
 def _unless_over(incident: Incident, message: str) -> str:
-    """Return the key of a flash message; for a closed incident the one that states this."""
+    """Return *message*, a key of a flash message; for a closed incident, return the key "over" instead."""
     return message if incident.is_open else "over"

@@ -95,7 +95,7 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
     async def end(request: Request, number: Id, principal: _SilenceManager) -> Response:
         await read_form(request)
         silence = next((each for each in await silencer.current() if each.id == number), None)
-        # The service lists only silences in force, so another has ended.
+        # The service lists only silences in force, so a silence that is missing has ended.
         if silence is None:
             return redirect_with_message(request, _PATH, "ended_before")
         permit(principal, Permission.SILENCE, silencer.agency_of(silence.target))

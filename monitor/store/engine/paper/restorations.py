@@ -1,7 +1,8 @@
 """Restorations of the database from a backup, an older copy.
 
-The copy would assign numbers again that letters and faxes already bear. So paper is paused, numbers are skipped, and a
-person confirms. A *high-water mark*, the newest known number, is kept outside the database.
+After a restoration, the database would assign numbers again that letters and faxes already bear. So numbers are
+skipped, and paper (letters and faxes) is paused until a person confirms the restoration. A *high-water mark*, the
+newest known number, is kept outside the database.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class SqlRestorations(Repository):
     """Records of restorations, in a transaction of the caller."""
 
     async def position(self, heads: Collection[int]) -> StorePosition:
-        """Return the position of the database: head of the audit log, hashes at the entries *heads*, latest time, counters."""
+        """Return the position of the database: audit head, hashes of the entries *heads*, latest time, counters."""
         head = await audit.head(self._connection)
         wanted = select(audit_log.c.id, audit_log.c.hash, audit_log.c.at).where(
             audit_log.c.id.in_({1, head.number, *heads})
@@ -123,7 +124,7 @@ class SqlRestorations(Repository):
     async def skip_numbers(
         self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
-        """Skip *numbers*, ranges by prefix, and the pages of open incidents up to those that *marks* or a person reports."""
+        """Skip *numbers* (ranges by prefix), and the pages of active incidents that *marks* or a person report."""
         left: dict[str, tuple[int, int]] = dict(of.skipped or {})
         for prefix, (first, last) in numbers.items():
             left[prefix] = (left.get(prefix, (first, last))[0], last)
@@ -178,7 +179,7 @@ class SqlRestorations(Repository):
         await self._connection.execute(delay_pending.values(not_before=now + RECHECK_DELAY))
 
     async def unskip_numbers(self, of: Restoration) -> None:
-        """Take back the skipping of numbers where none was assigned since, because the copy turned out to be complete."""
+        """Undo the skipping of numbers if none was assigned since: the database turned out to be complete."""
         left: dict[str, list[int]] = {}
         for prefix, (first, last) in (of.skipped or {}).items():
             untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)

@@ -1,4 +1,8 @@
-"""Building blocks of API commands: a size limit, the author, and idempotency by `Idempotency-Key`."""
+"""Building blocks of API commands: a size limit, the author, and idempotency.
+
+A command repeated with the same header `Idempotency-Key` is not carried out again. The principal of a request is the
+authenticated user or token.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from monitor.web.api.route.query import reject_unknown_parameters
 from monitor.web.problem import problems
 from monitor.web.request import Assignee, Name, Reason
 
-#: Declared for the schema only; the access control reads the header itself.
+#: Bearer token, declared only for the OpenAPI schema; the access control reads the header `Authorization` itself.
 BEARER: Final = HTTPBearer(auto_error=False)
 
 #: Maximum size of a command in octets: names and reasons in JSON. The body is read before the author is known.
@@ -42,7 +46,7 @@ _REFUSALS: Final = (
 
 
 def command_router() -> APIRouter:
-    """Return a router for commands. It limits their size and rejects unknown query parameters."""
+    """Return a router for commands, which limits their size and rejects unknown query parameters."""
     return APIRouter(
         prefix="/api/v1",
         tags=["commands"],
@@ -128,7 +132,8 @@ class ApiClose(ApiCorrection):
 def author_of(principal: Principal, stated_name: str | None) -> str:
     """Return the author of a command, for the audit log.
 
-    Raise `RequestValidationError` if another than a program names a person on whose behalf it acts.
+    A program may state the name of the person for whom it acts. Raise `RequestValidationError` if a signed-in user
+    states a name.
     """
     if principal.token is not None:
         return f"{stated_name} ({principal.by})" if stated_name else principal.by
@@ -169,7 +174,7 @@ class Requester:
 
     #: Author, as recorded in the audit log.
     by: str
-    #: User or program whose idempotency keys are apart from those of others.
+    #: User or program to whom the idempotency key belongs. Different owners may use equal keys.
     key_owner: str
 
 

@@ -1,6 +1,6 @@
 """Building blocks of API queries: strict parameters, pagination by cursor, and ETags.
 
-By the ETag a program finds out whether a response has changed.
+A program compares ETags to find out whether a response has changed.
 """
 
 from __future__ import annotations
@@ -184,9 +184,9 @@ def read_cursor(list_name: str, cursor: str | None) -> str | None:
 
 
 def read_id(list_name: str, cursor: str | None, before: str = "") -> int | None:
-    """Return the id after which a page of the list begins; negative if the cursor has the prefix *before*.
+    """Return the id after which a page of the list begins; `None` for the first page.
 
-    Raise as `read_cursor` does.
+    The id is negative if the cursor has the prefix *before*. Raise `RequestValidationError` for an invalid cursor.
     """
     row = read_cursor(list_name, cursor)
     if row is None:
