@@ -37,8 +37,9 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
-#: Name of the state file in Pantau 0.2.0.
+#: Name of the state file in Pantau 0.2.0, and its key for the time of the last alert.
 _OLD_NAME = "lifeline.json"
+_OLD_KEY = b'"told_at":'
 
 #: Size of a disk block. A disk that guarantees atomic writes at all guarantees them for one block.
 _SIZE = 512
@@ -55,11 +56,13 @@ class MemoryFile:
         self._path = path
 
     def read(self) -> ActiveReasons:
-        """Return the state; empty without a valid file. A file with the name of 0.2.0 is renamed."""
+        """Return the state; empty without a valid file. Files of 0.2.0 are read, too."""
         try:
             if not self._path.exists() and (before := self._path.with_name(_OLD_NAME)).exists():
                 before.rename(self._path)
-            return _MEMORY.validate_json(self._path.read_bytes().rstrip(b" \0"))
+            # Without this time, an upgrade during a problem would alert the NOC again.
+            octets = self._path.read_bytes().replace(_OLD_KEY, b'"notified_at":')
+            return _MEMORY.validate_json(octets.rstrip(b" \0"))
         except (OSError, ValidationError):
             return {}
 

@@ -76,3 +76,9 @@ def test_on_a_disk_that_is_full_it_is_written_over_in_place(said: str, tmp_path:
         timeout=60,
     )
     assert done.stdout.strip() == said
+
+
+def test_memory_file_of_an_earlier_version_keeps_the_time_of_the_last_alert(tmp_path: Path) -> None:
+    written = b'{"store":{"since":"2026-11-24T06:15:00Z","told_at":"2026-11-24T06:25:00Z","failed_at":null,"whose":""}}'
+    (tmp_path / "lifeline.json").write_bytes(written.ljust(512))
+    assert MemoryFile(tmp_path / "out_of_band.json").read() == TOLD
