@@ -110,7 +110,7 @@ bench-portal: $(VENV)/.dev
 
 # What sites, a hub and processes that share the agencies cost, up to ten thousand agencies: in half an hour, as root, of four gigabytes.
 bench-sites: $(VENV)/.dev
-	$(BIN)/python -m tests.bench.nation
+	$(BIN)/python -m tests.bench.sharding
 	$(BIN)/python -m tests.bench.sites notice cut
 	$(BIN)/python -m tests.bench.sites load --agencies 1000
 	$(BIN)/python -m tests.bench.takeover

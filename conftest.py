@@ -21,8 +21,8 @@ from xdist.scheduler import LoadFileScheduling
 
 import monitor.store.backend.sqlite
 from monitor.store.schema.migrations import upgrade
+from tests.caching import cache_setup
 from tests.in_memory import in_memory
-from tests.once import found_once
 from tests.real.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -46,29 +46,29 @@ LONGEST = (
     "test_alert_rules",
     "test_error_budget",
     "test_letter",
-    "test_second_look",
+    "test_final_search",
     "test_roundtrip_run",
     "test_fax",
     "test_alertmanager",
-    "test_a_thousand_rounds",
-    "test_older_copy",
+    "test_thousand_runs",
+    "test_restored_copy",
     "test_crash_matrix",
-    "test_our_own_fault",
+    "test_monitoring_fault",
     "test_shared_store",
     "test_outage",
     "test_proof",
-    "test_store_away",
-    "test_own_health",
-    "test_vigil",
-    "test_quiet",
+    "test_database_unavailable",
+    "test_self_health",
+    "test_watchdog",
+    "test_notification_limits",
     "test_dispatcher",
     "test_two_engines",
     "test_escalation_story",
-    "test_answers",
+    "test_replies",
     "test_init_command",
     "test_monitor_only",
     "test_crash",
-    "test_config_again",
+    "test_config_cache",
 )
 _STORIES = "tests/stories/"
 #: Share one service and one browser, whichever file they are in.
@@ -158,7 +158,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _what_is_always_the_same_is_found_out_once() -> Iterator[None]:
-    with found_once():
+    with cache_setup():
         yield
 
 

@@ -1,7 +1,8 @@
-"""HTTP client for the providers of SMS, calls and fax: one deadline, and one classification of failures.
+"""HTTP client for the providers of SMS, calls and fax, with a common deadline and classification of failures.
 
-All HTTP gateways use it, because they must make the same difference between a request that was not sent, which is
-retried, and one that may have been processed, whose status is queried first.
+All HTTP gateways use the client, so that all distinguish two failures alike: a request that was not sent is retried
+(`ErrorClass.TRANSIENT`); a request that may have been processed is not resent before the provider was queried about it
+(`UNKNOWN`).
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from alerts.model.gateway import CallbackHandler, DeliveryError, ErrorClass, InboundSms, SmsContent
 
-#: Deadline for connecting: when the Internet is down, the local gateway must be tried soon.
+#: Deadline for connecting. It is short, so that without Internet a local gateway (a modem, a tray) is tried soon.
 CONNECT_DEADLINE = timedelta(seconds=5)
 
-#: Seconds for the whole exchange; configurable for slow lines.
+#: Seconds for the whole exchange, from connecting to the end of the response; configurable for slow lines.
 Deadline = Annotated[float, Field(gt=0, le=60)]
+#: Default of `Deadline`.
 DEADLINE_SECONDS = 10.0
 
+#: Telephone number in the format of ITU-T E.164: "+60123456789".
 E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{6,14}$")]
 
 
 def _check_url(url: str) -> str:
+    """Return *url* if it is safe for credentials. Raise `ValueError` otherwise."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -43,7 +47,7 @@ def _check_url(url: str) -> str:
     except ValueError:
         loopback = host == "localhost"
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
-        # Each request contains the credentials in a header.
+        # Plain HTTP would disclose the credentials, which each request contains in a header.
         raise ValueError("must be https (plain http only to this machine); write instead: https://...")
     if parts.username is not None:
         raise ValueError("holds a login; write instead: the address without it, and the login under the keys for it")
@@ -54,9 +58,9 @@ def _check_url(url: str) -> str:
 _MAX_RESPONSE_OCTETS = 8 * 1024 * 1024
 #: Maximum digits of Retry-After in seconds: eleven days. Python refuses to parse numbers of thousands of digits.
 _MAX_WAIT_DIGITS = 6
-#: Characters that are valid in JSON, and that no database stores: single surrogates and NUL.
+#: Characters that JSON allows and databases refuse: NUL and unpaired surrogates.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-#: Length of the store's column for a provider's id.
+#: Length of the database column for a provider's id.
 _MAX_ID_LENGTH = 100
 
 #: URL of a request, checked.
@@ -67,10 +71,12 @@ ProviderUrl = Annotated[SafeUrl, AfterValidator(lambda url: url.rstrip("/"))]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorMeaning:
-    """Meaning of a provider's error, with a text of Pantau: a provider's text may contain telephone numbers and texts."""
+    """Meaning of a provider's error."""
 
     error: ErrorClass
+    #: The provider's own code.
     code: str
+    #: Pantau's text. The provider's text is not used, because it may contain telephone numbers and messages.
     detail: str
 
 
@@ -80,7 +86,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",
 }
 
-#: Errors before any byte of the request was sent.
+#: Errors that occur before any byte of the request is sent.
 _NOTHING_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -89,6 +95,7 @@ _NOTHING_SENT = (
     httpx.UnsupportedProtocol,
 )
 
+#: HTTP status: error class and text of Pantau. CONFIGURATION: the gateway works for no address, and another is used.
 _STATUS_MEANINGS = {
     401: (ErrorClass.CONFIGURATION, "credentials refused"),
     402: (ErrorClass.CONFIGURATION, "no funds"),
@@ -128,9 +135,9 @@ class HttpClient:
         self._deadline = deadline
         connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
         self._timeouts = {"timeout": httpx.Timeout(deadline, connect=connect).as_dict()}
-        # httpx's transport is used without its client, which logs every URL with the telephone number at INFO. There is
-        # no keep-alive, because a request on a connection that the provider has closed may have been processed or not.
-        # The environment is ignored, so that only a configured proxy is used.
+        # Use httpx's transport without its client, because the client logs every URL, with telephone numbers, at INFO.
+        # Do not keep connections alive: if the provider closes one, it is unknown whether the next request on it was
+        # processed. Ignore the environment, so that only a configured proxy is used.
         self._transport = httpx.AsyncHTTPTransport(
             verify=_ssl_context(),
             trust_env=False,
@@ -149,9 +156,10 @@ class HttpClient:
         form: Mapping[str, str | Sequence[str]] | None = None,
         json: Any = None,
     ) -> ProviderResponse:
-        """Return the response, whatever its status.
+        """Send one request and return the response, whatever its status.
 
-        Raise `DeliveryError`, with the class *ambiguous* if the request may have been processed.
+        Raise `DeliveryError` without a complete response: with the class *ambiguous* if the request may have been
+        processed, and with `TRANSIENT` if it was not sent.
         """
         if params:
             url = str(httpx.URL(url).copy_merge_params(params))  # Keep the URL's own query.
@@ -173,7 +181,8 @@ class HttpClient:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
             return ProviderResponse(status=response.status_code, headers=response.headers, body=body)
-        # Raised outside of the handler, so that it does not refer to httpx's error, which contains credentials and text.
+        # Raise outside of the `except` block: otherwise `__context__` would be httpx's error, with credentials and the
+        # message.
         raise failure
 
     async def close(self) -> None:
@@ -197,7 +206,7 @@ class JsonApi:
         self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
         self._read_error = read_error
         self._client = HttpClient(proxy=proxy, deadline=deadline)
-        #: The provider's date in its latest response; `None` before the first.
+        #: The provider's time: `Date` header of the latest response; `None` without one.
         self.date: datetime | None = None
 
     async def submit(
@@ -244,15 +253,15 @@ class InboxPoll:
     """Filter for a provider's inbox that is polled repeatedly: it passes each SMS on once."""
 
     def __init__(self) -> None:
-        #: Ids of SMS that were passed on and are still in the inbox: they need no database query at each poll.
+        #: Ids of SMS in the inbox that were passed on before. Remembering them saves a database query at each poll.
         self._passed_on: set[str] = set()
 
     async def pass_on(
         self, messages: Sequence[InboundSms], handler: CallbackHandler
     ) -> Sequence[tuple[str, SmsContent]]:
-        """Pass the new SMS of the inbox to *handler*. Return the replies to send, each with its number.
+        """Pass the new SMS among *messages* to *handler*. Return telephone numbers with the reply to send to each.
 
-        The caller sends them after all SMS are stored, because sending one may take as long as the deadline.
+        The caller sends the replies after all SMS are stored, because sending a reply may take as long as the deadline.
         """
         self._passed_on &= {sms.event_id for sms in messages}
         replies: list[tuple[str, SmsContent]] = []
@@ -285,7 +294,7 @@ async def _body(response: httpx.Response) -> bytes:
 
 
 def read_json(text_octets: bytes) -> Any:
-    """Parse JSON, and replace characters that no database stores. Raise `ValueError` if it is invalid."""
+    """Parse JSON, and replace the characters that databases refuse. Raise `ValueError` for invalid JSON."""
     try:
         return _storable(codec.loads(text_octets))
     except RecursionError:
@@ -293,7 +302,7 @@ def read_json(text_octets: bytes) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    # Only the affected text changes: it must not make a list of others unusable.
+    # Replace the characters instead of rejecting the response, because the other items of a list are usable.
     match value:
         case str():
             return _UNSTORABLE.sub("\ufffd", value)
@@ -311,7 +320,11 @@ def is_id(value: object) -> bool:
 
 
 def rejection_error(response: ProviderResponse, meaning: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
-    """Return the error for a response that is no success: by *meaning* if the provider states one, else by HTTP status."""
+    """Return the error for a response that is no success.
+
+    *meaning*: what the response states; `None`: its HTTP status decides. *ambiguous*: class of an error after which the
+    request may have been processed.
+    """
     status = response.status
     retry_after_header = response.headers.get("Retry-After", "")
     is_seconds = (
@@ -328,5 +341,6 @@ def rejection_error(response: ProviderResponse, meaning: ErrorMeaning | None, am
     if status < 400:
         # A redirect is not followed, because the target would get the credentials.
         return DeliveryError(ErrorClass.CONFIGURATION, "something else answers here", code=str(status))
+    # PERMANENT: this address does not work.
     error, detail = _STATUS_MEANINGS.get(status, (ErrorClass.PERMANENT, "refused"))
     return DeliveryError(error, detail, code=str(status), retry_after=retry_after)

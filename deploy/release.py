@@ -1,7 +1,7 @@
-"""Build what a release consists of, from the commit that is checked out: CONTRIBUTING.md.
+"""Reproducible build of a release from the checked-out commit: see CONTRIBUTING.md.
 
-The same commit makes the same octets, wherever it is cloned and whoever builds it. Run by `make release`; *wheels* alone
-makes the two wheels of any tree, for the tests.
+A commit always gives the same octets, on any machine. `make release` runs this program; with the argument `wheels` it
+builds only the two wheels of any tree, for the tests.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What is changed by hand for a release.
+#: Heading of a version in the changelog, which is edited by hand for a release.
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environ: str) -> str:
-    """Run a program that has to succeed, and return what it prints."""
+    """Run a program, and return its output. Raise `CalledProcessError` if it fails."""
     done = subprocess.run(command, cwd=cwd, env=os.environ | environ, check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip()
 
 
 def not_ready(changelog: str, version: str, changed: Sequence[str]) -> list[str]:
-    """Return what keeps the tree from being released as *version*: nothing, or a sentence each.
+    """Return the reasons why the tree cannot be released as *version*, one sentence each.
 
-    *changed* are the lines of `git status --porcelain`.
+    *changed*: lines of `git status --porcelain`.
     """
     below = dict(zip(HEADING.findall(changelog), HEADING.split(changelog)[2::2], strict=True))
     dated = re.compile(rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d(?: \(commit [0-9a-f]{{8,40}}\))?")
     released = [heading for heading in below if dated.fullmatch(heading)]
-    told = {
+    problems = {
         "These files are not committed:\n" + "\n".join(changed): bool(changed),
         f"CHANGELOG.md has no section '## {version} - YEAR-MONTH-DAY' with what changed": not any(
             below[heading].strip() for heading in released
@@ -48,7 +48,7 @@ def not_ready(changelog: str, version: str, changed: Sequence[str]) -> list[str]
             below.get("Unreleased", "").strip()
         ),
     }
-    return [sentence for sentence, holds in told.items() if holds]
+    return [sentence for sentence, applies in problems.items() if applies]
 
 
 def wheels(source: Path, directory: Path, *, epoch: str) -> None:
@@ -59,7 +59,7 @@ def wheels(source: Path, directory: Path, *, epoch: str) -> None:
 
 
 def install(wheel: Path, requirements: Path, environment: Path) -> None:
-    """Install the wheel into an environment that has nothing else than what the lock says, as an operator does."""
+    """Install the wheel and the locked requirements into a new environment, as an operator does."""
     run(sys.executable, "-m", "venv", "--without-pip", environment)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", environment)
     run(*pip, "install", "--quiet", "--no-compile", "--require-hashes", "--requirement", requirements)
@@ -68,9 +68,9 @@ def install(wheel: Path, requirements: Path, environment: Path) -> None:
 
 
 def without_addresses(part: Json) -> Json:
-    """Return a bill of materials without where to download its parts: the hashes of the lock say what they are.
+    """Return a bill of materials without download addresses: the hashes in the lock file identify its components.
 
-    What their makers say of them goes, too, for some of it names such places.
+    Remove the descriptions of the components, too, because some contain such addresses.
     """
     if isinstance(part, dict):
         kept = part.keys() - {"externalReferences", "description"}
@@ -79,7 +79,7 @@ def without_addresses(part: Json) -> Json:
 
 
 def bill_of_materials(environment: Path, *, epoch: str) -> str:
-    """Return what is installed in *environment*, as CycloneDX: names, versions, licences, and who needs whom."""
+    """Return a CycloneDX bill of materials of *environment*: names, versions, licences and dependencies."""
     bill = run(
         Path(sys.executable).with_name("cyclonedx-py"), "environment", "--spec-version", "1.6", "--output-reproducible",
         "--pyproject", ROOT / "pyproject.toml", environment, SOURCE_DATE_EPOCH=epoch, PYTHONWARNINGS="ignore",
@@ -88,14 +88,14 @@ def bill_of_materials(environment: Path, *, epoch: str) -> str:
 
 
 def sums(directory: Path) -> str:
-    """Return what `sha256sum --check` reads."""
+    """Return the checksums of the files in *directory* in the format of `sha256sum --check`."""
     return "".join(
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(directory.iterdir())
     )
 
 
 def main() -> None:
-    """Build the release of the commit that is checked out into `dist/`, or say what it lacks."""
+    """Build the release of the checked-out commit into `dist/`, or end with the reasons why it cannot be released."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     changed = run("git", "status", "--porcelain").splitlines()
     lacks = not_ready((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version, changed)
@@ -107,7 +107,7 @@ def main() -> None:
     shutil.rmtree(built, ignore_errors=True)
     built.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:
-        # A clone and not this tree: files that git ignores get into no wheel.
+        # Build from a clone of this tree, so that no file that git ignores gets into a wheel.
         source, environment = Path(scratch) / "source", Path(scratch) / "environment"
         run("git", "clone", "--quiet", "--no-local", ROOT, source)
         wheels(source, built, epoch=epoch)

@@ -35,8 +35,8 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.audit.archive import Archive
-from monitor.audit.chain import Chain
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.chain import ChainMonitor
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.fields.listen import Listen
 from monitor.config.loading import Configuration, ConfigurationError, LoadCache
@@ -45,11 +45,11 @@ from monitor.config.service.portal import PortalSettings
 from monitor.evaluation.joint.freshness import STALE_AFTER
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.planning.ownership import WHOLE, TakeoverPolicy
+from monitor.planning.ownership import UNSHARDED, TakeoverPolicy
 from monitor.runtime.clock import MachineClock
+from monitor.runtime.control_socket import CONTROL_SOCKET, link_socket
 from monitor.runtime.descriptors import open_files_limit, raise_open_files_limit
 from monitor.runtime.gc_control import freeze_periodically
-from monitor.runtime.place import CONTROL_SOCKET, link_socket
 from monitor.runtime.repeat import run_periodically
 from monitor.runtime.resolver import separate_resolver
 from monitor.runtime.systemd import ServiceManager
@@ -64,7 +64,7 @@ from monitor.service.access.wallboards import Wallboards
 from monitor.service.alertmanager.intake import AlertIntake
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.sender import AlertSender
-from monitor.service.days.statements import MonthlyReports
+from monitor.service.days.monthly_reports import MonthlyReports
 from monitor.service.days.timeline_recorder import RECORD_INTERVAL, TimelineRecorder
 from monitor.service.declarations import DeclarationService
 from monitor.service.facade import ServiceFacade
@@ -72,7 +72,7 @@ from monitor.service.gateways import build_gateways, close_gateways
 from monitor.service.measurement import MailMeasurement
 from monitor.service.oncall import OnCall
 from monitor.service.open_incidents import CurrentPolicies
-from monitor.service.order_check import OrderCheck
+from monitor.service.operation_check import OperationCheck
 from monitor.service.orphaned_incidents import OrphanedIncidentCloser
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restore_guard import RestoreGuard
@@ -81,13 +81,13 @@ from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.idempotency import MAX_STORED, IdempotencyStore
-from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
+from monitor.service.portal.mailbox_setup import CurrentSetupSettings, MailboxSetups
 from monitor.service.portal.maintenance_notices import MaintenanceNotices
 from monitor.service.portal.on_demand_runs import OnDemandRuns
 from monitor.service.portal.refresh_tokens import RefreshTokenRotation
 from monitor.service.portal.rota_feed import RotaFeedService
 from monitor.service.portal.worklist import Worklist
-from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, keep_showing_mailboxes
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, export_mailbox_metrics
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharding import ShardManager
@@ -112,13 +112,13 @@ from monitor.store.admin.rota_feeds import RotaFeeds
 from monitor.store.admin.secrets import Secrets
 from monitor.store.admin.tokens import TokenRecords
 from monitor.store.admin.traces import AgencyTraces
-from monitor.store.admin.unopened import DocumentsAwayError
+from monitor.store.admin.unopened import DocumentsUnavailableError
 from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.admin.wallboards import WallboardLinks
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
-from monitor.store.engine.audit_log import AuditLogPages
+from monitor.store.engine.audit_log_pages import AuditLogPages
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeRequests
@@ -174,7 +174,7 @@ from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
 
-#: Limit for writing buffered run results at a stop: longer than the time-out of a database server.
+#: Time limit for writing buffered run results at a stop. It is longer than the timeout of a database server.
 _DRAIN_TIMEOUT = timedelta(seconds=15)
 #: Limit for one request of the command line on the control socket: purging years of records takes minutes.
 _CONTROL_TIMEOUT = timedelta(hours=1)
@@ -223,7 +223,7 @@ class App:
     async def run(self) -> None:
         """Run until `stop` is called, or until another process takes this process's name on the database.
 
-        Raise `ConfigurationError`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
+        Raise `ConfigurationError`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBlockedError`, or
         `OSError` when a port is not available. Before an error is raised, everything that was started is stopped.
         """
         raise_open_files_limit()
@@ -236,7 +236,7 @@ class App:
                 except ConfigurationError:
                     self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
                     raise
-                except DocumentsAwayError as error:
+                except DocumentsUnavailableError as error:
                     await self._alert_out_of_band(error)
                 await stack.enter_async_context(self._running_service(configuration))
             async with asyncio.TaskGroup() as tasks:
@@ -251,7 +251,7 @@ class App:
         if self._name_conflict is not None:
             raise self._name_conflict
 
-    async def _alert_out_of_band(self, unavailable: DocumentsAwayError) -> NoReturn:
+    async def _alert_out_of_band(self, unavailable: DocumentsUnavailableError) -> NoReturn:
         """Send out-of-band alerts if they are due, and raise `StoreUnusableError`.
 
         The agency documents are in the database, which is unavailable, so only the settings file is read.
@@ -278,22 +278,22 @@ class App:
             self._reloader.reload_on_signal(self._reload_requested),
             self._reloader.replaced_gateways.keep_closing(),
             self._watchdog.run(),
-            self._on_call.keep_counting(),
+            self._on_call.keep_exporting_metrics(),
             self._letters.run(),
             self._orphan_closer.keep_closing(),
             self._alert_sender.run(),
             history.keep_writing(),
-            Retention(self._database, self._configuration().settings.site).keep_disposing(
+            Retention(self._database, self._configuration().settings.site).keep_deleting_expired(
                 self._retention_policy, self._clock
             ),
             self._chain.run(),
             self._restore_guard.run(),
-            keep_showing_mailboxes(self._metrics, self._runtime),
+            export_mailbox_metrics(self._metrics, self._runtime),
             self._runtime_context.lag.keep_measuring(self._metrics),
             run_periodically("refresh tokens", self._refresh_tokens.catch_up, _REFRESH_TOKEN_RETRY),
             freeze_periodically(),
             self._hold_process_name(),
-            *([self._shard_manager.keep()] if self._shard_manager else []),
+            *([self._shard_manager.run()] if self._shard_manager else []),
             *(
                 [run_periodically("probe requests", self._probe_requester.execute, _SITE_INTERVAL)]
                 if self._database.is_shared
@@ -352,17 +352,17 @@ class App:
                 except StoreUnusableError as error:
                     raise StoreUnusableError(str(store_problem(self._settings_file, error))) from None
             self._clock = database.clock
-            database.presence.on_change = lambda is_available: self._metrics.set_store_up(available=is_available)
+            database.availability.on_change = lambda is_available: self._metrics.set_store_up(available=is_available)
             self._metrics.set_store_up(available=True)
-            # Ports first: a service without metrics should not probe.
-            listeners = [self._open_listener(("listen",), settings.listen)]
-            stack.callback(listeners[0].close)
-            listeners.append(self._open_listener(("callbacks", "listen"), settings.callbacks.listen))
-            stack.callback(listeners[1].close)
+            # Open the ports before the first probe: a service that cannot export its metrics should not probe.
+            portal_listener = self._open_listener(("listen",), settings.listen)
+            stack.callback(portal_listener.close)
+            callbacks_listener = self._open_listener(("callbacks", "listen"), settings.callbacks.listen)
+            stack.callback(callbacks_listener.close)
             socket_file = settings.state_dir / CONTROL_SOCKET
             stack.callback(socket_file.unlink, missing_ok=True)
-            listeners.append(open_unix(socket_file))
-            stack.callback(listeners[2].close)
+            control_listener = open_unix(socket_file)
+            stack.callback(control_listener.close)
             self._link_control_socket(stack, socket_file)
             try:
                 await self._build_parts(configuration, database)
@@ -374,11 +374,11 @@ class App:
             # The stack runs this after all requests have ended and before the process name is released.
             stack.push_async_exit(self._record_stop)
             stack.push_async_callback(self._close_gateways)
-            await self._serve(stack, listeners)
+            await self._serve(stack, portal_listener, callbacks_listener, control_listener)
             log.info(
                 "started",
-                portal=listener_url(listeners[0]),
-                callbacks=listener_url(listeners[1]),
+                portal=listener_url(portal_listener),
+                callbacks=listener_url(callbacks_listener),
                 state_dir=str(settings.state_dir),
             )
             yield
@@ -402,7 +402,8 @@ class App:
     async def _build_parts(self, configuration: Configuration, database: Database) -> None:
         """Build all parts except those that serve requests, and plan the first runs."""
         self._awaiting_restart = PerConfiguration(
-            self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._settings_file)]
+            self._configuration,
+            lambda current: [each.key for each in needs_restart(configuration, current, self._settings_file)],
         )
         settings = configuration.settings
         store = SqlStore(database)
@@ -411,8 +412,8 @@ class App:
         processes = Processes(database, _process_name(settings))
         self._database = database
         service = f"pantau@{_process_name(settings)}"
-        self._lifecycle = Lifecycle(store, self._clock, service)
-        self._chain = Chain(database, self._metrics, self._clock, service)
+        self._lifecycle = LifecycleRecorder(store, self._clock, service)
+        self._chain = ChainMonitor(database, self._metrics, self._clock, service)
         self._pool = GatewayPool(build_gateways(settings, self._settings_file.parent))
         self._composer = WordingComposer(
             configuration.wording, self._may_release, self._noc_office, self._load_agency_crest
@@ -482,13 +483,15 @@ class App:
             pool=self._pool, clock=self._clock, observer=self._metrics, is_monitor_only=self._is_monitor_only
         )
         self._runtime_context = RuntimeContext(
-            signer=TokenSigner(token_key(settings.state_dir), _process_name(settings), began=self._clock.now()),
+            signer=TokenSigner(
+                token_key(settings.state_dir), _process_name(settings), process_started_at=self._clock.now()
+            ),
             store=store,
             history=history,
             alerting=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
-            is_read=database.is_shared,
+            is_read_by_hub=database.is_shared,
             continuous_since=lambda: processes.continuous_since,
         )
         self._continuity = SiteContinuity(
@@ -557,7 +560,7 @@ class App:
             connections=site_connections,
             has_other_processes=database.is_shared,
         )
-        await self._timeline_recorder.begin(await processes.last_beat())
+        await self._timeline_recorder.begin(await processes.last_heartbeat())
         await self._continuity.begin()
         self._alert_sender = AlertSender(
             store=store,
@@ -580,10 +583,10 @@ class App:
             lifecycle=self._lifecycle,
             pool=self._pool,
             dispatcher=self._dispatcher,
-            memory=self._load_cache,
+            load_cache=self._load_cache,
             manager=self._manager,
             processes=processes if database.is_shared else None,
-            follow=self._on_call.adapt_overrides,
+            adapt_overrides=self._on_call.adapt_overrides,
         )
         self._shard_manager = (
             ShardManager(
@@ -594,13 +597,13 @@ class App:
                 context=self._runtime_context,
                 # One clock for all processes: two machines may differ by more than a takeover timeout.
                 clock=database.clock,
-                policy=TakeoverPolicy(within=settings.probing.takeover_timeout),
+                policy=TakeoverPolicy(timeout=settings.probing.takeover_timeout),
                 take_over_notifications=self._dispatcher.take_over,
             )
             if database.is_shared and settings.probing.sharding
             else None
         )
-        shard = await self._shard_manager.begin() if self._shard_manager else WHOLE
+        shard = await self._shard_manager.begin() if self._shard_manager else UNSHARDED
         agencies = configuration.registry.agencies
         owned = shard.owned(agencies)
         # Load the latest runs now, so that the periodic `gc.freeze` includes them: a garbage collection that visits
@@ -649,8 +652,14 @@ class App:
             tasks.append(hub.poll)
         return tasks
 
-    async def _serve(self, stack: AsyncExitStack, listeners: Sequence[socket.socket]) -> None:
-        """Serve the portal, the providers' callbacks and the control socket on the three *listeners*, in this order."""
+    async def _serve(
+        self,
+        stack: AsyncExitStack,
+        portal_listener: socket.socket,
+        callbacks_listener: socket.socket,
+        control_listener: socket.socket,
+    ) -> None:
+        """Build the web applications, and serve the portal, the gateway providers' callbacks and the control socket."""
         status_reader = StatusReader(
             store=self._runtime_context.store,
             history=self._runtime_context.history,
@@ -661,7 +670,7 @@ class App:
             self_health_inputs=self._self_health_inputs,
             site_records=self._site_records,
         )
-        check = OrderCheck(
+        check = OperationCheck(
             store=self._runtime_context.store, clock=self._clock, measure_mail=self._mail_measurement.measure
         )
         facade = ServiceFacade(
@@ -675,7 +684,7 @@ class App:
             clock=self._clock,
             runtime=self._runtime,
             reload=self._reloader.reload,
-            order_check=check,
+            operation_check=check,
             store_outage=self._watchdog.store_outage,
             liveness_failures=self._watchdog.liveness_failures,
         )
@@ -684,7 +693,7 @@ class App:
             "localhost",
             "127.0.0.1",
             "[::1]",
-            listeners[0].getsockname()[0],
+            portal_listener.getsockname()[0],
             *([portal_settings.host] if portal_settings else []),
         ]
         users = Users(self._database)
@@ -747,10 +756,15 @@ class App:
             policy=self._policy,
             zone=lambda: self._configuration().settings.time_zone,
             silence_lookup=self._silence_lookup,
-            order_check=check,
+            operation_check=check,
         )
         writer = DocumentWriter(
-            self._settings_file, self._environ, self._documents, self._clock, safe=secret_store, memory=self._load_cache
+            self._settings_file,
+            self._environ,
+            self._documents,
+            self._clock,
+            secret_store=secret_store,
+            load_cache=self._load_cache,
         )
         self._document_applier = (
             DocumentApplier(
@@ -828,7 +842,7 @@ class App:
             begin_measurement=self._mail_measurement.begin,
             contact_names=lambda user: contacts_of_user().get(user, frozenset()),
         )
-        mailbox_setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
+        mailbox_setups = MailboxSetups(self._lifecycle, self._clock, CurrentSetupSettings(self._configuration))
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
@@ -882,14 +896,14 @@ class App:
         await stack.enter_async_context(
             serve(
                 portal_app,
-                listeners[0],
+                portal_listener,
                 certificate=certificate,
                 trusted_proxies=proxies,
                 direct_clients=metrics_networks,
             )
         )
-        await stack.enter_async_context(serve(callbacks(facade), listeners[1]))
-        await stack.enter_async_context(serve(control_app, listeners[2], response_timeout=_CONTROL_TIMEOUT))
+        await stack.enter_async_context(serve(callbacks(facade), callbacks_listener))
+        await stack.enter_async_context(serve(control_app, control_listener, response_timeout=_CONTROL_TIMEOUT))
 
     def _self_health_inputs(self) -> SelfHealthInputs:
         """Return the state from which the health of this process is derived."""
@@ -938,11 +952,11 @@ class App:
 
     def _policy(self, agency: str) -> PolicySnapshot:
         """Return the policy for a new incident of *agency*."""
-        return self._open_incident_policies().of_agency(agency)
+        return self._open_incident_policies().agency_policy(agency)
 
     def _current_policy(self, incident: Incident) -> PolicySnapshot | None:
         """Return the policy that *incident* would get if it opened now; `None` if its agency was removed."""
-        return self._open_incident_policies().of(incident.policy)
+        return self._open_incident_policies().find_current(incident.policy)
 
     def _silenceable_targets(self) -> Mapping[str, str]:
         """Return the agency's code by the name of each route and agency that may be silenced."""
@@ -958,7 +972,7 @@ class App:
             await self._runtime_context.history.drain(_DRAIN_TIMEOUT)
             await self._timeline_recorder.record()
             await self._lifecycle.record_stop()
-        # In the audit log the stop then looks like a crash; this has no other effect.
+        # An unrecorded stop looks like a crash in the audit log, and has no other effect.
         except StoreUnavailable as error:
             log.warning("stop could not be recorded in the audit log", reason=str(error))
         except Exception:
@@ -966,7 +980,7 @@ class App:
 
     async def _hold_process_name(self) -> None:
         try:
-            await self._database.keep_name()
+            await self._database.keep_process_name()
         except StoreInUseError as error:
             log.warning("stopping: another process has this process name", reason=str(error))
             self._name_conflict = error
@@ -998,7 +1012,7 @@ class App:
         return not self._configuration().settings.notifies
 
     def _may_release(self, notification: Notification) -> bool:
-        # The short name of an office is its agency's code.
+        # `office.short` is the agency's code. Only a person with a PIN can release an announcement by telephone.
         return self._pins().has_pin(notification.facts.office.short, notification.person)
 
     def _noc_office(self) -> IssuingOffice:
@@ -1020,7 +1034,7 @@ class App:
 
 
 def _do_nothing() -> None:
-    """Do nothing. Stands in for clearing the session cache: without sign-in there are no sessions."""
+    """Do nothing. This replaces clearing the session cache in a portal without sign-in, which has no sessions."""
 
 
 def _site_connections(settings: Settings) -> Sequence[SiteConnection]:

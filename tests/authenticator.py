@@ -1,4 +1,4 @@
-"""The app on somebody's telephone that shows one-time codes (RFC 6238), made of nothing of ours."""
+"""One-time codes of an authenticator app (RFC 6238), independent of the product's code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 
 def code_at(secret: str, now: datetime) -> str:
-    """Return the code that it shows, for a secret in base 32 without padding."""
+    """Return the code at *now*, for a base-32 secret without padding."""
     step = int(now.timestamp()) // 30
     digest = hmac.digest(b32decode(secret + "=" * (-len(secret) % 8)), step.to_bytes(8, "big"), "sha1")
     # RFC 4226, 5.3.

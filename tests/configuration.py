@@ -1,6 +1,6 @@
-"""docs/reference/configuration.md: every key of the settings and of agencies' documents. `make texts` writes it, a test compares it.
+"""Generator of docs/reference/configuration.md, with every key of settings and agencies' documents.
 
-The meaning of a key is the string below it in its model.
+`make texts` writes the page and a test compares it. The meaning of a key is the string below it in its model.
 """
 
 from __future__ import annotations
@@ -69,22 +69,22 @@ def models_in(annotation: object) -> Iterator[tuple[type[BaseModel], str]]:
 
 
 def sections(root: type[BaseModel]) -> Mapping[type[BaseModel], list[str]]:
-    """Return the models below *root*, each with the paths at which it stands, nearest first."""
+    """Return the models below *root*, each with the paths of its uses, nearest first."""
     found: dict[type[BaseModel], list[str]] = {root: []}
-    todo = [(root, "")]
-    while todo:
-        model, path = todo.pop(0)
+    queue = [(root, "")]
+    while queue:
+        model, path = queue.pop(0)
         for key, field in reading.keys_of(model).items():
             for below, step in models_in(reading.field_annotation(field)):
-                place = f"{path}.{key}{step}".lstrip(".")
+                location = f"{path}.{key}{step}".lstrip(".")
                 if below not in found:
-                    todo.append((below, place))
-                found.setdefault(below, []).append(place)
+                    queue.append((below, location))
+                found.setdefault(below, []).append(location)
     return found
 
 
-def written(value: object) -> str:
-    """Return *value* in the notation of YAML; "" if it is a section of its own."""
+def in_yaml(value: object) -> str:
+    """Return *value* as YAML, or "" for a section."""
     match value:
         case None:
             return "none"
@@ -97,7 +97,7 @@ def written(value: object) -> str:
         case timedelta():
             return _duration(value)
         case tuple() | list():
-            return f"[{', '.join(map(written, value))}]"
+            return f"[{', '.join(map(in_yaml, value))}]"
         case Mapping():
             return "{}"
         case _:
@@ -114,7 +114,7 @@ def _duration(span: timedelta) -> str:
 def _rows(model: type[BaseModel]) -> Iterator[str]:
     texts = meanings(model)
     for name, field in model.model_fields.items():
-        known = None if field.default is PydanticUndefined else written(field.default)
+        known = None if field.default is PydanticUndefined else in_yaml(field.default)
         default = "required" if field.is_required() else f"`{known}`" if known else ""
         example = (
             reading.example_value(reading.field_annotation(field))

@@ -1,4 +1,4 @@
-"""Where the files of tests are kept: in memory, where there is room. A store flushes the disk at every commit."""
+"""In-memory directory for files of tests: a store flushes the disk at every commit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 MEMORY = Path("/dev/shm")
-#: How much of it has to be free: a run of all tests has a gigabyte in files and another in stores on servers.
+#: Required free space: a run of all tests has a gigabyte in files and another in PostgreSQL stores.
 _ROOM = 4 << 30
 
 
 def in_memory() -> Path | None:
-    """Return where files are in memory and may be run as programs are; none where there is no room."""
+    """Return an in-memory directory from which programs can run, or None if there is no room."""
     if not os.access(MEMORY, os.W_OK) or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return None
     return MEMORY if shutil.disk_usage(MEMORY).free > _ROOM else None

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAIRS = ROOT / "tests" / "old_words.tsv"
 
-#: Files that have to name what things were called, by the beginning of their path.
+#: Beginnings of the paths of files that name old words.
 EXEMPT = (
     "CHANGELOG.md",
     "docs/adr/",
@@ -49,7 +49,7 @@ class OldWord:
 
 
 class Vocabulary:
-    """Old names with their new ones, listed by one word of each: a file is searched only for those whose word it has."""
+    """Index of old names by one of their words: a file is searched only for names whose word it contains."""
 
     def __init__(self, pairs: dict[str, str]) -> None:
         self._by_word: dict[bytes, list[tuple[bytes, str, str]]] = {}
@@ -59,7 +59,7 @@ class Vocabulary:
                 self._by_word.setdefault(word, []).append((written.encode(), old, new))
 
     def find(self, file: str, octets: bytes) -> Iterator[OldWord]:
-        """Return the old names in a file. Octets, for there are fourteen million."""
+        """Return the old names in a file. It takes octets, because there are fourteen million."""
         for word in self._by_word.keys() & set(octets.translate(_SPACES).split()):
             for written, old, new in self._by_word[word]:
                 for at in _whole(written, octets):

@@ -1,4 +1,4 @@
-"""The examples of docs/how-to/operator/sms-providers.md, pointed at a stand-in: what people are told to write is what is tested."""
+"""Gateways of the examples in docs/how-to/operator/sms-providers.md, with the URL of a simulated provider."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import yaml
 
 from alerts.gateways.http.sms import GATEWAY
 from alerts.model.gateway import Gateway, GatewayContext
-from tests.leaflet import examples
+from tests.document_examples import examples
 
 DOCUMENT = Path(__file__).parents[1] / "docs/how-to/operator/sms-providers.md"
 CALLBACK_SECRET = "rahsia-panggil-balik-contoh"
 
-#: As written there, by the provider's name.
-WRITTEN: dict[str, Any] = {
+#: Examples by the provider's name.
+EXAMPLES: dict[str, Any] = {
     entry["name"].removeprefix("sms-"): entry
     for text in examples("yaml", DOCUMENT)
     for entry in yaml.safe_load(text)["gateways"]["sms"]
 }
 
-#: How each is asked for what people have sent.
+#: Settings to poll each provider for replies.
 INBOXES = {
     "awan": {"url": "https://api.sms-awan.example/inbox", "list": ".", "sender": "msisdn", "text": "msg", "id": "mid"},
     "suria": {
@@ -37,8 +37,8 @@ INBOXES = {
 
 
 def settings(provider: str, base_url: str = "", secret: str = "", **changes: Any) -> dict[str, Any]:
-    """Return an example as its gateway's model takes it: secrets in place of their files, and at *base_url*."""
-    entry = copy.deepcopy(WRITTEN[provider])
+    """Return an example as gateway settings, with secrets instead of their files, at *base_url*."""
+    entry = copy.deepcopy(EXAMPLES[provider])
     del entry["gateway"], entry["name"], entry["secret_file"]
     if changes.pop("replies", None) == "poll":
         entry["inbox"] = copy.deepcopy(INBOXES[provider])

@@ -1,7 +1,7 @@
-"""tests/data/texts.md: every text that people read, for a native reader to mark. `make texts` writes it, a test compares it.
+"""Generator of tests/data/texts.md, every text that people read, for a native reader to review.
 
-Texts are shown with the facts of an example filled in, as they would go out: first with all that may be left out, then
-without, where that differs.
+`make texts` writes the page and a test compares it. Texts are shown with example facts, first with all optional
+facts and then without them, where that differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from alerts.wording.source import read, sections
 from alerts.wording.template import parse
 from alerts.wording.text_spec import TEXT_SPECS
 from alerts.wording.texts import FILES, load
-from monitor.audit import dossier
+from monitor.audit import incident_record
 from monitor.bridge import incident_policy
 from monitor.service.errors import REJECTION_TEXTS
 from monitor.web import page
@@ -97,18 +97,18 @@ _UPDATES = {
     Language.MALAY: "Selagi gangguan berterusan, notis susulan akan dihantar pada setiap hari bekerja.",
     Language.ENGLISH: "As long as the outage lasts, a follow-up will be sent on each working day.",
 }
-#: As long as it gets: 11 letters, 8 characters, the longest moment and code.
-_AT_MOST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
+#: Longest values: 11 letters, 8 characters, the longest time and code.
+_LONGEST_TIME = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 _LONGEST = replace(
     _FACTS,
     office=replace(OFFICE, short="ABCDEFGHIJK"),
     number="NNNNN-99",
-    began_at=_AT_MOST,
-    notified_at=_AT_MOST,
-    ended_at=_AT_MOST,
-    last_response_at=_AT_MOST,
-    until=_AT_MOST,
-    first_notified_at=_AT_MOST,
+    began_at=_LONGEST_TIME,
+    notified_at=_LONGEST_TIME,
+    ended_at=_LONGEST_TIME,
+    last_response_at=_LONGEST_TIME,
+    until=_LONGEST_TIME,
+    first_notified_at=_LONGEST_TIME,
     arrived=999,
     undelivered=("",) * 999,
     unposted=999,
@@ -118,15 +118,15 @@ _LONGEST = replace(
 
 _CHANNELS = ("sms", "call", "letter", "fax", "list", "page", "dossier", "alert", "runbook", "advice")
 
-#: What stands in the code and not in the YAML files: place, dictionary.
-_IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
+#: Texts in the code instead of YAML files: section and dictionary.
+_CODE_TEXTS: tuple[tuple[str, Mapping[Any, str]], ...] = (
     ("dossier.matter", phrase.INCIDENT_TYPES),
     ("dossier.state", phrase.STATES),
     ("dossier.event", phrase.EVENTS),
     ("dossier.deed", phrase.ACTIONS),
-    ("dossier.outcome", dossier.OUTCOMES),
-    ("dossier.phase", dossier.PHASES),
-    ("dossier.party", dossier.PARTIES),
+    ("dossier.outcome", incident_record.OUTCOMES),
+    ("dossier.phase", incident_record.PHASES),
+    ("dossier.party", incident_record.PARTIES),
     *((f"dossier.result.{channel}", results) for channel, results in phrase.RESULTS.items()),
     ("dossier.result", phrase.COMMON_RESULTS),
     ("page.channel", phrase.CHANNELS),
@@ -137,12 +137,12 @@ _IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """One text as it goes out."""
+    """A text as it is sent."""
 
     language: Language
-    #: "sms", "call", "letter": what the text is for.
+    #: "sms", "call", "letter".
     channel: str
-    #: Where it stands: "escalation.outage.both".
+    #: Key of the text: "escalation.outage.both".
     key: str
     text: str
     #: "137, at most 153 septets", "24 words".
@@ -152,22 +152,22 @@ class Text:
 def texts() -> Iterator[Text]:
     """Yield every text, in the order of the files."""
     for language in Language:
-        yield from _wording(language)
-    yield from _in_code()
-    yield from _of_the_dossier()
-    yield from _of_the_page()
-    yield from _of_the_alerts()
-    yield from _of_the_runbooks()
-    yield from _of_the_advice()
+        yield from _wording_texts(language)
+    yield from _code_texts()
+    yield from _incident_record_texts()
+    yield from _page_texts()
+    yield from _alert_texts()
+    yield from _runbook_texts()
+    yield from _advice_texts()
 
 
 def document() -> str:
     """Return tests/data/texts.md."""
     lines = [_HEAD]
-    rooms: dict[tuple[Language, str], list[Text]] = {}
+    sections_by_channel: dict[tuple[Language, str], list[Text]] = {}
     for text in texts():
-        rooms.setdefault((text.language, text.channel), []).append(text)
-    for (language, channel), found in sorted(rooms.items(), key=lambda room: _CHANNELS.index(room[0][1])):
+        sections_by_channel.setdefault((text.language, text.channel), []).append(text)
+    for (language, channel), found in sorted(sections_by_channel.items(), key=lambda each: _CHANNELS.index(each[0][1])):
         name = "Malay" if language is Language.MALAY else "English"
         lines += [
             f"\n## {name}: {channel}\n",
@@ -197,19 +197,19 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
-def _wording(language: Language) -> Iterator[Text]:
+def _wording_texts(language: Language) -> Iterator[Text]:
     for entry in read(ROOT / "alerts/wording" / FILES[language]):
         channel, key = _channel(entry.key)
         templates = [parse(each) for each in ([entry.value] if isinstance(entry.value, str) else entry.value)]
         maybe = TEXT_SPECS[entry.key].maybe
         full, longest = _values(entry.key, language, _FACTS), _values(entry.key, language, _LONGEST)
         seen: list[str] = []
-        # What was handed on is told of instead of since when nobody is heard of.
+        # An escalated incident has another text than an expired acknowledgement.
         expired = {name for name in maybe if name.startswith("heard")}
-        # And what is measured is told of without who has declared it.
+        # A detected outage has no name of the person who declared it.
         for left_out in ((), {"declared"} & maybe, expired, maybe):
-            told = [template.fill({**full, **dict.fromkeys(left_out, "")}) for template in templates]
-            text = " / ".join(filter(None, told))
+            texts_of_place = [template.fill({**full, **dict.fromkeys(left_out, "")}) for template in templates]
+            text = " / ".join(filter(None, texts_of_place))
             if not text or text in seen:
                 continue
             seen.append(text)
@@ -236,7 +236,7 @@ def _length(channel: str, text: str, at_most: int | None) -> str:
 
 
 def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
-    """Return what stands for the placeholders of a text."""
+    """Return the values of the placeholders of a text."""
     several = [facts, replace(facts, office=replace(facts.office, short="MDC", name="Majlis Daerah Contoh"))]
     more = {
         "response": "1A" if facts is _FACTS else "99A",
@@ -250,7 +250,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     if facts is _FACTS:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
         more["waits"] = _WAITS.get((language, key.partition(".")[0]), "")
-    # Cut to what everybody calls her where there is no room.
+    # Short form of the name, where there is no room.
     more["declared"] = "Siti binti Contoh" if facts is _FACTS else "Siti"
     match key.split("."):
         case ["bundle", "sms", *_]:
@@ -300,14 +300,14 @@ def _malay(channel: str, key: str, text: str) -> Text:
     return Text(language=Language.MALAY, channel=channel, key=key, text=text, length=_length(channel, text, None))
 
 
-def _in_code() -> Iterator[Text]:
-    for place, told in _IN_CODE:
+def _code_texts() -> Iterator[Text]:
+    for place, texts_of_place in _CODE_TEXTS:
         channel, _, about = place.partition(".")
-        for key, text in told.items():
+        for key, text in texts_of_place.items():
             yield _malay(channel, f"{about}.{key}", text)
     for key, (malay, *_) in REJECTION_TEXTS.items():
         yield _malay("page", f"refused.{key}", malay)
-    for section in page.WORDS:
+    for section in page.PAGE_TEXTS:
         if not section.startswith("english."):
             for key, text in page.texts_of(section, page.PageLanguage.MALAY).items():
                 yield _malay("page", f"{section}.{key}", text)
@@ -315,8 +315,8 @@ def _in_code() -> Iterator[Text]:
         yield _malay("page", f"subject.{blame}", malay)
 
 
-def _of_the_dossier() -> Iterator[Text]:
-    """Yield the headings and sentences that stand in the module: what begins with a capital letter, or has a blank."""
+def _incident_record_texts() -> Iterator[Text]:
+    """Yield headings and sentences of the module: literals with a capital first letter or a space."""
     module = ast.parse((ROOT / "alerts/documents/incident_record.py").read_text(encoding="utf-8"))
     documented = (node for node in ast.walk(module) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef))
     docstrings = {ast.get_docstring(node, clean=False) for node in documented}
@@ -328,9 +328,9 @@ def _of_the_dossier() -> Iterator[Text]:
             yield _malay("dossier", "", text)
 
 
-def _of_the_page() -> Iterator[Text]:
+def _page_texts() -> Iterator[Text]:
     for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
-        # What is English, what is a placeholder and what is markup goes; what is left is Malay.
+        # English, placeholders and markup are removed; Malay is left.
         plain = re.sub(
             r"{#.*?#}|{%.*?%}|{{.*?}}|<(\w+) lang=\"en\">.*?</\1>", "\n", template.read_text("utf-8"), flags=re.DOTALL
         )
@@ -338,11 +338,11 @@ def _of_the_page() -> Iterator[Text]:
         for line in dict.fromkeys(lines):
             if re.search(r"[^\W\d_]{3}", line):
                 yield _malay("page", template.name, line)
-    for key, told in sections(ROOT / "monitor/web/uptime_bars.yaml")["ms"].items():
-        yield _malay("page", f"history.{key}", told)
+    for key, texts_of_place in sections(ROOT / "monitor/web/uptime_bars.yaml")["ms"].items():
+        yield _malay("page", f"history.{key}", texts_of_place)
 
 
-def _of_the_alerts() -> Iterator[Text]:
+def _alert_texts() -> Iterator[Text]:
     rules = yaml.safe_load((ROOT / "grafana/rules/pantau.rules.yml").read_text(encoding="utf-8"))
     for group in rules["groups"]:
         for rule in group["rules"]:
@@ -351,20 +351,24 @@ def _of_the_alerts() -> Iterator[Text]:
                     yield _malay("alert", f"{rule['alert']} {name}", rule["annotations"][name])
 
 
-def _of_the_runbooks() -> Iterator[Text]:
+def _runbook_texts() -> Iterator[Text]:
     for runbook in sorted((ROOT / "docs/runbooks").glob("*.md")):
         for found in re.findall(r"\*\*Ringkasan:\*\*((?:.+\n)+)", runbook.read_text(encoding="utf-8")):
             yield _malay("runbook", runbook.name, found)
 
 
-def _of_the_advice() -> Iterator[Text]:
+def _advice_texts() -> Iterator[Text]:
     for language, file in FILES.items():
-        for section, told in sections(ROOT / "monitor/advice" / file).items():
+        for section, texts_of_place in sections(ROOT / "monitor/advice" / file).items():
             if section.startswith("shared"):
                 continue
-            found = {f"{section}.{name}": text for name, text in told.items()}
-            if "what" in told:
-                found = {section: " / ".join((told["what"], told["do"], *told.get("steps", ())))}
+            found = {f"{section}.{name}": text for name, text in texts_of_place.items()}
+            if "what" in texts_of_place:
+                found = {
+                    section: " / ".join(
+                        (texts_of_place["what"], texts_of_place["do"], *texts_of_place.get("steps", ()))
+                    )
+                }
             for key, text in found.items():
                 length = _length("advice", text, None)
                 yield Text(language=language, channel="advice", key=key, text=text, length=length)

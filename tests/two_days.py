@@ -1,7 +1,8 @@
-"""tests/data/two-days.md: one long outage, told from each person's side. `make texts` writes it, a test compares it.
+"""Generator of tests/data/two-days.md, a long outage from each person's view.
 
-It is played in a town (`tests/integration/alerts/town.py`): the people of this page have telephones, a fax machine and a
-tray, the clock is advanced, and everything of ours is real. What stands on the page is what came to them.
+`make texts` writes the page and a test compares it. The outage runs in a simulated environment
+(`tests/integration/alerts/simulated_env.py`) with telephones, a fax machine, a tray and a clock that is advanced;
+the product's code is real.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Pol
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour
 from pantau_lab.faxservice.service import Fax
+from tests.integration.alerts.simulated_env import NOC, SimulatedEnv, open_simulated_env
 from tests.integration.alerts.test_escalation_story import auditor_of
-from tests.integration.alerts.town import NOC, Town, town_at
 from tests.texts import OFFICE
 from tests.unit.alerts.documents.pages import text_of
 
@@ -42,13 +43,13 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "tests/data/two-days.md"
 
 MINUTE = timedelta(minutes=1)
-#: Clerks say what they post; that nobody has moved the file instead needs no look every minute for two days.
-_SELDOM = DeliveryPolicy(check_interval={**DeliveryPolicy().check_interval, Channel.LETTER: timedelta(hours=1)})
+#: The clerk records what is posted, so moved files need no check every minute for two days.
+_RARE_CHECKS = DeliveryPolicy(check_interval={**DeliveryPolicy().check_interval, Channel.LETTER: timedelta(hours=1)})
 PIN = "280146"
 CLERK = "Kerani Contoh"
 DOES = "does"
-#: What was said at such length is not written down twice.
-_LONG = 200
+#: Texts of more characters are not repeated on the page.
+_MAX_REPEATED = 200
 #: A Sunday; the day after it is Hari Wilayah, a holiday in Putrajaya; then comes a Tuesday.
 SUNDAY = date(2027, 1, 31)
 BEGAN = datetime(2027, 1, 31, 12, 58, tzinfo=MALAYSIA)
@@ -75,7 +76,7 @@ MINISTRY = Recipient(
 DUTY = Rota(
     name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), starts_on=SUNDAY, shift_days=1),)
 )
-BRIEF = PolicySnapshot(
+SNAPSHOT = PolicySnapshot(
     agency="JCM",
     office=OFFICE,
     escalation=EscalationPolicy(
@@ -102,8 +103,8 @@ WHO: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """Something that came to somebody, or that somebody did."""
+class PersonEvent:
+    """An event of a person: a message or an action."""
 
     at: datetime
     who: str
@@ -112,48 +113,48 @@ class Line:
 
 
 @dataclass(slots=True, kw_only=True)
-class Play:
-    """The two days, while they are played."""
+class Simulation:
+    """The running simulation of two days."""
 
-    town: Town
-    lines: list[Line] = field(default_factory=list)
+    town: SimulatedEnv
+    lines: list[PersonEvent] = field(default_factory=list)
 
     async def until(self, day: int, clock: str) -> None:
-        """Let time pass until then; *day* is that of the month."""
+        """Advance the clock; *day* is the day of the month."""
         hour, minute = map(int, clock.split("."))
         month = 1 if day == SUNDAY.day else 2
         at = datetime(2027, month, day, hour, minute, tzinfo=MALAYSIA)
         await self.town.advance(at - self.town.clock.now())
 
     def note(self, who: str, what: str, words: str) -> None:
-        self.lines.append(Line(at=self.town.clock.now(), who=who, what=what, words=words))
+        self.lines.append(PersonEvent(at=self.town.clock.now(), who=who, what=what, words=words))
 
-    async def does(self, who: str, what: str, deed: Callable[[], Awaitable[object]]) -> None:
-        """Let somebody do something at a terminal or at a desk."""
+    async def does(self, who: str, what: str, act: Callable[[], Awaitable[object]]) -> None:
+        """Record and run an action of a person."""
         self.note(who, DOES, what)
-        await deed()
+        await act()
         await self.town.settle()
 
     async def remarks(self, who: Contact, text: str) -> None:
-        """Let somebody of the staff say what is being done."""
+        """Let an officer add a note."""
         await self.does(
             who.name, f"`pantau note JCM-01 '{text}'`", partial(self.town.facade.add_note, "JCM-01", who.name, text)
         )
 
 
-async def play(town: Town) -> Sequence[Line]:
-    """Play it, and return what came to everybody, in its order."""
+async def play(town: SimulatedEnv) -> Sequence[PersonEvent]:
+    """Run the simulation, and return all events in order."""
     town.clock.moment = BEGAN + 2 * MINUTE
     town.pins = PinStore({("JCM", "siti"): hash_pin(PIN), ("JCM", "mei"): hash_pin(PIN)})
-    town.go_round(10 * MINUTE, auditor_of(town).audit)
-    it = Play(town=town)
+    town.run_every(10 * MINUTE, auditor_of(town).audit)
+    it = Simulation(town=town)
     town.fax_service.on_taken = lambda fax: it.note("Kementerian Contoh", "fax", _fax(fax))
     siti, ravi, mei, noc = (town.person(each.addresses[0].number) for each in (SITI, RAVI, MEI, OPERATIONS))
 
     await town.submit(
-        Trigger(dedup_key="JCM", at=town.clock.now(), type=IncidentType.BOTH, began_at=BEGAN, policy=BRIEF)
+        Trigger(dedup_key="JCM", at=town.clock.now(), type=IncidentType.BOTH, began_at=BEGAN, policy=SNAPSHOT)
     )
-    # She sees the SMS and answers it; half an hour after it began she is called about the announcement.
+    # Siti answers the SMS. Half an hour after the start she is called about the announcement.
     await it.until(31, "13.03")
     await siti.replies("1A")
     siti.presses("5", f"{PIN}#", "1")
@@ -161,7 +162,7 @@ async def play(town: Town) -> Sequence[Line]:
     await it.remarks(SITI, "cakera pelayan mel diganti")
     await it.until(31, "20.35")
     await siti.replies("1A")
-    # Who sleeps answers no SMS. Nobody has it then, and she is called; four hours later the operations centre is.
+    # A sleeping person answers no SMS, so she is called. Four hours later the operations centre is called.
     siti.presses("1")
     noc.presses("1")
     await it.until(1, "8.10")
@@ -177,13 +178,13 @@ async def play(town: Town) -> Sequence[Line]:
             at=town.clock.now(),
             type=IncidentType.RECEIVING,
             began_at=BEGAN,
-            policy=BRIEF,
-            less_since=town.clock.now() - 10 * MINUTE,
+            policy=SNAPSHOT,
+            less_severe_since=town.clock.now() - 10 * MINUTE,
         )
     )
     await it.until(1, "19.30")
     await ravi.replies("1A")
-    # He has put his telephone away.
+    # Ravi does not answer the telephone.
     ravi.behaves(PhoneBehaviour.NO_ANSWER)
     noc.presses("1")
     await it.until(2, "3.40")
@@ -200,41 +201,41 @@ async def play(town: Town) -> Sequence[Line]:
     await it.until(2, "11.20")
     await town.resolve()
     await it.until(2, "11.30")
-    lines = [*it.lines, *_telephoned(town), *await _laid(town)]
-    _all_of_it_is_on_the_page(town)
+    lines = [*it.lines, *_telephone_events(town), *await _letter_events(town)]
+    _mark_all_expected(town)
     return sorted(lines, key=lambda line: line.at)
 
 
-def _telephoned(town: Town) -> Iterator[Line]:
-    """Yield what went over the telephone, both ways."""
+def _telephone_events(town: SimulatedEnv) -> Iterator[PersonEvent]:
+    """Yield SMS and calls, in both directions."""
     names = {each.addresses[0].number: each.name for each in (SITI, RAVI, MEI, OPERATIONS)}
     for sms in town.carrier.received:
-        yield Line(at=sms.created_at, who=names[sms.sender], what="answers by SMS", words=sms.body)
-    # Of what came in the same moment an SMS follows from a call.
+        yield PersonEvent(at=sms.created_at, who=names[sms.sender], what="answers by SMS", words=sms.body)
+    # Calls come before SMS of the same time, which may follow from a call.
     for call in town.carrier.calls:
-        yield Line(at=call.created_at, who=names[call.to], what=_of(call), words=_heard(call))
+        yield PersonEvent(at=call.created_at, who=names[call.to], what=_call_summary(call), words=_spoken_once(call))
     for sms in town.carrier.messages:
-        yield Line(at=sms.created_at, who=names[sms.to], what="SMS", words=sms.body)
+        yield PersonEvent(at=sms.created_at, who=names[sms.to], what="SMS", words=sms.body)
 
 
-def _of(call: Call) -> str:
+def _call_summary(call: Call) -> str:
     if not call.spoken:
         return "call that nobody takes"
-    # What was typed at the menu that asks for it is the PIN.
+    # The digits after the first key are the PIN.
     keys = call.keys.replace(PIN, " PIN ")
     return f"call; presses {keys}" if keys else "call; presses nothing"
 
 
-def _heard(call: Call) -> str:
-    """Return what was said, each sentence where it was said first: a menu that nobody answers is repeated."""
+def _spoken_once(call: Call) -> str:
+    """Return the spoken sentences, each once: a menu is repeated until a key is pressed."""
     return " ".join(dict.fromkeys(line.text for line in call.spoken))
 
 
-async def _laid(town: Town) -> Sequence[Line]:
-    """Return the letters that were laid into the tray."""
+async def _letter_events(town: SimulatedEnv) -> Sequence[PersonEvent]:
+    """Return the letters in the tray."""
     pages = {path.name: path for place in LetterPlace for path in town.outside.letters(place)}
     return [
-        Line(
+        PersonEvent(
             at=attempt.started_at,
             who=CLERK,
             what=f"a letter in the tray, to {MINISTRY.addressee.organisation}",
@@ -249,7 +250,7 @@ async def _laid(town: Town) -> Sequence[Line]:
     ]
 
 
-def _all_of_it_is_on_the_page(town: Town) -> None:
+def _mark_all_expected(town: SimulatedEnv) -> None:
     for sms in town.carrier.messages:
         sms.expected = True
     for call in town.carrier.calls:
@@ -277,12 +278,12 @@ times are Malaysian.
 """
 
 
-def page(lines: Sequence[Line]) -> str:
+def page(lines: Sequence[PersonEvent]) -> str:
     """Return the page."""
-    return "\n".join([_HEAD, *(part for who, about in WHO.items() for part in _of_one(who, about, lines))])
+    return "\n".join([_HEAD, *(part for who, about in WHO.items() for part in _person_section(who, about, lines))])
 
 
-def _of_one(who: str, about: str, lines: Sequence[Line]) -> Iterator[str]:
+def _person_section(who: str, about: str, lines: Sequence[PersonEvent]) -> Iterator[str]:
     yield f"## {who}\n\n{about}\n"
     yield "| when | what | words |\n| --- | --- | --- |"
     own = [line for line in lines if line.who == who]
@@ -290,21 +291,21 @@ def _of_one(who: str, about: str, lines: Sequence[Line]) -> Iterator[str]:
     for line in own:
         at = line.at.astimezone(MALAYSIA)
         when = f"{at:%a} {at.hour}.{at:%M}"
-        words = f"as on {said[line.words]}" if line.words in said and len(line.words) > _LONG else line.words
+        words = f"as on {said[line.words]}" if line.words in said and len(line.words) > _MAX_REPEATED else line.words
         said.setdefault(line.words, when)
-        yield f"| {when} | {line.what} | {_in_a_cell(words)} |"
+        yield f"| {when} | {line.what} | {_escaped_cell(words)} |"
     counts = Counter(line.what.partition(";")[0] for line in own if line.what != DOES)
     yield "\nIn all: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + ".\n"
 
 
-def _in_a_cell(text: str) -> str:
+def _escaped_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
 async def document() -> str:
-    """Play it and return the page."""
+    """Run the simulation and return the page."""
     with tempfile.TemporaryDirectory() as directory:
-        async with town_at(Path(directory), policy=_SELDOM) as town:
+        async with open_simulated_env(Path(directory), policy=_RARE_CHECKS) as town:
             return page(await play(town))
 
 

@@ -1,6 +1,6 @@
-"""docs/reference/values.md: the values that the API, metrics, commands and pages show. `make texts` writes it, a test compares it.
+"""Generator of docs/reference/values.md, the values in the API, metrics, commands and pages.
 
-What a value means is said by the comment above it in the code.
+`make texts` writes the page and a test compares it. The meaning of a value is the comment above it in the code.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from probes.model.result import Arrival, Outcome, Phase
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference" / "values.md"
 
-#: The enumerations of each section, in the order of the page.
+#: Enumerations by section, in the order of the page.
 SECTIONS: Mapping[str, tuple[type[StrEnum], ...]] = {
     "Probes": (Direction, Outcome, Phase, Arrival, Verdict),
     "Evaluation": (
@@ -88,7 +88,7 @@ For whoever reads a value in the API, a metric or a command. Made from the code 
 
 
 def meanings(enumeration: type[StrEnum]) -> dict[str, str]:
-    """Return what the comment above each member says, by the member's value; "" where there is none."""
+    """Return the comment above each member, by value; "" if there is none."""
     lines = inspect.getsource(enumeration).splitlines()
     (defined,) = ast.parse("\n".join(lines)).body
     assert isinstance(defined, ast.ClassDef)

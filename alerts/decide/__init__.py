@@ -1,1 +1,1 @@
-"""Decisions: pure functions of values and `now` that return a named value. No I/O."""
+"""Decisions of the engine: pure functions of stored data and the time `now`, which return what to do. No I/O."""

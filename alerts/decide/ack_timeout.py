@@ -1,7 +1,8 @@
 """Expiry of acknowledgements. Pure: the caller passes the time.
 
-An acknowledgement expires `acknowledgement_timeout` after the assignee's last answer, and never without a reminder: if
-Pantau was down when the reminder was due, it sends the reminder late and gives the assignee the usual time to answer.
+An acknowledgement expires `acknowledgement_timeout` after the assignee's last response. A reminder is always sent
+before: if Pantau was down when the reminder was due, it sends the reminder late and gives the assignee the usual time
+to respond.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from alerts.model.oncall import Override
 
 @dataclass(frozen=True, slots=True)
 class AckReminderDue:
-    """The acknowledgement expires soon; `drafts` is empty if the assignee has no known address."""
+    """The acknowledgement expires soon: remind the assignee."""
 
+    #: The reminder; empty if the assignee is not in the incident's policy.
     drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AckTimedOut:
-    """The assignee was reminded in time and has not answered."""
+    """The assignee was reminded and has not responded in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,11 @@ AckDecision = AckReminderDue | AckTimedOut | AckValid | NotAcknowledged
 
 
 def check_acknowledgement(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> AckDecision:
-    """Return what is due for the acknowledgement of *incident*. The caller records a reminder (`Incident.reminded_at`).
+    """Return what is due for the acknowledgement of *incident*.
 
-    *overrides*: those that may apply now, of any rota. They decide who is notified after the expiry, and the reminder
-    says who that is.
+    The caller stores the time of a reminder as `Incident.reminded_at`. *overrides*: stored
+    replacements of people on call, of any rota, that may apply now. The reminder names who is notified after the
+    expiry, which depends on the overrides.
     """
     until = incident.acknowledged_until
     if until is None:
@@ -63,7 +66,7 @@ def check_acknowledgement(incident: Incident, now: datetime, overrides: Sequence
 def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[NotificationDraft]:
     """Yield the reminder to the assignee; nothing for a person who is not in the policy."""
     person = incident.policy.escalation.contact_by_name(incident.acknowledged_by or "")
-    until = replace(incident, reminded_at=now).acknowledged_until
+    until = replace(incident, reminded_at=now).acknowledged_until  # A late reminder postpones the expiry.
     if person is None or until is None or incident.last_response_at is None:
         return
     current = incident.position
@@ -81,5 +84,5 @@ def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override])
         restarts=current.restarts,
         round=current.round,
         step=current.step,
-        once=incident.last_response_at.isoformat(timespec="seconds"),  # One per acknowledgement.
+        key_suffix=incident.last_response_at.isoformat(timespec="seconds"),  # One reminder per response.
     )

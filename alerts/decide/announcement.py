@@ -1,10 +1,12 @@
-"""Announcement of outages to the agency's recipients outside. Pure: the caller passes the time.
+"""Announcement of an outage to the agency's recipients: offices outside. Pure: the caller passes the time.
 
-While mail is down, the circular (paragraph 4) requires letter, fax or telephone for official business, so the agency's
-correspondents must be informed. A false letter cannot be recalled: a duty officer releases the announcement, unless the
-agency has opted in to automatic release. Calls and SMS offer the release to staff repeatedly, in turns: first to the
-assignee, then to the staff of the next step, and so on. `alerts.decide.auditor` decides when the NOC is notified of an
-unreleased announcement.
+While mail is down, MAMPU's circular of 1 June 2007 (paragraph 4) requires letter, fax or telephone for official
+business, so that the agency's correspondents must be informed. Because a false letter cannot be recalled, a duty
+officer must first release (approve) the announcement, unless the agency has opted in to automatic release.
+
+Calls and SMS ask staff for the release until it is given. Each such offer goes to other people: offer 0 to the
+assignee, the following ones to the people of one escalation step each. `alerts.decide.auditor` decides when the NOC is
+notified of an unreleased announcement.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.policy_snapshot import AnnouncementPlan
 
-#: Expiry by channel. A fax is tried for a working day; a letter waits for a clerk, who posts it.
+#: Time until an announcement expires. A fax is tried for a working day; a letter waits for a clerk, who posts it.
 EXPIRY: dict[Channel, timedelta] = {
     Channel.SMS: timedelta(hours=2),
     Channel.VOICE: timedelta(hours=2),
@@ -30,8 +32,10 @@ EXPIRY: dict[Channel, timedelta] = {
     Channel.LETTER: timedelta(days=7),
 }
 
-#: States in which a gateway may not have received the notification.
-_NOT_ATTEMPTED = frozenset(
+#: States of an attempt in which the gateway is not known to have accepted or refused the notification. CALLING: the
+#: request to the gateway runs, or the process died during it. NOT_FOUND: a query did not find the notification, but the
+#: search is not reliable. NEVER_SENT: a query proved that the gateway did not receive it.
+_INCOMPLETE_STATES = frozenset(
     {AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NOT_FOUND, AttemptState.NEVER_SENT}
 )
 
@@ -39,14 +43,15 @@ _NOT_ATTEMPTED = frozenset(
 REOFFER_INTERVAL = timedelta(minutes=15)
 #: Interval of later offers. By then all staff are informed, and perhaps refuse deliberately.
 LATE_REOFFER_INTERVAL = timedelta(hours=1)
-_FREQUENT_TURNS = 4
-#: Turns end at full quarters of an hour, so that the offers of a mass outage coincide.
+#: Number of offers at `REOFFER_INTERVAL`; later ones follow at `LATE_REOFFER_INTERVAL`.
+_FREQUENT_OFFERS = 4
+#: Offers end at full quarters of an hour since this time, so that in a mass outage the offers of all agencies coincide.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseNow:
-    """The agency has opted in to automatic release, and it is due."""
+    """The agency has opted in to automatic release, and the release is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,31 +63,31 @@ class NotBefore:
 
 @dataclass(frozen=True, slots=True)
 class AwaitStaffNotified:
-    """Automatic release is due, but staff must be notified first, and are not yet."""
+    """Automatic release is due, but waits until staff are notified."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitRelease:
     """A duty officer has to release the announcement."""
 
-    #: Time of the next offer; `None`: the escalation's calls offer it, because nobody has acknowledged.
+    #: When the next offer begins; `None`: nobody has acknowledged, and the escalation's calls ask for the release.
     at: datetime | None
-    #: Offers to the people of the current turn.
+    #: Notifications of the current offer.
     drafts: tuple[NotificationDraft, ...] = ()
-    #: People on an override whom the policy does not contain yet.
+    #: Substitutes on call by an override, whom the incident's policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Released: send these notifications."""
+    """The announcement is released: send these notifications."""
 
     drafts: tuple[NotificationDraft, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NoRecipients:
-    """Nobody outside is notified."""
+    """Nobody outside is to be notified."""
 
 
 Announcement = ReleaseNow | NotBefore | AwaitStaffNotified | AwaitRelease | Announce | NoRecipients
@@ -93,17 +98,25 @@ def announce(
 ) -> Announcement:
     """Return the next action for an incident's announcement. Idempotent: drafts have unique keys.
 
-    *overrides*: those that may apply now, of any rota. They decide to whom a release is offered.
+    *overrides*: stored replacements of people on call, of any rota, that may apply now. Offers go to the people on
+    call.
     """
     plan = incident.policy.announcement
     if incident.type not in OUTAGES or not plan.recipients or not incident.is_open:
         return NoRecipients()
     if incident.released_at is not None:
-        return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
+        return Announce(
+            tuple(
+                _draft(incident, recipient, address, now)
+                for recipient in plan.recipients
+                for address in recipient.addresses
+            )
+        )
     if incident.current_type not in OUTAGES:
-        return NoRecipients()  # Mail is only slow by now.
+        return NoRecipients()  # The outage is now only a degradation.
     if not plan.automatic:
         return _offer(incident, notifications, now, overrides)
+    # The release by a person is offered, and the automatic release takes place, after the same time.
     release_at = incident.since + plan.release_offered_after
     if now < release_at:
         return NotBefore(release_at)
@@ -111,13 +124,14 @@ def announce(
 
 
 def must_wait_for_staff(notification: Notification, notifications: Sequence[Notification]) -> bool:
-    """Return whether a notification outside must wait for an unattempted notification to staff that was due before.
+    """Whether an announcement must wait for a notification to staff that was due before and has no completed attempt.
 
-    An attempt counts once a gateway has accepted or refused it. It does not count if the process died during the call,
-    because the gateway may not have received it. The wait ends, because every notification to staff is sent, fails or
-    expires.
+    An attempt is complete once a gateway has accepted or refused the notification. It is incomplete if the process died
+    during the request to the gateway, which may not have received the request. The wait ends in any case: each
+    notification to staff is sent, fails or expires.
 
-    *notifications*: the notifications of one incident of *notification*.
+    *notifications*: all notifications of one incident. If *notification* reports several incidents, the caller checks
+    each of them.
     """
     if notification.plan is not Plan.ANNOUNCEMENT or notification.attempts:
         return False
@@ -125,62 +139,70 @@ def must_wait_for_staff(notification: Notification, notifications: Sequence[Noti
         n.plan is Plan.ESCALATION
         and n.state is NotificationState.PENDING
         and n.due_at <= notification.due_at
-        and all(a.state in _NOT_ATTEMPTED for a in n.attempts)
+        and all(a.state in _INCOMPLETE_STATES for a in n.attempts)
         for n in notifications
     )
 
 
 def offers_start_at(incident: Incident) -> datetime:
-    """Return when offers of the release begin: the outage has lasted, and a recipient is reachable."""
+    """Return when staff are first asked for the release: `release_offered_after` is over, a recipient is reachable."""
     plan = incident.policy.announcement
     return _reachable_at(plan, incident.since + plan.release_offered_after)
 
 
 def _reachable_at(plan: AnnouncementPlan, at: datetime) -> datetime:
-    """Return when the first recipient is reachable by another channel than letter, *at* or later."""
+    """Return the first time from *at* on at which a recipient is reachable by fax, SMS or call.
+
+    *at* itself if all recipients get letters only.
+    """
     numbers = [a for recipient in plan.recipients for a in recipient.addresses if a.channel is not Channel.LETTER]
-    return min((at if address.hours is None else address.hours.opening(at) for address in numbers), default=at)
+    return min((at if address.hours is None else address.hours.first_open_time(at) for address in numbers), default=at)
 
 
 def _offer(
     incident: Incident, notifications: Sequence[Notification], now: datetime, overrides: Sequence[Override]
 ) -> AwaitRelease:
-    """Return the offers of the current turn, and when the next turn begins. Missed turns are skipped."""
+    """Return the notifications of the current offer, and when the next offer begins. Missed offers are skipped."""
     plan, policy = incident.policy.announcement, incident.policy.escalation
-    since = incident.acknowledged_at
-    if since is None:
+    acknowledged_at = incident.acknowledged_at
+    if acknowledged_at is None:
         return AwaitRelease(at=None)
-    first_at = max(offers_start_at(incident), _reachable_at(plan, since))
+    first_at = max(offers_start_at(incident), _reachable_at(plan, acknowledged_at))
     # Nobody is called at night about an announcement that can only be sent in the morning.
     starts_at = max(first_at, _reachable_at(plan, now))
     if now < starts_at:
         return AwaitRelease(at=starts_at)
-    number, turn_ends_at = _current_turn(first_at, now)
-    contacts = _turn_contacts(incident, number, now, overrides)
-    if number < _FREQUENT_TURNS:
+    number, offer_ends_at = _current_offer(first_at, now)
+    contacts = _offer_contacts(incident, number, now, overrides)
+    if number < _FREQUENT_OFFERS:  # Later offers go to people who have answered one, too.
         contacts = [person for person in contacts if not _has_answered_offer(person, notifications)]
     return AwaitRelease(
-        at=turn_ends_at,
-        drafts=tuple(_offer_draft(incident, person, number, now, turn_ends_at) for person in contacts),
+        at=offer_ends_at,
+        drafts=tuple(_offer_draft(incident, person, number, now, offer_ends_at) for person in contacts),
         stand_ins=tuple(person for person in contacts if policy.contact(person.key) is None),
     )
 
 
-def _current_turn(first_at: datetime, now: datetime) -> tuple[int, datetime]:
-    """Return the number of the turn at *now*, from 0, and its end. Turn 0 lasts a quarter of an hour at least."""
+def _current_offer(first_at: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return the number of the offer at *now*, from 0, and its end.
+
+    *first_at*: start of offer 0. Offer 0 lasts from there to the end of the first full quarter of an hour.
+    """
     first_end = first_at + (_EPOCH - first_at) % REOFFER_INTERVAL
     number = max(now - first_end, timedelta(0)) // REOFFER_INTERVAL
-    if number < _FREQUENT_TURNS:
+    if number < _FREQUENT_OFFERS:
         return number, first_end + (number + 1) * REOFFER_INTERVAL
-    frequent_end = first_end + _FREQUENT_TURNS * REOFFER_INTERVAL
-    late_turns = (now - frequent_end) // LATE_REOFFER_INTERVAL
-    return _FREQUENT_TURNS + late_turns, frequent_end + (late_turns + 1) * LATE_REOFFER_INTERVAL
+    frequent_end = first_end + _FREQUENT_OFFERS * REOFFER_INTERVAL
+    late_offers = (now - frequent_end) // LATE_REOFFER_INTERVAL
+    return _FREQUENT_OFFERS + late_offers, frequent_end + (late_offers + 1) * LATE_REOFFER_INTERVAL
 
 
-def _turn_contacts(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
-    """Return the people of a turn: first the assignee, then those of each step after the last that began.
+def _offer_contacts(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
+    """Return the people of offer *number*: of offer 0 the assignee, of each later one the next step's people.
 
-    Nobody is repeated before everybody has had a turn.
+    The first of these steps is the one after the step that the escalation started last; the policy's first step follows
+    its last. People who got an earlier offer are left out; when everybody has got one, the offers begin again with the
+    assignee.
     """
     policy, next_step = incident.policy.escalation, incident.position.step + 1
     assignee = policy.contact_by_name(incident.acknowledged_by or "")
@@ -197,7 +219,7 @@ def _turn_contacts(incident: Incident, number: int, now: datetime, overrides: Se
 
 
 def _has_answered_offer(person: Contact, notifications: Sequence[Notification]) -> bool:
-    """Whether a person has answered a call about the release."""
+    """Whether a person has answered a call that asked for the release."""
     return any(
         n.purpose is Purpose.RELEASE
         and n.person == person.key
@@ -208,31 +230,32 @@ def _has_answered_offer(person: Contact, notifications: Sequence[Notification]) 
 
 
 def _offer_draft(
-    incident: Incident, person: Contact, turn: int, now: datetime, turn_ends_at: datetime
+    incident: Incident, person: Contact, number: int, now: datetime, offer_ends_at: datetime
 ) -> NotificationDraft:
     return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=build_facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
-        expires_at=turn_ends_at,
+        expires_at=offer_ends_at,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
         restarts=incident.position.restarts,
-        round=turn,
-        once=turn_ends_at.isoformat(timespec="seconds"),  # One per turn.
+        round=number,  # From 1 on, the offer waits a moment, so that it is bundled with those of other incidents.
+        key_suffix=offer_ends_at.isoformat(timespec="seconds"),  # One notification per offer and person.
     )
 
 
 def expiry(address: Address, now: datetime) -> datetime:
     """Return the expiry of an announcement to *address* that is decided *now*.
 
-    For a closed office the time counts from its opening, so that an announcement of the night does not expire unsent.
+    For a closed office the time counts from its next opening, so that an announcement decided at night does not expire
+    unsent. If the office is closed at the expiry, the announcement expires at the end of the next office hours.
     """
     span = EXPIRY[address.channel]
     if address.hours is None:
         return now + span
-    ends_at = address.hours.opening(now) + span
-    return ends_at if address.hours.is_open(ends_at) else address.hours.closing(ends_at)
+    ends_at = address.hours.first_open_time(now) + span
+    return ends_at if address.hours.is_open(ends_at) else address.hours.next_closing_time(ends_at)
 
 
 def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> NotificationDraft:
@@ -240,6 +263,8 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
+        # The enclosure number counts the pages (faxes and letters) to a recipient. Numbers that may have been used
+        # before the database was restored from an older copy are skipped.
         facts=replace(
             build_facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.skipped_pages
         ),

@@ -1,9 +1,9 @@
 """Audit of an incident: overdue actions and escalation failures. Pure: the caller passes the time.
 
-The engine processes incidents in cycles. `monitor.watchdog.auditor` calls this module independently of the cycles, with
-the stored incidents and notifications. The module itself computes when each step was due. It thereby detects an engine
-that has stopped, makes no progress or decides wrongly. Deliberate waits (a silence, office hours, a gateway's retry)
-are not overdue.
+The engine processes incidents in cycles. Independently of the cycles, `monitor.watchdog.auditor` passes the stored
+incidents and notifications to this module. It computes when each action was due without the engine's own schedule, and
+so detects an engine that has stopped, makes no progress or decides wrongly. Deliberate waits (a silence, office hours,
+a gateway's retry) are not overdue.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
 from alerts.model.notification import ABOUT_NOTIFICATIONS, IncidentType, Plan, Purpose
 
-#: Tolerated delay: a busy cycle, a gateway without free slots.
+#: Tolerated delay, for example by a busy cycle or a gateway without free slots.
 GRACE = timedelta(minutes=2)
-#: How long an announcement may await its release (a duty officer's approval): the time of two offers, the first to the
-#: assignee, the second to the people of the next step.
+#: How long an announcement may await its release (a duty officer's approval). In this time staff are asked for the
+#: release twice: first the assignee, then the people of the next step.
 RELEASE_DEADLINE = 2 * REOFFER_INTERVAL
 
 
 class MissedAction(StrEnum):
-    """Action that is due and did not happen."""
+    """Action that was due and has not happened. The values are labels of a metric."""
 
-    #: A step is due and has not begun, or has begun without notifications; or nothing follows an expired
-    #: acknowledgement.
+    #: An escalation step has not started or has created no notifications, or an expired acknowledgement has had no
+    #: consequence.
     STEP = "step"
-    #: A notification waits for nothing and is not sent.
+    #: A notification is not sent, although it has no reason to wait.
     NOTICE = "notice"
-    #: An announcement was released and was not sent.
+    #: An announcement was released and is not sent.
     ANNOUNCEMENT = "announcement"
-    #: A person who was notified of an outage was not notified of its end.
+    #: A person who was notified of an outage is not notified of its end.
     RECOVERY = "recovery"
 
 
 class EscalationFailure(StrEnum):
-    """Reason why an incident's notifications reached nobody."""
+    """Reason why people who should act or be informed were not reached, although Pantau did what was due."""
 
-    #: All rounds are over, and nobody has acknowledged, or the assignee does not answer any more.
+    #: All rounds of the escalation are over and nobody has acknowledged, or the assignee does not respond any more.
     NOBODY_ANSWERED = "nobody_answered"
-    #: No staff member could be notified.
+    #: All notifications to staff have failed.
     NOBODY_REACHED = "nobody_reached"
-    #: A recipient outside could not be notified by any address, or a letter is not posted after a workday; or a
-    #: notification failed and nobody can be informed of that.
+    #: A recipient outside was not reached: all notifications to it have failed, or its letter is not posted after a
+    #: workday. Also if only some notifications have failed, and nobody can be informed of that.
     RECIPIENT_UNTOLD = "recipient_untold"
     #: An announcement waits for its release, and the people who were asked have not released it.
     UNRELEASED = "unreleased"
@@ -73,26 +73,27 @@ class OverdueAction:
 
     incident: Incident
     action: MissedAction
-    #: When it was due.
+    #: When the action was due.
     since: datetime
+    #: For NOTICE: the unsent notification.
     notification_id: int | None = None
 
     @property
     def key(self) -> str:
-        """Identifies the same overdue action in successive audits."""
+        """Key that is the same in successive audits."""
         return f"{self.incident.id}/{self.action}/{self.notification_id or ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class AuditResult:
     """Result of the audit of one incident."""
 
     overdue: tuple[OverdueAction, ...] = ()
-    #: Escalation failures, each with its start.
+    #: Escalation failures and when each began.
     failed_since: Mapping[EscalationFailure, datetime] = field(default_factory=dict)
-    #: Ids of notifications to recipients outside of which a person must find out whether they arrived.
+    #: Ids of notifications to recipients outside whose arrival Pantau cannot determine, so that a person must.
     doubtful: tuple[int, ...] = ()
-    #: The incident is silenced: only `doubtful` is examined.
+    #: Whether the incident is silenced. Then only `doubtful` is determined.
     is_silenced: bool = False
 
     @property
@@ -101,28 +102,28 @@ class Examination:
         return frozenset(self.failed_since)
 
 
-def examine(
+def audit_incident(
     incident: Incident,
     notifications: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
-    policy: DeliveryPolicy,
+    delivery_policy: DeliveryPolicy,
     now: datetime,
     *,
     is_silenced: bool = False,
     is_paper_paused: bool = False,
     busy_telephones: Collection[Address] = (),
-) -> Examination:
+) -> AuditResult:
     """Return the overdue actions and the escalation failures of *incident*.
 
-    *gateways*: as for `alerts.decide.gateway.next_action.next_action`. *is_silenced*: all notifications are silenced;
-    *is_paper_paused*: paper is paused until a person confirms a restored store. *busy_telephones*: telephones in
-    another call.
+    *gateways*: names of gateways by channel, best first. *delivery_policy*: delays and limits of attempts and queries.
+    *is_silenced*: nobody is notified of the incident now. *is_paper_paused*: letters and faxes are paused until a
+    person confirms a restored database. *busy_telephones*: telephones that are in a call now.
     """
     doubtful = tuple(
         n.id for n in notifications if n.plan is Plan.ANNOUNCEMENT and n.state is NotificationState.UNKNOWN
     )
     if is_silenced:
-        return Examination(is_silenced=True, doubtful=doubtful)
+        return AuditResult(is_silenced=True, doubtful=doubtful)
     examined = [
         n
         for n in notifications
@@ -132,11 +133,11 @@ def examine(
     ]
     actions = (
         _overdue_step(incident, notifications, now),
-        *_overdue_notifications(incident, examined, gateways, policy, now),
+        *_overdue_notifications(incident, examined, gateways, delivery_policy, now),
         _overdue_announcement(incident, notifications, now),
         _overdue_recovery(incident, notifications, now),
     )
-    return Examination(
+    return AuditResult(
         overdue=tuple(action for action in actions if action is not None),
         failed_since=dict(_escalation_failures(incident, notifications, now)),
         doubtful=doubtful,
@@ -144,9 +145,9 @@ def examine(
 
 
 def needs_noc_incident(incident: Incident) -> bool:
-    """Whether the NOC gets an incident of its own about an escalation failure of *incident*.
+    """Whether an escalation failure of *incident* opens a further incident, which notifies the NOC.
 
-    The NOC gets none about its own incidents: each failure of such an incident would open another one.
+    Incidents of the NOC itself open none: each failure of such an incident would open another one.
     """
     return incident.type not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS}
 
@@ -155,6 +156,7 @@ def needs_noc_incident(incident: Incident) -> bool:
 
 
 def _overdue_step(incident: Incident, notifications: Sequence[Notification], now: datetime) -> OverdueAction | None:
+    """Return the escalation step that has not started in time, or has notified nobody; `None` without one."""
     if (until := incident.acknowledged_until) is not None and now - until > GRACE:
         return OverdueAction(incident=incident, action=MissedAction.STEP, since=until)
     if incident.state is not IncidentState.TRIGGERED:
@@ -164,13 +166,14 @@ def _overdue_step(incident: Incident, notifications: Sequence[Notification], now
     step_notifications = [n for n in _staff_notifications(notifications) if n.created_at >= current.since - GRACE]
     if current.step >= 0:
         has_failed = bool(step_notifications) and all(n.state is NotificationState.FAILED for n in step_notifications)
+        # A step with redial (repeated calls) fails only after its last call.
         if (
             has_failed
             and due_at is not None
             and _has_another_step(incident)
             and not has_redials_left(incident, notifications)
         ):
-            # After a failed step the next one of the round starts at once.
+            # After a failed step the next step of the round starts at once.
             due_at = min(due_at, max(_failed_at(n) for n in step_notifications))
         elif now - current.since > BUNDLE_INTERVAL + GRACE and not (
             _is_staff_notified_since(notifications, current.since) or has_no_next_person(incident)
@@ -184,15 +187,16 @@ def _overdue_step(incident: Incident, notifications: Sequence[Notification], now
 def _is_staff_notified_since(notifications: Sequence[Notification], since: datetime) -> bool:
     """Whether staff were notified since a step began, or are about to be.
 
-    Times are compared, not step numbers, because a notification may contain several incidents, and a step creates no
-    notification while an earlier one is throttled (delayed by a rate limit).
+    The step numbers of the notifications are not compared, because a step creates no notification for a person for whom
+    an earlier notification still waits: for other incidents to join it, or for a rate limit.
     """
     since -= GRACE
     return any(
         n.state is NotificationState.PENDING
         or n.created_at >= since
         or any(a.started_at >= since for a in n.attempts)
-        # The notification was throttled until it expired.
+        # A rate limit delayed the notification beyond the beginning of the step. If it expires meanwhile, it is
+        # withdrawn.
         or (n.due_at >= since and (n.state is NotificationState.WITHDRAWN or n.attempts))
         for n in _staff_notifications(notifications)
     )
@@ -222,31 +226,31 @@ def _overdue_notifications(
     incident: Incident,
     notifications: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
-    policy: DeliveryPolicy,
+    delivery_policy: DeliveryPolicy,
     now: datetime,
 ) -> Iterator[OverdueAction]:
     """Yield the notifications whose next action was due before the grace time and is still not done."""
     for notification in notifications:
-        # Only the first incident of a bundle sends it, so the bundle is reported with that incident only.
+        # A bundle is sent when its first incident is processed, so that only this incident reports it as overdue.
         if notification.state is not NotificationState.PENDING or not notification.leads:
             continue
         since = _last_progress_at(notification)
         if now - since <= GRACE:
             continue
-        next_actions = (next_action(notification, gateways, policy, at) for at in (now - GRACE, now))
-        if not any(isinstance(move, Wait) for move in next_actions):
+        next_actions = (next_action(notification, gateways, delivery_policy, at) for at in (now - GRACE, now))
+        if not any(isinstance(action, Wait) for action in next_actions):
             yield OverdueAction(
                 incident=incident, action=MissedAction.NOTICE, since=since, notification_id=notification.id
             )
 
 
 def _current_address(notification: Notification) -> Address:
-    """Return the current address of a notification."""
+    """Return the address that was tried last, or else the first one."""
     return notification.deliveries[-1].address if notification.deliveries else notification.addresses[0]
 
 
 def _last_progress_at(notification: Notification) -> datetime:
-    """Return when the notification last changed or became due, or when its gateway was to be queried, if later."""
+    """Return the latest of these times: the notification became due, its attempt changed, its query was due."""
     last = decisive_attempt(notification)
     if last is None:
         return notification.due_at
@@ -262,12 +266,14 @@ def _failed_at(notification: Notification) -> datetime:
 def _overdue_announcement(
     incident: Incident, notifications: Sequence[Notification], now: datetime
 ) -> OverdueAction | None:
+    """Return the automatic release, the announcement or the follow-up that is overdue; `None` without one."""
     notified = {n.person for n in notifications if n.plan is Plan.ANNOUNCEMENT}
     match announce(incident, notifications, now):
         case ReleaseNow():
             since = incident.since + incident.policy.announcement.release_offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in notified for d in drafts):
             since = incident.released_at
+        # Every recipient was notified, but a follow-up is due.
         case Announce() if (due_at := follow_up(incident, notifications, now - GRACE).since) is not None:
             since = due_at
         case _:
@@ -278,6 +284,7 @@ def _overdue_announcement(
 
 
 def _overdue_recovery(incident: Incident, notifications: Sequence[Notification], now: datetime) -> OverdueAction | None:
+    """Return the overdue recovery if a reader who was notified of the outage is not notified of its end in time."""
     if incident.resolved_at is None or now - incident.resolved_at <= BUNDLE_INTERVAL + GRACE:
         return None
     expected = {
@@ -286,7 +293,7 @@ def _overdue_recovery(incident: Incident, notifications: Sequence[Notification],
         if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
         and n.may_have_arrived
         and n.state is not NotificationState.PENDING
-        # Nobody outside is notified of an incident that was closed without a recovery.
+        # If an incident is closed without a recovery, nobody outside is notified of its end.
         if n.plan is Plan.ESCALATION or not incident.closed_without_recovery
     }
     notified = {
@@ -298,7 +305,7 @@ def _overdue_recovery(incident: Incident, notifications: Sequence[Notification],
 
 
 def _reader_key(notification: Notification) -> tuple[Plan, str, Channel | None]:
-    """Return a key of a notification's reader: by person for staff, by person and channel for recipients outside."""
+    """Return the reader of a notification as a key. A recipient outside is notified on each channel separately."""
     return (
         notification.plan,
         notification.person,
@@ -312,18 +319,19 @@ def _reader_key(notification: Notification) -> tuple[Plan, str, Channel | None]:
 def _escalation_failures(
     incident: Incident, notifications: Sequence[Notification], now: datetime
 ) -> Iterator[tuple[EscalationFailure, datetime]]:
+    """Yield the escalation failures of an incident and when each began."""
     if incident.state is IncidentState.TRIGGERED:
         staff = [n for n in _staff_notifications(notifications) if n.created_at >= incident.since - GRACE]
-        # The failure begins after the last response, because the incident may have been acknowledged before.
+        # The incident may have been acknowledged before: then the failure begins after the last response.
         since = max(incident.since, incident.last_response_at or incident.since)
         if _is_exhausted(incident, now):
             yield EscalationFailure.NOBODY_ANSWERED, since
         if staff and all(n.state is NotificationState.FAILED and now - _failed_at(n) > GRACE for n in staff):
             yield EscalationFailure.NOBODY_REACHED, since
-    if incident.released_at is not None and _is_recipient_unnotified(incident, notifications, now):
+    if incident.released_at is not None and _has_unnotified_recipient(incident, notifications, now):
         yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
-    # Here a person is late, not Pantau. Therefore it is no overdue action, which would stop the heartbeat (the signal
-    # to an outside service that alerts when the signal stops).
+    # A missing release is a person's delay, not Pantau's. Therefore it is an escalation failure and no overdue action,
+    # which would stop the heartbeat (the signal to an outside service that alerts when the signal stops).
     if (
         release_is_offered(incident, now)
         and not incident.flapping
@@ -333,7 +341,7 @@ def _escalation_failures(
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
-    """Whether the last round is over; its last step lasts as long as the pause between two rounds."""
+    """Whether the last round is over. Its last step counts as over after the pause between two rounds."""
     current, policy = incident.position, incident.policy.escalation
     if current.round >= policy.rounds or not policy.steps:
         return True
@@ -341,10 +349,12 @@ def _is_exhausted(incident: Incident, now: datetime) -> bool:
     return is_last and now - current.since > policy.repeat_after
 
 
-def _is_recipient_unnotified(incident: Incident, notifications: Sequence[Notification], now: datetime) -> bool:
+def _has_unnotified_recipient(incident: Incident, notifications: Sequence[Notification], now: datetime) -> bool:
+    """Whether all notifications to a recipient outside have failed, or some have and nobody can be informed of that."""
     missing = undelivered(incident, notifications, now)
     if missing and releasing_contact(incident) is None:
-        return True  # Nobody gets the result of the release, which would report the missing notifications.
+        # The result of the release would report the failed notifications, but its reader is not reachable.
+        return True
     outside = [n for n in notifications if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
     return incident.is_open and bool(
         {n.person for n in outside if n in missing} - {n.person for n in outside if n not in missing}

@@ -1,8 +1,9 @@
 """Effect of a person's operation on an incident, and its contradiction to the newest runs. Pure.
 
-A run is one probe message from a mailbox to another; a direction is sending from or receiving by the agency. The
-notifications of a release state that mail fails, those of a recovery or a correction that it works. If the newest runs
-show otherwise, the person has to confirm the operation with the name of the contradiction.
+A run is one probe message from one mailbox to another; a direction is sending or receiving by the agency. If a person
+releases (approves) the announcement to offices outside, it states that mail fails. If a person closes the incident or
+marks a false alarm, the notifications state that mail works. If the newest runs show the opposite, the person must
+confirm the operation by naming the contradiction.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.state_change import Notify, conclude
+from alerts.decide.state_change import Notify, consequences
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import Notification, NotificationDraft
 from alerts.model.event import Close, MarkFalseAlarm, Release
@@ -21,18 +22,19 @@ from alerts.model.notification import IncidentType
 
 Operation = Release | Close | MarkFalseAlarm
 
-#: By direction (`SENDING`, `RECEIVING`): start of the newest run whose message arrived.
+#: Start of the newest run whose message arrived, by direction (`SENDING`, `RECEIVING`).
 LatestArrivals = Mapping[IncidentType, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrderEffect:
+class OperationEffect:
     """Effect of an operation."""
 
-    #: The notifications that it would cause.
+    #: The notifications that the operation would cause.
     drafts: Sequence[NotificationDraft]
+    #: `None`: the newest runs do not contradict.
     contradiction: Contradiction | None
-    #: For WORKS_AGAIN the directions that work, for STILL_FAILS the type that still fails.
+    #: For WORKS_AGAIN the directions that work; for STILL_FAILS the detected type. Empty without a contradiction.
     conflicting_types: tuple[IncidentType, ...] = ()
 
 
@@ -42,26 +44,26 @@ def operation_effect(
     notifications: Sequence[Notification],
     latest_arrivals: LatestArrivals,
     now: datetime,
-) -> OrderEffect:
+) -> OperationEffect:
     """Return the effect that *operation* would have now. *notifications*: all notifications of the incident."""
     after = apply(incident, operation)
     if after is incident:
-        return OrderEffect(drafts=(), contradiction=None)
+        return OperationEffect(drafts=(), contradiction=None)
     if isinstance(operation, Release):
         decided = announce(after, (), now)
         drafts = decided.drafts if isinstance(decided, Announce) else ()
         recovered = _recovered_directions(incident, latest_arrivals)
         contradiction = Contradiction.WORKS_AGAIN if recovered else None
-        return OrderEffect(drafts=drafts, contradiction=contradiction, conflicting_types=recovered)
-    drafts = tuple(each.draft for each in conclude(after, notifications, now) if isinstance(each, Notify))
+        return OperationEffect(drafts=drafts, contradiction=contradiction, conflicting_types=recovered)
+    drafts = tuple(each.draft for each in consequences(after, notifications, now) if isinstance(each, Notify))
     remaining = None if after.is_open or after.closed_without_recovery else _remaining_type(incident, latest_arrivals)
     if remaining is None:
-        return OrderEffect(drafts=drafts, contradiction=None)
-    return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, conflicting_types=(remaining,))
+        return OperationEffect(drafts=drafts, contradiction=None)
+    return OperationEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, conflicting_types=(remaining,))
 
 
 def directions(incident_type: IncidentType | None) -> frozenset[IncidentType]:
-    """Return the directions of an outage."""
+    """Return the directions that fail in an outage of this type; none for other types."""
     return _DIRECTIONS if incident_type is IncidentType.BOTH else _DIRECTIONS & {incident_type}
 
 
@@ -71,7 +73,7 @@ _DIRECTIONS: frozenset[IncidentType] = frozenset({IncidentType.SENDING, Incident
 def _recovered_directions(incident: Incident, latest_arrivals: LatestArrivals) -> tuple[IncidentType, ...]:
     """Return the failing directions in which a message has arrived since the failure began.
 
-    Directions that a person has declared are left out: they were declared because no run shows the failure.
+    Directions that a person has declared are left out, because people declare failures that no run shows.
     """
     failing = directions(incident.reported_type) & directions(incident.detected) - directions(incident.declared_type)
     return tuple(sorted(direction for direction in failing if _has_arrived(direction, incident, latest_arrivals)))
@@ -89,5 +91,5 @@ def _remaining_type(incident: Incident, latest_arrivals: LatestArrivals) -> Inci
 
 
 def _has_arrived(direction: IncidentType, incident: Incident, latest_arrivals: LatestArrivals) -> bool:
-    began_at = latest_arrivals.get(direction)
-    return began_at is not None and began_at > incident.reported_type_began_at
+    run_began_at = latest_arrivals.get(direction)
+    return run_began_at is not None and run_began_at > incident.reported_type_began_at

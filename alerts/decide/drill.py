@@ -1,8 +1,8 @@
 """Planning of drills, and results of their notifications. Pure: the caller passes the time.
 
-A drill tests people's numbers and the gateways by test notifications, which are marked as such. They are separate from
-the notifications of incidents: no rate limits, bundles or escalations apply, and notifications of incidents come first.
-A failed test notification is not resent, because the failure is the result of the test.
+A drill sends test notifications, marked as such, to test people's numbers and the gateways. Rate limits, bundles and
+escalation do not apply to them, and notifications of incidents take precedence. A failed test notification is not
+resent, because the failure is the result of the test.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import cycle
 from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar
@@ -28,22 +29,23 @@ class DrillState(StrEnum):
 
     #: The gateway is being called, or the process died during the call.
     CALLING = "calling"
-    #: The gateway accepted it. There may never be a receipt.
+    #: The gateway accepted the notification. A receipt may never follow.
     ACCEPTED = "accepted"
-    #: It arrived at the handset, the fax machine or the tray.
+    #: The notification arrived at the handset or the fax machine, or is in the tray (the directory for letters).
     DELIVERED = "delivered"
-    #: The person pressed the key.
+    #: The person pressed the key that confirms.
     CONFIRMED = "confirmed"
-    #: It did not arrive.
+    #: The notification did not arrive.
     FAILED = "failed"
-    #: Not sent: a real notification came first, or the office was closed.
+    #: The notification was not sent: an incident took precedence, or the office was closed.
     SKIPPED = "skipped"
 
 
 #: Final states.
 ENDED = frozenset({DrillState.DELIVERED, DrillState.CONFIRMED, DrillState.FAILED, DrillState.SKIPPED})
 
-#: A state is never replaced by one of a lower rank: a late report of a failure does not undo an arrival.
+#: States by rank, the lowest first. A state of a lower or equal rank never replaces another one: a late report of a
+#: failure does not undo an arrival.
 _RANKS = (
     {DrillState.CALLING},
     {DrillState.ACCEPTED},
@@ -60,22 +62,23 @@ def may_replace(before: DrillState, after: DrillState) -> bool:
 
 
 def drill_state(channel: Channel, attempt: Attempt) -> DrillState:
-    """Return the state of a drill notification after its only attempt. A doubtful attempt counts as failed."""
+    """Return the state of a drill notification after its only attempt. An attempt of unknown result has failed."""
     if attempt.state not in SUBMITTED:
         return DrillState.FAILED
-    # The letter is in the tray, which completes a drill.
+    # The drill of a letter ends in the tray: the letter is not posted.
     has_arrived = attempt.state is AttemptState.DELIVERED or channel is Channel.LETTER
     return DrillState.DELIVERED if has_arrived else DrillState.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillTarget:
-    """A person whose numbers are tested or, if the contact's key is "", an office whose gateways are tested."""
+    """A person whose numbers are tested, or an office to which messages are sent to test gateways."""
 
     #: The agency that defines the contact; "" for shared contacts and the NOC.
     agency: str
+    #: For an office the key is "".
     contact: Contact
-    #: The sender.
+    #: Sender of the notifications.
     office: IssuingOffice
 
 
@@ -89,19 +92,19 @@ class DrillNotification:
 
     @property
     def key(self) -> str:
-        """Identifies it within its drill. It does not contain the number, because keys are shown more widely."""
-        address_number = self.target.contact.addresses.index(self.address)
+        """Key within the drill. It has the index of the address, not the number: more people see keys than numbers."""
+        address_index = self.target.contact.addresses.index(self.address)
         person = f"{self.target.agency}/{self.target.contact.key}"
-        return f"{person}/{self.address.channel}/{address_number}/{self.gateway}"
+        return f"{person}/{self.address.channel}/{address_index}/{self.gateway}"
 
 
 def plan_notifications(
     targets: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], drill_number: int
 ) -> tuple[DrillNotification, ...]:
-    """Return the notifications of a drill: every address once, and every gateway at least once.
+    """Return the notifications of a drill: every address at least once, and every gateway at least once.
 
-    *gateways*: by channel, as configured. *drill_number*: the drill's number, which rotates the gateways of each
-    address. Gateways of a channel without addresses are not tested.
+    *gateways*: names by channel, as configured. *drill_number*: number of the drill; each drill uses the next gateway
+    for an address. Gateways of a channel without addresses are not tested.
     """
     planned: list[DrillNotification] = []
     for channel in Channel:
@@ -119,10 +122,8 @@ def plan_notifications(
         unused = [name for name in gateway_names if name not in used_gateways]
         # If there are fewer addresses than gateways, some addresses get several notifications.
         notifications += [
-            DrillNotification(
-                target=pairs[position % len(pairs)][0], address=pairs[position % len(pairs)][1], gateway=name
-            )
-            for position, name in enumerate(unused)
+            DrillNotification(target=target, address=address, gateway=name)
+            for name, (target, address) in zip(unused, cycle(pairs), strict=False)
         ]
         planned += notifications
     return tuple(planned)
@@ -131,9 +132,10 @@ def plan_notifications(
 def due_notifications(
     notifications: Sequence[DrillNotification], started: Mapping[str, datetime], pace: timedelta, now: datetime
 ) -> Iterator[DrillNotification]:
-    """Yield the notifications to start now: the next one by each gateway, and to each person, after *pace*.
+    """Yield the notifications to start now.
 
-    *started*: start times by key.
+    A gateway and a person get at most one notification within *pace*. *started*: start times of earlier notifications
+    of the drill, by key.
     """
     gateway_last: dict[str, datetime] = {}
     person_last: dict[tuple[str, str], datetime] = {}
@@ -155,23 +157,28 @@ def due_notifications(
 def blocking_reason(
     notification: DrillNotification, *, busy_keys: AbstractSet[str], pending: bool, now: datetime
 ) -> str | None:
-    """Return why *notification* must not start now, or `None`.
+    """Return why *notification* must not start now; `None` if it may.
 
-    *busy_keys*: keys and numbers of contacts in open incidents, because one person may be a contact of several agencies
-    under several keys. *pending*: a notification of an incident waits to be sent.
+    *busy_keys*: keys and numbers of the contacts of open incidents. The numbers are needed, because one person may be a
+    contact of several agencies under several keys. *pending*: a notification of an incident waits to be sent.
     """
     contact = notification.target.contact
     if not busy_keys.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
         return "an incident is open for this person"
     if pending:
         return "a notification of an incident waits to be sent"
-    if not may_call_now(notification.address, now):
+    if not may_use_now(notification.address, now):
         return "the office is closed"
     return None
 
 
 def drill_facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -> Facts:
-    """Return the facts of a drill notification. A page of an agency has the letterhead of its announcements."""
+    """Return the facts of a drill notification.
+
+    *number*: number of the drill, in place of an incident number: "LATIH-01". A fax or letter of an agency has the
+    letterhead of the agency's announcements, so that the letterhead is tested, too.
+    """
+    # The NOC has no domain.
     is_official_page = channel in ON_PAPER and bool(office.domain)
     return Facts(
         purpose=Purpose.DRILL,
@@ -184,15 +191,15 @@ def drill_facts(office: IssuingOffice, channel: Channel, number: str, now: datet
     )
 
 
-#: For numbers without hours of their own.
+#: Assumed office hours of an office whose hours are not configured.
 _USUAL_HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
 
 
-def may_call_now(address: Address, at: datetime) -> bool:
-    """Whether a drill may use *address* at *at*: an office number only during office hours.
+def may_use_now(address: Address, at: datetime) -> bool:
+    """Whether a drill may use *address* at *at*: an office's address only during office hours.
 
-    A Malaysian mobile number (+601...) for SMS or voice, without an extension and hours of its own, is always
-    available. Any other address without hours of its own is an office's, with the usual hours.
+    An address without configured hours counts as an office's, except a Malaysian mobile number (+601...) without
+    extension, which is always available by SMS and voice.
     """
     if address.hours is not None:
         return address.is_available(at)

@@ -1,10 +1,10 @@
 """Effects of an edited configuration on open incidents. Pure: the caller passes the time.
 
-An incident has a snapshot of its notification policy. An edit changes the people and numbers in it: a new number is
-used from the next message on, people who were notified only at the old one are notified again, and removed people are
-not notified any more. The schedule stays as it was at the opening: steps with their times and channels, rounds, offers
-of announcements. If the configured steps are unchanged apart from people, their people and rotas are replaced;
-otherwise only people and rotas that are in both policies remain.
+An incident has a snapshot of its notification policy. An edit changes the people and numbers in the snapshot: a new
+number is used from the next message on, people who were notified only at the old number are notified again, and removed
+people are not notified any more. The schedule stays as it was when the incident opened: steps with their times and
+channels, rounds, offers to release the announcement. If the configured steps are unchanged apart from people and rotas,
+these are replaced. Otherwise each step keeps only the people and rotas that the current policy still has.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Pol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edited:
-    """The incident after the edit, and its consequences."""
+class EditResult:
+    """The incident after the edit, and the consequences for its notifications."""
 
     incident: Incident
-    #: Unsent notifications to a removed person or number, which the caller withdraws.
+    #: Unsent notifications to a removed person or number. The caller withdraws them.
     withdrawn: tuple[Notification, ...] = ()
-    #: Their replacements, and repeated notifications to people who were notified at a replaced number.
+    #: Replacements of withdrawn notifications, and notifications to people who were notified at a replaced number.
     drafts: tuple[NotificationDraft, ...] = ()
 
 
 def apply_edit(
     incident: Incident, current: PolicySnapshot, notifications: Sequence[Notification], now: datetime
-) -> Edited | None:
-    """Return the changes to an incident; `None` without any.
+) -> EditResult | None:
+    """Return the changes to an incident; `None` without changes.
 
-    *current*: the policy that an incident would get if it opened now, with current substitutes.
+    *current*: the policy that the incident would get if it opened now, with the substitutes of active overrides.
     """
     before = incident.policy
     policy = merged_policy(before, current, is_released=incident.released_at is not None)
@@ -45,9 +45,10 @@ def apply_edit(
         return _resend_failed(incident, notifications, now)
     after = replace(incident, policy=policy)
     if policy.escalation.steps and not _has_same_steps(before, policy):
-        # None of the old people are left, so the whole escalation policy was replaced and starts from its first step.
+        # None of the old people remain. `_merged_escalation` has replaced the whole escalation policy, which starts
+        # from its first step.
         after = replace(after, position=Position(restarts=incident.position.restarts + 1, since=now))
-    obsolete = [n for n in notifications if _waits_for_removed(policy, n)]
+    obsolete = [n for n in notifications if _awaits_removed_address(policy, n)]
     drafts = [draft for n in obsolete if (draft := _resend_draft(after, n, now)) is not None]
     resent = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
     remaining = [n for n in notifications if n not in obsolete and n.person not in resent]
@@ -57,32 +58,35 @@ def apply_edit(
         for n in _failed_at_replaced_numbers(policy, notifications, now)
         if (draft := _resend_draft(after, n, now)) is not None
     ]
-    return Edited(incident=after, withdrawn=tuple(obsolete), drafts=tuple(drafts))
+    return EditResult(incident=after, withdrawn=tuple(obsolete), drafts=tuple(drafts))
 
 
-def _resend_failed(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Edited | None:
+def _resend_failed(incident: Incident, notifications: Sequence[Notification], now: datetime) -> EditResult | None:
     """Return the consequences for notifications that were being sent during an earlier edit and have failed since."""
     policy = incident.policy
-    # A notification without an attempt was decided with the present policy. A notification of another purpose than the
-    # outage, such as a recovery, also goes to people who are no longer in the policy.
+    # A notification without an attempt was decided with the present policy. A notification with another purpose than
+    # OUTAGE, such as a recovery, also goes to a person who is no longer in the policy.
     obsolete = [
         n
         for n in notifications
         if n.attempts
-        and _waits_for_removed(policy, n)
+        and _awaits_removed_address(policy, n)
         and (n.purpose is Purpose.OUTAGE or _reader_addresses(policy, n))
     ]
     failed = [n for n in _failed_at_replaced_numbers(policy, notifications, now) if n not in obsolete]
-    # Staff got the outage at the new number at the time of the edit.
+    # At the time of the edit staff were notified of the outage at the new number already.
     resent = [n for n in (*obsolete, *failed) if n.plan is Plan.ANNOUNCEMENT or n.purpose is not Purpose.OUTAGE]
     drafts = [draft for n in resent if (draft := _resend_draft(incident, n, now)) is not None]
-    return Edited(incident=incident, withdrawn=tuple(obsolete), drafts=tuple(drafts)) if obsolete or drafts else None
+    if not obsolete and not drafts:
+        return None
+    return EditResult(incident=incident, withdrawn=tuple(obsolete), drafts=tuple(drafts))
 
 
 def merged_policy(before: PolicySnapshot, current: PolicySnapshot, *, is_released: bool = False) -> PolicySnapshot:
     """Return the policy *before* with the people and numbers of *current*.
 
-    *is_released*: the announcement is released, so that no recipient is added who would get it without a decision.
+    *is_released*: whether the announcement is released. Then recipients are not added, because the person who released
+    it did not approve sending it to them.
     """
     if current.has_nobody_to_notify or before.has_nobody_to_notify:
         return before
@@ -99,6 +103,7 @@ def keeps_old_steps(before: PolicySnapshot, current: PolicySnapshot) -> bool:
 
 
 def _plan_without_people(policy: PolicySnapshot) -> tuple[EscalationPolicy, AnnouncementPlan]:
+    """Return the schedule of a policy: both plans without people, rotas and recipients."""
     escalation = replace(
         policy.escalation,
         steps=tuple(_without_contacts(policy.escalation.steps)),
@@ -110,12 +115,16 @@ def _plan_without_people(policy: PolicySnapshot) -> tuple[EscalationPolicy, Anno
 
 
 def _merged_escalation(before: EscalationPolicy, current: EscalationPolicy) -> EscalationPolicy:
+    """Return the escalation policy *before* with the people and rotas of *current*.
+
+    If none of the people and rotas of *before* are left, return *current*: its steps replace the old ones.
+    """
     people = {person.key: person for person in current.people}
     rotas = {rota.name for rota in current.rotas}
     if _without_contacts(before.steps) == _without_contacts(current.steps):
         steps = tuple(
-            replace(step, contacts=now.contacts, rotas=now.rotas)
-            for step, now in zip(before.steps, current.steps, strict=True)
+            replace(step, contacts=current_step.contacts, rotas=current_step.rotas)
+            for step, current_step in zip(before.steps, current.steps, strict=True)
         )
     else:
         steps = tuple(
@@ -144,7 +153,7 @@ def _merged_announcement(before: AnnouncementPlan, current: AnnouncementPlan, *,
 
 
 def _without_contacts(steps: Iterable[Step]) -> Sequence[Step]:
-    """Return the steps without people."""
+    """Return the steps without people and rotas."""
     return [replace(step, contacts=(), rotas=()) for step in steps]
 
 
@@ -152,8 +161,8 @@ def _has_same_steps(before: PolicySnapshot, after: PolicySnapshot) -> bool:
     return _without_contacts(before.escalation.steps) == _without_contacts(after.escalation.steps)
 
 
-def _waits_for_removed(policy: PolicySnapshot, notification: Notification) -> bool:
-    """Whether an unsent notification goes to a removed person or address. A call under way is not interrupted."""
+def _awaits_removed_address(policy: PolicySnapshot, notification: Notification) -> bool:
+    """Whether an unsent notification goes to a removed person or address, and no gateway is being called for it."""
     return (
         notification.state is NotificationState.PENDING
         and not set(notification.addresses) <= set(_reader_addresses(policy, notification))
@@ -162,7 +171,7 @@ def _waits_for_removed(policy: PolicySnapshot, notification: Notification) -> bo
 
 
 def _reader_addresses(policy: PolicySnapshot, notification: Notification) -> Sequence[Address]:
-    """Return all addresses of a notification's reader in the policy, in order; none for a removed person."""
+    """Return all addresses that a notification's reader has in the policy, in order; none for a removed person."""
     reader: Contact | Recipient | None
     if notification.plan is Plan.ESCALATION:
         reader = policy.escalation.contact(notification.person)
@@ -172,7 +181,10 @@ def _reader_addresses(policy: PolicySnapshot, notification: Notification) -> Seq
 
 
 def _resend_draft(incident: Incident, notification: Notification, now: datetime) -> NotificationDraft | None:
-    """Return a draft of an unsent notification to the reader's present addresses; `None` without any."""
+    """Return a draft that repeats an unsent notification at the reader's present addresses; `None` without any.
+
+    A notification has a part for each incident that it reports; the draft repeats the part about *incident*.
+    """
     part = next((part for part in notification.parts if part.incident_id == incident.id), None)
     addresses = _current_reader_addresses(incident.policy, notification)
     if part is None or not addresses:
@@ -188,7 +200,7 @@ def _resend_draft(incident: Incident, notification: Notification, now: datetime)
         restarts=part.restarts,
         round=part.round,
         step=part.step,
-        once=_edit_key(now),
+        key_suffix=_edit_key(now),
     )
 
 
@@ -207,15 +219,16 @@ def current_addresses(policy: PolicySnapshot, person: str, addresses: Sequence[A
         return ()
     if all(address in contact.addresses for address in addresses):
         return tuple(addresses)
-    once = {address.channel for address in addresses if address.once}
+    # `once`: a notification calls the address only once, without retries.
+    once_channels = {address.channel for address in addresses if address.once}
     addresses_now = contact.addresses_on(dict.fromkeys(address.channel for address in addresses)) or contact.addresses
-    return tuple(replace(a, once=True) if a.channel in once else a for a in addresses_now)
+    return tuple(replace(a, once=True) if a.channel in once_channels else a for a in addresses_now)
 
 
 def _drafts_for_replaced_numbers(
     incident: Incident, notifications: Sequence[Notification], now: datetime
 ) -> Iterator[NotificationDraft]:
-    """Yield the outage for staff who were notified only at replaced numbers, while nobody has acknowledged."""
+    """Yield outage notifications to staff who were notified only at replaced numbers, if nobody has acknowledged."""
     if incident.state is not IncidentState.TRIGGERED:
         return
     notified: dict[str, list[Notification]] = {}
@@ -241,14 +254,14 @@ def _drafts_for_replaced_numbers(
             restarts=last.restarts,
             round=last.round,
             step=last.step,
-            once=_edit_key(now),
+            key_suffix=_edit_key(now),
         )
 
 
 def _failed_at_replaced_numbers(
     policy: PolicySnapshot, notifications: Sequence[Notification], now: datetime
 ) -> Iterator[Notification]:
-    """Yield the last notification to each recipient and channel, if it failed and all its numbers are replaced."""
+    """Yield the last announcement to each recipient and channel, if it failed and all its numbers are replaced."""
     last = {(n.person, n.addresses[0].channel): n for n in notifications if n.plan is Plan.ANNOUNCEMENT}
     for n in last.values():
         if (
@@ -260,5 +273,5 @@ def _failed_at_replaced_numbers(
 
 
 def _edit_key(now: datetime) -> str:
-    # With microseconds, because two edits may come within a second.
+    """Return the key suffix of a draft that an edit causes. It has microseconds: two edits may come within a second."""
     return f"edited/{now.isoformat()}"

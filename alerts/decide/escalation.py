@@ -2,15 +2,19 @@
 
 The escalation ends with the incident. An acknowledgement stops it until the acknowledgement expires
 (`alerts.decide.ack_timeout`). After a failed delivery `alerts.decide.gateway.next_action` uses the person's next
-address. When the notifications to all contacts of a step have failed, the next step of the round starts at once. A step
-with redial (repeated calls) fails only after its last call. A step without contacts is skipped.
+address. When the notifications to all people of a step have failed, the next step of the round starts at once. A step
+with redial (repeated calls) fails only after its last call. A step without people is skipped.
 
 A round goes through all steps of the policy, and the policy has `rounds` rounds. Then repeats follow without end: the
-first step with contacts is repeated every `repeat_interval` (a degradation at most once a day), and everybody in the
-policy is notified at each start of office hours and each handover (change of shift). A repeat is a round of one step.
-A restart begins the escalation again with new keys, because a notification with a used key is not sent.
+first step with people is repeated every `repeat_interval` (a degradation at most once a day), and everybody in the
+policy is notified whenever office hours begin and at each handover (change of shift). A repeat is a round of one step.
 
-The people on call are determined when a step starts: a handover during a step affects the next one.
+The keys of notifications contain restart, round and step, and a notification with a used key is not sent. To notify
+people again from an earlier step, the escalation therefore restarts: `Position.restarts` is increased.
+
+The people on call are determined when a step starts, so that a handover during a step affects only the next step. The
+announcement to offices outside is a separate plan, which staff must release (approve); calls to staff may ask for the
+release.
 """
 
 from __future__ import annotations
@@ -40,13 +44,14 @@ from alerts.model.policy_snapshot import EscalationPolicy, Step
 #: Purposes whose calls can release an announcement.
 _RELEASE_CALL_PURPOSES = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
 
-#: Expiry of a notification to staff: an older message would only confuse.
+#: Time until a notification to staff expires: an older message would only confuse.
 EXPIRY = timedelta(minutes=30)
 
 #: Channels of a repeat, by preference.
 _REPEAT_CHANNELS = (Channel.VOICE, Channel.SMS, Channel.FAX, Channel.LETTER)
 
-#: Repeats coincide at full quarters of an hour, so that those of a mass outage are bundled.
+#: Repeats are due at multiples of `_REPEAT_GRID` since `_EPOCH`, so that those of a mass outage coincide and are
+#: bundled.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _REPEAT_GRID = timedelta(minutes=15)
 
@@ -59,17 +64,17 @@ class StartStep:
     drafts: tuple[NotificationDraft, ...]
     #: Names of rotas without anybody on call.
     empty_rotas: tuple[str, ...] = ()
-    #: People on an override whom the policy does not contain yet.
+    #: Substitutes on call by an override, whom the incident's policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redial:
-    """Calls of the current step ended without a key press and are repeated. The position stays."""
+    """Calls of the current step ended without a key press and are repeated. The position does not change."""
 
     drafts: tuple[NotificationDraft, ...]
     #: When the next step starts.
-    then: datetime
+    next_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class _NextStep:
     position: Position
     due_at: datetime
     #: Whether it notifies everybody in the policy, not only the people of one step.
-    everybody: bool = False
+    notifies_everybody: bool = False
 
 
 def escalate(
@@ -102,7 +107,8 @@ def escalate(
 ) -> Escalation:
     """Return the next action of an incident's escalation. Idempotent: drafts have unique keys.
 
-    *notifications*: all notifications of the incident. *overrides*: those that may apply now, of any rota.
+    *notifications*: all notifications of the incident. *overrides*: stored replacements of people on call, of any rota,
+    that may apply now.
     """
     policy, current = incident.policy.escalation, incident.position
     if incident.state is not IncidentState.TRIGGERED or not policy.steps:
@@ -111,7 +117,8 @@ def escalate(
     redials = tuple(_redials_due(incident, notifications))
     next_step = _next_step(incident)
     due_at = next_step.due_at
-    # After a failed step the next step starts at once. The next round waits: it would notify the same people again.
+    # After a failed step the next step of the round starts at once. The next round does not: it would notify the same
+    # people again.
     has_failed = (
         bool(step_notifications)
         and not redials
@@ -120,20 +127,22 @@ def escalate(
     if has_failed and next_step.position.round == current.round:
         due_at = now
     if now >= due_at:
-        # Start from the due time, so that a late cycle does not delay later steps. After a long pause, missed steps
-        # must not all start at once.
+        # The step counts from its due time, so that a late cycle does not delay later steps. After a long pause of the
+        # engine it counts from now, so that the missed steps do not all start at once.
         since = due_at if now - due_at < timedelta(minutes=1) else now
         position = replace(next_step.position, since=since)
         return _start(incident, notifications, replace(next_step, position=position), now, overrides)
-    if due_redials := tuple(
-        _redial_draft(incident, n, number, now) for n, number, call_at in redials if call_at <= now
-    ):
-        return Redial(drafts=due_redials, then=due_at)
+    due_redials = tuple(_redial_draft(incident, n, number, now) for n, number, call_at in redials if call_at <= now)
+    if due_redials:
+        return Redial(drafts=due_redials, next_at=due_at)
     return WaitUntil(min([due_at, *(call_at for _, _, call_at in redials)]))
 
 
 def is_staff_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
-    """Whether staff were notified of the present type of *incident*, or somebody has acknowledged it."""
+    """Whether staff were notified of *incident*, or somebody has acknowledged it.
+
+    If the incident was a degradation first and has become an outage, a notification of the degradation does not count.
+    """
     return incident.acknowledged_at is not None or any(
         n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
@@ -146,8 +155,9 @@ def is_staff_notified(incident: Incident, notifications: Sequence[Notification])
 def rewind_escalation(incident: Incident, silenced: Sequence[Notification], now: datetime) -> Incident:
     """Return *incident* with its escalation set back before the first step of the *silenced* notifications.
 
-    Otherwise the silenced step would count as done, and its people would be skipped. The step starts when the silence
-    ends, in a new restart, because the keys of its notifications are used already.
+    *silenced*: unsent notifications that were withdrawn because of a silence. Without the change their step would count
+    as done, although its people were not notified. The step starts again when the silence ends, after a restart of the
+    escalation, because the keys of its notifications are used already.
     """
     current, policy = incident.position, incident.policy.escalation
     steps = [(n.round, n.step) for n in silenced if n.restarts == current.restarts and n.step < len(policy.steps)]
@@ -158,10 +168,11 @@ def rewind_escalation(incident: Incident, silenced: Sequence[Notification], now:
 
 
 def resume_escalation(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
-    """Return *incident* after its acknowledgement has ended: the step after the last started one is due *now*.
+    """Return *incident* after its acknowledgement has ended, with a restarted escalation whose next step is due *now*.
 
-    All rounds are repeated, so that an expired acknowledgement skips no step; after the last step comes the first. If a
-    person has escalated, the first step with another person is due instead. Without another person only repeats follow.
+    The next step is the one after the last started step; the first step follows the last. The rounds begin again with
+    round 0. If a person has escalated, the next step with another person is due instead. If there is no other person,
+    only repeats follow.
     """
     current, policy = incident.position, incident.policy.escalation
     if not policy.steps:
@@ -179,17 +190,21 @@ def resume_escalation(incident: Incident, now: datetime, overrides: Sequence[Ove
 
 
 def has_no_next_person(incident: Incident) -> bool:
-    """Whether a person has escalated and the policy has nobody else: nobody is notified before the next repeat."""
+    """Whether a person has escalated and the policy has nobody else: nobody is notified until the next repeat."""
     current = incident.position
     return (
         incident.escalated
+        # No repeat has started since the person escalated, because a repeat would have moved `since`.
         and incident.last_response_at == current.since
         and current.round >= incident.policy.escalation.rounds
     )
 
 
 def successors(incident: Incident, at: datetime, overrides: Sequence[Override] = ()) -> Successors:
-    """Return who is notified if the acknowledgement of *incident* expires *at* that time."""
+    """Return who is notified if the acknowledgement of *incident* expires *at* that time.
+
+    OTHERS: other staff at once. SELF: first the assignee again, then other staff. NOBODY: only the assignee again.
+    """
     policy = incident.policy.escalation
     assignee = policy.contact_by_name(incident.acknowledged_by or "")
     expired = resume_escalation(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
@@ -209,13 +224,13 @@ def next_notification_at(incident: Incident) -> datetime:
 
 
 def repeat_interval(incident: Incident) -> timedelta:
-    """Return the interval of repeats after the last round: at least a day for a degradation."""
+    """Return the interval of repeats after the last round; at least a day for a degradation."""
     interval = incident.policy.escalation.repeat_interval
     return max(interval, timedelta(days=1)) if incident.type is IncidentType.DEGRADED else interval
 
 
 def _position_before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
-    """Return the position from which *step* is due *now*: in a new restart, because current keys may be in use."""
+    """Return the position from which *step* is due *now*, after a restart, because its present keys may be used."""
     current, policy = incident.position, incident.policy.escalation
     wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
     return replace(current, restarts=current.restarts + 1, round=round_, step=step - 1, since=now - wait)
@@ -230,27 +245,28 @@ def _start(
 ) -> StartStep:
     """Start *next_step*, or the first step after it in its round that has somebody to notify.
 
-    The person who escalated is left out unless the remaining steps have nobody else. A repeat skips people whom a
-    handover notification of the same time reaches by the same channel.
+    The person who escalated is left out, unless the remaining steps have nobody else. A repeat leaves out people who
+    have come on duty and got a handover notification by the same channel since the repeat was due.
     """
     policy, position = incident.policy.escalation, next_step.position
     escalated_by = (
         policy.contact_by_name(incident.previous_assignee or "")
-        if incident.escalated and not next_step.everybody
+        if incident.escalated and not next_step.notifies_everybody
         else None
     )
+    # First without the person who escalated; if nobody else is found, with that person.
     for excluded in dict.fromkeys((escalated_by, None)):
-        number, people, empty_rotas = position.step, dict[str, Contact](), list[str]()
+        step_index, people, empty_rotas = position.step, dict[str, Contact](), list[str]()
         while True:
-            contacts, step_empty_rotas = _step_contacts_except(incident, number, now, overrides, excluded=excluded)
+            contacts, step_empty_rotas = _step_contacts_except(incident, step_index, now, overrides, excluded=excluded)
             empty_rotas += step_empty_rotas
             people |= {person.key: person for person in contacts if person.key not in people}
-            if number + 1 == len(policy.steps) or (people and not next_step.everybody):
+            if step_index + 1 == len(policy.steps) or (people and not next_step.notifies_everybody):
                 break
-            number += 1
+            step_index += 1
         if people:
             break
-    position = position if next_step.everybody else replace(position, step=number)
+    position = position if next_step.notifies_everybody else replace(position, step=step_index)
     drafts = [_draft(incident, position, contact, now) for contact in people.values()]
     handovers = [n for n in notifications if n.facts.is_handover and n.created_at >= position.since]
     notified = {(n.person, n.channel) for n in handovers if position.round >= policy.rounds}
@@ -263,18 +279,18 @@ def _start(
 
 
 def _step_contacts_except(
-    incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, excluded: Contact | None
+    incident: Incident, step_index: int, now: datetime, overrides: Sequence[Override], *, excluded: Contact | None
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return `step_contacts` of step *number* without the *excluded* contact."""
+    """Return the contacts of a step, without *excluded*, and the names of its rotas without anybody on call."""
     policy = incident.policy.escalation
-    people, empty_rotas = step_contacts(policy.steps[number], policy, now, overrides)
+    people, empty_rotas = step_contacts(policy.steps[step_index], policy, now, overrides)
     return [person for person in people if person != excluded], empty_rotas
 
 
 def step_contacts(
     step: Step, policy: EscalationPolicy, now: datetime, overrides: Sequence[Override]
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return the contacts of a step, each once, and its rotas without anybody on call.
+    """Return the contacts of a step, each once, and the names of its rotas without anybody on call.
 
     If nobody is on call in a rota, the policy's fallback is notified instead.
     """
@@ -291,6 +307,7 @@ def step_contacts(
 
 
 def _next_step(incident: Incident) -> _NextStep:
+    """Return the step after the last started one: of the same round, of the next round, or a repeat."""
     current, policy = incident.position, incident.policy.escalation
     next_position = replace(current, step=current.step + 1)
     if current.step >= 0 and (next_position.step == len(policy.steps) or current.round >= policy.rounds):
@@ -302,17 +319,20 @@ def _next_step(incident: Incident) -> _NextStep:
 
 
 def _next_repeat(incident: Incident, next_position: Position) -> _NextStep:
-    """Return the next repeat: at the next start of office hours or handover, or at the latest after the interval."""
+    """Return the next repeat: at the next start of office hours or handover, at the latest after `repeat_interval`.
+
+    Handovers by overrides do not count.
+    """
     current, policy, interval = incident.position, incident.policy.escalation, repeat_interval(incident)
     due_at = current.since + interval
-    if current.round >= policy.rounds:  # Only the first repeat comes a whole interval after the step before it.
+    if current.round >= policy.rounds:
+        # Repeats after the first one are due up to a quarter of the interval earlier, on the grid.
         due_at -= (due_at - _EPOCH) % min(interval / 4, _REPEAT_GRID)
-    opening = policy.office_hours.next_opening(current.since) if policy.office_hours else None
+    opening_at = policy.office_hours.next_opening(current.since) if policy.office_hours else None
     handovers = (next_handover(rota, (), current.since, within=interval) for rota in policy.rotas)
-    events = [
-        event for event in (opening, *(each.at for each in handovers if each)) if event is not None and event <= due_at
-    ]
-    return _NextStep(position=next_position, due_at=min(events, default=due_at), everybody=bool(events))
+    event_times = (opening_at, *(each.at for each in handovers if each is not None))
+    times = [at for at in event_times if at is not None and at <= due_at]
+    return _NextStep(position=next_position, due_at=min(times, default=due_at), notifies_everybody=bool(times))
 
 
 def _step_notifications(incident: Incident, notifications: Sequence[Notification]) -> Sequence[Notification]:
@@ -328,14 +348,14 @@ def _step_notifications(incident: Incident, notifications: Sequence[Notification
 
 
 def has_redials_left(incident: Incident, notifications: Sequence[Notification]) -> bool:
-    """Return whether the last started step has redials left."""
+    """Whether calls of the last started step will be repeated."""
     return any(_redials_due(incident, notifications))
 
 
 def _redials_due(
     incident: Incident, notifications: Sequence[Notification]
 ) -> Iterator[tuple[Notification, int, datetime]]:
-    """Yield the last call to each person of the current step, and the number and time of the redial."""
+    """Yield the last call to each person of the current step, and the number (from 2) and time of the next call."""
     current, policy = incident.position, incident.policy.escalation
     if not 0 <= current.step < len(policy.steps) or current.round >= policy.rounds:
         return
@@ -345,7 +365,7 @@ def _redials_due(
     latest: dict[str, list[Notification]] = {}
     for notification in _step_notifications(incident, notifications):
         latest.setdefault(notification.person, []).append(notification)
-    # A person with an unsent notification, such as a throttled one (delayed by a rate limit), gets no further call yet.
+    # While a person has an unsent notification, for example because of a rate limit, the call is not repeated.
     pending_people = {
         n.person for n in notifications if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING
     }
@@ -357,7 +377,7 @@ def _redials_due(
 
 
 def _unacknowledged_call_end(notification: Notification) -> datetime | None:
-    """Return when an unacknowledged call ended; `None` if it is under way, was no call, or cannot be repeated."""
+    """Return when an unacknowledged call ended; `None` if it has not ended, was no call, or failed permanently."""
     last = notification.last_attempt
     ended_states = {NotificationState.DELIVERED, NotificationState.FAILED}
     if notification.channel is not Channel.VOICE or notification.state not in ended_states or last is None:
@@ -367,7 +387,7 @@ def _unacknowledged_call_end(notification: Notification) -> datetime | None:
 
 
 def _redial_draft(incident: Incident, notification: Notification, number: int, now: datetime) -> NotificationDraft:
-    """Return the draft of call *number* (from 1) to the person of *notification*, at the voice addresses."""
+    """Return the draft of call *number* (from 2) to the person of *notification*, at the voice addresses."""
     return NotificationDraft(
         incident_id=incident.id,
         person=notification.person,
@@ -378,7 +398,7 @@ def _redial_draft(incident: Incident, notification: Notification, number: int, n
         restarts=notification.restarts,
         round=notification.round,
         step=notification.step,
-        once=str(number),
+        key_suffix=str(number),
     )
 
 
@@ -399,9 +419,9 @@ def _draft(incident: Incident, position: Position, contact: Contact, now: dateti
 def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -> tuple[Address, ...]:
     """Return a contact's addresses for a step, in order of preference.
 
-    In a step with redial and in a repeat, an address is called once per notification, without retries by the gateway.
-    A repeat uses voice first, if the policy uses voice at all. A contact without addresses on the step's channels,
-    such as a substitute, is notified at all addresses.
+    In a step with redial and in a repeat, a notification calls a telephone only once, without retries. A repeat uses
+    all channels of the policy, voice first. A contact without addresses on these channels, such as a substitute, is
+    notified at all addresses.
     """
     step = policy.steps[position.step]
     is_repeat = position.round >= policy.rounds
@@ -415,8 +435,8 @@ def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -
 def staff_addresses(incident: Incident, notification: Notification) -> tuple[Address, ...]:
     """Return the addresses for a later, less urgent notification to the staff reader of *notification*.
 
-    SMS addresses come first, because an SMS wakes nobody; the addresses of *notification* follow, for a reader who
-    opted out of SMS.
+    SMS addresses come first, because an SMS does not wake anybody. The addresses of *notification* follow, for a reader
+    who has opted out of SMS.
     """
     contact = incident.policy.escalation.contact(notification.person)
     sms_addresses = contact.addresses_on([Channel.SMS]) if contact else ()
@@ -426,7 +446,10 @@ def staff_addresses(incident: Incident, notification: Notification) -> tuple[Add
 def build_facts(
     incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_notified_at: datetime | None = None
 ) -> Facts:
-    """Return the facts of a notification about *incident* that is decided *now*."""
+    """Return the facts of a notification about *incident* that is decided *now*.
+
+    *first_notified_at*: time of the earlier notification to which this one refers; `None`: to none.
+    """
     is_staff_outage = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
     return Facts(
         purpose=purpose,

@@ -1,14 +1,18 @@
 """Follow-ups of an outage that lasts or changes, and enclosure numbers of letters. Pure: the caller passes the time.
 
-A recipient outside (an office that is notified by an announcement) gets a follow-up on each of the agency's working
-days without another notification: on paper if it has a fax or postal address, otherwise by SMS, never by a call. The
-follow-up waits until an earlier notification is known to have arrived, and until a letter to the recipient is posted.
+A recipient outside (an office that is notified by the announcement) gets a daily follow-up on each working day of the
+agency, unless it gets another notification on that day. The daily follow-up goes by fax and letter, or by SMS to a
+recipient with neither, and never by a call. It waits until an earlier notification is known to have arrived; a letter
+has arrived when a clerk has posted it.
 
-A change of type (sending works again, receiving does not) is reported after it has lasted for a while: to staff by SMS,
-to recipients outside by all channels used before. A degradation is reported to staff only.
+A change of type (for example, sending works again and receiving does not) is reported after it has lasted for a while:
+to staff by SMS, to recipients outside by all channels used before. A degradation is reported to staff only.
 
-Follow-ups need no release of their own: the release of the announcement covers them. A silence or the end of the outage
-stops them.
+A person releases (approves) the announcement; the release also covers its follow-ups. A silence or the end of the
+outage stops follow-ups.
+
+The *enclosure number* counts the faxes and letters to a recipient about an incident. A later page cites an earlier one
+by date and enclosure number.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from alerts.model.notification import OUTAGE_PURPOSES, Plan, Purpose
 #: `AnnouncementPlan.release_offered_after`.
 CHANGE_DELAY = timedelta(minutes=10)
 
-#: Expiry of a notification to staff about the change; by then they have asked, or were notified of the end.
+#: Time until a notification to staff of a change expires. By then they have asked, or were notified of the end.
 STAFF_UPDATE_EXPIRY = timedelta(hours=2)
 
 #: Minimum time between a notification to a recipient and the next daily follow-up.
@@ -40,23 +44,23 @@ MIN_INTERVAL = timedelta(hours=12)
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """Follow-ups that are due now."""
+    """Follow-ups that are due now, and when the next is due."""
 
     drafts: tuple[NotificationDraft, ...] = ()
-    #: When the next one is due; `None`: none without another event.
-    then: datetime | None = None
-    #: Since when the first of `drafts` is due; `None`: without drafts.
+    #: When the next follow-up is due; `None`: no time is known, because another event must happen first.
+    next_at: datetime | None = None
+    #: Since when the earliest of `drafts` is due; `None` without drafts.
     since: datetime | None = None
 
 
 def follow_up(incident: Incident, notifications: Sequence[Notification], now: datetime) -> FollowUp:
-    """Return the follow-ups of an incident. Idempotent: stored drafts are not due any more."""
+    """Return the follow-ups of an incident. Idempotent: when a draft is stored, its follow-up is not due any more."""
     if not incident.is_open or incident.type not in OUTAGES:
         return FollowUp()
     updates = [*_staff_updates(incident, notifications, now), *_recipient_updates(incident, notifications, now)]
     return FollowUp(
         drafts=tuple(each.draft for each in updates if each.draft is not None),
-        then=min((each.send_at for each in updates if each.draft is None), default=None),
+        next_at=min((each.send_at for each in updates if each.draft is None), default=None),
         since=min((each.due_at for each in updates if each.draft is not None), default=None),
     )
 
@@ -65,11 +69,11 @@ def follow_up(incident: Incident, notifications: Sequence[Notification], now: da
 class _PlannedUpdate:
     """A follow-up to one reader."""
 
-    #: When it is sent. A daily follow-up waits for office hours, so `send_at` may be later than `due_at`.
+    #: When it may be sent. A daily follow-up waits for office hours, so that `send_at` may be later than `due_at`.
     send_at: datetime
     #: Since when it is due.
     due_at: datetime
-    #: `None`: it is not sent yet.
+    #: `None`: `send_at` is in the future.
     draft: NotificationDraft | None
 
 
@@ -116,11 +120,12 @@ def _staff_draft(
         expires_at=now + STAFF_UPDATE_EXPIRY,
         addresses=addresses,
         restarts=last.restarts,
-        once=_change_key(incident),
+        key_suffix=_change_key(incident),
     )
 
 
 def _change_key(incident: Incident) -> str:
+    """Return the key suffix of a follow-up about the last change of type."""
     return incident.current_type_since.isoformat(timespec="seconds")
 
 
@@ -130,6 +135,7 @@ def _change_key(incident: Incident) -> str:
 def _recipient_updates(
     incident: Incident, notifications: Sequence[Notification], now: datetime
 ) -> Iterator[_PlannedUpdate]:
+    """Yield the follow-ups to each recipient outside on each channel, if the announcement is released."""
     if incident.released_at is None or incident.current_type not in OUTAGES:
         return
     for recipient in incident.policy.announcement.recipients:
@@ -142,11 +148,15 @@ def _recipient_updates(
                 *_change_reasons(incident, last),
                 *(_daily_reasons(incident, last, now) if address in daily_addresses else ()),
             ]
-            # One page per reader: a notification of the change also says that the outage lasts.
+            # If both reasons are due, send one page only: the page about a change also states that the outage lasts.
             due_reason = next((each for each in reasons if each.send_at <= now), None)
-            for each in [due_reason] if due_reason else reasons:
-                draft = _draft(incident, recipient, address, notifications, now, once=each.once) if due_reason else None
-                yield _PlannedUpdate(send_at=each.send_at, due_at=each.due_at, draft=draft)
+            if due_reason is not None:
+                key_suffix = due_reason.key_suffix
+                draft = _draft(incident, recipient, address, notifications, now, key_suffix=key_suffix)
+                yield _PlannedUpdate(send_at=due_reason.send_at, due_at=due_reason.due_at, draft=draft)
+                continue
+            for each in reasons:
+                yield _PlannedUpdate(send_at=each.send_at, due_at=each.due_at, draft=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,29 +165,30 @@ class _UpdateReason:
 
     send_at: datetime
     due_at: datetime
-    #: The day, or the time of the change: the end of the notification's key.
-    once: str
+    #: End of the notification's key: the day, or the time of the change.
+    key_suffix: str
 
 
 def _change_reasons(incident: Incident, last: Notification) -> Iterator[_UpdateReason]:
     if last.facts.type is not incident.current_type and not incident.flapping:
         due_at = incident.current_type_since + incident.policy.announcement.release_offered_after
-        yield _UpdateReason(send_at=due_at, due_at=due_at, once=_change_key(incident))
+        yield _UpdateReason(send_at=due_at, due_at=due_at, key_suffix=_change_key(incident))
 
 
 def _daily_reasons(incident: Incident, last: Notification, now: datetime) -> Iterator[_UpdateReason]:
+    """Yield the reason for the daily follow-up after *last*, the recipient's last notification, if there is one."""
     plan = incident.policy.announcement
-    hours = plan.updates
+    hours = plan.updates  # The agency's office hours.
     if hours is not None and plan.follows_up:
-        due_at = hours.opening(_earliest_next(hours, _finished_at(last)))
+        due_at = hours.first_open_time(_earliest_next(hours, _finished_at(last)))
         # After a downtime or a silence *due_at* may be long ago: wait until the office is open, and until a change of
         # type has lasted long enough to be reported.
-        at = hours.opening(max(due_at, now, *(each.send_at for each in _change_reasons(incident, last))))
-        yield _UpdateReason(send_at=at, due_at=due_at, once=now.astimezone(hours.zone).date().isoformat())
+        at = hours.first_open_time(max(due_at, now, *(each.send_at for each in _change_reasons(incident, last))))
+        yield _UpdateReason(send_at=at, due_at=due_at, key_suffix=now.astimezone(hours.zone).date().isoformat())
 
 
 def _daily_addresses(recipient: Recipient) -> Sequence[Address]:
-    """Return the addresses of a recipient for daily follow-ups: fax and letter, or SMS without either."""
+    """Return the addresses of a recipient for daily follow-ups: fax and letter, or SMS if there is neither."""
     on_paper = [address for address in recipient.addresses if address.channel in ON_PAPER]
     return on_paper or [address for address in recipient.addresses if address.channel is Channel.SMS]
 
@@ -194,9 +205,9 @@ def outage_notifications(
 
 
 def latest_notification(notifications: Sequence[Notification]) -> Notification | None:
-    """Return the latest of a reader's notifications that was sent.
+    """Return the latest of a reader's notifications that was not withdrawn.
 
-    `None`: none is known to have arrived, or one is still under way.
+    `None`: none of them is known to have arrived, or one is still being delivered.
     """
     if any(n.state not in SETTLED and not has_known_arrival(n) for n in notifications):
         return None
@@ -207,8 +218,8 @@ def latest_notification(notifications: Sequence[Notification]) -> Notification |
 def has_known_arrival(notification: Notification) -> bool:
     """Whether *notification* is known to have arrived, as far as its channel reports arrivals.
 
-    For an SMS or a call acceptance by the gateway is enough, because many providers report no more. A page must have
-    arrived, because the next page cites it.
+    An SMS or call counts as arrived when the gateway has accepted it, because many providers report no more. For a fax
+    or letter the arrival must be reported, because the next page cites it.
     """
     return notification.has_arrived if notification.channel in ON_PAPER else notification.is_submitted
 
@@ -222,7 +233,10 @@ def _finished_at(notification: Notification) -> datetime:
 
 
 def _earliest_next(hours: OfficeHours, last_at: datetime) -> datetime:
-    """Return the earliest time of a follow-up after a notification that finished at *last_at*: on another day."""
+    """Return the earliest time of a daily follow-up after a notification that finished at *last_at*.
+
+    It is on a later day, and `MIN_INTERVAL` later.
+    """
     day_after = last_at.astimezone(hours.zone).date() + timedelta(days=1)
     midnight = first_instant(datetime.combine(day_after, time()), hours.zone)
     return max(midnight, last_at + MIN_INTERVAL)
@@ -235,9 +249,9 @@ def _draft(
     notifications: Sequence[Notification],
     now: datetime,
     *,
-    once: str,
+    key_suffix: str,
 ) -> NotificationDraft:
-    """Return the draft of a follow-up to a recipient. *once*: see `_UpdateReason`."""
+    """Return the draft of a follow-up to a recipient. *key_suffix*: see `_UpdateReason`."""
     cited = next(
         n for n in reversed(outage_notifications(notifications, recipient.key, address.channel)) if has_known_arrival(n)
     )
@@ -255,7 +269,7 @@ def _draft(
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,
-        once=once,
+        key_suffix=key_suffix,
     )
 
 
@@ -264,8 +278,9 @@ def next_enclosure(
 ) -> int:
     """Return the enclosure number of the next page to a recipient: pages about an incident are numbered from 1.
 
-    Withdrawn pages count, because they may have been posted after all. Pages of *purpose* do not count, so that the fax
-    and the letter about the same end have the same number.
+    Withdrawn pages count, because they may have been posted after all. Pages of *purpose* do not count: the fax and the
+    letter about the end of an incident get the same number. Numbers up to `Incident.skipped_pages` may have been used
+    before the database was restored from an older copy.
     """
     return 1 + max((incident.skipped_pages, *_enclosures(notifications, person, purpose)))
 
@@ -273,5 +288,5 @@ def next_enclosure(
 def _enclosures(notifications: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:
     for n in notifications:
         if n.plan is Plan.ANNOUNCEMENT and n.person == person and n.purpose is not purpose:
-            # Early versions did not number pages: the first page was that of the outage.
+            # Early versions did not number pages, and sent one page about the outage.
             yield n.facts.enclosure or 1

@@ -1,9 +1,10 @@
 """Notification of people who come on duty while an incident is open. Pure: the caller passes the time.
 
-A rota is the plan of who is on call; at a handover the person changes. Whoever comes on duty in the morning was not
-notified of the night's incidents, and gets an SMS (or a call if an SMS is not possible) with the start and type of the
-incident, who was on duty, who has acknowledged, and whether an announcement awaits its release. Nothing else changes:
-the assignee stays until somebody else acknowledges, and escalation steps notify as before.
+A rota is the plan of who is on call; at a handover the person on call changes. The person who comes on duty was not
+notified of incidents that opened before. They get an SMS, or a call if an SMS is not possible, which states start and
+type of the incident, who was on duty, who has acknowledged, and whether the announcement to offices outside awaits its
+release (approval). Nothing else changes: the assignee stays until somebody else acknowledges, and escalation steps
+notify as before.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notification import OUTAGE_PURPOSES, Plan, Purpose
 from alerts.model.oncall import Handover, Override, Rota, last_handover, next_change
 
-#: An older handover is not reported: after a downtime of a day other notifications matter more.
+#: Older handovers are not reported: after a day's downtime of Pantau other notifications matter more.
 MAX_HANDOVER_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoverNotification:
-    """People to notify because they have come on duty."""
+    """Notifications to people who have come on duty."""
 
     drafts: tuple[NotificationDraft, ...] = ()
-    #: Time of the next possible handover.
-    then: datetime | None = None
-    #: People on an override whom the policy does not contain yet.
+    #: Time of the next possible handover; `None`: none is known.
+    next_at: datetime | None = None
+    #: Substitutes on call by an override, whom the incident's policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
@@ -40,23 +41,26 @@ def handover_notification(
 ) -> HandoverNotification:
     """Return the handover notifications of an incident. Idempotent: drafts have unique keys.
 
-    *overrides*: of the rotas in its policy's steps, those that ended at most `MAX_HANDOVER_AGE` ago.
+    *overrides*: stored replacements of people on call, in the rotas of the policy's steps, without those that ended
+    more than `MAX_HANDOVER_AGE` ago.
     """
     rotas = step_rotas(incident)
     if not incident.is_open or not rotas:
         return HandoverNotification()
     changes = (next_change(rota, overrides, now) for rota in rotas)
-    then = min((at for at in changes if at is not None), default=None)
+    next_at = min((at for at in changes if at is not None), default=None)
     if not _is_staff_notified(incident, notifications):
-        return HandoverNotification(then=then)
+        return HandoverNotification(next_at=next_at)
     policy = incident.policy.escalation
-    on_duty = {person.key: (person, at) for person, at in _people_on_duty(incident, rotas, overrides, now)}
+    on_duty = {person.key: (person, handover) for person, handover in _people_on_duty(incident, rotas, overrides, now)}
     uninformed = [
-        (person, at) for person, at in on_duty.values() if not _is_informed(incident, notifications, person, at)
+        (person, handover)
+        for person, handover in on_duty.values()
+        if not _is_informed(incident, notifications, person, handover)
     ]
     return HandoverNotification(
         drafts=tuple(_draft(incident, person, handover, now) for person, handover in uninformed),
-        then=then,
+        next_at=next_at,
         stand_ins=tuple(person for person, _ in uninformed if policy.contact(person.key) is None),
     )
 
@@ -71,7 +75,10 @@ def step_rotas(incident: Incident) -> Sequence[Rota]:
 def _people_on_duty(
     incident: Incident, rotas: Sequence[Rota], overrides: Sequence[Override], now: datetime
 ) -> Iterator[tuple[Contact, Handover]]:
-    """Yield the people who came on duty since the opening, with the handover; the fallback for an empty rota."""
+    """Yield the people who came on duty since the opening, with their handovers.
+
+    If nobody is on call in a rota, the policy's fallback counts as on duty.
+    """
     since = max(incident.opened_at, now - MAX_HANDOVER_AGE)
     for rota in rotas:
         handover = last_handover(rota, overrides, since, now)
@@ -83,7 +90,7 @@ def _people_on_duty(
 
 
 def _is_staff_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
-    """Whether any staff were notified. Before that, the escalation steps notify the people on call."""
+    """Whether any staff were notified. Before that, the steps of the escalation notify the people on call."""
     return incident.acknowledged_at is not None or any(
         n.plan is Plan.ESCALATION and n.may_have_arrived for n in notifications
     )
@@ -120,9 +127,9 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
             relieved=handover.previous.name if handover.previous is not None else "",
             may_release=release_is_offered(incident, now),
         ),
-        # Valid while they are on duty, for a day at most.
+        # The notification is useful while the person is on duty, which is a day at most.
         expires_at=now + MAX_HANDOVER_AGE,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
         restarts=incident.position.restarts,
-        once=handover.at.isoformat(timespec="seconds"),
+        key_suffix=handover.at.isoformat(timespec="seconds"),
     )

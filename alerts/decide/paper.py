@@ -1,8 +1,8 @@
 """Handling of queued letters by clerks, who print and post them. Pure.
 
-Letters wait in a tray, a directory from which a clerk prints and posts them. The clerk records both; the first record
-counts, and a second clerk sees the name of the first. A letter that nobody recorded as printed is recorded as posted
-only on explicit confirmation. A posting can be undone as long as no later page cites the letter.
+Letters wait in a tray: a directory from which a clerk prints and posts them. The clerk records the printing and the
+posting. Each is recorded once, and a second clerk sees the name of the first. If the printing was not recorded, the
+posting is recorded only after an explicit confirmation. A posting can be undone as long as no later letter cites it.
 """
 
 from __future__ import annotations
@@ -20,38 +20,40 @@ from alerts.model.notification import Addressee, Plan, Purpose
 
 
 class LetterStep(StrEnum):
-    """Progress of a letter. A clerk records printing and posting."""
+    """Progress of a letter."""
 
-    #: It is in the tray.
+    #: The letter is in the tray.
     QUEUED = "queued"
-    #: Printed by a clerk; to be signed and posted.
+    #: A clerk has printed the letter, which must be signed and posted.
     PRINTED = "printed"
-    #: A clerk posted it. Its recipient gets a letter when mail works again.
+    #: A clerk has posted the letter. Its recipient gets a further letter when mail works again.
     POSTED = "posted"
-    #: The incident ended before it was posted: printed copies must not be posted.
+    #: Pantau withdrew the letter, because the incident ended first. A printed copy must not be posted.
     TAKEN_BACK = "taken_back"
 
 
-#: Steps in which a clerk must act.
+#: Steps after which a clerk must act.
 PENDING_STEPS = (LetterStep.QUEUED, LetterStep.PRINTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handling:
-    """Who printed or posted a letter, and when that was recorded."""
+    """A clerk's printing or posting of a letter, as recorded."""
 
+    #: Name of the clerk.
     by: str
+    #: When it was recorded.
     at: datetime
-    #: The stated day; `None`: the day of `at`.
+    #: Day of posting as the clerk states it; `None`: the day of `at`.
     day: date | None = None
 
-    def on(self, zone: ZoneInfo) -> date:
-        """Return the day of the action."""
+    def action_day(self, zone: ZoneInfo) -> date:
+        """Return the day of printing or posting in the time zone *zone*."""
         return self.day or self.at.astimezone(zone).date()
 
 
 class ImpossibleDay(StrEnum):
-    """Reason why a letter cannot have been posted on a day."""
+    """Reason why a letter cannot have been posted on a stated day."""
 
     #: The day is in the future.
     FUTURE = "future"
@@ -63,10 +65,11 @@ class ImpossibleDay(StrEnum):
 class QueuedLetter:
     """A letter in a tray."""
 
+    #: Name of the tray.
     gateway: str
-    #: Reference of the attempt.
+    #: Pantau's reference of the attempt that put the letter into the tray.
     reference: str
-    #: Hash of its octets, as in the audit log.
+    #: Hash of the PDF, as in the audit log.
     sha256: str
 
 
@@ -80,12 +83,15 @@ class TrayLetter:
     #: Short code of the agency; "" for a monitoring fault.
     agency: str
     purpose: Purpose
+    #: `None`: the letter goes to a staff member.
     addressee: Addressee | None
     queued_at: datetime
+    #: Records of printing and posting; `None`: not recorded.
     printed: Handling | None = None
     posted: Handling | None = None
-    #: A clerk has removed it from the tray, recorded or not.
+    #: Whether the letter counts as posted (its attempt is SENT or DELIVERED). The record `posted` may still be `None`.
     is_posted: bool = False
+    #: When the letter was withdrawn; `None`: it was not.
     taken_back_at: datetime | None = None
 
     @property
@@ -98,16 +104,16 @@ class TrayLetter:
         return LetterStep.QUEUED if self.printed is None else LetterStep.PRINTED
 
     def is_overdue(self, hours: OfficeHours, now: datetime) -> bool:
-        """Whether a clerk with these *hours* should have posted it by *now*."""
+        """Whether a clerk with these office *hours* should have posted the letter by *now*."""
         return self.step in PENDING_STEPS and now >= post_by(self.queued_at, hours)
 
 
 def post_by(queued_at: datetime, hours: OfficeHours) -> datetime:
-    """Return when a letter must be posted: the end of the first workday after the day it was queued."""
+    """Return by when a letter must be posted: the end of the first workday after the day on which it was queued."""
     return hours.end_of_next_workday(queued_at)
 
 
-def why_not_posted_on(day: date, queued_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
+def impossible_day_reason(day: date, queued_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
     """Return why a letter cannot have been posted on *day* in the clerk's time zone; `None` if it can."""
     if day > now.astimezone(zone).date():
         return ImpossibleDay.FUTURE
@@ -115,9 +121,10 @@ def why_not_posted_on(day: date, queued_at: datetime, now: datetime, zone: ZoneI
 
 
 def citing_letter(letter: Notification, notifications: Sequence[Notification]) -> Notification | None:
-    """Return a later letter to the same reader that cites *letter*, so that its posting cannot be undone; or `None`.
+    """Return a later letter to the same reader that cites *letter*; `None`: the posting of *letter* can be undone.
 
-    A letter about the end that is still in the tray does not count, because undoing withdraws it too.
+    A letter about the end of the incident that is still in the tray does not count: it is withdrawn when the posting is
+    undone.
     """
     later = (
         n

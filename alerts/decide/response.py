@@ -1,10 +1,10 @@
 """Parser of SMS by which staff acknowledge notifications. Pure.
 
-A notification by SMS contains a response code such as "1A" and asks for it as the reply. People answer at night, on a
-telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack 1"`, `saya terima`. A code with its letter
-("1A") acknowledges in any text without a word of denial, question or escalation. Without such a code every word must be
-known; other texts are not recognised. docs/reference/sms-replies.md describes the accepted replies; the tests read
-tests/data/sms-replies.md.
+A notification by SMS contains a response code such as "1A" and asks for it as the reply. People reply at night, on a
+telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack 1"`, `saya terima`. A text with a whole code
+("1A") acknowledges, whatever other words it has, unless one of them denies, asks or escalates. In a text without a
+whole code, each word must be known; otherwise the text is not recognised. docs/reference/sms-replies.md describes the
+accepted replies; the tests read tests/data/sms-replies.md. The word lists are Malay and English.
 """
 
 from __future__ import annotations
@@ -16,44 +16,32 @@ from dataclasses import dataclass, replace
 #: Letter after a response code in an SMS: "Balas 1A untuk sahkan".
 ACCEPT_LETTER = "A"
 
-#: Words that acknowledge by themselves.
+#: Words that acknowledge without a code.
 _ACCEPT_WORDS = frozenset(
     {"a", "ack", "acknowledge", "acknowledged", "acknowledging", "accept", "accepted", "confirm", "confirmed", "noted"}
     | {"received", "terima", "trima", "diterima", "menerima", "sahkan", "disahkan", "mengesahkan", "ambil", "faham"}
     | {"difahami", "maklum", "dimaklumi"}
 )
-#: Words of agreement, which acknowledge unless thanks accompany them: then they only end a conversation.
+#: Words of agreement. They acknowledge, but not together with thanks: "ok, terima kasih" only ends a conversation.
 _AGREE_WORDS = frozenset({"ok", "okay", "okey", "oke", "okie", "yes", "yup", "ya", "ye", "baik", "baiklah"})
-#: Words without a meaning of their own.
+#: Words that are ignored.
 _FILLERS = frozenset(
     {"balas", "membalas", "reply", "replying", "utk", "untuk", "to", "saya", "sy", "i", "we", "kami", "akan", "will"}
-    | {
-        "dah",
-        "sudah",
-        "telah",
-        "have",
-        "dengan",
-        "penerimaan",
-        "semua",
-        "all",
-        "amaran",
-        "alert",
-        "insiden",
-        "incident",
-    }
-    | {"kod", "code", "ruj", "ref", "tuan", "puan", "encik", "cik", "please", "sila", "ini", "with"}
+    | {"dah", "sudah", "telah", "have", "dengan", "penerimaan", "semua", "all", "amaran", "alert", "insiden"}
+    | {"incident", "kod", "code", "ruj", "ref", "tuan", "puan", "encik", "cik", "please", "sila", "ini", "with"}
 )
-#: Thanks, which alone acknowledge nothing: they may refer to an earlier reply. "Terima" is "accept", "terima kasih" is
-#: "thank you".
+#: Thanks. They acknowledge nothing, because they may refer to an earlier reply of Pantau. They are removed before words
+#: are compared: "terima kasih" is "thank you", while "terima" alone is "accept".
 _THANKS = re.compile(
     r"\b(?:t(?:e?r)?ima[ -]?kasih|t\.? ?kasih|makasih|thank(?:s|[ -]?you)?|thx|tq(?:vm|sm)?|ty|kasih)\b"
 )
-#: Words that escalate. They override words of agreement; with a word that acknowledges the text is not recognised.
+#: Words that escalate. Words of agreement beside them are ignored; a text with words of `_ACCEPT_WORDS` beside them is
+#: not recognised.
 _ESCALATE = re.compile(
     r"\b(?:(?:di|men?y?)?serah(?:kan)?|menyerah(?:kan)?|hand(?:s|ed|ing)?[ -]?(?:it[ -])?(?:on|over)|"
     r"pass(?:es|ed|ing)?(?:[ -]?it)?(?:[ -]?on)?|escalated?)(?![^\W\d])"
 )
-#: Words for the next person, who is always the one to whom an incident is escalated.
+#: Words for the next person. They are ignored beside a word that escalates: an incident always goes to the next person.
 _ESCALATION_TARGETS = frozenset(
     {"kepada", "kpd", "pegawai", "seterusnya", "lain", "orang", "next", "officer", "person", "the", "it"}
 )
@@ -61,55 +49,59 @@ _ESCALATION_TARGETS = frozenset(
 _DENY_EMOJI = re.compile(
     "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
 )
-#: Words that deny, or refer to somebody else. A text with such a word is not recognised, even if it has a code.
+#: Words that deny, or refer to somebody else. A text with such a word is not recognised, even if it has a whole code.
 _DENY = re.compile(
     r"\b(?:tak\w*|tdk|td(?:a|i)k|tidak\w*|x|x[a-z]+|bukan\w*|belum|blm|jangan|jgn|tiada|enggan|(?:di|men)?tolak|batal\w*|"
     r"dibatalkan|abaikan|salah|silap|tolong|tlg|cuti|mc|sakit|berhenti|lain|ganti|no|nope|not|none|nobody|never|unable|"
     r"cannot|(?:do|does|did|is|are|was|were|ca|can|could|wo|would|should|have|has|had)n'?t|refus\w+|reject\w*|"
     r"declin\w+|cancel\w*|stop\w*|unsubscribe|quit|wrong|mistake|ignore|sick|leave|someone|somebody|else)\b"
 )
-#: Question words. The tag "ke" ("1A ke") is a question word only at the end.
+#: Question words. "ke" makes a question only at the end of a text ("1A ke").
 _QUESTION = re.compile(
     r"\b(?:apa|apakah|ape|kenapa|knp|mengapa|bila|siapa|sape|mana|manakah|bagaimana|macamana|camne|patut|"
     r"(?:ada|boleh|perlu|betul|benar|sudah|harus)kah|what|whats|why|who|whom|when|where|which|how|does|should)\b|\bke\W*$"
 )
-#: CTIA's keywords, which providers interpret too, and the Malay one.
+#: Keywords of the CTIA (association of mobile carriers), which providers interpret as well, and a Malay one each.
 _OPT_OUT_WORDS = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "berhenti"})
 _OPT_IN_WORDS = frozenset({"start", "unstop", "mula"})
 
+#: A code as a whole word, with or without its letter: "1", "1A", "1-a", "1aa", "A1".
 _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
-#: A code with its letter, as printed in an SMS. Without the letter it could be a telephone number, a time or a floor.
+#: A whole code within a text: "1A". A number without the letter could be a telephone number, a time or a floor.
 _PRINTED_CODE = re.compile(r"(?<![\w-])(?:(\d{1,4})[ -]?a{1,2}|a-?(\d{1,4}))(?![\w-])")
 #: An incident number, as quoted in an SMS.
 _QUOTED_NUMBER = re.compile(r"(?<![\w-])[a-z][a-z0-9]{1,10}-\d{1,6}(?![\w-])")
-#: First word of our own SMS, which is no acknowledgement when it is sent back whole.
+#: First word of Pantau's own SMS. A telephone that sends a notification back does not acknowledge it.
 _OWN_PREFIX = "rm0"
-#: An incident number, or an agency's code and a number. Codes may end with digits, so the two are not separated here.
+#: An incident number as a whole word, or an agency's code and a number. The two are not separated here, because codes
+#: may end with digits.
 _NUMBER = re.compile(r"(?=[\d-]*[a-z])[a-z0-9-]{1,18}\d")
-#: The number apart from the code: "JCM 01", "PPD 01-01", "JBA 1001 01".
+#: End of an incident number that is separated by a blank: the "01" of "JCM 01", the "01-01" of "PPD 01-01".
 _NUMBER_END = re.compile(r"[\d-]+")
-#: "ack1", "balas1A": typed without a space.
+#: A known word and a code without a space between them: "ack1", "balas1A".
 _MISSING_SPACE = re.compile(
     rf"\b({'|'.join(sorted(_ACCEPT_WORDS | _AGREE_WORDS | _FILLERS, key=len, reverse=True))})(\d{{1,4}}a{{0,2}})\b(?!-\d)"
 )
-#: "JCM - 01", which is joined to one word.
+#: An incident number with blanks around its hyphen: "JCM - 01". The blanks are removed.
 _SPLIT_NUMBER = re.compile(r"\b(\d*[a-z][a-z0-9]{1,10})\s*-\s*(\d{1,6})\b")
-#: Everything but letters, digits and the hyphen of a number. Letters of all scripts form words: a "no" in Chinese or
-#: Tamil before the code is no acceptance.
+#: Characters that separate words: all but letters, digits and hyphens. Letters of all scripts form words, so that a
+#: "no" in Chinese or Tamil before a code is noticed.
 _NOISE = re.compile(r"(?:[^\w-]|_)+")
-#: Longer than any reply. A longer text is not recognised. It is not truncated: it could lose a word that denies.
+#: Longer than any reply. A longer text is not recognised; truncating it could remove a word that denies.
 _MAX_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The person acknowledges the incidents of the code or number; without both, those they were notified of."""
+    """The person acknowledges the incidents of the code or number; without either, all of which they were notified."""
 
+    #: Response code; `None`: the text has none.
     code: int | None = None
-    #: As typed, in capital letters: `alerts.model.number.matches_number` compares it with an incident's. Beside a code
-    #: it is ignored unless it belongs to another notification.
+    #: Incident number as typed, in capital letters; `None`: the text has none. `alerts.model.number.matches_number`
+    #: compares it with the numbers of incidents. Beside a code it only matters if it contradicts the code's
+    #: notification.
     number: str | None = None
-    #: The person escalates the incidents instead of acknowledging them.
+    #: Whether the person escalates the incidents instead of acknowledging them.
     escalates: bool = False
 
 
@@ -137,10 +129,10 @@ def format_code(code: int) -> str:
 
 
 def parse_reply(text: str) -> Meaning:
-    """Return the meaning of an SMS. Empty texts and questions are not recognised."""
+    """Return the meaning of an SMS."""
     if len(text) > _MAX_LENGTH:
         return Unrecognised()
-    # NFKC converts full-width letters and digits. Curly apostrophes become straight ones, as in `_DENY`.
+    # NFKC converts full-width letters and digits. Curly apostrophes become straight, because `_DENY` has straight ones.
     normalised = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     words = _words(normalised)
     if len(words) == 1 and words[0] in _OPT_OUT_WORDS:
@@ -164,17 +156,20 @@ def parse_reply(text: str) -> Meaning:
 
 
 def _find_printed_code(normalised: str) -> Acknowledgement | None:
-    """Return the code of a text with other words; `None` without exactly one code, or if a word may deny it."""
+    """Return the acknowledgement by a text with one whole code and other words.
+
+    `None` if the text has no code or several, or if another word may deny, ask or be in a foreign script.
+    """
     words = _words(normalised)
     text = " ".join(words)
     codes = {int(match[1] or match[2]) for match in _PRINTED_CODE.finditer(text)}
-    unknown = [word for word in words if not _CODE.fullmatch(word) and word != "a"]
+    other_words = [word for word in words if not _CODE.fullmatch(word) and word != "a"]
     has_foreign_script = any(
         letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text
     )
     if (
         len(codes) != 1
-        or not unknown
+        or not other_words
         or has_foreign_script
         or _OWN_PREFIX in words
         or _DENY.search(normalised)
@@ -186,7 +181,10 @@ def _find_printed_code(normalised: str) -> Acknowledgement | None:
 
 
 def _parse_escalation(words: list[str]) -> Meaning:
-    """Return the escalation of what the remaining words name. Words of agreement are ignored."""
+    """Return the escalation of the incidents that *words* name; words of agreement are ignored.
+
+    *words*: the words of the text without thanks, fillers and words that escalate.
+    """
     remaining_words = [word for word in words if word not in _AGREE_WORDS]
     if not remaining_words:
         return Acknowledgement(escalates=True)
@@ -195,7 +193,7 @@ def _parse_escalation(words: list[str]) -> Meaning:
 
 
 def _parse_target(remaining_words: list[str]) -> Acknowledgement | None:
-    """Return the code or number that the words consist of; `None` if there are other words."""
+    """Return the code or incident number that the words consist of; `None` if there are other words."""
     head, *number_parts = remaining_words
     if (
         1 <= len(number_parts) <= 2
@@ -214,5 +212,6 @@ def _parse_target(remaining_words: list[str]) -> Acknowledgement | None:
 
 
 def _words(normalised: str) -> list[str]:
+    """Return the words of a text, after repairing blanks in codes and incident numbers."""
     joined = _MISSING_SPACE.sub(r"\1 \2", _SPLIT_NUMBER.sub(r"\1-\2", normalised))
     return [word for part in _NOISE.sub(" ", joined).split() if (word := part.strip("-"))]

@@ -1,10 +1,10 @@
-"""Consequences of an acknowledgement or the end of an incident for its notifications. Pure: the caller passes the time.
+"""Consequences for an incident's notifications when it is acknowledged or ends. Pure: the caller passes the time.
 
-A recovery notification goes to everybody who was notified of the outage, by the same channels, and to nobody else.
-Unsent notifications are cancelled; a letter that is still in the tray (the directory from which a clerk posts letters)
-is withdrawn and needs no recovery letter. After a false alarm the same people get a correction instead of a recovery.
-If a person closes the incident without a recovery, only staff are notified. An incident that ended before any staff
-were notified is reported to them once, as past.
+When mail works again, everybody who was notified of the outage gets a recovery by the same channels, and nobody else.
+Unsent notifications are cancelled. A letter that is still in the tray (the directory from which a clerk posts letters)
+is withdrawn, so that its reader needs no recovery. After a false alarm the same people get a correction instead of a
+recovery. If a person closes the incident without stating that mail works again, only staff are notified. If an incident
+ended before any staff were notified, they get only the recovery.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from alerts.model.notification import ABOUT_NOTIFICATIONS, Plan, Purpose
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The notification is not sent yet and no longer needed: cancel it."""
+    """Cancel a notification that is not sent yet and no longer needed."""
 
     notification: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """The notification was perhaps sent and is no longer needed: do not send it again."""
+    """Do not resend a notification that may have been sent and is no longer needed."""
 
     notification: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawLetter:
-    """The letter is in the tray and no longer needed: withdraw it before a clerk posts it."""
+    """Withdraw a letter that is in the tray and no longer needed, before a clerk posts it."""
 
     notification: Notification
     attempt: Attempt
@@ -57,43 +57,43 @@ class WithdrawLetter:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """A person who was notified is told who acknowledged, or gets the recovery or a correction.
-
-    Staff who could not be notified before the end get only the recovery.
-    """
+    """Create a notification: who has acknowledged, a recovery, a correction, or that the incident was closed."""
 
     draft: NotificationDraft
 
 
-Conclusion = Cancel | Abandon | WithdrawLetter | Notify
+Consequence = Cancel | Abandon | WithdrawLetter | Notify
 
-#: How long after an acknowledgement staff are told who acknowledged; later they have asked, or sleep again.
-ASSIGNEE_NEWS_PERIOD = timedelta(minutes=15)
+#: How long after an acknowledgement other staff are notified of the assignee. Later they have asked, or sleep again.
+ASSIGNEE_UPDATE_PERIOD = timedelta(minutes=15)
 
 
-def conclude(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
+def consequences(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Iterator[Consequence]:
     """Yield the consequences for the notifications of an acknowledged or ended incident.
 
-    For an incident that is neither acknowledged nor ended, only cancel offers of the release if it has been made.
+    If the incident is neither acknowledged nor ended, only cancel notifications that ask staff to release (approve) an
+    announcement which is released already.
     """
     if incident.state is IncidentState.TRIGGERED:
         notifications = [notification for notification in notifications if notification.purpose is Purpose.RELEASE]
     is_resolved = incident.state is IncidentState.RESOLVED
     reports_recovery = is_resolved and incident.false_alarm_at is None and not incident.closed_without_recovery
-    is_late_report_due = reports_recovery and not _may_be_notified(incident, notifications)
+    is_late_report_due = reports_recovery and not _may_have_been_notified(incident, notifications)
     notified_keys: set[str] = set()
     for notification in notifications:
         is_needless = is_obsolete(incident, notification) or _lacks_earlier_letter(notification, notifications)
-        # An acknowledgement does not cancel a handover notification (to a person who comes on duty). Its reader may
-        # have got no other notification, so they are notified of the assignee and the end, too.
+        # An acknowledgement does not cancel a handover notification, which informs a person who comes on duty. Because
+        # it may be the person's only notification, the person is notified of the assignee and of the end, as after a
+        # notification of the outage.
         if not is_needless and not notification.facts.is_handover:
             continue
+        # The last attempt or, if that failed, an earlier one that a gateway accepted.
         last = decisive_attempt(notification)
         if is_needless and notification.state not in SETTLED:
             if last is None or last.state in UNDELIVERED:
                 yield Abandon(notification) if _is_doubtful(notification) else Cancel(notification)
             elif is_resolved and notification.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
-                # An error means that an earlier withdrawal could not reach the tray: retry after a pause.
+                # If an earlier withdrawal failed with an error, retry it after a pause.
                 if last.error is None or now >= last.query_at:
                     yield WithdrawLetter(notification, last)
                 continue
@@ -115,15 +115,18 @@ def conclude(incident: Incident, notifications: Sequence[Notification], now: dat
             yield Notify(draft)
 
 
-def _may_be_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
-    """Whether any staff member was, or may have been, notified of the incident."""
+def _may_have_been_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
+    """Whether any staff member may have been notified of the incident."""
     staff = [n for n in notifications if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
     calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
     return incident.acknowledged_at is not None or any(n.may_have_arrived for n in staff) or any(calling)
 
 
 def _was_pending_at_end(notification: Notification) -> bool:
-    """Whether a notification to staff was unsent, or had failed, at the end, and was not withdrawn before."""
+    """Whether a notification to staff was unsent, or had failed, at the end, and was not withdrawn before.
+
+    The NOC is not notified of the end of incidents about notifications (`ABOUT_NOTIFICATIONS`).
+    """
     last = decisive_attempt(notification)
     return (
         notification.plan is Plan.ESCALATION
@@ -139,7 +142,7 @@ def is_obsolete(incident: Incident, notification: Notification) -> bool:
         case Purpose.OUTAGE:
             return not incident.is_open or notification.plan is Plan.ESCALATION
         case Purpose.RECOVERY | Purpose.CLOSED:
-            # A person has marked the incident as a false alarm since: a correction follows instead.
+            # After a recovery was decided, a person has marked a false alarm: a correction follows instead.
             return incident.false_alarm_at is not None
         case Purpose.UPDATE:
             return not incident.is_open
@@ -150,36 +153,37 @@ def is_obsolete(incident: Incident, notification: Notification) -> bool:
         case Purpose.RELEASE:
             return not incident.is_open or incident.released_at is not None
         case Purpose.RESULT:
-            # After the end only failures are reported.
+            # After the end only results with failures are reported.
             return not incident.is_open and not notification.facts.undelivered and not notification.facts.unposted
         case _:
             return False
 
 
 def _lacks_earlier_letter(notification: Notification, notifications: Sequence[Notification]) -> bool:
-    """Whether *notification* is a letter about the end whose reader got no earlier letter, because none was posted."""
+    """Whether *notification* is a letter about the end whose reader got no letter before, because none was posted."""
     if notification.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notification.channel is not Channel.LETTER:
         return False
     letters = outage_notifications(notifications, notification.person, Channel.LETTER)
     return notification.plan is Plan.ANNOUNCEMENT and not any(n.may_have_arrived for n in letters)
 
 
-#: States of an attempt that may turn out to be sent, in which case its reader gets a recovery.
+#: States of an attempt whose result is awaited: if the message was sent, its reader gets a recovery.
 _IN_PROGRESS = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
 def _is_doubtful(notification: Notification) -> bool:
-    """Whether an attempt may have been sent although the gateway does not confirm it."""
+    """Whether the notification may have been sent although its gateway does not confirm it."""
     return any(a.state in DOUBTFUL for a in notification.attempts)
 
 
 def _end_draft(
     incident: Incident, notification: Notification, notifications: Sequence[Notification], now: datetime
 ) -> NotificationDraft | None:
+    """Return the draft that notifies the reader of *notification* of the end; `None` if none is to be sent."""
     purpose = Purpose.RECOVERY if incident.false_alarm_at is None else Purpose.CORRECTION
     if incident.closed_without_recovery:
         if notification.plan is Plan.ANNOUNCEMENT:
-            return None  # Recipients outside are only notified of changes of mail.
+            return None  # Recipients outside are notified only of failures of mail and of their end.
         purpose = Purpose.CLOSED
     if notification.plan is Plan.ESCALATION:
         addresses = staff_addresses(incident, notification)
@@ -210,31 +214,28 @@ def _end_draft(
 
 def _assignee_draft(incident: Incident, notification: Notification, now: datetime) -> NotificationDraft | None:
     """Return a draft that names the assignee to the reader of *notification*; `None` if it is not needed."""
-    by, at = incident.acknowledged_by or "", incident.acknowledged_at
-    person, assignee = (
-        incident.policy.escalation.contact(notification.person),
-        incident.policy.escalation.contact_by_name(by),
-    )
-    # A reader who was notified two or more restarts of the escalation ago, or of a degradation before the outage, is
-    # not told each new assignee.
+    by, at, policy = incident.acknowledged_by or "", incident.acknowledged_at, incident.policy.escalation
+    person, assignee = policy.contact(notification.person), policy.contact_by_name(by)
+    # The assignee is not named to people whose notification is two or more restarts of the escalation old, or reported
+    # a degradation before the outage.
     is_outdated = notification.restarts < incident.position.restarts - 1 or has_become_outage(
         incident, notification.facts.type
     )
     if at is None or person is None or person == assignee or is_outdated:
         return None
-    # By SMS only: it must not wake anybody.
+    # Use SMS only, because this notification must not wake anybody.
     addresses = person.addresses_on([Channel.SMS])
-    if not addresses or not is_recent(at, now, ASSIGNEE_NEWS_PERIOD):
+    if not addresses or not is_recent(at, now, ASSIGNEE_UPDATE_PERIOD):
         return None
     return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=replace(build_facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
-        expires_at=at + 2 * ASSIGNEE_NEWS_PERIOD,
+        expires_at=at + 2 * ASSIGNEE_UPDATE_PERIOD,
         addresses=addresses,
         restarts=incident.position.restarts,
-        once=at.isoformat(timespec="seconds"),
+        key_suffix=at.isoformat(timespec="seconds"),
     )
 
 
@@ -251,5 +252,5 @@ def _last_citable(notification: Notification, notifications: Sequence[Notificati
 
 
 def _is_citable(notification: Notification) -> bool:
-    """Whether a follow-up may cite *notification*: a page that may not have arrived is never cited."""
+    """Whether a later notification may state the date of *notification*: never of a page that may not have arrived."""
     return has_known_arrival(notification) if notification.plan is Plan.ANNOUNCEMENT else notification.may_have_arrived

@@ -1,6 +1,7 @@
-"""Title, opening and paragraphs of a letter or a fax. Pure. The texts are in `alerts/wording`, by key.
+"""Title, opening and paragraphs of a page: a letter or a fax. Pure.
 
-A page is a letter or a fax.
+The texts are in `alerts/wording`. Their keys are composed: "letter.outage.title", "fax.staff.title". A page to staff
+has the text of a call: "call.escalation.outage.both".
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 from alerts.documents.printable import Json
 from alerts.documents.sender import cited_reference
 from alerts.model.notification import OUTAGE_PURPOSES, Addressee, Facts, Language, Plan, Purpose
-from alerts.wording.key import key, occasion
+from alerts.wording.key import occasion, situation_key
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, failure_cause, for_page, next_step, pending_release
 
 #: Separates a list item's label from its text: "faks : 03-..."
 _LABEL_END = " : "
-_COMMON = frozenset({"Tuan", "Puan", "Encik", "Cik"})
+#: Forms of address that are lower case within a sentence; a title ("YBhg. Datuk") is not.
+_COMMON_FORMS_OF_ADDRESS = frozenset({"Tuan", "Puan", "Encik", "Cik"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +43,8 @@ class Body:
     opening: str
     paragraphs: tuple[Paragraph, ...]
 
-    def numbered(self) -> list[Json]:
-        """Return the paragraphs in the format of `frame.typ`."""
+    def numbered_paragraphs(self) -> list[Json]:
+        """Return the paragraphs in the format of `frame.typ`, which numbers them."""
         return [
             {"text": paragraph.text, "items": [{"label": item.label, "text": item.text} for item in paragraph.items]}
             for paragraph in self.paragraphs
@@ -62,11 +64,15 @@ def drill_stamps(facts: Facts, wording: Wording) -> list[Json]:
 
 
 def notification_body(kind: str, facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
-    """Return the body of a page; *kind*: "letter" or "fax". Raise `ValueError` for a type that is never announced."""
+    """Return the body of a page; *kind*: "letter" or "fax".
+
+    `situation_key` raises `ValueError` for an incident type of which recipients outside are never notified.
+    """
     values = {
         **for_page(facts, language),
         "you": form_of_address(addressee, language),
-        "reference": cited_reference(facts),
+        "reference": cited_reference(facts),  # Of the earlier page that this page cites.
+        # When the page promises further ones: "on each working day".
         "follow_ups": wording.render(language, "letter.follow_ups") if facts.followed_up else "",
     }
     if kind == "letter":
@@ -91,21 +97,23 @@ def form_of_address(addressee: Addressee, language: Language) -> str:
     if language is not Language.MALAY:
         return "you"
     greeting = addressee.salutation.strip().rstrip(",").strip() or Addressee(title="", organisation="").salutation
-    # A common form of address is lower case within a sentence, a title is not.
-    return "/".join(each.lower() if each in _COMMON else each for each in greeting.rstrip(",").split("/"))
+    return "/".join(
+        each.lower() if each in _COMMON_FORMS_OF_ADDRESS else each for each in greeting.rstrip(",").split("/")
+    )
 
 
 def _is_to_staff(facts: Facts) -> bool:
-    """Whether the page goes to staff and so has the text of a call. A drill has a text of its own."""
+    """Whether the page goes to staff and has the text of a call. The page of a drill has a text of its own instead."""
     return facts.plan is Plan.ESCALATION and facts.purpose is not Purpose.DRILL
 
 
 def _section(facts: Facts, kind: str) -> str:
+    """Return the beginning of the keys: "letter.staff", or with the reason of the page: "fax.recovery"."""
     return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{occasion(facts)}"
 
 
 def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> Sequence[str]:
-    situation = key(facts)
+    situation = situation_key(facts)  # Plan, reason and incident type: "escalation.outage.both".
     if _is_to_staff(facts):
         # Staff get the text of a call, but with times in figures.
         text_values = {
@@ -117,17 +125,19 @@ def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values
         return wording.render_all(language, f"call.{situation}", text_values)
     text_values = {**values, "channels": channel_list(language, wording, kind, values)}
     if facts.purpose in OUTAGE_PURPOSES:
-        for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
-            text_values[phrase] = wording.render(language, f"{kind}.{phrase}.{facts.type}", text_values)
+        # Sentences by incident type ("letter.scope.sending"): what works and what fails, after a change of type
+        # (change) or during the outage (scope); which channels to use (instruction); what to avoid (warning).
+        for name in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
+            text_values[name] = wording.render(language, f"{kind}.{name}.{facts.type}", text_values)
     return wording.render_all(language, f"{_section(facts, kind)}.paragraphs", text_values)
 
 
 def channel_list(language: Language, wording: Wording, kind: str, values: Values) -> str:
-    """Return the office's channels as list items, one per line, punctuated as in a letter."""
+    """Return the sender's postal address, fax and telephone as list items, one per line, punctuated as in a letter."""
     items = wording.render_all(language, f"{kind}.channels", values)
     if kind == "letter" and items:
-        conjunction = f"; {wording.render(language, 'letter.and')}"
-        endings = ([";"] * len(items))[2:] + [conjunction, "."][-len(items) :]
+        last_endings = [f"; {wording.render(language, 'letter.and')}", "."][-len(items) :]
+        endings = [";"] * (len(items) - len(last_endings)) + last_endings
         items = tuple(f"{item}{end}" for item, end in zip(items, endings, strict=True))
     return "".join(f"\n{item}" for item in items)
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 MAX_OCTETS = 256 * 1024
 #: Maximum number of pixels per side: four times the resolution of a printer at the printed height.
 _MAX_PIXELS = 2000
-#: Maximum of elements of a drawing.
+#: Maximum number of elements of a drawing.
 _MAX_ELEMENTS = 5000
 _SVG = "http://www.w3.org/2000/svg"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -58,10 +58,10 @@ def read_crest(octets: bytes) -> Crest:
 def _check_picture(octets: bytes) -> None:
     # The first chunk of a PNG is IHDR: width and height, four octets each (ISO/IEC 15948, 11.2.2).
     if octets[12:16] != b"IHDR" or len(octets) < 24:
-        raise InvalidCrestError("is no whole PNG picture")
+        raise InvalidCrestError("is not a complete PNG picture")
     width, height = struct.unpack(">II", octets[16:24])
     if not (0 < width <= _MAX_PIXELS and 0 < height <= _MAX_PIXELS):
-        raise InvalidCrestError(f"has {width} x {height} pixels; at most {_MAX_PIXELS} each way are printed")
+        raise InvalidCrestError(f"has {width} x {height} pixels; the maximum is {_MAX_PIXELS} x {_MAX_PIXELS}")
 
 
 def _check_drawing(octets: bytes) -> None:
@@ -69,15 +69,15 @@ def _check_drawing(octets: bytes) -> None:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidCrestError("is neither a PNG picture nor an SVG drawing in UTF-8") from None
-    # Entities can expand without bound, or read another file. A drawing needs none.
+    # XML entities can expand without bound, or read another file. A drawing needs no entities.
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise InvalidCrestError("has a document type (<!DOCTYPE>); save it as plain SVG")
     try:
-        root = ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand or to fetch
+        root = ET.fromstring(text)  # noqa: S314 - without a document type there are no entities
     except (ET.ParseError, ValueError):
         raise InvalidCrestError("is neither a PNG picture nor an SVG drawing") from None
     if root.tag != f"{{{_SVG}}}svg":
-        raise InvalidCrestError("is XML, and no SVG drawing")
+        raise InvalidCrestError("is XML, but not an SVG drawing")
     for number, element in enumerate(root.iter()):
         if number >= _MAX_ELEMENTS:
             raise InvalidCrestError(f"has more than {_MAX_ELEMENTS} elements; simplify it")
@@ -87,16 +87,16 @@ def _check_drawing(octets: bytes) -> None:
 def _check_element(element: ET.Element) -> None:
     namespace, _, name = element.tag[1:].partition("}")
     if namespace != _SVG:
-        return  # Metadata of an editor is not drawn.
+        return  # Elements of other namespaces, such as an editor's metadata, are not drawn.
     if name not in _SHAPES:
         raise InvalidCrestError(
-            f"holds <{_quotable(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)"
+            f"contains <{_quotable(name)}>; save it as plain SVG with shapes only (convert text to paths)"
         )
     for attribute, value in element.attrib.items():
         if attribute.rpartition("}")[2].lower().startswith("on"):
-            raise InvalidCrestError("holds a script; save it as plain SVG")
+            raise InvalidCrestError("contains a script; save it as plain SVG")
         if attribute.rpartition("}")[2] == "href" and not value.startswith("#"):
-            raise InvalidCrestError("leads to another file; save it as plain SVG")
+            raise InvalidCrestError("refers to another file; save it as plain SVG")
         _check_style(value)
     if name == "style":
         _check_style(element.text or "")
@@ -108,7 +108,6 @@ def _quotable(name: str) -> str:
 
 def _check_style(value: str) -> None:
     lowered = value.lower().replace(" ", "")
-    if "@import" in lowered or any(
-        not reference.lstrip("'\"").startswith("#") for reference in lowered.split("url(")[1:]
-    ):
-        raise InvalidCrestError("leads to another file; save it as plain SVG")
+    url_targets = lowered.split("url(")[1:]
+    if "@import" in lowered or any(not target.lstrip("'\"").startswith("#") for target in url_targets):
+        raise InvalidCrestError("refers to another file; save it as plain SVG")

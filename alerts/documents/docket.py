@@ -1,6 +1,6 @@
 """Data of a docket: a list of the letters posted on a day, for the post office counter and the messenger. Pure.
 
-Numbers of registered letters and signatures are filled in by hand.
+The numbers of registered mail and the signatures are filled in by hand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class DocketLine:
     #: Number of its incident: "JCM-07".
     number: str
     purpose: Purpose
-    #: "Ketua Setiausaha, Kementerian Contoh"
+    #: The recipient: "Ketua Setiausaha, Kementerian Contoh".
     to: str
 
 
@@ -31,10 +31,11 @@ class DocketLine:
 class Docket:
     """The letters posted on a day."""
 
+    #: The day of posting.
     on: date
     lines: Sequence[DocketLine]
     made_at: datetime
-    #: "" when nobody is signed in.
+    #: Name of the clerk; "" when nobody is signed in.
     made_by: str
 
 

@@ -15,7 +15,7 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
 def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
-    """Return the data of `fax.typ`."""
+    """Return the data of `fax.typ`; *facts*: what the fax reports."""
     bodies = {language: notification_body("fax", facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
     return build_fax_data(facts, reference(facts), bodies, addressee, wording)
 
@@ -23,7 +23,10 @@ def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, 
 def build_fax_data(
     facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
 ) -> dict[str, Json]:
-    """Return the data of `fax.typ` for *bodies*, the Malay and the English one."""
+    """Return the data of `fax.typ` for *bodies*, the Malay and the English one.
+
+    *reference*: the sender's reference of the fax: "JCM.100-1/9/1 (JCM-07/2)".
+    """
     office = facts.office
     return {
         "lang": typst_language(MALAY),
@@ -37,7 +40,8 @@ def build_fax_data(
         "boxes": _boxes(facts, wording),
         "bodies": [_body(body, wording, language) for language, body in bodies.items()],
         "signature": signature(office, wording),
-        "unclear": [text for language in (MALAY, ENGLISH) if (text := _if_unclear(office, wording, language))],
+        "unclear": [text for language in (MALAY, ENGLISH) if (text := _illegible_page_note(office, wording, language))],
+        # The reader signs it and faxes the page back.
         "receipt": {
             "title": f"{bilingual_label(wording, 'receipt')} ({bilingual_label(wording, 'receipt_request')}):",
             "blanks": [bilingual_label(wording, label) for label in ("name", "post", "date")],
@@ -83,6 +87,8 @@ def _rows(rows: tuple[tuple[tuple[str, str], ...], ...], wording: Wording) -> li
 
 
 def _boxes(facts: Facts, wording: Wording) -> list[Json]:
+    """Return the tick boxes of the cover: urgent, for action, for information."""
+    # An update is urgent if it reports a change of type.
     is_urgent = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION} or facts.previous_type is not None
     is_to_staff = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
     boxes = (("urgent", is_urgent), ("action", is_to_staff), ("information", not is_to_staff))
@@ -97,7 +103,7 @@ def _body(body: Body, wording: Wording, language: Language) -> dict[str, Json]:
         "lang": typst_language(language),
         "label": wording.render(language, "fax.label.subject"),
         "title": body.title,
-        "paragraphs": body.numbered(),
+        "paragraphs": body.numbered_paragraphs(),
     }
 
 
@@ -105,5 +111,6 @@ def _comma_separated(*parts: str) -> str:
     return ", ".join(non_empty(*parts))
 
 
-def _if_unclear(office: IssuingOffice, wording: Wording, language: Language) -> str:
+def _illegible_page_note(office: IssuingOffice, wording: Wording, language: Language) -> str:
+    """Return what to do if the fax is unclear or incomplete; "" without such a text."""
     return wording.render(language, "fax.unclear", {"telephone": office.telephone})

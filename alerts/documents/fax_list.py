@@ -1,7 +1,7 @@
 """Data of a fax that reports several incidents to one recipient, Malay first, English below. Pure.
 
-The incidents may be of several agencies, so the fax has the letterhead and the officer's name of the office that
-operates Pantau, and each row gives the contact of its agency.
+The incidents may be of several agencies. So the office that operates Pantau is the sender (letterhead and officer's
+name), and each row gives the contact of its agency.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def fax_list_data(
 ) -> dict[str, Json]:
     """Return the data of `fax_list.typ` for outages or recoveries of one plan and purpose.
 
-    *operator*: the office that operates Pantau, which is the sender.
+    *facts*: those of each incident. *operator*: the office that operates Pantau, which is the sender.
     """
     is_to_staff = facts[0].plan is Plan.ESCALATION
     is_recovery = facts[0].purpose is Purpose.RECOVERY
+    # Key of the texts: "bundle.list.outage", "bundle.list.staff.recovery".
     section = f"bundle.list.{'staff.' if is_to_staff else ''}{facts[0].purpose}"
     sent_at = max(each.notified_at for each in facts)
-    # Recipients outside are told the number of agencies. Staff are told that of incidents, which they acknowledge.
+    # The title gives recipients outside the number of agencies, and staff the number of incidents to acknowledge.
     count = {"count": str(len(facts) if is_to_staff else len({each.office.name for each in facts}))}
 
     return {
@@ -50,6 +51,7 @@ def fax_list_data(
             ("telephone", operator.telephone),
             ("fax", operator.fax),
         ),
+        # "Pantau, official e-mail monitoring", to recipients outside also "on behalf of the agencies listed".
         "behalf": bilingual_label(wording, "from_monitoring" if is_to_staff else "from", _LABELS),
         "signature": signature(operator, wording),
         # These labels are too long for the columns of `fields`.
@@ -67,6 +69,7 @@ def fax_list_data(
             }
             for language in (MALAY, ENGLISH)
         ],
+        # Agency, incident type, start or end, contact, incident number.
         "columns": [
             bilingual_label(wording, label, _LABELS)
             for label in (

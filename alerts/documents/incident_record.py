@@ -1,8 +1,8 @@
-"""Data of an incident record: a document of everything that is stored about one incident, for the file. Pure.
+"""Data of an incident record: a document of everything that is stored about one incident, for the office's file. Pure.
 
-The record gives names and numbers in full, because it proves who was notified: it is classified TERHAD and handled as
-such (Arahan Keselamatan). Measurements are the results of probe messages, already as texts. The document shows what a
-reader needs; the attached files contain every step and every measurement.
+The record gives names and telephone numbers in full, because it proves who was notified. It is classified TERHAD
+(restricted) and handled as such (Arahan Keselamatan). The PDF shows a selection; the attached files contain every
+delivery step and every measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from alerts.wording.texts import Wording
 MALAY = Language.MALAY
 T = TypeVar("T")
 
-#: Number of first and of last rows that a table shows. The data of an outage of days fill hundreds of pages.
+#: A table shows this many rows from its beginning and from its end. All rows of a long outage fill hundreds of pages.
 _SHOWN_AT_EACH_END = 20
 #: Details of an audit entry that are not printed.
 _PROGRAM_DETAILS = frozenset({"number", "matter", "sha256", "reference", "code", "gateway"})
@@ -47,39 +47,40 @@ _CERTIFICATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Result of one probe message."""
+    """Result of one probe message, as texts. A field `..._ms` has the Malay text."""
 
+    #: When the run ended.
     at: datetime
-    #: The route, from one mailbox to another: as in the data, and in Malay.
+    #: The route: the mailboxes from which and to which the message is sent.
     subject: str
     subject_ms: str
-    #: The outcome: as in the data, and in Malay.
     outcome: str
     outcome_ms: str
-    #: The reason: as reported by the server or the probe, and in Malay without the server's text; "" on success.
-    why: str
-    why_ms: str
+    #: Reason of the failure: as reported by the server or the probe, and in Malay without the server's text; "" on
+    #: success.
+    reason: str
+    reason_ms: str
     #: Seconds from submission to arrival; `None` when the message did not arrive.
-    transit: float | None
-    good: bool
-    #: Token that identifies the message.
+    transit_seconds: float | None
+    is_delivered: bool
+    #: Id of the token in the message, which identifies it.
     reference: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFindings:
-    """Status and measurements of one site (place of a prober), by its own clock."""
+    """Status and measurements that one site reports, by its own clock. A site is a location with its own prober."""
 
     site: str
-    #: The reported status, or the first reported fault: as in the data, and in Malay; "" without a report.
-    says: str
-    says_ms: str
-    #: All failed measurements by their end.
+    #: The reported status, or the first fault that the site reported; "" without a report.
+    status: str
+    status_ms: str
+    #: All failed measurements, in the order of their end.
     failed: Sequence[Measurement]
     #: The latest failed measurement of each route, the newest first.
-    last: Sequence[Measurement]
-    #: Number of implausible measurements from the site.
-    unclear: int = 0
+    latest_failed: Sequence[Measurement]
+    #: Number of measurements that are left out, because the site published them in an invalid form.
+    implausible_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +88,21 @@ class IncidentRecord:
     """Everything about one incident, at one time."""
 
     incident: Incident
-    notices: Sequence[Notification]
+    notifications: Sequence[Notification]
+    #: Entries of the audit log about the incident.
     entries: Sequence[ChainedEntry]
+    #: Measurements during the incident.
     evidence: Sequence[Measurement]
-    #: Raw results before this time have been deleted.
+    #: All measurements before this time have been deleted.
     evidence_since: datetime
-    #: Results of delivered runs before this time have been deleted.
+    #: Measurements of delivered messages before this time have been deleted.
     delivered_since: datetime
+    #: Head of the audit log's hash chain.
     head: ChainHead
     made_at: datetime
+    #: Name of the person who made the record.
     made_by: str
-    #: Status of each site, first of the one whose database has the incident; empty with a single site.
+    #: What each site reports, first the site whose database has the incident; empty with a single site.
     sites: Sequence[SiteFindings] = ()
 
 
@@ -128,7 +133,7 @@ def _summary(record: IncidentRecord) -> list[Json]:
     rows = [
         ("Agensi", f"{office.name} ({incident.policy.agency})" if incident.policy.agency else office.name),
         ("Domain", office.domain),
-        ("Perkara", _subject(incident)),
+        ("Perkara", _type_and_object(incident)),
         ("Bermula", _long(incident.reported_type_began_at)),
         ("Terjejas sejak", _long(incident.began_at) if incident.began_at < incident.reported_type_began_at else ""),
         ("Insiden dibuka", _long(incident.opened_at)),
@@ -166,7 +171,7 @@ def _declaration_rows(incident: Incident) -> list[tuple[str, str]]:
 
 
 def _closure_rows(incident: Incident) -> list[tuple[str, str]]:
-    """Return who closed the incident, the reason, and their statement about mail."""
+    """Return who closed the incident, the reason, and whether recipients were notified of a recovery."""
     closure = incident.closed
     if closure is None:
         return []
@@ -180,13 +185,14 @@ def _end_text(incident: Incident) -> str:
     return "Belum berakhir" if incident.is_open else "Tidak dapat dipastikan"
 
 
-def _subject(incident: Incident) -> str:
+def _type_and_object(incident: Incident) -> str:
+    """Return the incident type and, for an alert or a monitoring fault, the affected object."""
     incident_type = phrase.INCIDENT_TYPES[incident.type]
     return f"{incident_type}: {incident.policy.subject}" if incident.policy.subject else incident_type
 
 
 def _evidence_section(record: IncidentRecord) -> dict[str, Json]:
-    good = [each for each in record.evidence if each.good]
+    good = [each for each in record.evidence if each.is_delivered]
     notes = [
         f"{len(record.evidence)} ujian pergi balik dalam tempoh insiden; {len(good)} daripadanya diterima.",
     ]
@@ -218,7 +224,7 @@ def _evidence_section(record: IncidentRecord) -> dict[str, Json]:
                 streak[0].subject_ms,
                 str(len(streak)),
                 streak[0].outcome_ms,
-                streak[0].why_ms,
+                streak[0].reason_ms,
             )
             for streak in shown_rows
         ],
@@ -226,26 +232,26 @@ def _evidence_section(record: IncidentRecord) -> dict[str, Json]:
 
 
 def _sites_section(record: IncidentRecord) -> dict[str, Json]:
-    """Return the status of each site, and the latest failed measurement of each route there."""
+    """Return the status of each site, and the latest failed measurement of each of its routes."""
     notes = ["Masa di bawah ialah masa menurut jam setiap tapak. Semua ujian yang gagal ada dalam sites.csv."]
     if not record.incident.is_open:
         notes.append(
             "Insiden telah berakhir: laporan tapak ialah yang pertama menyatakan gangguan ketika insiden itu terbuka."
         )
     notes += [
-        f"{each.unclear} keputusan daripada tapak {each.site} tidak dapat difahami."
+        f"{each.implausible_count} keputusan daripada tapak {each.site} tidak dapat difahami."
         for each in record.sites
-        if each.unclear
+        if each.implausible_count
     ]
     rows, omitted = [], 0
     for site_findings in record.sites:
-        omitted += len(site_findings.last[_SHOWN_AT_EACH_END:])
+        omitted += len(site_findings.latest_failed[_SHOWN_AT_EACH_END:])
         measurements = [
-            (stamp(each.at), each.subject_ms, each.outcome_ms, each.why_ms)
-            for each in site_findings.last[:_SHOWN_AT_EACH_END]
+            (stamp(each.at), each.subject_ms, each.outcome_ms, each.reason_ms)
+            for each in site_findings.latest_failed[:_SHOWN_AT_EACH_END]
         ]
         for number, each in enumerate(measurements or [("", "", "tiada ujian yang gagal", "")]):
-            site_cell = "\n".join(filter(None, (site_findings.site, site_findings.says_ms))) if number == 0 else ""
+            site_cell = "\n".join(filter(None, (site_findings.site, site_findings.status_ms))) if number == 0 else ""
             rows.append(cells(site_cell, *each))
     if omitted:
         notes.append(f"{omitted} laluan lain tidak dicetak.")
@@ -259,11 +265,11 @@ def _sites_section(record: IncidentRecord) -> dict[str, Json]:
 
 
 def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]:
-    """Return streaks: sequences of equal results of one route, in the order of their first measurement."""
+    """Return the streaks: consecutive equal results of one route. They are sorted by their first measurement."""
     route_streaks: dict[str, list[list[Measurement]]] = {}
     for each in evidence:
         streaks = route_streaks.setdefault(each.subject, [])
-        if streaks and (streaks[-1][0].outcome, streaks[-1][0].why_ms) == (each.outcome, each.why_ms):
+        if streaks and (streaks[-1][0].outcome, streaks[-1][0].reason_ms) == (each.outcome, each.reason_ms):
             streaks[-1].append(each)
         else:
             streaks.append([each])
@@ -277,22 +283,28 @@ def _end_of_span(starts_at: datetime, ends_at: datetime) -> str:
 
 
 def _notifications_section(record: IncidentRecord) -> dict[str, Json]:
-    calls = [
-        (attempt, delivery, n) for n in record.notices for delivery in n.deliveries for attempt in delivery.attempts
+    attempts = [
+        (attempt, delivery, notification)
+        for notification in record.notifications
+        for delivery in notification.deliveries
+        for attempt in delivery.attempts
     ]
+    attempts.sort(key=lambda each: (each[0].started_at, each[0].id))
     rows = [
         cells(
             stamp(attempt.started_at),
-            f"{record.incident.reader_name(notice)}\n{_purpose(notice)}",
+            f"{record.incident.reader_name(notification)}\n{_purpose(notification)}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
             attempt.gateway,
             _result(delivery, attempt),
         )
-        for attempt, delivery, notice in sorted(calls, key=lambda each: (each[0].started_at, each[0].id))
+        for attempt, delivery, notification in attempts
     ]
-    not_attempted = [n for n in record.notices if not n.attempts]
+    not_attempted = [each for each in record.notifications if not each.attempts]
     notes = [] if rows else ["Tiada sesiapa dihubungi."]
-    notes += [f"Tidak dihubungi: {record.incident.reader_name(n)} ({phrase.STATES[n.state]})." for n in not_attempted]
+    notes += [
+        f"Tidak dihubungi: {record.incident.reader_name(each)} ({phrase.STATES[each.state]})." for each in not_attempted
+    ]
     return {
         "heading": "SIAPA YANG DIMAKLUMKAN",
         "notes": notes,
@@ -303,8 +315,8 @@ def _notifications_section(record: IncidentRecord) -> dict[str, Json]:
 
 
 def _chronology_section(record: IncidentRecord) -> dict[str, Json]:
-    names = {notice.person: record.incident.reader_name(notice) for notice in record.notices}
-    notices = {notice.id: notice for notice in record.notices}
+    names = {notification.person: record.incident.reader_name(notification) for notification in record.notifications}
+    notifications = {notification.id: notification for notification in record.notifications}
     entries = [entry for entry in record.entries if entry.event not in phrase.SHOWN_ELSEWHERE]
     shown_entries = [entry for entry in entries if not phrase.is_delivery_step(entry.event)]
     shown_rows, omitted = _first_and_last(shown_entries)
@@ -327,7 +339,10 @@ def _chronology_section(record: IncidentRecord) -> dict[str, Json]:
                 stamp(entry.at),
                 names.get(entry.actor, phrase.actor_name(entry.actor)),
                 "\n".join(
-                    filter(None, (phrase.event(entry.event), _page_text(entry, notices, names), _detail(entry, names)))
+                    filter(
+                        None,
+                        (phrase.event(entry.event), _page_text(entry, notifications, names), _detail(entry, names)),
+                    )
                 ),
             )
             for entry in shown_rows
@@ -358,22 +373,27 @@ def cells(*texts: str) -> list[Json]:
     return [text.split("\n") for text in texts]
 
 
-def _purpose(notice: Notification) -> str:
-    """Return the purpose of a notification; for a page also the end of its reference, by which people find it."""
-    is_single = notice.channel in ON_PAPER and len(notice.incident_ids) == 1
-    return " ".join(non_empty(phrase.PURPOSES[notice.purpose], enclosure(notice.facts) if is_single else ""))
+def _purpose(notification: Notification) -> str:
+    """Return the purpose of a notification; for a letter or fax about one incident also the end of its reference.
+
+    The page is filed by this reference.
+    """
+    is_single = notification.channel in ON_PAPER and len(notification.incident_ids) == 1
+    return " ".join(
+        non_empty(phrase.PURPOSES[notification.purpose], enclosure(notification.facts) if is_single else "")
+    )
 
 
-def _page_text(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mapping[str, str]) -> str:
-    """Return which letter was printed or posted, and to whom; "" for other actions."""
-    notice = notices.get(entry.notification_id or 0)
-    if notice is None or notice.channel not in ON_PAPER:
+def _page_text(entry: ChainedEntry, notifications: Mapping[int, Notification], names: Mapping[str, str]) -> str:
+    """Return which letter or fax an entry is about, and its reader; "" if the entry is about none."""
+    notification = notifications.get(entry.notification_id or 0)
+    if notification is None or notification.channel not in ON_PAPER:
         return ""
-    return f"{_purpose(notice)}, {names[notice.person]}"
+    return f"{_purpose(notification)}, {names[notification.person]}"
 
 
 def _detail(entry: ChainedEntry, names: Mapping[str, str]) -> str:
-    """Return the details of an audit entry, without those for programs."""
+    """Return the details of an audit entry, without those of `_PROGRAM_DETAILS`."""
     details = {key: str(value) for key, value in entry.detail.items() if value and key not in _PROGRAM_DETAILS}
     if "person" in details:
         details["person"] = names.get(details["person"], details["person"])

@@ -20,7 +20,7 @@ _DEFAULT_SALUTATION = Addressee(title="", organisation="").salutation
 def letter_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
     """Return the data of `letter.typ`: the letter, and its English translation if the office attaches one.
 
-    A letter is in Malay, and English an attachment (MyPPSM, PO.1.1.1).
+    *facts*: what the letter reports. A letter is in Malay, and the translation an attachment (MyPPSM, PO.1.1.1).
     """
     languages = [MALAY, *([Language.ENGLISH] if facts.office.english_attachment else [])]
     bodies = {each: notification_body("letter", facts, addressee, each, wording) for each in languages}
@@ -30,7 +30,10 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[st
 def build_letter_data(
     facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
 ) -> dict[str, Json]:
-    """Return the data of `letter.typ` for *bodies*: the letter's, and that of an English attachment if there is one."""
+    """Return the data of `letter.typ` for *bodies*: the letter's, and that of an English attachment if there is one.
+
+    *reference*: the sender's reference of the letter: "JCM.100-1/9/1 (JCM-07/2)".
+    """
     office = facts.office
     attention = addressee.attention.strip()
 
@@ -61,10 +64,10 @@ def build_letter_data(
 
 
 def _addresses(addressee: Addressee) -> list[Json]:
-    """Return layouts of the address: one with all lines, then others with more and more short lines joined.
+    """Return layouts of the address. The first has all lines; each further one joins two more short lines.
 
-    The town keeps a line of its own. The window of an envelope shows five lines at 11 pt; `letter.typ` uses the layout
-    that fits with the largest type.
+    The town keeps its own line, but a state may follow it. The window of an envelope shows five lines at 11 pt;
+    `letter.typ` uses the layout that fits with the largest type.
     """
     head = non_empty(addressee.title, addressee.organisation)
     street = [line.rstrip(",") for line in non_empty(*addressee.address)]
@@ -90,7 +93,7 @@ def _signature(office: IssuingOffice, wording: Wording) -> dict[str, Json]:
 
 
 def _salutation(addressee: Addressee, wording: Wording) -> str:
-    # Only the default salutation is replaced by the wording's.
+    # An addressee's own salutation takes precedence over that of the wording.
     if addressee.salutation.strip() in {"", _DEFAULT_SALUTATION}:
         return wording.render(MALAY, "letter.salutation")
     return addressee.salutation
@@ -112,4 +115,4 @@ def _translation(body: Body, wording: Wording) -> dict[str, Json]:
 
 
 def _body(body: Body) -> dict[str, Json]:
-    return {"title": body.title, "opening": body.opening, "paragraphs": body.numbered()}
+    return {"title": body.title, "opening": body.opening, "paragraphs": body.numbered_paragraphs()}

@@ -1,6 +1,7 @@
 """Letter or fax that announces planned maintenance. Pure.
 
-It belongs to no incident, because no mail has failed. No gateway sends it: a person prints, signs and sends it.
+A maintenance notice belongs to no incident, because no mail has failed. No gateway sends it: a person prints, signs and
+sends it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from alerts.wording.values import Values, for_page, on_one_line
 
 
 class MaintenanceNoticeKind(StrEnum):
-    """Kind of a maintenance notice; also the name of its texts."""
+    """Kind of a maintenance notice; also part of the keys of its texts: "letter.maintenance_changed.title"."""
 
     PLANNED = "maintenance"
     #: The maintenance was postponed.
@@ -34,7 +35,7 @@ class MaintenanceNotice:
     """Announcement of one maintenance window to an agency's recipients."""
 
     kind: MaintenanceNoticeKind
-    #: "JCM-P261201-1405".
+    #: "JCM-P261201-1405": the agency's prefix, "P", and the minute of creation or the next free minute.
     number: str
     starts_at: datetime
     ends_at: datetime
@@ -73,20 +74,20 @@ class MaintenancePage:
         reference = file_reference(self.office, self.notice.number)
         return build_fax_data(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
 
-    def body(self, kind: str, language: Language) -> Body:
-        """Return the body of the page; *kind*: "letter" or "fax"."""
+    def body(self, page_kind: str, language: Language) -> Body:
+        """Return the body of the page; *page_kind*: "letter" or "fax"."""
         values = self.placeholders(language)
-        if kind == "letter":
+        if page_kind == "letter":
             values["enquiries"] = self.wording.render(language, "letter.enquiries", values)
-        values["channels"] = channel_list(language, self.wording, kind, values)
-        section = f"{kind}.{self.notice.kind}"
+        values["channels"] = channel_list(language, self.wording, page_kind, values)
+        section = f"{page_kind}.{self.notice.kind}"
         if self.notice.kind is not MaintenanceNoticeKind.CANCELLED:
-            values["instruction"] = self.wording.render(language, f"{kind}.maintenance.instruction", values)
+            values["instruction"] = self.wording.render(language, f"{page_kind}.maintenance.instruction", values)
         texts = self.wording.render_all(language, f"{section}.paragraphs", values)
-        return build_body(kind, section, texts, self.wording, language=language, values=values)
+        return build_body(page_kind, section, texts, self.wording, language=language, values=values)
 
     def placeholders(self, language: Language) -> dict[str, str]:
-        """Return the values of the texts' placeholders, except those that are composed of other texts."""
+        """Return the values of the texts' placeholders, except values that are composed of other texts."""
         values = {
             **for_page(self._facts(self.notice), language),
             "you": form_of_address(self.addressee, language),
@@ -94,6 +95,7 @@ class MaintenancePage:
             # The text has a full stop after the reason.
             **on_one_line({"why": self.notice.reason.rstrip(". ")}),
         }
+        # The text of a changed or cancelled notice cites times, reference and number of the earlier one.
         if (before := self.notice.before) is not None:
             previous: Values = for_page(self._facts(before), language)
             values |= {f"was_{name}": previous[name] for name in previous if name.startswith(("began_", "ended_"))}
@@ -102,9 +104,9 @@ class MaintenancePage:
         return values
 
     def _facts(self, notice: MaintenanceNotice) -> Facts:
-        """Return facts as for a page about an incident, with the date, and start and end of the work.
+        """Return the notice as facts of an incident, for the functions that build pages: start and end are the work's.
 
-        Its purpose marks a fax as not urgent.
+        With `Purpose.UPDATE` a fax is not marked as urgent.
         """
         return Facts(
             purpose=Purpose.UPDATE,

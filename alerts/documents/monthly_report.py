@@ -1,7 +1,8 @@
-"""Data of a monthly report: an agency's mail in a month, for its head (circular, paragraph 6). Pure.
+"""Data of a monthly report: an agency's mail in a month, for its head (MAMPU circular, 1 June 2007, paragraph 6). Pure.
 
-It contains availability in minutes, incidents, notifications, drills and checks. It has no telephone numbers, so that
-it may be shown to anybody; the incident record says who was notified by which number.
+The report contains availability in minutes, incidents, notifications, drills (test calls and messages to staff) and
+checks of servers and domains. It has no telephone numbers, so that it may be shown to anybody; an incident record has
+the numbers.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ MALAY = Language.MALAY
 _MAX_ROWS = 60
 
 
-class DayKind(StrEnum):
-    """Kind of a minute, the worst last."""
+class MinuteKind(StrEnum):
+    """State of an agency's mail in one minute, the worst last."""
 
     NO_DATA = "no_data"
     MAINTENANCE = "maintenance"
@@ -37,31 +38,33 @@ class DayKind(StrEnum):
     OUTAGE = "outage"
 
 
-KIND_NAMES: Mapping[DayKind, str] = {
-    DayKind.NO_DATA: "Tidak dipantau",
-    DayKind.MAINTENANCE: "Penyelenggaraan atau di luar waktu ujian",
-    DayKind.UP: "Baik",
-    DayKind.DEGRADED: "Terjejas",
-    DayKind.OUTAGE: "Terganggu",
+MINUTE_KIND_NAMES: Mapping[MinuteKind, str] = {
+    MinuteKind.NO_DATA: "Tidak dipantau",
+    MinuteKind.MAINTENANCE: "Penyelenggaraan atau di luar waktu ujian",
+    MinuteKind.UP: "Baik",
+    MinuteKind.DEGRADED: "Terjejas",
+    MinuteKind.OUTAGE: "Terganggu",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatedLine:
-    """Result of a drill or a check, as texts for a row."""
+class ResultLine:
+    """Result of a drill or a check, as texts for a table row."""
 
     at: datetime
+    #: Person of a drill; server or domain of a check.
     what: str
+    #: Channel of a drill; name of a check.
     how: str
     result: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatementDay:
+class ReportDay:
     """Minutes of each kind on one day."""
 
     on: date
-    minutes: Mapping[DayKind, int]
+    minutes: Mapping[MinuteKind, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +73,32 @@ class MonthlyReport:
 
     agency: str
     office: IssuingOffice
-    #: The first day.
+    #: The first day of the month.
     month: date
-    #: The end of the month, or of the data of the current month.
+    #: End of the data: the end of the month, or now in the current month.
     until: datetime
+    #: Whether the month is over.
     is_over: bool
-    #: Share of the observed minutes in which mail could be sent, and received: 0 to 1. `None`: none was observed.
+    #: Share of the observed minutes in which mail could be sent, 0 to 1; `None`: no minute was observed.
     sending: float | None
+    #: The same for mail that could be received.
     receiving: float | None
-    days: Sequence[StatementDay]
+    days: Sequence[ReportDay]
     #: Incidents that were open in the month, with their notifications.
     incidents: Sequence[tuple[Incident, Sequence[Notification]]]
-    exercises: Sequence[StatedLine]
-    #: Latest findings of the checks that did not pass.
-    checks: Sequence[StatedLine]
-    #: Whether this process has results of checks.
-    was_checked: bool
+    drills: Sequence[ResultLine]
+    #: Failed findings of the checks' latest runs.
+    checks: Sequence[ResultLine]
+    #: Whether this process has results of checks, which only the process that ran them has.
+    has_check_results: bool
     made_at: datetime
-    #: Name of the process that has the results of the checks, if it is another one.
+    #: Name of the other process that has the results of the checks; "": this process has them, or no check has run.
     checked_by: str = ""
 
     @property
-    def minutes(self) -> Mapping[DayKind, int]:
+    def minutes(self) -> Mapping[MinuteKind, int]:
         """Minutes of the month by kind."""
-        return {kind: sum(day.minutes.get(kind, 0) for day in self.days) for kind in DayKind}
+        return {kind: sum(day.minutes.get(kind, 0) for day in self.days) for kind in MinuteKind}
 
 
 def month_name(first: date) -> str:
@@ -111,7 +116,7 @@ def monthly_report_data(report: MonthlyReport, wording: Wording) -> dict[str, Js
         "heading": f"PENYATA BULANAN E-MEL RASMI, {month_name(report.month).upper()}",
         "summary": {"heading": "RINGKASAN", "rows": _summary(report)},
         "chart": "HARI DEMI HARI",
-        "kinds": [{"key": kind, "name": name} for kind, name in KIND_NAMES.items()],
+        "kinds": [{"key": kind, "name": name} for kind, name in MINUTE_KIND_NAMES.items()],
         "days": [_bar(day) for day in report.days],
         "sections": [
             _incidents_section(report, wording),
@@ -123,9 +128,13 @@ def monthly_report_data(report: MonthlyReport, wording: Wording) -> dict[str, Js
 
 
 def share_text(share: float | None) -> str:
-    """Return a share as text: "99.87 %". Truncated, not rounded: a minute of downtime must not become 100 %."""
+    """Return a share from 0 to 1 as text: "99.87 %".
+
+    It is not rounded up, because a month with downtime must not show 100 %.
+    """
     if share is None:
         return "tidak diketahui"
+    # The small summand corrects binary fractions that are slightly too small.
     return f"{int(share * 10_000 + 1e-6) / 100:.2f} %"
 
 
@@ -138,20 +147,20 @@ def _summary(report: MonthlyReport) -> list[Json]:
         ("Tempoh", f"{_day(report.month)} hingga {_until(report)}"),
         ("E-mel dapat dihantar", share_text(report.sending)),
         ("E-mel dapat diterima", share_text(report.receiving)),
-        ("Terganggu", _duration(minutes[DayKind.OUTAGE])),
-        ("Terjejas", _duration(minutes[DayKind.DEGRADED])),
-        ("Penyelenggaraan atau di luar waktu ujian", _duration(minutes[DayKind.MAINTENANCE])),
-        ("Tidak dipantau", _duration(minutes[DayKind.NO_DATA])),
+        ("Terganggu", _duration(minutes[MinuteKind.OUTAGE])),
+        ("Terjejas", _duration(minutes[MinuteKind.DEGRADED])),
+        ("Penyelenggaraan atau di luar waktu ujian", _duration(minutes[MinuteKind.MAINTENANCE])),
+        ("Tidak dipantau", _duration(minutes[MinuteKind.NO_DATA])),
         ("Gangguan", f"{len(outages)}"),
         ("Penyata dijana", _long(report.made_at)),
     ]
     return [{"label": label, "value": value} for label, value in rows if value]
 
 
-def _bar(day: StatementDay) -> Json:
+def _bar(day: ReportDay) -> Json:
     total = max(1, sum(day.minutes.values()))
-    # Parts of the day in thousandths.
-    shares: dict[str, Json] = {kind: round(1000 * day.minutes.get(kind, 0) / total) for kind in DayKind}
+    # Share of each kind in the day's minutes, in thousandths.
+    shares: dict[str, Json] = {kind: round(1000 * day.minutes.get(kind, 0) / total) for kind in MinuteKind}
     return {"label": str(day.on.day), "shares": shares}
 
 
@@ -189,21 +198,23 @@ def _type_and_cause(incident: Incident, wording: Wording) -> str:
 
 
 def _notifications_section(report: MonthlyReport) -> dict[str, Json]:
-    notifications = sorted(
-        ((notice, incident) for incident, notices in report.incidents for notice in notices),
-        key=lambda each: (each[0].created_at, each[0].id),
-    )
+    notifications = [
+        (notification, incident)
+        for incident, its_notifications in report.incidents
+        for notification in its_notifications
+    ]
+    notifications.sort(key=lambda pair: (pair[0].created_at, pair[0].id))
     rows = [
         cells(
-            _minute(notice.created_at),
+            _minute(notification.created_at),
             incident.number,
-            incident.reader_name(notice),
-            f"{phrase.CHANNELS[notice.channel]}, {phrase.PURPOSES[notice.purpose]}",
-            phrase.STATES[notice.state],
+            incident.reader_name(notification),
+            f"{phrase.CHANNELS[notification.channel]}, {phrase.PURPOSES[notification.purpose]}",
+            phrase.STATES[notification.state],
         )
-        for notice, incident in notifications
+        for notification, incident in notifications
     ]
-    submitted = sum(notice.is_submitted for notice, _ in notifications)
+    submitted = sum(notification.is_submitted for notification, _ in notifications)
     notes = (
         [f"{submitted} daripada {len(notifications)} notis telah dikeluarkan."]
         if rows
@@ -219,7 +230,7 @@ def _notifications_section(report: MonthlyReport) -> dict[str, Json]:
 
 
 def _drills_section(report: MonthlyReport) -> dict[str, Json]:
-    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in report.exercises]
+    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in report.drills]
     return {
         "heading": "LATIHAN PEGAWAI BERTUGAS",
         "notes": _omission_note(rows) if rows else ["Tiada latihan dalam bulan ini."],
@@ -231,7 +242,7 @@ def _drills_section(report: MonthlyReport) -> dict[str, Json]:
 
 def _checks_section(report: MonthlyReport) -> dict[str, Json]:
     rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in report.checks]
-    note = "Semua pemeriksaan lulus." if report.was_checked else "Belum dilihat."
+    note = "Semua pemeriksaan lulus." if report.has_check_results else "Belum dilihat."
     if report.checked_by:
         note = f"Hasil pemeriksaan ada pada proses {report.checked_by}: jana penyata di sana untuk mendapatkannya."
     return {

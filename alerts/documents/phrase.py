@@ -1,7 +1,7 @@
 """Malay words of incident records and reports, from `phrase.yaml`.
 
-These are internal documents and no notifications, so that their words are not configurable. An event of the audit log
-without a translation is printed as it is.
+These words are not configurable, because the documents are internal. An event of the audit log without a translation is
+printed as stored.
 """
 
 from __future__ import annotations
@@ -17,39 +17,44 @@ from alerts.wording import moment
 from alerts.wording.source import sections
 
 #: Words by section and enum value.
-_WORDS = sections(Path(__file__).with_suffix(".yaml"))
-INCIDENT_TYPES: Mapping[str, str] = _WORDS["matters"]
-CHANNELS: Mapping[str, str] = _WORDS["channels"]
-PURPOSES: Mapping[str, str] = _WORDS["purposes"]
-STATES: Mapping[str, str] = _WORDS["states"]
-INCIDENT_STATES: Mapping[str, str] = _WORDS["incident_states"]
-RESULTS: Mapping[str, Mapping[str, str]] = {channel: _WORDS[f"results.{channel}"] for channel in Channel}
-COMMON_RESULTS: Mapping[str, str] = _WORDS["common_results"]
-ACTIONS: Mapping[str, str] = _WORDS["deeds"]
-EVENTS: Mapping[str, str] = _WORDS["events"]
-MISSED_ACTIONS: Mapping[str, str] = _WORDS["lapses"]
-RATE_LIMITS: Mapping[str, str] = _WORDS["brakes"]
-_OVERDUE: Mapping[str, str] = _WORDS["overdue"]
-_TIME_LABELS: Mapping[str, str] = _WORDS["moments"]
-#: Words for the values of those details of audit entries that are enum values.
+_TEXTS = sections(Path(__file__).with_suffix(".yaml"))
+INCIDENT_TYPES: Mapping[str, str] = _TEXTS["incident_types"]
+CHANNELS: Mapping[str, str] = _TEXTS["channels"]
+PURPOSES: Mapping[str, str] = _TEXTS["purposes"]
+STATES: Mapping[str, str] = _TEXTS["states"]
+INCIDENT_STATES: Mapping[str, str] = _TEXTS["incident_states"]
+RESULTS: Mapping[str, Mapping[str, str]] = {channel: _TEXTS[f"results.{channel}"] for channel in Channel}
+COMMON_RESULTS: Mapping[str, str] = _TEXTS["common_results"]
+ACTIONS: Mapping[str, str] = _TEXTS["actions"]
+EVENTS: Mapping[str, str] = _TEXTS["events"]
+MISSED_ACTIONS: Mapping[str, str] = _TEXTS["missed_actions"]
+RATE_LIMITS: Mapping[str, str] = _TEXTS["rate_limits"]
+_OVERDUE: Mapping[str, str] = _TEXTS["overdue"]
+_TIME_LABELS: Mapping[str, str] = _TEXTS["time_labels"]
+#: Texts for the values of details of audit entries that are enum values. The keys are the stored names of the details;
+#: "brake" is a rate limit, and "despite" the probe results against which a person acted.
 _DETAIL_VALUES: Mapping[str, Mapping[str, str]] = {
     "channel": CHANNELS,
     "purpose": PURPOSES,
     "brake": RATE_LIMITS,
     "declared": INCIDENT_TYPES,
-    "printing": _WORDS["printing"],
-    "despite": _WORDS["despite"],
+    "printing": _TEXTS["printing"],
+    "despite": _TEXTS["despite"],
 }
-#: Events that another table of the record shows.
+#: Audit events that are left out, because another table of the record shows them.
 SHOWN_ELSEWHERE = frozenset({"sites say"})
-#: Events of entries from before schema 0055, and their present names.
+#: Events of audit entries from before schema 0055, and their present names. Stored entries are not changed, because the
+#: audit log is a hash chain.
 _FORMER_EVENTS = {"ask: no_trace": "ask: not_found"}
 #: Actors that are components of Pantau.
 _COMPONENTS = frozenset({"engine", "auditor", "automatic"})
 
 
 def event(text: str) -> str:
-    """Return the name of an audit event: "Penghantaran: diterima"."""
+    """Return the name of an audit event: "Penghantaran: diterima" for "send: delivered".
+
+    Other composed events are "notice failed", "step overdue" and "outage notice decided".
+    """
     if text in EVENTS:
         return EVENTS[text]
     action, _, state = _FORMER_EVENTS.get(text, text).partition(": ")

@@ -1,7 +1,7 @@
 """Replacement of characters that the font cannot print.
 
-PDF/A forbids a missing glyph, so that one unsupported character in a recipient's name would prevent the whole letter.
-Characters outside the font's Latin range are replaced before rendering.
+PDF/A forbids missing glyphs: without a replacement, one unsupported character in a recipient's name would prevent the
+whole letter.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-#: Ranges of code points (first, last) that the font Arimo has: Latin, and the symbols of office prose. A test prints
-#: all.
+#: Ranges of code points (first, last) that the font Arimo has: Latin, and symbols of office texts. A test prints all of
+#: them.
 _PRINTABLE = (
     (0x20, 0x7E),
     (0xA1, 0xAC),

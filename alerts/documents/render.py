@@ -41,7 +41,8 @@ _FAX_DENSITIES = 8
 def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | None = None) -> PageContent:
     """Return the letter, on one page if it fits, with the English translation if the office attaches one.
 
-    *crest*: one for which `can_render` is true. Raise `ValueError` for a type that is never announced.
+    *crest*: one for which `can_render` is true. `letter_data` raises `ValueError` for an incident type of which offices
+    outside are never notified.
     """
     return _letter(letter_data(facts, addressee, wording), facts.notified_at, crest)
 
@@ -54,9 +55,10 @@ def maintenance_letter(page: MaintenancePage, crest: Crest | None = None) -> Pag
 def _letter(data: dict[str, Json], at: datetime, crest: Crest | None) -> PageContent:
     for density in range(_LETTER_DENSITIES):
         sheet = _Sheet("letter.typ", data, at, density, crest)
+        # The pages of the letter itself, without its translation.
         if sheet.count("own-pages") == 1:
             return sheet.page()
-    # It needs two pages anyway, so it gets the widest spacing.
+    # The letter needs more than one page at every density, so it gets the widest spacing.
     return _Sheet("letter.typ", data, at, 0, crest).page()
 
 
@@ -67,7 +69,7 @@ def can_render(crest: Crest) -> bool:
     except typst.TypstError:
         return False
     except BaseException as error:
-        # A panic of the rendering library is no `Exception`. It must only make this crest unusable.
+        # A panic in the rendering library (Rust) is not an `Exception`. It only means that the crest is unusable.
         if type(error).__name__ != "PanicException":
             raise
         return False
@@ -77,7 +79,7 @@ def can_render(crest: Crest) -> bool:
 def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
     """Return the fax: always one page, in the largest type that fits.
 
-    Raise `ValueError` for a type that is never announced.
+    `fax_data` raises `ValueError` for an incident type of which offices outside are never notified.
     """
     return _fax(fax_data(facts, addressee, wording), facts.notified_at, facts.office)
 
@@ -120,7 +122,7 @@ def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, ope
 
 
 class _Sheet:
-    """A template with its data, density and date."""
+    """A typst template with its data, date, and *density*: number of the density step, 0 for the widest spacing."""
 
     def __init__(
         self, template: str, data: dict[str, Json], at: datetime, density: int, crest: Crest | None = None
@@ -139,6 +141,7 @@ class _Sheet:
         return int(self._compiler.query(f"<{label}>", field="value", one=True))
 
     def page(self, sender: str = "") -> PageContent:
+        """Return the rendered PDF; *sender*: the line that a fax machine prints above each page."""
         pdf = self._compiler.compile(
             format="pdf",
             pdf_standards=_STANDARDS,

@@ -1,6 +1,7 @@
 """Letterhead, signature and reference ("Ruj. Kami") of letters and faxes. Pure.
 
-Pages to one recipient about an incident have enclosure numbers, which `alerts.decide.followup.next_enclosure` assigns.
+The pages (letters or faxes) to one recipient about an incident are numbered: the enclosure number, which
+`alerts.decide.followup.next_enclosure` assigns.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def letterhead(office: IssuingOffice, wording: Wording, language: Language) -> d
 def reference(facts: Facts) -> str:
     """Return the reference of a page: "JCM.100-1/9/1 (JCM-07/2)"; "" if a clerk fills it in.
 
-    The brackets contain incident and enclosure number: the second page about JCM-07. Enclosure numbers of the file
-    itself are assigned by the registry.
+    The brackets contain incident and enclosure number: the second page about JCM-07. They are not the enclosure number
+    of the office's file, which its registry assigns.
     """
+    # An unnumbered page about an outage is the first one, any other page the second.
     return _reference_with_enclosure(facts, facts.enclosure or (1 if facts.purpose is Purpose.OUTAGE else 2))
 
 
@@ -51,7 +53,10 @@ def enclosure(facts: Facts) -> str:
 
 
 def file_reference(office: IssuingOffice, name: str) -> str:
-    """Return the file reference with the *name* of a page: "JCM.100-1/9/1 (JCM-07/2)"; "" if a clerk fills it in."""
+    """Return the file reference, then *name* in brackets: "JCM.100-1/9/1 (JCM-07/2)"; "" if a clerk fills it in.
+
+    *name*: what identifies the page.
+    """
     file = ENCLOSURE.sub("", office.reference).strip()
     return f"{file} ({name})" if file else ""
 
@@ -65,7 +70,7 @@ def _reference_with_enclosure(facts: Facts, enclosure: int) -> str:
 def sender_line(office: IssuingOffice) -> str:
     """Return the line that a fax machine prints above each page: "Jabatan Contoh Malaysia 03-0000 3001".
 
-    A line that is too long is not truncated: the office's short name replaces its name, and then the number is left
+    A line that is too long is not truncated: first the office's short name replaces its name, then the number is left
     out.
     """
     number = office.fax.strip() or office.telephone.strip()

@@ -18,8 +18,8 @@ def merge_letters(letters: Iterable[bytes], title: str, *, both_sides: bool = Fa
         for letter in letters:
             if both_sides and len(writer.pages) % 2:
                 writer.add_blank_page()
-            # Without `strict` pypdf verifies all offsets, which is eight times slower, and repairs a broken letter,
-            # which nobody should sign.
+            # `strict`: otherwise pypdf would verify all offsets, which is eight times slower, and repair a broken
+            # letter, which nobody should sign.
             with PdfReader(io.BytesIO(letter), strict=True) as reader:
                 bookmark = reader.metadata.title if reader.metadata else None
                 writer.append(reader, outline_item=bookmark or "-", import_outline=False)

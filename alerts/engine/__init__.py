@@ -1,1 +1,1 @@
-"""Engine: reads the store, calls `alerts.decide`, writes the results, calls gateways."""
+"""Notification engine: reads the database, calls `alerts.decide`, writes the decisions, calls gateways."""

@@ -1,7 +1,8 @@
-"""Handling of alerts that the NOC's Alertmanager posts: their incidents are changed in one transaction.
+"""Handling of alerts that the NOC's Alertmanager posts. One transaction changes all their incidents.
 
-Usually each alert has an incident of its own; if a group has many alerts, they share one. `alerts.model.alert` decides
-the effect of an alert and its incident, `alerts.model.incident` the change of the incident.
+Usually each alert has an incident of its own (a *single* alert). Alerts of a large group share one incident, and so do
+alerts beyond `MAX_OPEN_INCIDENTS`. `alerts.model.alert` decides to which incident an alert belongs, and its effect: it
+FIRES newly, GOES_ON, IS_OVER now, or WAS_OVER before. `alerts.model.incident` decides how the incident changes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: Returns the policy of the incident that an alert opens.
+#: Function that returns the notification policy for the incident that an alert opens.
 PolicyLookup = Callable[[ReceivedAlert], PolicySnapshot]
 
 #: Actor in the audit log.
@@ -39,9 +40,10 @@ ACTOR = "alertmanager"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlertsHandled:
+class AlertHandlingResult:
     """Result of handling alerts."""
 
+    #: Effect of each alert, in order.
     effects: Sequence[AlertEffect]
     #: Ids of the affected incidents.
     incident_ids: Sequence[int]
@@ -53,7 +55,7 @@ async def handle_alerts(
     policy_for: PolicyLookup,
     now: datetime,
     group: AlertGroup = UNGROUPED,
-) -> AlertsHandled:
+) -> AlertHandlingResult:
     """Process up to some two hundred alerts of a group from Alertmanager."""
     effects, incident_ids = list[AlertEffect](), list[int]()
     for batch in _split_repeated(alerts):
@@ -62,7 +64,7 @@ async def handle_alerts(
         incident_ids += await _apply_single_alerts(uow, changes.single_alerts, now)
         incident_ids += await _apply_shared_alerts(uow, changes.shared_alerts, policy_for, now)
         effects += changes.effects
-    return AlertsHandled(effects=effects, incident_ids=incident_ids)
+    return AlertHandlingResult(effects=effects, incident_ids=incident_ids)
 
 
 async def unchanged_effects(
@@ -72,7 +74,7 @@ async def unchanged_effects(
     now: datetime,
     group: AlertGroup = UNGROUPED,
 ) -> Sequence[AlertEffect] | None:
-    """Return the effects of *alerts* if none of them changes the store; `None` otherwise."""
+    """Return the effects of *alerts* if handling them changes nothing in the database; `None` otherwise."""
     if len({alert.fingerprint for alert in alerts}) < len(alerts):
         return None
     changes = await _decide_changes(uow, alerts, policy_for, now, group)
@@ -82,7 +84,7 @@ async def unchanged_effects(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _AlertChanges:
-    """Decided changes of the store by alerts."""
+    """Decided changes of the database by alerts."""
 
     effects: Sequence[AlertEffect]
     #: Alert states to store.
@@ -96,7 +98,10 @@ class _AlertChanges:
 
 
 def _split_repeated(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
-    """Return the alerts in order, in batches without repeated fingerprints: usually in one."""
+    """Yield the alerts in order, in batches without a repeated fingerprint: usually in one batch.
+
+    The effect of a repeated alert depends on the state that the first one leaves.
+    """
     batch: dict[str, ReceivedAlert] = {}
     for alert in alerts:
         if alert.fingerprint in batch:
@@ -109,7 +114,7 @@ def _split_repeated(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[Receiv
 async def _apply_single_alerts(
     uow: UnitOfWork, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
 ) -> Sequence[int]:
-    """Open and end incidents of one alert each; return their ids."""
+    """Open and end incidents that have one alert each; return their ids."""
     incidents = await handle_events(uow, [event for _, event in events])
     details = {alert.dedup_key: alert.audit_details() for alert, _ in events}
     for incident in incidents:
@@ -124,7 +129,7 @@ async def _apply_shared_alerts(
     policy_for: PolicyLookup,
     now: datetime,
 ) -> Sequence[int]:
-    """Open, change and end shared incidents; return the ids of those opened or ended."""
+    """Open, change and end shared incidents. Return the ids of those that were opened or ended."""
     firing_counts = await uow.count_firing_alerts(shared_alerts)
     last_incidents = await uow.last_incidents(shared_alerts)
     events = list[Trigger | Resolve]()
@@ -148,19 +153,21 @@ async def _apply_shared_alerts(
     changed = await handle_events(uow, events)
     open_incidents |= {incident.dedup_key: incident for incident in changed if incident.is_open}
     for key, incident in open_incidents.items():
-        if new := [alert for alert, effect in shared_alerts[key] if effect is AlertEffect.FIRES]:
-            await _add_audit_entry(uow, incident, shared_audit_details(new, firing_counts[key]), now)
+        if new_alerts := [alert for alert, effect in shared_alerts[key] if effect is AlertEffect.FIRES]:
+            await _add_audit_entry(uow, incident, shared_audit_details(new_alerts, firing_counts[key]), now)
     return [incident.id for incident in changed]
 
 
 def _shared_policy(policy: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
     """Return *policy* with the subject and agency of the shared incident *key*.
 
-    *count*: number of its firing alerts; *alerts*: those of its alerts in the webhook.
+    *count*: number of the incident's firing alerts; *alerts*: the incident's alerts in this webhook.
     """
-    # The incident for alerts beyond the limit is not named after any of them: the name would change with each webhook.
+    # The subject of the incident for alerts beyond the limit has only their number: names would change with each
+    # webhook.
     malay, english = shared_subject(() if key == overflow_key(policy.policy_name) else alerts, count)
-    # A silence of an agency applies to the incident only if all its alerts, also earlier ones, are of that agency.
+    # Keep an agency only if all alerts of the incident, also earlier ones, are of that agency: otherwise a silence of
+    # the agency would apply to other alerts. A policy without a subject has no earlier alerts.
     agency = shared_agency(alerts)
     of_agency = agency if not policy.subject or policy.of_agency == agency else ""
     return replace(policy, subject=malay, subject_en=english, of_agency=of_agency)
@@ -169,7 +176,12 @@ def _shared_policy(policy: PolicySnapshot, key: str, alerts: Sequence[ReceivedAl
 def _shared_trigger(key: str, firing: Sequence[ReceivedAlert], policy: PolicySnapshot, now: datetime) -> Trigger:
     starts = [min(alert.starts_at, now) for alert in firing]
     return Trigger(
-        dedup_key=key, at=now, type=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), policy=policy
+        dedup_key=key,
+        at=now,
+        type=IncidentType.ALERT,
+        began_at=min(starts),
+        latest_part_began_at=max(starts),
+        policy=policy,
     )
 
 
@@ -182,8 +194,11 @@ async def _add_audit_entry(uow: UnitOfWork, incident: Incident, detail: Mapping[
 async def _decide_changes(
     uow: UnitOfWork, alerts: Sequence[ReceivedAlert], policy_for: PolicyLookup, now: datetime, group: AlertGroup
 ) -> _AlertChanges:
+    """Decide the changes by *alerts*, which have different fingerprints. Only read the database."""
     known_alerts = await uow.known_alerts({alert.fingerprint for alert in alerts})
     policy_names = {policy_for(alert).policy_name for alert in alerts}
+    # The alerts may share these incidents: the one that a known alert has joined (`merged_into`), that of the group,
+    # and that of the alerts beyond `MAX_OPEN_INCIDENTS` (`overflow_key`).
     shared_keys = {known.merged_into for known in known_alerts.values() if known.merged_into is not None}
     shared_keys |= {key for name in policy_names for key in (group.key(name), overflow_key(name))}
     open_keys = set(await uow.open_dedup_keys({alert.dedup_key for alert in alerts} | shared_keys))
@@ -209,7 +224,7 @@ async def _decide_changes(
         if after is not before:
             changed.append(replace(after, merged_into=None if key == alert.dedup_key else key))
         if is_firing and key not in open_keys:
-            # This alert opens the incident, so that the next alerts find it open.
+            # This alert opens the incident, and counts as open for the next alerts of the batch.
             open_keys.add(key)
             incidents_left -= 1
     return _AlertChanges(
@@ -224,14 +239,17 @@ async def _decide_changes(
 def _single_event(
     alert: ReceivedAlert, effect: AlertEffect, policy_for: PolicyLookup, now: datetime, *, is_open: bool
 ) -> Trigger | Resolve | None:
-    """Return the event for the own incident of an alert, or `None` if the incident does not change."""
+    """Return the event for the incident that *alert* has of its own; `None`: the incident does not change.
+
+    *is_open*: whether that incident is open.
+    """
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
     if effect in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
-        # The alert is new, or a person has closed its incident. In that case the event handler ignores this event for a
-        # while.
+        # Either the alert is new, or a person has closed its incident. In the second case the event handler ignores
+        # this event for `SUPPRESSION_PERIOD` after the closing.
         policy = replace(policy_for(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
         return Trigger(dedup_key=key, at=now, type=IncidentType.ALERT, began_at=began_at, policy=policy)
-    # An incident may be open although its alert is not recorded as firing. That incident ends as well.
+    # An incident may be open although its alert is not recorded as firing. It ends with the alert, too.
     is_ended = effect is AlertEffect.IS_OVER or (effect is AlertEffect.WAS_OVER and is_open)
     if alert.ended_at is not None and is_ended:
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))

@@ -1,4 +1,8 @@
-"""Composition of the texts and pages of stored notifications. The same notification always gives the same content."""
+"""Composition of SMS, calls, faxes and letters from stored notifications.
+
+Composing a notification again gives the same content. A *bundle* is a notification with several parts: one for each
+incident that it reports.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +22,33 @@ from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 
 #: Sender of a fax list (a fax about several incidents) if the operator of Pantau is not configured.
-NOBODY = IssuingOffice(short="PANTAU", name="Pantau", domain="")
+UNKNOWN_OPERATOR = IssuingOffice(short="PANTAU", name="Pantau", domain="")
 
 
 class Composer(Protocol):
-    """Composes the content of a notification for a channel."""
+    """Composer of the content of a notification for a channel."""
 
     async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
-        """Return the content. *response*: the code for a reply to this SMS, or ""."""
+        """Return the content. *response*: code that the reader of an SMS sends back ("1A"), or ""."""
 
 
 class WordingComposer:
-    """Composer with the editable wording."""
+    """Composer that uses the wording, the texts that an operator can edit."""
 
     def __init__(
         self,
         wording: Wording,
-        may_release: Callable[[Notification], bool] = lambda _: False,
-        operator: Callable[[], IssuingOffice] = lambda: NOBODY,
+        has_pin: Callable[[Notification], bool] = lambda _: False,
+        operator: Callable[[], IssuingOffice] = lambda: UNKNOWN_OPERATOR,
         crest: Callable[[str], Crest | None] = lambda _: None,
     ) -> None:
-        """*may_release* returns whether the person has a PIN now; *operator* returns the office that operates Pantau.
+        """*has_pin* returns whether the reader of a notification has a PIN to release (approve) an announcement.
 
-        *crest* returns an office's crest by its short name. It may read a file, and is called in a thread.
+        *operator* returns the office that operates Pantau, the sender of faxes about several agencies. *crest* returns
+        the crest of the office with a short name. *crest* may read a file, and is called in a thread.
         """
         self._wording = wording
-        self._may_release = may_release
+        self._has_pin = has_pin
         self._operator = operator
         self._crest = crest
 
@@ -55,7 +60,8 @@ class WordingComposer:
             case Channel.SMS:
                 return compose_sms(notification.facts, notification.language, self._wording, response=response)
             case Channel.VOICE:
-                may_release = notification.facts.may_release and self._may_release(notification)
+                # `Facts.may_release`: an announcement waits for its release, for which the reader may be asked.
+                may_release = notification.facts.may_release and self._has_pin(notification)
                 return compose_call(notification.facts, notification.language, self._wording, may_release=may_release)
             case Channel.FAX:
                 return await asyncio.to_thread(fax, notification.facts, _addressee(notification), self._wording)
@@ -72,7 +78,7 @@ class WordingComposer:
             case Channel.SMS:
                 return bundle.compose_sms(facts, notification.language, self._wording, response=response)
             case Channel.VOICE:
-                may_release = any(incident.may_release for incident in facts) and self._may_release(notification)
+                may_release = any(incident.may_release for incident in facts) and self._has_pin(notification)
                 return bundle.compose_call(facts, notification.language, self._wording, may_release=may_release)
             case Channel.FAX:
                 return await asyncio.to_thread(
@@ -85,5 +91,5 @@ class WordingComposer:
 def _addressee(notification: Notification) -> Addressee:
     if notification.addressee is not None:
         return notification.addressee
-    # Staff without mobile reception may be notified by fax. The page names the person.
+    # Staff without mobile reception may be notified by fax, which is addressed to the person.
     return Addressee(title=notification.person, organisation=notification.facts.office.name)

@@ -1,8 +1,9 @@
 """Main loop of the notification engine, and its entry points for events and callbacks.
 
-Each cycle reads due incidents from the store, calls `alerts.decide`, writes the decisions and starts gateway calls.
-Then the loop sleeps until the next action is due or something wakes it. All state is in the store, from which the
-engine continues after a crash. Several engines may share a store: each incident is then leased to one of them.
+Each cycle reads due incidents from the database, calls `alerts.decide`, writes the decisions and starts gateway calls.
+Then the loop sleeps until the next action is due or an event wakes it. All state is in the database, so that the engine
+continues after a crash. Several engines may share a database: each incident is then leased to one of them, which
+processes it until the lease expires.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from alerts.decide.silence import SilenceLookup, active_silence
 from alerts.engine.alert_handler import PolicyLookup, handle_alerts, unchanged_effects
 from alerts.engine.composer import Composer
 from alerts.engine.event_handler import (
-    ReportResult,
+    CallbackResult,
     handle_callback_event,
     handle_submitted_event,
     incidents_freed_by_call,
@@ -55,14 +56,14 @@ log = structlog.get_logger()
 class Dispatcher:
     """Engine that accepts events and delivers all resulting notifications."""
 
-    #: Maximum pause between cycles, because another process may have changed the store.
+    #: Maximum pause between cycles, because another process may have changed the database.
     MAX_IDLE = timedelta(seconds=30)
-    #: Maximum numbers of incidents.
+    #: Maximum number of incidents that are processed in one transaction, and in one cycle.
     INCIDENTS_PER_TRANSACTION = 16
     INCIDENTS_PER_CYCLE = 512
     #: Pause after an error.
     RETRY_INTERVAL = timedelta(seconds=5)
-    #: Duration of this engine's lease on an incident, if several engines share the store.
+    #: Duration of this engine's lease on an incident, if several engines share the database.
     LEASE_DURATION = timedelta(seconds=30)
     #: Interval of renewing leases and taking over incidents of dead engines.
     LEASE_RENEWAL_INTERVAL = timedelta(seconds=5)
@@ -82,11 +83,14 @@ class Dispatcher:
         policy_for: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
         record_page: RecordPage = record_nothing,
     ) -> None:
-        """*owner*: name of this engine on the store, unique for each start of a process; `None` if it is the only one.
+        """*policy*: delays and limits of deliveries. Any other policy in this class is a notification policy.
 
-        *silence_lookup* returns the active silence of an incident. While *is_monitor_only* returns true, events are
-        recorded and nobody is notified. *policy_for* returns the currently configured policy of an open incident, or
-        `None` to keep the stored one. *record_page* is called with the facts of a fax or letter before it is sent.
+        *owner*: name of this engine as holder of leases, unique for each start; `None`: no other engine exists.
+
+        *silence_lookup* returns the active silence of an incident (a time without notifications). While
+        *is_monitor_only* returns true, events are recorded and nobody is notified. *policy_for* returns the currently
+        configured policy of an open incident, or `None` to keep the stored one. *record_page* is called with the facts
+        of a fax or letter before it is sent.
         """
         self._store = store
         self._pool = pool
@@ -96,7 +100,8 @@ class Dispatcher:
         self._policy = policy or DeliveryPolicy()
         self._wake_event = asyncio.Event()
         self._queue = WorkQueue()
-        # Separate transactions, so that the acknowledgement of a person does not wait for a thousand events.
+        # Events and callbacks are committed separately, so that a person's acknowledgement does not wait for a thousand
+        # events.
         self._event_commits, self._result_commits = unit_of_work_commits(store), unit_of_work_commits(store)
         self._calls = GatewayCaller(
             pool=pool,
@@ -105,7 +110,7 @@ class Dispatcher:
             observer=observer,
             policy=self._policy,
             store_result=self._store_result,
-            # Of a bundle, only the incident that sends it has to be processed.
+            # A notification is sent when its first incident is processed, so that only this one is enqueued.
             on_end=lambda call: self.enqueue(call.notification.incident_id),
             record_page=record_page,
         )
@@ -116,7 +121,7 @@ class Dispatcher:
         self._is_monitor_only = is_monitor_only
         self._policy_for = policy_for
         self._leases_renewed_at: datetime | None = None
-        #: Time of the last cycle by the wall clock and by the loop's monotonic clock.
+        #: Time of the last cycle by the wall clock, and in seconds by the event loop's monotonic clock.
         self._last_cycle: tuple[datetime, float] | None = None
         #: Whether the first cycle has finished.
         self.is_running = False
@@ -149,8 +154,8 @@ class Dispatcher:
             effects = await unchanged_effects(uow, alerts, policy_for, now, group)
         if effects is not None:
             return effects
-        # Not in a group commit, in which up to fifteen other writes, such as a person's key press, would wait for the
-        # alerts.
+        # Use a separate transaction instead of the group commit, in which up to fifteen other writes, such as a
+        # person's key press, would wait for the alerts.
         async with self._store.transaction() as uow:
             handled = await handle_alerts(uow, alerts, policy_for, now, group)
         self._queue.enqueue(handled.incident_ids, first=False)
@@ -160,22 +165,26 @@ class Dispatcher:
     async def record_callback(self, gateway: str, callback: CallbackEvent) -> AckResult:
         """Process and commit a provider's callback. Return the effect of the key that the person pressed."""
         now = self._clock.now()
-        report: ReportResult = await self._result_commits.write(
+        handled: CallbackResult = await self._result_commits.write(
             lambda uow: handle_callback_event(uow, gateway, callback, self._policy, now)
         )
-        self.report_latencies(report.latencies)
-        self.enqueue(*report.incident_ids)
-        return report.result
+        self.report_latencies(handled.latencies)
+        self.enqueue(*handled.incident_ids)
+        return handled.result
 
     def report_latencies(self, latencies: Iterable[NotificationLatency]) -> None:
-        """Report latencies to the observer, after their transaction."""
+        """Report how long notifications took to be accepted, delivered or acknowledged.
+
+        Call this after the transaction in which the latencies were determined.
+        """
         for latency in latencies:
             self._observer.record_latency(latency)
 
     async def _store_result(self, call: GatewayCall, result: CallResult) -> bool:
-        """Commit the result of a gateway call. Return `False` for a result that changes nothing and is not stored.
+        """Commit the result of a gateway call. Return `False` without storing a result that changes nothing.
 
-        An unchanged result is stored if the next query of the gateway is due, to postpone that query.
+        If the gateway must be queried again by now, an unchanged result is stored, too: it contains a later time for
+        the next query.
         """
         now, attempt = self._clock.now(), result.attempt
         if not result.is_new(call) and now < call.attempt.query_at:
@@ -183,10 +192,10 @@ class Dispatcher:
 
         async def store(uow: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:
             has_changed = attempt.state is not call.attempt.state
-            # A callback may have changed the stored state before this result.
+            # A callback may have changed the stored state during the call.
             previous_state = await uow.attempt_state(attempt.id) if has_changed else attempt.state
             is_saved = await uow.save_attempt(attempt)
-            # A letter in the tray is checked every minute: only its changes are audited.
+            # The status of a letter in the tray is queried every minute: only changes get an audit entry.
             if call.kind is not CallKind.CHECK or has_changed:
                 entry = attempt_audit_entry(attempt.gateway, call.notification, attempt, call.kind, now)
                 await uow.add_audit_entry(replace(entry, detail={**entry.detail, "sha256": result.sha256}))
@@ -203,10 +212,10 @@ class Dispatcher:
     async def record_letter_step(
         self, reference: str, step: LetterStep, by: str, *, day: date | None = None, is_unprinted: bool = False
     ) -> Handling | None:
-        """Record that a clerk has printed or posted the letter with this *reference*, unless it is recorded already.
+        """Record that a clerk has printed or posted the letter of the attempt *reference*, unless that is recorded.
 
-        *day*: stated day of posting, for the record only; *is_unprinted*: the printing was not recorded. Follow-ups
-        count from the time of this record, not from *day*, because nobody knew of the posting before.
+        *day*: day of posting that the clerk states, only for the record; *is_unprinted*: the printing was not recorded.
+        Follow-ups for the reader count from the time of this record, not from *day*.
 
         Return the earlier record; `None` if there was none, or if the letter does not exist.
         """
@@ -221,9 +230,10 @@ class Dispatcher:
             if earlier is not None:
                 return earlier
             if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
+                # The clerk posted the letter before noticing the withdrawal.
                 await uow.undo_withdrawal(notification, attempt)
                 after = replace(attempt, state=AttemptState.SENT)
-                # The incidents may be inactive, and the reader must get their follow-ups.
+                # Process the incidents again, even inactive ones, because the reader must get follow-ups.
                 for incident_id in notification.incident_ids:
                     await uow.activate_incident(incident_id)
             elif step is LetterStep.POSTED:
@@ -246,15 +256,17 @@ class Dispatcher:
         return None
 
     async def undo_posting(self, reference: str, by: str) -> bool:
-        """Record that a letter was not posted after all. Return whether it counted as posted.
+        """Record that the letter of the attempt *reference* was not posted after all. Return whether it was recorded.
 
-        Follow-ups for its reader are decided again.
+        Follow-ups for the letter's reader are decided again.
         """
         async with self._store.transaction() as uow:
             match = await uow.attempt(reference)
-            if match is None or not await uow.undo_posting(match[1]):
+            if match is None:
                 return False
-            notification, _ = match
+            notification, attempt = match
+            if not await uow.undo_posting(attempt):
+                return False
             for incident_id in notification.incident_ids:
                 await uow.activate_incident(incident_id)
             entry = AuditEntry(
@@ -269,7 +281,7 @@ class Dispatcher:
         return True
 
     async def set_notification_status(self, request: ManualStatusRequest) -> str | None:
-        """Set the delivery status of a notification that a person states. Return why it cannot be set, or `None`."""
+        """Set the delivery status that a person states for a notification. Return why it cannot be set, or `None`."""
         async with self._store.transaction() as uow:
             result = await set_manual_status(uow, request)
         if isinstance(result, str):
@@ -290,7 +302,7 @@ class Dispatcher:
     # -- processing loop -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until cancelled. Gateway calls are tasks of its task group and end with it."""
+        """Run until cancelled. The gateway calls are tasks of one task group: cancelling this method cancels them."""
         await self._query_orphaned_calls()
         try:
             async with asyncio.TaskGroup() as calls:
@@ -298,14 +310,14 @@ class Dispatcher:
                     self._wake_event.clear()
                     result = await self.run_cycle(calls)
                     self.is_running = True
-                    await self._sleep_until(result.wake)
+                    await self._sleep_until(result.next_due_at)
         finally:
             for commits in (self._event_commits, self._result_commits):
                 await commits.drain()
             await self._release_leases()
 
     async def _query_orphaned_calls(self) -> None:
-        """Query the gateways at once about calls that were interrupted when a process stopped."""
+        """Make status queries due for gateway calls that were interrupted when a process stopped."""
         while True:
             try:
                 async with self._store.transaction() as uow:
@@ -324,28 +336,28 @@ class Dispatcher:
         try:
             async with asyncio.timeout(self.RETRY_INTERVAL.total_seconds()), self._store.transaction() as uow:
                 await uow.release_leases(self._owner, self._clock.now())
-        # Other engines take the incidents over when the leases expire.
+        # Without a release, other engines take the incidents over when the leases expire.
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("handover to other engines failed; they take over when the leases expire", reason=str(error))
 
     async def run_cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
         """Process the incidents with due work, the most urgent first, and start the resulting gateway calls.
 
-        Return their joint result with the time of the next action as `wake`.
+        Return the combined result; its `next_due_at` is the start of the next cycle.
         """
         total = ProcessingResult()
         try:
             await self._refresh()
         except StoreUnavailable:
-            return ProcessingResult(wake=self._clock.now() + self.RETRY_INTERVAL)
-        # No error may end the loop.
+            return ProcessingResult(next_due_at=self._clock.now() + self.RETRY_INTERVAL)
+        # No error may end the main loop.
         except Exception:
             log.exception("database read failed; retrying")
-            return ProcessingResult(wake=self._clock.now() + self.RETRY_INTERVAL)
+            return ProcessingResult(next_due_at=self._clock.now() + self.RETRY_INTERVAL)
         processed = 0
         while processed < self.INCIDENTS_PER_CYCLE and (ids := self._take_next()):
             if processed:
-                # Yield to other tasks: calls start and results arrive, however many incidents there are.
+                # Yield to other tasks, so that calls start and results arrive even if very many incidents are due.
                 await asyncio.sleep(0)
             processed += len(ids)
             for incident_id, result in (await self._process(ids)).items():
@@ -354,15 +366,16 @@ class Dispatcher:
                 else:
                     total.calls += result.calls
                     self._apply_result(calls, incident_id, result)
-        total.wake, total.oldest_pending = self._queue.wake, self._queue.oldest_pending
+        total.next_due_at, total.oldest_pending = self._queue.next_due_at, self._queue.oldest_pending
         if not self._queue.is_empty or self._pool.next_waiters():
-            total.wake_at(self._clock.now())  # More incidents are due than this cycle has processed.
+            # More incidents are due than one cycle may process.
+            total.wake_at(self._clock.now())
         self._observer.set_declared_outages(self._queue.declared, all_known=self._queue.has_processed_all)
-        self._observer.record_cycle(self._clock.now(), total.oldest_pending, self._queue.open)
+        self._observer.record_cycle(self._clock.now(), total.oldest_pending, self._queue.open_incidents)
         return total
 
     async def _refresh(self) -> None:
-        """Renew the leases (rights to process incidents) if due. Read the active incidents from the store if due."""
+        """Renew the leases if due, and read the active incidents from the database if due."""
         now = self._clock.now()
         if self._owner is not None and not self._are_leases_fresh(now):
             async with self._store.transaction() as uow:
@@ -371,21 +384,26 @@ class Dispatcher:
         if self._queue.is_refresh_due(now):
             async with self._store.transaction() as uow:
                 if offset := await uow.move_times_back(now, self._expected_time()):
-                    # Audit entries are never changed, so some are now in the future. This entry states the difference.
+                    # Audit entries are never changed, so that the latest are now in the future. This entry states by
+                    # how much the clock was set back.
                     detail = {"seconds": str(round(offset.total_seconds()))}
                     await uow.add_audit_entry(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
                     log.warning("system clock was set back; recorded times are moved back", offset=str(offset))
                 if self._owner is None:
                     active = await uow.active_incidents()
                 else:
-                    # Include enqueued incidents of other engines: claiming such an incident fails and wakes its engine.
+                    # Keep enqueued incidents of other engines: when claiming one fails, the store makes the engine that
+                    # has the lease process it.
                     active = [*await uow.claimable_incidents(self._owner, now), *self._queue.enqueued]
             await self._receipt_monitor.check_gateways()
             self._queue.set_active(active, now, shared=self._owner is not None)
         self._last_cycle = now, asyncio.get_running_loop().time()
 
     def _expected_time(self) -> datetime | None:
-        """Return the current time by the monotonic clock and the last cycle; `None` before the first cycle."""
+        """Return the present time by the monotonic clock, which counts from the last cycle; `None` before the first.
+
+        The wall clock shows another time if it was changed since.
+        """
         if self._last_cycle is None:
             return None
         at, loop_time = self._last_cycle
@@ -412,14 +430,18 @@ class Dispatcher:
             self._observer.count_bundled_notifications(channel, notifications)
         for (channel, scope), notifications in result.throttled.items():
             self._observer.count_throttled_notifications(channel, scope, notifications)
-        item = WorkItem(wake=result.wake, oldest_pending=result.oldest_pending, open=result.open)
+        item = WorkItem(
+            next_due_at=result.next_due_at,
+            oldest_pending=result.oldest_pending,
+            open_incident=result.open_incident,
+        )
         self._queue.record(incident_id, None if result.is_inactive else item)
         self._queue.enqueue(result.affected_incidents)
 
     async def _process(self, incident_ids: Sequence[int]) -> Mapping[int, ProcessingResult | None]:
-        """Process incidents in one transaction, because each commit waits for the disk and a mass outage has hundreds.
+        """Process incidents in one transaction. Return the results; `None` for an incident whose processing failed.
 
-        Return the results; `None` for an incident that failed.
+        A transaction per incident would be too slow: each commit waits for the disk, and a mass outage has hundreds.
         """
         now = self._clock.now()
         results = {incident_id: ProcessingResult() for incident_id in incident_ids}
@@ -445,7 +467,8 @@ class Dispatcher:
                 )
                 for incident_id, result in results.items():
                     self._pool.remove_waiter(incident_id)
-                    # In monitor-only mode an engine of several takes no leases and processes nothing.
+                    # If several engines share the database, one in monitor-only mode takes no leases and processes
+                    # nothing.
                     if self._owner and (
                         is_monitor_only
                         or not await uow.claim_incident(incident_id, self._owner, now, self.LEASE_DURATION)
@@ -461,7 +484,8 @@ class Dispatcher:
             if len(incident_ids) == 1:
                 log.exception("incident processing failed; retrying", incident=incident_ids[0])
         finally:
-            if not is_committed:  # The calls were rolled back and will be decided again.
+            if not is_committed:
+                # The decided calls were rolled back. They are decided again, and then take slots again.
                 for result in results.values():
                     for gateway in result.taken_slots:
                         self._pool.release_slot(gateway)
@@ -469,7 +493,7 @@ class Dispatcher:
             return results
         if len(incident_ids) == 1:
             return {incident_ids[0]: None}
-        # Process one by one, so that only the failed incident is skipped.
+        # Process the incidents one by one, so that only the incident with the bug is skipped.
         single_results: dict[int, ProcessingResult | None] = {}
         for incident_id in incident_ids:
             single_results |= await self._process([incident_id])

@@ -1,6 +1,8 @@
 """Application of events, provider callbacks and acknowledgements to the store, within the caller's transaction.
 
-`alerts.model.incident` computes the changed incident; this module reads and writes incidents, audit log and logs.
+`alerts.model.incident` computes the changed incident. This module reads and writes incidents, and writes audit entries
+and logs. The texts of audit entries ("outage measured, too") and the keys of their details ("matter", "why", "had") are
+older than the terms of the code and never change, because the audit log is a hash chain.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Above this number of incidents at once, one log line summarises them. The audit log has an entry for each.
+#: If more incidents change at once, one log line summarises them. The audit log has an entry for each.
 _MAX_SEPARATE_LOG_LINES = 10
 
 
@@ -67,8 +69,9 @@ async def handle_event(uow: UnitOfWork, event: Event) -> Incident | None:
         return None
     after = apply(before, event)
     if isinstance(event, Resolve) and not before.is_open and after is before:
-        return None
+        return None  # The incident had ended before.
     if after is not before and isinstance(event, Expire | Escalate):
+        # The next escalation step is due now.
         after = resume_escalation(after, event.at, await overrides_for(uow, after, event.at))
     await _apply_changes(uow, [(event, before, after)])
     return after
@@ -77,7 +80,7 @@ async def handle_event(uow: UnitOfWork, event: Event) -> Incident | None:
 async def handle_events(uow: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
     """Process up to some two hundred events about different incidents, in few SQL statements.
 
-    Return the changed incidents.
+    Return the opened and changed incidents.
     """
     last_incidents = await uow.last_incidents([event.dedup_key for event in events])
     opening, changes = list[Trigger | Declare](), list[tuple[Event, Incident, Incident]]()
@@ -92,7 +95,10 @@ async def handle_events(uow: UnitOfWork, events: Sequence[Trigger | Resolve]) ->
 
 
 def _opens_incident(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
-    """Whether *event* opens an incident. *before*: the last incident with its dedup key."""
+    """Whether *event* opens an incident. *before*: the last incident with the event's dedup key.
+
+    A trigger is suppressed if a person has closed the incident about the same problem a short time ago.
+    """
     if before is not None and (before.is_open or (isinstance(event, Trigger) and is_suppressed(before, event))):
         return False
     return isinstance(event, Trigger | Declare)
@@ -131,13 +137,17 @@ async def _apply_changes(uow: UnitOfWork, changes: Sequence[tuple[Event, Inciden
             if len(changes) <= _MAX_SEPARATE_LOG_LINES:
                 log.info(audit_event, incident=after.number, state=after.state)
     if len(changes) > _MAX_SEPARATE_LOG_LINES:
-        log.info("incidents changed", incidents=len(changes), first=changes[0][2].number, last=changes[-1][2].number)
+        numbers = [after.number for _, _, after in changes]
+        log.info("incidents changed", incidents=len(changes), first=numbers[0], last=numbers[-1])
 
 
 async def handle_submitted_event(
     uow: UnitOfWork, event: Event
 ) -> tuple[Incident | None, Sequence[NotificationLatency]]:
-    """Process an event that did not arrive by a gateway. Return its incident afterwards, and latencies to report."""
+    """Process an event that did not arrive by a gateway, such as a command.
+
+    Return its incident, or `None` if the event applies to none, and how long a first acknowledgement took, to report.
+    """
     if not isinstance(event, Acknowledge):
         return await handle_event(uow, event), ()
     before = await uow.incident(event.incident_id)
@@ -145,24 +155,25 @@ async def handle_submitted_event(
     if before is None or after is None or (before.state, after.state) != _FIRST_ACKNOWLEDGEMENT:
         return after, ()
     person = after.policy.escalation.contact_by_name(event.by)
+    # The last notification that a gateway accepted, to the person if there is one.
     acknowledged = acknowledged_notification(await uow.notifications(after.id), person.key if person else "")
     if acknowledged is None:
-        return after, ()  # Nobody was notified yet: the person saw the incident on a web page.
+        return after, ()  # No staff are notified yet: the person saw the incident on a web page.
     notification, attempt = acknowledged
     channel = notification.find_delivery(attempt).address.channel
-    took = event.at - await _latency_start(uow, notification)
-    return after, [_latency(notification, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
+    duration = event.at - await _latency_start(uow, notification)
+    return after, [_latency(notification, channel, attempt.gateway, Milestone.ACKNOWLEDGED, duration)]
 
 
-#: States before and after the event by which the first person takes the incident on.
+#: States of an incident before and after it is acknowledged; an extension or takeover of an acknowledgement differs.
 _FIRST_ACKNOWLEDGEMENT = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportResult:
+class CallbackResult:
     """Result of processing a provider's callback."""
 
-    #: Effect of the person's key, if the callback has one.
+    #: Effect of the key that the person pressed; NONE without a key.
     result: AckResult
     #: Ids of the affected incidents.
     incident_ids: Sequence[int] = ()
@@ -172,20 +183,23 @@ class ReportResult:
 
 async def handle_callback_event(
     uow: UnitOfWork, gateway: str, callback: CallbackEvent, policy: DeliveryPolicy, now: datetime
-) -> ReportResult:
+) -> CallbackResult:
     """Apply a provider's callback about an attempt: a delivery report, a key press of the person, or both.
 
     Idempotent.
     """
     match = await uow.attempt(callback.reference)
-    # A provider may only report on its own attempts.
-    if match is None or match[1].gateway != gateway:
-        return ReportResult(result=AckResult.OVER)
+    if match is None:
+        return CallbackResult(result=AckResult.OVER)
     notification, attempt = match
+    if attempt.gateway != gateway:
+        # A provider may report only on its own attempts.
+        return CallbackResult(result=AckResult.OVER)
     latencies, freed = list[NotificationLatency](), tuple[int, ...]()
     if callback.report and await uow.add_callback(gateway, callback.event_id, now):
         reported = apply_report(notification.find_delivery(attempt), attempt, callback.report, policy, now)
         if not await uow.save_attempt(reported):
+            # A state of higher rank is stored already, but the end of the call may be new.
             if reported.ended_at is not None:
                 await uow.end_call(attempt.id, now)
         elif reported.state is not attempt.state:
@@ -194,19 +208,20 @@ async def handle_callback_event(
         freed = await incidents_freed_by_call(uow, notification, reported)
     if callback.escalated:
         result = await escalate_notification(uow, notification, now)
-        return ReportResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
+        return CallbackResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
     if not callback.acknowledged:
-        return ReportResult(
+        # Process only the first incident: a notification is sent when its first incident is processed.
+        return CallbackResult(
             result=AckResult.NONE, incident_ids=(*notification.incident_ids[:1], *freed), latencies=latencies
         )
     result = await acknowledge_notification(uow, notification, now)
     channel = notification.find_delivery(attempt).address.channel
     latencies += await acknowledgement_latencies(uow, notification, result, now, channel=channel, gateway=gateway)
-    return ReportResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
+    return CallbackResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
 
 
 async def incidents_freed_by_call(uow: UnitOfWork, notification: Notification, attempt: Attempt) -> tuple[int, ...]:
-    """Return the ids of incidents that wait to call the telephone of *attempt*, if its call has ended."""
+    """Return the ids of the incidents that wait for the telephone of *attempt*; none if its call has not ended."""
     address = notification.find_delivery(attempt).address
     if address.channel is not Channel.VOICE or attempt.ended_at is None:
         return ()
@@ -216,13 +231,13 @@ async def incidents_freed_by_call(uow: UnitOfWork, notification: Notification, a
 async def milestone_latencies(
     uow: UnitOfWork, notification: Notification, attempt: Attempt, before: AttemptState, now: datetime
 ) -> Sequence[NotificationLatency]:
-    """Return the latencies of the milestones that a stored attempt has reached. *before*: its state before."""
+    """Return the latencies of the milestones (accepted, delivered) that *attempt* has reached since *before*."""
     channel = notification.find_delivery(attempt).address.channel
     milestones = new_milestones(channel, before, attempt.state)
     if not milestones:
         return ()
-    took = now - await _latency_start(uow, notification)
-    return [_latency(notification, channel, attempt.gateway, milestone, took) for milestone in milestones]
+    duration = now - await _latency_start(uow, notification)
+    return [_latency(notification, channel, attempt.gateway, milestone, duration) for milestone in milestones]
 
 
 async def acknowledgement_latencies(
@@ -235,37 +250,39 @@ async def acknowledgement_latencies(
         or notification.purpose is Purpose.RELEASE
     ):
         return ()
-    took = now - await _latency_start(uow, notification)
-    return [_latency(notification, channel, gateway, Milestone.ACKNOWLEDGED, took)]
+    duration = now - await _latency_start(uow, notification)
+    return [_latency(notification, channel, gateway, Milestone.ACKNOWLEDGED, duration)]
 
 
 async def _latency_start(uow: UnitOfWork, notification: Notification) -> datetime:
+    """Return the time from which latencies of *notification* are measured."""
     incident = await uow.incident(notification.incident_id) if is_first_notification(notification) else None
-    # Silences are read only for a notification that was created late; most are created when the incident opens.
+    # Silences matter only for a notification that was created late; most are created when the incident opens.
     is_late = incident is not None and notification.created_at - incident.opened_at > timedelta(minutes=1)
     return latency_start(notification, incident, await uow.silences(incident.opened_at) if is_late and incident else ())
 
 
 def _latency(
-    notification: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
+    notification: Notification, channel: Channel, gateway: str, milestone: Milestone, duration: timedelta
 ) -> NotificationLatency:
-    # The clocks of several engines on one store may differ.
-    took = max(took, timedelta(0))
+    # The clocks of several engines may differ, so that a milestone may seem to precede the decision.
+    duration = max(duration, timedelta(0))
     return NotificationLatency(
-        channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notification.facts.number
+        channel=channel, gateway=gateway, milestone=milestone, duration=duration, incident=notification.facts.number
     )
 
 
 async def acknowledge_notification(uow: UnitOfWork, notification: Notification, now: datetime) -> AckResult:
     """Apply an acknowledgement by key or SMS to the incidents of *notification*. Return its effect."""
     if notification.plan is Plan.ANNOUNCEMENT or notification.purpose is Purpose.RELEASE:
-        # A recipient outside only confirms an announcement: the escalation goes on until staff acknowledge. The answer
-        # to an offer of the release (approval of the announcement) is only a confirmation if another person has
-        # acknowledged.
+        # A recipient outside cannot acknowledge: the response only confirms that the announcement was received. If
+        # staff respond to the question for the release (approval) of an announcement, they also acknowledge, unless
+        # another person is the assignee.
         await uow.add_audit_entry(_confirmation_entry(notification, now))
         for part in notification.parts if notification.purpose is Purpose.RELEASE else ():
             before = await uow.incident(part.incident_id)
-            # The person acknowledges an unacknowledged incident, or extends their own acknowledgement.
+            # `None`: nobody has acknowledged. The assignee extends the acknowledgement. `acting_name` is the name to
+            # record for the contact with the key `part.person`.
             if before and before.acknowledged_by in {None, by := before.acting_name(part.person)}:
                 await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _are_all_ended(uow, notification) else AckResult.TAKEN
@@ -286,7 +303,7 @@ async def _escalate_incident(uow: UnitOfWork, part: NotificationIncident, now: d
     if before is None or not before.is_open:
         return AckResult.OVER
     name = before.acting_name(part.person)
-    # Only the assignee may escalate.
+    # If the incident has an assignee, only the assignee may escalate it.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
     after = await handle_event(uow, Escalate(incident_id=before.id, at=now, by=name))
@@ -294,20 +311,22 @@ async def _escalate_incident(uow: UnitOfWork, part: NotificationIncident, now: d
 
 
 async def _are_all_ended(uow: UnitOfWork, notification: Notification) -> bool:
-    """Whether all incidents of an outage notification have ended, so that a confirmation has no further effect."""
+    """Whether *notification* is about outages that have all ended, so that a response has no effect."""
     if notification.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
         return False
     incidents = [await uow.incident(part.incident_id) for part in notification.parts]
     return all(incident is None or not incident.is_open for incident in incidents)
 
 
-#: Result for a notification about several incidents: the first of these that applies to any of them.
+#: A notification may be about several incidents, with a result each. The response reports the first of these results
+#: that occurs.
 _RESULT_PRECEDENCE = (
     AckResult.ESCALATED,
     AckResult.NOBODY_LEFT,
     AckResult.TAKEN,
     AckResult.WORSE,
     AckResult.PROLONGED,
+    # The person repeats an acknowledgement of a moment ago.
     AckResult.AGAIN,
     AckResult.ALREADY,
 )
@@ -316,6 +335,7 @@ _RESULT_PRECEDENCE = (
 async def _acknowledge_incident(
     uow: UnitOfWork, notification: Notification, part: NotificationIncident, now: datetime
 ) -> AckResult:
+    """Apply the acknowledgement of *notification* to the incident of *part*. Return the effect."""
     before = await uow.incident(part.incident_id)
     if before is None:
         return AckResult.OVER
@@ -323,7 +343,7 @@ async def _acknowledge_incident(
         await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.OVER
     if notification.purpose is not Purpose.UPDATE and has_become_outage(before, part.facts.type):
-        # The incident got worse after the notification, and this person is not notified of that yet.
+        # The notification reported a degradation, and the incident has become an outage since.
         await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.WORSE
     name = before.acting_name(part.person)
@@ -331,12 +351,12 @@ async def _acknowledge_incident(
         await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
     if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
-        # A handover notification names the assignee from whom the person now on duty takes over. If somebody else has
-        # become the assignee since, that person keeps the incident.
-        await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
+        # By responding to a handover notification, the person now on duty takes over from the assignee whom it names.
+        # If the assignee has changed since, there is no takeover.
+        await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name, previous_assignee=part.facts.by))
         return AckResult.TAKEN
-    # ALREADY says that somebody else has the incident. The assignee must not get this result: a person who hears it
-    # goes back to sleep.
+    # ALREADY means that somebody else is the assignee. The assignee must not get this result, because a person who
+    # hears it in a call goes back to sleep.
     if before.acknowledged_by != name:
         await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.ALREADY
@@ -358,8 +378,10 @@ async def _find_incident(uow: UnitOfWork, event: Event) -> Incident | None:
 
 
 def _audit_event(event: Event, before: Incident, after: Incident) -> str:
+    """Return the text of the audit entry for a changed incident."""
     match event:
         case Trigger():
+            # Until now only a person had declared the outage.
             if before.detected is None:
                 return "outage measured, too"
             return "incident got worse" if is_significant_change(event.type, before.type) else "incident changed"
@@ -408,11 +430,12 @@ async def _add_audit_entry(uow: UnitOfWork, incident: Incident, event: Event, au
                 detail |= {"measured": str(incident.detected)} if incident.detected is not None else {}
         case AddNote():
             detail["text"] = event.text
-        case Acknowledge() if event.of is not None:
-            detail["of"] = event.of
+        case Acknowledge() if event.previous_assignee is not None:
+            detail["of"] = event.previous_assignee
         case Expire() if incident.previous_assignee and incident.last_response_at:
             detail |= {"had": incident.previous_assignee, "since": incident.last_response_at.isoformat()}
     if isinstance(event, Release | MarkFalseAlarm | Close) and event.despite is not None:
+        # The newest probe runs contradict the person, who has confirmed nevertheless.
         detail["despite"] = event.despite
     await uow.add_audit_entry(
         AuditEntry(at=event.at, actor=actor, event=audit_event, incident_id=incident.id, detail=detail)
@@ -422,6 +445,7 @@ async def _add_audit_entry(uow: UnitOfWork, incident: Incident, event: Event, au
 def _confirmation_entry(
     notification: Notification, now: datetime, part: NotificationIncident | None = None
 ) -> AuditEntry:
+    """Return the audit entry of a response that only confirms receipt, about *part* or the first incident."""
     confirmed = part or notification.parts[0]
     return AuditEntry(
         at=now,

@@ -1,6 +1,8 @@
-"""One call of a gateway, after the transaction that decided it, and its result as the changed attempt.
+"""One call of a gateway, made after the transaction that decided it, and its result as the changed attempt.
 
-An attempt is the sending of a notification by one gateway, stored before the call.
+A call is a request to a gateway, not a telephone call. An attempt is the sending of a notification by one gateway. It
+is stored before the gateway is called. Its state is UNKNOWN while queries shall find out whether the message was sent,
+NOT_FOUND if unreliable queries did not find the message, and NEVER_SENT if a query proved that it was not sent.
 """
 
 from __future__ import annotations
@@ -39,20 +41,20 @@ log = structlog.get_logger()
 
 
 class CallKind(StrEnum):
-    """Kind of a gateway call."""
+    """Kind of a gateway call. The values are part of audit entries and never change."""
 
     SEND = "send"
-    #: Query whether the gateway has the message: the result of sending is unknown.
-    ASK = "ask"
+    #: Query whether the gateway received the message, because the result of sending is unknown.
+    FIND = "ask"
     #: Query the delivery status of an accepted message.
     CHECK = "check"
-    #: Withdraw an accepted message, such as a letter in the tray.
+    #: Withdraw an accepted message, such as a letter in the tray (the directory from which a clerk posts letters).
     WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayCall:
-    """A call to make, whose attempt is stored already."""
+    """A decided gateway call. Its attempt is stored already."""
 
     kind: CallKind
     notification: Notification
@@ -71,17 +73,19 @@ class GatewayCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
-    """The attempt after a call, and the gateway's health (`None`: unknown)."""
+    """Result of a call."""
 
+    #: The attempt after the call.
     attempt: Attempt
+    #: Whether the gateway works; `None`: the result does not show it.
     gateway_up: bool | None
-    #: Hash of the sent content, for the audit log. "" if nothing was sent.
+    #: Hash of the sent content, for the audit log; "": nothing was sent.
     sha256: str = ""
 
     def is_new(self, call: GatewayCall) -> bool:
-        """Whether the result differs from what was known when *call* was decided, except for the next query's time.
+        """Whether the result changes more of the attempt of *call* than the time of the next query.
 
-        The result is not new if a letter is still in the tray, or a receipt is still missing.
+        Only a status query may have no new result: a letter is still in the tray, or a receipt is still missing.
         """
         return call.kind is not CallKind.CHECK or replace(self.attempt, query_at=call.attempt.query_at) != call.attempt
 
@@ -92,7 +96,7 @@ async def make_call(
     """Make the call and interpret the result. A bug in a gateway is logged and counts as an unknown result."""
     try:
         request = await _build_request(call, composer, clock.now())
-    # A bug, or an error in an edited text. Nothing was sent, and another channel may work.
+    # The cause is a bug or an error in an edited text. Nothing was sent, and another channel may work.
     except Exception:
         log.exception("notification text could not be rendered", reference=call.attempt.reference)
         error = DeliveryError(ErrorClass.PERMANENT, "its text could not be rendered; see the log")
@@ -105,6 +109,7 @@ async def make_call(
 async def _execute(
     call: GatewayCall, configured: ConfiguredGateway, request: SendRequest, policy: DeliveryPolicy, clock: Clock
 ) -> CallResult:
+    """Call the gateway within `DeliveryPolicy.deadline`, and interpret its answer or error."""
     try:
         async with asyncio.timeout(policy.deadline.total_seconds()):
             answer = await _call_gateway(call, configured, request)
@@ -123,7 +128,10 @@ async def _execute(
 
 
 def content_digest(content: Content) -> str:
-    """Return the SHA-256 of a text in UTF-8, of a PDF, or of a call's headlines and blocks in UTF-8, one per line."""
+    """Return the SHA-256 of an SMS text, of a PDF file, or of a telephone call's headlines and blocks, one per line.
+
+    Texts are encoded in UTF-8.
+    """
     match content:
         case SmsContent(text=text):
             octets = text.encode()
@@ -136,9 +144,9 @@ def content_digest(content: Content) -> str:
 
 async def _build_request(call: GatewayCall, composer: Composer, now: datetime) -> SendRequest:
     channel = call.address.channel
-    # `SendRequest.content` says which calls need it. Pages are rendered for sending only: in a mass outage hundreds of
-    # letters are in the tray, each queried every minute.
-    has_content = call.kind is CallKind.SEND or (call.kind is CallKind.ASK and channel not in ON_PAPER)
+    # A status query needs no content (see `SendRequest.content`). A fax or letter is rendered only to be sent: in a
+    # mass outage hundreds of letters are in the tray, and the status of each is queried every minute.
+    has_content = call.kind is CallKind.SEND or (call.kind is CallKind.FIND and channel not in ON_PAPER)
     return SendRequest(
         reference=call.attempt.reference,
         address=call.address.number,
@@ -152,7 +160,8 @@ async def _build_request(call: GatewayCall, composer: Composer, now: datetime) -
     )
 
 
-#: Result of a gateway: a report for SEND and CHECK, also "not found" for ASK, and success or failure for WITHDRAW.
+#: Answer of a gateway: a report for SEND and CHECK, a report or "not found" for FIND, and for WITHDRAW whether the
+#: message was withdrawn.
 _GatewayAnswer = DeliveryReport | SubmissionNotFound | bool
 
 
@@ -160,7 +169,7 @@ async def _call_gateway(call: GatewayCall, configured: ConfiguredGateway, reques
     match call.kind:
         case CallKind.SEND:
             return await configured.gateway.send(request)
-        case CallKind.ASK:
+        case CallKind.FIND:
             return await configured.gateway.find(request)
         case CallKind.CHECK:
             return await configured.gateway.check(request, call.attempt.provider_id or "")
@@ -172,23 +181,26 @@ async def _call_gateway(call: GatewayCall, configured: ConfiguredGateway, reques
 
 
 def _apply_answer(call: GatewayCall, answer: _GatewayAnswer, policy: DeliveryPolicy, now: datetime) -> CallResult:
+    """Return the result for an answer of the gateway, which therefore works."""
     attempt = call.attempt
     match answer:
         case DeliveryReport():
             is_last_query = attempt.queries >= len(policy.query_delays)
             attempt = apply_report(call.delivery, attempt, answer, policy, now)
-            if call.kind is CallKind.ASK and attempt.state is AttemptState.UNKNOWN:
+            if call.kind is CallKind.FIND and attempt.state is AttemptState.UNKNOWN:
                 attempt = _unknown_or_not_found(attempt, policy, now, is_last_query=is_last_query)
         case SubmissionNotFound(certain=True):
-            # The first attempt is repeated at once, later ones after the usual interval.
+            # The message was never sent: retry at once after the delivery's first attempt, later after the usual
+            # interval.
             retry_time = now if attempt.n == 1 else retry_at(call.delivery, attempt.gateway, policy, now, None)
             attempt = replace(attempt, state=AttemptState.NEVER_SENT, query_at=retry_time, ended_at=now)
         case SubmissionNotFound():
-            # The provider's search may lag behind: only the second answer of this kind counts.
+            # The provider's search may lag behind, so that the answer counts only when it is repeated.
             attempt = _unknown_or_not_found(attempt, policy, now, is_last_query=attempt.queries > 1)
         case True:
             attempt = replace(attempt, state=AttemptState.WITHDRAWN, ended_at=now)
         case False:
+            # The letter is no longer in the tray, and counts as posted.
             attempt = replace(attempt, state=AttemptState.SENT)
     return CallResult(attempt=attempt, gateway_up=True)
 
@@ -196,7 +208,7 @@ def _apply_answer(call: GatewayCall, answer: _GatewayAnswer, policy: DeliveryPol
 def apply_report(
     delivery: Delivery, attempt: Attempt, report: DeliveryReport, policy: DeliveryPolicy, now: datetime
 ) -> Attempt:
-    """Return the attempt after a report from a result, a callback or a query."""
+    """Return the attempt after a report that came as a response, a callback or the result of a query."""
     state = AttemptState(report.progress)
     if report.progress is SubmissionState.FAILED and report.error is ErrorClass.UNKNOWN:
         state = AttemptState.UNKNOWN
@@ -204,9 +216,10 @@ def apply_report(
     query_at = now + policy.check_interval[channel]
     ended_at = None if state in SUBMITTED and state is not AttemptState.DELIVERED else now
     if report.in_call:
+        # The report comes from a key press during the telephone call, which has not ended.
         ended_at = attempt.ended_at
     if channel is Channel.LETTER and state is AttemptState.SENT:
-        # The letter is posted, and no further status follows.
+        # A posted letter has no further status.
         ended_at = attempt.ended_at or now
     if state is AttemptState.FAILED:
         query_at = retry_at(delivery, attempt.gateway, policy, now, None)
@@ -225,13 +238,13 @@ def apply_report(
 def _apply_error(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, now: datetime) -> CallResult:
     """Return the result for an error. Only an error of SEND means that the message failed."""
     attempt = call.attempt
-    if call.kind is CallKind.ASK:
+    if call.kind is CallKind.FIND:
         attempt = _unknown_or_not_found(attempt, policy, now, is_last_query=attempt.queries >= len(policy.query_delays))
     elif call.kind is CallKind.WITHDRAW:
         query_at = now + policy.check_interval[call.address.channel]
         attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, query_at=query_at)
     elif call.kind is CallKind.CHECK:
-        # The next query was planned when the call was decided.
+        # The status is unchanged, and the time of the next query was set when the call was decided.
         pass
     elif error.error is ErrorClass.UNKNOWN:
         attempt = replace(
@@ -262,7 +275,7 @@ def _unknown_or_not_found(attempt: Attempt, policy: DeliveryPolicy, now: datetim
 def attempt_audit_entry(
     gateway: str, notification: Notification, attempt: Attempt, action: str, now: datetime
 ) -> AuditEntry:
-    """Return the audit entry of an attempt's state after *action*: the kind of a call, or "reported" by a callback."""
+    """Return the audit entry of an attempt's state after *action*: the kind of a call, or "reported" (a callback)."""
     return AuditEntry(
         at=now,
         actor=gateway,

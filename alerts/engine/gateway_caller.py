@@ -1,4 +1,8 @@
-"""Execution of gateway calls as tasks, and storage of their results."""
+"""Execution of gateway calls as tasks, and storage of their results.
+
+An attempt is one request to a gateway to send a notification. While the gateway is called, the attempt is CALLING until
+its lease ends at `Attempt.query_at`; later the gateway is queried about the attempt.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from alerts.persistence.store import StoreUnavailable
 log = structlog.get_logger()
 
 
-#: Records the facts of a page (fax or letter) before it is sent.
+#: Function that records the facts of a fax or letter before it is sent.
 RecordPage = Callable[[Sequence[Facts]], Awaitable[None]]
 
 
@@ -33,7 +37,7 @@ async def record_nothing(_: Sequence[Facts]) -> None:
 
 
 class GatewayCaller:
-    """Runner of gateway calls. The slots of the calls were taken, and their attempts stored, when they were decided."""
+    """Runner of decided gateway calls. For each, a slot of the gateway is already taken and the attempt stored."""
 
     #: Interval of trying to store a result while the database is unavailable.
     RETRY_INTERVAL = timedelta(seconds=5)
@@ -52,8 +56,8 @@ class GatewayCaller:
     ) -> None:
         """*store_result* stores the result of a call, and returns whether it was new.
 
-        *on_end* is called at the end of a call if its result was new, or if another call waits for the end.
-        *record_page* is called with the facts of a page before it is sent.
+        *on_end* is called at the end of a call if its result was new, or if another call of the attempt waits for the
+        end. *record_page* is called with the facts of a fax or letter before it is sent.
         """
         self._pool = pool
         self._composer = composer
@@ -63,27 +67,28 @@ class GatewayCaller:
         self._store_result = store_result
         self._on_end = on_end
         self._record_page = record_page
-        #: Ids of attempts with a running call or an unstored result, and whether another call waits for their end.
+        #: By id of each attempt with a running call or an unstored result: whether another call waits for the end.
         self.active_calls: dict[int, bool] = {}
-        #: SMS to one number are submitted one after the other, so that they arrive in order.
+        #: Lock of each number: SMS to one number are submitted one after the other, so that they arrive in order.
         self._sms_locks = WeakValueDictionary[Address, asyncio.Lock]()
 
     def start(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
-        """Start a call as a task of *calls*. No call of the same attempt may be running."""
+        """Start a call as a task of *calls*. The attempt must not have a running call."""
         self.active_calls[call.attempt.id] = False
         is_serialised = call.kind is CallKind.SEND and call.address.channel is Channel.SMS
-        turn_lock = self._sms_locks.setdefault(call.address, asyncio.Lock()) if is_serialised else nullcontext()
-        calls.create_task(self._run(call, turn_lock))
+        order_lock = self._sms_locks.setdefault(call.address, asyncio.Lock()) if is_serialised else nullcontext()
+        calls.create_task(self._run(call, order_lock))
 
-    async def _run(self, call: GatewayCall, turn_lock: AbstractAsyncContextManager[None]) -> None:
+    async def _run(self, call: GatewayCall, order_lock: AbstractAsyncContextManager[None]) -> None:
+        """Make a call while holding *order_lock*, and store its result."""
         gateway = call.attempt.gateway
         is_new_result = True
         try:
-            async with turn_lock:
+            async with order_lock:
                 result = await self._call(call)
             if result is not None:
                 is_new_result = await self._store_result_with_retries(call, result)
-        # The attempt stays CALLING in the store, and is queried when its lease ends.
+        # The stored attempt stays CALLING, and the gateway is queried about it when the lease ends.
         except Exception:
             log.exception("gateway call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
@@ -91,14 +96,15 @@ class GatewayCaller:
                 self._on_end(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:
-        """Call the gateway and release its slot, before the result is stored, which may take a while.
+        """Call the gateway, then release its slot without waiting until the result is stored.
 
-        Return `None` if the call came too late and was not made.
+        Return `None` without a call if the lease of the attempt has ended.
         """
         name = call.attempt.gateway
         try:
             if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.query_at:
-                # The process was suspended before the call. Another engine may have queried and sent the message since.
+                # The process was suspended before the call. Another engine may have queried the gateway and sent the
+                # message since.
                 log.warning(
                     "gateway call is past its deadline; checking its status first", reference=call.attempt.reference
                 )
@@ -116,7 +122,7 @@ class GatewayCaller:
             self._pool.release_slot(name)
 
     async def _store_result_with_retries(self, call: GatewayCall, result: CallResult) -> bool:
-        """Store the result of a call. Retry while the database is unavailable: the result exists nowhere else."""
+        """Store the result of a call. Retry while the database is unavailable, because there is no other copy."""
         while True:
             try:
                 return await self._store_result(call, result)

@@ -1,4 +1,4 @@
-"""Gateways in use: order of preference per channel, slots, and the queue for them."""
+"""Gateways in use: their order of preference per channel, their slots, and the incidents that wait for slots."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from alerts.model.urgency import Priority
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfiguredGateway:
-    """A configured gateway. `name` is unique; the order within a channel is the preference."""
+    """A configured gateway. Within a channel, the order of configuration is the order of preference."""
 
+    #: Unique.
     name: str
     channel: Channel
     gateway: Gateway
     #: Maximum number of concurrent calls. Each gateway has slots of its own, so that a slow gateway delays no other.
     slots: int = 4
-    #: Contracted messages per minute; `None`: no limit. The first notification of an incident is never limited.
+    #: Maximum messages per minute by contract; `None`: no limit. The first notification of an incident is never
+    #: limited.
     per_minute: int | None = None
 
 
@@ -30,27 +32,28 @@ class ConfiguredGateway:
 class _GatewayState:
     """Health, slots and queue of a gateway."""
 
-    #: Whether the last call succeeded; `None`: no call yet.
+    #: Whether the last call or verification succeeded; `None`: none yet.
     up: bool | None = None
-    #: Time of the last call.
-    since: datetime | None = None
+    #: Time of the last call or verification.
+    checked_at: datetime | None = None
     #: Overdue delivery receipts: the gateway accepts messages, but perhaps does not deliver them. `None`: not overdue.
     overdue_receipts: OverdueReceipts | None = None
-    #: Time of the last sent message.
+    #: When this process last decided to send a message by the gateway.
     used_at: datetime | None = None
     #: Number of taken slots.
     busy: int = 0
-    #: Incidents that wait for a slot: by id, the priorities of their waiting notifications and queries.
+    #: Priorities of the calls that wait for a slot, by id of the incident and *call_key* of `take_slot`.
     waiting: dict[int, dict[str, Priority]] = field(default_factory=dict)
 
 
 class GatewayPool:
     """Gateways with their health and slots. A slot is the right to one concurrent call.
 
-    All state may be lost in a restart.
+    The state is kept in memory only.
     """
 
-    #: How long other gateways are preferred to one that failed. No event reports its repair.
+    #: How long other gateways are preferred to one that failed. Then it is tried again, because no event reports that
+    #: it works again.
     PENALTY = timedelta(minutes=5)
 
     def __init__(self, gateways: Iterable[ConfiguredGateway]) -> None:
@@ -65,9 +68,9 @@ class GatewayPool:
         self._gateways = {configured.name: configured for configured in gateways}
         for name, configured in self._gateways.items():
             if name in former and configured.gateway is not former[name].gateway:
-                # Rebuilt, for example with other credentials: its health is unknown.
-                self._states[name].up = self._states[name].since = None
-        # States of removed gateways are kept: they may have running calls, and may be configured again.
+                # The gateway was rebuilt, for example with other credentials, so that its health is unknown.
+                self._states[name].up = self._states[name].checked_at = None
+        # Keep the states of removed gateways, which may have running calls or be configured again.
         self._states |= {name: _GatewayState() for name in self._gateways if name not in self._states}
         return list(former.values())
 
@@ -81,10 +84,10 @@ class GatewayPool:
         return iter(self._gateways.values())
 
     def preference(self, now: datetime, *, is_retry: bool = False) -> Mapping[Channel, Sequence[str]]:
-        """Return the names for each channel, the best first, in configured order.
+        """Return the names of the gateways by channel, the best first.
 
-        Gateways with overdue receipts follow the others, and failed ones come last. *is_retry*: for a repeated message,
-        which may test a gateway with overdue receipts from time to time.
+        The order is the configured one, but gateways with overdue receipts follow the others, and failed gateways come
+        last. *is_retry*: for a repeated message, which may test a gateway with overdue receipts from time to time.
         """
 
         def rank(configured: ConfiguredGateway) -> tuple[bool, bool]:
@@ -98,8 +101,9 @@ class GatewayPool:
         return preference
 
     def _is_test_due(self, name: str, now: datetime) -> bool:
-        """Whether a gateway with overdue receipts has not been used recently, by any engine."""
+        """Whether no engine has used a gateway with overdue receipts recently."""
         state = self._states[name]
+        # `used_at` is of this process; `last_accepted_at` was read from the database, which all engines share.
         uses = [state.used_at] if state.used_at else []
         uses += [state.overdue_receipts.last_accepted_at] if state.overdue_receipts else []
         return not any(timedelta(0) <= now - at < RETRY_INTERVAL for at in uses)
@@ -107,12 +111,12 @@ class GatewayPool:
     def set_overdue_receipts(self, name: str, overdue: OverdueReceipts | None) -> bool:
         """Record overdue receipts of a gateway, or `None` for none. Return whether they have begun or ended."""
         state = self._states[name]
-        changed = (state.overdue_receipts is None) is not (overdue is None)
+        has_changed = (state.overdue_receipts is None) is not (overdue is None)
         if state.overdue_receipts and overdue:
-            # Only the latest receipts are examined: their start may be later than the recorded one.
+            # As only the latest receipts are examined, the start that they show may be later than the recorded one.
             overdue = replace(overdue, since=min(overdue.since, state.overdue_receipts.since))
         state.overdue_receipts = overdue
-        return changed
+        return has_changed
 
     def receipts_overdue_since(self, name: str) -> datetime | None:
         """Return since when a gateway's receipts are overdue; `None` if they are not."""
@@ -120,11 +124,14 @@ class GatewayPool:
         return None if overdue is None else overdue.since
 
     def record_use(self, name: str, now: datetime) -> None:
-        """Record that a gateway was used, so that one with overdue receipts is not tested again at once."""
+        """Record that a gateway was used, so that a gateway with overdue receipts is not tested again at once."""
         self._states[name].used_at = now
 
     def skipped_gateways(self, name: str) -> Sequence[str]:
-        """Return the gateways that the configuration prefers to this one, but whose receipts are overdue."""
+        """Return the gateways that were passed over for this one: preferred, but their receipts are overdue.
+
+        Return none if this gateway's own receipts are overdue.
+        """
         gateways = list(self._gateways.values())
         preferred = gateways[: gateways.index(self._gateways[name])]
         channel = self._gateways[name].channel
@@ -135,18 +142,20 @@ class GatewayPool:
 
     def _has_failed(self, name: str, now: datetime) -> bool:
         state = self._states[name]
-        # After the clock was set back, `since` is in the future: then the gateway counts as usable.
-        return state.up is False and state.since is not None and timedelta(0) <= now - state.since < self.PENALTY
+        if state.up is not False or state.checked_at is None:
+            return False
+        # After the clock was set back, `checked_at` is in the future: then the gateway counts as usable.
+        return timedelta(0) <= now - state.checked_at < self.PENALTY
 
     def record_state(self, name: str, *, up: bool, now: datetime) -> bool:
         """Record the result of a call; return whether the gateway's health changed."""
         state = self._states.setdefault(name, _GatewayState())
-        changed = state.up is not up
-        state.up, state.since = up, now
-        return changed
+        has_changed = state.up is not up
+        state.up, state.checked_at = up, now
+        return has_changed
 
     def is_up(self, name: str) -> bool | None:
-        """Return whether the last call succeeded; `None` before the first."""
+        """Whether the last call or verification succeeded; `None` before the first."""
         return self._states[name].up
 
     def receives_replies(self, name: str) -> bool:
@@ -155,27 +164,27 @@ class GatewayPool:
         return isinstance(gateway, SupportsReplies) and gateway.receives_replies
 
     def free_slots(self, name: str) -> int:
-        """Return the number of calls that may start now: zero, too, if a reload left fewer slots than running calls."""
+        """Return the number of calls that may start now. It is zero if a reload left fewer slots than running calls."""
         return max(0, self._gateways[name].slots - self._states[name].busy)
 
-    def take_slot(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
-        """Take a slot if there are more free ones than waiters with a higher priority. Return whether it was taken.
+    def take_slot(self, name: str, *, incident_id: int, call_key: str, priority: Priority) -> bool:
+        """Take a slot if more slots are free than calls with a higher priority wait. Return whether it was taken.
 
-        Otherwise the caller waits in the queue until `remove_waiter`. A removed gateway has no slots. *what* identifies
-        the waiter within its incident.
+        Otherwise the call waits until `remove_waiter` is called for its incident. *call_key* distinguishes the waiting
+        calls of an incident. A removed gateway has no slots.
         """
         state = self._states.get(name)
         if state is None or name not in self._gateways:
             return False
-        waiters_ahead = sum(other < priority for priorities in state.waiting.values() for other in priorities.values())
-        if self.free_slots(name) > waiters_ahead:
+        calls_ahead = sum(other < priority for priorities in state.waiting.values() for other in priorities.values())
+        if self.free_slots(name) > calls_ahead:
             state.busy += 1
             return True
-        state.waiting.setdefault(incident_id, {})[what] = priority
+        state.waiting.setdefault(incident_id, {})[call_key] = priority
         return False
 
     def take_spare_slot(self, name: str) -> bool:
-        """Take a slot for a drill, which has the lowest priority. Return whether it was taken.
+        """Take a slot for a drill (a test notification), which has the lowest priority. Return whether it was taken.
 
         A drill gets no slot while another call waits, nor the last free slot of a gateway with running calls.
         """
@@ -188,9 +197,9 @@ class GatewayPool:
         return True
 
     def remove_waiter(self, incident_id: int) -> None:
-        """Remove an incident from the queues. It is called before the incident is processed, which may queue it again.
+        """Remove an incident from the queues of all gateways. Call it before processing, which may queue it again.
 
-        An incident that another engine has taken over would otherwise stay in the queues.
+        Otherwise an incident that another engine has taken over would stay in the queues.
         """
         for state in self._states.values():
             state.waiting.pop(incident_id, None)

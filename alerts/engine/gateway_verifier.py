@@ -1,4 +1,4 @@
-"""Verification of gateways that have not been used since the start, without sending anything."""
+"""Verification of gateways that have not been called since the start, by a request that sends no message."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ log = structlog.get_logger()
 
 
 class GatewayVerifier:
-    """Loop that verifies each gateway without a known state until a verification succeeds.
+    """Loop that verifies each gateway whose state is unknown, until a verification succeeds.
 
-    A failed verification does not mark the gateway as down: its credentials may be allowed to send, but not to read.
+    If the verification fails, the gateway is not marked as down, because its credentials may permit only sending.
     """
 
-    EVERY = timedelta(minutes=1)
-    #: Every gateway has a shorter deadline of its own.
+    INTERVAL = timedelta(minutes=1)
+    #: Time after which a verification is cancelled. Every gateway has a shorter deadline of its own.
     DEADLINE = timedelta(seconds=90)
 
     def __init__(
@@ -39,17 +39,17 @@ class GatewayVerifier:
         self._clock = clock
         self._observer = observer
         self._is_monitor_only = is_monitor_only
-        #: Error of the last verification, by gateway: an unchanged error is logged once.
+        #: Error of the last verification by name of the gateway, so that an unchanged error is logged once.
         self._errors: dict[str, str] = {}
 
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
             await self.verify()
-            await asyncio.sleep(self.EVERY.total_seconds())
+            await asyncio.sleep(self.INTERVAL.total_seconds())
 
     async def verify(self) -> None:
-        """Verify every gateway without a known state once."""
+        """Verify every gateway whose state is unknown once."""
         if self._is_monitor_only():
             return
         async with asyncio.TaskGroup() as verifications:
@@ -73,8 +73,8 @@ class GatewayVerifier:
             self._errors[configured.name] = "a bug"
         else:
             self._errors.pop(configured.name, None)
-            # A reload may have given the name to another gateway. If a message was sent meanwhile, its result must not
-            # be overwritten.
+            # During the verification a reload may have given the name to another gateway, or a message may have been
+            # sent: the result of that call must not be overwritten.
             is_same_gateway = (
                 configured.name in self._pool and self._pool[configured.name].gateway is configured.gateway
             )

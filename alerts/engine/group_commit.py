@@ -1,8 +1,8 @@
-"""Group commit: writes that arrive during a transaction share the next one.
+"""Group commit: writes that arrive during a transaction are committed together in the next one.
 
-A durable commit waits for the disk, while thousands of probe runs a minute write twice each, and a mass outage brings a
-thousand events and results within seconds. A single write is committed at once. Each caller continues only after its
-own write is stored.
+A durable commit waits for the disk, and one commit per write would be too slow: thousands of probe runs a minute write
+twice each, and a mass outage causes a thousand events and results within seconds. If no transaction runs, a write is
+committed at once. Each caller continues only after its own write is stored.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 
+#: Type of the data or function that describes one write.
 Work = TypeVar("Work")
 
 #: Function that writes in a unit of work. It must have no other effects, because it is repeated if the shared
@@ -24,9 +25,10 @@ UnitOfWorkTask = Callable[[UnitOfWork], Awaitable[Any]]
 
 @dataclass(slots=True)
 class _PendingWork(Generic[Work]):
-    """Work with the future that its caller awaits."""
+    """A write with the future that its caller awaits."""
 
     work: Work
+    #: `None`: the result was set.
     future: asyncio.Future[Any] | None
 
     def succeed(self, result: Any) -> None:
@@ -38,14 +40,15 @@ class _PendingWork(Generic[Work]):
             future.set_exception(error)
 
     def _release_future(self) -> asyncio.Future[Any] | None:
-        # An exception set on the future refers to this object by its traceback. Without this release the two would
-        # form a reference cycle.
+        # The traceback of an exception refers to this object. If this object kept the future that holds the exception,
+        # they would form a reference cycle.
         future, self.future = self.future, None
-        return None if future is None or future.done() else future  # It is done if the caller was cancelled.
+        # The future is done if the caller was cancelled.
+        return None if future is None or future.done() else future
 
 
 class GroupCommit(Generic[Work]):
-    """Writer that collects work while a commit runs, and commits it together."""
+    """Writer that collects work while a commit runs, and commits the collected work together."""
 
     def __init__(
         self,
@@ -54,10 +57,10 @@ class GroupCommit(Generic[Work]):
         max_batch: int | None = None,
         min_interval: float = 0,
     ) -> None:
-        """*commit* executes a batch of work in one transaction and returns the results.
+        """*commit* executes a batch of work in one transaction and returns the results, in the same order.
 
-        *max_batch*: maximum size of a batch, because other writers wait for its transaction. *min_interval*: minimum
-        seconds between the starts of two commits.
+        *max_batch*: maximum size of a batch, because other writers wait during its transaction; `None`: no limit.
+        *min_interval*: minimum seconds between the starts of two commits.
         """
         self._commit = commit
         self._max_batch = max_batch
@@ -68,25 +71,26 @@ class GroupCommit(Generic[Work]):
         self._next_at = -math.inf
 
     async def write(self, work: Work) -> Any:
-        """Execute *work* and return its result. It is stored on return, even for a caller that is cancelled meanwhile.
+        """Execute *work* and return its result. The work is stored on return.
 
-        Raise the error of the work or the store; then nothing of the work is stored. `StoreUnavailable` is raised for
-        all callers of the batch; after a connection failure during the commit the work may be stored nevertheless.
+        The work is executed even if the caller is cancelled. Raise the error of the work; then nothing of the work is
+        stored. If the database is unavailable, all callers of the batch get `StoreUnavailable`; then the work is stored
+        only if the connection failed at the end of the commit.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append(_PendingWork(work, future))
         if self._commit_task is None or self._commit_task.done():
-            # A separate task, because a caller may be cancelled while others wait for the same commit.
+            # Commit in a separate task, because this caller may be cancelled while others wait for the same commit.
             self._commit_task = asyncio.create_task(self._commit_all())
         try:
             return await future
         finally:
-            # An exception refers to this frame by its traceback, and the frame to the future with the exception: only
-            # the garbage collector would free this cycle.
+            # The traceback of an exception refers to this frame. If the frame kept the future that holds the exception,
+            # only the garbage collector would free this cycle.
             del future
 
     async def drain(self) -> None:
-        """Wait until no work is left, before the store is closed."""
+        """Wait until no work is left. Call it before the database is closed."""
         while self._commit_task is not None and not self._commit_task.done():
             await asyncio.wait({self._commit_task})
 
@@ -100,7 +104,7 @@ class GroupCommit(Generic[Work]):
             await self._commit_batch(batch)
 
     async def _commit_batch(self, batch: Sequence[_PendingWork[Work]]) -> None:
-        """Commit work in one transaction; if it fails, one by one, so that one failure does not affect the others."""
+        """Commit a batch in one transaction. If that fails, commit each work of it separately."""
         must_split = False
         try:
             results = await self._commit([pending.work for pending in batch])
@@ -108,11 +112,11 @@ class GroupCommit(Generic[Work]):
             for pending in batch:
                 # Each caller gets a copy without the traceback, because the traceback refers to all callers.
                 pending.fail(type(error)(*error.args))
-        # Another error belongs to the work of one caller, and is raised there.
-        except Exception as error:  # noqa: BLE001 - as above
+        # Another error comes from the work of one caller, and is raised for that caller only.
+        except Exception as error:  # noqa: BLE001 - passed to the caller
             must_split = len(batch) > 1
             if not must_split:
-                # Drop this frame from the traceback: it refers to the pending work, which receives the exception.
+                # Remove this frame from the traceback: it refers to the pending work that receives the exception.
                 batch[0].fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
         else:
             for pending, result in zip(batch, results, strict=True):

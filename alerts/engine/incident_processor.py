@@ -1,8 +1,9 @@
 """Processing of incidents within one database transaction: all decisions that are due now.
 
-An incident has two plans: the escalation notifies staff step by step, the announcement notifies recipients outside.
-Decided gateway calls are stored as attempts, returned in the result, and made after the commit. Processing is
-idempotent: with the same store and time it writes nothing new.
+An incident has two plans: the escalation notifies staff step by step; the announcement notifies recipients (offices
+outside) after a person has released (approved) it. Decided gateway calls are stored as attempts, returned in the
+result, and made after the commit. Processing is idempotent: repeated with the same database and time, it writes nothing
+new. The texts of audit entries ("notice bundled") never change, because the audit log is a hash chain.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from alerts.decide.gateway.next_action import decisive_attempt, is_unanswered_ca
 from alerts.decide.handover import MAX_HANDOVER_AGE, handover_notification, step_rotas
 from alerts.decide.release_result import release_result
 from alerts.decide.silence import Silence, SilenceLookup
-from alerts.decide.state_change import Abandon, Cancel, Notify, WithdrawLetter, conclude
+from alerts.decide.state_change import Abandon, Cancel, Notify, WithdrawLetter, consequences
 from alerts.engine.event_handler import handle_event, overrides_for
 from alerts.engine.notification_processor import NotificationProcessor
 from alerts.engine.processing_result import OpenIncident, ProcessingResult, StateChange
@@ -62,13 +63,13 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.model.urgency import urgency
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: Interval of processing an incident during a silence (a period in which nobody is notified). A silence of one route (a
-#: pair of mailboxes that is probed) no longer applies to an incident that has begun to affect other routes.
+#: Interval of processing an incident during a silence (a time in which nobody is notified). The silence may end early:
+#: a silence of one route (a pair of mailboxes that is probed) ends for an incident that begins to affect other routes.
 _SILENCE_CHECK_INTERVAL = timedelta(seconds=30)
 
 
 class IncidentProcessor:
-    """Processor of several incidents, one after the other. It is created for each transaction."""
+    """Processor of the incidents of one transaction, one after the other."""
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class IncidentProcessor:
     ) -> None:
         """*new_notification_processor* returns the processor of an incident's notifications in the same transaction.
 
-        *is_monitor_only*: nobody is notified for now. *policy_for* returns the currently configured policy of an open
-        incident, or `None` to keep the stored one.
+        *silence_lookup* returns the active silence of an incident. *is_monitor_only*: nobody is notified for now.
+        *policy_for* returns the currently configured policy of an open incident, or `None` to keep the stored one.
         """
         self._uow = uow
         self._now = now
@@ -91,11 +92,14 @@ class IncidentProcessor:
         self._silence_lookup = silence_lookup
         self._is_monitor_only = is_monitor_only
         self._policy_for = policy_for
+        #: Silences that have not ended; `None` before they are read.
         self._silences: Sequence[Silence] | None = None
         #: Notifications of the current incident; `None` before they are read, and after they have changed.
         self._cached_notifications: Sequence[Notification] | None = None
-        #: Recent overrides (replacements of people on rotas), by the names of the rotas, which many incidents share.
+        #: Recent overrides (replacements of people on call) by the names of the rotas. Many incidents have the same
+        #: rotas.
         self._overrides: dict[frozenset[str], Sequence[Override]] = {}
+        #: Result of the current incident.
         self.result = ProcessingResult()
 
     async def process(self, incident_id: int, result: ProcessingResult) -> None:
@@ -109,23 +113,24 @@ class IncidentProcessor:
         if self._is_monitor_only:
             await self._process_without_notifying(incident)
             return
-        self._processor = self._new_notification_processor(incident_id, result)
+        self._notification_processor = self._new_notification_processor(incident_id, result)
         incident = await self._notify(await self._apply_current_policy(incident))
         await self._apply_state_changes(incident)
         await self._notify_release_result(incident)
         for notification in await self._notifications(incident):
-            # Only the first incident of a bundle (a notification about several incidents) sends it.
+            # A bundle (a notification about several incidents) is sent when its first incident is processed (`leads`).
             if notification.state not in SETTLED and notification.leads:
-                await self._processor.deliver(notification)
-        if self._processor.has_changes:
+                await self._notification_processor.deliver(notification)
+        if self._notification_processor.has_changes:
             self._cached_notifications = None
         notifications = await self._notifications(incident)
+        # A metric shows the age of the oldest notification that is unsent although it has no reason to wait.
         unsent = [
             n for n in notifications if n.state is NotificationState.PENDING and n.due_at <= self._now and n.leads
         ]
-        unsent = [n for n in unsent if n.id not in self._processor.blocked_ids]
+        unsent = [n for n in unsent if n.id not in self._notification_processor.blocked_ids]
         if any(n.channel in ON_PAPER for n in unsent) and await self._uow.is_paper_paused():
-            # Paused paper is reported separately.
+            # A metric of its own shows that letters and faxes are paused.
             unsent = [n for n in unsent if n.channel not in ON_PAPER]
         self.result.oldest_pending = min((n.due_at for n in unsent), default=None)
         if incident.is_open:
@@ -134,9 +139,9 @@ class IncidentProcessor:
             await self._deactivate(incident)
 
     async def _process_without_notifying(self, incident: Incident) -> None:
-        """Decide no notifications. Deactivate the incident if it has ended and nobody was notified of it.
+        """Record an open incident, or deactivate an ended incident of which nobody was notified.
 
-        When notifications are allowed again, processing continues from the store.
+        When notifications are allowed again, normal processing continues from the stored state.
         """
         if incident.is_open:
             self._record_open(incident)
@@ -144,9 +149,10 @@ class IncidentProcessor:
             await self._deactivate(incident)
 
     async def _apply_current_policy(self, incident: Incident) -> Incident:
-        """Set the currently configured policy of an open incident whose stored policy has nobody to notify.
+        """Apply the currently configured policy to an open incident.
 
-        Its escalation then starts at the first step. In another incident, only edited people and numbers are applied.
+        If the stored policy has nobody to notify, it is replaced, and the escalation starts at the first step.
+        Otherwise only edited people and numbers are applied.
         """
         if not incident.is_open or (policy := self._policy_for(incident)) is None:
             return incident
@@ -170,24 +176,25 @@ class IncidentProcessor:
         if edit.incident.policy != incident.policy:
             await self._uow.save_policy(edit.incident)
             await self._add_audit_entry("contacts updated", incident, number=incident.number)
-        await self._add(edit.incident, edit.drafts, once=True)
+        await self._add(edit.incident, edit.drafts, is_decided_once=True)
         return edit.incident
 
     async def _add_missing_substitutes(self, incident: Incident, current: PolicySnapshot) -> PolicySnapshot:
-        """Add the incident's substitutes whose override is active to the *current* policy, which may lack them.
+        """Add the incident's substitutes whose override has not ended to the *current* policy, which may lack them.
 
-        A substitute is a person whom an override puts on call. It may be from an agency that another process probes.
+        A substitute (`stand_ins`) is a person whom an override puts on call. The substitute may belong to an agency
+        that another process probes, so that this process does not know the agency's contacts.
         """
-        before, policy = incident.policy.escalation, current.escalation
-        missing = {contact.key for contact in before.stand_ins if policy.contact(contact.key) is None}
+        stored, new = incident.policy.escalation, current.escalation
+        missing = {contact.key for contact in stored.stand_ins if new.contact(contact.key) is None}
         if not missing:
             return current
-        overrides = await self._uow.overrides({rota.name for rota in policy.rotas}, self._now)
+        overrides = await self._uow.overrides({rota.name for rota in new.rotas}, self._now)
         active = {o.contact.key: o.contact for o in overrides if o.contact.key in missing and self._now < o.ends_at}
-        return replace(current, escalation=replace(policy, stand_ins=(*policy.stand_ins, *active.values())))
+        return replace(current, escalation=replace(new, stand_ins=(*new.stand_ins, *active.values())))
 
     def _record_open(self, incident: Incident) -> None:
-        self.result.open = OpenIncident(
+        self.result.open_incident = OpenIncident(
             agency=incident.policy.agency,
             number=incident.number,
             opened_at=incident.opened_at,
@@ -206,7 +213,7 @@ class IncidentProcessor:
         return self._cached_notifications
 
     async def _notify(self, incident: Incident) -> Incident:
-        """Decide about notifications. During a silence, only about an announcement that was released."""
+        """Decide which notifications to send. During a silence, send only an announcement that was released."""
         silence = await self._active_silence(incident)
         if silence is None:
             incident = await self._notify_handover(await self._check_acknowledgement(incident))
@@ -224,10 +231,9 @@ class IncidentProcessor:
         return self._silence_lookup(incident, self._silences, self._now)
 
     async def _withdraw_unsent(self, incident: Incident) -> Incident:
-        """Withdraw unsent notifications to staff, and unsent follow-ups, because a silence is active.
+        """Withdraw unsent notifications of the outage to staff, and unsent follow-ups, because a silence is active.
 
-        When the silence ends, the escalation repeats its step with current facts. A released announcement is not
-        withdrawn.
+        When the silence ends, the escalation repeats the step. A released announcement is not withdrawn.
         """
         withdrawn = [
             notification
@@ -238,8 +244,8 @@ class IncidentProcessor:
         ]
         for notification in withdrawn:
             await self._withdraw(notification)
-        steps = [notification for notification in withdrawn if notification.purpose is Purpose.OUTAGE]
-        rewound = rewind_escalation(incident, steps, self._now)
+        of_steps = [notification for notification in withdrawn if notification.purpose is Purpose.OUTAGE]
+        rewound = rewind_escalation(incident, of_steps, self._now)
         if rewound is not incident:
             await self._uow.save_incident(rewound)
         return rewound
@@ -247,30 +253,33 @@ class IncidentProcessor:
     async def _withdraw(self, notification: Notification) -> None:
         self._cached_notifications = None
         if notification.incident_count > 1:
-            await self._processor.remove_incident(notification)
+            await self._notification_processor.remove_incident(notification)
         else:
-            await self._processor.set_state(notification, NotificationState.WITHDRAWN)
+            await self._notification_processor.set_state(notification, NotificationState.WITHDRAWN)
 
     async def _check_acknowledgement(self, incident: Incident) -> Incident:
         """Remind the assignee before the acknowledgement expires. Continue the escalation when it has expired."""
         decision = check_acknowledgement(incident, self._now)
         if isinstance(decision, AckReminderDue):
+            # The reminder names who is notified after the expiry, which depends on the overrides.
             decision = check_acknowledgement(incident, self._now, await overrides_for(self._uow, incident, self._now))
         match decision:
             case AckReminderDue(drafts=drafts):
                 incident = replace(incident, reminded_at=self._now)
                 await self._uow.save_incident(incident)
-                await self._add(incident, drafts, once=True)
+                await self._add(incident, drafts, is_decided_once=True)
                 return await self._check_acknowledgement(incident)
             case AckTimedOut():
                 incident = await handle_event(self._uow, Expire(incident_id=incident.id, at=self._now)) or incident
             case AckValid(until=until):
+                # Until a reminder is due or, after the reminder, until the acknowledgement expires.
                 self.result.wake_at(until)
             case NotAcknowledged():
                 pass
         return incident
 
     async def _escalate(self, incident: Incident) -> Incident:
+        """Start the escalation steps and repeat the calls that are due."""
         while True:
             notifications = await self._notifications(incident)
             match await self._next_step(incident, notifications):
@@ -278,11 +287,11 @@ class IncidentProcessor:
                     incident = replace(incident, position=position)
                     await self._uow.save_incident(incident)
                     incident = await self._add_substitutes(incident, stand_ins)
-                    await self._add(incident, drafts, once=True)
+                    await self._add(incident, drafts, is_decided_once=True)
                     await self._record_empty_rotas(incident, empty_rotas)
-                case Redial(drafts=drafts, then=then):
+                case Redial(drafts=drafts, next_at=next_at):
                     await self._add(incident, drafts)
-                    self.result.wake_at(then)
+                    self.result.wake_at(next_at)
                     return incident
                 case WaitUntil(at=at):
                     self.result.wake_at(at)
@@ -294,13 +303,13 @@ class IncidentProcessor:
         decision = escalate(incident, notifications, self._now)
         if not isinstance(decision, StartStep):
             return decision
-        # Overrides determine the people of a step, not whether it starts. They are read only for a step that starts,
-        # not for hundreds of waiting incidents.
+        # Overrides determine the people of a step, not whether it starts. Read them only when a step starts, because
+        # hundreds of incidents may wait for their next step.
         overrides = await overrides_for(self._uow, incident, self._now)
         return escalate(incident, notifications, self._now, overrides) if overrides else decision
 
     async def _add_substitutes(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
-        """Add substitutes to the incident's policy: their names are needed when they answer."""
+        """Add substitutes to the incident's policy, which is searched for their names when they respond."""
         if not stand_ins:
             return incident
         policy = incident.policy.escalation
@@ -318,6 +327,7 @@ class IncidentProcessor:
             self.result.empty_rotas[incident.policy.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
+        """Create the notifications of the announcement that are due, or ask staff for its release."""
         match await self._next_announcement(incident):
             case ReleaseNow():
                 release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
@@ -333,24 +343,26 @@ class IncidentProcessor:
                 incident = await self._add_substitutes(incident, stand_ins)
                 await self._add(incident, drafts)
                 self.result.wake_at(at)
-            case NoRecipients() | AwaitStaffNotified():
-                pass  # Reports on the notifications to staff will wake the engine.
+            case AwaitStaffNotified():
+                pass  # The engine processes the incident again when a notification to staff has a result.
+            case NoRecipients():
+                pass
         return incident
 
     async def _next_announcement(self, incident: Incident) -> Announcement:
-        # Overrides determine to whom the release (approval) of the announcement is offered. They are read only then.
+        # Overrides determine which staff are asked for the release. Read them only when staff may be asked.
         is_offered = release_is_offered(incident, self._now)
         overrides = await overrides_for(self._uow, incident, self._now) if is_offered else ()
         return announce(incident, await self._notifications(incident), self._now, overrides)
 
     async def _follow_up(self, incident: Incident) -> None:
-        """Create follow-ups, which tell earlier recipients of a change of the incident."""
+        """Create follow-ups, which inform people who were notified before that the outage continues or has changed."""
         decision = follow_up(incident, await self._notifications(incident), self._now)
         await self._add(incident, decision.drafts)
-        self.result.wake_at(decision.then)
+        self.result.wake_at(decision.next_at)
 
     async def _notify_handover(self, incident: Incident) -> Incident:
-        """Notify people whose on-call shift starts of the open incident."""
+        """Notify people who come on call while the incident is open."""
         rotas = frozenset(rota.name for rota in step_rotas(incident))
         if not rotas or not incident.is_open:
             return incident
@@ -361,62 +373,65 @@ class IncidentProcessor:
         )
         incident = await self._add_substitutes(incident, decision.stand_ins)
         await self._add(incident, decision.drafts)
-        self.result.wake_at(decision.then)
+        self.result.wake_at(decision.next_at)
         return incident
 
     async def _apply_state_changes(self, incident: Incident) -> None:
         """Withdraw notifications that the incident's present state makes obsolete, and add those that it requires."""
-        for conclusion in conclude(incident, await self._notifications(incident), self._now):
-            match conclusion:
+        for consequence in consequences(incident, await self._notifications(incident), self._now):
+            match consequence:
+                # Cancel: the notification was not sent. Abandon: it may have been sent, and must not be resent.
                 case Cancel(notification=notification):
                     await self._withdraw(notification)
                 case Abandon(notification=notification):
                     await self._abandon(incident, notification)
                 case WithdrawLetter(notification=notification, attempt=attempt):
-                    await self._processor.withdraw_letter(notification, attempt)
+                    await self._notification_processor.withdraw_letter(notification, attempt)
                     self._cached_notifications = None
                 case Notify(draft=draft):
                     await self._add(incident, [draft])
 
     async def _notify_release_result(self, incident: Incident) -> None:
-        """Notify the person who released the announcement of its result, also after the end and during a silence."""
+        """Notify the person who released the announcement of its result, even after the end or during a silence."""
         if incident.released_at is None:
             return
         result = release_result(incident, await self._notifications(incident), self._now)
         await self._add(incident, result.drafts)
-        self.result.wake_at(result.then)
+        self.result.wake_at(result.next_at)
 
     async def _abandon(self, incident: Incident, notification: Notification) -> None:
         self._cached_notifications = None
         if notification.incident_count == 1:
-            await self._processor.set_state(notification, NotificationState.UNKNOWN)
+            await self._notification_processor.set_state(notification, NotificationState.UNKNOWN)
         elif not incident.is_open:
-            # The other incidents still need the bundle. An ended incident leaves it, and its recovery is notified
-            # separately. An acknowledged incident stays, although its assignee may then get the bundle once more.
-            await self._processor.remove_incident(notification)
+            # The bundle is still needed for other incidents. An ended incident leaves it, and its recovery is a
+            # separate notification. An acknowledged incident stays in the bundle, which its assignee may get twice.
+            await self._notification_processor.remove_incident(notification)
 
-    async def _add(self, incident: Incident, drafts: Sequence[NotificationDraft], *, once: bool = False) -> None:
+    async def _add(
+        self, incident: Incident, drafts: Sequence[NotificationDraft], *, is_decided_once: bool = False
+    ) -> None:
         """Write notifications that do not exist yet.
 
-        *once*: these drafts are decided only once. If an unsent notification makes such a draft superfluous, the audit
-        log records that.
+        *is_decided_once*: these drafts are decided once, and not again at each processing. If an unsent notification
+        makes such a draft superfluous, an audit entry records that; for other drafts there would be too many entries.
         """
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
-                # The draft may name a number or person that an edit has removed.
+                # The draft may have an address or person that an edit has removed.
                 addresses = current_addresses(incident.policy, draft.person, draft.addresses)
                 draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft
             if draft.addresses and not await self._is_decided(incident, draft.key):
-                await self._write_notification(incident, draft, once=once)
+                await self._write_notification(incident, draft, is_decided_once=is_decided_once)
 
     async def _is_decided(self, incident: Incident, key: str) -> bool:
-        # Most drafts are decided again at each processing. The database is read only for drafts without a notification
-        # of the incident: they may be new, or have joined or left a bundle.
+        # Most drafts are decided again at each processing, and the incident has their notification already. Query the
+        # database only for the others: they may be new, or have joined or left a bundle.
         exists = any(notification.key == key for notification in await self._notifications(incident))
         return exists or await self._uow.is_notification_decided(key)
 
-    async def _write_notification(self, incident: Incident, draft: NotificationDraft, *, once: bool) -> None:
-        """Write a notification, or add the incident to a waiting one of the same person: a bundle."""
+    async def _write_notification(self, incident: Incident, draft: NotificationDraft, *, is_decided_once: bool) -> None:
+        """Write a notification, or add the incident to a waiting notification of the same person (a bundle)."""
         draft_urgency = urgency(
             draft.plan,
             draft.purpose,
@@ -427,6 +442,7 @@ class IncidentProcessor:
         recent = await self._uow.bundle_candidates(key, self._now - SEARCH_WINDOW, incident.id) if key else ()
         channel = draft.addresses[0].channel
         not_before: datetime | None = None
+        # The round of a request for the release counts the earlier requests, which went to other people.
         is_repeat_offer = draft.purpose is Purpose.RELEASE and draft.round > 0
         match bundle(recent, self._now, draft.purpose, is_repeat_offer=is_repeat_offer):
             case JoinBundle(notification_id=notification_id) if await self._uow.join_notification(
@@ -438,11 +454,10 @@ class IncidentProcessor:
                 await self._add_audit_entry("notice bundled", incident, notification_id, **bundled)
                 return
             case JoinBundle():
-                # Another engine is sending that bundle at this moment.
+                # The join has failed, because another engine is just sending that bundle.
                 not_before = self._now + BUNDLE_INTERVAL
             case AlreadyPending():
-                # Drafts that are decided at each processing would fill the audit log.
-                if once:
+                if is_decided_once:
                     await self._add_audit_entry("notice superseded", incident, person=draft.person, channel=channel)
                 return
             case StartBundle(until=until):
@@ -485,19 +500,21 @@ class IncidentProcessor:
 
 
 def _is_unprocessed(incident: Incident) -> bool:
-    """Whether no notification of an incident can have been decided yet."""
+    """Whether the incident certainly has no notifications yet, so that the database need not be queried."""
     position = incident.position
-    # An incident that was acknowledged before its first step may have reminders and offers of the release.
+    # An incident that was acknowledged before its first step may have reminders and requests for the release. Before
+    # the first step, `position.step` is -1.
     is_unanswered = incident.last_response_at is None and incident.released_at is None
     return incident.is_open and position.step < 0 and position.restarts == 0 and is_unanswered
 
 
 def _was_notified(incident: Incident, notifications: Sequence[Notification], draft: NotificationDraft) -> bool:
-    """Whether a person was notified, or is about to be, of the incident's present state.
+    """Whether the reader of *draft* was notified of the incident before, or is about to be.
 
-    An unanswered call of an earlier step counts, too. Otherwise each later call would be a first notification, which no
-    rate limit delays, and a sleeping person would be called without limit. Calls of the same step do not count, because
-    a step calls as often as configured.
+    If the incident is an outage, a notification of the degradation before it does not count. An unanswered call of
+    another step counts: otherwise each later call would be a first notification, which no rate limit delays, and a
+    sleeping person would be called without limit. A call of the same step does not count: a step calls as often as
+    configured.
     """
     step = draft.restarts, draft.round, draft.step
     return any(

@@ -1,6 +1,6 @@
-"""Delivery status that a person sets, for a notification whose delivery could not be determined.
+"""Delivery status that a person sets for a notification, because Pantau could not determine it.
 
-A fax or letter that may have been sent is not resent automatically. Somebody telephones its reader and sets the status,
+A fax or letter that may have been sent is not resent automatically. A person telephones the reader and sets the status,
 which is stored with its consequences in one transaction.
 """
 
@@ -25,13 +25,13 @@ class ManualStatus(StrEnum):
     """Status that a person sets."""
 
     DELIVERED = "delivered"
-    #: It did not arrive, and is not resent.
+    #: The notification did not arrive, and is not resent.
     LOST = "lost"
-    #: It did not arrive, and is resent.
+    #: The notification did not arrive, and is resent.
     RESEND = "resend"
 
 
-#: Names of statuses in the audit log that differ from the value, so that they agree with older entries.
+#: Names of statuses in audit entries, if they differ from the value: older entries have these names.
 _AUDITED = {ManualStatus.DELIVERED: "arrived"}
 
 
@@ -47,34 +47,40 @@ class ManualStatusRequest:
     at: datetime
 
 
-def objection(
+def rejection_reason(
     notification: Notification, incident: Incident, status: ManualStatus, *, is_paused: bool = False
 ) -> str | None:
     """Return why the status cannot be set for *notification*; `None` if it can.
 
-    *is_paused*: fax and letters are paused, because the database may be an older copy. A letter may have been posted
-    after that copy was made, so a person may set the status although the letter is pending.
+    *is_paused*: the notification is pending, because faxes and letters are paused after a restore of the database. It
+    may have been sent after the restored copy was made, so that a person may set its status.
     """
     if is_paused and status is not ManualStatus.RESEND:
         return None
     if notification.state is not NotificationState.UNKNOWN:
-        return f"notice {notification.id} is {notification.state}: a person settles only what is unknown"
+        return f"notification {notification.id} is {notification.state}: its status can be set only if it is unknown"
     is_needless = incident.state is not IncidentState.TRIGGERED and is_obsolete(incident, notification)
     if status is ManualStatus.RESEND and is_needless:
-        return f"nobody needs notice {notification.id} any more: {incident.number} is {incident.state}; say --delivered or --lost"
+        return (
+            f"notification {notification.id} is no longer needed, because {incident.number} is {incident.state}; "
+            "use --delivered or --lost"
+        )
     return None
 
 
 def attempts_with_status(notification: Notification, status: ManualStatus, now: datetime) -> Sequence[Attempt]:
-    """Return the attempts of *notification* with an unknown outcome, changed according to *status*."""
+    """Return the attempts of *notification* whose result is unknown, changed according to *status*.
+
+    For DELIVERED, return only the last of these attempts.
+    """
     doubtful = [a for a in notification.attempts if a.state in DOUBTFUL]
     match status:
         case ManualStatus.DELIVERED:
             return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
         case ManualStatus.LOST | ManualStatus.RESEND:
-            # A notification to resend is retried at once, like one with a transient failure.
+            # A transient error causes a retry at once, a permanent error none.
             error = ErrorClass.PERMANENT if status is ManualStatus.LOST else ErrorClass.TRANSIENT
-            detail = "somebody has found that it did not arrive"
+            detail = "a person has found that it did not arrive"
             return [
                 replace(a, state=AttemptState.FAILED, error=error, detail=detail, query_at=now, ended_at=now)
                 for a in doubtful
@@ -82,7 +88,10 @@ def attempts_with_status(notification: Notification, status: ManualStatus, now: 
 
 
 async def _add_posted_attempt(uow: UnitOfWork, notification: Notification, request: ManualStatusRequest) -> None:
-    """Write the attempt of a posted letter that the restored database lacks, because its reader must get follow-ups."""
+    """Write the attempt of a fax or letter that was sent after the restored copy of the database was made.
+
+    Because of the attempt, the reader gets follow-ups.
+    """
     delivery = (
         notification.deliveries[-1]
         if notification.deliveries
@@ -104,20 +113,20 @@ class ManualStatusResult:
 
 
 async def set_manual_status(uow: UnitOfWork, request: ManualStatusRequest) -> ManualStatusResult | str:
-    """Store a status with its consequences. Return the result, or the reason why it cannot be set."""
+    """Store a status with its consequences. Return the result, or the reason why the status cannot be set."""
     try:
         notification = await uow.notification(request.notification_id)
     except LookupError:
-        return f"there is no notice {request.notification_id}; `pantau notifications` lists them"
+        return f"there is no notification {request.notification_id}; `pantau notifications` lists them"
     incident = await uow.incident(notification.incident_id)
     if incident is None:
-        return f"notice {notification.id} belongs to no incident any more"
+        return f"notification {notification.id} has no incident any more"
     is_paused = (
         notification.state is NotificationState.PENDING
         and notification.channel in ON_PAPER
         and await uow.is_paper_paused()
     )
-    if (problem := objection(notification, incident, request.status, is_paused=is_paused)) is not None:
+    if (problem := rejection_reason(notification, incident, request.status, is_paused=is_paused)) is not None:
         return problem
     if is_paused and request.status is ManualStatus.DELIVERED:
         await _add_posted_attempt(uow, notification, request)
@@ -132,7 +141,7 @@ async def set_manual_status(uow: UnitOfWork, request: ManualStatusRequest) -> Ma
         case ManualStatus.LOST:
             await uow.set_notification_state(notification.id, NotificationState.FAILED)
         case ManualStatus.RESEND:
-            # The resent notification has as much time to arrive as the original one.
+            # The resent notification has as much time until it expires as the original one.
             await uow.reopen_notification(
                 notification.id, request.at + (notification.expires_at - notification.created_at)
             )

@@ -1,6 +1,8 @@
 """Processing of an incident's notifications within a transaction.
 
-It applies rate limits and other reasons to wait, and decides the gateway calls, which are made after the commit.
+`NotificationProcessor` applies rate limits and other reasons to wait, and decides the gateway calls. The calls are made
+after the commit. The texts of audit entries ("notice held") and the keys of their details ("brake", "doubted") never
+change, because the audit log is a hash chain.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from datetime import datetime, timedelta
 
 from alerts.decide.announcement import must_wait_for_staff
 from alerts.decide.gateway.next_action import (
-    AskForReceipt,
     DeliveryPolicy,
     FallBack,
     Finish,
+    QueryReceipt,
     Reconcile,
     Try,
     Wait,
@@ -51,7 +53,7 @@ class NotificationProcessor:
         now: datetime,
         active_calls: MutableMapping[int, bool],
     ) -> None:
-        """*active_calls*: ids of attempts with a running gateway call, and whether another call waits for its end."""
+        """*active_calls*: by id of each attempt with a running gateway call, whether another call waits for its end."""
         self._uow = uow
         self._pool = pool
         self._policy = policy
@@ -62,13 +64,14 @@ class NotificationProcessor:
         self._incident_id = incident_id
         #: Whether notifications have changed since they were read.
         self.has_changes = False
-        #: Ids of notifications that wait for the end of another call or notification, not for a gateway.
+        #: Ids of notifications that wait for another call to their telephone to end, or for a notification to staff.
         self.blocked_ids = set[int]()
 
     async def deliver(self, notification: Notification) -> None:
         """Take the next actions of one notification until it has to wait."""
         while True:
-            # A repeated message may test a gateway with overdue receipts again; a first notification may not.
+            # A gateway with overdue receipts is tested by repeated messages, and not by a first notification or another
+            # urgent one (`UNLIMITED`: exempt from rate limits).
             preference = self._preference if notification.urgency in UNLIMITED else self._retry_preference
             match next_action(notification, preference, self._policy, self._now):
                 case FallBack(to=address):
@@ -78,8 +81,8 @@ class NotificationProcessor:
                 case Try(gateway=gateway):
                     await self._send(notification, gateway)
                 case Reconcile(attempt=attempt):
-                    await self._query(CallKind.ASK, notification, attempt)
-                case AskForReceipt(attempt=attempt):
+                    await self._query(CallKind.FIND, notification, attempt)
+                case QueryReceipt(attempt=attempt):
                     await self._query(CallKind.CHECK, notification, attempt)
                 case Finish(state=NotificationState.FAILED) if (
                     number := await self._number_to_call(notification)
@@ -108,6 +111,7 @@ class NotificationProcessor:
         return next((number for number in numbers if number not in tried), None)
 
     async def _send(self, notification: Notification, gateway: str) -> None:
+        """Decide an attempt by *gateway*, unless the notification has to wait."""
         if await self._has_opted_out(notification, gateway):
             return
         if notification.not_before is not None and self._now < notification.not_before:
@@ -123,26 +127,28 @@ class NotificationProcessor:
             gateway, f"notice {notification.id}", priority(notification.urgency, notification.due_at, notification.id)
         ):
             return  # The incident is processed again when a slot is free.
-        lease = self._now + self._policy.lease_for(notification.channel)
-        # The lock keeps other incidents from joining the notification, whose message is fixed from now on.
+        # When the lease ends, the gateway is queried about the attempt, unless its result is known.
+        lease_ends_at = self._now + self._policy.lease_for(notification.channel)
+        # From now on the message is fixed: the lock prevents further incidents from joining the notification.
         await self._uow.lock_notification(notification.id)
         full_notification = await self._with_all_incidents(notification)
         response = await self._response_code(full_notification, gateway)
         delivery = full_notification.deliveries[-1]
-        attempt = await self._uow.add_attempt(delivery, gateway, self._now, query_at=lease, response=response)
+        attempt = await self._uow.add_attempt(delivery, gateway, self._now, query_at=lease_ends_at, response=response)
         attempted = replace(delivery, attempts=(*delivery.attempts, attempt))
         full_notification = replace(full_notification, deliveries=(*full_notification.deliveries[:-1], attempted))
         self._pool.record_use(gateway, self._now)
+        # Preferred gateways with overdue delivery receipts.
         skipped = self._pool.skipped_gateways(gateway)
         detail = {"doubted": ", ".join(skipped)} if skipped else {}
         await self._add_audit_entry(
             notification, "attempt written", reference=attempt.reference, gateway=gateway, **detail
         )
         self._result.calls.append(GatewayCall(kind=CallKind.SEND, notification=full_notification, attempt=attempt))
-        self._result.wake_at(lease)
+        self._result.wake_at(lease_ends_at)
 
     async def _has_opted_out(self, notification: Notification, gateway: str) -> bool:
-        """Whether the person has opted out of SMS on this phone. If so, record a failed attempt, as after a refusal."""
+        """Whether the person has opted out of SMS to the current number. If so, store a failed attempt."""
         address = notification.deliveries[-1].address
         if address.channel is not Channel.SMS:
             return False
@@ -155,7 +161,7 @@ class NotificationProcessor:
             state=AttemptState.FAILED,
             error=ErrorClass.PERMANENT,
             code="STOP",
-            detail="the person has asked for no SMS (STOP)",
+            detail="the person has opted out of SMS (STOP)",
             ended_at=self._now,
         )
         await self._uow.save_attempt(failed)
@@ -164,7 +170,7 @@ class NotificationProcessor:
         return True
 
     async def _response_code(self, notification: Notification, gateway: str) -> str:
-        """Return the code by which the person answers this SMS, such as "1"; "" if no reply is expected or received."""
+        """Return the code that the person sends back to acknowledge this SMS ("1A"); "" if a reply is not possible."""
         address = notification.deliveries[-1].address
         asks_for_reply = notification.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notification.facts.is_handover
         is_answerable = notification.plan is Plan.ESCALATION and asks_for_reply
@@ -173,7 +179,7 @@ class NotificationProcessor:
         return format_code(await self._uow.responses.assign_response_code(address.number, notification, self._now))
 
     async def _with_all_incidents(self, notification: Notification) -> Notification:
-        """Return a notification with all its incidents: it was read with the processed incident only."""
+        """Return a notification with all its incidents, because it was read with the processed incident only."""
         return (
             notification
             if notification.incident_count == len(notification.parts)
@@ -181,9 +187,10 @@ class NotificationProcessor:
         )
 
     async def _is_telephone_busy(self, notification: Notification) -> bool:
-        """Whether another call occupies the telephone. If so, let *notification* wait for its end without expiring.
+        """Whether the telephone is in another call. If so, let *notification* wait for the end of that call.
 
-        The transaction excludes other engines, so that two engines cannot both call the same telephone.
+        The notification does not expire while it waits. Two engines do not call the same telephone, because only one
+        engine at a time has a write transaction.
         """
         address = notification.deliveries[-1].address
         if address.channel is not Channel.VOICE:
@@ -199,20 +206,23 @@ class NotificationProcessor:
         return True
 
     async def _waits_for_staff(self, notification: Notification) -> bool:
-        """Whether a notification to a recipient outside must wait until staff are notified, in any of its incidents."""
+        """Whether an announcement must wait, because staff are not notified yet of one of its incidents."""
         if notification.plan is not Plan.ANNOUNCEMENT or notification.attempts:
             return False
         for incident_id in (await self._with_all_incidents(notification)).incident_ids:
             if must_wait_for_staff(notification, await self._uow.notifications(incident_id)):
                 self.blocked_ids.add(notification.id)
-                # The notification to staff may belong to another incident. When it is sent, only that incident is
-                # processed, so this one checks again.
+                # Check again soon: the notification to staff may belong to another incident of the bundle, and when it
+                # is sent, only that incident is processed.
                 self._result.wake_at(self._now + self._policy.lease / 2)
                 return True
         return False
 
     async def _is_throttled(self, notification: Notification, gateway: str) -> bool:
-        """Whether a rate limit delays a notification. Sent messages are counted in the store, by all engines."""
+        """Whether a rate limit delays the notification. If so, store the delay.
+
+        Messages are counted in the database, so that the limits apply to all engines together.
+        """
         address, now = notification.deliveries[-1].address, self._now
         until, scope = now, RateLimitScope.CONTACT
         limits = () if notification.urgency in UNLIMITED_PER_PERSON else CONTACT_LIMITS.get(address.channel, ())
@@ -233,7 +243,8 @@ class NotificationProcessor:
         return True
 
     async def _query(self, kind: CallKind, notification: Notification, attempt: Attempt) -> None:
-        if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._active_calls:
+        """Decide a query about *attempt*: FIND (has the gateway received the message?) or CHECK (delivery status)."""
+        if kind is CallKind.FIND and attempt.gateway not in self._pool and attempt.id not in self._active_calls:
             # The gateway was removed from the configuration and cannot be queried.
             lost = replace(attempt, state=AttemptState.NOT_FOUND, ended_at=self._now)
             await self._uow.save_attempt(lost)
@@ -242,7 +253,7 @@ class NotificationProcessor:
             await self._add_audit_entry(notification, "ask: not_found", **detail)
             self._result.wake_at(self._now)
             return
-        interval = self._policy.lease if kind is CallKind.ASK else self._policy.check_interval[notification.channel]
+        interval = self._policy.lease if kind is CallKind.FIND else self._policy.check_interval[notification.channel]
         queried = replace(attempt, queries=attempt.queries + 1, query_at=self._now + interval)
         if await self._add_call(kind, notification, queried, due_at=attempt.query_at):
             await self._uow.save_attempt(queried)
@@ -254,8 +265,8 @@ class NotificationProcessor:
             await self._add_call(CallKind.WITHDRAW, notification, attempt)
             self._result.wake_at(self._now + self._policy.lease)
         else:
-            # The tray is no longer configured: the letter cannot be withdrawn, and whether it is posted is unknown. A
-            # person decides, and its reader gets follow-ups.
+            # The tray is no longer configured: the letter cannot be withdrawn, and it is unknown whether a clerk posts
+            # it. A person must find out and set the status.
             await self.set_state(notification, NotificationState.UNKNOWN)
             self._result.wake_at(self._now)
 
@@ -264,16 +275,16 @@ class NotificationProcessor:
     ) -> bool:
         """Decide a gateway call about an attempt. Return `False` if it cannot be made now.
 
-        *due_at*: since when the call waits for a slot. It must be the same at each processing: the call would otherwise
-        move to the end of the gateway's queue each time.
+        *due_at*: since when the call waits for a slot of the gateway. It must be the same at each processing: otherwise
+        the call would move to the end of the queue each time.
         """
         if attempt.id in self._active_calls:
             self._active_calls[attempt.id] = True
             return False
-        if any(attempt.id == e.attempt.id for e in self._result.calls):
+        if any(attempt.id == call.attempt.id for call in self._result.calls):
             return False
-        # A query about an unknown result has the urgency of its message, because resending depends on the answer. A
-        # status check has the lowest priority.
+        # A query about an unknown result has the urgency of its message, because resending depends on the result. A
+        # status query has the lowest priority.
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notification.urgency]
         if not self._take_slot(
             attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.query_at, notification.id)
@@ -284,10 +295,10 @@ class NotificationProcessor:
         )
         return True
 
-    def _take_slot(self, gateway: str, waiter: str, slot_priority: Priority) -> bool:
-        if not self._pool.take_slot(gateway, incident_id=self._incident_id, what=waiter, priority=slot_priority):
+    def _take_slot(self, gateway: str, call_key: str, slot_priority: Priority) -> bool:
+        if not self._pool.take_slot(gateway, incident_id=self._incident_id, call_key=call_key, priority=slot_priority):
             return False
-        # Recorded at once, so that the slot is released after any error.
+        # Record the slot at once, so that it is released after any error.
         self._result.taken_slots.append(gateway)
         return True
 
@@ -303,8 +314,8 @@ class NotificationProcessor:
         await self._add_audit_entry(
             notification, f"notice {state}", person=notification.person, purpose=notification.purpose
         )
-        # A failure may make the next steps of the bundle's other incidents due. A final state of an announcement may
-        # make the message about its result due. Other changes can wait until those incidents are processed anyway.
+        # Process the other incidents of a bundle now, if the change may have consequences for them: after a failure,
+        # their next step may be due; after a final state of an announcement, the report on its release.
         affects_others = state is NotificationState.FAILED or (
             notification.plan is Plan.ANNOUNCEMENT and state in SETTLED
         )
@@ -312,11 +323,12 @@ class NotificationProcessor:
             self._result.affected_incidents.update((await self._with_all_incidents(notification)).incident_ids)
 
     async def remove_incident(self, notification: Notification) -> None:
-        """Remove this incident from a bundle (a notification about several incidents)."""
+        """Remove the processed incident from a bundle (a notification about several incidents)."""
         await self._uow.leave_notification(notification.id, self._incident_id, self._now)
         await self._add_audit_entry(
             notification, "left a bundle", person=notification.person, purpose=notification.purpose
         )
+        # If this was the first incident of the bundle (`leads`), the bundle is sent when the next one is processed.
         if notification.leads and (next_sender := await self._uow.sending_incident(notification.id)) is not None:
             self._result.affected_incidents.add(next_sender)
 
@@ -333,7 +345,10 @@ class NotificationProcessor:
 
 
 def _final_state(notification: Notification, state: NotificationState) -> NotificationState:
-    """Return the final state of a notification. One that expired while it was throttled is withdrawn, not failed."""
+    """Return the final state: WITHDRAWN instead of FAILED for a notification that expired unsent while it waited.
+
+    It waited because of a rate limit, or for other incidents to join.
+    """
     is_throttled = notification.not_before is not None and notification.urgency not in UNLIMITED
     if state is NotificationState.FAILED and is_throttled and notification.last_attempt is None:
         return NotificationState.WITHDRAWN

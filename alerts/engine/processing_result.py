@@ -1,4 +1,4 @@
-"""Result of processing incidents. Data only."""
+"""Result of processing an incident in a cycle of the engine. Data only."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class StateChange:
 class OpenIncident:
     """An open incident, for metrics."""
 
-    #: Short code of the agency; "" for a monitoring fault.
+    #: Short code of the agency; "" for a monitoring fault (a problem of Pantau itself).
     agency: str
     #: The incident number that people quote.
     number: str
     opened_at: datetime
-    #: A declared type that has not ended.
+    #: Type of outage that a person has declared, until a person ends the declaration; `None`: nothing is declared.
     declared: IncidentType | None = None
 
 
@@ -39,28 +39,30 @@ class OpenIncident:
 class ProcessingResult:
     """Result of processing an incident."""
 
+    #: Gateway calls to start after the commit.
     calls: list[GatewayCall] = field(default_factory=list)
-    #: Names of gateways, once for each slot that was taken; the slots are released after a rollback.
+    #: Names of gateways, one for each slot that was taken for a call. The slots are released after a rollback.
     taken_slots: list[str] = field(default_factory=list)
     state_changes: list[StateChange] = field(default_factory=list)
-    #: When the next action is due.
-    wake: datetime | None = None
-    #: Since when the oldest unsent notification is due.
+    #: When the next action is due; `None`: not before another event.
+    next_due_at: datetime | None = None
+    #: Since when the oldest unsent notification is due; `None`: none is unsent.
     oldest_pending: datetime | None = None
-    #: The incident while it is open.
-    open: OpenIncident | None = None
+    #: `None`: the incident has ended.
+    open_incident: OpenIncident | None = None
     #: Number of rotas of started steps with nobody on call, by agency.
     empty_rotas: Counter[str] = field(default_factory=Counter)
-    #: Number of notifications that joined a bundle.
+    #: Number of notifications that joined a bundle (a notification about several incidents).
     bundled: Counter[Channel] = field(default_factory=Counter)
-    #: Number of notifications that a rate limit delays.
+    #: Number of notifications that a rate limit (the contact's or the gateway's) begins to delay.
     throttled: Counter[tuple[Channel, RateLimitScope]] = field(default_factory=Counter)
-    #: Other incidents to process, because the state of a notification that they share has changed.
+    #: Ids of other incidents to process: a notification that they share has changed, or a telephone call has ended for
+    #: which they wait.
     affected_incidents: set[int] = field(default_factory=set)
-    #: Whether no action will be due without another event.
+    #: Whether the incident need not be processed again before another event.
     is_inactive: bool = False
 
     def wake_at(self, at: datetime | None) -> None:
-        """Set when the next action is due, unless an earlier time is set."""
-        if at is not None and (self.wake is None or at < self.wake):
-            self.wake = at
+        """Set `next_due_at` to *at*, unless `next_due_at` is earlier already."""
+        if at is not None and (self.next_due_at is None or at < self.next_due_at):
+            self.next_due_at = at

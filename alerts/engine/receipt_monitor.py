@@ -1,7 +1,8 @@
 """Detection of gateways that accept messages without delivering them: their delivery receipts are overdue.
 
-The receipts are read from the store, so that all engines on it, also one that has just started, get the same result.
-`alerts.decide.gateway.receipt` decides; the gateway pool then prefers other gateways.
+The receipts are read from the database, so that all engines that share it get the same result, even one that has just
+started. `alerts.decide.gateway.receipt` decides whether receipts are overdue, by comparison with a *baseline*: the
+usual delay of the gateway's receipts. The gateway pool then prefers other gateways.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 
 class ReceiptMonitor:
-    """Check of all gateways for overdue receipts, which the engine calls periodically."""
+    """Checker of all gateways for overdue receipts. The engine calls it periodically."""
 
     def __init__(self, *, store: Store, pool: GatewayPool, clock: Clock, observer: Observer) -> None:
         self._store = store
@@ -37,24 +38,24 @@ class ReceiptMonitor:
         self._observer = observer
 
     async def check_gateways(self) -> None:
-        """Check every gateway except those for letters: a clerk, not a provider, may take days to post a letter."""
+        """Check every gateway except those for letters, because a clerk may take days to post a letter."""
         gateways = [gateway for gateway in self._pool if gateway.channel is not Channel.LETTER]
         if not await self._check(gateways):
-            # Check one by one, so that only the failed one is skipped.
+            # Check the gateways one by one, so that only the one with the bug is skipped.
             for gateway in gateways:
                 await self._check([gateway])
 
     async def _check(self, gateways: Sequence[ConfiguredGateway]) -> bool:
-        """Check gateways in one read transaction. Return `False` if one check failed with an unexpected error."""
+        """Check gateways in one read transaction. Return `False` if a check failed with an unexpected error."""
         try:
             async with self._store.reading() as uow:
                 receipts = await uow.latest_receipts([gateway.name for gateway in gateways], MAX_RECEIPTS)
                 results = [
-                    (gateway, *await self._read_receipts(uow, gateway, receipts[gateway.name])) for gateway in gateways
+                    (gateway, *await self._evaluate(uow, gateway, receipts[gateway.name])) for gateway in gateways
                 ]
         except StoreUnavailable:
-            return True
-        # The check affects only the preference of gateways: a bug in it must not stop deliveries.
+            return True  # The next check tries again.
+        # A bug must not stop deliveries, because a check decides only which gateway is preferred.
         except Exception:
             if len(gateways) == 1:
                 log.exception("delivery receipts could not be evaluated", gateway=gateways[0].name)
@@ -67,9 +68,13 @@ class ReceiptMonitor:
                 _log_change(gateway, overdue)
         return True
 
-    async def _read_receipts(
+    async def _evaluate(
         self, uow: UnitOfWork, gateway: ConfiguredGateway, receipts: Sequence[ReceivedReceipt]
     ) -> tuple[ReceiptBaseline | None, OverdueReceipts | None]:
+        """Return the baseline, `None` with too few receipts, and the overdue receipts, `None` if they are not overdue.
+
+        *receipts*: the gateway's latest receipts.
+        """
         now = self._clock.now()
         baseline = receipt_baseline(receipts)
         if baseline is None:

@@ -1,5 +1,6 @@
-"""Gateways: one module per gateway, each with one constant `GATEWAY`; a folder for a provider with several.
+"""Gateways: one module per gateway, each with one constant `GATEWAY`. A folder has gateways and their helper modules.
 
-The package is listed at start. A gateway has the name of its module, prefixed with that of its folder: `sinch_fax`,
-`twilio_sms`. A module without `GATEWAY`, or whose kind has another name, stops the start.
+Pantau finds the gateways at start by listing this package. A gateway has the name of its module (`sinch_fax`) or of its
+folder and module (`twilio_sms`). A module without `GATEWAY` outside of a folder, a folder without any, or a `GATEWAY`
+with another name fails the start.
 """

@@ -31,6 +31,7 @@ from alerts.model.gateway import (
 )
 from alerts.provider import DEADLINE_SECONDS, E164, Deadline, JsonApi, ProviderUrl, is_id, read_json
 
+#: Status of a fax in Sinch's API, and the state of the submission that it means.
 _PROGRESS = {
     "QUEUED": SubmissionState.ACCEPTED,
     "IN_PROGRESS": SubmissionState.SENT,
@@ -49,6 +50,7 @@ _ERROR_TYPES = {
     "FATAL_ERROR": ErrorClass.PERMANENT,
 }
 
+#: Meaning of an error, by errorType and errorCode.
 _ERROR_CODES = {
     ("CALL_ERROR", 32): ErrorClass.PERMANENT,  # number not operational
     ("CALL_ERROR", 34): ErrorClass.PERMANENT,  # number not operational
@@ -59,10 +61,12 @@ _ERROR_CODES = {
     ("FAX_ERROR", 133): ErrorClass.CONFIGURATION,  # not permitted for this account
 }
 
+#: Name of the label (a key-value pair of a fax) that holds the reference of the attempt.
 _LABEL = "pantau"
 #: A larger number is not a valid page count.
 _MAX_PAGES = 10_000
 _MAX_CODE_LENGTH = 50
+#: User name in the callback URL; the password is `callback_secret`.
 _CALLBACK_USER = "pantau"
 
 
@@ -75,19 +79,22 @@ class SinchFaxSettings(BaseModel):
     from_number: E164
     #: "https://apse1.fax.api.sinch.com" keeps the pages in South-East Asia.
     base_url: ProviderUrl = "https://fax.api.sinch.com"
-    #: Password in the callback URL, because Sinch signs nothing. Without one there are no callbacks and the status is
-    #: queried.
+    #: Password in the callback URL, because Sinch does not sign callbacks. `None`: no callbacks; the status is queried.
     callback_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Redials by Sinch, besides the retries of `alerts.decide.gateway.next_action`, which stop when the incident ends.
-    #: A redial after a half-received fax prints the pages twice.
+    #: Number of redials by Sinch for each attempt, in addition to Pantau's own retries
+    #: (`alerts.decide.gateway.next_action`), which stop when the incident ends. A redial after a half-received fax
+    #: prints the pages twice.
     provider_retries: Annotated[int, Field(ge=0, le=2)] = 0
     proxy: SecretStr | None = None
-    #: The request contains the document, so a slow line needs longer.
+    #: Deadline of a request. A request contains the document, so a slow line needs a longer one.
     deadline_seconds: Deadline = DEADLINE_SECONDS
 
 
 class SinchFax:
-    """Gateway that sends one document per call. Sinch stores the reference of the attempt as a label of the fax."""
+    """Gateway that sends one document per call.
+
+    Each attempt (one request to send) has a reference, which Sinch stores as a label of the fax.
+    """
 
     def __init__(self, settings: SinchFaxSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
@@ -126,8 +133,8 @@ class SinchFax:
         return _report(await self._provider.submit(self._faxes, json=fax), ErrorClass.UNKNOWN)
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        # The query filters by number only, and the label is compared here. The syntax of Sinch's label filter is not
-        # documented, and a filter that did not match would cause the pages to be sent twice.
+        # The query filters by number, and the label is compared here. The syntax of Sinch's label filter is not
+        # documented. With a wrong filter, the fax would not be found and would be sent twice.
         for fax in await self._list_faxes({"to": request.address, "direction": "OUTBOUND", "pageSize": "1000"}):
             if isinstance(fax, dict) and _reference_of(fax) == request.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
@@ -153,9 +160,9 @@ class SinchFax:
             or not isinstance(fax, dict)
             or str(fax.get("status")) not in _PROGRESS
         ):
-            raise CallbackRejectedError(400, "not the end of a fax")
+            raise CallbackRejectedError(400, "not a completed fax")
         if _reference_of(fax) not in {None, reference}:
-            raise CallbackRejectedError(400, "the label is another fax's")
+            raise CallbackRejectedError(400, "the label belongs to another fax")
         try:
             report = _report(fax, ErrorClass.UNKNOWN)
         except DeliveryError:
@@ -188,10 +195,10 @@ def _add_login(url: str, login: str) -> str:
 
 def _read_event(callback: CallbackRequest) -> Mapping[str, Any]:
     """Read a callback, which is JSON (as requested) or a multipart form (Sinch's default)."""
-    kind = callback.header("content-type")
+    content_type = callback.header("content-type")
     try:
-        if kind.lower().startswith("multipart/"):
-            parts = _read_multipart(kind, callback.body)
+        if content_type.lower().startswith("multipart/"):
+            parts = _read_multipart(content_type, callback.body)
             event = {"event": parts.get("event", "").strip('"'), "fax": read_json(parts.get("fax", "").encode())}
         else:
             event = read_json(callback.body)
@@ -202,9 +209,9 @@ def _read_event(callback: CallbackRequest) -> Mapping[str, Any]:
     return event
 
 
-def _read_multipart(kind: str, body: bytes) -> Mapping[str, str]:
-    """Return the fields of a multipart form (RFC 7578) by name, without the fax page."""
-    message = message_from_bytes(b"Content-Type: " + kind.encode("latin-1", "replace") + b"\r\n\r\n" + body)
+def _read_multipart(content_type: str, body: bytes) -> Mapping[str, str]:
+    """Return the fields of a multipart form (RFC 7578) by name, without the attached fax document."""
+    message = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n" + body)
     parts = message.get_payload() if message.is_multipart() else ()
     return {
         str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True) or b"").decode()
@@ -214,12 +221,17 @@ def _read_multipart(kind: str, body: bytes) -> Mapping[str, str]:
 
 
 def _reference_of(fax: Mapping[str, Any]) -> str | None:
+    """Return the reference in the label of a fax; `None` if the fax has no such label."""
     labels = fax.get("labels")
     label = labels.get(_LABEL) if isinstance(labels, dict) else None
     return None if label is None else str(label)
 
 
 def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> DeliveryReport:
+    """Return the state of a fax. Raise `DeliveryError` with the class *ambiguous* if the fax has no id.
+
+    After a submission this class is UNKNOWN, because Sinch may have accepted the fax.
+    """
     if not is_id(fax.get("id")):
         raise DeliveryError(ambiguous, "an answer without an id")
     # An unknown status counts as accepted, because the fax has an id.
@@ -228,20 +240,20 @@ def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> DeliveryReport:
         return DeliveryReport(progress=progress, provider_id=str(fax["id"]))
     sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
     has_page_counts = all(type(number) is int and 0 <= number <= _MAX_PAGES for number in (sent, pages))
-    kind, code = str(fax.get("errorType") or "")[:_MAX_CODE_LENGTH], fax.get("errorCode")
+    error_type, code = str(fax.get("errorType") or "")[:_MAX_CODE_LENGTH], fax.get("errorCode")
     return DeliveryReport(
         progress=progress,
         provider_id=str(fax["id"]),
-        error=_error_class(kind, code),
-        code=f"{kind}/{code}"[:_MAX_CODE_LENGTH],
+        error=_error_class(error_type, code),
+        code=f"{error_type}/{code}"[:_MAX_CODE_LENGTH],
         detail=f"{sent} of {pages} pages" if sent and has_page_counts else "",
     )
 
 
-def _error_class(kind: str, code: object) -> ErrorClass:
-    if isinstance(code, int) and (kind, code) in _ERROR_CODES:
-        return _ERROR_CODES[kind, code]
-    return _ERROR_TYPES.get(kind, ErrorClass.TRANSIENT)
+def _error_class(error_type: str, code: object) -> ErrorClass:
+    if isinstance(code, int) and (error_type, code) in _ERROR_CODES:
+        return _ERROR_CODES[error_type, code]
+    return _ERROR_TYPES.get(error_type, ErrorClass.TRANSIENT)
 
 
 GATEWAY = GatewayKind(name="sinch_fax", channel=Channel.FAX, config=SinchFaxSettings, build=SinchFax)

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,7 +48,7 @@ _MALAYSIA = timezone(timedelta(hours=8))
 
 #: Valid reference of an attempt (one request to send). It becomes part of a file name, and may come from a browser.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-#: Threads for concurrent file operations: of the engine, which sends letters, and of the pages for clerks.
+#: Number of threads for file operations. The engine, which writes letters, and the web pages for clerks share them.
 _MAX_THREADS = 6
 
 #: Folder of posted letters in version 0.2.0. Letters in it count as posted.
@@ -66,19 +66,24 @@ class LetterPlace(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class _FoundLetter(NamedTuple):
+    place: LetterPlace
+    path: Path
+
+
 class TraySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    #: The tray's directory, relative to the service's.
+    #: The tray's directory; a relative path starts at the directory of the configuration.
     directory: Path
 
 
 class Tray:
-    """Gateway that writes letters to a directory.
+    """Gateway that writes letters to a directory. `alerts.model.gateway` documents its methods.
 
-    File operations run in threads, because the directory may be on a network share that hangs. A hanging thread cannot
-    be stopped, and `asyncio.to_thread` has only six threads for the whole service on two cores. So the tray has its
-    own.
+    File operations run in threads, because the directory may be on a network share that hangs. The tray has its own
+    threads: a hanging thread cannot be stopped, and on two cores `asyncio.to_thread` has only six threads for the whole
+    service.
     """
 
     def __init__(self, settings: TraySettings, context: GatewayContext) -> None:
@@ -89,14 +94,14 @@ class Tray:
         return await self._in_thread(self._write, request, request.content_as(PageContent))
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        match = await self._in_thread(self._find, request.reference)
-        return SubmissionNotFound(certain=True) if match is None else _report(request.reference, match[0])
+        letter = await self._in_thread(self._find, request.reference)
+        return SubmissionNotFound(certain=True) if letter is None else _report(request.reference, letter.place)
 
     async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
-        match = await self._in_thread(self._find, provider_id)
-        if match is None:
+        letter = await self._in_thread(self._find, provider_id)
+        if letter is None:
             raise DeliveryError(ErrorClass.UNKNOWN, "the letter is no longer in the tray", code="missing")
-        return _report(request.reference, match[0])
+        return _report(request.reference, letter.place)
 
     async def withdraw(self, request: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
         return await self._in_thread(self._move, request.reference, LetterPlace.WITHDRAWN)
@@ -105,6 +110,10 @@ class Tray:
         await self._in_thread(self._verify)
 
     async def record_posting(self, reference: str, *, already_posted: bool = False) -> bool:
+        """Move a letter to `posted/`; with *already_posted*, also a letter that was withdrawn after its posting.
+
+        Return whether the letter is there afterwards.
+        """
         from_places = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if already_posted else (LetterPlace.TRAY,)
         return await self._in_thread(self._move, reference, LetterPlace.POSTED, from_places)
 
@@ -126,6 +135,7 @@ class Tray:
         return await self._in_thread(self._read, set(references))
 
     async def remove_incomplete(self) -> None:
+        """Remove temporary files that a killed process has left."""
         await self._in_thread(self._remove_incomplete)
 
     async def handle_callback(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - a directory has no callbacks
@@ -138,9 +148,9 @@ class Tray:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def _write(self, request: SendRequest, content: PageContent) -> DeliveryReport:
-        match = self._find(request.reference)
-        if match is not None:
-            return _report(request.reference, match[0])
+        letter = self._find(request.reference)
+        if letter is not None:
+            return _report(request.reference, letter.place)
         final = self.directory / _file_name(request, content)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -163,41 +173,42 @@ class Tray:
         except OSError as error:
             raise _directory_error(error) from None
         for leftover in leftovers:
-            # An error means that the file is gone, locked by another process, or on a share without locks. The file may
-            # stay, because nobody prints a hidden file.
+            # An error means that the file no longer exists, is locked by another process, or is on a share without
+            # locks. The file may stay, because it is hidden and nobody prints it.
             with contextlib.suppress(OSError), leftover.open("rb") as file:
-                # A process that writes the file holds the lock until it ends.
+                # A process holds the lock while it writes the file.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
 
     def _list(self) -> Sequence[tuple[str, str]]:
         try:
-            match = [
+            paths = [
                 path.relative_to(self.directory)
                 for place in (LetterPlace.TRAY, LetterPlace.POSTED)
                 for path in self._letters_in(place)
             ]
         except OSError as error:
             raise _directory_error(error) from None
-        parts = [(path.name.split("_"), path) for path in sorted(match, key=lambda path: path.name)]
-        return [(name[1], str(path)) for name, path in parts if len(name) > 2]
+        # A file name is "<date>_<reference>_<title>.pdf".
+        split_names = [(path.name.split("_"), path) for path in sorted(paths, key=lambda path: path.name)]
+        return [(parts[1], str(path)) for parts, path in split_names if len(parts) > 2]
 
     def _read(self, references: AbstractSet[str]) -> Mapping[str, bytes]:
-        match = dict[str, bytes]()
+        pdfs = dict[str, bytes]()
         try:
-            # The tray is listed only once, for any number of references.
+            # One listing finds the letters of all references.
             for path in self.directory.iterdir():
                 for reference in references & set(path.name.split("_")[1:-1]):
                     # A clerk may move the file at this moment.
                     with contextlib.suppress(FileNotFoundError):
                         if path.stat().st_size <= _MAX_OCTETS:
-                            match[reference] = path.read_bytes()
+                            pdfs[reference] = path.read_bytes()
         except OSError as error:
             raise _directory_error(error) from None
-        return match
+        return pdfs
 
-    def _find(self, reference: str) -> tuple[LetterPlace, Path] | None:
-        """Return place and path of a letter; `None` if no directory has it.
+    def _find(self, reference: str) -> _FoundLetter | None:
+        """Return a letter's place and path; `None` if no directory has the letter.
 
         The tray is read before the directories that letters move to, so that a letter is found even while it moves.
         """
@@ -208,7 +219,7 @@ class Tray:
                 for path in self._letters_in(place):
                     # A clerk may have added text to the name: "dipos 2026-11-24_d42-1_gangguan.PDF".
                     if f"_{reference}_" in path.name:
-                        return place, path
+                        return _FoundLetter(place, path)
         except OSError as error:
             raise _directory_error(error) from None
         return None
@@ -225,18 +236,18 @@ class Tray:
         self, reference: str, place: LetterPlace, from_places: Collection[LetterPlace] = (LetterPlace.TRAY,)
     ) -> bool:
         """Move a letter to *place* if it is in one of *from_places*. Return whether it is in *place* afterwards."""
-        match = self._find(reference)
-        if match is None or match[0] not in from_places:
-            return match is not None and match[0] is place
+        letter = self._find(reference)
+        if letter is None or letter.place not in from_places:
+            return letter is not None and letter.place is place
         target = self.directory / place
         try:
             target.mkdir(exist_ok=True)
-            match[1].rename(target / match[1].name)
+            letter.path.rename(target / letter.path.name)
         except FileNotFoundError:
             # A clerk and the engine, which withdraws letters, may move a letter at the same time. The first rename
             # decides.
-            match = self._find(reference)
-            return match is not None and match[0] is place
+            letter = self._find(reference)
+            return letter is not None and letter.place is place
         except OSError as error:
             raise _directory_error(error) from None
         return True
@@ -260,12 +271,12 @@ def _write_atomically(final: Path, reference: str, pdf: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The temporary file of an earlier call is removed. Otherwise a call that hangs could create the letter a second
-    # time after a clerk has posted the first copy.
+    # The temporary files of earlier calls are removed. Otherwise an earlier call that still hangs could create the
+    # letter a second time, after a clerk has posted the first copy.
     for leftover in final.parent.glob(f".{reference}_*.part"):
         leftover.unlink(missing_ok=True)
-    # The directory is synced, so that the file name survives a power cut. If a network share refuses, no error is
-    # raised.
+    # The directory is synced, so that the file name survives a power cut. The error of a share that cannot sync is
+    # ignored.
     with contextlib.suppress(OSError):
         directory = os.open(final.parent, os.O_RDONLY)
         try:
@@ -278,7 +289,7 @@ def _file_name(request: SendRequest, content: PageContent) -> str:
     """Return a file name that sorts by date: "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf"."""
     date = request.created_at.astimezone(_MALAYSIA).date().isoformat()
     if not _REFERENCE.fullmatch(request.reference):
-        raise ValueError(f"a reference that is not safe in a file name: {request.reference!r}")
+        raise ValueError(f"the reference is not safe in a file name: {request.reference!r}")
     return f"{date}_{request.reference}_{_slug(content.title, request.address)}.pdf"
 
 
@@ -304,7 +315,7 @@ def _report(reference: str, place: LetterPlace) -> DeliveryReport:
 
 
 def _directory_error(error: OSError) -> DeliveryError:
-    # The text of the error number is used, because str(error) contains the path with the recipient's name.
+    # The detail is the text of the error number: str(error) contains the path with the recipient's name.
     return DeliveryError(ErrorClass.CONFIGURATION, error.strerror or type(error).__name__, code=str(error.errno or ""))
 
 

@@ -1,1 +1,1 @@
-"""Workdays, office hours, wall clocks across time changes, elapsed time. Pure."""
+"""Workdays, office hours, wall-clock times across changes of the clock, elapsed time. Pure."""

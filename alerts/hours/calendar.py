@@ -1,8 +1,9 @@
 """Workdays of Malaysian states, for office hours and rotas. Pure.
 
-Weekends and public holidays come from the library `holidays`, which has the Friday and Saturday weekend of Kedah,
-Kelantan and Terengganu, and of Johor from 2014 to 2024. Federal offices follow the state in which they are (PP 13/2005,
-paragraph 4). Days gazetted at short notice are configured.
+Weekends and public holidays come from the library `holidays`. It includes the weekend on Friday and Saturday in Kedah,
+Kelantan and Terengganu, and in Johor from 2014 to 2024. A federal office follows the state in which it is (service
+circular Pekeliling Perkhidmatan 13/2005, paragraph 4). The library lacks days that the government gazettes at short
+notice: they come from the configuration.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calendar:
-    """Workdays of one state, with the gazetted days that the library lacks."""
+    """Workdays of one state, corrected by configured days."""
 
     state: State = State.PUTRAJAYA
-    #: Additional holidays.
+    #: Holidays that the library lacks.
     holidays: tuple[date, ...] = ()
-    #: Additional workdays.
+    #: Workdays that are holidays or weekends in the library; they also override `holidays`.
     workdays: tuple[date, ...] = ()
 
     def preload(self) -> Calendar:
-        """Load the library's data and return the calendar. It takes 50 ms: call it from a thread."""
+        """Load the library's data and return the calendar. Loading takes 50 ms: call it from a thread."""
         _holidays_of(self.state)
         return self
 
@@ -63,5 +64,5 @@ class Calendar:
 
 @cache
 def _holidays_of(state: State) -> HolidayBase:
-    # ISO 3166-2:MY numbers the states in the order of the enumeration.
+    # ISO 3166-2:MY numbers the states from 01 in the order of `State`.
     return country_holidays("MY", subdiv=f"{list(State).index(state) + 1:02d}")

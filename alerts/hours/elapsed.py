@@ -1,17 +1,18 @@
 """Age of an event by a clock that may have been set back.
 
-A time in the future was recorded before the clock was set back, so its age is unknown. Such an event is not recent:
-otherwise a wait since then would last until the clock has caught up.
+A recorded time in the future means that the clock was set back after the event, and the age of the event is unknown.
+Such an event does not count as recent. Otherwise code that waits for a span after the event would wait until the clock
+has caught up, perhaps for hours.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-#: Clocks of engines that share a store differ by less.
+#: A time up to this far in the future is normal, because the clocks of engines that share a database differ.
 TOLERANCE = timedelta(minutes=1)
 
 
 def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
-    """Return whether *at* is less than *span* ago. A time in the future is not, except within `TOLERANCE`."""
+    """Return whether *at* is less than *span* ago, or in the future by at most `TOLERANCE` (and at most *span*)."""
     return -min(span, TOLERANCE) <= now - at < span

@@ -1,6 +1,7 @@
 """Office hours, in which an office answers its telephone and fax. Pure: the caller passes the time.
 
-`monitor.config.agency.calendar` builds them; `alerts.decide.gateway.next_action` delays deliveries until they begin.
+`monitor.config.agency.calendar` builds them from the configuration. `alerts.decide.gateway.next_action` delays
+deliveries until they begin.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.wallclock import first_instant, last_instant
 
 _DAY = timedelta(days=1)
-#: Days that are searched for a workday. No sequence of holidays in Malaysia is longer.
+#: Number of days in which a workday is searched. Holidays in Malaysia never last longer without a workday.
 _SEARCH_DAYS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfficeHours:
-    """Hours of every workday of a calendar."""
+    """The same hours on every workday of a calendar."""
 
     calendar: Calendar
     zone: ZoneInfo
-    #: Start and end, local time, in order and disjoint.
+    #: Starts and ends in local time, in order, without overlaps: two spans if the office closes at noon.
     spans: tuple[tuple[time, time], ...] = ((time(8), time(17)),)
 
     def is_open(self, at: datetime) -> bool:
         """Return whether the office is open."""
         return any(start <= at < end for start, end in self._spans_from(at))
 
-    def opening(self, at: datetime) -> datetime:
-        """Return *at* if the office is open then, and otherwise when it opens next.
+    def first_open_time(self, at: datetime) -> datetime:
+        """Return the first time from *at* on at which the office is open: *at* itself, or when it opens next.
 
         Without a workday within a month return *at* too, because the caller must not wait for ever.
         """
@@ -40,14 +41,17 @@ class OfficeHours:
         return next(openings, at)
 
     def next_opening(self, after: datetime) -> datetime | None:
-        """Return the first start of office hours after *after*; `None` without one within a month."""
+        """Return the first start of an office day that is later than *after*; `None` without one within a month.
+
+        Reopening after a break at noon does not count.
+        """
         first = after.astimezone(self.zone).date()
         days = (first + number * _DAY for number in range(_SEARCH_DAYS))
         openings = (next((start for start, _ in self._spans_on(day)), None) for day in days)
         return next((start for start in openings if start is not None and start > after), None)
 
-    def closing(self, at: datetime) -> datetime:
-        """Return the end of the current or next office hours; *at* itself without any within a month."""
+    def next_closing_time(self, at: datetime) -> datetime:
+        """Return the end of the current or next office hours; *at* itself without office hours within a month."""
         return next((end for _, end in self._spans_from(at) if end > at), at)
 
     def end_of_next_workday(self, at: datetime) -> datetime:
@@ -59,6 +63,7 @@ class OfficeHours:
         return at
 
     def _spans_from(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Yield start and end of the office hours from the day before *at* on, for a month."""
         first = at.astimezone(self.zone).date() - _DAY
         for number in range(_SEARCH_DAYS):
             yield from self._spans_on(first + number * _DAY)

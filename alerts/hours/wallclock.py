@@ -1,7 +1,8 @@
 """Conversion of wall-clock times to instants across changes of the clock.
 
-The rules are GoAlert's, so that a rota has no gap. A time that the clock skips in spring is the first instant after the
-gap. Of a time that occurs twice in autumn, a start uses the first instant and an end the last.
+The rules are GoAlert's, so that a rota has no gap. A time that the clock skips in spring becomes the first instant
+after the skipped hour. If a time occurs twice in autumn, a start becomes the first of the two instants, an end the
+second.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def _instant(local: datetime, zone: ZoneInfo, fold: int) -> datetime:
 def _end_of_gap(skipped: datetime, zone: ZoneInfo) -> datetime:
     """Return the end of the gap that contains the wall-clock time *skipped*.
 
-    It lies between the instants that PEP 495 gives for the two values of `fold`, and is found by bisection.
+    The end lies between the two instants that PEP 495 gives for *skipped* with the two values of `fold`. Bisection
+    finds the second at which the new offset begins.
     """
     before = skipped.replace(tzinfo=zone, fold=1).astimezone(UTC)
     after = skipped.replace(tzinfo=zone, fold=0).astimezone(UTC)

@@ -1,1 +1,1 @@
-"""Replies of people, by key, SMS or PIN, and their effects."""
+"""Processing of people's replies by telephone key, SMS or PIN, and of Alertmanager's webhook."""

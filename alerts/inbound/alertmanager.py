@@ -19,14 +19,14 @@ from alerts.model.alert import ReceivedAlert
 
 VERSION = "4"
 
-#: Times outside these bounds are not valid for an alert. Go writes an unset time as the year 1.
+#: Times outside these bounds count as unset. Go writes an unset time as the year 1.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 #: Maximum length of a quoted location in the payload, which contains names that the sender chooses.
 _MAX_LOCATION = 80
 
 
 class WebhookRejectedError(Exception):
-    """An unreadable webhook. The message gives the reason and the remedy, and contains nothing of the payload."""
+    """An unreadable webhook. The message gives the reason, and quotes at most a field's location from the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class _Alert(_Payload):
 
 
 class _Webhook(_Payload):
-    #: Parsed one by one, up to the first invalid alert: pydantic would create an error for each of a million.
+    #: Alerts are parsed one by one, up to the first invalid one. pydantic would create an error for each of a million.
     alerts: list[Any]
     group_key: str = ""
     truncated_alerts: int = 0
@@ -89,11 +89,11 @@ def read_webhook(body: bytes, now: datetime) -> Webhook:
     try:
         tree = from_json(body)
     except ValueError:
-        raise WebhookRejectedError("this is no JSON; Alertmanager's webhook_configs send it") from None
+        raise WebhookRejectedError("the body is not JSON; only Alertmanager's webhook_configs may send here") from None
     if not isinstance(tree, dict) or tree.get("version") != VERSION:
         raise WebhookRejectedError(
-            f'this is no webhook of Alertmanager with version "{VERSION}"; leave out `payload` in its webhook_configs, and let '
-            "nothing else send here"
+            f'this is not an Alertmanager webhook of version "{VERSION}"; leave out `payload` in its webhook_configs; '
+            "nothing else may send here"
         )
     try:
         webhook = _Webhook.model_validate(tree)
@@ -128,5 +128,5 @@ def _received_alert(alert: _Alert, now: datetime) -> ReceivedAlert:
 
 def _valid_time(at: datetime | None) -> datetime | None:
     """Return a time in UTC; `None` if unset or out of bounds."""
-    # The comparison comes first: the year 1 in Malaysia is the year 0 in UTC, which no datetime can hold.
+    # The comparison must precede the conversion: year 1 in Malaysian time is year 0 in UTC, which `datetime` rejects.
     return at.astimezone(UTC) if at is not None and _EARLIEST < at < _LATEST else None

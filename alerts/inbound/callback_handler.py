@@ -1,6 +1,7 @@
-"""Callback handlers of the gateways: they process what providers report and people answer.
+"""Callback handlers of the gateways: they process the reports of providers and the answers of people.
 
-They implement `alerts.model.gateway.CallbackHandler`. A reply is returned after the commit of what it confirms.
+They implement `alerts.model.gateway.CallbackHandler`. A reply is returned after the effect of the person's answer is
+committed. *reference*: of an attempt (one request to a gateway); callbacks contain it.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class DrillCallbackHandler(Protocol):
 class SupportsMeasuring(Protocol):
     """Provider of the agencies' newest probe runs. It can start new runs."""
 
-    def begin(self, agencies: Collection[str]) -> object: ...
+    def begin(self, agencies: Collection[str]) -> object:
+        """Start new runs without waiting for them."""
 
-    async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]: ...
+    async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]:
+        """Return the newest arrivals of probe messages, by agency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +88,11 @@ class GatewayCallbackHandler:
             reply = await receive_sms(uow, self._gateway, sms, handlers.clock.now())
         if reply is None:
             return None
-        handlers.dispatcher.report_latencies(reply.latencies)
+        handlers.dispatcher.report_latencies(reply.ack_latencies)
         handlers.dispatcher.enqueue(*reply.incident_ids)
-        return compose_reply(reply.situation, reply.language, handlers.wording, reply.values, until=reply.until)
+        return compose_reply(
+            reply.situation, reply.language, handlers.wording, reply.values, stated_time=reply.stated_time
+        )
 
     async def begin_release(self, reference: str) -> ReleasePrompt:
         handlers = self._handlers
@@ -95,7 +100,8 @@ class GatewayCallbackHandler:
             prompt = await self._phone_release.begin(uow, handlers.pins(), reference, handlers.clock.now())
             agencies = await self._phone_release.agencies(uow, handlers.pins(), reference, handlers.clock.now())
         if handlers.measuring is not None and prompt.stage is ReleaseStage.PIN:
-            # New runs end before the PIN is typed and the announcements are read out.
+            # `release` checks whether new probe runs show that mail works again. The runs end while the person types
+            # the PIN and listens.
             handlers.measuring.begin(agencies)
         return prompt
 
@@ -103,7 +109,7 @@ class GatewayCallbackHandler:
         handlers, pins = self._handlers, self._handlers.pins()
         async with handlers.store.transaction() as uow:
             pin_owner = await self._phone_release.pin_owner(uow, pins, reference, handlers.clock.now())
-        # Outside the transaction, because hashing is slow on purpose.
+        # The check is outside the transaction, because the hash is slow on purpose. `pin_owner`: agency, contact's key.
         is_correct = pin_owner is not None and await pins.check(*pin_owner, pin)
         async with handlers.store.transaction() as uow:
             now = handlers.clock.now()

@@ -28,7 +28,7 @@ from alerts.persistence.store import AuditEntry, SmsNumber, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Maximum number of replies to a number's SMS without an effect, counted from its last SMS with an effect.
+#: Maximum number of replies to SMS without an effect from one number. An SMS with an effect starts the count anew.
 MAX_UNRECOGNISED_REPLIES = 3
 
 
@@ -36,29 +36,30 @@ MAX_UNRECOGNISED_REPLIES = 3
 class SmsReply:
     """Reply to send."""
 
-    #: Key of the text below `sms.response`.
+    #: Key of the text below `sms.response`: "taken" for the text `sms.response.taken`.
     situation: str
     language: Language
     #: Values of the text's placeholders.
     values: dict[str, str] = field(repr=False)
-    #: End of the acknowledgement; after an escalation, the time of the next notification to staff.
-    until: datetime | None = None
+    #: Time in the text: the end of the acknowledgement or, after an escalation, the next notification to staff.
+    stated_time: datetime | None = None
     #: Ids of the incidents that the SMS changed.
     incident_ids: tuple[int, ...] = ()
-    #: Latencies to report, if the SMS acknowledged an incident.
-    latencies: Sequence[NotificationLatency] = ()
+    #: For metrics: how long the acknowledgement took; empty without one, or if it only extends an earlier one.
+    ack_latencies: Sequence[NotificationLatency] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answerable:
-    """Notification that was sent to the phone with a response code."""
+    """Notification that was sent to the phone with a response code, and that the person can answer."""
 
+    #: Response code: the number by which this phone answers the notification.
     code: int
     notification: Notification
 
     @property
     def number(self) -> str:
-        """The number of the first incident, and how many more incidents the notification is about."""
+        """The first incident's number, and the count of the notification's other incidents: "JCM-01 (+2)"."""
         more = len(self.notification.parts) - 1
         first = self.notification.parts[0].facts.number
         return first if not more else f"{first} (+{more})"
@@ -68,7 +69,7 @@ class _Answerable:
         return replace(self, notification=replace(self.notification, parts=tuple(parts)))
 
     def matching(self, quoted: str) -> Mapping[str, _Answerable]:
-        """Return copies about one incident each, by number, for the incidents whose number *quoted* may be."""
+        """Return, by incident number, a copy for each incident whose number the person may mean by *quoted*."""
         parts = self.notification.parts
         return {
             part.facts.number: self.with_parts([part])
@@ -83,14 +84,14 @@ class _Answerable:
 
 async def receive_sms(uow: UnitOfWork, gateway: str, sms: InboundSms, now: datetime) -> SmsReply | None:
     """Process an SMS. Return the reply; `None`: no reply, for example to a repeated SMS or an unknown sender."""
-    # A sender name may contain characters that no database stores. Without this check such an SMS would block all later
-    # SMS.
+    # A sender name may contain characters that the database cannot store. Without this check such an SMS would fail at
+    # each poll, and all later SMS with it.
     if not sms.sender.isprintable() or not await uow.responses.has_sms_to(sms.sender):
         log.info("SMS from an unknown number ignored", gateway=gateway)
         return None
     if not await uow.add_callback(gateway, sms.event_id, now):
         return None
-    answerables = await _answerables(uow, sms.sender)
+    answerables = await _find_answerables(uow, sms.sender)
     sms_number = await uow.responses.sms_number(sms.sender)
     match parse_reply(sms.text):
         case OptOut():
@@ -120,8 +121,8 @@ async def _find_answered(
 ) -> Sequence[_Answerable]:
     """Return the notifications that a reply answers; several if it is ambiguous.
 
-    A reply with a code or incident number answers the notifications that it names. A reply without both answers those
-    that need an answer or, if there are none, the newest notification.
+    A reply with a code or incident number answers the notification with it. A reply without both answers the
+    notifications that need an answer or, if there are none, the newest notification.
     """
     if reply.code is not None:
         coded = [answerable for answerable in answerables if answerable.code == reply.code][:1]
@@ -138,11 +139,11 @@ async def _find_answered(
     return unanswered or list(answerables[:1])
 
 
-async def _answerables(uow: UnitOfWork, number: str) -> Sequence[_Answerable]:
+async def _find_answerables(uow: UnitOfWork, sender: str) -> Sequence[_Answerable]:
     """Return the notifications sent to the phone with a response code, the newest first."""
     answerables = []
-    for coded in await uow.responses.coded_notifications(number):
-        # A notification that was never sent may have lost all its incidents.
+    for coded in await uow.responses.coded_notifications(sender):
+        # A notification without incidents, which was never sent, raises `LookupError`.
         with contextlib.suppress(LookupError):
             notification = await uow.notification(coded.notification_id)
             answerables.append(_Answerable(code=coded.code, notification=notification))
@@ -150,9 +151,10 @@ async def _answerables(uow: UnitOfWork, number: str) -> Sequence[_Answerable]:
 
 
 async def _needs_answer(uow: UnitOfWork, answerable: _Answerable, *, includes_own: bool = False) -> bool:
-    """Whether one of the incidents needs an acknowledgement, and has not become worse since the notification.
+    """Whether the person should answer the notification.
 
-    *includes_own*: incidents that the person has acknowledged count, too.
+    That is so if one of its incidents is unacknowledged and has not become worse since the notification.
+    *includes_own*: incidents that the person has acknowledged count as unacknowledged.
     """
     for part in answerable.notification.parts:
         incident = await uow.incident(part.incident_id)
@@ -169,11 +171,11 @@ async def _needs_answer(uow: UnitOfWork, answerable: _Answerable, *, includes_ow
 
 
 async def _acknowledge(
-    uow: UnitOfWork, number: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime, *, gateway: str
+    uow: UnitOfWork, sender: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime, *, gateway: str
 ) -> SmsReply | None:
     result = await acknowledge_notification(uow, answerable.notification, now)
     incidents = [(part, await uow.incident(part.incident_id)) for part in answerable.notification.parts]
-    # The reply names only the incidents with this result: the notification's other incidents may have ended, or have
+    # The reply names only the incidents with this result. The notification's other incidents may have ended, or have
     # another assignee.
     matching = [(part, incident) for part, incident in incidents if incident and _has_result(result, part, incident)]
     by, is_false_alarm = "", False
@@ -182,44 +184,47 @@ async def _acknowledge(
         by = matching[0][1].acknowledged_by or ""
         is_false_alarm = all(incident.false_alarm_at is not None for _, incident in matching)
     if result in {AckResult.TAKEN, AckResult.PROLONGED}:
-        await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=0))
-        until = max((i.acknowledged_until for _, i in matching if i.acknowledged_until is not None), default=None)
+        await uow.responses.save_sms_number(sender, replace(sms_number, unrecognised=0))
+        ends = (incident.acknowledged_until for _, incident in matching)
+        until = max((at for at in ends if at is not None), default=None)
         situation = "taken" if result is AckResult.TAKEN else "prolonged"
         return replace(
             answerable.reply(situation, by=by),
-            until=until,
+            stated_time=until,
             incident_ids=tuple(answerable.notification.incident_ids),
-            latencies=await acknowledgement_latencies(
+            ack_latencies=await acknowledgement_latencies(
                 uow, answerable.notification, result, now, channel=Channel.SMS, gateway=gateway
             ),
         )
-    # A repeated acknowledgement counts as an SMS without an effect. Otherwise a machine that answers every SMS would
-    # get confirmations for ever. The text names the assignee.
+    # A repeated acknowledgement counts as an SMS without an effect, because a machine that answers every SMS would
+    # otherwise get confirmations for ever. Its reply ("already") names the assignee.
     situations = {AckResult.AGAIN: "already", AckResult.ALREADY: "already", AckResult.WORSE: "worse"}
     situation = situations.get(result, "corrected" if is_false_alarm else "over")
-    return await _reply_without_effect(uow, number, sms_number, answerable, situation, by=by)
+    return await _reply_without_effect(uow, sender, sms_number, answerable, situation, by=by)
 
 
 async def _escalate(
-    uow: UnitOfWork, number: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime
+    uow: UnitOfWork, sender: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime
 ) -> SmsReply | None:
     incidents = [(part, await uow.incident(part.incident_id)) for part in answerable.notification.parts]
     result = await escalate_notification(uow, answerable.notification, now)
     if result in {AckResult.ESCALATED, AckResult.NOBODY_LEFT}:
         escalated = [
-            p
-            for p, i in incidents
-            if i is not None and i.is_open and i.acknowledged_by in {None, i.acting_name(p.person)}
+            part
+            for part, incident in incidents
+            if incident is not None
+            and incident.is_open
+            and incident.acknowledged_by in {None, incident.acting_name(part.person)}
         ]
-        await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=0))
-        after = [await uow.incident(part.incident_id) for part in escalated]
-        until = min((next_notification_at(incident) for incident in after if incident is not None), default=None)
+        await uow.responses.save_sms_number(sender, replace(sms_number, unrecognised=0))
+        changed_incidents = [await uow.incident(part.incident_id) for part in escalated]
+        next_at = min((next_notification_at(each) for each in changed_incidents if each is not None), default=None)
         reply = answerable.with_parts(escalated).reply(str(result))
-        return replace(reply, incident_ids=tuple(part.incident_id for part in escalated), until=until)
+        return replace(reply, incident_ids=tuple(part.incident_id for part in escalated), stated_time=next_at)
     if result is AckResult.ALREADY:
         by = next((i.acknowledged_by for _, i in incidents if i is not None and i.acknowledged_by), "")
-        return await _reply_without_effect(uow, number, sms_number, answerable, "already", by=by)
-    return await _reply_without_effect(uow, number, sms_number, answerable, "over")
+        return await _reply_without_effect(uow, sender, sms_number, answerable, "already", by=by)
+    return await _reply_without_effect(uow, sender, sms_number, answerable, "over")
 
 
 def _has_result(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
@@ -236,18 +241,18 @@ def _has_result(result: AckResult, part: NotificationIncident, incident: Inciden
 
 
 async def _reply_without_effect(
-    uow: UnitOfWork, number: str, sms_number: SmsNumber, answerable: _Answerable, situation: str, *, by: str = ""
+    uow: UnitOfWork, sender: str, sms_number: SmsNumber, answerable: _Answerable, situation: str, *, by: str = ""
 ) -> SmsReply | None:
-    """Return the reply to an SMS without an effect; `None` after a few of them, because the sender may be a machine."""
+    """Return the reply to an SMS without an effect; `None` after `MAX_UNRECOGNISED_REPLIES` (it may be a machine)."""
     if sms_number.unrecognised >= MAX_UNRECOGNISED_REPLIES:
         return None
-    await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=sms_number.unrecognised + 1))
+    await uow.responses.save_sms_number(sender, replace(sms_number, unrecognised=sms_number.unrecognised + 1))
     return answerable.reply(situation, response=format_code(answerable.code), by=by)
 
 
 async def _record_opt_out(
     uow: UnitOfWork,
-    number: str,
+    sender: str,
     sms_number: SmsNumber,
     answerables: Sequence[_Answerable],
     now: datetime,
@@ -256,10 +261,11 @@ async def _record_opt_out(
 ) -> SmsReply | None:
     """Record STOP or START of a number. The audit log names the person, not the number.
 
-    A reply is sent only if the record changes: two machines would otherwise send STOP to each other for ever.
+    A reply is returned only if the stored state changes, because two machines could otherwise send STOP to each other
+    for ever.
     """
     await uow.responses.save_sms_number(
-        number, replace(sms_number, stopped_at=now if is_opt_out else None, unrecognised=0)
+        sender, replace(sms_number, stopped_at=now if is_opt_out else None, unrecognised=0)
     )
     event = "no more SMS wanted" if is_opt_out else "SMS wanted again"
     person, incident_id, situation = "somebody", None, "stopped_unreached" if is_opt_out else "started"

@@ -20,14 +20,15 @@ def pin_problem(pin: str) -> str | None:
     """Return what is wrong with a PIN, without repeating it; `None` if it is acceptable."""
     if not (pin.isascii() and pin.isdigit() and MIN_DIGITS <= len(pin) <= MAX_DIGITS):
         return f"a PIN is {MIN_DIGITS} to {MAX_DIGITS} digits"
-    steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
+    # A repeated digit has only the step 0, a sequence only the step 1 (ascending) or 9 (descending).
+    steps = {(int(second) - int(first)) % 10 for first, second in pairwise(pin)}
     if len(steps) == 1 and steps <= {0, 1, 9}:
-        return "one repeated digit, or digits in a row, are easy to guess"
+        return "a repeated digit or a sequence of digits is easy to guess"
     return None
 
 
 def hash_pin(pin: str) -> str:
-    """Return a salted hash of *pin*. Blocks for about 20 ms."""
+    """Return a salted hash of *pin*: "salt$hash" in hex. Blocks for about 20 ms."""
     salt = secrets.token_bytes(16)
     return f"{salt.hex()}${hashlib.scrypt(pin.encode(), salt=salt, **_SCRYPT_PARAMETERS).hex()}"
 
@@ -51,7 +52,10 @@ class PinStore:
         return (agency, person) in self._hashes
 
     def agencies(self, agency: str, person: str) -> frozenset[str]:
-        """Return the agencies where this contact has the same PIN: several for a contact that agencies share."""
+        """Return the agencies where this contact has the same PIN: several for a contact that agencies share.
+
+        They then share the hash, too. Two hashes of one PIN would differ by their salts.
+        """
         pin_hash = self._hashes.get((agency, person))
         same = (other for (other, key), other_hash in self._hashes.items() if key == person and other_hash == pin_hash)
         return frozenset(same) | {agency}

@@ -21,17 +21,17 @@ log = structlog.get_logger()
 class Poller:
     """Periodic query of providers for inbound SMS.
 
-    The interval is `ACTIVE_INTERVAL` while an incident is active and for `AFTERWARDS` after the last incident, because
-    people may answer an SMS after the recovery. At other times the interval is `IDLE_INTERVAL`, for people who opt in
-    to SMS again (START).
+    The interval is `ACTIVE_INTERVAL` while an incident is active and for `ACTIVE_AFTER_END` after the last incident,
+    because people may answer an SMS after the recovery. At other times the interval is `IDLE_INTERVAL`, for people who
+    opt in to SMS again (START).
     """
 
     ACTIVE_INTERVAL = timedelta(seconds=20)
-    AFTERWARDS = timedelta(hours=1)
+    ACTIVE_AFTER_END = timedelta(hours=1)
     IDLE_INTERVAL = timedelta(minutes=10)
     #: How far back a poll reaches at most.
     MAX_AGE = timedelta(hours=24)
-    #: Every gateway has a shorter deadline of its own. This one limits a gateway whose deadline fails.
+    #: Limit for a gateway whose own, shorter deadline fails.
     DEADLINE = timedelta(seconds=90)
 
     def __init__(
@@ -43,13 +43,16 @@ class Poller:
         clock: Clock,
         is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Poll no provider while *is_monitor_only* returns true. Messages of that time are fetched afterwards."""
+        """*is_monitor_only*: polling pauses while it returns true, because nobody is notified in that mode.
+
+        Messages of that time are fetched by later polls.
+        """
         self._store = store
         self._pool = pool
         self._callback_handlers = callback_handlers
         self._clock = clock
         self._is_monitor_only = is_monitor_only
-        #: Time from which messages are fetched while an incident is active.
+        #: Time from which messages are fetched while an incident is active: its opening, `MAX_AGE` ago at most.
         self._since: datetime | None = None
         #: When an incident was active last.
         self._active_at: datetime | None = None
@@ -65,15 +68,15 @@ class Poller:
 
     async def poll(self) -> None:
         """Poll every gateway once, if a poll is due. A failing gateway delays no other."""
-        since = None if self._is_monitor_only() else await self._start_of_poll()
+        since = None if self._is_monitor_only() else await self._begin_poll()
         if since is None:
             return
         async with asyncio.TaskGroup() as polls:
             for configured in self._pool:
                 polls.create_task(self._poll_gateway(configured, since))
 
-    async def _start_of_poll(self) -> datetime | None:
-        """Return the time from which to fetch messages; `None` if no poll is due."""
+    async def _begin_poll(self) -> datetime | None:
+        """Begin a poll. Return the time from which to fetch messages; `None` if no poll is due."""
         now = self._clock.now()
         try:
             async with self._store.transaction() as uow:
@@ -81,7 +84,7 @@ class Poller:
                 oldest = await uow.incident(active[0]) if active else None
         except StoreUnavailable:
             return None  # The next poll tries again.
-        # A bug must not stop polling for good.
+        # An unexpected error, which is a bug, must not stop polling for good.
         except Exception:
             log.exception("database read failed")
             return None
@@ -89,16 +92,16 @@ class Poller:
             self._active_at = now
             self._since = max(oldest.opened_at, now - self.MAX_AGE)
         if self._active_at is not None and self._since is not None:
-            # Limited to now, because the clock may have been set back.
+            # The clock may have been set back, so both times are limited to now.
             self._active_at, self._since = min(self._active_at, now), min(self._since, now)
-            if timedelta(0) <= now - self._active_at <= self.AFTERWARDS:
+            if timedelta(0) <= now - self._active_at <= self.ACTIVE_AFTER_END:
                 self._polled_at = now
                 return self._since
         polled_at = self._polled_at = self._polled_at or now
         if is_recent(polled_at, now, self.IDLE_INTERVAL):
             return None
         self._polled_at = now
-        # The poll overlaps with the previous one, which may have failed. Duplicates are detected by id.
+        # The poll overlaps the previous one, which may have failed. Duplicates are detected by id.
         return min(polled_at, now) - self.IDLE_INTERVAL
 
     async def _poll_gateway(self, configured: ConfiguredGateway, since: datetime) -> None:
@@ -116,7 +119,7 @@ class Poller:
                 reason = error.detail if isinstance(error, DeliveryError) else "the poll did not end in time"
                 log.warning("inbound SMS poll failed", gateway=name, reason=reason)
             self._failed.add(name)
-        # A bug in one gateway must not stop polling.
+        # An unexpected error of one gateway must not stop polling.
         except Exception:
             if name not in self._failed:
                 log.exception("inbound SMS could not be processed", gateway=name)

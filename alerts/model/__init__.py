@@ -1,1 +1,1 @@
-"""Values of the alerting side, and the protocol of gateways. No I/O."""
+"""Data types of incidents and notifications, and the protocol of gateways. No I/O."""

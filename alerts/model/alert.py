@@ -1,9 +1,12 @@
 """Alerts of the NOC's Alertmanager, and their effects. Pure.
 
-Alertmanager posts alerts of the NOC's other monitoring to Pantau, which notifies staff of them like of its own
-incidents. Alertmanager repeats whole groups, loses its state in a restart, and guarantees only that the final state
-arrives. So a repeated, late or unordered webhook must not notify anybody, and an alert is not over because webhooks
+Alertmanager posts alerts of the NOC's other monitoring to Pantau. Pantau opens incidents for them and notifies staff as
+it does for mail. Alertmanager repeats whole groups, loses its state in a restart, and guarantees only that the final
+state arrives. A repeated, late or unordered webhook therefore notifies nobody, and an alert does not end when webhooks
 stop.
+
+Usually an alert has an incident of its own. Alerts of a large group share one incident, and so do alerts beyond
+`MAX_OPEN_INCIDENTS`.
 """
 
 from __future__ import annotations
@@ -20,40 +23,41 @@ from alerts.hours.elapsed import TOLERANCE
 #: Name of the alerts that Pantau itself sends to Alertmanager. They are ignored when they come back.
 OWN_ALERT = "PantauIncident"
 
-#: A "firing" that arrives within this time after the "resolved" of the same occurrence is late, not new: Alertmanager
-#: retries a failed webhook until the next flush of its group (`group_interval`, five minutes).
+#: If "firing" arrives within this time after "resolved" for the same occurrence, it is late and not a new occurrence:
+#: Alertmanager retries a failed webhook until the next flush of its group (`group_interval`, five minutes).
 LATE_WINDOW = timedelta(minutes=5)
 
-#: Minimum interval between writes to the store that only record that an alert still fires.
+#: Minimum interval between writes to the database that only record that an alert still fires.
 RECORD_INTERVAL = timedelta(days=1)
 
-#: Maximum of open incidents of alerts; further alerts share one incident per policy.
+#: Maximum number of open incidents of alerts. Further alerts share one incident per policy.
 MAX_OPEN_INCIDENTS = 500
 
-#: Prefix of the dedup keys of alerts. The key of an agency's incident has no slash.
+#: Prefix of the dedup keys of alerts. It cannot be an agency's key, which has no slash.
 _KEY_PREFIX = "alert/"
 
-#: Maximum number of characters of a name that is quoted in SMS and calls, and of a text in the audit log.
+#: Maximum lengths of texts in SMS and calls.
 _MAX_NAME, _MAX_INSTANCE = 30, 24
+#: Maximum lengths of texts in the audit log.
 _MAX_LABELS, _MAX_SUMMARY = 1000, 300
 #: Maximum number of alerts of a shared incident that are named in the audit log.
 _MAX_NAMED = 20
-#: Longer than any agency's code.
+#: Maximum length of the label `agency`, longer than any agency's code.
 _MAX_AGENCY = 64
 
 
 class AlertEffect(StrEnum):
     """What an alert from Alertmanager changed."""
 
-    #: It fires, and did not before.
+    #: The alert fires, and did not fire before.
     FIRES = "fires"
     #: The alert still fires.
     GOES_ON = "goes_on"
-    #: The alert ended.
+    #: The alert fired and has ended.
     IS_OVER = "is_over"
-    #: It had ended already, or never fired.
+    #: The alert had ended already, or its firing was never received.
     WAS_OVER = "was_over"
-    #: A newer state of the alert is stored.
+    #: The webhook was late: a newer state of the alert is stored.
     LATE = "late"
 
 
@@ -61,7 +65,7 @@ class AlertEffect(StrEnum):
 class ReceivedAlert:
     """One alert in a webhook of Alertmanager."""
 
-    #: 16 hexadecimal digits, computed from the labels.
+    #: Alertmanager's hash of the labels: 16 hexadecimal digits.
     fingerprint: str
     starts_at: datetime
     #: `None`: firing.
@@ -72,14 +76,14 @@ class ReceivedAlert:
 
     @property
     def dedup_key(self) -> str:
-        """The key of its incident: equal labels are the same problem, whenever it began."""
+        """Dedup key of the alert's own incident. Alerts with equal labels are the same problem, whenever they start."""
         return f"{_KEY_PREFIX}{self.fingerprint}"
 
     @property
     def subject(self) -> str:
-        """The name for people: "CakeraPenuh (web01 9100)"; "" if no character is usable.
+        """Name of the alert for people: "CakeraPenuh (web01 9100)"; "" if no character is usable.
 
-        Letters, digits and few others: it is used in SMS, calls and print.
+        It has only letters, digits and few other characters, because it is used in SMS, calls and print.
         """
         name = _plain(self.labels.get("alertname", ""), _MAX_NAME)
         instance = _plain(self.labels.get("instance", ""), _MAX_INSTANCE)
@@ -87,7 +91,7 @@ class ReceivedAlert:
 
     @property
     def agency(self) -> str:
-        """The code in the label `agency`; "" without a valid one."""
+        """The agency's code in the label `agency`; "" without a usable label."""
         return _plain(self.labels.get("agency", ""), _MAX_AGENCY)
 
     def audit_details(self) -> Mapping[str, str]:
@@ -99,7 +103,7 @@ class ReceivedAlert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownAlert:
-    """Latest known state of the alert with these labels."""
+    """Latest known state of an alert."""
 
     fingerprint: str
     #: Start of the last occurrence. Fingerprint and start together identify an occurrence.
@@ -116,23 +120,23 @@ class KnownAlert:
 class AlertGroup:
     """A group of alerts in Alertmanager."""
 
-    #: Its `groupKey`, which changes with the routing configuration.
+    #: Alertmanager's `groupKey`. It changes when the routing configuration changes.
     name: str = ""
-    #: Whether so many of its alerts fire that new ones share an incident.
+    #: Whether so many alerts of the group fire that further alerts share an incident.
     shares_incident: bool = False
 
     def key(self, policy_name: str) -> str:
-        """Return the dedup key of the shared incident of the group's alerts with one policy."""
+        """Return the dedup key of the incident that the group's alerts with one notification policy share."""
         digest = hashlib.sha256(f"{self.name}\0{policy_name}".encode()).hexdigest()
         return f"{_KEY_PREFIX}group/{digest[:16]}"
 
 
-#: For alerts without a group or in a small one.
+#: Group of alerts that have no group, or whose group is small.
 UNGROUPED = AlertGroup()
 
 
 def overflow_key(policy_name: str) -> str:
-    """Return the dedup key of the shared incident for a policy's alerts beyond `MAX_OPEN_INCIDENTS`."""
+    """Return the dedup key of the incident that a policy's alerts beyond `MAX_OPEN_INCIDENTS` share."""
     return f"{_KEY_PREFIX}rest/{policy_name}"
 
 
@@ -145,10 +149,10 @@ def incident_key(
     open_keys: Collection[str],
     may_open: bool,
 ) -> str:
-    """Return the dedup key of an alert's incident: its own, its group's, or the one for alerts beyond the limit.
+    """Return the dedup key of the incident that *alert* belongs to: its own, its group's, or `overflow_key`.
 
-    The key stays the same while the alert fires, even if its group changes. *open_keys*: keys of open incidents;
-    *may_open*: the limit allows another incident.
+    The key stays the same while the alert fires, even if its group changes. *known*: stored state of the alert.
+    *open_keys*: dedup keys of open incidents; *may_open*: `MAX_OPEN_INCIDENTS` allows another incident.
     """
     if known is not None and known.ended_at is None:
         return known.merged_into or alert.dedup_key
@@ -163,7 +167,7 @@ def incident_key(
 def shared_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, str]:
     """Return the subject of a shared incident of *count* alerts in Malay and English. *alerts*: some of them.
 
-    It is "CakeraPenuh (40 amaran)", or "40 amaran" if the alerts have different names.
+    The subject is "CakeraPenuh (40 amaran)", or "40 amaran" if the alerts have different names.
     """
     names = {_plain(each.labels.get("alertname", ""), _MAX_NAME) for each in alerts}
     name = names.pop() if len(names) == 1 else ""
@@ -172,7 +176,7 @@ def shared_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, st
 
 
 def shared_agency(alerts: Iterable[ReceivedAlert]) -> str:
-    """Return the common agency of alerts; "" for none or several, so that no agency's silence applies."""
+    """Return the agency of all *alerts*; "" if they have none or several, so that no agency's silence applies."""
     agencies = {each.agency for each in alerts}
     return agencies.pop() if len(agencies) == 1 else ""
 
@@ -184,10 +188,10 @@ def shared_audit_details(alerts: Collection[ReceivedAlert], firing: int) -> Mapp
 
 
 def apply_alert(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[AlertEffect, KnownAlert]:
-    """Return the effect of *alert* and the known state after it: *known* itself if nothing has changed.
+    """Return the effect of a received alert, and its known state afterwards: *known* itself if nothing has changed.
 
-    A firing alert with a later start, whose end was never received, counts as still firing, so that nobody is notified
-    again: the end was lost, or the evaluating server restarted.
+    A later start without a received end counts as still firing, so that nobody is notified again: the end was lost, or
+    the Prometheus server that evaluates the alert has restarted.
     """
     received = KnownAlert(
         fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, received_at=now
@@ -198,11 +202,12 @@ def apply_alert(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -
         return _apply_after_end(alert, known, received)
     if alert.ended_at is None:
         is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.received_at < RECORD_INTERVAL
-        return AlertEffect.GOES_ON, known if is_same else replace(
-            received, starts_at=max(alert.starts_at, known.starts_at)
-        )
+        if is_same:
+            return AlertEffect.GOES_ON, known
+        return AlertEffect.GOES_ON, replace(received, starts_at=max(alert.starts_at, known.starts_at))
     if max(alert.starts_at, alert.ended_at) < known.starts_at <= now + TOLERANCE:
-        # The end of an earlier occurrence. A known start in the future comes from a clock that was set back since.
+        # This is the end of an earlier occurrence. It does not count as late if the known start is in the future,
+        # because the clock was set back since.
         return AlertEffect.LATE, known
     return AlertEffect.IS_OVER, replace(received, starts_at=max(alert.starts_at, known.starts_at))
 
@@ -219,7 +224,7 @@ def _apply_after_end(alert: ReceivedAlert, known: KnownAlert, received: KnownAle
 
 
 def _plain(text: str, max_length: int) -> str:
-    """Return *text* with only ASCII letters, digits, dots, hyphens and underscores."""
+    """Return *text* with blanks instead of all characters but ASCII letters, digits, dots, hyphens and underscores."""
     return " ".join(re.sub(r"[^A-Za-z0-9._-]+", " ", text[: 4 * max_length], flags=re.ASCII).split())[
         :max_length
     ].strip()

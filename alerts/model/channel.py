@@ -1,7 +1,7 @@
-"""Channels of notifications: a closed set.
+"""Channels of notifications. The configuration cannot add others.
 
-MAMPU's circular of 1 June 2007, paragraph 4: when the e-mail system fails, communication is allowed only through
-official channels such as letter, fax or telephone. E-mail and chat are not members, and no configuration can add them.
+The circular of MAMPU (the government's ICT planning unit) of 1 June 2007, paragraph 4, allows only official channels
+such as letter, fax or telephone when the e-mail system fails. E-mail and chat are therefore no channels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ class Channel(StrEnum):
 
     #: A text message of one segment.
     SMS = "sms"
-    #: A call that reads the message and accepts a key.
+    #: A call that speaks the message and accepts a pressed key.
     VOICE = "voice"
-    #: One page.
+    #: A fax of one page.
     FAX = "fax"
     #: An official letter on paper.
     LETTER = "letter"
 
 
-#: Channels that leave paper in an outside office. What may have been sent there is never resent automatically.
+#: Channels that deliver paper to an office outside. A page that may have been sent is never resent automatically.
 ON_PAPER = frozenset({Channel.FAX, Channel.LETTER})

@@ -1,4 +1,4 @@
-"""People, and their addresses on the sanctioned channels."""
+"""People and offices who are notified, and their addresses on the permitted channels."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ from alerts.model.notification import Addressee, Language
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """An address of a person on one channel."""
+    """Address of a person or office on one channel.
+
+    Two addresses are equal if `channel`, `number` and `extension` are equal.
+    """
 
     channel: Channel
-    #: E.164 for SMS, voice and fax; the organisation's name for a letter.
+    #: E.164 number for SMS, voice and fax; the organisation's name for a letter.
     number: str = field(repr=False)
-    #: Digits to dial after an office line answers ("W1234#"), or empty.
+    #: Digits to dial after an office line answers ("W1234#", where W is a pause), or empty.
     extension: str = field(default="", repr=False)
-    #: Office hours; `None`: always available. Not part of the identity.
+    #: Office hours; `None`: always available.
     hours: OfficeHours | None = field(default=None, compare=False, repr=False)
-    #: The address is called once per notification, because each redial (repeated call) is a notification of its own.
-    #: Not part of the identity.
+    #: Whether a notification calls the address once only, without retries: each redial is a notification of its own.
     once: bool = field(default=False, compare=False, repr=False)
-    #: Day of the last recorded answer; `None`: never. Not part of the identity.
+    #: Day on which somebody last answered at the address, as recorded; `None`: never.
     verified: date | None = field(default=None, compare=False, repr=False)
 
     def is_available(self, at: datetime) -> bool:
-        """Return whether the address is available *at* that time."""
+        """Whether the address is available *at* that time."""
         return self.hours is None or self.hours.is_open(at)
 
     def is_verified(self, within: timedelta, day: date) -> bool:
-        """Return whether somebody has answered *within* so many days before *day*."""
+        """Whether an answer was recorded on *day* or *within* that time before it."""
         return self.verified is not None and self.verified <= day <= self.verified + within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """A staff member. Addresses are in order of preference."""
+    """A staff member."""
 
+    #: Key in the configuration.
     key: str
     name: str
     language: Language
+    #: In order of preference.
     addresses: tuple[Address, ...]
     #: Portal account; empty: none or unknown.
     user: str = ""
@@ -55,8 +59,12 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """A recipient outside who is notified of an outage. Each channel is used, not only the first that works."""
+    """An office outside the agency that is notified of an outage by an announcement.
 
+    It is notified on each of its channels, while a `Contact` is notified on the first channel that works.
+    """
+
+    #: Key in the configuration.
     key: str
     language: Language
     addressee: Addressee

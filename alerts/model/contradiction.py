@@ -1,4 +1,4 @@
-"""Contradictions between a person's operation and the newest runs (probe messages)."""
+"""Contradictions between the newest runs (probe messages) and an operation of a person on an incident."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Contradiction(StrEnum):
-    """Contradiction of an operation's notifications to the newest runs (`alerts.decide.contradiction`)."""
+    """Contradiction between the newest runs and the notifications of an operation, which a person must confirm."""
 
-    #: The text says that a direction fails, and its newest message arrived.
+    #: The notifications state that sending or receiving fails, and a newer probe message has arrived.
     WORKS_AGAIN = "works-again"
-    #: The text says that mail works, and the probes find a fault.
+    #: The notifications state that mail works, and the probes still detect a failure.
     STILL_FAILS = "still-fails"

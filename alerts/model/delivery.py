@@ -1,7 +1,9 @@
 """Notifications with their deliveries and attempts. Data only.
 
-A notification has one part per incident and one delivery per address tried; a delivery has one attempt per gateway
-call. An attempt is stored as CALLING before the gateway is called, so that after a crash the gateway can be queried.
+A notification is one message to one person. It has a part for each incident that it reports (several in a bundle), and
+a delivery for each address that was tried. A delivery has an attempt for each request to a gateway. An attempt is
+stored as CALLING before the request, so that after a crash the gateway can be queried. Notifications are exported as
+JSON, so that field names never change.
 """
 
 from __future__ import annotations
@@ -18,28 +20,29 @@ from alerts.model.urgency import Urgency
 
 
 class AttemptState(StrEnum):
-    """State of an attempt. By `RANK`, a state is never replaced by a lower one."""
+    """State of an attempt. A state of a lower `RANK` never replaces one of a higher rank."""
 
-    #: Stored; the gateway is being called, or the process died during the call.
+    #: The request to the gateway runs, or the process died during the request.
     CALLING = "calling"
-    #: Perhaps sent: the gateway is queried before anything is resent.
+    #: The message may have been sent: the gateway is queried before it is resent.
     UNKNOWN = "unknown"
-    #: The gateway does not find it and is not certain.
+    #: A query of the gateway did not find the message, but the search is not reliable.
     NOT_FOUND = "not_found"
-    #: The gateway certainly did not receive it.
+    #: A query of the gateway proved that it did not receive the message.
     NEVER_SENT = "never_sent"
-    #: The gateway accepted it.
+    #: The gateway accepted the message.
     ACCEPTED = "accepted"
-    #: It left the gateway.
+    #: The message left the gateway.
     SENT = "sent"
-    #: It reached the address.
+    #: The message reached the address.
     DELIVERED = "delivered"
-    #: It will not arrive.
+    #: The message will not arrive.
     FAILED = "failed"
-    #: Withdrawn before it was sent.
+    #: The message was withdrawn before it was sent.
     WITHDRAWN = "withdrawn"
 
 
+#: Order of the states in time.
 RANK: dict[AttemptState, int] = {
     AttemptState.CALLING: 0,
     AttemptState.UNKNOWN: 1,
@@ -55,28 +58,28 @@ RANK: dict[AttemptState, int] = {
 #: States of a submitted message.
 SUBMITTED = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
 
-#: States of a message that may have been sent although the gateway does not confirm it.
+#: States in which it is unknown whether the message was sent.
 DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NOT_FOUND})
 
 
 class NotificationState(StrEnum):
     """State of a notification, as pages and metrics show it."""
 
-    #: Decided, and not accepted by a gateway yet.
+    #: The notification is not accepted by a gateway yet.
     PENDING = "pending"
-    #: A gateway accepted it. Arrival is unknown.
+    #: A gateway accepted the notification. Whether it arrived is unknown.
     SENT = "sent"
-    #: It arrived at the handset, the fax machine or the post. Whether a person read it is unknown.
+    #: The notification arrived at the handset, the fax machine or the post. Whether a person read it is unknown.
     DELIVERED = "delivered"
-    #: Every address failed.
+    #: The notification failed at every address.
     FAILED = "failed"
-    #: Nobody can find out whether it was sent. A person sets its status.
+    #: Pantau cannot find out whether the notification was sent. A person finds out and sets its status.
     UNKNOWN = "unknown"
-    #: Cancelled before it was sent.
+    #: The notification was cancelled before it was sent.
     WITHDRAWN = "withdrawn"
 
 
-#: States that stay unless a person sets another one.
+#: Final states: only a person can set another one.
 SETTLED = frozenset(
     {NotificationState.DELIVERED, NotificationState.FAILED, NotificationState.UNKNOWN, NotificationState.WITHDRAWN}
 )
@@ -84,25 +87,31 @@ SETTLED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One gateway call."""
+    """One request to a gateway to send the message."""
 
     id: int
     #: Number within the delivery, from 1.
     n: int
     #: Pantau's unique reference of the attempt, which the gateway receives.
     reference: str
+    #: Name of the gateway.
     gateway: str
     state: AttemptState
     started_at: datetime
-    #: When the gateway is queried next, or the attempt may be repeated. While CALLING: end of the lease, the time that
-    #: the call may take.
+    #: When the gateway is queried next, or a retry may start. While CALLING: end of the lease, after which the gateway
+    #: is queried about the result of the request.
     query_at: datetime
     #: Number of queries so far.
     queries: int = 0
+    #: The provider's id of the submission; `None`: unknown.
     provider_id: str | None = None
+    #: Class of the last error; `None`: no error.
     error: ErrorClass | None = None
+    #: The provider's own code, or `NO_KEY`.
     code: str = ""
+    #: Explanation for people.
     detail: str = ""
+    #: When the attempt reached a final state; for a telephone call, when the call ended.
     ended_at: datetime | None = None
     #: Code by which the reader of the SMS acknowledges: "1A"; empty if the gateway receives no replies.
     response: str = ""
@@ -114,6 +123,7 @@ class Delivery:
 
     id: int
     address: Address
+    #: In the order of their start.
     attempts: tuple[Attempt, ...] = ()
 
 
@@ -122,9 +132,10 @@ class NotificationIncident:
     """One incident within a notification, with its position in its own escalation. A bundle has several incidents."""
 
     incident_id: int
-    #: Contact or recipient key in the incident's policy. Keys of different agencies are unrelated.
+    #: Key of the contact or recipient in the incident's policy. Keys of different agencies are unrelated.
     person: str
     facts: Facts
+    #: Restarts of the escalation, round and step at the decision, as in `alerts.model.incident.Position`.
     restarts: int = 0
     round: int = 0
     step: int = 0
@@ -132,44 +143,48 @@ class NotificationIncident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One message to one person, as stored. `key` is unique, so that a repeated decision stores nothing.
+    """One message to one person, as stored.
 
     `person`, `facts`, `restarts`, `round` and `step` are those of the incident for which the notification was read from
-    the database, or else of its first incident.
+    the database. If it was read without an incident, they are those of its first incident.
     """
 
     id: int
+    #: Unique key of the decision (`NotificationDraft.key`), so that a repeated decision stores nothing.
     key: str
-    #: Its incidents, the oldest first; empty only in a drill. Incidents acknowledged or over before it was sent are
-    #: removed. If the notification was read for one incident, it has only that incident's part.
+    #: Its incidents, the oldest first; empty only in a drill (test notification). An incident that is acknowledged or
+    #: ends before the notification is sent is removed. If the notification was read for one incident, `parts` has only
+    #: that incident.
     parts: tuple[NotificationIncident, ...]
     plan: Plan
     purpose: Purpose
-    #: Contact or recipient key.
+    #: Key of the contact or recipient.
     person: str
     language: Language
     facts: Facts
     state: NotificationState
     created_at: datetime
-    #: Expiry: no attempt starts later.
+    #: No attempt starts later.
     expires_at: datetime
     #: All possible addresses, in order of preference.
     addresses: tuple[Address, ...]
-    #: One per address tried, in the same order.
+    #: One per address tried, in the order in which they were tried.
     deliveries: tuple[Delivery, ...] = ()
-    #: Addressee of a page; `None` for staff.
+    #: Office to which a fax or letter is addressed; `None` for staff.
     addressee: Addressee | None = None
+    #: As in `NotificationIncident`.
     restarts: int = 0
     round: int = 0
     step: int = 0
     #: Priority at a gateway.
     urgency: Urgency = Urgency.FIRST
-    #: Number of incidents.
+    #: Number of incidents, also of those that are not in `parts`.
     incident_count: int = 1
     #: Whether `parts` begins with the first incident of the whole bundle. A bundle is sent when its first incident is
     #: processed, so that it is sent once.
     leads: bool = True
-    #: No attempt starts before this time, because the notification waits for its bundle or a rate limit.
+    #: No attempt starts before this time, because the notification waits for its bundle or a rate limit; `None`: no
+    #: wait.
     not_before: datetime | None = None
 
     @property
@@ -184,12 +199,12 @@ class Notification:
 
     @property
     def due_at(self) -> datetime:
-        """When it may be sent."""
+        """When the notification may be sent."""
         return max(self.created_at, self.not_before or self.created_at)
 
     @property
     def channel(self) -> Channel:
-        """Channel of the address in use, or of the first."""
+        """Channel of the address that was tried last, or else of the first address."""
         return (self.deliveries[-1].address if self.deliveries else self.addresses[0]).channel
 
     @property
@@ -199,27 +214,28 @@ class Notification:
 
     @property
     def may_have_arrived(self) -> bool:
-        """Whether the person may have received it, so that they are notified of the end."""
+        """Whether the person may have received the notification, so that they are notified of the end."""
+        # NO_KEY: the call was answered without a key press. It counts as failed, but somebody may have listened.
         return any(a.state in SUBMITTED | DOUBTFUL or a.code == NO_KEY for a in self.attempts)
 
     @property
     def is_submitted(self) -> bool:
-        """Whether a gateway has certainly accepted it."""
+        """Whether a gateway has certainly accepted the notification."""
         return any(a.state in SUBMITTED or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_arrived(self) -> bool:
-        """Whether its arrival was reported: for a letter, that it was posted."""
-        arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
+        """Whether the arrival of the notification was reported. A letter has arrived when a clerk has posted it."""
+        arrived = {AttemptState.DELIVERED} | ({AttemptState.SENT} if self.channel is Channel.LETTER else set())
         return any(a.state in arrived for a in self.attempts)
 
     def find_delivery(self, attempt: Attempt) -> Delivery:
-        """Return the delivery that contains *attempt*, which is found by its id."""
+        """Return the delivery that has an attempt with the id of *attempt*."""
         return next(d for d in self.deliveries if any(a.id == attempt.id for a in d.attempts))
 
     @property
     def last_attempt(self) -> Attempt | None:
-        """The latest attempt, at the address in use."""
+        """The latest attempt at the address that was tried last; `None` without one."""
         return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None
 
 
@@ -228,17 +244,22 @@ class NotificationDraft:
     """A notification that was decided and is to be stored. A draft with an existing key has no effect."""
 
     incident_id: int
+    #: Key of the contact or recipient in the incident's policy.
     person: str
     language: Language
     facts: Facts
+    #: No attempt starts later.
     expires_at: datetime
+    #: All possible addresses, in order of preference.
     addresses: tuple[Address, ...]
+    #: Office to which a fax or letter is addressed; `None` for staff.
     addressee: Addressee | None = None
+    #: Restarts of the escalation, round and step, as in `alerts.model.incident.Position`. They are part of the key.
     restarts: int = 0
     round: int = 0
     step: int = 0
-    #: End of the key, which distinguishes the draft from others with the same purpose, person and step.
-    once: str = ""
+    #: End of the key, such as a date. It distinguishes the draft from others with the same purpose, person and step.
+    key_suffix: str = ""
 
     @property
     def plan(self) -> Plan:
@@ -252,8 +273,8 @@ class NotificationDraft:
 
     @property
     def key(self) -> str:
-        """The unique key, the same for a repeated decision."""
-        # An announcement is sent on each channel of a recipient.
+        """Unique key. A repeated decision results in the same key."""
+        # A recipient gets an announcement on each of its channels, so that the key contains the channel.
         channel = self.addresses[0].channel if self.plan is Plan.ANNOUNCEMENT else ""
         key = f"{self.incident_id}/{self.plan}/{self.restarts}.{self.round}.{self.step}/{self.purpose}/{self.person}"
-        return "/".join(filter(None, (key, channel, self.once)))
+        return "/".join(filter(None, (key, channel, self.key_suffix)))

@@ -1,6 +1,8 @@
-"""Events that change incidents: detections, and what people and time do. Data only.
+"""Events that change incidents: detections, actions of people, and expiries. Data only.
 
-`alerts.model.incident.apply` gives the incident after an event.
+`alerts.model.incident.apply` returns the incident after an event. A *release* approves the announcement, which is the
+notification of offices outside the agency by fax and letter. In all events `at` is the time of the event, and `by` the
+name of the person as the audit log shows it.
 """
 
 from __future__ import annotations
@@ -21,16 +23,16 @@ class Trigger:
     dedup_key: str
     at: datetime
     type: IncidentType
-    #: Start, as far as known: the first failed run.
+    #: Start of the problem, as far as known: start of the first failed run (probe message).
     began_at: datetime
-    #: Policy as configured now, frozen when this event opens an incident.
+    #: Notification policy as configured now. It is frozen into an incident that this event opens.
     policy: PolicySnapshot
     #: Mail goes down and up repeatedly: the incident stays open until the state is stable.
     flapping: bool = False
-    #: Start of the part that began last, such as receiving after sending; `None`: all parts began at `began_at`.
-    latest_at: datetime | None = None
-    #: If the `type` has become less severe: when it did; `None`: at `at`.
-    less_since: datetime | None = None
+    #: Start of the part of the problem that began last, such as receiving after sending; `None`: at `began_at`.
+    latest_part_began_at: datetime | None = None
+    #: When the problem became less severe, if `type` is less severe than before; `None`: at `at`.
+    less_severe_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +43,18 @@ class Declare:
     dedup_key: str
     at: datetime
     by: str
-    #: Type of the outage.
     type: IncidentType
     #: Start, as far as the person knows.
     began_at: datetime
     #: In the person's words; for the audit log, never for a notification.
     reason: str
-    #: Policy as configured now, frozen when this event opens an incident.
+    #: Notification policy as configured now. It is frozen into an incident that this event opens.
     policy: PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """The probes do not detect the problem any more."""
+    """The probes do not detect the problem any more, or the alert has ended."""
 
     dedup_key: str
     at: datetime
@@ -63,18 +64,18 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledge:
-    """A person acknowledges the incident, or confirms an acknowledgement."""
+    """A person acknowledges the incident, or extends their earlier acknowledgement."""
 
     incident_id: int
     at: datetime
     by: str
-    #: The assignee from whom the person takes over; `None`: it is no takeover.
-    of: str | None = None
+    #: The assignee from whom the person takes over the incident; `None`: it is no takeover.
+    previous_assignee: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddNote:
-    """A person adds a note: somebody is at work on the incident."""
+    """A person adds a note to the incident."""
 
     incident_id: int
     at: datetime
@@ -94,13 +95,13 @@ class Escalate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """The acknowledgement has expired without an answer of the assignee."""
+    """The acknowledgement has expired, because the assignee did not respond to the reminder."""
 
     incident_id: int
     at: datetime
 
 
-#: Actor of an automatic release, and of closing an incident that is no longer monitored.
+#: Value of `by` for an automatic release, and for closing an incident whose agency is no longer monitored.
 AUTOMATIC = "automatic"
 
 
@@ -111,7 +112,7 @@ class Release:
     incident_id: int
     at: datetime
     by: str
-    #: The contradiction that the person was shown and overrides.
+    #: Contradiction to the newest runs that the person has seen and overrides; `None`: there was none.
     despite: Contradiction | None = None
 
 
@@ -124,23 +125,23 @@ class MarkFalseAlarm:
     by: str
     #: In the person's words; for the audit log, never for a notification.
     reason: str
-    #: The contradiction that the person was shown and overrides.
+    #: Contradiction to the newest runs that the person has seen and overrides; `None`: there was none.
     despite: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
-    """A person closes the incident, or it is no longer monitored (`AUTOMATIC`)."""
+    """A person closes the incident, or it is closed because its agency is no longer monitored (`AUTOMATIC`)."""
 
     incident_id: int
     at: datetime
     by: str
     #: In the person's words; for the audit log, never for a notification.
     reason: str
-    #: Whether mail works again, so that everybody notified gets a recovery. `None`: only the declaration ends, and a
-    #: detected outage continues.
+    #: Whether mail works again, so that everybody notified gets a recovery. `None`: the person only ends a declaration,
+    #: and the incident stays open if the probes detect an outage.
     recovered: bool | None = None
-    #: The contradiction that the person was shown and overrides.
+    #: Contradiction to the newest runs that the person has seen and overrides; `None`: there was none.
     despite: Contradiction | None = None
 
 

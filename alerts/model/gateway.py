@@ -1,9 +1,9 @@
 """Protocol between the engine and a gateway, which sends on one channel.
 
-A gateway is one module in `alerts.gateways` with one constant, `GATEWAY`. It contains everything about its provider:
-submission, the interpretation of responses, callbacks and receipts, the search for an earlier submission, and the
-classification of errors. `alerts.decide` decides how often and when a gateway is called, and what is used instead. The
-tray is the gateway for letters: a directory from which a clerk prints and posts them.
+Each gateway is a module in `alerts.gateways` that defines the constant `GATEWAY`. The module contains everything about
+its provider: submission, interpretation of responses, callbacks and receipts, search for an earlier submission, and
+classification of errors. `alerts.decide` decides when and how often a gateway is tried, and which one is used after a
+failure. The gateway for letters is a tray: a directory from which a clerk prints and posts them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class SmsContent:
 class Script:
     """Texts of a call in one language. The call speaks headline, menu, blocks, and the menu again."""
 
-    language: str  #: BCP 47: "ms-MY" or "en-GB".
-    #: The full text of the notification.
+    #: BCP 47: "ms-MY" or "en-GB".
+    language: str
+    #: Sections of the full text of the notification.
     blocks: tuple[str, ...] = field(repr=False)
-    #: Says which key does what.
+    #: States the effect of each key.
     menu: str
     #: Spoken after key 1, once the acknowledgement is stored.
     thanks: str
@@ -42,41 +43,45 @@ class Script:
     already: str
     #: Spoken at the end if no key was pressed.
     goodbye: str
-    #: Spoken after key 1 when nothing is left to acknowledge; `goodbye` when empty.
+    #: Spoken after key 1 when the incident has ended; empty: `goodbye` is spoken.
     over: str = ""
-    #: Spoken after key 1 when the incident has become worse than this call says; `thanks` when empty.
+    #: Spoken after key 1 when the incident has become worse than this call states; empty: `thanks` is spoken.
     worse: str = ""
-    #: Spoken after key 4, which escalates; empty: not offered.
+    #: Spoken after key 4, which escalates; empty: the call does not offer key 4.
     escalated: str = ""
-    #: Spoken instead of `escalated` when no further step is left; `escalated` when empty.
+    #: Spoken instead of `escalated` when no further step is left; empty: `escalated` is spoken.
     nobody_left: str = ""
-    #: Whether key 5 starts the release of an announcement; the menu says so.
+    #: Whether key 5 starts the release (approval) of an announcement to offices outside.
     may_release: bool = False
-    #: One sentence, after which the menu follows within seconds; without it the blocks come first, each twice.
+    #: One sentence before the menu, so that the menu comes within seconds. Empty: the blocks come before the menu, each
+    #: spoken twice.
     headline: str = field(default="", repr=False)
-    #: Says which key selects this script. It is spoken after the menu of the other script, in this one's voice.
+    #: Names the key that selects this language. It is spoken in this language after the menu of the other script.
     invitation: str = ""
-    #: Spoken instead of the menu if keys cannot be received: what the person should do.
+    #: Spoken instead of the menu if keys cannot be received: states how else to respond.
     unkeyed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceContent:
-    """A call: the script in the person's language first, the other for key 3."""
+    """A call."""
 
+    #: The script in the person's language comes first; key 3 selects the other one.
     scripts: tuple[Script, ...]
 
 
-#: Characters of the line above a fax page: machines cut a longer one, even within a number.
+#: Maximum characters of the line above a fax page. Fax machines truncate a longer line, even within a number.
 MAX_SENDER_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContent:
-    """A fax page or a letter as PDF/A-2a, with a title for the tray."""
+    """A fax or a letter as a PDF/A-2a file."""
 
     pdf: bytes = field(repr=False)
+    #: Title that a tray shows to the clerk.
     title: str
+    #: Number of pages.
     pages: int
     #: Sender for the line that a fax machine prints above each page: name and number, at most `MAX_SENDER_LENGTH`
     #: characters; "" without a name.
@@ -89,67 +94,64 @@ C = TypeVar("C", bound=Content)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """One attempt, as a gateway receives it."""
+    """One attempt to send a message, as a gateway receives it."""
 
     #: Pantau's reference, unique per attempt, safe in URLs, labels and file names: "d42-1".
     reference: str
-    #: E.164 for SMS, voice and fax; the recipient's name for a letter.
+    #: E.164 number for SMS, voice and fax; the recipient's name for a letter.
     address: str = field(repr=False)
     #: Digits to dial after an office line answers ("W1234#"), or empty.
     extension: str = field(default="", repr=False)
-    #: The content. `None` in queries about a page, because rendering a page takes 50 ms, and in `check` and `withdraw`.
-    #: `find` receives the content of an SMS or call, because with some providers only the text identifies a message.
+    #: `None` in `check`, in `withdraw`, and in `find` for a fax or letter, because rendering a page takes 50 ms. `find`
+    #: receives the content of an SMS or call, because with some providers only the text identifies a message.
     content: Content | None
-    #: Expiry of the message.
+    #: When the message becomes useless.
     expires_at: datetime
-    #: When the attempt was stored: the start of the search window of a query.
+    #: When the attempt was stored. `find` searches for submissions from then on.
     created_at: datetime
-    #: Time of the query by the same clock as `created_at`, from which the difference to the provider's clock is
-    #: computed. `None`: the clocks agree.
+    #: Time of a query by the same clock as `created_at`. Compared with the provider's time, it shows by how much the
+    #: two clocks differ. `None`: the clocks agree.
     queried_at: datetime | None = None
 
     def content_as(self, kind: type[C]) -> C:
-        """Return the content, which must be of the *kind* that the gateway sends.
-
-        Raise `TypeError` for another kind, which is a bug.
-        """
+        """Return the content, checked to be of the type *kind*. Raise `TypeError` for another type, which is a bug."""
         if not isinstance(self.content, kind):
             raise TypeError(f"a gateway of {kind.__name__} cannot carry {type(self.content).__name__}")
         return self.content
 
 
 class SubmissionState(StrEnum):
-    """State of a submission at the gateway. Ordered: a state is never replaced by an earlier one."""
+    """State of a submission at the gateway, in order: an earlier state never replaces a later one."""
 
-    #: The gateway accepted it.
+    #: The gateway accepted the message.
     ACCEPTED = "accepted"
-    #: It left the gateway (an SMS in transit, a phone ringing, a letter printed).
+    #: The message left the gateway (an SMS in transit, a phone ringing, a letter posted).
     SENT = "sent"
-    #: It arrived at the handset, the fax machine or the post. Whether a person read it is unknown.
+    #: The message arrived at the handset, the fax machine or the post. Whether a person read it is unknown.
     DELIVERED = "delivered"
-    #: It will not arrive.
+    #: The message will not arrive.
     FAILED = "failed"
 
 
 class ErrorClass(StrEnum):
-    """Consequence of an error."""
+    """Class of an error, which decides how the engine continues."""
 
-    #: Not processed, or worth one retry by this gateway (429, busy line, handset off).
+    #: The request was not processed, or a retry by this gateway may succeed (429, busy line, handset off).
     TRANSIENT = "transient"
     #: This address does not work on this channel (landline for SMS, unknown number).
     PERMANENT = "permanent"
-    #: The gateway is unusable for everybody (credentials, funds, sender): use another, notify the NOC.
+    #: The gateway does not work for any address (credentials, funds, sender): use another one, notify the NOC.
     CONFIGURATION = "configuration"
-    #: Perhaps processed (time-out, 5xx, reset): query before resending.
+    #: The request may have been processed (time-out, 5xx, reset): query the gateway before resending.
     UNKNOWN = "unknown"
 
 
-#: Maximum duration of a call, from the request to its end: three menus of 100 s and a PIN. Voice gateways limit their
-#: calls to this.
+#: Maximum duration of a telephone call, from the request to its end: three menus of 100 s and a PIN. Voice gateways end
+#: longer calls.
 MAX_CALL_DURATION = timedelta(minutes=7)
 
-#: Code of a call that was answered, perhaps by voicemail, without a key press. It counts as failed, although somebody
-#: may have listened to it.
+#: `DeliveryReport.code` of a call that was answered, perhaps by voicemail, without a key press. The call counts as
+#: failed, although somebody may have listened to it.
 NO_KEY = "no-key"
 
 
@@ -158,18 +160,23 @@ class DeliveryReport:
     """Status of a submission, from a response, a callback or a query."""
 
     progress: SubmissionState
+    #: The provider's id of the submission; `None`: unknown.
     provider_id: str | None = None
     #: Set when `progress` is FAILED.
     error: ErrorClass | None = None
     #: The provider's own code, for example "30003" or "busy".
     code: str = ""
+    #: Explanation for people, without telephone numbers and message texts.
     detail: str = ""
-    #: The call is in progress: its end is reported separately.
+    #: The telephone call is in progress, and its end will be reported separately.
     in_call: bool = False
 
 
 class DeliveryError(Exception):
-    """The gateway refused the request. Contains no secret and no message text."""
+    """A gateway did not accept a request, or its answer is unknown. Contains no secret and no message text.
+
+    *code*: the provider's own code; *retry_after*: delay that the provider requests before a retry.
+    """
 
     def __init__(self, error: ErrorClass, detail: str, *, code: str = "", retry_after: timedelta | None = None) -> None:
         super().__init__(f"{error}: {detail}" + (f" ({code})" if code else ""))
@@ -181,11 +188,9 @@ class DeliveryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SubmissionNotFound:
-    """The gateway has no such submission.
+    """The gateway has not found a submission."""
 
-    `certain`: its search is reliable (a file tray); otherwise its index may lag, or it cannot search.
-    """
-
+    #: Whether the search is reliable, as in a tray. Otherwise the provider's index may lag, or it offers no search.
     certain: bool
 
 
@@ -195,14 +200,14 @@ class CallbackRequest:
 
     #: The path below the gateway's prefix: "status/d42-1".
     path: str
-    #: The full public URL given to the provider, with the query, for signatures. It is built from the configuration and
-    #: not from the request's Host header.
+    #: The full public URL with its query, as signed by the provider. It is built from the configuration and not from
+    #: the request's Host header.
     url: str
-    #: Form fields. They contain telephone numbers, and headers may contain credentials, so neither is in the repr.
+    #: Form fields. `form` and `body` contain telephone numbers, `headers` may contain credentials: none is in the repr.
     form: Mapping[str, Sequence[str]] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    #: IP address of the client; behind a proxy on this machine as the proxy names it. "": unknown.
+    #: IP address of the client, as stated by a proxy on this machine if there is one. "": unknown.
     peer: str = field(default="", repr=False)
 
     def field(self, name: str) -> str:
@@ -225,52 +230,55 @@ class CallbackResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackEvent:
-    """Meaning of a callback. A callback with a known `event_id` is a repetition and has no effect."""
+    """Parsed callback of a provider about an attempt."""
 
+    #: Reference of the attempt.
     reference: str
+    #: Identifies the callback. A callback with a known id is a repetition and has no effect.
     event_id: str
+    #: `None`: the callback reports no status.
     report: DeliveryReport | None = None
-    #: The person pressed the key that acknowledges.
+    #: Whether the person pressed the key that acknowledges.
     acknowledged: bool = False
-    #: The person pressed the key that escalates.
+    #: Whether the person pressed the key that escalates.
     escalated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundSms:
-    """A person's SMS in reply to a notification. An SMS with a known `event_id` is a repetition and has no effect."""
+    """A person's SMS in reply to a notification."""
 
-    #: E.164.
+    #: E.164 number.
     sender: str = field(repr=False)
     text: str = field(repr=False)
-    #: The provider's id of the message.
+    #: The provider's id of the message. An SMS with a known id is a repetition and has no effect.
     event_id: str
 
 
 class ReleaseStage(StrEnum):
-    """Stage of a call in which a person releases an announcement (approves that it is sent), which needs a PIN."""
+    """Stage of a call in which a person with a PIN releases an announcement, that is, approves sending it."""
 
-    #: The PIN is expected, and "#".
+    #: The person types the PIN and "#".
     PIN = "pin"
     #: The PIN was correct, and the announcement was read out: key 1 releases it.
     CONFIRM = "confirm"
-    #: Nothing more is possible in this call; the text says why.
+    #: The call ends. The text states whether the announcement was released, or why not.
     END = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePrompt:
-    """What to say to a duty officer who releases an announcement in a call, and which input to expect."""
+    """Next text for a duty officer who releases an announcement in a call, and the expected input."""
 
     stage: ReleaseStage
-    #: BCP 47 language to text.
-    words: Mapping[str, str]
-    #: Text after another key or none; empty at the end.
-    otherwise: Mapping[str, str] = field(default_factory=dict)
+    #: Text to speak, by BCP 47 language.
+    texts: Mapping[str, str]
+    #: Text to speak after an unexpected key or no key, by BCP 47 language; empty at the end.
+    fallback_texts: Mapping[str, str] = field(default_factory=dict)
 
 
 class CallbackRejectedError(Exception):
-    """A callback that is not authentic or not valid: answered with `status`, counted, without effect."""
+    """A callback is not authentic or not valid. It has no effect; the HTTP response has `status`."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -279,55 +287,58 @@ class CallbackRejectedError(Exception):
 
 
 class CallbackHandler(Protocol):
-    """What a gateway may call while it handles a callback. Every method stores its effect before it returns."""
+    """Methods that a gateway may call while it handles a callback. Each method stores its effect before it returns.
+
+    *reference*: Pantau's reference of the attempt; for a release, of the call in which the person types.
+    """
 
     async def record(self, event: CallbackEvent) -> AckResult:
         """Commit an event and return the effect of the key that the person pressed."""
 
     async def content(self, reference: str) -> Content | None:
-        """Return the content of an attempt, or `None` without such an attempt."""
+        """Return the content of the attempt; `None` if no attempt has the *reference*."""
 
     async def receive(self, sms: InboundSms) -> SmsContent | None:
         """Commit an inbound SMS and return the reply; `None`: no reply."""
 
     async def begin_release(self, reference: str) -> ReleasePrompt:
-        """Return the prompt for the PIN, or for the end if the called person must not release the announcement now."""
+        """Return the prompt for the PIN, or the final prompt if the person must not release the announcement now."""
 
     async def verify_pin(self, reference: str, pin: str) -> ReleasePrompt:
-        """Commit a typed PIN, correct or wrong, and return the next prompt."""
+        """Verify a typed PIN, record whether it is right, and return the next prompt."""
 
     async def release(self, reference: str) -> ReleasePrompt:
-        """Release the announcement if the PIN was verified in this call, commit, and return the final prompt."""
+        """Release the announcement if the PIN was verified in this call. Return the final prompt."""
 
 
 class AckResult(StrEnum):
-    """Effect of a key press, after the commit."""
+    """Effect of a person's key press or reply, after the commit."""
 
-    #: This key press acknowledged the incident.
+    #: The person acknowledged the incident.
     TAKEN = "taken"
-    #: This person had acknowledged it before, by any channel: the acknowledgement is extended.
+    #: The person had acknowledged the incident before, by any channel: the acknowledgement is extended.
     PROLONGED = "prolonged"
-    #: This person acknowledged it a moment ago: the key press is a repetition.
+    #: The person acknowledged the incident a moment ago: this is a repetition.
     AGAIN = "again"
-    #: This person has escalated: the next staff are notified.
+    #: The person has escalated: the next staff are notified.
     ESCALATED = "escalated"
-    #: This person has escalated, and no further step is left: staff are notified later, and the operations centre now.
+    #: The person has escalated, and no further step is left: staff are notified later, and the operations centre now.
     NOBODY_LEFT = "nobody_left"
-    #: Somebody else had acknowledged it.
+    #: Somebody else has acknowledged the incident.
     ALREADY = "already"
-    #: It has become worse since that notification, and this person is not notified yet: recorded, not acknowledged.
+    #: The incident has become worse than the person was notified of: the response is recorded and acknowledges nothing.
     WORSE = "worse"
-    #: Nothing to acknowledge: the incident is over, or the attempt is unknown.
+    #: Nothing can be acknowledged: the incident has ended, or the attempt is unknown.
     OVER = "over"
-    #: The report contained no acknowledgement.
+    #: The callback contained no acknowledgement.
     NONE = "none"
 
 
 class Gateway(Protocol):
-    """Sends on one channel."""
+    """Sender of messages on one channel."""
 
     async def send(self, request: SendRequest) -> DeliveryReport:
-        """Submit once. Raise `DeliveryError`; never retry."""
+        """Submit once, without retries. Raise `DeliveryError` if the gateway does not accept it, or may not have."""
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
         """Search for an earlier submission of the same request, after a crash or an ambiguous error.
@@ -339,7 +350,7 @@ class Gateway(Protocol):
         """Query the status of a submission with an overdue receipt; *request* has no content. Raise `DeliveryError`."""
 
     async def handle_callback(self, request: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
-        """Handle a provider's callback: authenticate it, record it with *handler*, then respond.
+        """Authenticate a provider's callback, record it with *handler*, and return the response.
 
         Raise `CallbackRejectedError`.
         """
@@ -353,22 +364,22 @@ class SupportsWithdrawal(Protocol):
     """A gateway that can withdraw an unsent message: a tray of letters."""
 
     async def withdraw(self, request: SendRequest, provider_id: str) -> bool:
-        """Withdraw a message; return whether it was still there. *request* has no content."""
+        """Withdraw a message; return whether it was still unsent. *request* has no content. Raise `DeliveryError`."""
 
 
 @runtime_checkable
 class SupportsManualPosting(Protocol):
-    """A gateway whose messages a person sends: a tray of letters."""
+    """A gateway whose messages a person sends: a tray, from which a clerk prints and posts letters."""
 
     async def record_posting(self, reference: str, *, already_posted: bool = False) -> bool:
-        """Record that a clerk has posted a letter; return whether it was in the tray, or recorded before.
+        """Record that a clerk has posted a letter. Return whether the letter was in the tray, or recorded before.
 
-        From then on `check` returns SENT, and `withdraw` fails. *already_posted*: record a withdrawn letter too, which
-        was posted before the clerk knew of the withdrawal.
+        From then on `check` returns SENT, and `withdraw` fails. *already_posted*: record a withdrawn letter too,
+        because the clerk posted it before its withdrawal was noticed.
         """
 
     async def undo_posting(self, reference: str) -> bool:
-        """Undo `record_posting`; return whether the letter is in the tray again. Raise `DeliveryError`."""
+        """Undo `record_posting`. Return whether the letter is in the tray again. Raise `DeliveryError`."""
 
     @property
     def directory(self) -> Path:
@@ -386,16 +397,16 @@ class SupportsManualPosting(Protocol):
 
 @runtime_checkable
 class SupportsReplies(Protocol):
-    """A gateway that receives replies."""
+    """An SMS gateway that can receive replies."""
 
     @property
     def receives_replies(self) -> bool:
-        """Whether replies to its messages are received. Only then messages contain a response code."""
+        """Whether replies are received. Only then messages contain a response code, which the reader sends back."""
 
     async def collect(self, since: datetime, handler: CallbackHandler) -> None:
         """Fetch inbound SMS *since* a time from a provider that sends no callbacks, and pass them to *handler*.
 
-        Repeated SMS are allowed. Raise `DeliveryError` when the provider cannot be queried now.
+        An SMS may be passed again by a later call. Raise `DeliveryError` when the provider cannot be queried now.
         """
 
 
@@ -420,10 +431,12 @@ class GatewayContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayKind:
-    """Plug-in of a gateway module; the module's name is `name`."""
+    """Plug-in of a gateway module: its configuration model and constructor."""
 
+    #: Name of the module.
     name: str
     channel: Channel
-    #: Validated, unknown keys rejected; secrets are `pydantic.SecretStr`.
+    #: Model of the gateway's configuration. It rejects unknown keys; secrets are `pydantic.SecretStr`.
     config: type[BaseModel]
+    #: Returns a gateway for a validated `config` instance.
     build: Callable[[Any, GatewayContext], Gateway]

@@ -3,8 +3,12 @@
 Only this module changes an incident's state: `apply` returns the incident after an event. `TRANSITIONS` is the
 specification, which the tests compare with the table in docs/explanation/incident.md.
 
-The probes detect a type of problem, and a person may declare one, that is, report that mail does not work. The incident
-stays open while either lasts. Its `type` is the worst type so far, its `current_type` the present one.
+The probes detect a type of problem. A person may also declare one, that is, report that mail does not work. The
+incident stays open while either lasts. Its `type` is the worst type so far, its `current_type` the present one.
+
+Two plans notify people: the escalation notifies staff step by step until somebody acknowledges, the announcement
+notifies offices outside after a person has released (approved) it. Incidents are exported as JSON, so that field names
+never change.
 """
 
 from __future__ import annotations
@@ -38,11 +42,12 @@ from alerts.model.policy_snapshot import PolicySnapshot
 class IncidentState(StrEnum):
     """State of an incident."""
 
-    #: Not acknowledged: escalation runs.
+    #: Nobody has acknowledged the incident: the escalation runs.
     TRIGGERED = "triggered"
-    #: Acknowledged: escalation stops until the expiry, the announcement does not.
+    #: A person has acknowledged the incident. The escalation pauses until the acknowledgement expires; the announcement
+    #: does not pause.
     ACKNOWLEDGED = "acknowledged"
-    #: It ended. Everybody who was notified of it is notified of the end.
+    #: The incident has ended. Everybody who was notified of it is notified of the end.
     RESOLVED = "resolved"
 
 
@@ -72,17 +77,17 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.RESOLVED, MarkFalseAlarm): IncidentState.RESOLVED,
 }
 
-#: An acknowledgement or escalation that is repeated within this time has no effect: a provider may report a key press
-#: twice, and a telephone may answer every reply with "OK".
+#: An acknowledgement or escalation that a person repeats within this time has no effect: a provider may report a key
+#: press twice, and a telephone may respond to each SMS with "OK" automatically.
 REPEAT_WINDOW = timedelta(minutes=1)
 
 #: How long after its end an incident may be marked as a false alarm. A later correction would only confuse its readers.
 FALSE_ALARM_PERIOD = timedelta(hours=24)
 
-#: After a person has closed an incident, the same problem opens no new incident for this long.
+#: How long after a person has closed an incident the same problem opens no new incident.
 SUPPRESSION_PERIOD = timedelta(hours=24)
 
-#: Severity of a type.
+#: Severity of each type; larger is worse.
 SEVERITY: dict[IncidentType, int] = {
     IncidentType.MONITORING_FAULT: 0,
     IncidentType.UNREACHED: 0,
@@ -97,22 +102,22 @@ SEVERITY: dict[IncidentType, int] = {
     IncidentType.BOTH: 4,
 }
 
-#: Mail does not work: people outside may be notified.
+#: Types in which mail does not work, so that offices outside may be notified.
 OUTAGES = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Position in the escalation."""
+    """Position of an incident in its escalation."""
 
     #: How often the escalation has restarted: because the incident became worse, an acknowledgement ended, a step was
     #: silenced, or the whole policy was replaced.
     restarts: int = 0
-    #: Number of the pass through all steps, from 0.
+    #: Number of the round (pass through all steps), from 0. From `EscalationPolicy.rounds` on, each is a repeat.
     round: int = 0
-    #: Index of the last started step; -1 before the first.
+    #: Index of the step that started last; -1 before the first step.
     step: int = -1
-    #: When the last started step began; before the first step, when the escalation began or restarted.
+    #: When that step started; before the first step, when the escalation began or restarted.
     since: datetime
 
 
@@ -122,9 +127,10 @@ class Declaration:
 
     type: IncidentType
     at: datetime
+    #: Name of the person.
     by: str
     reason: str
-    #: End of the declaration, and who ended it.
+    #: When a person ended the declaration, and who; `None`: it is valid.
     ended_at: datetime | None = None
     ended_by: str | None = None
 
@@ -136,12 +142,12 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualClosure:
-    """Closing by a person, or automatically (`AUTOMATIC`) because the problem is no longer monitored."""
+    """Closing of an incident by a person, or automatically (`AUTOMATIC`) because the problem is no longer monitored."""
 
     at: datetime
     by: str
     reason: str
-    #: Whether mail works again according to the person: otherwise no recovery is sent.
+    #: Whether the person stated that mail works again. If not, no recovery notification is sent.
     recovered: bool
 
 
@@ -157,30 +163,39 @@ class Incident:
     #: Worst type so far.
     type: IncidentType
     state: IncidentState
+    #: Policy of the notifications, as configured when the incident opened.
     policy: PolicySnapshot
+    #: When the problem began, as far as known.
     began_at: datetime
+    #: When Pantau opened the incident.
     opened_at: datetime
     position: Position
-    #: When it opened, or when it became worse and its escalation restarted.
+    #: When the incident opened or, if it became worse and its escalation restarted, when that happened.
     since: datetime
-    #: Number of pages that were sent but are missing from a restored database: further pages are numbered after them.
+    #: Highest page number that was used on paper and is missing from a restored database. New pages are numbered after
+    #: it.
     skipped_pages: int = 0
-    #: Current type: while an outage ends, it may be less severe than `type`.
+    #: Present type. While an outage ends, it may be less severe than `type`.
     current_type: IncidentType
+    #: When `current_type` was detected or declared.
     current_type_since: datetime
-    #: When the problem `type` began, and when the problem `current_type` began; `None`: at `began_at`. Both may be
-    #: later than `began_at`: for example, mail went to junk folders before it failed.
+    #: When the problem of `type` began; `None`: at `began_at`. It may be later than `began_at`: for example, mail went
+    #: to junk folders before it failed.
     type_began_at: datetime | None = None
+    #: When the problem of `current_type` began; `None`: at `began_at`.
     current_type_began_at: datetime | None = None
-    #: When the first outage of the incident began; `None`: it had none.
+    #: When the first outage of the incident began; `None`: no outage so far.
     outage_began_at: datetime | None = None
     #: Mail was down and up repeatedly before the incident opened.
     flapping: bool = False
-    #: Last detected type; `None`: nothing is detected, and a declaration keeps the incident open or a person closed it.
+    #: Last detected type. `None`: the probes detect nothing; a declaration keeps the incident open, or a person closed
+    #: it.
     detected: IncidentType | None = None
-    #: Last declaration, active or ended; `None`: the incident was only detected.
+    #: Last declaration, active or ended; `None`: nobody has declared an outage.
     declared: Declaration | None = None
+    #: When the assignee acknowledged; `None`: nobody has, or the acknowledgement has ended.
     acknowledged_at: datetime | None = None
+    #: Name of the assignee: the person who has acknowledged. `None`: as for `acknowledged_at`.
     acknowledged_by: str | None = None
     #: Last response of the current or previous assignee: an acknowledgement, a note, a release, an escalation.
     last_response_at: datetime | None = None
@@ -190,32 +205,35 @@ class Incident:
     previous_assignee: str | None = None
     #: Whether `previous_assignee` escalated; otherwise the acknowledgement expired.
     escalated: bool = False
+    #: When the announcement was released, and by whom; `None`: not released.
     released_at: datetime | None = None
     released_by: str | None = None
+    #: When Pantau or a person ended the incident; `None`: open.
     resolved_at: datetime | None = None
+    #: When the problem ended, as far as known: usually before `resolved_at`.
     ended_at: datetime | None = None
-    #: When a person marked it as a false alarm, who, and the reason.
+    #: When a person marked the incident as a false alarm, who, and the reason; `None`: nobody did.
     false_alarm_at: datetime | None = None
     false_alarm_by: str | None = None
     false_alarm_reason: str | None = None
-    #: Closing by a person; `None`: open, ended by detection, or a false alarm.
+    #: `None`: the incident is open, ended because the probes detect no problem any more, or was a false alarm.
     closed: ManualClosure | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the problem lasts."""
+        """Whether the incident has not ended."""
         return self.state is not IncidentState.RESOLVED
 
     @property
     def closed_without_recovery(self) -> bool:
-        """Whether it was closed without a recovery."""
+        """Whether a person closed the incident without stating that mail works again."""
         return self.closed is not None and not self.closed.recovered and self.false_alarm_at is None
 
     @property
     def suppressed_since(self) -> datetime | None:
         """When a person closed the incident, or marked it as a false alarm, although the problem was still detected.
 
-        `is_suppressed` uses it. `None` if the problem had ended by itself before: a later detection is another problem.
+        `is_suppressed` uses it. `None`: the incident did not end this way, and a later detection is a new problem.
         """
         closed_at = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
         at = max(filter(None, (self.false_alarm_at, closed_at)), default=None)
@@ -224,12 +242,12 @@ class Incident:
 
     @property
     def reported_type(self) -> IncidentType:
-        """The type in a notification decided now: `current_type` if it and `type` are outages, otherwise `type`."""
+        """Type that a notification states now: `current_type` if it and `type` are outages, otherwise `type`."""
         return self.current_type if {self.type, self.current_type} <= OUTAGES else self.type
 
     @property
     def reported_type_began_at(self) -> datetime:
-        """Start of `reported_type`; after the incident has ended, `worst_began_at`."""
+        """When the problem of `reported_type` began; after the incident has ended, `worst_began_at`."""
         if not self.is_open:
             return self.worst_began_at
         began_at = self.current_type_began_at if self.reported_type is self.current_type else self.type_began_at
@@ -237,7 +255,7 @@ class Incident:
 
     @property
     def worst_began_at(self) -> datetime:
-        """When the outage began; for other types when the incident began."""
+        """When the first outage of the incident began; if it had no outage, when the incident began."""
         return (self.outage_began_at or self.began_at) if self.type in OUTAGES else self.began_at
 
     @property
@@ -249,17 +267,14 @@ class Incident:
     def declared_by(self) -> str:
         """Who made the active declaration, if it reports more than is detected; "" otherwise."""
         declaration = self.declared
-        return (
-            declaration.by
-            if declaration is not None
-            and declaration.is_active
-            and combined_type(self.detected, declaration.type) is not self.detected
-            else ""
-        )
+        if declaration is None or not declaration.is_active:
+            return ""
+        reports_more = combined_type(self.detected, declaration.type) is not self.detected
+        return declaration.by if reports_more else ""
 
     @property
     def active_type(self) -> IncidentType | None:
-        """The detected and declared types combined; `None` without either: nothing keeps the incident open."""
+        """The detected and declared types combined; `None` if nothing is detected or declared any more."""
         return combined_type(self.detected, self.declared_type)
 
     def contact_name(self, person: str) -> str:
@@ -268,27 +283,32 @@ class Incident:
         return contact.name if contact else person
 
     def acting_name(self, person: str) -> str:
-        """Return the name to record for an action of a contact: `acknowledged_by` if the contact is the assignee."""
+        """Return the name to record for an action of the contact with the key *person*.
+
+        For the assignee it is `acknowledged_by`, so that the action is recognised as the assignee's; otherwise the
+        contact's name.
+        """
         by = self.acknowledged_by
         return by if by is not None and self.is_assigned_to({self.contact_name(person)}) else self.contact_name(person)
 
     def is_assigned_to(self, names: AbstractSet[str]) -> bool:
-        """Whether one of *names* is `acknowledged_by`, or denotes the same contact."""
+        """Whether one of *names* is `acknowledged_by`, or names the same contact."""
         by, policy = self.acknowledged_by, self.policy.escalation
         if by is None or by in names:
             return by is not None
         assignee = policy.contact_by_name(by)
         return assignee is not None and any(policy.contact_by_name(name) == assignee for name in names)
 
-    def reader_name(self, notice: Notification) -> str:
-        """Return the name of a notification's reader, for people."""
-        return str(notice.addressee or self.contact_name(notice.person))
+    def reader_name(self, notification: Notification) -> str:
+        """Return the name of a notification's reader, as shown to people."""
+        return str(notification.addressee or self.contact_name(notification.person))
 
     @property
     def acknowledged_until(self) -> datetime | None:
         """When the acknowledgement expires without a further response; `None`: the incident is not acknowledged now.
 
-        If the reminder was sent late, the expiry moves, so that the assignee has the full `remind_before` to respond.
+        If the reminder was sent late, the acknowledgement expires later, so that the assignee has the whole time
+        `remind_before` to respond.
         """
         if self.state is not IncidentState.ACKNOWLEDGED or self.last_response_at is None:
             return None
@@ -298,7 +318,7 @@ class Incident:
 
 
 def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) -> Incident:
-    """Return the incident that *event* opens."""
+    """Return the incident that *event* opens. The store assigns *incident_id* and *number*."""
     return Incident(
         id=incident_id,
         dedup_key=event.dedup_key,
@@ -358,10 +378,11 @@ def apply(incident: Incident, event: Event) -> Incident:
 def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
     """Apply an acknowledgement.
 
-    An acknowledgement by the assignee extends the earlier one. Another person takes over only if `event.of` names the
-    assignee.
+    An acknowledgement by the assignee extends the earlier one. Another person takes over only if
+    `event.previous_assignee` is still the assignee.
     """
-    if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
+    is_takeover = event.previous_assignee is not None and event.previous_assignee == incident.acknowledged_by
+    if incident.state is IncidentState.ACKNOWLEDGED and not is_takeover:
         if event.by != incident.acknowledged_by or _is_repeated(incident, event.at):
             return incident
         return _prolong(incident, event.at)
@@ -412,16 +433,17 @@ def _clear_acknowledgement(incident: Incident) -> Incident:
 
 
 def is_significant_change(incident_type: IncidentType, notified_type: IncidentType) -> bool:
-    """Whether people notified of *notified_type* must learn of *incident_type*: another type, at least as severe.
+    """Whether people who were notified of *notified_type* must be notified of *incident_type*.
 
-    While an outage ends, the type becomes less severe with each run of the probes, and nobody needs to know. A change
-    from SENDING to RECEIVING is reported, because what people were told is no longer true.
+    They must if it is another type that is at least as severe. While an outage ends, the type becomes less severe with
+    each run of the probes, and nobody is notified of that. A change from SENDING to RECEIVING is reported, because the
+    earlier notification is no longer true.
     """
     return incident_type is not notified_type and SEVERITY[incident_type] >= SEVERITY[notified_type]
 
 
 def combined_type(first: IncidentType | None, second: IncidentType | None) -> IncidentType | None:
-    """Return the type of two problems together: SENDING and RECEIVING give BOTH, otherwise the more severe counts."""
+    """Return the type of two simultaneous problems: BOTH for two different outages, otherwise the more severe type."""
     if first is None or second is None:
         return first or second
     if first is not second and {first, second} <= OUTAGES:
@@ -432,9 +454,9 @@ def combined_type(first: IncidentType | None, second: IncidentType | None) -> In
 def _trigger(incident: Incident, event: Trigger) -> Incident:
     """Apply a detection; an active declaration is combined with it."""
     combined = combined_type(event.type, incident.declared_type) or event.type
-    # Both problems exist since the later one began.
+    # If the type is combined of two problems, it began when the later problem began.
     began_at = event.began_at if combined is event.type else max(event.began_at, incident.reported_type_began_at)
-    after = _change_type(incident, combined, event.less_since or event.at, event.policy.cause, began_at)
+    after = _change_type(incident, combined, event.less_severe_since or event.at, event.policy.cause, began_at)
     return after if event.type is incident.detected else replace(after, detected=event.type)
 
 
@@ -460,7 +482,7 @@ def _declaration(event: Declare) -> Declaration:
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
     """Apply the end of the detection: resolve the incident, unless an active declaration keeps it open.
 
-    If a person has closed the incident already, record that nothing is detected any more, and when the incident ended.
+    If a person has closed the incident already, record that nothing is detected any more, and when the problem ended.
     """
     if not incident.is_open:
         if incident.closed is None or incident.detected is None:
@@ -469,11 +491,12 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
         return replace(incident, detected=None, ended_at=ended_at)
     declared = incident.declared
     if declared is not None and declared.is_active:
+        if incident.detected is None:
+            return incident
         undetected = replace(incident, detected=None)
+        # A declaration that opened the incident has the start of the incident.
         began_at = incident.began_at if declared.at <= incident.opened_at else declared.at
-        return (
-            incident if incident.detected is None else _change_type(undetected, declared.type, event.at, None, began_at)
-        )
+        return _change_type(undetected, declared.type, event.at, None, began_at)
     ended_at = event.ended_at if declared is None else max(event.ended_at, declared.ended_at or event.ended_at)
     return replace(incident, state=state, resolved_at=event.at, ended_at=_end(incident, ended_at, event.at))
 
@@ -481,9 +504,9 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
 def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime:
     """Return when an incident ended: *ended_at*, the time of the first good run, if it is after the start.
 
-    Otherwise return *found_at*, when the end was found. *ended_at* is before the start if no end was observed: the
-    failing routes (pairs of mailboxes that are probed) were removed, or their failures were attributed to another
-    party, and the remaining routes have worked all the time.
+    Otherwise return *found_at*, when the end was found. *ended_at* is before the start if no route (pair of mailboxes
+    between which probes are sent) recovered: the failing routes were removed, or their failures were attributed to
+    another party, and the remaining routes have worked all the time.
     """
     began_at = incident.worst_began_at
     return ended_at if ended_at > began_at else max(found_at, began_at)
@@ -492,15 +515,17 @@ def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
     """Apply a closing by a person, which ends an active declaration.
 
-    Without a statement about recovery (`event.recovered` is `None`) an incident that is also detected stays open.
+    If the person does not state whether mail works again (`event.recovered` is `None`), an incident that the probes
+    detect stays open, and another incident ends as recovered.
     """
     declaration, after = incident.declared, incident
-    if declaration is not None and declaration.is_active:
+    has_active_declaration = declaration is not None and declaration.is_active
+    if declaration is not None and has_active_declaration:
         after = replace(incident, declared=replace(declaration, ended_at=event.at, ended_by=event.by))
     if event.recovered is None and incident.detected is not None:
-        return (
-            after if after is incident else _prolong(_without_declaration(after, incident.detected, event.at), event.at)
-        )
+        if not has_active_declaration:
+            return incident
+        return _prolong(_without_declaration(after, incident.detected, event.at), event.at)
     recovered = event.recovered is not False
     closure = ManualClosure(at=event.at, by=event.by, reason=event.reason, recovered=recovered)
     # Without a recovery the time of the end is unknown.
@@ -509,22 +534,24 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
 
 
 def _without_declaration(incident: Incident, detected: IncidentType, at: datetime) -> Incident:
-    """Return the incident with only its *detected* type."""
+    """Return the incident with its *detected* type, after its declaration has ended."""
     return _change_type(incident, detected, at, incident.policy.cause, incident.reported_type_began_at)
 
 
 def _change_type(
     incident: Incident, incident_type: IncidentType, at: datetime, cause: Cause | None, began_at: datetime
 ) -> Incident:
-    """Change the type: *at* is the time of the change, *cause* the cause if detected, *began_at* the start of the type.
+    """Change the type to *incident_type*, whose problem began at *began_at*.
 
-    When a degradation becomes an outage, the escalation restarts, because staff who acknowledged the degradation do not
-    know of the outage. When the direction of an outage changes, later notifications say so, and
-    `alerts.decide.followup` notifies people who were notified before.
+    *at*: time of the change; *cause*: cause that the probes show, `None` if unknown.
+
+    When a degradation becomes an outage, the escalation restarts, because staff who acknowledged the degradation were
+    not notified of the outage. When an outage changes from sending to receiving or the reverse, it does not restart:
+    later notifications state the new type, and `alerts.decide.followup` notifies people who were notified before.
     """
     if incident_type is incident.current_type:
         return incident
-    # The policy stays frozen; the cause may have changed.
+    # Of the frozen policy only the cause changes.
     policy = incident.policy if incident.policy.cause is cause else replace(incident.policy, cause=cause)
     changed = replace(
         incident,
@@ -562,10 +589,10 @@ def may_mark_false_alarm(incident: Incident, now: datetime) -> bool:
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
-    """Whether staff are offered to release the announcement, that is, to approve sending it to recipients outside.
+    """Whether staff are asked to release the announcement, that is, to approve sending it to offices outside.
 
-    The outage must have lasted for `release_offered_after`. While mail is only degraded, no release is offered, because
-    recipients outside are not notified of degradations.
+    The outage must have lasted for `release_offered_after`. While mail is only degraded, staff are not asked, because
+    offices outside are not notified of degradations.
     """
     plan = incident.policy.announcement
     return (
@@ -586,15 +613,16 @@ def _mark_false_alarm(incident: Incident, event: MarkFalseAlarm) -> Incident:
 
 
 def is_suppressed(ended: Incident, event: Trigger) -> bool:
-    """Whether *event* only detects the problem that a person has closed. *ended*: the last incident with its key.
+    """Whether *event* opens no incident, because a person has closed the incident *ended* about the same problem.
 
-    Without this check the next run of the probes, which still detects the problem, would open a new incident. A problem
-    that began later or is worse counts as new. After `SUPPRESSION_PERIOD` the old problem opens an incident again.
+    *ended*: the last incident with the dedup key of *event*. Without this check the next run of the probes, which still
+    detects the problem, would open a new incident. A problem that began later or is worse counts as new. After
+    `SUPPRESSION_PERIOD` the old problem opens an incident again.
     """
     since = ended.suppressed_since
     return (
         since is not None
-        and (event.latest_at or event.began_at) <= since
+        and (event.latest_part_began_at or event.began_at) <= since
         and -TOLERANCE <= event.at - since <= SUPPRESSION_PERIOD
         and not is_significant_change(event.type, ended.type)
     )

@@ -1,4 +1,7 @@
-"""Notification: one message to one person about an incident, and its facts."""
+"""Kinds of notifications, and their facts. A notification is one message to one person about an incident.
+
+Facts are stored as JSON, so that field names and enumeration values never change. A *page* is a fax or a letter.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import Final
 class Plan(StrEnum):
     """One of an incident's two plans."""
 
-    #: Notifies staff step by step; stops at an acknowledgement.
+    #: Notifies staff step by step, until somebody acknowledges.
     ESCALATION = "escalation"
-    #: Notifies the agency's recipients; waits for a release, and ends with a recovery or a correction.
+    #: Notifies the agency's recipients (offices outside) once a person has released (approved) it. It ends with a
+    #: recovery or a correction.
     ANNOUNCEMENT = "announcement"
 
 
@@ -23,51 +27,52 @@ class Purpose(StrEnum):
 
     #: Mail has failed.
     OUTAGE = "outage"
-    #: The outage continues or has changed. For everybody who was notified, and for whoever comes on duty.
+    #: The outage continues or has changed. For everybody who was notified, and for people who come on duty.
     UPDATE = "update"
-    #: Mail works again.
+    #: Mail works again. For everybody who was notified of the outage.
     RECOVERY = "recovery"
-    #: It was a false alarm. For everybody who was notified of the outage.
+    #: The outage was a false alarm. For everybody who was notified of it.
     CORRECTION = "correction"
-    #: Asks staff whether the announcement may be sent: first the assignee, then each step.
+    #: Asks staff to release the announcement: first the assignee, then the people of each step.
     RELEASE = "release"
-    #: Says who acknowledged. For the other staff who were notified.
+    #: Names the person who acknowledged. For the other staff who were notified.
     TAKEN = "taken"
-    #: An acknowledgement is about to expire. For the person who gave it.
+    #: An acknowledgement is about to expire. For the assignee.
     REMINDER = "reminder"
-    #: Somebody closed the incident without saying that mail works again. For the staff who were notified.
+    #: A person closed the incident without stating that mail works again. For the staff who were notified.
     CLOSED = "closed"
-    #: Result of a release: how much arrived, who was not reached, which letters are not posted. For the person who
-    #: released.
+    #: Result of a release: how many notifications arrived, who was not reached, how many letters are unposted. For the
+    #: person who released the announcement.
     RESULT = "result"
-    #: A test of numbers and gateways.
+    #: Tests numbers and gateways.
     DRILL = "drill"
 
 
 class IncidentType(StrEnum):
-    """What an incident is about. Decides the texts, and whether recipients are notified."""
+    """What an incident is about. It decides the texts, and whether offices outside (recipients) are notified."""
 
-    #: Nothing can be sent and nothing received.
+    #: No mail can be sent or received.
     BOTH = "both"
-    #: Nothing can be sent.
+    #: No mail can be sent.
     SENDING = "sending"
-    #: Nothing can be received.
+    #: No mail can be received.
     RECEIVING = "receiving"
-    #: Mail is slow, in the junk folder, reported to its sender as failed, or works on some routes only. Staff only.
+    #: Mail is slow, goes to the junk folder, bounces although it arrives, or works on some routes (pairs of mailboxes)
+    #: only. Only staff are notified.
     DEGRADED = "degraded"
-    #: Accounts are refused, perhaps everybody's. Staff only.
+    #: The server refuses logins, perhaps everybody's. Only staff are notified.
     SIGN_IN = "sign_in"
-    #: Our own network, reference mailbox, account or process. NOC only.
+    #: Pantau's own network, reference mailbox (the other end of probes), account or process fails. For the NOC.
     MONITORING_FAULT = "monitoring_fault"
-    #: Nobody acknowledged an incident, or a recipient could not be notified. NOC only.
+    #: Nobody acknowledged an incident, or an office outside could not be notified. For the NOC.
     UNREACHED = "unreached"
-    #: Nobody knows whether a fax or letter arrived. The NOC asks and sets its status.
+    #: It is unknown whether a fax or letter arrived. For the NOC, which finds out and sets the status.
     DOUBTFUL = "doubtful"
-    #: Nobody releases an announcement. The NOC ensures a decision.
+    #: Nobody releases an announcement. For the NOC, which obtains a decision.
     UNRELEASED = "unreleased"
-    #: The store may be an older copy, and paper is paused. The NOC ensures that it is resumed.
+    #: The database may be an older copy, and letters and faxes are paused. For the NOC, which has them resumed.
     RESTORED = "restored"
-    #: An alert of the NOC's own Alertmanager. Staff only.
+    #: The NOC's own Alertmanager has sent an alert. Only staff are notified.
     ALERT = "alert"
 
     @classmethod
@@ -77,7 +82,7 @@ class IncidentType(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why mail fails, as most routes show it; for staff only."""
+    """Why mail fails, as most routes (pairs of mailboxes) show it. Only notifications to staff state it."""
 
     #: The mail server's name is not found.
     DNS = "dns"
@@ -89,7 +94,7 @@ class Cause(StrEnum):
     TLS = "tls"
     #: The server's certificate has expired or has another name.
     CERTIFICATE = "certificate"
-    #: The server accepts nobody's sign-in.
+    #: The server refuses all logins.
     AUTH = "auth"
     #: The server refuses messages.
     REJECTED = "rejected"
@@ -106,7 +111,7 @@ class Cause(StrEnum):
         return _CAUSES_BEFORE.get(value)
 
 
-#: Values of 0.2.0.
+#: Values in databases of version 0.2.0.
 _CAUSES_BEFORE: Final[Mapping[object, Cause]] = {
     "name": Cause.DNS,
     "refused": Cause.CONNECT,
@@ -123,14 +128,14 @@ class Successors(StrEnum):
 
     #: Other staff, at once.
     OTHERS = "others"
-    #: The person who acknowledged first, and other staff after them.
+    #: First the assignee again, then other staff.
     SELF = "self"
-    #: The person who acknowledged; the policy has nobody else.
+    #: Only the assignee: the policy has nobody else.
     NOBODY = "nobody"
 
 
 class Language(StrEnum):
-    """BCP 47."""
+    """Language of a notification, as a BCP 47 tag."""
 
     MALAY = "ms-MY"
     ENGLISH = "en-GB"
@@ -139,7 +144,7 @@ class Language(StrEnum):
 #: Purposes that report a problem, as opposed to its end.
 OUTAGE_PURPOSES = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
-#: Types of the NOC's incidents about notifications that fail or wait. The NOC is not notified of their end.
+#: Types of incidents about notifications that fail or wait. The NOC is notified of them, but not of their end.
 ABOUT_NOTIFICATIONS = frozenset(
     {IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED, IncidentType.RESTORED}
 )
@@ -147,101 +152,110 @@ ABOUT_NOTIFICATIONS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuingOffice:
-    """Sender of a notification: the agency (or the NOC, for monitoring faults). Frozen into the incident."""
+    """Sender of a notification: the agency, or the NOC for monitoring faults. Frozen into the incident."""
 
-    #: At most 11 characters: "JKR". The agency's name in an SMS.
+    #: The agency's name in an SMS, at most 11 characters: "JKR".
     short: str
+    #: Full name.
     name: str
-    #: The mail domain, e.g. "jabatan-contoh.gov.my". Never in an SMS (it looks like a link).
+    #: The mail domain, such as "jabatan-contoh.gov.my". Never in an SMS, where it looks like a link.
     domain: str
-    #: Postal address lines without the name; the last is "<postcode> <TOWN>".
+    #: Lines of the postal address without the name; the last is "<postcode> <TOWN>".
     address: tuple[str, ...] = ()
     #: As printed: "03-8872 3000".
     telephone: str = ""
     fax: str = ""
-    #: "8.00 pagi - 5.00 petang, Isnin - Jumaat"
+    #: Office hours as printed, in Malay ("8.00 pagi - 5.00 petang, Isnin - Jumaat") and English.
     hours: str = ""
     hours_en: str = ""
     website: str = ""
+    #: Name of the division within the agency.
     division: str = ""
-    #: File reference for these letters, without an enclosure number, or "" (to fill in by hand).
+    #: The office's file reference for letters and faxes, without an enclosure number; "": to be filled in by hand.
     reference: str = ""
+    #: Name and post (job title) of the person who signs letters.
     signatory_name: str = ""
     signatory_post: str = ""
-    #: Title of the head of department; printed after "b.p." unless the signatory is the head.
+    #: Title of the head of department. It is printed after "b.p." ("on behalf of") unless the head signs.
     head_title: str = ""
+    #: Person whom readers may call.
     contact_name: str = ""
     contact_post: str = ""
     contact_telephone: str = ""
     #: Quoted lines above the signature, which change with governments and states.
     slogans: tuple[str, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
+    #: Who gets a copy ("s.k.") of a letter.
     copies: tuple[str, ...] = ()
-    #: Print "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan." instead of leaving room to sign.
+    #: Whether letters state "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan." (computer print, needs
+    #: no signature) instead of leaving room to sign.
     unsigned: bool = False
-    #: Add the English translation as an attachment to the letter.
+    #: Whether the English translation is attached to a letter.
     english_attachment: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addressee:
-    """Addressee of a page."""
+    """Office to which a fax or letter is addressed."""
 
-    #: "Ketua Setiausaha"
+    #: Job title of the reader: "Ketua Setiausaha".
     title: str
     organisation: str
+    #: Lines of the postal address without the organisation.
     address: tuple[str, ...] = ()
-    #: "(u.p.: ...)"
+    #: Person or division to whose attention the page is sent; printed as "(u.p.: ...)".
     attention: str = ""
     #: As printed: "03-8872 3001".
     fax: str = ""
     salutation: str = "Tuan/Puan,"
 
     def __str__(self) -> str:
-        """Return the title and organisation, as in a list of readers."""
+        """Return title and organisation, as lists of readers show them."""
         return f"{self.title}, {self.organisation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Facts of a notification, from which the texts of all channels are written."""
+    """Facts of a notification, from which the texts of all channels are composed."""
 
     purpose: Purpose
     plan: Plan
     type: IncidentType
+    #: The sender.
     office: IssuingOffice
-    #: "JKR-07": letters and few digits; the same for all notifications of an incident.
+    #: Number of the incident: "JKR-07".
     number: str
-    #: Start of the incident (aware UTC).
+    #: Start of the problem that the notification reports (aware UTC).
     began_at: datetime
-    #: Time of the decision (aware UTC); the date of a page.
+    #: Time of the decision to notify (aware UTC); the date of a page.
     notified_at: datetime
-    #: Time of the notification that an update, a recovery or a correction refers to; `None`: staff got none before the
-    #: end, or it is unknown whether the recipient outside got it.
+    #: Time of the earlier notification to which an update, a recovery or a correction refers; `None`: the reader got
+    #: none, or it is unknown whether a recipient outside got it.
     first_notified_at: datetime | None = None
+    #: End of the problem; `None`: it lasts, or its end is unknown.
     ended_at: datetime | None = None
     #: Enclosure number: counts the pages to a recipient about the incident, from 1. It is printed at the end of the
     #: page's reference. 0: not numbered.
     enclosure: int = 0
-    #: Enclosure number of the page of `first_notified_at`.
+    #: Enclosure number of the earlier page to which this page refers, sent at `first_notified_at`.
     cited: int = 1
-    #: Type in the reader's previous notification, if it has changed.
+    #: Type in the reader's previous notification, if it was another one; `None` otherwise.
     previous_type: IncidentType | None = None
-    #: For a monitoring fault: what is affected, in Malay ("peti rujukan A"); empty otherwise.
+    #: Affected object of a monitoring fault ("peti rujukan A") or name of an alert, in Malay; empty otherwise.
     subject: str = ""
     #: The same in English.
     subject_en: str = ""
-    #: Cause, if known; for staff only.
+    #: `None`: unknown, or not for this reader, because only staff are notified of it.
     cause: Cause | None = None
-    #: Person who declared the problem, if the probes do not detect all of it; for staff only.
+    #: Person who declared the problem, if the probes do not detect all of it; only for staff.
     declared_by: str = ""
     #: Mail goes down and up repeatedly, which counts as one incident until mail is stable.
     flapping: bool = False
     #: Whether recipients outside get a follow-up on each working day.
     followed_up: bool = False
-    #: Whether the release of the announcement is offered: key 5 in a call.
+    #: Whether the reader may release the announcement: by key 5 in a call.
     may_release: bool = False
-    #: Person who acknowledged (`Purpose.TAKEN`, or an update at a handover), who closed the incident
-    #: (`Purpose.CLOSED`), or who escalated or whose acknowledgement expired (`Purpose.OUTAGE`); "": nobody.
+    #: The person who acknowledged (`Purpose.TAKEN`, and an update at a handover), who closed the incident
+    #: (`Purpose.CLOSED`), or who escalated or let the acknowledgement expire (`Purpose.OUTAGE`); "": nobody.
     by: str = ""
     #: Whether `by` escalated.
     escalated: bool = False
@@ -249,21 +263,23 @@ class Facts:
     relieved: str = ""
     #: Last response of the current or previous assignee.
     last_response_at: datetime | None = None
-    #: Expiry of the acknowledgement, and who is notified then.
+    #: For a reminder: when the acknowledgement expires.
     until: datetime | None = None
+    #: For a reminder: who is notified then.
     successors: Successors = Successors.OTHERS
-    #: Result of a release (`Purpose.RESULT`): number of arrived notifications, readers that were not reached, and
-    #: number of unposted letters of `first_notified_at`.
+    #: For the result of a release: number of arrived notifications.
     arrived: int = 0
+    #: For the result of a release: names of the readers that were not reached.
     undelivered: tuple[str, ...] = ()
+    #: For the result of a release: number of unposted letters that were decided at `first_notified_at`.
     unposted: int = 0
 
     @property
     def is_handover(self) -> bool:
-        """Whether it notifies a person who comes on duty."""
+        """Whether the notification informs a person who comes on duty while the incident is open."""
         return self.purpose is Purpose.UPDATE and self.plan is Plan.ESCALATION and self.previous_type is None
 
     @property
     def is_belated(self) -> bool:
-        """Whether it reports a problem that ended before staff could be notified."""
+        """Whether the notification reports a problem that ended before staff could be notified."""
         return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_notified_at is None

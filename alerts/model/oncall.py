@@ -1,11 +1,11 @@
-"""Rotas: who is on call when. Pure: the caller passes the time.
+"""Rotas: plans of who is on call when. Pure: the caller passes the time.
 
-A rota has layers of people who follow one another in shifts. It is frozen into an incident with the incident's policy.
-The person on call at a time follows from the rota and the stored overrides, which replace a person for a while.
+A rota has layers; a layer has people who take turns in shifts. An incident's policy snapshot contains the rotas. The
+person on call at a time follows from the rota and the overrides: stored replacements of a person for a while.
 
-A day of duty begins at the rota's handover time and ends at the next one, without gaps. It is a workday or a rest day
-like the date of its start. When clocks change, the handover is the first instant that shows its time, or the first
-after the gap (`alerts.hours.wallclock`).
+A day of duty lasts from one handover time to the next, without gaps. It is a workday or a rest day according to the
+date on which it starts. When clocks change, the handover is the first instant at which clocks show the handover time;
+if they skip that time, the first instant after the skipped hour (`alerts.hours.wallclock`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.wallclock import first_instant
 from alerts.model.contact import Contact
 
-#: How far ahead gaps are reported.
+#: How far ahead gaps (times without anybody on call) are reported.
 GAP_HORIZON = timedelta(days=7)
-#: Days ahead in which a handover is searched. A quarter covers monthly shifts.
+#: Days ahead or back in which a handover is searched: a quarter of a year, so that monthly shifts are found.
 _SEARCH_DAYS = 92
 _DAY = timedelta(days=1)
+#: Smallest difference of two times: subtracted to look just before a time, added to include the end of a span.
 _INSTANT = timedelta(microseconds=1)
 
 
 class Days(StrEnum):
-    """Days of duty of a layer."""
+    """Days of duty that a layer covers."""
 
     ALL = "all"
     WORKDAYS = "workdays"
@@ -40,14 +41,14 @@ class Days(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """People in successive shifts, on all days or on some."""
+    """People who take turns in shifts, on all days or on some."""
 
     days: Days = Days.ALL
     #: In the order of their shifts.
     people: tuple[Contact, ...]
     #: First day of the first shift; nobody is on duty before.
     starts_on: date
-    #: Length of a shift, including days outside the layer.
+    #: Length of a shift in days. Days that the layer does not cover count, too.
     shift_days: int = 7
 
     def person(self, day: date) -> Contact | None:
@@ -59,28 +60,29 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rota:
-    """Plan of who is on call. On each day the first layer with a person decides."""
+    """Plan of who is on call: on each day, the person of the first layer that has one."""
 
-    #: "CODE/key" of an agency's rota, "key" of a shared one.
+    #: "CODE/key" of an agency's rota, "key" of a rota that agencies share.
     name: str
     zone: ZoneInfo
+    #: Local time at which a day of duty begins.
     handover: time = time(8)
     calendar: Calendar = field(default_factory=Calendar)
     layers: tuple[Layer, ...]
 
     def duty_start(self, day: date) -> datetime:
-        """Return the start of the duty of *day* (UTC)."""
+        """Return when the duty of *day* begins (UTC)."""
         return first_instant(datetime.combine(day, self.handover), self.zone)
 
     def day(self, moment: datetime) -> date:
-        """Return the day of duty at *moment*."""
+        """Return the day of duty at *moment*: before the handover time the previous day."""
         day = moment.astimezone(self.zone).date() + _DAY
         while self.duty_start(day) > moment:
             day -= _DAY
         return day
 
     def person(self, day: date) -> Contact | None:
-        """Return the planned person of *day*."""
+        """Return the planned person of *day*, without overrides; `None`: nobody."""
         kind = Days.WORKDAYS if self.calendar.is_workday(day) else Days.REST
         shift_people = (layer.person(day) for layer in self.layers if layer.days in (Days.ALL, kind))
         return next((person for person in shift_people if person is not None), None)
@@ -93,33 +95,36 @@ class Rota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Replacement of the person on call for a time, made at run time and stored outside of the policy."""
+    """Replacement of the person on call for a time, made by a person at run time and not configured."""
 
     id: int
     #: Name of the rota.
     rota: str
-    #: As configured when the override was made. A contact with the same key in the rota takes precedence.
+    #: The substitute, as configured when the override was made. If the rota has a contact with the same key, that
+    #: contact's present addresses are used.
     contact: Contact
     starts_at: datetime
     #: Exclusive.
     ends_at: datetime
+    #: Who made it.
     by: str
     made_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
-    """From `at` on another person is on call, or nobody."""
+    """Change of the person on call."""
 
     at: datetime
+    #: Who is on call from `at` on; `None`: nobody.
     to: Contact | None
-    #: The previous person; `None`: nobody, or not determined (`next_handover`).
+    #: Who was on call before; `None`: nobody, or not determined (`next_handover`).
     previous: Contact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Nobody is on call from `starts_at` until `ends_at`."""
+    """Time without anybody on call."""
 
     starts_at: datetime
     ends_at: datetime
@@ -127,15 +132,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnCallPeriod:
-    """One person, or nobody, is on call from `starts_at` until `ends_at`."""
+    """Time in which the person on call does not change."""
 
     starts_at: datetime
     ends_at: datetime
+    #: `None`: nobody is on call.
     person: Contact | None
 
 
 def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Contact | None:
-    """Return the person on call at *moment*, or `None`. Of overlapping overrides the latest wins."""
+    """Return the person on call at *moment*; `None`: nobody. If overrides overlap, the last one made applies."""
     active = [o for o in overrides if o.rota == rota.name and o.starts_at <= moment < o.ends_at]
     if not active:
         return rota.person(rota.day(moment))
@@ -146,7 +152,7 @@ def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Cont
 def next_handover(
     rota: Rota, overrides: Sequence[Override], moment: datetime, *, within: timedelta = _SEARCH_DAYS * _DAY
 ) -> Handover | None:
-    """Return the next handover after *moment*; `None` without one *within* that time."""
+    """Return the next handover after *moment*; `None` if there is none *within* that time."""
     current_person = on_call(rota, overrides, moment)
     for at in _possible_handovers(rota, overrides, moment, moment + within + _INSTANT):
         next_person = on_call(rota, overrides, at)
@@ -156,7 +162,7 @@ def next_handover(
 
 
 def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, moment: datetime) -> Handover | None:
-    """Return the last handover until *moment*; `None` if there was none later than *after*."""
+    """Return the last handover at or before *moment*; `None` if there was none later than *after*."""
     for at in reversed([*_possible_handovers(rota, overrides, after, moment + _INSTANT)]):
         before_person, after_person = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
         if _key(before_person) != _key(after_person):
@@ -165,7 +171,10 @@ def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, mo
 
 
 def next_change(rota: Rota, overrides: Sequence[Override], moment: datetime) -> datetime | None:
-    """Return the next time at which the person on call may change; `None` without one within two days."""
+    """Return the next time at which the person on call may change; `None` if there is none within two days.
+
+    It is cheaper than `next_handover`, because it does not compare the people before and after.
+    """
     return next(_possible_handovers(rota, overrides, moment, moment + 2 * _DAY), None)
 
 
@@ -178,9 +187,10 @@ def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, horizon: time
 def on_call_periods(
     rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime
 ) -> tuple[OnCallPeriod, ...]:
-    """Return the periods from *first* to *last*, in order; the outer periods in full length, up to a quarter of a year.
+    """Return the periods from *first* to *last*, in order.
 
-    If the first period began longer ago, it starts with the month of *first*, so that successive calls agree.
+    The first and the last period extend beyond *first* and *last*, by at most a quarter of a year. If the first period
+    began even earlier, it starts with the month of *first*, so that its start is the same for each *first* in a month.
     """
     first_handover = last_handover(rota, overrides, first - _SEARCH_DAYS * _DAY, first)
     next_end = next_handover(rota, overrides, last)
@@ -205,14 +215,13 @@ def _periods_between(
 def affected_contacts(
     rota: Rota, override: Override, overrides: Sequence[Override], now: datetime
 ) -> tuple[Contact, ...]:
-    """Return the people whose duty an override changes from *now* on, each once: the substitute and those replaced.
+    """Return the people whose duty *override* changes from *now* on, each once: the substitute and those replaced.
 
     *overrides*: all overrides of the rota.
     """
     starts_at = max(override.starts_at, now)
-    planned_periods = on_call_periods(
-        rota, [each for each in overrides if each.id != override.id], starts_at, override.ends_at
-    )
+    other_overrides = [each for each in overrides if each.id != override.id]
+    planned_periods = on_call_periods(rota, other_overrides, starts_at, override.ends_at)
     replaced = [each.person for each in planned_periods if each.starts_at < override.ends_at and each.person]
     return tuple({person.key: person for person in (override.contact, *replaced)}.values())
 

@@ -1,8 +1,9 @@
 """Notification policy, frozen into an incident when it opens.
 
-It has two plans: the escalation notifies staff step by step, the announcement notifies recipients outside the agency.
-An edit of the configuration while an incident is open changes people and numbers in the snapshot
-(`alerts.decide.edit`), not steps. The person on call is determined when a step starts (`alerts.model.oncall`).
+The policy has two plans: the escalation notifies staff step by step, the announcement notifies offices outside the
+agency (recipients) after a person has released (approved) it. An edit of the configuration while an incident is open
+changes people and numbers in the snapshot, but not its steps (`alerts.decide.edit`). The person on call is determined
+when a step starts (`alerts.model.oncall`). Snapshots are stored as JSON, so that field names never change.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from alerts.model.notification import Cause, IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.model.oncall import Rota
 
-#: How long before an acknowledgement expires its assignee is reminded: time to find the telephone and respond.
+#: How long before an acknowledgement expires its assignee is reminded: enough to find the telephone and respond.
 REMIND_BEFORE = timedelta(minutes=10)
 
 
@@ -25,9 +26,9 @@ REMIND_BEFORE = timedelta(minutes=10)
 class RedialPolicy:
     """Policy for repeating unacknowledged calls within a step."""
 
-    #: From the end of a call to the start of the next.
+    #: Time from the end of a call to the start of the next.
     interval: timedelta
-    #: Number of further calls per person.
+    #: Number of calls per person after the first.
     times: int
 
 
@@ -38,10 +39,11 @@ class Step:
     #: Delay after the previous step (for the first: after the opening).
     after: timedelta
     contacts: tuple[Contact, ...] = ()
-    #: Names of rotas. Of each rota, the person on call at the start of the step is notified.
+    #: Names of rotas. The person who is on call in each rota at the start of the step is notified.
     rotas: tuple[str, ...] = ()
-    #: In order of preference; a channel is used after the previous channel has finally failed.
+    #: In order of preference: a channel is used after all attempts on the previous channel have failed.
     channels: tuple[Channel, ...]
+    #: `None`: unacknowledged calls are not repeated within the step.
     redial: RedialPolicy | None = None
 
 
@@ -50,21 +52,23 @@ class EscalationPolicy:
     """Steps of the escalation and their repetition."""
 
     steps: tuple[Step, ...]
-    #: Number of rounds of all steps; at least 1.
+    #: How often all steps are gone through; at least 1.
     rounds: int = 3
-    #: From the last step of a round to the first of the next.
+    #: Time from the last step of a round to the first step of the next round.
     repeat_after: timedelta = timedelta(minutes=15)
     #: Interval of calls to the staff on duty after the last round, until somebody acknowledges.
     repeat_interval: timedelta = timedelta(hours=1)
-    #: After the last round everybody is notified again at each start of these hours; `None`: only at handovers.
+    #: After the last round everybody is notified again whenever these hours begin, and at each handover of a rota;
+    #: `None`: only at handovers.
     office_hours: OfficeHours | None = None
-    #: Duration of an acknowledgement after the assignee's last response.
+    #: How long an acknowledgement is valid after the assignee's last response.
     acknowledgement_timeout: timedelta = timedelta(minutes=60)
-    #: The rotas of the steps.
+    #: The rotas that `steps` name.
     rotas: tuple[Rota, ...] = ()
-    #: Person who is notified when a rota has nobody on call.
+    #: Person who is notified when a rota has nobody on call; `None`: nobody is.
     fallback: Contact | None = None
-    #: People who were notified only because an override made them substitutes; added while the incident is open.
+    #: Substitutes: people who were notified because an override of a rota named them, and who are in no rota or step.
+    #: They are added while the incident is open.
     stand_ins: tuple[Contact, ...] = ()
 
     @property
@@ -83,7 +87,7 @@ class EscalationPolicy:
 
     @property
     def remind_before(self) -> timedelta:
-        """How long before its expiry the assignee of an acknowledgement is reminded."""
+        """How long before an acknowledgement expires its assignee is reminded."""
         return min(REMIND_BEFORE, self.acknowledgement_timeout / 4)
 
     @property
@@ -99,10 +103,10 @@ class EscalationPolicy:
         return next((contact for contact in self.people if contact.key == key), None)
 
     def contact_by_name(self, by: str) -> Contact | None:
-        """Return the staff member whom *by*, the actor of an event, denotes; `None`: nobody in the policy.
+        """Return the staff member whom *by*, the actor of an event, names; `None`: nobody in the policy.
 
-        The portal writes "Full Name (user)", which denotes the contact with that portal account, whatever the name.
-        Commands and programs may give a contact's name or key.
+        The portal writes "Full Name (user)": the contact with that portal account, even if the name differs. Commands
+        and API clients may write a contact's name or key.
         """
         name, _, user = by.removesuffix(")").partition(" (")
         with_account = (contact for contact in self.people if user and contact.user == user)
@@ -112,21 +116,22 @@ class EscalationPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnouncementPlan:
-    """Recipients outside, notified once the announcement is released."""
+    """Offices outside the agency, which are notified once the announcement is released."""
 
     recipients: tuple[Recipient, ...] = ()
-    #: Release automatically. It is off by default, because a false letter cannot be recalled.
+    #: Whether the announcement is released without a person. Off by default, because a false letter cannot be recalled.
     automatic: bool = False
-    #: How long an outage must last before the release (approval to send) is offered or, if automatic, happens.
+    #: How long an outage must last before staff are asked to release the announcement, or before it is released
+    #: automatically.
     release_offered_after: timedelta = timedelta(minutes=30)
-    #: The agency's office hours, in which a clerk posts letters and follow-ups are sent; `None`: unknown.
+    #: The agency's office hours, in which follow-ups (updates) are sent and a clerk posts letters; `None`: unknown.
     updates: OfficeHours | None = None
     #: Whether recipients get a follow-up on each working day, if the office hours are known.
     follows_up: bool = True
 
     @property
     def is_followed_up(self) -> bool:
-        """Whether an announcement has follow-ups."""
+        """Whether recipients get follow-ups of the announcement."""
         return self.follows_up and self.updates is not None
 
 
@@ -134,8 +139,9 @@ class AnnouncementPlan:
 class PolicySnapshot:
     """Sender, staff and recipients of an incident's notifications."""
 
-    #: The agency's short code; empty for a monitoring fault.
+    #: The agency's short code; empty for a monitoring fault (a problem of Pantau itself).
     agency: str
+    #: Sender of the notifications.
     office: IssuingOffice
     escalation: EscalationPolicy
     announcement: AnnouncementPlan = AnnouncementPlan()
@@ -144,9 +150,9 @@ class PolicySnapshot:
     subject_en: str = ""
     #: For an alert of the NOC's Alertmanager: name of its policy in the configuration; "": the default.
     policy_name: str = ""
-    #: For such an alert: code of the agency in its labels, whose silences apply too; "": none.
+    #: For such an alert: code of the agency in its labels, so that the agency's silences apply to it; "": none.
     of_agency: str = ""
-    #: Cause at the last notification, if known.
+    #: Latest known cause of the problem; it changes while the incident is open. `None`: unknown.
     cause: Cause | None = None
 
     @property
@@ -155,7 +161,7 @@ class PolicySnapshot:
         return not self.escalation.steps
 
     def without_people(self) -> PolicySnapshot:
-        """Return a copy without anybody to notify."""
+        """Return a copy that notifies nobody."""
         return replace(self, escalation=EscalationPolicy(steps=()), announcement=AnnouncementPlan())
 
     @property

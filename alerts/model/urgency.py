@@ -1,6 +1,6 @@
 """Priority of notifications that wait for one gateway. Pure.
 
-Of the same urgency the oldest notification comes first.
+Among notifications of the same urgency, the oldest goes first.
 """
 
 from __future__ import annotations
@@ -15,35 +15,38 @@ from alerts.model.notification import Plan, Purpose
 class Urgency(StrEnum):
     """Priority of a notification; the first member goes first."""
 
-    #: The person has not been notified of this incident. Before all others, and never rate-limited.
+    #: First notification of the incident to this person. Never rate-limited.
     FIRST = "first"
-    #: A later step of the first round; a reminder, an update or the result of an announcement.
+    #: Repeated notification in the first round of the escalation; a reminder, an update, or the result of an
+    #: announcement.
     ESCALATION = "escalation"
-    #: To an office outside (an announcement); to staff, the request to release an announcement; a correction. Never
-    #: rate-limited.
+    #: Announcement to an office outside; request to staff to release (approve) an announcement; correction after a
+    #: false alarm. Never rate-limited.
     ANNOUNCEMENT = "announcement"
-    #: A later round.
+    #: Repeated notification in a later round of the escalation.
     REPEAT = "repeat"
-    #: A recovery, a closing, or who acknowledged: nobody needs to act.
+    #: Notification that mail works again, that the incident was closed, or who has acknowledged: nobody needs to act.
     RECOVERY = "recovery"
 
 
+#: Position of each urgency; the smallest goes first.
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
 
 #: Exempt from rate limits: otherwise a person would not be notified at all, or act on wrong information.
 UNLIMITED = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
-#: Exempt from the rate limit per person. Recoveries are bundled, so that a person gets one every two minutes at most.
+#: Exempt from the rate limit per person. Recoveries need no limit: they are bundled, so that a person gets at most one
+#: every two minutes.
 UNLIMITED_PER_PERSON = UNLIMITED | {Urgency.RECOVERY}
 
-#: Sort key: rank of the urgency, due time, id.
+#: Sort key of a notification: rank of its urgency, due time, id.
 Priority = tuple[int, datetime, int]
 
 
-def urgency(plan: Plan, purpose: Purpose, *, round: int, notified_before: bool) -> Urgency:  # noqa: A002 - our word
+def urgency(plan: Plan, purpose: Purpose, *, round: int, notified_before: bool) -> Urgency:  # noqa: A002 - our term
     """Return the urgency of a notification.
 
-    *notified_before*: the person was notified before in this run of the escalation, which restarts when an incident
-    becomes worse.
+    *round*: round of the escalation, from 0. *notified_before*: whether the person was notified since the escalation
+    last restarted; it restarts when an incident becomes worse.
     """
     match purpose:
         case Purpose.RECOVERY | Purpose.TAKEN | Purpose.CLOSED:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """A clock; tests pass one that they advance."""
+    """A clock. Tests pass an implementation that they advance themselves."""
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""

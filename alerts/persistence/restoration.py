@@ -1,8 +1,9 @@
 """Detection of a database that was restored from an older copy, and of the numbers that the copy lacks. Pure.
 
-Letters and faxes carry numbers of incidents and pages (enclosures), which must not be assigned twice. A *high-water mark*
-outside of the database contains the head of its audit log and the highest assigned numbers. A mark beyond the database
-proves an older copy. Without a mark, only a period without writes indicates a copy, such as a snapshot of the machine.
+Letters and faxes carry an incident number and an enclosure number (their page about that incident), which must not be
+assigned twice. A *high-water mark* is a file outside of the database with the newest entry of the audit log and the
+highest assigned numbers. If the database lacks that entry, it is an older copy. Without a mark, only a long period
+without writes suggests a copy, such as a restored snapshot of the machine.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 
 from alerts.persistence.audit import ChainHead
 
-#: A database without writes for longer may be an older copy. An upgrade takes less time.
+#: A database whose last write is longer ago may be an older copy. An upgrade of Pantau takes less time.
 MAX_SILENCE = timedelta(hours=1)
 #: How many numbers are skipped if the assigned ones are unknown: far more than the incidents between two backups.
 DEFAULT_SKIP = 100
-#: Delay of notifications about incidents that are open in the copy: the probes first find out whether they still are.
+#: Delay of notifications about incidents that are open in the copy. In this time the probes find out whether each
+#: incident is still open.
 RECHECK_DELAY = timedelta(minutes=10)
 #: Maximum number of incidents whose pages a mark records: the latest ones.
 _MAX_INCIDENTS = 500
@@ -32,11 +34,11 @@ _STATED_NUMBER = re.compile(r"([A-Z0-9]+)-(\d{1,6})(?:/(\d{1,4}))?", re.ASCII)
 class DetectionMethod(StrEnum):
     """How a possibly older copy was detected."""
 
-    #: `pantau restore` restored it.
+    #: The command `pantau restore` restored it.
     RESTORED = "restored"
-    #: A mark is beyond the database, or belongs to another audit log.
+    #: A mark names an entry of the audit log that the database lacks.
     OLDER = "older"
-    #: The database is empty, and a mark is not.
+    #: The database is empty, although a mark exists.
     EMPTY = "empty"
     #: Nothing was written for longer than an hour.
     SILENT = "silent"
@@ -44,18 +46,19 @@ class DetectionMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HighWaterMark:
-    """Position of a database, kept outside of it."""
+    """Newest audit entry and highest numbers of a database, kept outside of it."""
 
     #: Hash of the audit log's first entry, which identifies a database.
     chain: str
+    #: Newest audit entry.
     head: ChainHead
-    #: Highest assigned number by prefix: {"JCM": 7}.
+    #: Highest assigned incident number by prefix (an agency's code): {"JCM": 7}.
     numbers: Mapping[str, int] = field(default_factory=dict)
-    #: Highest enclosure on paper by incident number: {"JCM-07": 3}; the latest last.
+    #: Highest enclosure number on paper by incident number: {"JCM-07": 3}; the latest incident is last.
     pages: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the file format."""
+        """Return the content of the mark's file."""
         return {
             "chain": self.chain,
             "number": self.head.number,
@@ -66,14 +69,14 @@ class HighWaterMark:
 
 
 def read_mark(values: Any) -> HighWaterMark:
-    """Return the mark of a file's content. Raise `KeyError`, `TypeError` or `ValueError` when it is invalid."""
+    """Return the mark that a file contains. Raise `KeyError`, `TypeError` or `ValueError` for invalid *values*."""
     head = ChainHead(number=int(values["number"]), hash=str(values["hash"]))
     numbers, pages = ({str(k): int(v) for k, v in values[name].items()} for name in ("numbers", "pages"))
     return HighWaterMark(chain=str(values["chain"]), head=head, numbers=numbers, pages=pages)
 
 
 def merge_highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return the highest number of each key. Keys of later maps are last."""
+    """Return the highest number of each key, in the order in which the keys occur last."""
     result: dict[str, int] = {}
     for numbers in maps:
         for name, number in numbers.items():
@@ -82,27 +85,30 @@ def merge_highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def latest_pages(pages: Mapping[str, int]) -> dict[str, int]:
-    """Return the pages of the latest incidents."""
+    """Return the highest enclosure numbers of the latest `_MAX_INCIDENTS` incidents."""
     return dict(list(pages.items())[-_MAX_INCIDENTS:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePosition:
-    """Position of a database by its own content."""
+    """Newest audit entry and next numbers of a database, read from the database."""
 
-    #: Hash of the audit log's first entry; "": empty.
+    #: Hash of the audit log's first entry; "": the audit log is empty.
     chain: str
     head: ChainHead
-    #: Hashes of the entries at the marks' heads; missing where there is no such entry.
+    #: For each mark: hash of the stored audit entry that has the number of the mark's head, by this number.
     hashes: Mapping[int, str]
     #: Last write; `None`: never.
-    received_at: datetime | None
-    #: Next number by prefix.
-    following: Mapping[str, int]
+    last_write_at: datetime | None
+    #: Next incident number by prefix: {"JCM": 8}.
+    next_numbers: Mapping[str, int]
 
 
-def marks_beyond(position: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
-    """Return the marks that are not part of the database's past. Marks of another database are ignored."""
+def find_newer_marks(position: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
+    """Return the marks whose audit entry the database lacks. Marks of another database are ignored.
+
+    An empty database lacks the entry of every mark.
+    """
     return [
         mark
         for mark in marks
@@ -116,11 +122,12 @@ def detect_restore(
 ) -> DetectionMethod | None:
     """Return how the database was detected as an older copy; `None` if it does not seem to be one.
 
-    *was_unchecked*: no process of Pantau was running, so that a long time without writes is significant.
+    *was_unchecked*: no check has run for a while, because Pantau was not running or the machine was restored from a
+    snapshot. Only then a long time without writes is significant.
     """
-    if marks_beyond(position, marks):
+    if find_newer_marks(position, marks):
         return DetectionMethod.OLDER if position.chain else DetectionMethod.EMPTY
-    if was_unchecked and position.received_at is not None and now - position.received_at > MAX_SILENCE:
+    if was_unchecked and position.last_write_at is not None and now - position.last_write_at > MAX_SILENCE:
         return DetectionMethod.SILENT
     return None
 
@@ -128,16 +135,18 @@ def detect_restore(
 def skipped_numbers(
     position: StorePosition, marks: Collection[HighWaterMark], stated: Mapping[str, int], prefixes: Collection[str]
 ) -> Mapping[str, tuple[int, int]]:
-    """Return the numbers to skip, the first and the last by prefix.
+    """Return the first and the last incident number to skip, by prefix.
 
-    They are known from a mark, or stated by a person (*stated*). Without either, the next hundred are skipped.
+    The last assigned numbers come from the marks that `find_newer_marks` returns, and from *stated*: numbers that a
+    person has read on paper, by prefix. Without such a mark, the next hundred numbers of each prefix that is not in
+    *stated* are skipped. *prefixes*: also those without a number in the database.
     """
-    beyond = marks_beyond(position, marks)
-    known = merge_highest([*(mark.numbers for mark in beyond), stated])
+    newer_marks = find_newer_marks(position, marks)
+    known = merge_highest([*(mark.numbers for mark in newer_marks), stated])
     skipped: dict[str, tuple[int, int]] = {}
-    for prefix in {*position.following, *prefixes, *known}:
-        first = position.following.get(prefix, 1)
-        is_known = bool(beyond) or prefix in stated
+    for prefix in {*position.next_numbers, *prefixes, *known}:
+        first = position.next_numbers.get(prefix, 1)
+        is_known = bool(newer_marks) or prefix in stated
         last = known.get(prefix, 0) if is_known else first + DEFAULT_SKIP - 1
         if last >= first:
             skipped[prefix] = (first, last)
@@ -145,20 +154,26 @@ def skipped_numbers(
 
 
 def last_used_page(number: str, marks: Collection[HighWaterMark], stated: Mapping[str, int]) -> int:
-    """Return the last used enclosure of an incident. *marks*: those beyond the database."""
+    """Return the last used enclosure number of the incident *number*.
+
+    *marks*: only those that `find_newer_marks` returns; *stated*: enclosure numbers that a person has read on paper, by
+    incident number.
+    """
     if not marks and number not in stated:
+        # The last used number is unknown: skip far more than were used.
         return DEFAULT_SKIP
     return merge_highest([*(mark.pages for mark in marks), stated]).get(number, 0)
 
 
 class BadNumberError(ValueError):
-    """A number in an invalid format."""
+    """A person has typed a number in an invalid format."""
 
 
 def parse_last_numbers(stated: Iterable[str]) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Return the last used numbers and pages as a person states them: "JCM-23", or "JCM-07/3" for pages.
+    """Parse the last used numbers as a person types them: "JCM-23", or "JCM-07/3" for page 3 about JCM-07.
 
-    Raise `BadNumberError`.
+    Return the highest incident numbers by prefix, and the highest enclosure numbers by incident number. Raise
+    `BadNumberError`.
     """
     numbers: list[Mapping[str, int]] = []
     pages: list[Mapping[str, int]] = []
@@ -174,20 +189,23 @@ def parse_last_numbers(stated: Iterable[str]) -> tuple[Mapping[str, int], Mappin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restoration:
-    """A detected or possible restore of an older copy. Paper is paused until a person confirms it."""
+    """A proven or possible restore of an older copy. Letters and faxes are paused until a person permits them again."""
 
     id: int
     how: DetectionMethod
     noticed_at: datetime
-    #: Last write of the restored copy.
+    #: Last write in the restored copy; `None`: it was empty.
     since: datetime | None
-    #: Who restored it; "": detected.
+    #: Who restored it; "": nobody said so, and Pantau has detected it.
     by: str
-    #: Last used numbers, as stated by that person.
+    #: Last used incident numbers by prefix, as stated by that person.
     numbers: Mapping[str, int] = field(default_factory=dict)
+    #: Last used enclosure numbers by incident number, as stated by that person.
     pages: Mapping[str, int] = field(default_factory=dict)
-    #: Skipped numbers, the first and the last; `None`: to be determined.
+    #: First and last skipped incident number by prefix; `None`: to be determined.
     skipped: Mapping[str, tuple[int, int]] | None = None
+    #: When a person confirmed that paper may be sent again; `None`: not yet.
     confirmed_at: datetime | None = None
     confirmed_by: str = ""
+    #: That person's reason.
     reason: str = ""

@@ -2,6 +2,9 @@
 
 The engine takes each decision within one transaction: read, decide, write. Unique keys make repeated writes harmless.
 `monitor.store` implements the protocols; the contract tests run with each supported database.
+
+A notification has a *delivery* for each address that was tried, and a delivery has *attempts*: requests to a gateway. A
+*draft* is a decided notification that is not stored yet.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from alerts.model.urgency import Urgency
 
 
 class StoreUnavailable(Exception):
-    """The database is unavailable: a full disk, a restarting server, a serialization conflict. Retry later."""
+    """The database cannot be used now: a full disk, a restarting server, a conflict of transactions. Retry later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class AuditEntry:
     at: datetime
     #: "engine", a person's name, or a gateway's name.
     actor: str
+    #: What happened: "incident opened". Stored texts never change, because the audit log is a hash chain.
     event: str
     incident_id: int | None = None
     notification_id: int | None = None
@@ -44,7 +48,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedNotification:
-    """Notification that was sent to a phone with a response code, by which its reader can answer."""
+    """Notification that was sent to a phone with a response code.
+
+    A response code is a number such as the 1 of "1A", which the reader sends back by SMS to acknowledge.
+    """
 
     code: int
     notification_id: int
@@ -54,31 +61,33 @@ class CodedNotification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsNumber:
-    """State of a number that sent SMS."""
+    """State of a telephone number from which SMS were received."""
 
-    #: Since when its owner has opted out.
+    #: When its owner opted out of SMS ("STOP"); `None`: not opted out.
     stopped_at: datetime | None = None
-    #: Number of replies to SMS without an effect, since the last one with an effect.
+    #: How many replies Pantau has sent to SMS that had no effect, since the last SMS that had one.
     unrecognised: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinAttempt:
-    """Attempt to type a PIN in a call, without the digits."""
+    """Attempt of a person to type a PIN in a call, stored without the digits."""
 
-    #: Reference of the gateway attempt that is the call.
+    #: Reference of the attempt by a gateway that made the call.
     reference: str
     agency: str
+    #: Key of the contact.
     person: str
     at: datetime
+    #: Whether the PIN was correct.
     accepted: bool
 
 
 class Responses(Protocol):
-    """Reads and writes about answers by SMS and PIN, within one transaction."""
+    """Reads and writes about replies by SMS and PINs typed in calls, within one transaction."""
 
     async def assign_response_code(self, number: str, notification: Notification, now: datetime) -> int:
-        """Return the response code of a notification on a phone; the same problem keeps its code.
+        """Return the response code of a notification on a phone. All notifications about a problem have the same code.
 
         `SmsNumber.unrecognised` of the phone is set to zero, so that its next SMS get replies.
         """
@@ -118,7 +127,7 @@ class UnitOfWork(Protocol):
         """Return the open incidents of these agencies whose announcement is not released, the oldest first."""
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
-        """Return the newest incident with *dedup_key*. If an incident with it is open, this is the newest one."""
+        """Return the newest incident with *dedup_key*, open or not. An open incident is always the newest."""
 
     async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
         """Return the newest incident of each of up to some two hundred dedup keys."""
@@ -138,7 +147,7 @@ class UnitOfWork(Protocol):
         """Write the known states of alerts."""
 
     async def count_firing_alerts(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Return the number of firing alerts of each shared incident, by its dedup key among *keys*."""
+        """Return the number of firing alerts of each incident that several alerts share, by dedup key among *keys*."""
 
     async def count_open_alert_incidents(self) -> int:
         """Return the number of open incidents about alerts."""
@@ -147,7 +156,7 @@ class UnitOfWork(Protocol):
         """Return those of up to some two hundred dedup keys that have an open incident."""
 
     async def save_policy(self, incident: Incident) -> None:
-        """Write an incident's policy after a substitute was added."""
+        """Write an incident's policy, which otherwise stays as it was when the incident opened."""
 
     async def deactivate_incident(self, incident_id: int) -> None:
         """Remove an incident from `active_incidents`, because no action is due."""
@@ -164,11 +173,11 @@ class UnitOfWork(Protocol):
     async def notification(self, notification_id: int) -> Notification: ...
 
     async def is_notification_decided(self, key: str) -> bool:
-        """Whether a notification with this key was written, or joined another one."""
+        """Whether a notification with this key was written, or joined another notification."""
 
     async def add_notification(
         self,
-        of: Incident,
+        incident: Incident,
         draft: NotificationDraft,
         now: datetime,
         *,
@@ -178,10 +187,10 @@ class UnitOfWork(Protocol):
     ) -> Notification | None:
         """Write a notification and return it; `None` if one with its key exists.
 
-        *bundle_key*: the key by which others may join it; *not_before*: when it may be sent.
+        *bundle_key*: other drafts with this key may join the notification; *not_before*: when it may be sent.
         """
 
-    async def join_notification(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
+    async def join_notification(self, notification_id: int, incident: Incident, draft: NotificationDraft) -> bool:
         """Add an incident to an unsent notification. Return `False` if it is being sent already."""
 
     async def lock_notification(self, notification_id: int) -> None:
@@ -191,16 +200,19 @@ class UnitOfWork(Protocol):
         """Remove an incident from a notification."""
 
     async def sending_incident(self, notification_id: int) -> int | None:
-        """Return the id of the incident that sends a notification, its first; `None` if it has no incident any more."""
+        """Return the id of the notification's first incident; `None` if it has no incident any more.
+
+        A notification is sent when its first incident is processed, so that it is sent once.
+        """
 
     async def bundle_candidates(self, bundle_key: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
         """Return the notifications with a bundle key that were created since then, the oldest first.
 
-        Those that *incident_id* belongs to are marked.
+        Each states whether it contains the incident *incident_id*.
         """
 
     async def throttle(self, notification_id: int, until: datetime) -> None:
-        """Delay all attempts of a notification until then."""
+        """Delay all attempts of a notification until then, because of a rate limit."""
 
     async def accepted_call_times(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
@@ -219,23 +231,23 @@ class UnitOfWork(Protocol):
         """
 
     async def end_call(self, attempt_id: int, now: datetime) -> None:
-        """Write the end of a call whose outcome is known already, unless its end is written."""
+        """Write when a telephone call ended, unless that is written. Its outcome (a pressed key) was stored before."""
 
     async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
+        """Return the ids of the incidents whose pending notifications go to a telephone, the most urgent first."""
 
     async def latest_receipts(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
-        """Return the latest messages of each gateway with a receipt of delivery, including drill notifications."""
+        """Return the latest delivery receipts by gateway, including those of drills (test notifications)."""
 
     async def missing_receipts(
         self, gateway: str, after: datetime, until: datetime, at_most: int
     ) -> Sequence[MissingReceipt]:
-        """Return the latest messages of a gateway between two times without a receipt."""
+        """Return the latest messages of a gateway that were accepted between two times and have no receipt."""
 
     async def set_notification_state(self, notification_id: int, state: NotificationState) -> None: ...
 
     async def is_paper_paused(self) -> bool:
-        """Whether letters and faxes are paused, because the database may be an older copy and nobody has confirmed it."""
+        """Whether letters and faxes are paused, because the database may be an older copy and nobody has checked it."""
 
     async def reopen_notification(self, notification_id: int, expires_at: datetime) -> None:
         """Make a notification pending again, until *expires_at*."""
@@ -254,68 +266,74 @@ class UnitOfWork(Protocol):
         """Return the stored state of an attempt."""
 
     async def save_attempt(self, attempt: Attempt) -> bool:
-        """Write an attempt. Return `False` without writing if the stored state is further than the new one."""
+        """Write an attempt. Return `False` without writing if the stored state has a higher rank than the new state."""
 
     async def record_letter_step(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
-        """Write who printed or posted a letter. Return an earlier record instead, if there is one."""
+        """Write who printed or posted a letter. If that is recorded already, write nothing and return the record."""
 
     async def letter_steps(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
         """Return who printed and posted a letter."""
 
     async def undo_posting(self, attempt: Attempt) -> bool:
-        """Write that a letter is in its tray after all. Return `False` if it was not recorded as posted."""
+        """Write that a letter was not posted and is in the tray. Return `False` if it was not recorded as posted.
+
+        The tray is the directory from which a clerk prints and posts letters.
+        """
 
     async def undo_withdrawal(self, notification: Notification, attempt: Attempt) -> None:
-        """Write that a withdrawn letter was sent after all. Its notification counts as sent again."""
+        """Write that a withdrawn letter was posted after all. Its notification counts as sent."""
 
-    async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None: ...
+    async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None:
+        """Return the attempt with this reference (Pantau's, which the gateway received), and its notification."""
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
 
     async def add_silence(self, target: str, starts_at: datetime, ends_at: datetime, reason: str, by: str) -> Silence:
-        """Add a silence of *target*, an agency or a route."""
+        """Add a silence of *target*, the dedup key of an incident, such as an agency's code."""
 
     async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
         """End a silence. Return it, or `None` if it is not active."""
 
     async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
-        """Record a callback by its id. Return `False` if it was recorded before."""
+        """Record a provider's callback by its id. Return `False` if it was recorded before."""
 
     async def requery_orphaned_calls(self, now: datetime) -> int:
-        """Make the status queries due for calls that a dead process has left. Return their number.
+        """Make the status queries due now for gateway calls that an ended process has started. Return their number.
 
-        If other engines use the store, a process cannot be known to be dead: then the queries are due at `query_at`.
+        If several engines use the database, another running engine may have started the calls. Then their queries stay
+        due at `query_at`.
         """
 
     async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move stored times after *now* back, because the clock was set back. Return by how much, or zero.
 
-        *latest*: the current time without the change, if the caller was running meanwhile. Otherwise the time of the last
-        audit entry is used.
+        *latest*: the time that it would be now if the clock had not been set back; `None`: unknown, because the caller
+        has just started. Then the time of the last audit entry is used.
         """
 
     async def claimable_incidents(self, owner: str, now: datetime) -> Sequence[int]:
         """Return the `active_incidents` without another engine's lease, oldest first."""
 
     async def claim_incident(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
-        """Lease an incident to *owner* for the time *lease*. Return `False` if another engine has it.
+        """Lease an incident to *owner* for the time *lease*. Return `False` if another engine has leased it.
 
-        That engine then gets the incident from `renew_leases`, because of a new event.
+        In that case the other engine's next call of `renew_leases` returns the incident, because a new event may need
+        processing.
         """
 
     async def renew_leases(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
-        """Renew the leases of *owner*, and take over expired ones. Return the ids of incidents to process, the oldest first.
+        """Renew the leases of *owner*, and take over expired leases. Return the ids of incidents to process.
 
-        These are the ones that were taken over, and those of *owner* that another engine tried to lease because of an
-        event.
+        To process are the incidents that were taken over, and the incidents of *owner* that another engine tried to
+        claim. The oldest come first.
         """
 
     async def end_leases(self, processes: Collection[str], owner: str, now: datetime) -> None:
-        """End the leases of dead *processes*, but not those of *owner*."""
+        """End the leases of dead *processes*, except *owner*, so that other engines take over their incidents."""
 
     async def release_leases(self, owner: str, now: datetime) -> None:
-        """End all leases of *owner*, which stops and has no running call."""
+        """End all leases of *owner*, an engine that stops. Its gateway calls have ended."""
 
     async def overrides(self, rotas: Collection[str], now: datetime) -> Sequence[Override]:
         """Return the overrides of these rotas that have not ended at *now*, in the order of their creation."""
@@ -330,4 +348,4 @@ class Store(Protocol):
         """Begin a write transaction: committed at the end of the block, rolled back on an error."""
 
     def reading(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """Begin a consistent read transaction, which waits for no writer."""
+        """Begin a consistent read transaction. It does not wait for writers."""

@@ -1,5 +1,5 @@
-"""Texts of notifications, per channel and language, which a site may edit.
+"""Texts of notifications, per channel and language, which an installation may edit.
 
-The texts are in `ms.yaml` and `en.yaml` beside this file; a site's own directory may replace any of them
-(`alerts.wording.texts`). Times, the rules for SMS and the choice of a text are code.
+The texts are in `ms.yaml` and `en.yaml` beside this file; the installation's own directory may replace any of them
+(`alerts.wording.texts`). The format of times, the rules for SMS and the choice of a text are code.
 """

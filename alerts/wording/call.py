@@ -1,4 +1,4 @@
-"""Text of a call about one incident, in the person's language first."""
+"""Texts of a call about one incident: a script in the person's language, and one in the other language."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from alerts.model.gateway import Script, VoiceContent
 from alerts.model.notification import Facts, Language, Plan, Purpose
 from alerts.wording import values
-from alerts.wording.key import can_escalate, key
+from alerts.wording.key import can_escalate, situation_key
 from alerts.wording.texts import Wording
 
 
 def compose(facts: Facts, language: Language, wording: Wording, *, may_release: bool = False) -> VoiceContent:
     """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 starts the release.
 
-    Every call states that it asks for no personal data and no payment, because people in Malaysia know calls that do as
-    scams. A call that may ask for a PIN states so.
+    Every call states that it asks for no personal data and no payment, because scam calls in Malaysia ask for both. A
+    call that may ask for a PIN states so.
     """
 
     def script_in(script_language: Language) -> Script:
@@ -28,24 +28,27 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
             **values.next_step([facts], wording, script_language, "call"),
         }
         opening = wording.render(script_language, f"call.opening.{facts.plan}", values_by_name)
+        headline = wording.render(script_language, f"call.headline.{situation_key(facts)}", values_by_name)
+        # A handover notification asks for an acknowledgement, like the notification of an outage.
         effective_purpose = Purpose.OUTAGE if facts.is_handover else facts.purpose
         can_answer = facts.plan is Plan.ESCALATION and effective_purpose in {Purpose.OUTAGE, Purpose.RELEASE}
         unkeyed = wording.render(script_language, f"call.unkeyed.{effective_purpose}") if can_answer else ""
-        # Where key 5 cannot release, the call names the other way: the portal.
-        without_pin = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
+        # If key 5 cannot release the announcement, the call tells the person to use the portal, as `unkeyed` does for a
+        # call that cannot receive keys.
+        portal_hint = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
         return script(
             facts,
             script_language,
             wording,
-            headline=f"{opening} {wording.render(script_language, f'call.headline.{key(facts)}', values_by_name)}",
+            headline=f"{opening} {headline}",
             blocks=(
-                *wording.render_all(script_language, f"call.{key(facts)}", values_by_name),
-                *without_pin,
+                *wording.render_all(script_language, f"call.{situation_key(facts)}", values_by_name),
+                *portal_hint,
                 *wording.render_all(
                     script_language, "call.release.closing" if may_release else "call.closing", values_by_name
                 ),
             ),
-            unkeyed="" if without_pin else unkeyed,
+            unkeyed="" if portal_hint else unkeyed,
             may_release=may_release,
         )
 
@@ -53,7 +56,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 
 
 def in_both_languages(language: Language, script_in: Callable[[Language], Script]) -> VoiceContent:
-    """Return a call in *language* first, and in the other for key 3."""
+    """Return a call with the script in *language* first, and the script in the other language for key 3."""
     second_language = Language.ENGLISH if language is Language.MALAY else Language.MALAY
     return VoiceContent(scripts=(script_in(language), script_in(second_language)))
 
@@ -68,7 +71,10 @@ def script(
     unkeyed: str,
     may_release: bool,
 ) -> Script:
-    """Return the script for the plan and purpose of *facts*, with the keys and the common sentences."""
+    """Return the script for the plan and purpose of *facts*, with the keys and the common sentences.
+
+    *unkeyed*: sentence instead of the keys, for a call that cannot receive keys.
+    """
     menu, has_escalation_key = wording.render(language, f"call.menu.{facts.plan}"), can_escalate(facts)
     menu = f"{menu} {wording.render(language, 'call.escalate')}" if has_escalation_key else menu
     return Script(

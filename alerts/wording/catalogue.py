@@ -1,4 +1,4 @@
-"""Check of texts with placeholders against a specification. It does not depend on which texts there are."""
+"""Check of texts with placeholders against a specification. The caller passes texts and specification."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 from alerts.wording.source import TextEntry
 from alerts.wording.template import Template, TemplateError, parse
 
-#: By key. A single text is a tuple of one.
+#: Templates by key. A single text is a tuple of one template.
 Texts = Mapping[str, tuple[Template, ...]]
 
-#: Old parts of keys with their new names, each with the separators around it.
+#: Parts of keys that were renamed, with their new names. Each includes the dots around it.
 RENAMED_KEYS: Final[Mapping[str, str]] = {
     "lifeline.": "out_of_band.",
     ".hand_on.": ".escalate.",
@@ -41,13 +41,14 @@ class WordingError(Exception):
 class TextSpec:
     """Specification of one text."""
 
-    #: A list of texts: the sentences of a call, the paragraphs of a letter.
+    #: Whether the key has a list of texts instead of one: the sentences of a call, the paragraphs of a letter.
     several: bool = False
     #: Placeholders that always have a value.
     always: frozenset[str] = frozenset()
-    #: Placeholders that may be empty, and so must be inside `[ ]` (see `alerts.wording.template`).
+    #: Placeholders that may be empty. They must be inside `[ ]`, which is left out in that case (see
+    #: `alerts.wording.template`).
     maybe: frozenset[str] = frozenset()
-    #: The text may be missing.
+    #: Whether the text may be missing.
     optional: bool = False
 
 
@@ -58,9 +59,9 @@ def check_texts(
     problems: list[str],
     rules: Callable[[TextEntry, Template], None] | None = None,
 ) -> Texts:
-    """Return the texts of *entries* by key, of which the last entry wins; append problems to *problems*.
+    """Return the texts of *entries* by key, and append problems to *problems*. The last entry of a key wins.
 
-    *rules* raises `TemplateError` for a text that breaks further rules.
+    *rules* checks a text further, and raises `TemplateError`.
     """
     texts: dict[str, tuple[Template, ...]] = {}
     for entry in entries:
@@ -82,7 +83,7 @@ def _unknown_key_message(key: str, specs: Collection[str]) -> str:
     for old, new in RENAMED_KEYS.items():
         if (renamed := f"{key}.".replace(old, new)[:-1]) != key and renamed in specs:
             return f"`{old.strip('.')}` is now `{new.strip('.')}`; write {renamed}"
-    return f"is no text of ours{_closest_key_advice(key, specs)}"
+    return f"is an unknown text{_closest_key_advice(key, specs)}"
 
 
 def _closest_key_advice(key: str, specs: Collection[str]) -> str:
@@ -93,7 +94,8 @@ def _closest_key_advice(key: str, specs: Collection[str]) -> str:
 def _parse_entry(
     entry: TextEntry, spec: TextSpec, rules: Callable[[TextEntry, Template], None] | None
 ) -> Iterator[Template]:
-    if spec.several is isinstance(entry.value, str):
+    is_list = not isinstance(entry.value, str)
+    if is_list is not spec.several:
         raise TemplateError(f"must be {'a list of texts' if spec.several else 'one text'}")
     values = (entry.value,) if isinstance(entry.value, str) else entry.value
     if not all(values) or not values:
@@ -108,10 +110,10 @@ def _parse_entry(
 
 def _check_placeholders(template: Template, spec: TextSpec) -> None:
     known_names = spec.always | spec.maybe
-    if unknown := template.used() - known_names:
+    if unknown := template.placeholders() - known_names:
         listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))
         choice = ", ".join(f"{{{name}}}" for name in sorted(known_names)) or "no placeholder at all"
         raise TemplateError(f"{listed} is unknown here; write {choice}")
-    if bare := template.needed() & spec.maybe:
-        listed = ", ".join(f"{{{name}}}" for name in sorted(bare))
-        raise TemplateError(f"{listed} may be empty; put what is to vanish with it between [ and ]")
+    if unbracketed := template.required_placeholders() & spec.maybe:
+        listed = ", ".join(f"{{{name}}}" for name in sorted(unbracketed))
+        raise TemplateError(f"{listed} may be empty; put [ and ] around the part to leave out in that case")

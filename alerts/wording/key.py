@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from alerts.model.notification import ABOUT_NOTIFICATIONS, Facts, IncidentType, Plan, Purpose
 
-#: Types that are announced to the agency's recipients; slow mail and faults of the monitoring never are.
+#: Types that are announced to the agency's recipients. Slow mail and faults of the monitoring are not announced.
 ANNOUNCED = frozenset({IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING})
 
-#: Purposes that only officers on duty are notified of, and never on paper.
+#: Purposes of notifications that only staff on duty receive, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
-#: Types that an outage may change into, by plan: only staff are notified of slow mail and of refused sign-ins.
-CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN}}
+#: Types that an outage may change into, by plan. Only staff are notified of slow mail and of refused sign-ins.
+CHANGED_TYPES = {
+    Plan.ANNOUNCEMENT: ANNOUNCED,
+    Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN},
+}
+#: Types of incidents that concern Pantau itself and no agency's mail.
+_ABOUT_PANTAU = ABOUT_NOTIFICATIONS | {IncidentType.MONITORING_FAULT}
 
 
 def can_escalate(facts: Facts) -> bool:
@@ -20,19 +25,20 @@ def can_escalate(facts: Facts) -> bool:
     return facts.plan is Plan.ESCALATION and expects_answer
 
 
-def key(facts: Facts) -> str:
-    """Return the part of a text's key after "sms." or "call.".
+def situation_key(facts: Facts) -> str:
+    """Return the part of a text's key after "sms." or "call.", such as "escalation.outage.both".
 
-    Raise `ValueError` for an announcement of a type that is never announced: that is a bug.
+    Raise `ValueError` for facts about which nobody is notified, such as an announcement of slow mail: that is a bug.
     """
     if facts.plan is Plan.ANNOUNCEMENT and facts.type not in ANNOUNCED:
         raise ValueError(f"{facts.type} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
         raise ValueError(f"a {facts.purpose} is for staff only")
-    if facts.previous_type is not None and facts.type not in CHANGED[facts.plan]:
+    if facts.previous_type is not None and facts.type not in CHANGED_TYPES[facts.plan]:
         raise ValueError(f"an outage does not become {facts.type}")
     match facts.purpose, facts.plan:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
+            # The previous assignee escalated, or their acknowledgement expired.
             return f"escalation.lapsed.{facts.type}"
         case Purpose.OUTAGE, Plan.ESCALATION if facts.flapping:
             return "escalation.outage.unsteady"
@@ -42,11 +48,10 @@ def key(facts: Facts) -> str:
             return f"escalation.{occasion(facts)}.{'mail' if facts.type in ANNOUNCED else recovery_type(facts.type)}"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type is IncidentType.ALERT:
             return f"escalation.{facts.purpose}_alert"
-        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type in ABOUT_NOTIFICATIONS | {
-            IncidentType.MONITORING_FAULT
-        }:
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type in _ABOUT_PANTAU:
             return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:
+            # Pantau closed the incident, because the agency is not monitored any more.
             return "escalation.unwatched"
         case Purpose.RESULT, _:
             return f"escalation.{occasion(facts)}"
@@ -55,15 +60,15 @@ def key(facts: Facts) -> str:
 
 
 def recovery_type(incident_type: IncidentType) -> IncidentType:
-    """Return the type whose texts report the recovery: after refused sign-ins those for slow mail."""
+    """Return the type whose texts report the recovery. Refused sign-ins use the texts of slow mail."""
     return IncidentType.DEGRADED if incident_type is IncidentType.SIGN_IN else incident_type
 
 
 def occasion(facts: Facts) -> str:
     """Return the part of a text's key that says why the notification is sent.
 
-    It is the purpose, except for an incident that is over when first notified ("belated"), a handover of duty, letters
-    that nobody has posted, and an outage that changed its type.
+    It is the purpose, with four exceptions: a first notification of an incident that is over ("belated"), a handover of
+    duty, a report on letters that nobody has posted, and an outage that changed its type.
     """
     if facts.is_belated:
         return "belated"

@@ -12,27 +12,29 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: 3GPP TS 23.038, default alphabet. The escape (0x1B) is no character.
+#: Default alphabet of GSM-7 (3GPP TS 23.038), without the escape (0x1B), which is not a character.
 _BASIC = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
-#: Sent as two septets.
+#: Characters that take two septets.
 _EXTENDED = frozenset("\f^{}\\[~]|€")
 
-#: One message. A longer text is split in parts of 153, each charged.
+#: Maximum septets of one message. A longer text is split into parts of 153 septets, and each part is charged.
 LIMIT = 160
-#: In a longer text one provider does not add the RM0, and another has no room for its code.
+#: Length that is safe with all providers: for a longer text one provider adds no "RM0", another has no room for the
+#: code that it adds.
 SAFE_LENGTH = 153
+#: Marks an SMS as free for the recipient.
 PREFIX = "RM0 "
 
 _LINK = re.compile(r"https?|\bwww|://|@|[A-Za-z0-9-]+\.(?:[A-Za-z]{2,}|\d+[A-Za-z])|\d+\.\d+\.\d+", re.IGNORECASE)
 _DIGITS = re.compile(r"\d[\d -]{5,}\d")
 #: An agency's code or an incident number: JBA1001, PPD01-9999. A telephone number has no letter.
 _CODE = re.compile(r"(?<![\w-])[A-Z\d]+(?:-\d+)?(?![\w-])", re.ASCII)
-#: Filters may count digits across letters and hyphens, so a code with so many digits is rejected too.
+#: A code with this many digits is rejected too, because filters may count digits across letters and hyphens.
 _MIN_TELEPHONE_DIGITS = 7
-_WORDS = re.compile(
+_BLOCKED_WORDS = re.compile(
     r"\b(?:kata laluan|kad pengenalan|akaun bank|klik|pautan|password|identity card|bank account|click|link)\b",
     re.IGNORECASE,
 )
@@ -78,7 +80,7 @@ def septets(text: str) -> int:
 
 
 def lint(text: str, agency: str) -> tuple[TextProblem, ...]:
-    """Return the problems of an SMS that must name *agency*; empty if it may be sent."""
+    """Return the problems of an SMS, which must name *agency*. Unless one is an ERROR, the SMS may be sent."""
     return (*_check_form(text, agency), *blocked_content(text))
 
 
@@ -95,9 +97,9 @@ def _check_form(text: str, agency: str) -> tuple[TextProblem, ...]:
         problems.append(
             _error(Rule.AGENCY, "the agency's short name must be in the text, since the sender is replaced")
         )
-    strange = sorted(set(text) - _BASIC - _EXTENDED)
-    if strange:
-        listed = " ".join(f"{character!r}" for character in strange)
+    unsupported = sorted(set(text) - _BASIC - _EXTENDED)
+    if unsupported:
+        listed = " ".join(f"{character!r}" for character in unsupported)
         problems.append(_error(Rule.CHARACTERS, f"GSM-7 lacks {listed}; write plain letters, quotes and hyphens"))
     length = septets(text)
     if length > LIMIT:
@@ -124,7 +126,7 @@ def blocked_content(text: str) -> tuple[TextProblem, ...]:
         problems.append(
             _error(Rule.DIGITS, f"'{match[0]}' looks like a telephone number; say it by voice, fax or letter")
         )
-    if match := _WORDS.search(text):
+    if match := _BLOCKED_WORDS.search(text):
         problems.append(_error(Rule.WORDS, f"'{match[0]}' is blocked as a request for personal data; leave it out"))
     if match := _HELP.search(text):
         problems.append(
@@ -138,7 +140,10 @@ def blocked_content(text: str) -> tuple[TextProblem, ...]:
 
 
 def _find_telephone_number(text: str) -> re.Match[str] | None:
-    """Return the first run of digits that is not part of an agency's code or incident number with few digits."""
+    """Return the first run of digits that looks like a telephone number.
+
+    A run with few digits does not look like one if it is part of an agency's code or an incident number.
+    """
     runs = list(_DIGITS.finditer(text))
     codes = [code.span() for code in _CODE.finditer(text)] if runs else []
     for run in runs:

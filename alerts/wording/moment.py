@@ -1,7 +1,7 @@
 """Dates, times and durations in the notation of official letters.
 
-Malay follows Pekeliling Perkhidmatan and PP 13/2005: "24 November 2026", "2.15 petang", "12.15 tgh". English keeps the
-dot. All times are aware and shown in Malaysian time.
+Malay follows Pekeliling Perkhidmatan and PP 13/2005: "24 November 2026", "2.15 petang", "12.15 tgh". English texts use
+the dot too: "2.15 pm". All times are aware datetimes, shown in Malaysian time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from alerts.model.notification import Language
 #: container may lack; a test compares both.
 MALAYSIA = timezone(timedelta(hours=8), "MYT")
 
-_MONTHS = {
+#: Names of the months, and of the weekdays.
+_CALENDAR_NAMES = {
     Language.MALAY: (
         "Januari Februari Mac April Mei Jun Julai Ogos September Oktober November Disember",
         "Isnin Selasa Rabu Khamis Jumaat Sabtu Ahad",
@@ -24,10 +25,11 @@ _MONTHS = {
         "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     ),
 }
-MONTHS = {language: tuple(words[0].split()) for language, words in _MONTHS.items()}
-WEEKDAYS = {language: tuple(words[1].split()) for language, words in _MONTHS.items()}
+MONTHS = {language: tuple(months.split()) for language, (months, _) in _CALENDAR_NAMES.items()}
+WEEKDAYS = {language: tuple(weekdays.split()) for language, (_, weekdays) in _CALENDAR_NAMES.items()}
 
-_SHORT_PARTS = {"pagi": "pg", "tengah hari": "tgh", "petang": "ptg", "malam": "mlm", "tengah malam": "mlm"}
+#: Malay parts of the day, as abbreviated in an SMS.
+_SHORT_PARTS_OF_DAY = {"pagi": "pg", "tengah hari": "tgh", "petang": "ptg", "malam": "mlm", "tengah malam": "mlm"}
 
 #: (days, hours, minutes) as (singular, plural). Malay has no plural ending.
 _UNITS = {
@@ -56,7 +58,7 @@ def weekday(at: datetime, language: Language) -> str:
 
 
 def part_of_day(at: datetime) -> str:
-    """Return "pagi", "tengah hari", "petang", "malam" or, at 12.00 sharp, "tengah malam"."""
+    """Return "pagi", "tengah hari", "petang", "malam" or, at midnight, "tengah malam"."""
     time = local(at)
     if (time.hour, time.minute) == (0, 0):
         return "tengah malam"
@@ -67,7 +69,7 @@ def part_of_day(at: datetime) -> str:
 
 
 def clock(at: datetime, language: Language) -> str:
-    """Return "2.15 petang" or "2.15 pm"; 12.00 sharp is noon or midnight in words."""
+    """Return "2.15 petang" or "2.15 pm". At 12.00 English has "noon" or "midnight" instead of am or pm."""
     time = local(at)
     if language is Language.MALAY:
         return f"{_twelve_hour_clock(time)} {part_of_day(at)}"
@@ -82,12 +84,12 @@ def stamp(at: datetime, language: Language) -> str:
     The comma and the space before "ptg" are required: "2.15ptg" looks like a link to phones and filters.
     """
     time = local(at)
-    part = _SHORT_PARTS[part_of_day(at)] if language is Language.MALAY else _am_or_pm(time)
+    part = _SHORT_PARTS_OF_DAY[part_of_day(at)] if language is Language.MALAY else _am_or_pm(time)
     return f"{time.day}/{time.month}, {_twelve_hour_clock(time)} {part}"
 
 
 def span(start: datetime, end: datetime, language: Language) -> str:
-    """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS, with the date once if it is the same."""
+    """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS. The end has a date only if it is on another day."""
     start_text, end_text = stamp(start, language), stamp(end, language)
     day, _, clock_time = end_text.partition(", ")
     return f"{start_text}-{clock_time if start_text.startswith(f'{day}, ') else end_text}"

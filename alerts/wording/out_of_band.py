@@ -1,6 +1,6 @@
-"""Texts of out-of-band alerts: SMS and calls to the operations centre (NOC) that need no database.
+"""Texts of out-of-band alerts: SMS and calls to the operations centre (NOC) when Pantau itself fails.
 
-They are short, in Malay and English, and have no notification number.
+They need no database, so they have no incident number. Each is short, in Malay and English.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from alerts.wording.lint import TextProblem, lint
 from alerts.wording.texts import Wording
 from alerts.wording.values import spoken_at
 
-#: Situations, as in the texts' keys: the database is unavailable, another process is silent, all is well again.
+#: Situations, as in the texts' keys: the database is unavailable, another process sends no heartbeat, either has ended.
 SITUATIONS = ("store", "peer", "clear")
 
-#: No other time is longer as text: see `alerts.wording.sms`.
+#: The time whose text is the longest: see `alerts.wording.sms`.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
@@ -31,14 +31,14 @@ class OutOfBandMessage:
     situation: str
     #: Recipient and sender.
     office: IssuingOffice
-    #: When it began; for "clear", when it ended.
+    #: When the problem began; for "clear", when it ended.
     at: datetime
     #: Name of the process concerned, or "".
     process: str = ""
 
 
 def sms(message: OutOfBandMessage, wording: Wording) -> SmsContent:
-    """Return one text in both languages. A name that carriers would take for a link is left out."""
+    """Return one SMS with the text in both languages. A process name that looks like a link to carriers is left out."""
     text = _text(message, wording, message.process)
     if message.process and lint(text, message.office.short):
         text = _text(message, wording, "")
@@ -51,7 +51,7 @@ def call(message: OutOfBandMessage, wording: Wording) -> VoiceContent:
 
 
 def find_problems(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, TextProblem], ...]:
-    """Return the problems of each text at its longest, with the text's key; empty if all can be sent."""
+    """Return the problems of the SMS with the longest time, each with the text's key; empty if all can be sent."""
     problems = []
     for situation in SITUATIONS:
         text = sms(OutOfBandMessage(situation=situation, office=office, at=_LONGEST_MOMENT), wording).text
@@ -60,7 +60,7 @@ def find_problems(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, T
 
 
 def _text(message: OutOfBandMessage, wording: Wording, process: str) -> str:
-    """Return the SMS with the name *process*, or without one if it is ""."""
+    """Return the SMS with *process*, the name for the placeholder {whose}, or without a name if *process* is ""."""
     halves = [
         wording.render(
             language,

@@ -1,6 +1,6 @@
 """Texts of a release by telephone.
 
-An announcement to an agency is held back until an officer releases it, by key and PIN in a call.
+An announcement to an agency's recipients waits until an officer releases it, by key and PIN in a call.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 
-#: A call reads out so many agencies, so that the officer hears what is released. The others are counted.
+#: Maximum number of agencies that a call reads out, so that the officer hears what is released. The others are counted.
 MAX_NAMES_READ_OUT = 20
 
 
-def texts_by_language(line: str, wording: Wording) -> Mapping[str, str]:
-    """Return the text `call.release.`*line*, which has no placeholders, by language."""
-    return {language.value: wording.render(language, f"call.release.{line}") for language in Language}
+def texts_by_language(name: str, wording: Wording) -> Mapping[str, str]:
+    """Return the text with the key `call.release.`*name* by language. The text has no placeholders."""
+    return {language.value: wording.render(language, f"call.release.{name}") for language in Language}
 
 
-def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording) -> Mapping[str, str]:
-    """Return the question before the release: which announcements, to how many recipients, by which channels.
+def question_texts(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording) -> Mapping[str, str]:
+    """Return the question before the release, by language: which announcements, how many recipients, which channels.
 
-    By language; several announcements are listed by agency.
+    Of several announcements, the agencies are listed.
     """
     plans = [plan for _, plan in waiting]
     all_facts = [facts for facts, _ in waiting]
@@ -36,7 +36,7 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
             "call.release.confirm.several" if len(all_facts) > 1 else f"call.release.confirm.{all_facts[0].type}",
             {
                 **values.for_call(all_facts[0], language),
-                **_list([facts.office.name for facts in all_facts], language),
+                **_list_values([facts.office.name for facts in all_facts], language),
                 "recipients": _recipients(plans, language),
                 "counts": _counts(plans, language, wording),
                 "updates": _updates(plans, language, wording),
@@ -46,21 +46,23 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
     }
 
 
-def done(plans: Sequence[AnnouncementPlan], withheld: Sequence[str], wording: Wording) -> Mapping[str, str]:
-    """Return the confirmation after the release, by language.
+def result_texts(plans: Sequence[AnnouncementPlan], withheld: Sequence[str], wording: Wording) -> Mapping[str, str]:
+    """Return what is said after the release, by language.
 
-    *withheld*: agencies whose announcement was not released, because their mail works again.
+    *plans*: the released announcements. *withheld*: agencies whose announcement was not released, because their mail
+    works again.
     """
     texts = dict[str, str]()
     for language in Language:
-        recipients, names = {"recipients": _recipients(plans, language)}, _list(withheld, language)
+        recipients, names = {"recipients": _recipients(plans, language)}, _list_values(withheld, language)
         lines = [wording.render(language, "call.release.done", recipients)] if plans or not withheld else []
         lines += [wording.render(language, "call.release.works", names)] if withheld else []
         texts[language.value] = " ".join(lines)
     return texts
 
 
-def _list(names: Sequence[str], language: Language) -> Mapping[str, str]:
+def _list_values(names: Sequence[str], language: Language) -> Mapping[str, str]:
+    """Return the values of the placeholders for a list of agencies."""
     return {
         "count": spoken.number(len(names), language),
         "names": "; ".join(names[:MAX_NAMES_READ_OUT]),
@@ -69,22 +71,23 @@ def _list(names: Sequence[str], language: Language) -> Mapping[str, str]:
 
 
 def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
+    """Return the number of recipients in words."""
     return spoken.number(sum(len(plan.recipients) for plan in plans), language)
 
 
 def _updates(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
-    """Return the sentence that progress reports are released too; "" if there are none."""
+    """Return the sentence that the release includes follow-ups; "" if no announcement has follow-ups."""
     return wording.render(language, "call.release.updates") if any(plan.is_followed_up for plan in plans) else ""
 
 
 def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
     """Return "satu SMS, dua faks dan satu surat", in the order of the channels."""
-    channels = Counter(
+    counts = Counter(
         address.channel for plan in plans for recipient in plan.recipients for address in recipient.addresses
     )
     *all_but_last, last = (
-        wording.render(language, f"call.release.count.{channel}", {"count": spoken.number(channels[channel], language)})
+        wording.render(language, f"call.release.count.{channel}", {"count": spoken.number(counts[channel], language)})
         for channel in Channel
-        if channels[channel]
+        if counts[channel]
     )
     return f"{', '.join(all_but_last)} {wording.render(language, 'letter.and')} {last}" if all_but_last else last

@@ -11,10 +11,10 @@ import yaml
 
 #: The shipped texts have some 30 KiB.
 _MAX_OCTETS = 512 * 1024
-#: Maximum estimated nesting that libyaml may parse: deeper nesting could exhaust its stack. The shipped texts have six
-#: levels.
+#: Maximum estimated nesting of a file for libyaml, because deeper nesting could exhaust its stack. The shipped texts
+#: have six levels.
 _MAX_DEPTH = 2_000
-#: Maximum of open brackets for PyYAML's own parser: it takes a second for a thousand, and then fails.
+#: Maximum number of open brackets for PyYAML's own parser, which takes a second for a thousand and then fails.
 _MAX_OPEN_BRACKETS = 100
 
 
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[TextEntry, ...]:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_OCTETS:
             # A pipe or a device would block the reader and every later reload.
-            raise SourceError(f"{path.name}: is no file of texts; write keys and texts in it, or remove it")
+            raise SourceError(f"{path.name}: is not a file of texts; write keys and texts in it, or remove it")
         root = parse_nodes(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(
@@ -55,22 +55,22 @@ def read(path: Path) -> tuple[TextEntry, ...]:
         raise SourceError(f"{path.name}: is nested too deeply; write fewer levels") from None
     except (ValueError, OverflowError):  # The type of error depends on the version of Python.
         raise SourceError(
-            f"{path.name}: is not YAML: it holds an escape that is not allowed; write the character itself"
+            f"{path.name}: is not YAML: it contains an escape that is not allowed; write the character itself"
         ) from None
     if root is None:
         return ()
     if not isinstance(root, yaml.MappingNode):
-        raise SourceError(f"{path.name}:1: must hold keys and texts; write 'sms:' and so on, as our own file does")
+        raise SourceError(f"{path.name}:1: must contain keys and texts; write 'sms:' and so on, as the shipped file")
     return tuple(_entries(root, "", path.name, set()))
 
 
 def parse_nodes(text: str) -> yaml.Node | None:
     """Parse YAML into nodes with positions. Raise PyYAML's errors.
 
-    libyaml is ten times as fast. PyYAML's own parser reads what libyaml rejects, because its messages are better, and
-    deeply nested files, because libyaml would exhaust the stack.
+    libyaml is ten times as fast. PyYAML's own parser reads the files that libyaml rejects, because its messages are
+    better, and deeply nested files, because libyaml would exhaust the stack.
     """
-    if _depth_bound(text) <= _MAX_DEPTH:
+    if _max_depth(text) <= _MAX_DEPTH:
         try:
             return yaml.compose(text, Loader=yaml.CSafeLoader)
         except (yaml.YAMLError, ValueError, OverflowError):
@@ -87,13 +87,13 @@ class _Reader(yaml.SafeLoader):
         super().fetch_flow_collection_start(TokenClass)
 
 
-def _depth_bound(text: str) -> int:
+def _max_depth(text: str) -> int:
     """Return an upper bound of the nesting: each level is indented further, or in brackets."""
     return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
 
 
 def sections(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the texts of a file that is part of the program, by section and name."""
+    """Return the texts of a shipped file by section (the key without its last part) and name (the last part)."""
     by_section: dict[str, dict[str, Any]] = {}
     for entry in read(path):
         section, _, name = entry.key.rpartition(".")
@@ -107,14 +107,14 @@ def _entries(node: yaml.Node, key: str, file: str, ancestors: set[int]) -> Itera
         case yaml.MappingNode():
             if id(node) in ancestors:
                 # Aliases of aliases can expand without bound, and an alias may contain itself.
-                raise SourceError(f"{location}: aliases (*) are not read here; write the texts out")
+                raise SourceError(f"{location}: aliases (*) are not supported here; write the texts out")
             ancestors.add(id(node))
             keys = set()
             for name, child in node.value:
                 if not isinstance(name, yaml.ScalarNode):
                     raise SourceError(f"{file}:{name.start_mark.line + 1}: a key must be a plain word")
                 if name.value in keys:
-                    raise SourceError(f"{file}:{name.start_mark.line + 1}: {name.value} stands twice; keep one")
+                    raise SourceError(f"{file}:{name.start_mark.line + 1}: {name.value} is there twice; keep one")
                 keys.add(name.value)
                 yield from _entries(child, f"{key}.{name.value}" if key else str(name.value), file, ancestors)
         case yaml.SequenceNode():

@@ -1,4 +1,4 @@
-"""Numbers, dates and times as words, for speech synthesis that may misread figures."""
+"""Numbers, dates and times as words, because speech synthesis may misread figures."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _SIGNS = {
     Language.MALAY: {"-": "sempang", "/": "garis miring", ".": "titik"},
     Language.ENGLISH: {"-": "dash", "/": "slash", ".": "point"},
 }
-#: Each applies to hours before its number.
+#: Parts of the day. Each applies to the hours before its number.
 _ENGLISH_PARTS = ((12, "in the morning"), (18, "in the afternoon"), (21, "in the evening"), (24, "at night"))
 
 
 def number(value: int, language: Language) -> str:
-    """Return 0 to 9999 in words."""
+    """Return *value*, 0 to 9999, in words."""
     if not 0 <= value <= 9999:
         raise ValueError(f"{value} is not between 0 and 9999")
     return _malay(value) if language is Language.MALAY else _english(value)
 
 
 def letters(text: str, language: Language) -> str:
-    """Return a notification number letter by letter: "J, K, R, sempang, kosong, tujuh"."""
+    """Return an incident number character by character: "J, K, R, sempang, kosong, tujuh"."""
     signs = _SIGNS[language]
     words = []
     for character in text.upper():
@@ -99,8 +99,8 @@ def _english(value: int) -> str:
         return f"{_TENS[tens - 2]}-{units[remainder]}" if remainder else _TENS[tens - 2]
     size, name = (1000, "thousand") if value >= 1000 else (100, "hundred")
     many, remainder = divmod(value, size)
-    joint = " " if remainder >= 100 else " and "
-    return f"{units[many]} {name}" + (f"{joint}{_english(remainder)}" if remainder else "")
+    separator = " " if remainder >= 100 else " and "
+    return f"{units[many]} {name}" + (f"{separator}{_english(remainder)}" if remainder else "")
 
 
 def _ordinal(value: int) -> str:

@@ -1,8 +1,8 @@
 r"""Template language of the texts.
 
-`{domain}` is replaced. `[ ... ]` is left out when a placeholder in it is empty, and `[ ... | ... ]` uses the first
-alternative without empty placeholders: "telephone[ ({hours})]" leaves no empty brackets. A backslash makes the next
-character literal. Values are never parsed as templates.
+`{domain}` is a placeholder, which is replaced by its value. `[ ... ]` is left out when a placeholder in it is empty:
+"telephone[ ({hours})]" leaves no empty brackets. `[ ... | ... ]` uses the first alternative without empty placeholders.
+A backslash makes the next character literal. Values are never parsed as templates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SYNTAX = "{}[]|\\"
 
 
 class TemplateError(ValueError):
-    """The text is no valid template. The message says what to write."""
+    """The text is not a valid template. The message says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +24,32 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The first alternative whose placeholders have values, or nothing."""
+    """`[ ... | ... ]`: renders the first alternative whose placeholders all have values, or nothing."""
 
-    parts: tuple[Template, ...]
+    alternatives: tuple[Template, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
     pieces: tuple[str | Placeholder | Choice, ...]
 
-    def needed(self) -> frozenset[str]:
+    def required_placeholders(self) -> frozenset[str]:
         """Return the placeholders that must have a value: those outside `[ ]`."""
         return frozenset(piece.name for piece in self.pieces if isinstance(piece, Placeholder))
 
-    def used(self) -> frozenset[str]:
+    def placeholders(self) -> frozenset[str]:
         """Return all placeholders of the text."""
-        names = set(self.needed())
+        names = set(self.required_placeholders())
         for piece in self.pieces:
             if isinstance(piece, Choice):
-                names.update(*(part.used() for part in piece.parts))
+                names.update(*(part.placeholders() for part in piece.alternatives))
         return frozenset(names)
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the text. Raise `ValueError` when a required placeholder is missing or empty, which is a bug."""
         text = self._render(values)
         if text is None:
-            missing = sorted(name for name in self.needed() if not values.get(name))
+            missing = sorted(name for name in self.required_placeholders() if not values.get(name))
             raise ValueError(f"no value for {', '.join(missing)}")
         return text
 
@@ -61,8 +61,8 @@ class Template:
                     if not values.get(name):
                         return None
                     rendered.append(values[name])
-                case Choice(parts):
-                    choices = (part._render(values) for part in parts)  # noqa: SLF001 - its own class
+                case Choice(alternatives):
+                    choices = (part._render(values) for part in alternatives)  # noqa: SLF001 - its own class
                     rendered.append(next((choice for choice in choices if choice is not None), ""))
                 case _:
                     rendered.append(piece)
@@ -74,7 +74,7 @@ def parse(text: str) -> Template:
     characters = _mark_syntax(text)
     template, end = _parse_sequence(characters, inside=False)
     if end:
-        raise TemplateError(f"a '{end}' closes nothing; write '\\{end}' for the character itself")
+        raise TemplateError(f"a '{end}' without an opening bracket; write '\\{end}' for the character itself")
     return template
 
 
@@ -85,7 +85,7 @@ def _mark_syntax(text: str) -> Iterator[tuple[str, bool]]:
         if character == "\\":
             escaped = next(characters, "")
             if not escaped or escaped not in _SYNTAX:
-                raise TemplateError(f"a backslash stands only before one of {_SYNTAX}; write '\\\\' for a backslash")
+                raise TemplateError(f"a backslash is allowed only before {_SYNTAX}; write '\\\\' for a backslash")
             yield escaped, False
         else:
             yield character, character in _SYNTAX
@@ -95,8 +95,8 @@ def _parse_sequence(characters: Iterator[tuple[str, bool]], *, inside: bool) -> 
     """Parse up to the end, a `]` or, inside brackets, a `|`; return the terminator ("" at the end of the text)."""
     pieces: list[str | Placeholder | Choice] = []
     literal = ""
-    for character, special in characters:
-        if not special or (character == "|" and not inside):
+    for character, is_syntax in characters:
+        if not is_syntax or (character == "|" and not inside):
             literal += character
             continue
         if literal:
@@ -115,22 +115,22 @@ def _parse_sequence(characters: Iterator[tuple[str, bool]], *, inside: bool) -> 
 
 def _parse_placeholder(characters: Iterator[tuple[str, bool]]) -> Placeholder:
     name = ""
-    for character, special in characters:
-        if special and character == "}":
+    for character, is_syntax in characters:
+        if is_syntax and character == "}":
             if not name.isidentifier():
                 break
             return Placeholder(name)
         name += character
-    raise TemplateError(f"'{{{name}' is no placeholder; write a name and '}}', or '\\{{' for the character itself")
+    raise TemplateError(f"'{{{name}' is not a placeholder; write a name and '}}', or '\\{{' for the character itself")
 
 
 def _parse_choice(characters: Iterator[tuple[str, bool]]) -> Choice:
-    parts = []
+    alternatives = []
     end = "|"
     while end == "|":
         part, end = _parse_sequence(characters, inside=True)
-        parts.append(part)
+        alternatives.append(part)
     if end != "]":
         where = f"'{end}'" if end else "the end"
-        raise TemplateError(f"a '[' is not closed before {where}; write ']' where the part that may be left out ends")
-    return Choice(tuple(parts))
+        raise TemplateError(f"a '[' is not closed before {where}; write ']' at the end of the optional part")
+    return Choice(tuple(alternatives))

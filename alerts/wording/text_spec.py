@@ -1,7 +1,9 @@
 """Specification of the texts in the YAML files: the keys that each language must have, and the placeholders of each.
 
-A placeholder for a time, such as "began", has the forms "began_day", "began_date" and "began_clock" in calls and on
-pages (letters and faxes); an SMS has one short form, "began".
+`always` are the placeholders that always have a value, `maybe` those that may be empty. A placeholder for a time, such
+as "began", has the forms "began_day", "began_date" and "began_clock" in calls and on pages (letters and faxes); an SMS
+has one short form, "began". `alerts.wording.key` defines the situations that the keys contain: the situation of
+"call.headline.escalation.outage.both" is "escalation.outage.both".
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from alerts.model.notification import Cause, IncidentType, Plan, Purpose, Succes
 from alerts.wording.catalogue import TextSpec
 from alerts.wording.key import FOR_STAFF
 
-#: Kinds of pages for recipients. See `alerts.wording.key.occasion`.
+#: Occasions of pages to recipients. See `alerts.wording.key.occasion`.
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
 #: Incident types that are notified to staff only, as in the keys.
@@ -26,7 +28,8 @@ def _time_placeholders(*names: str) -> frozenset[str]:
     return frozenset(f"{name}_{form}" for name in names for form in _MOMENT_FORMS)
 
 
-#: Placeholders that always have a value in an SMS, in a call, and on a page; and those that may be empty on a page.
+#: Placeholders that always have a value in an SMS, in a call, and on a page ("you": form of address of the reader).
+#: `_PAGE_MAYBE`: may be empty on a page.
 _SMS = frozenset({"agency", "number", "began", "noticed"})
 _CALL = frozenset({"agency", "agency_name"}) | _time_placeholders("began", "noticed")
 _PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number", "you"}) | _time_placeholders(
@@ -39,30 +42,22 @@ _PAGE_MAYBE = frozenset(
 
 
 def _situations() -> Iterator[tuple[str, bool]]:
-    """Yield the content of an SMS or a call, and whether the incident is over. See `alerts.wording.key`."""
+    """Yield the situation of each SMS and call, as in its key, and whether the incident is over."""
     for incident_type in OUTAGES:
         yield f"announcement.outage.{incident_type}", False
         yield f"announcement.update.{incident_type}", False
         yield f"announcement.changed.{incident_type}", False
         yield f"escalation.changed.{incident_type}", False
         yield f"escalation.outage.{incident_type}", False
-    for incident_type in (*_STAFF_ONLY, "unsteady"):
-        yield f"escalation.outage.{incident_type}", False
+    for kind in (*_STAFF_ONLY, "unsteady"):  # "unsteady": a flapping outage.
+        yield f"escalation.outage.{kind}", False
     for incident_type in ("degraded", "sign_in"):
         yield f"escalation.changed.{incident_type}", False
-    for incident_type in (
-        "mail",
-        "degraded",
-        "monitoring_fault",
-        "unreached",
-        "doubtful",
-        "unreleased",
-        "restored",
-        "alert",
-    ):
-        yield f"escalation.recovery.{incident_type}", True
-    for incident_type in ("mail", "degraded", "monitoring_fault", "alert"):
-        yield f"escalation.belated.{incident_type}", True
+    # "mail": any of `OUTAGES`.
+    for kind in ("mail", "degraded", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
+        yield f"escalation.recovery.{kind}", True
+    for kind in ("mail", "degraded", "monitoring_fault", "alert"):
+        yield f"escalation.belated.{kind}", True
     yield "announcement.recovery", True
     yield "escalation.release", False
     yield "escalation.taken", False
@@ -85,9 +80,10 @@ def _situations() -> Iterator[tuple[str, bool]]:
 #: The previous assignee, and when they last responded ("heard") or escalated ("handed").
 _SMS_ASSIGNEE = frozenset({"by", "heard", "handed"})
 _CALL_ASSIGNEE = frozenset({"by"}) | _time_placeholders("heard", "handed")
-#: Result of a release: notifications delivered, and not delivered.
+#: Result of a release: numbers of notifications that arrived and failed, one unreached recipient, and how many others.
 _DELIVERED, _UNDELIVERED = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
-#: Further placeholders that an SMS and a call always have, by situation.
+#: Further placeholders that an SMS and a call always have, by situation. "then": who is notified when the
+#: acknowledgement expires. "unposted": number of letters; "issued": when they were decided.
 _ALWAYS_BY_SITUATION = {
     "escalation.reminder": (frozenset({"until", "then"}), _time_placeholders("until") | {"then"}),
     "escalation.result": (_DELIVERED, _DELIVERED),
@@ -107,12 +103,13 @@ def _sms_and_calls() -> Iterator[tuple[str, TextSpec]]:
         if situation.startswith("escalation.lapsed."):
             sms_maybe, call_maybe = sms_maybe | _SMS_ASSIGNEE, call_maybe | _CALL_ASSIGNEE
         elif situation.startswith("escalation.handover."):
+            # "relieved": who was on duty before. "waits": sentence that an announcement waits for its release.
             extra = frozenset({"by", "relieved", "waits"})
             sms_maybe, call_maybe = (
                 sms_maybe | extra | {"heard"},
                 call_maybe | extra | {"cause", "declared"} | _time_placeholders("heard"),
             )
-        elif situation in {"escalation.taken", *(f"escalation.closed{of}" for of in ("", "_alert", "_ours"))}:
+        elif situation in {"escalation.taken", *(f"escalation.closed{suffix}" for suffix in ("", "_alert", "_ours"))}:
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.result":
             sms_maybe = call_maybe = _UNDELIVERED
@@ -176,10 +173,10 @@ def _release() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _out_of_band() -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts of out-of-band alerts, which have no notification number."""
+    """Yield the texts of out-of-band alerts, which have no incident number. "whose": name of the process concerned."""
     placeholders = frozenset({"whose"})
     for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
-        # The halves of one SMS: Malay, then English.
+        # One SMS contains the text in Malay and in English.
         yield f"out_of_band.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=placeholders)
         always = _time_placeholders(moment) | {"agency_name"}
         yield f"out_of_band.call.{situation}", TextSpec(several=True, always=always, maybe=placeholders)
@@ -187,7 +184,11 @@ def _out_of_band() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _page_texts(kind: str) -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts that letters and faxes both have. *kind*: "letter" or "fax"."""
+    """Yield the texts that letters and faxes both have. *kind*: "letter" or "fax".
+
+    The placeholders "scope" (what fails), "change", "instruction", "warning", "channels", "enquiries" and "follow_ups"
+    hold the texts with these keys, such as "letter.scope.both".
+    """
     yield f"{kind}.channels", TextSpec(several=True, maybe=_PAGE_MAYBE)
     for incident_type in OUTAGES:
         yield f"{kind}.scope.{incident_type}", TextSpec(always=_PAGE)
@@ -214,6 +215,7 @@ def _maintenance_notice(kind: str) -> Iterator[tuple[str, TextSpec]]:
     for situation in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
         always = planned
         if situation != "maintenance":
+            # "was_": times and number in the earlier notice.
             always |= _time_placeholders("was_began", "was_ended") | {"was_number"}
         yield f"{kind}.{situation}.title", TextSpec(always=_PAGE)
         if kind == "letter":
@@ -262,7 +264,7 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
     several, extra = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
         is_over = ".recovery" in situation or ".belated" in situation
-        sms = _SMS - {"noticed"}
+        sms_always = _SMS - {"noticed"}
         response = frozenset({"response"}) if situation.startswith(_EXPECTING_REPLY) else frozenset()
         end = "until" if situation == "escalation.reminder" else "ended" if is_over else "began"
         assignee_by_situation = {
@@ -279,7 +281,7 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
         situation_placeholders = frozenset(placeholders.get(situation, ()))
         yield (
             f"bundle.sms.{situation}",
-            TextSpec(always=sms | several | situation_placeholders | {end}, maybe=extra | response | sms_maybe),
+            TextSpec(always=sms_always | several | situation_placeholders | {end}, maybe=extra | response | sms_maybe),
         )
         yield (
             f"bundle.call.{situation}",
@@ -289,15 +291,16 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
                 maybe=extra | call_maybe,
             ),
         )
-        # The headline with the previous assignee has no room for times.
+        # The headline about an expired acknowledgement names the previous assignee, and has no room for times.
         headline_moments = frozenset() if situation == "escalation.lapsed" else _time_placeholders("began", end)
         yield f"bundle.call.headline.{situation}", TextSpec(always=several | headline_moments, maybe=extra)
-    for situation in _BUNDLES_ABOUT_ONE:
-        # "names" lists notification numbers, each with the times of its outage.
+    for situation in _BUNDLES_ABOUT_ONE_AGENCY:
+        # "names" lists incident numbers, each with the times of its outage.
         yield f"bundle.sms.one.{situation}", TextSpec(always=frozenset({"agency", "names", "count"}), maybe=extra)
     for plan in Plan:
         yield f"bundle.call.opening.{plan}", TextSpec()
     yield "bundle.call.names", TextSpec(several=True, always=several, maybe=extra)
+    # A fax about several incidents is a list.
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", TextSpec()
     for incident_type in (*OUTAGES, *_STAFF_ONLY):
@@ -307,8 +310,9 @@ def _bundle() -> Iterator[tuple[str, TextSpec]]:
         yield f"bundle.list.{list_}.opening", TextSpec()
 
 
-#: Types about notifications, of which there may be several. See `alerts.wording.bundle`.
+#: Types of incidents about notifications, of which there may be several. See `alerts.wording.bundle`.
 _ABOUT_NOTIFICATIONS = ("unreached", "doubtful", "unreleased")
+#: Situations of bundles, see `alerts.wording.bundle.situation`.
 _BUNDLES = (
     "announcement.outage",
     "announcement.update",
@@ -325,7 +329,8 @@ _BUNDLES = (
 )
 
 
-_BUNDLES_ABOUT_ONE = (
+#: Situations of bundles about ended outages of one agency.
+_BUNDLES_ABOUT_ONE_AGENCY = (
     "announcement.recovery",
     *(f"escalation.{occasion}.{kind}" for occasion in ("recovery", "belated") for kind in ("mail", "degraded")),
 )

@@ -1,4 +1,8 @@
-"""Values of the placeholders in the texts, from the facts of a notification, for SMS, voice and paper."""
+"""Values of the placeholders in the texts, from the facts of a notification, for SMS, voice and paper.
+
+The facts are what a notification reports: incident, times, office, people. *channel*: "sms" or "call", as in the texts'
+keys.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ def for_page(facts: Facts, language: Language) -> Values:
 
 
 def subject(facts: Facts, language: Language) -> str:
-    """Return what the incident is about, such as a host; in the other language if it has no text in *language*."""
+    """Return what the incident is about, such as a host, in *language* if there is such a text."""
     if language is Language.MALAY:
         return facts.subject or facts.subject_en
     return facts.subject_en or facts.subject
@@ -66,7 +70,7 @@ def failure_cause(facts: Facts, wording: Wording, language: Language, channel: s
 
 
 def pending_release(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
-    """Return the sentence that an announcement waits for its release, if the duty is handed over; empty otherwise."""
+    """Return, at a handover of duty, the sentence that an announcement waits for its release; empty otherwise."""
     return {"waits": wording.render(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
 
 
@@ -84,7 +88,7 @@ def release_result(all_facts: Sequence[Facts]) -> Values:
 
 
 def next_step(facts: Sequence[Facts], wording: Wording, language: Language, channel: str) -> Values:
-    """Return the sentence on who is notified when the acknowledgement expires, for a reminder; empty otherwise."""
+    """Return, in a reminder, the sentence on who is notified when the acknowledgement expires; empty otherwise."""
     if facts[0].purpose is not Purpose.REMINDER:
         return {}
     successors = {each.successors for each in facts}
@@ -95,7 +99,7 @@ def next_step(facts: Sequence[Facts], wording: Wording, language: Language, chan
 
 
 def on_one_line(values: Mapping[str, str]) -> dict[str, str]:
-    """Return *values* without line breaks, because a line break starts a list item."""
+    """Return *values* without line breaks, because in a text of a page a line break starts a list item."""
     return {name: " ".join(value.split()) for name, value in values.items()}
 
 
@@ -111,6 +115,7 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
 
 
 def _moments(facts: Facts) -> dict[str, datetime]:
+    """Return the known times by placeholder. The previous assignee escalated ("handed") or last responded ("heard")."""
     moments = {"began": facts.began_at, "noticed": facts.notified_at}
     responded_at, escalated_at = (None, facts.last_response_at) if facts.escalated else (facts.last_response_at, None)
     issued = facts.first_notified_at if facts.unposted else None

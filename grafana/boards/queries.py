@@ -7,51 +7,53 @@ from __future__ import annotations
 
 from typing import Final
 
-#: What every Pantau exports that can be read.
+#: Exported by every Pantau process that can be scraped.
 LIVES: Final = "max(pantau_build_info)"
 
 _SEEN_DOWN: Final = 'min by (agency) (pantau_mail_up{agency!=""}) == 0'
-#: As measured: by all sites together where a hub has heard several, else by any.
+#: Agencies that are down as measured: by the quorum of the sites where a hub combines several, else by any site.
 MEASURED_DOWN: Final = (
     f"{_SEEN_DOWN} unless on (agency) max by (agency) (pantau_quorum_outage) == 0"
     " or max by (agency) (pantau_quorum_outage) == 1"
 )
-#: Agencies, by the worst that holds of each; what is not measured may be declared. "" is no agency.
+#: Agencies that are down, measured or declared by a person. The label `agency` is "" for metrics of no agency.
 DOWN: Final = f"{MEASURED_DOWN} or max by (agency) (pantau_outage_declared) == 1"
-#: Also what too few sites see down for it to be told.
+#: Degraded agencies, including those that fewer sites than the quorum measure as down.
 DEGRADED: Final = (
     f'(max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 or {_SEEN_DOWN}) unless on (agency) ({DOWN})'
 )
-#: It may fail for a while, or is not probed at this hour.
+#: Agencies in maintenance or outside their probing hours.
 PLANNED: Final = "max by (agency) (pantau_maintenance) == 1 or max by (agency) (pantau_off_hours) == 1"
-#: A run of one of its routes should have ended by now, or none is waited for at all.
+#: Agencies with a route whose run should have ended by now.
 _OVERDUE: Final = 'max by (agency) (pantau_probe_overdue_timestamp_seconds{agency!=""}) < time()'
-#: As PantauProbingStopped has it: a route has not been run when it should have been, or none ever.
+#: Agencies that are not probed, as in the alert PantauProbingStopped: a run is overdue, or there has been none.
 SILENT: Final = (
     f'({_OVERDUE} or count by (agency) (pantau_incidents_open{{agency!=""}})'
     " unless on (agency) max by (agency) (pantau_probe_overdue_timestamp_seconds))"
     f" unless on (agency) ({PLANNED})"
 )
-#: Nothing is known of its mail yet, or of a direction in which runs have ended.
+#: Agencies without a result yet, or without one in a direction in which runs have ended.
 _NEVER_PROVEN: Final = (
     'count by (agency) (pantau_incidents_open{agency!=""}) unless on (agency) pantau_mail_up'
     " or count by (agency) (label_replace("
     'pantau_probe_run_timestamp_seconds{agency!=""}, "direction", "$1", "route", "[^/]+/([^/]+).*")'
     " unless on (agency, direction) pantau_mail_up)"
 )
-#: Runs end and prove nothing, as the alert PantauMailUnknown has it; or nothing has been proven yet, which it waits for.
+#: Runs end and prove nothing, as the alert PantauMailUnknown has it; or nothing has been proven yet, which it waits
+#: for.
 UNPROVEN: Final = (
     f'(max by (agency) (pantau_probe_success_overdue_timestamp_seconds{{agency!=""}}) < time() or {_NEVER_PROVEN})'
     f" unless on (agency) ({_OVERDUE} or {DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"
 )
 
 _DUE: Final = f'count by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED})'
-#: Something is overdue, and no mail at all has been heard to arrive for ten minutes; or none has since the start.
+#: True if a result is overdue, and no message of any agency has arrived for ten minutes, or none since the start.
 _DEAF: Final = (
     f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_success_timestamp_seconds) > time() - 600"
     f" or {_DUE} unless on () (max(pantau_probe_success_timestamp_seconds) or min(pantau_mail_up) == 0)"
 )
-#: 0 while a Pantau tells of mail, and hears it arrive; and every one can be read: of whom only another tells, nobody knows.
+#: 0 while a Pantau tells of mail, and hears it arrive; and every one can be read: of whom only another tells, nobody
+#: knows.
 NOBODY: Final = f'0 * count(pantau_mail_up) unless on () ({_DEAF}) unless on () min(up{{job="pantau"}}) == 0'
 
 

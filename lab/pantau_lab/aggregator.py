@@ -1,7 +1,7 @@
-"""Two SMS providers that there are not, of the kinds that there are: what `http_sms` is tried against.
+"""Two fictional SMS providers of common kinds, with which the gateway `http_sms` is tested.
 
-SMS Awan takes a GET and answers in a line of text ("code=0,id=91"); SMS Suria takes JSON with a bearer token and brings
-signed callbacks. Both deliver to phones that need nothing but a number.
+SMS Awan accepts GET requests and answers with a line of text ("code=0,id=91"). SMS Suria accepts JSON with a bearer token
+and posts signed callbacks. Both accept every telephone number.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.provider_fault import SubmissionFault, befall
+from pantau_lab.provider_fault import SubmissionFault, apply_fault
 
-#: What is wrong -> SMS Awan's code.
+#: SMS Awan's code, by the reason of a refusal.
 AWAN_CODES = {
     "credentials": "1",
     "balance": "2",
@@ -34,7 +34,7 @@ AWAN_CODES = {
     "account": "8",
     "new": "99",
 }
-#: What is wrong -> SMS Suria's HTTP status and code.
+#: SMS Suria's HTTP status and code, by the reason of a refusal.
 SURIA_CODES = {
     "credentials": (401, "E401"),
     "balance": (402, "E402"),
@@ -50,36 +50,36 @@ SURIA_CODES = {
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """An SMS that was taken."""
+    """Accepted SMS."""
 
     id: str
     to: str
     text: str
     reference: str
-    #: Where it is to be told what became of it, or "".
+    #: URL for delivery reports; "": none are posted.
     callback: str = ""
     state: str = "Q"
 
 
 @dataclass(slots=True, kw_only=True)
 class Aggregator:
-    """One provider's account."""
+    """Account at one provider."""
 
     user: str = "jcontoh"
     secret: str
-    #: What its callbacks are signed with, or carry.
+    #: Secret with which callbacks are signed, or which they contain.
     callback_secret: str = ""
     messages: list[Message] = field(default_factory=list)
-    #: What people have sent, as (id, number, text).
+    #: SMS from people, as (id, number, text).
     received: list[tuple[str, str, str]] = field(default_factory=list)
     faults: deque[SubmissionFault] = field(default_factory=deque)
-    #: What is wrong with the next submissions.
+    #: Reasons to refuse the next submissions, one each.
     refusals: deque[str] = field(default_factory=deque)
-    #: What our callbacks were answered.
+    #: HTTP statuses of the responses to callbacks.
     answered: list[int] = field(default_factory=list)
 
     def what_is_wrong(self, number: str, text: str, reference: str) -> str:
-        """Return what a submission is refused for, or ""."""
+        """Return the reason to refuse a submission, or ""."""
         if self.refusals:
             return self.refusals.popleft()
         if not number.removeprefix("+").isdecimal():
@@ -89,23 +89,23 @@ class Aggregator:
         return "duplicate" if any(message.reference == reference for message in self.messages) else ""
 
     def take(self, number: str, text: str, reference: str, callback: str = "") -> Message:
-        """Take an SMS."""
+        """Accept an SMS."""
         id_ = str(91 + len(self.messages))
         message = Message(id=id_, to=number, text=text, reference=reference, callback=callback)
         self.messages.append(message)
         return message
 
     def find(self, reference: str) -> Message | None:
-        """Return the SMS with our mark."""
+        """Return the SMS with the customer's reference."""
         return next((message for message in self.messages if message.reference == reference), None)
 
     def say(self, number: str, text: str) -> str:
-        """Let a person send an SMS to our number; return its id."""
+        """Record an SMS from a person to the customer's number; return its id."""
         self.received.append((f"mo{len(self.received) + 1}", number, text))
         return self.received[-1][0]
 
     async def bring(self, method: str, url: str, **sent: Any) -> int:
-        """Call back, and return what was answered."""
+        """Send a callback, and return the HTTP status of the response."""
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
             answer = await client.request(method, url, **sent)
         self.answered.append(answer.status_code)
@@ -113,7 +113,7 @@ class Aggregator:
 
 
 def awan(account: Aggregator) -> Starlette:
-    """Return SMS Awan: GET, and a line of text. It writes RM0 in front itself, and always answers 200."""
+    """Return the ASGI app of SMS Awan: GET, and a line of text. It adds the prefix RM0 itself, and always answers 200."""
 
     def line(code: str, **more: str) -> Response:
         return PlainTextResponse(",".join([f"code={code}", *(f"{name}={value}" for name, value in more.items())]))
@@ -130,7 +130,7 @@ def awan(account: Aggregator) -> Starlette:
             return line("0", id=account.take(number, text, reference).id)
 
         if account.faults:
-            return await befall(
+            return await apply_fault(
                 account.faults.popleft(), request, take=take, error=lambda status: Response(status_code=status)
             )
         return await take()
@@ -146,7 +146,7 @@ def awan(account: Aggregator) -> Starlette:
 
 
 def suria(account: Aggregator) -> Starlette:
-    """Return SMS Suria: JSON, a bearer token, and HTTP statuses."""
+    """Return the ASGI app of SMS Suria: JSON, a bearer token, and HTTP statuses."""
 
     def error(status: int, code: str = "") -> Response:
         said: Mapping[str, Any] = {"error": {"code": code, "message": "see the manual"}} if code else {}
@@ -172,7 +172,7 @@ def suria(account: Aggregator) -> Starlette:
             return JSONResponse({"data": [{"message_id": message.id}]}, status_code=202)
 
         if account.faults:
-            return await befall(account.faults.popleft(), request, take=take, error=error)
+            return await apply_fault(account.faults.popleft(), request, take=take, error=error)
         return await take()
 
     async def message(request: Request) -> Response:

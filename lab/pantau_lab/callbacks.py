@@ -1,4 +1,4 @@
-"""A callback listener and a desk that stand in for the service's own, so that a gateway can be tried alone."""
+"""Test doubles of the service's callback listener and callback handler, to test a gateway without the service."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from alerts.model.gateway import (
 
 @dataclass(slots=True, kw_only=True)
 class RecordingCallbackHandler:
-    """A desk in memory. It knows the attempts in `contents` and notes what it is told, once an event."""
+    """Callback handler in memory, which records each event once. `contents` has the contents of attempts by reference."""
 
     contents: dict[str, Content] = field(default_factory=dict)
     heard: list[CallbackEvent] = field(default_factory=list)
-    #: Event ids that came again.
+    #: Ids of events that were received again.
     repeated: list[str] = field(default_factory=list)
     acknowledged: bool = False
-    #: Whoever presses the key now has acknowledged before.
+    #: Whether the person who presses the key has acknowledged the incident before.
     theirs: bool = False
-    #: The incident has ended: nothing can be acknowledged.
+    #: Whether the incident has ended, so that it cannot be acknowledged.
     over: bool = False
-    #: The SMS that came in, and what each is answered.
+    #: Received SMS. `answers` is the text of the reply to each; "": no reply.
     said: list[InboundSms] = field(default_factory=list)
     answers: str = ""
-    #: Who may release an announcement, what was typed wrong, and the calls in which it was released.
+    #: PIN to release an announcement, number of wrong PINs, and references of the calls in which it was released.
     pin: str = "280146"
     wrong_pins: int = 0
     released: list[str] = field(default_factory=list)
-    #: What `record` raises instead of noting: the store is away.
+    #: Exception that `record` and `receive` raise, as if the database were unavailable; `None`: they work.
     broken: Exception | None = None
 
     async def record(self, heard: CallbackEvent) -> AckResult:
@@ -93,16 +93,16 @@ class RecordingCallbackHandler:
     def _release(self, stage: ReleaseStage, words: str) -> ReleasePrompt:
         told = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
         otherwise = {language: f"{language}: tidak dikeluarkan" for language in told}
-        return ReleasePrompt(stage=stage, words=told, otherwise=otherwise)
+        return ReleasePrompt(stage=stage, texts=told, fallback_texts=otherwise)
 
 
 @dataclass(slots=True, kw_only=True)
 class CallbackListener:
-    """Hands requests below `/<name>/` to the gateway of that name."""
+    """HTTP listener that passes requests below `/<name>/` to the gateway of that name."""
 
     desk: RecordingCallbackHandler
     gateways: dict[str, Gateway] = field(default_factory=dict)
-    #: What the providers were given: set once the listener is served.
+    #: Base URL that the providers have. It is set when the listener is served.
     public_base: str = ""
     refusals: list[CallbackRejectedError] = field(default_factory=list)
 
@@ -115,7 +115,7 @@ class CallbackListener:
             return Response(status_code=404)
         body = await request.body()
         form: dict[str, list[str]] = {}
-        # As the service's own does: what is no such form is left to the gateway.
+        # Like the service's own listener: only the gateway parses other content types.
         if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             for key, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True):
                 form.setdefault(key, []).append(value)

@@ -1,4 +1,4 @@
-"""A clerk who prints and posts the letters in the tray after a while, as a person would, and records it."""
+"""Simulated clerk, who records letters in the tray (the directory of letters to post) as printed and posted."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import httpx
 from monitor.runtime.unix_socket import short_socket_path
 from pantau_lab.world import CLERK
 
-#: From the letter in the tray to the printer, and to the letter box. A letter taken back before needs no recovery letter.
+#: Time from the queueing of a letter to its printing and its posting. A letter that is withdrawn before then needs no
+#: recovery letter.
 PRINTS_AFTER = timedelta(seconds=20)
 POSTS_AFTER = timedelta(seconds=40)
 
 
 async def post_letters(control: Path, now: datetime) -> None:
-    """Record every letter that has lain in the tray long enough as printed and posted, each once.
+    """Record every letter as printed or posted whose time in the tray is over.
 
-    Raise `httpx.HTTPError` or `OSError` when the service does not answer, or its store is away.
+    *control*: the control socket. Raise `httpx.HTTPError` or `OSError` if the service or its database is unavailable.
     """
-    await asyncio.to_thread(_look_through, control, now)
+    await asyncio.to_thread(_process_letters, control, now)
 
 
-def _look_through(control: Path, now: datetime) -> None:
+def _process_letters(control: Path, now: datetime) -> None:
     with short_socket_path(control) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=5) as client:
         letters: Sequence[Mapping[str, Any]] = client.get("http://pantau/letters").raise_for_status().json()
         for letter in letters:
-            lain_for = now - datetime.fromisoformat(letter["queued_at"])
-            for step, after, deed in (("queued", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
-                if letter["step"] == step and lain_for > after:
-                    client.post(f"http://pantau/notifications/{letter['id']}/{deed}", json={"by": CLERK})
+            time_in_tray = now - datetime.fromisoformat(letter["queued_at"])
+            for step, after, action in (("queued", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
+                if letter["step"] == step and time_in_tray > after:
+                    client.post(f"http://pantau/notifications/{letter['id']}/{action}", json={"by": CLERK})

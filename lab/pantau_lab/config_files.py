@@ -1,4 +1,4 @@
-"""Write the configuration that lets the real service run against the fictional world: the same files as in earnest."""
+"""Writer of configuration files with which the real service runs in the demo environment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import yaml
 from pantau_lab.mail import FaultDelays, LabNetwork, Port
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
 
-#: Where a port of a mail system is found, by the system's name.
+#: Address of a port of a mail system, by the system's name.
 Ports = Callable[[str, Port], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How fast the story runs, as the configuration writes it. In earnest: the defaults."""
+    """Durations in the configuration of the demo, which are shorter than the defaults of the service."""
 
     interval: str = "10s"
     session_timeout: str = "5s"
@@ -29,26 +29,27 @@ class Timing:
     slow_threshold: str = "3s"
     retry_interval: str = "3s"
     deferral_timeout: str = "15s"
-    #: How long faults take. `slow` adds more to each delivery than `slow_threshold`, less than `arrival_timeout`.
+    #: Delays of the faults. `slow` adds more to each delivery than `slow_threshold`, less than `arrival_timeout`.
     tempo: FaultDelays = field(default_factory=FaultDelays)
-    #: A call follows an unanswered SMS after this.
+    #: Time from an unanswered SMS to the first call.
     call_after: str = "10s"
-    #: Another call follows, to the deputy too, when that one was not acknowledged.
+    #: Time from an unacknowledged call to the next one, which also goes to the deputy.
     call_again_after: str = "60s"
     #: The announcement is released by itself after this; or that is when a duty officer may, see `release`.
     release_after: str = "20s"
     #: An agency that falls a third time within this is held to be unsteady, until it has been quiet for as long.
     unsteady_for: str = "2m"
-    #: Who lets an announcement go out: "automatic" or "manual".
+    #: How an announcement is released: "automatic" or "manual".
     release: str = "automatic"
-    #: How answers to SMS reach the service: "off", "webhook" or "poll".
+    #: How replies by SMS reach the service: "off", "webhook" or "poll".
     replies: str = "off"
 
 
 #: An outage in the demo takes a minute, not an hour.
 DEMO = Timing()
 
-#: With sites each mailbox is probed from several places by several services on the one machine, where any of them may be late.
+#: With sites each mailbox is probed from several places by several services on the one machine, where any of them may
+#: be late.
 COUNTRY = Timing(
     interval="15s",
     session_timeout="8s",
@@ -61,7 +62,7 @@ COUNTRY = Timing(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandIns:
-    """Where the stand-ins of the telephone world listen, and what signs in there."""
+    """URLs and credentials of the simulated carrier and fax service."""
 
     carrier_url: str
     account_sid: str
@@ -156,7 +157,7 @@ def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
             "deferral_timeout": timing.deferral_timeout,
         },
         "flapping": {"threshold": 3, "window": timing.unsteady_for},
-        # The DNS knows nothing of these domains.
+        # These domains do not exist in the DNS.
         "checks": {"mx": "off", "domain": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, ports) for each in REFERENCES},
     }
@@ -259,7 +260,7 @@ def _person(person: Person) -> dict[str, Any]:
 
 
 def _mailbox(name: str, domain: str, ports: Ports) -> dict[str, Any]:
-    # Half of the systems are submitted to by STARTTLS, the others by implicit TLS: both ways are shown to work.
+    # Half of the systems use STARTTLS for submission, the others implicit TLS, to demonstrate both.
     starttls = domain.endswith("gov.my")
     port, security = (
         (ports(name, Port.SUBMISSION), "starttls") if starttls else (ports(name, Port.SUBMISSIONS), "implicit")
@@ -284,7 +285,7 @@ def _secret(path: Path, secret: str) -> None:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes a value again where it is meant again: `pantau check` reads no anchors."""
+    """Dumper that repeats equal values instead of using YAML anchors, which Pantau does not accept."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True

@@ -1,4 +1,4 @@
-"""A dead-man's switch: listens for heartbeats, and can be told to misbehave. Calls nobody."""
+"""Simulated dead man's switch, which records heartbeats and can have faults. It alerts nobody."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pantau_lab.provider_fault import SubmissionFault, befall
+from pantau_lab.provider_fault import SubmissionFault, apply_fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """One heartbeat that came."""
+    """One received heartbeat."""
 
     method: str
-    #: Decoded.
+    #: URL path, percent-decoded.
     path: str
-    #: What it proved itself with.
+    #: Header Authorization; empty if it is missing.
     authorization: str
 
 
 @dataclass(slots=True, kw_only=True)
 class DeadMansSwitch:
-    """Keeps what it heard."""
+    """Receiver of heartbeats."""
 
     beats: list[Beat] = field(default_factory=list)
-    #: One for each of the next beats.
+    #: Faults of the next heartbeats, one each.
     faults: deque[SubmissionFault] = field(default_factory=deque)
 
     def app(self) -> Starlette:
-        """Return its HTTP face: it takes a beat at any path."""
-        return Starlette(routes=[Route("/{path:path}", self._hear, methods=["GET", "POST"])])
+        """Return the ASGI app. It accepts a heartbeat at any path."""
+        return Starlette(routes=[Route("/{path:path}", self._receive, methods=["GET", "POST"])])
 
-    async def _hear(self, request: Request) -> Response:
+    async def _receive(self, request: Request) -> Response:
         async def take() -> Response:
             authorization = request.headers.get("authorization", "")
             self.beats.append(Beat(method=request.method, path=request.scope["path"], authorization=authorization))
             return Response("OK", media_type="text/plain")
 
         if self.faults:
-            return await befall(
+            return await apply_fault(
                 self.faults.popleft(), request, take=take, error=lambda status: Response(status_code=status)
             )
         return await take()

@@ -1,4 +1,4 @@
-"""The fictional world at work: mail systems, a carrier with phones, a fax service, and a lever to break the mail."""
+"""Running environment of the demo: mail systems, carrier, fax service, and a socket for commands that break the mail."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoEnvironment:
-    """The world, running."""
+    """Running environment."""
 
     network: LabNetwork
     carrier: Carrier
     fax_service: FaxService
     outbox: Outbox
-    #: Where the service is to listen: its portal.
+    #: URL of the portal, at which the service is to listen.
     url: str
-    #: Of the service that is to run against it.
+    #: Settings file of the service that is to run in this environment.
     settings: Path
-    #: Where there are sites beside it: the wires of each, for whoever lays them to note.
+    #: Links of each site by its name, which the code that starts the sites adds; empty without sites.
     wires: dict[str, SiteLinks] = field(default_factory=dict)
 
 
 def lever(directory: Path) -> Path:
-    """Return the socket by which the mail is broken and repaired."""
+    """Return the path of the socket for commands that break and repair the mail."""
     return directory / "lab.sock"
 
 
@@ -57,11 +57,11 @@ async def stage(
     signs_in: bool = False,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator[DemoEnvironment]:
-    """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
+    """Run the environment during the block, and write the service's configuration to *directory*.
 
-    *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
-    callbacks is. *agencies*: the part of the world that is there. *signs_in*: whether people sign in to the portal. *settings*:
-    what the service's are to say beside what they say anyway.
+    *listen*: listening address of the service ("127.0.0.1:8080"); by default a reserved port, like that for callbacks.
+    *agencies*: the agencies to include. *signs_in*: whether the portal requires sign-in. *settings*: additional settings of
+    the service.
     """
     plans = [
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
@@ -119,7 +119,7 @@ def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:
         phones.phone(
             person.number,
             owner=person.name,
-            # Enough for as many calls as a demo makes; each menu heard takes one.
+            # Each menu of a call uses one entry, so this is enough for all calls of a demo.
             keys=list(person.keys) * 50,
             answers_after=timedelta(seconds=1),
             presses_after=timedelta(seconds=1),
@@ -157,7 +157,7 @@ def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
         await network.systems[system].repair()
         return system
 
-    # Names stand in the query: somebody types "johor/JCM" some day, which would be another path.
+    # The names are in the query, because a typed name with a slash, such as "johor/JCM", would change the path.
     @app.post("/disconnect")
     async def disconnect(site: str, system: str | None = None) -> str:
         known, to = find_site(site), None if system is None else find(system)
@@ -176,7 +176,7 @@ def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
 
 
 def _found(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return how *name* is written. Raise `HTTPException` that begins with *otherwise* when nothing is called so."""
+    """Return the name in *known* that equals *name* except for case. Raise `HTTPException` with *otherwise* if none does."""
     names = {each.lower(): each for each in known}
     if name.lower() not in names:
         raise HTTPException(404, f"{otherwise} {name}; there are {', '.join(names.values())}")

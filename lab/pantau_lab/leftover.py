@@ -1,6 +1,6 @@
-"""What a demo that was killed has left running: its services, each of which lives in a session of its own.
+"""Service processes that a killed demo has left running, because each has a session of its own.
 
-It is known by its number and by when it started: numbers are given again, and nobody else's process is to be ended.
+A process is identified by its pid and its start time: pids are reused, and no other process may be killed.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
-#: In seconds: what is told to end has so long before it is ended; and how often it is looked.
-_PATIENCE, _LOOK = 10.0, 0.1
+#: Time to end after each signal, and interval of checks, in seconds.
+_GRACE_SECONDS, _POLL_SECONDS = 10.0, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftRunning:
-    """A process that was started here."""
+    """Process of a demo. Its fields are the keys of a line of JSON in the state file."""
 
     pid: int
-    #: In clock ticks since the machine started.
+    #: Start time, in clock ticks since the machine booted.
     started: int
-    #: Which start of the machine that was.
+    #: The kernel's boot id at that time.
     boot: str
 
     def is_alive(self) -> bool:
-        """Whether it is this process that has the number now, and not another."""
+        """Whether this process still runs, and its pid was not reused."""
         return _running(self.pid) == self
 
 
 def remember(file: Path, pid: int) -> None:
-    """Note in *file*, too, that a process was started; nothing where the system does not say when that was."""
+    """Append a started process to *file*. Do nothing if the system does not report its start time."""
     running = _running(pid)
     if running is not None:
         with file.open("a") as lines:
@@ -43,7 +43,7 @@ def remember(file: Path, pid: int) -> None:
 
 
 def left_by(file: Path) -> Sequence[LeftRunning]:
-    """Return what *file* tells of and is alive still; nothing where nobody knows."""
+    """Return the processes in *file* that still run; none if the file is unreadable."""
     left = []
     try:
         lines = file.read_text().splitlines()
@@ -56,25 +56,26 @@ def left_by(file: Path) -> Sequence[LeftRunning]:
 
 
 def end(left: LeftRunning, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Tell it to end, wait, and end it if it does not. Raise `OSError` when it is somebody else's."""
-    for word in (signal.SIGTERM, signal.SIGKILL):
+    """Send SIGTERM, wait, and send SIGKILL if necessary. Raise `OSError` if the process does not end or is not ours."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
         if not left.is_alive():
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(left.pid, word)
-        for _ in range(round(_PATIENCE / _LOOK)):
+            os.kill(left.pid, signal_number)
+        for _ in range(round(_GRACE_SECONDS / _POLL_SECONDS)):
             if not left.is_alive():
                 return
-            sleep(_LOOK)
+            sleep(_POLL_SECONDS)
     raise OSError(f"process {left.pid}, which a demo that was killed has left here, does not end")
 
 
 def _running(pid: int) -> LeftRunning | None:
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        # The name stands in brackets and may hold anything; state is the first field behind it, the start the twentieth.
+        # The process name is in brackets and may contain anything. After it, the state is field 0, the start
+        # time field 19.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    # A zombie has ended; its parent has only not asked yet.
+    # A zombie has ended, and only its parent has not waited for it.
     return None if fields[0] == "Z" else LeftRunning(pid=pid, started=int(fields[19]), boot=boot)

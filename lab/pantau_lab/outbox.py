@@ -1,4 +1,4 @@
-"""Everything that was sent, as files to look at: one a message, in a folder for each channel."""
+"""Files of everything that the demo has sent: one for each message, in a directory for each channel."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """Something that reached somebody."""
+    """Message that reached a fictional recipient."""
 
     channel: Channel
     to: str
-    #: The SMS, or the call's script with the keys pressed; empty for a page.
+    #: Text of the SMS, or of the call with the pressed keys; empty for a fax or letter.
     text: str
     path: Path
 
 
 class Outbox:
-    """Writes what reaches the fictional phones and fax machines. Letters are written by the service's own tray."""
+    """Writer of what reaches the fictional phones and fax machines. The service itself writes letters into its tray."""
 
     def __init__(self, directory: Path, now: Callable[[], datetime]) -> None:
         self.directory = directory
@@ -52,7 +52,7 @@ class Outbox:
         pressed = f"[ditekan: {' '.join(keys)}]" if keys else "[tiada kekunci ditekan]"
         path = self._path(Channel.VOICE, phone.owner, "txt")
         path.write_text(f"Kepada: {phone.owner} ({phone.number})\n\n{transcript}\n\n{pressed}\n")
-        # Each block is said twice; to read, once is enough.
+        # Calls repeat each block. Remove the repetitions for reading.
         script = " ".join(dict.fromkeys(transcript.splitlines()))
         self.sent.append(Sent(channel=Channel.VOICE, to=phone.owner, text=f"{script} {pressed}", path=path))
 
@@ -63,7 +63,7 @@ class Outbox:
         self.sent.append(Sent(channel=Channel.FAX, to=machine.owner, text="", path=path))
 
     def letters(self) -> list[Sent]:
-        """Return the letters that the service laid in its tray, the newest last, wherever they lie now."""
+        """Return the letters in the service's tray and its subdirectories (such as posted ones), the newest last."""
         tray = self.directory / Channel.LETTER
         files = sorted(tray.rglob("*.pdf"), key=lambda file: file.stat().st_mtime)
         return [

@@ -1,4 +1,4 @@
-"""Faults that a stand-in provider commits on purpose, in its answers and in its callbacks."""
+"""Deliberate faults of a simulated provider, in its responses and in its callbacks."""
 
 from __future__ import annotations
 
@@ -11,69 +11,73 @@ from starlette.types import Receive, Scope, Send
 
 
 class SubmissionFault(StrEnum):
-    """What happens to one submission."""
+    """Fault of one submission. `..._AFTER`: the provider has accepted the submission; `..._BEFORE`: it has not."""
 
-    #: 429; nothing was taken.
+    #: 429; nothing was accepted.
     TOO_MANY = "too_many"
-    #: 500; nothing was taken.
+    #: 500; nothing was accepted.
     ERROR_BEFORE = "error_before"
-    #: 500, although the submission was taken.
+    #: 500, although the submission was accepted.
     ERROR_AFTER = "error_after"
-    #: No answer, although the submission was taken.
+    #: No response, although the submission was accepted.
     HANG_AFTER = "hang_after"
-    #: No answer; nothing was taken.
+    #: No response; nothing was accepted.
     HANG_BEFORE = "hang_before"
-    #: The connection breaks in the answer; the submission was taken.
+    #: The connection breaks in the response; the submission was accepted.
     DROP_AFTER = "drop_after"
-    #: The connection breaks in the answer; nothing was taken.
+    #: The connection breaks in the response; nothing was accepted.
     DROP_BEFORE = "drop_before"
-    #: 200 with a web page, as a captive portal answers.
+    #: 200 with a web page, as from a captive portal; nothing was accepted.
     PORTAL = "portal"
 
     @property
     def takes(self) -> bool:
+        """Whether the provider accepts the submission."""
         return self in {SubmissionFault.ERROR_AFTER, SubmissionFault.HANG_AFTER, SubmissionFault.DROP_AFTER}
 
 
 class CallbackFault(StrEnum):
-    """How callbacks come, until told otherwise."""
+    """Fault of callbacks, until it is changed."""
 
     NONE = "none"
     #: Each one is posted twice.
     TWICE = "twice"
     #: The last one first.
     REVERSED = "reversed"
-    #: All of them before the submission is answered.
+    #: All of them are posted before the response to the submission.
     BEFORE_ANSWER = "before_answer"
-    #: None at all.
+    #: None is posted.
     NEVER = "never"
 
 
 class ReplyFault(StrEnum):
-    """How a person's SMS comes."""
+    """Fault of an SMS from a person."""
 
     NONE = "none"
     #: It is posted twice.
     TWICE = "twice"
-    #: It is kept until it is let through: late, or after one that was sent later.
+    #: It is held until `Carrier.let_through`, so that it arrives late or out of order.
     HELD = "held"
 
 
 class BrokenAnswer(Response):
-    """Promises a body and closes the connection instead."""
+    """Response that announces a body and closes the connection instead."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI calls it
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
 
 
-async def befall(
+async def apply_fault(
     fault: SubmissionFault,
     request: Request,
     *,
     take: Callable[[], Awaitable[Response]],
     error: Callable[[int], Response],
 ) -> Response:
-    """Answer *request* as *fault* has it; `take` accepts the submission, `error` makes the provider's error answer."""
+    """Return the response to *request* with *fault*.
+
+    *take* accepts the submission; *error* returns the provider's error response for an HTTP status.
+    """
     if fault.takes:
         await take()
     match fault:

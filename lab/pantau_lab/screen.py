@@ -1,4 +1,4 @@
-"""What the demo shows on the terminal: who is up, and what was sent to whom."""
+"""Terminal output of the demo: health of the agencies, and what was sent to whom."""
 
 from __future__ import annotations
 
@@ -39,36 +39,36 @@ _ROWS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenState:
-    """What the service's API answered."""
+    """Data of the screen, from the service's API and from the lab."""
 
     agencies: Sequence[Mapping[str, Any]] = ()
     incidents: Sequence[Mapping[str, Any]] = ()
     notices: Sequence[Mapping[str, Any]] = ()
-    #: By agency code, the faults that were put in.
+    #: Faults of its mail system, by agency code.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: By site, what it is disconnected from.
+    #: Systems from which a site is disconnected, by site.
     disconnected: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: What reached somebody, the newest last.
+    #: Messages that reached somebody, the newest last.
     sent: Sequence[Sent] = ()
 
     @property
     def said(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """By agency code, what each site says of it; nothing where there is one alone."""
+        """Reports of the sites about an agency, by agency code; empty if there is only one site."""
         return {each["agency"]: each["sites"] for each in self.agencies}
 
 
 def render(
     state: ScreenState, url: str, directory: Path, logins: Sequence[DemoLogin], pages: Mapping[str, str]
 ) -> RenderableType:
-    """Return the whole screen. *pages*: where the hub's and each site's are, by its name."""
+    """Return the whole screen. *pages*: URLs of the hub's and each site's status page, by name."""
     with_sites = [site_orders(len(pages)), Text(), _sites(state, pages)] if pages else []
-    orders = Text(
-        "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C ends", style="dim"
+    command_text = Text(
+        "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C to stop", style="dim"
     )
     return Group(
         Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
-        Text(f"everything sent lies in {directory}/outbox/", style="dim"),
-        orders,
+        Text(f"sent messages: {directory}/outbox/", style="dim"),
+        command_text,
         *with_sites,
         Text(),
         login_table(logins),
@@ -92,7 +92,7 @@ def _agencies(state: ScreenState) -> Table:
 
 
 def site_orders(sites: int) -> RenderableType:
-    """Return what people may try where there are so many sites, the hub among them."""
+    """Return commands to try. *sites*: number of sites, including the hub."""
     return Text(
         "disconnect a site: .venv/bin/pantau demo disconnect johor (from the hub) | disconnect johor JCM (from its mail) | reconnect johor\n"
         f"people are told once {QUORUM} of the {sites} say the same",
@@ -101,7 +101,7 @@ def site_orders(sites: int) -> RenderableType:
 
 
 def _sites(state: ScreenState, pages: Mapping[str, str]) -> Table:
-    """Return what each site says of each agency, and what it is disconnected from."""
+    """Return a table of the sites with their reports about each agency, and what they are disconnected from."""
     table = Table("site", "page", *state.said, "disconnected from", box=None, pad_edge=False)
     for site, page in pages.items():
         words = [_word(said, site) for said in state.said.values()]
@@ -110,7 +110,7 @@ def _sites(state: ScreenState, pages: Mapping[str, str]) -> Table:
 
 
 def _word(said: Sequence[Mapping[str, Any]], site: str) -> str:
-    """Return in a word what a site says of an agency; nothing where it has said nothing."""
+    """Return the health that *site* reports of an agency; "" if it has not reported."""
     return next((str(each["says"]) for each in said if each["site"] == site), "")
 
 
@@ -131,7 +131,7 @@ def _notices(state: ScreenState) -> Table:
 
 
 def _last_of_each(state: ScreenState, directory: Path) -> Table:
-    """Return the newest message of each channel, as the person got it."""
+    """Return a table of the newest message of each channel, with the text that its recipient got."""
     table = Table("last", "to", "said", box=None, pad_edge=False)
     newest = {sent.channel: sent for sent in state.sent}
     for channel in Channel:
@@ -150,7 +150,7 @@ def _coloured(word: str) -> Text:
 
 
 def changes(before: ScreenState, after: ScreenState) -> list[str]:
-    """Return what is new, a line each, for a terminal that cannot redraw."""
+    """Return the differences between two states, one a line, for output that is not a terminal."""
     lines = []
     known = {a["agency"]: a["health"] for a in before.agencies}
     for agency in after.agencies:

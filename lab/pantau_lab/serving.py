@@ -1,4 +1,4 @@
-"""Ports of this machine: for a stand-in that is served here, and for a program that is started later."""
+"""Local ports: serving an application in this process, and reserving a port for a program that is started later."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from monitor.web.serving import serve as serve_on
 
 @asynccontextmanager
 async def serve(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Run *app* in this event loop and yield its base URL; port 0 takes a free one.
+    """Serve *app* in this event loop and yield its base URL. *port* 0 chooses a free port.
 
-    Raise `OSError` when the port is taken.
+    Raise `OSError` if the port is in use.
     """
     listener = open_port(host, port)
     async with serve_on(app, listener):
@@ -23,14 +23,14 @@ async def serve(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIte
 
 
 def claim(port: int = 0) -> socket.socket:
-    """Take a port, 0 any, for whoever is told its number: bound, and never listening.
+    """Reserve a port (0: any free one) by a socket that is bound and never listens.
 
-    Until the socket is closed the system gives the number to nobody, neither to a listener nor to an outgoing connection.
-    A program that names it can listen there, as often as it is started; before and between, connections are refused.
-    Raise `OSError` when the port is taken.
+    Until the socket is closed, the system assigns the number to no other listener or outgoing connection. A program that
+    gets the number explicitly can listen there, also repeatedly; in the meantime connections are refused. Raise `OSError`
+    if the port is in use.
     """
     claimed = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
-    # Linux lets another socket have the same port when both say this and none of them listens yet.
+    # Linux lets a second socket bind to the same port if both have SO_REUSEADDR and neither listens yet.
     claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         if claimed.family == socket.AF_INET6:
@@ -44,6 +44,6 @@ def claim(port: int = 0) -> socket.socket:
 
 @contextmanager
 def claimed(count: int) -> Iterator[list[int]]:
-    """Yield the numbers of so many ports, all claimed for as long as the block lasts."""
+    """Yield the numbers of *count* ports that are reserved during the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(claim()).getsockname()[1] for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What a stand-in has begun and not finished: each in a task of one group, with a client for its callbacks."""
+"""Background tasks of a simulated provider, in one task group, with an HTTP client for callbacks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import httpx
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """Read the authorities that are trusted, once for all stand-ins: it takes ten milliseconds."""
+    """Return a TLS context, cached for all simulated providers because loading the CAs takes ten milliseconds."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class BackgroundTasks:
-    """Runs what becomes of submissions while `open`, and cuts it off at the end."""
+    """Tasks that process submissions while `open` lasts, and are cancelled at its end."""
 
-    #: Where our own bugs are noted: they must fail the story, not end the stand-in.
+    #: Exceptions of tasks are appended here, so that they fail the test instead of ending the provider.
     errors: list[str]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _group: asyncio.TaskGroup | None = None
@@ -31,11 +31,11 @@ class BackgroundTasks:
 
     @asynccontextmanager
     async def open(self, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - of each callback, not of this
-        """Be in service; *timeout* is what a customer has to answer a callback, in seconds."""
-        # No kept connections: a customer who is busy closes one just when the next callback is on its way through it.
-        once = httpx.Limits(max_keepalive_connections=0)
+        """Run tasks during the block. *timeout*: time limit for the response to a callback, in seconds."""
+        # Connections are not kept alive, because a busy customer could close one just when the next callback uses it.
+        no_keepalive = httpx.Limits(max_keepalive_connections=0)
         async with (
-            httpx.AsyncClient(verify=_trust(), trust_env=False, timeout=timeout, limits=once) as client,
+            httpx.AsyncClient(verify=_trust(), trust_env=False, timeout=timeout, limits=no_keepalive) as client,
             asyncio.TaskGroup() as group,
         ):
             self._client, self._group = client, group
@@ -50,24 +50,24 @@ class BackgroundTasks:
             raise RuntimeError("the stand-in is not open")
         return self._client
 
-    async def begin(self, walk: Coroutine[Any, Any, None], *, and_wait: bool) -> None:
-        """Start *walk*; with *and_wait* only return when it is over, so that it overtakes the answer."""
+    async def begin(self, work: Coroutine[Any, Any, None], *, and_wait: bool) -> None:
+        """Start *work*. With *and_wait* return after its end, so that its callbacks precede the response."""
         if and_wait:
-            await self._noted(walk)
+            await self._run_recorded(work)
             return
         if self._group is None:
             raise RuntimeError("the stand-in is not open")
-        task = self._group.create_task(self._noted(walk))
+        task = self._group.create_task(self._run_recorded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def settled(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until all tasks have ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _noted(self, walk: Coroutine[Any, Any, None]) -> None:
+    async def _run_recorded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await walk
+            await work
         except Exception as error:  # noqa: BLE001 - see `errors`
             self.errors.append(f"{type(error).__name__}: {error}")

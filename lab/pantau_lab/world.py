@@ -1,6 +1,7 @@
-"""The fictional world of the demo: three agencies, two reference mailboxes, and the people who are told.
+"""Fictional data of the demo: three agencies, two reference mailboxes, and the people who are notified.
 
-No such agency or person exists. Subscriber numbers in Malaysia never begin with 0, so none of these can be anybody's.
+A reference mailbox is at an independent provider; Pantau probes agencies from it. No such agency or person exists.
+Subscriber numbers in Malaysia never begin with 0, so nobody can have one of these numbers.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ class Person:
     key: str
     name: str
     number: str
-    #: What they press when called, a menu after the other; "" lets it pass.
+    #: Keys that they press in a call, one entry for each menu; "": they press nothing.
     keys: tuple[str, ...] = ()
-    #: With it they may release an announcement in a call; empty: they may not.
+    #: PIN to release an announcement to other offices in a call; empty: they may not release.
     pin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outsider:
-    """An office that corresponds with an agency."""
+    """Office that an agency notifies of outages by fax and letter."""
 
     key: str
     title: str
@@ -52,7 +53,7 @@ class FictionalAgency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A mailbox of ours, with a provider of its own."""
+    """Reference mailbox of Pantau at an independent provider."""
 
     key: str
     domain: str
@@ -65,7 +66,7 @@ REFERENCES = (
 
 NOC = Person(key="noc", name="Pegawai Bertugas Pusat Operasi", number="+60100000900", keys=("1",))
 
-#: Prints and posts the letters of all.
+#: Name of the clerk who prints and posts the letters of all agencies.
 CLERK = "Kerani Contoh"
 
 AGENCIES = (

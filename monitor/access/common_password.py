@@ -38,5 +38,5 @@ tutup kunci dunia akhirat jabatankerajaan kementeriankerajaan sayangmalaysia ter
 tanahtumpahnyadarahku negarakutanahtumpahnyadarahku
 """
 
-#: Lower case, without blanks. Phrases that people write as one word are one.
+#: In lower case. Phrases that people write as one word ("tehtarik") are listed as one word.
 COMMON_WORDS: Final[tuple[str, ...]] = tuple(_WORD_LIST.split())

@@ -1,4 +1,4 @@
-"""Encryption of secrets in the store: keys, purposes, ciphertexts."""
+"""Keys, identifiers and ciphertexts of secrets that the database stores encrypted."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
-#: Octets: AES-256.
+#: Length of a key in octets, for AES-256.
 KEY_OCTETS: Final = 32
 
 
 class BadKeyError(Exception):
-    """The text is no valid key. The message describes the format, and contains nothing of the text."""
+    """The text is not a valid key. The message describes the expected format and does not quote the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptionKey:
-    """A key with its id, which ciphertexts name."""
+    """A key with its id. Each ciphertext contains the id of its key."""
 
     octets: bytes = field(repr=False)
+    #: Eight hexadecimal digits.
     id: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a key file. Raise `BadKeyError`."""
+        """Parse the content of a key file: the key in URL-safe base 64. Raise `BadKeyError`."""
         try:
             octets = b64decode(text.strip().encode("ascii"), altchars=b"-_", validate=True)
         except (UnicodeError, Error, ValueError):
             octets = b""
         if len(octets) != KEY_OCTETS:
-            raise BadKeyError("is no key: 44 signs, as `pantau secrets generate-key` makes them")
-        # Distinguishes keys and reveals nothing about them.
+            raise BadKeyError("is no key of 44 characters, as `pantau secrets generate-key` creates it")
+        # The id distinguishes keys, and reveals nothing about them.
         return cls(octets=octets, id=hmac.digest(octets, b"pantau: the name of this key", "sha256").hex()[:8])
 
 
 class SecretPurpose(StrEnum):
     """Purpose of a secret. It is stored and authenticated: never rename a value."""
 
-    #: A user's one-time code secret, by the user's id.
+    #: Secret of a user's one-time codes (TOTP). Owner: the user's id.
     ONE_TIME = "one_time"
-    #: The same, offered to a browser and not confirmed yet.
+    #: Secret of one-time codes that a user was shown and has not confirmed yet. Owner: the user's id.
     ONE_TIME_OFFER = "one_time_offer"
-    #: A mailbox secret, by its name in documents.
+    #: Secret of a mailbox, such as its password. Owner: the secret's name in agency documents.
     MAILBOX = "mailbox"
-    #: The refresh token that replaced a mailbox's configured one, by the same name.
+    #: Refresh token by which an authorization server replaced the one in `MAILBOX`. Owner: the same name.
     RENEWED = "renewed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class SecretPlace:
-    """Purpose and owner of a secret."""
+class SecretId:
+    """Identifier of a secret in the database. Each `SecretPurpose` says what the owner is."""
 
     purpose: SecretPurpose
     owner: str
@@ -60,7 +61,7 @@ class SecretPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ciphertext:
-    """An encrypted secret, with the id of its key."""
+    """An encrypted secret, as text, with the id of its key."""
 
     key_id: str
     text: str = field(repr=False)

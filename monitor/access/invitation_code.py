@@ -1,7 +1,7 @@
 """Single-use codes for an invitation or a password reset, given by telephone or letter, never by e-mail.
 
-A code by telephone is short, valid for ten minutes (ASVS 6.5.5) and stored like a password. A code by letter is long and
-valid for two weeks; it has 120 bits, so that a plain digest may be stored (ASVS 6.5.2).
+A code for the telephone is short, valid for ten minutes (ASVS 6.5.5), and stored like a password. A code for a letter
+is long and valid for two weeks. It has 120 random bits, so a plain digest of it may be stored (ASVS 6.5.2).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-#: Characters of a code: Crockford's base 32, without letters that are mistaken for others. Five bits each.
-SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+#: Characters of a code, five bits each: Crockford's base 32, which omits letters that look like digits.
+CODE_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LOOKALIKES: Final = str.maketrans("ILO", "110")
 
 
-class CodeWay(StrEnum):
-    """How a code is given to a person."""
+class CodeKind(StrEnum):
+    """Kind of a code, by how a person receives it."""
 
     TELEPHONE = "telephone"
     LETTER = "letter"
@@ -25,17 +25,17 @@ class CodeWay(StrEnum):
     @property
     def length(self) -> int:
         """Number of characters."""
-        return 10 if self is CodeWay.TELEPHONE else 24
+        return 10 if self is CodeKind.TELEPHONE else 24
 
     @property
     def validity(self) -> timedelta:
-        """Validity."""
-        return timedelta(minutes=10) if self is CodeWay.TELEPHONE else timedelta(days=14)
+        """How long a code is valid after its creation."""
+        return timedelta(minutes=10) if self is CodeKind.TELEPHONE else timedelta(days=14)
 
 
 def normalise_code(text: str) -> str:
-    """Return a typed code in the form for comparison: without separators, and O as 0, I and L as 1."""
-    return "".join(character for character in text.upper().translate(_LOOKALIKES) if character in SIGNS)
+    """Return a typed code in upper case without separators, with 0 for O, and 1 for I and L."""
+    return "".join(character for character in text.upper().translate(_LOOKALIKES) if character in CODE_ALPHABET)
 
 
 def digest_of_code(text: str) -> str:

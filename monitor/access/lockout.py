@@ -1,8 +1,10 @@
-"""Delays after wrong passwords: growing, but never permanent.
+"""Growing delays after wrong passwords, and the lock of an account under attack.
 
-Anybody could trigger a lock, and so keep a duty officer out at night. So an address is delayed for its own attempts on an
-account only, and for minutes at most. The exception is a hundred attempts an hour from all addresses together: they lock
-the account until an administrator unlocks it; a code from an administrator is accepted nevertheless (ADR 0073).
+A lock after a few failures would allow anybody to keep a duty officer out at night. Therefore failures from one client
+address delay only this address, on this account, and for five minutes at most. One case delays everybody: a hundred
+failures on the account from all addresses together, with less than an hour between one and the next. While such an
+attack goes on, the account is locked in effect, until an administrator unlocks it or issues an invitation code, which is
+accepted in spite of the lock (ADR 0073).
 """
 
 from __future__ import annotations
@@ -11,25 +13,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-#: Number of attempts without a delay on an account, each from one address, from one browser with a device cookie, in one
-#: session, and with one-time codes. They allow for typing errors.
+#: Failed attempts on one account before the first delay, which allows for typing errors. They are counted separately for
+#: each client address, each browser with a device cookie, each session, and each prompt for a one-time code.
 FREE_ACCOUNT_ATTEMPTS: Final = 3
-#: The same from an address on all accounts, because many people may share an address.
+#: Failed attempts of one client address on all accounts before the first delay: many people may share an address.
 FREE_ADDRESS_ATTEMPTS: Final = 20
-#: The same on an account from all addresses together.
+#: Failed attempts on one account from all client addresses together, after which the account is locked.
 MAX_ACCOUNT_FAILURES: Final = 100
-#: Time without delays after an administrator has unlocked an account.
+#: How long an account has no delays after an administrator has unlocked it.
 UNLOCK_DURATION: Final = timedelta(minutes=10)
 _MAX_DELAY: Final = timedelta(minutes=5)
-#: After this time without a failure the count starts again.
+#: After this time without a failure, the count restarts at zero.
 _RESET_AFTER: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Consecutive failed sign-ins of an account or an address."""
+    """Number of recent failed sign-ins of an account or a client address."""
 
     count: int = 0
+    #: Time of the last failure; `None`: there was none.
     last: datetime | None = None
 
     def with_failure(self, now: datetime) -> Failures:
@@ -37,12 +40,15 @@ class Failures:
         return Failures(count=self._current_count(now) + 1, last=now)
 
     def blocked_until(self, now: datetime, free_attempts: int) -> datetime | None:
-        """Return until when attempts are rejected; `None`: they are allowed. *free_attempts*: failures without a delay."""
+        """Return until when attempts are rejected; `None`: they are allowed.
+
+        The delay doubles with each failure beyond *free_attempts*.
+        """
         count = self._current_count(now)
         if self.last is None or count < free_attempts:
             return None
-        # A failure so far in the future is from before the clock was set back, and must not block anybody. The clocks of
-        # two processes may differ by less.
+        # A failure that is more than `_MAX_DELAY` in the future was recorded before the clock was set back, and must not
+        # block anybody. The clocks of two processes differ by less than `_MAX_DELAY`.
         if self.last - now > _MAX_DELAY:
             return None
         blocked_until = self.last + min(timedelta(seconds=2 ** min(count - free_attempts, 20)), _MAX_DELAY)

@@ -1,4 +1,8 @@
-"""Principal of a request: a signed-in user, a program with an API token, a wallboard, or a local client."""
+"""Principal of a request: a signed-in user, a program with an API token, a wallboard, or a local client.
+
+A *wallboard* is a screen in an operations centre; its link has a secret instead of a sign-in. A *local client* needs no
+sign-in, because the portal listens on the loopback interface only.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from monitor.access.api_token import FORBIDDEN_TO_TOKENS, ApiToken
 from monitor.access.lockout import UNLOCK_DURATION
 from monitor.access.role import AgencyScope, Permission, RoleAssignment, scope_of
 
-#: Permissions without sign-in, if the portal listens on the loopback interface only.
+#: Permissions of local clients.
 LOCAL_PERMISSIONS: Final = frozenset(
     {Permission.READ, Permission.READ_PEOPLE, Permission.POST_LETTERS, Permission.RELOAD}
 )
@@ -26,23 +30,25 @@ class User:
     name: str
     #: Full name: "Pegawai Contoh".
     full_name: str
+    #: Roles of the user.
     assignments: AbstractSet[RoleAssignment] = frozenset()
-    #: `None`: the user may sign in.
+    #: When an administrator disabled the account; `None`: the user may sign in.
     disabled_at: datetime | None = None
     #: Whether a password is set; until then only an invitation code is accepted.
     has_password: bool = False
     #: Whether a one-time code is required besides the password.
     has_second_factor: bool = False
-    #: Until when sign-ins are not delayed by earlier failures, after an administrator has unlocked the account.
+    #: Until then earlier failures do not delay sign-ins, because an administrator has unlocked the account; `None`: it
+    #: was not unlocked.
     unlocked_until: datetime | None = None
 
     def is_unlocked(self, now: datetime) -> bool:
-        """Whether sign-ins are not delayed now. Setting the clock back does not extend the time."""
+        """Whether the account is unlocked, so that failures do not delay sign-ins. A clock set back ends this, too."""
         return self.unlocked_until is not None and timedelta(0) < self.unlocked_until - now <= UNLOCK_DURATION
 
     @property
     def by(self) -> str:
-        """The actor in the audit log."""
+        """The user as an actor in the audit log: "Pegawai Contoh (pegawai)"."""
         return f"{self.full_name} ({self.name})"
 
 
@@ -52,13 +58,13 @@ class Principal:
 
     #: `None`: not signed in.
     user: User | None = None
-    #: The token of a program.
+    #: Token of a program; `None`: the client is not a program.
     token: ApiToken | None = None
-    #: Permissions for all agencies without a sign-in.
+    #: Permissions that need no sign-in, for all agencies: those of a local client.
     open_permissions: AbstractSet[Permission] = frozenset()
-    #: For a wallboard without sign-in: the agencies it may `READ`, and nothing else.
-    wallboard: AgencyScope = AgencyScope()  # noqa: RUF009 - a value
-    #: A role of the user requires a second factor, and it is not set up: nothing else is permitted until then.
+    #: Agencies that a wallboard may `READ`, its only permission; empty: the client is not a wallboard.
+    wallboard: AgencyScope = AgencyScope()  # noqa: RUF009 - an immutable value
+    #: Whether a role of the user requires a second factor that is not set up. Until it is, no role has an effect.
     needs_second_factor_setup: bool = False
 
     @property
@@ -68,18 +74,18 @@ class Principal:
 
     @property
     def by(self) -> str:
-        """The actor in the audit log; "" without sign-in, where a form states it."""
+        """The actor in the audit log; "" for clients without sign-in, who type their name in a form."""
         actor = self.user or self.token
         return actor.by if actor else ""
 
     @property
     def names(self) -> AbstractSet[str]:
-        """Actors in the audit log that are this principal: for actions by telephone, the full name alone."""
+        """All names of this principal in the audit log. Actions by telephone are recorded with the full name alone."""
         return {self.by, self.user.full_name} if self.user else {self.by}
 
     @property
     def refusal_name(self) -> str:
-        """The name in the text of a rejected request."""
+        """The name of the principal in the message about a rejected request."""
         if self.user is not None:
             return self.user.name
         return self.token.by if self.token else "nobody who has signed in"
@@ -87,7 +93,7 @@ class Principal:
     def scope(self, permission: Permission) -> AgencyScope:
         """Return the agencies for which the principal has a permission."""
         if permission in self.open_permissions:
-            return AgencyScope(everything=True)
+            return AgencyScope(is_unrestricted=True)
         if self.token is not None:
             return AgencyScope() if permission in FORBIDDEN_TO_TOKENS else scope_of(self.token.assignments, permission)
         if permission is Permission.READ and self.wallboard:

@@ -1,4 +1,4 @@
-"""Roles and their permissions. This module alone decides them."""
+"""Roles, their permissions, and the agencies for which a user or a program has a permission."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 
 from monitor.model.lazy_text import lazy_text
 
-#: All agencies and Pantau itself, in place of an agency's code.
+#: Used in place of an agency's code: all agencies and Pantau itself.
 ALL_AGENCIES: Final = "*"
-#: Code of incidents and settings of Pantau itself.
-OURSELVES: Final = ""
+#: Used in place of an agency's code: incidents and settings of Pantau itself.
+PANTAU_ITSELF: Final = ""
 
 
 class Permission(StrEnum):
@@ -27,32 +27,32 @@ class Permission(StrEnum):
     READ_AUDIT_LOG = "read_audit_log"
     #: Acknowledge an incident, add notes, escalate.
     ACKNOWLEDGE = "acknowledge"
-    #: Release announcements to recipients.
+    #: Release announcements of outages to recipients, the offices outside the agency.
     RELEASE = "release"
     #: Declare an outage, close an incident, mark a false alarm, set the status of a notification.
     MANAGE_INCIDENTS = "manage_incidents"
     #: Silence an agency or a route for a time.
     SILENCE = "silence"
-    #: Override a rota for a time.
+    #: Override a rota (an on-call schedule) for a time.
     OVERRIDE = "override"
     #: Print and post letters, and record it.
     POST_LETTERS = "post_letters"
     #: Edit an agency's document: routes, mailboxes, contacts, maintenance.
     EDIT_AGENCY = "edit_agency"
-    #: Edit where secrets and files are, and which servers receive them.
+    #: Edit the settings that name secrets and files on this machine, and the servers that receive secrets.
     CONFIGURE_SECRETS = "configure_secrets"
-    #: Run a probe or a drill now.
+    #: Run a probe, or a drill (a test notification of staff), now.
     RUN_TESTS = "run_tests"
     #: Reload the configuration.
     RELOAD = "reload"
-    #: Create and invite users, and give roles.
+    #: Create and invite users, and assign roles.
     MANAGE_USERS = "manage_users"
 
 
 class Role(StrEnum):
     """Role of a user, for one agency or for all."""
 
-    #: Reads.
+    #: May only read.
     VIEWER = "viewer"
     #: Manages an agency's document: probes, mailboxes, contacts.
     OFFICER = "officer"
@@ -86,7 +86,7 @@ PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
     Role.CLERK: frozenset({Permission.READ, Permission.POST_LETTERS}),
     Role.DUTY: _DUTY,
     Role.NOC: _DUTY | {Permission.RUN_TESTS, Permission.READ_AUDIT_LOG},
-    # An administrator may take other roles in an emergency, which is audited.
+    # Administrators may assign themselves other roles in an emergency; the audit log records it.
     Role.ADMIN: frozenset(
         {
             Permission.READ,
@@ -115,34 +115,34 @@ class RoleAssignment:
 
 @dataclass(frozen=True, slots=True)
 class AgencyScope:
-    """Agencies for which something is permitted."""
+    """Set of agencies for which something is permitted."""
 
-    everything: bool = False
-    #: Codes; unused where everything is permitted.
+    is_unrestricted: bool = False
+    #: Codes of agencies; ignored if the scope is unrestricted.
     agencies: AbstractSet[str] = frozenset()
 
     def __bool__(self) -> bool:
         """Whether any agency is included."""
-        return self.everything or bool(self.agencies)
+        return self.is_unrestricted or bool(self.agencies)
 
     def __contains__(self, agency: str) -> bool:
-        """Whether an agency is included; `OURSELVES` only if everything is."""
-        return self.everything or agency in self.agencies
+        """Whether an agency is included. `PANTAU_ITSELF` is included only in an unrestricted scope."""
+        return self.is_unrestricted or agency in self.agencies
 
 
-EVERYTHING: Final = AgencyScope(everything=True)
+UNRESTRICTED_SCOPE: Final = AgencyScope(is_unrestricted=True)
 
 
 def scope_of(assignments: Iterable[RoleAssignment], permission: Permission) -> AgencyScope:
     """Return the agencies for which the assignments grant a permission."""
     agencies = {each.agency for each in assignments if permission in PERMISSIONS[each.role]}
     if ALL_AGENCIES in agencies:
-        return EVERYTHING
+        return UNRESTRICTED_SCOPE
     return AgencyScope(agencies=frozenset(agencies))
 
 
 def parse_assignment(text: str) -> RoleAssignment:
-    """Parse "officer:JCONTOH" or "noc". Raise `ValueError` that says what to write instead."""
+    """Parse "officer:JCONTOH" or "noc". Raise `ValueError`, whose message says what to write instead."""
     role, colon, agency = text.strip().partition(":")
     roles = ", ".join(Role)
     if role.lower() not in set(Role):

@@ -1,6 +1,6 @@
 """Explanations of run results for operators: what the result means, what to do, and who must do it.
 
-The texts are in `en.yaml` and `ms.yaml`; `usual` selects one for a failure.
+The texts are in `en.yaml` and `ms.yaml`; `known_cause` selects one for a failure.
 """
 
 from __future__ import annotations
@@ -9,59 +9,57 @@ from datetime import timedelta
 
 from alerts.model.notification import Language
 from monitor.advice.case import Case
+from monitor.advice.known_cause import REASONS_WITH_OUTCOME_TEXT, ArrivalKind, text_key
 from monitor.advice.texts import Advice, build_advice, render_text
-from monitor.advice.usual import REASONS_WITH_OUTCOME_TEXT, Ending, text_key
 from monitor.evaluation.evidence import was_confirmed_in_time
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 from probes.model.result import Outcome, Phase, ProbeResult
 
-__all__ = ["Advice", "advise", "ended", "placeholders"]
+__all__ = ["Advice", "advise", "outcome_text", "placeholders"]
 
 
 def advise(monitored_route: MonitoredRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
     """Return the explanation of *result*. Commands use the default, English."""
     route = monitored_route.route
     if result.failure is None:
-        values = _run_advice(route, language) | _arrival_advice(monitored_route, result)
-        return build_advice(f"arrived.{_ending(monitored_route, result)}", values, language)
+        values = _run_placeholders(route, language) | _arrival_placeholders(monitored_route, result)
+        return build_advice(f"arrived.{_arrival_kind(monitored_route, result)}", values, language)
     case = Case(route=route, result=result, failure=result.failure)
     return build_advice(text_key(case), placeholders(case, language), language)
 
 
-def ended(result: ProbeResult) -> str:
-    """Return the outcome of a run in a few words."""
+def outcome_text(result: ProbeResult) -> str:
+    """Return the outcome of a run in a few words of English."""
     reason = result.failure.reason if result.failure is not None else ""
-    return render_text(
-        f"ended.{reason if reason in REASONS_WITH_OUTCOME_TEXT else result.outcome}", {}, Language.ENGLISH
-    )
+    key = reason if reason in REASONS_WITH_OUTCOME_TEXT else result.outcome
+    return render_text(f"ended.{key}", {}, Language.ENGLISH)
 
 
-def _ending(monitored_route: MonitoredRoute, result: ProbeResult) -> Ending:
+def _arrival_kind(monitored_route: MonitoredRoute, result: ProbeResult) -> ArrivalKind:
     route = monitored_route.route
     if result.outcome is Outcome.JUNK:
         forwarded = route.address.lower() != route.recipient.address.lower()
-        return Ending.FORWARDED_TO_JUNK if forwarded else Ending.JUNK
+        return ArrivalKind.FORWARDED_TO_JUNK if forwarded else ArrivalKind.JUNK
     if result.uncertain:
-        return Ending.UNANSWERED
+        return ArrivalKind.UNCONFIRMED
     if not was_confirmed_in_time(monitored_route, result):
-        return Ending.ANSWERED_LATE
-    return (
-        Ending.SLOW if _phase_duration(result, Phase.TRANSIT) > monitored_route.probing.slow_threshold else Ending.WELL
-    )
+        return ArrivalKind.CONFIRMED_LATE
+    is_slow = _phase_duration(result, Phase.TRANSIT) > monitored_route.probing.slow_threshold
+    return ArrivalKind.SLOW if is_slow else ArrivalKind.NORMAL
 
 
 def _phase_duration(result: ProbeResult, phase: Phase) -> timedelta:
     return result.phases.get(phase, timedelta())
 
 
-def _run_advice(route: Route, language: Language) -> dict[str, str]:
-    agency, _, rest = route.name.partition("/")
+def _run_placeholders(route: Route, language: Language) -> dict[str, str]:
+    agency, _, route_key = route.name.partition("/")
     return {
         "agency": agency,
-        # The whole command, because pages show the text as well.
-        "again": f"pantau probe {agency} {rest} --verbose",
+        # The command that repeats the run. It is complete, because pages show it, too, without a command before it.
+        "again": f"pantau probe {agency} {route_key} --verbose",
         "sender": route.sender.address,
         "to": route.address,
         "arrives": route.recipient.address,
@@ -69,7 +67,7 @@ def _run_advice(route: Route, language: Language) -> dict[str, str]:
     }
 
 
-def _arrival_advice(monitored_route: MonitoredRoute, result: ProbeResult) -> dict[str, str]:
+def _arrival_placeholders(monitored_route: MonitoredRoute, result: ProbeResult) -> dict[str, str]:
     took = _phase_duration(result, Phase.DATA).total_seconds()
     return {
         "transit": f"{_phase_duration(result, Phase.TRANSIT).total_seconds():.0f}",
@@ -84,7 +82,7 @@ def placeholders(case: Case, language: Language = Language.ENGLISH) -> dict[str,
     """Return the placeholders of a text about a failure."""
     owner = _owner_placeholders(case.mailbox)
     return {
-        **_run_advice(case.route, language),
+        **_run_placeholders(case.route, language),
         **case.placeholders,
         "owner": render_text("words.owner", owner, language),
         "file": render_text("words.file", owner, language),
@@ -93,6 +91,9 @@ def placeholders(case: Case, language: Language = Language.ENGLISH) -> dict[str,
 
 
 def _owner_placeholders(mailbox: Mailbox) -> dict[str, str]:
-    """Return the agency of a mailbox, or the key of a reference mailbox (one of ours); the other value is empty."""
+    """Return the agency of a mailbox, or the key of a reference mailbox (one of ours, outside the agencies).
+
+    The other value is empty. A mailbox is named "agency/key"; a reference mailbox has no agency.
+    """
     agency, _, key = mailbox.name.rpartition("/")
     return {"agency": agency, "reference": "" if agency else key}

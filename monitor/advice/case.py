@@ -1,4 +1,4 @@
-"""A failed run that is to be explained, and the placeholders of its explanation. Pure."""
+"""A failed run (one execution of a probe) and the placeholders of the text that explains it. Pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
 from probes.model.result import Failure, Party, ProbeResult
 
-#: Name of each protocol, and its ports for implicit TLS and for STARTTLS.
-_SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
+#: By key of a server: name of its protocol, and its ports for implicit TLS and for STARTTLS.
+_PROTOCOLS = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
 
-#: Provider of a server, by its host name; includes subdomains.
+#: Provider of a server, by its host or a parent domain of it.
 _MAIL_PROVIDERS = {
     **{name: platform.capitalize() for platform, names in PLATFORM_SERVERS.items() for name in names},
     "google.com": "Google",
     "yahoo.com": "Yahoo",
 }
 
-#: Continuation of an `openssl s_client` command that prints the certificate.
-_SHOW = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
+#: End of an `openssl s_client` command: prints the certificate.
+_PRINT_CERTIFICATE = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 
-#: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be parsed as another type.
-_PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
+#: Texts that are strings in YAML without quotes. A text of digits, or such as "no", would be parsed as another type.
+_PLAIN_YAML = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A failed run on a route."""
+    """A failed run on a route, and questions about its failure that select the text."""
 
     route: Route
     result: ProbeResult
@@ -66,12 +66,12 @@ class Case:
         return isinstance(self.mailbox.login, OAuth)
 
     def has_status(self, *wanted: str) -> bool:
-        """Whether the enhanced status code is one of these, or begins with one that ends with a dot."""
+        """Whether the enhanced status code is one of *wanted*. An entry with a dot at its end, "5.7.", is a prefix."""
         status = self.failure.status or ""
-        return any(status == one or (one.endswith(".") and status.startswith(one)) for one in wanted)
+        return any(status == entry or (entry.endswith(".") and status.startswith(entry)) for entry in wanted)
 
     def reply_contains(self, *words: str) -> bool:
-        """Whether the server's reply contains one of these, in any case."""
+        """Whether the server's reply contains one of *words*, which are in lower case, in any case."""
         return any(word in self.failure.detail.lower() for word in words)
 
     def is_unknown_mailbox(self) -> bool:
@@ -85,20 +85,22 @@ class Case:
         return refusal.mentions_limit(self.failure.detail)
 
     def has_sent_too_much(self) -> bool:
-        """Whether the server reports that the account's sending limit is used up, as opposed to the quota of a mailbox."""
+        """Whether the server reports that the account has reached its sending limit, not the quota of a mailbox."""
         return refusal.is_over_daily_limit(self.failure.status, self.failure.detail)
 
     def is_full(self) -> bool:
         """Whether the server reports that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
 
-        The codes 452 and 552 alone mean that, and are also used for much else: the enhanced status decides.
+        Servers send the reply codes 452 and 552 for other reasons, too, so an enhanced status code overrides them.
         """
         if self.has_sent_too_much():
             return False
         failure = self.failure
-        disk = self.has_status("5.3.1", "4.3.1") or (failure.status is None and failure.code == 452)
+        is_disk_full = self.has_status("5.3.1", "4.3.1") or (failure.status is None and failure.code == 452)
         return (
-            disk or refusal.is_full(failure.code, failure.status, failure.detail) or self.reply_contains("insufficient")
+            is_disk_full
+            or refusal.is_full(failure.code, failure.status, failure.detail)
+            or self.reply_contains("insufficient")
         )
 
     def is_closing(self) -> bool:
@@ -110,37 +112,34 @@ class Case:
         return refusal.mentions_block_list(self.failure.detail) or self.reply_contains("blocked")
 
     def is_not_understood(self) -> bool:
-        """Whether the server reports a syntax error (RFC 5321 4.2.1: x0z is syntax)."""
+        """Whether the server does not understand a command or its parameters (RFC 5321 4.2.1, RFC 3463 3.6)."""
         return self.failure.code in {500, 501, 502, 503, 504} or self.has_status("5.5.")
 
-    def is_public(self) -> bool:
-        """Whether the message was sent to another address than that of the mailbox in which it is expected.
-
-        Mail to such a public address is forwarded to the mailbox.
-        """
+    def uses_public_address(self) -> bool:
+        """Whether the message was sent to another address, which forwards to the mailbox or is an alias of it."""
         return self.route.to is not None
 
-    def is_internal(self) -> bool:
+    def is_recipient_in_agency(self) -> bool:
         """Whether the mailbox in which the message is expected belongs to an agency."""
         return "/" in self.route.recipient.name
 
     @property
     def placeholders(self) -> dict[str, str]:
-        """The placeholders of a text about a failure, besides those of every route.
+        """The placeholders of a text about a failure, besides those about its route.
 
-        `detail` and `mail_provider` may be empty.
+        `section` and `setting` are keys of the configuration. `detail` and `mail_provider` may be empty.
         """
         server, protocol = self.server, self.protocol
-        name, implicit, starttls = _SERVICES[protocol]
-        upgraded = server is not None and server.security is Security.STARTTLS
+        name, implicit, starttls = _PROTOCOLS[protocol]
+        uses_starttls = server is not None and server.security is Security.STARTTLS
         host, port = (server.host, server.port) if server else ("the server", 0)
         tls_name = server.certificate_name if server else host
         agency, _, key = self.mailbox.name.rpartition("/")
         section = f"mailboxes.{key}" if agency else f"references.{key}"
         if self.mailbox.pooled:
-            # Each process has a limit of its own.
+            # Each mailbox of a pool, of which every process uses one, has a section of its own.
             section = f"{section}.pool[{self.mailbox.address}]"
-        starttls_option = f" -starttls {protocol}" if upgraded else ""
+        starttls_option = f" -starttls {protocol}" if uses_starttls else ""
         openssl = f"openssl s_client -connect {host}:{port}{starttls_option} -servername {tls_name}"
         return {
             "host": host,
@@ -159,7 +158,7 @@ class Case:
             "setting": f"{section}.{protocol}",
             "mail_provider": self.mail_provider or "",
             "openssl": openssl,
-            "certificate": f"{openssl} {_SHOW}",
+            "certificate": f"{openssl} {_PRINT_CERTIFICATE}",
             "detail": self.failure.detail,
             "reason": self.failure.reason,
         }
@@ -167,4 +166,4 @@ class Case:
 
 def _yaml_item(name: str) -> str:
     """Return the name of a folder as an item of a YAML list, quoted if necessary."""
-    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+    return name if _PLAIN_YAML.fullmatch(name) else json.dumps(name, ensure_ascii=False)

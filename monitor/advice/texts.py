@@ -1,4 +1,4 @@
-"""The texts of `en.yaml` and `ms.yaml`, validated on first use. `monitor.advice.usual` selects one for a run."""
+"""The texts of `en.yaml` and `ms.yaml`, validated on first use. `known_cause` selects one for a failure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from pathlib import Path
 from alerts.model.notification import Language
 from alerts.wording.catalogue import Texts, TextSpec, WordingError, check_texts
 from alerts.wording.source import SourceError, read
-from monitor.advice.usual import REASONS_WITH_OUTCOME_TEXT, UNKNOWN_REASON, Ending, failure_text_keys
+from monitor.advice.known_cause import REASONS_WITH_OUTCOME_TEXT, UNKNOWN_REASON, ArrivalKind, failure_text_keys
 from probes.model.result import Outcome, Phase
 
 _FILES: Mapping[Language, Path] = {
     Language.ENGLISH: Path(__file__).with_name("en.yaml"),
     Language.MALAY: Path(__file__).with_name("ms.yaml"),
 }
-#: Prefix of keys whose texts others include by YAML aliases. They are validated as part of the others.
+#: Prefix of keys whose texts other texts include by YAML aliases. They are validated where they are included.
 _SHARED = "shared."
 
-#: Placeholders of a text about any run.
+#: Placeholders of a text about any run: the agency, the command that repeats the run, the address of the sender, the
+#: envelope recipient, the address of the mailbox where the message arrives, and the owner of the sender's mail system.
 _RUN_PLACEHOLDERS = frozenset({"agency", "again", "sender", "to", "arrives", "sending"})
-#: Placeholders of a text about a run whose message arrived.
+#: Placeholders of a text about a run whose message arrived: durations in seconds. `took` is the time until the sender's
+#: server answered for the message, `slow_data` its threshold.
 _ARRIVED_PLACEHOLDERS = _RUN_PLACEHOLDERS | {"transit", "slow_threshold", "took", "took_exactly", "slow_data"}
 #: Placeholders of a text about a run that failed (`monitor.advice.case.Case.placeholders`).
 _FAILED_PLACEHOLDERS = _RUN_PLACEHOLDERS | {
@@ -30,7 +32,7 @@ _FAILED_PLACEHOLDERS = _RUN_PLACEHOLDERS | {
     *("address", "inbox", "folder", "username", "section", "setting", "file", "owner"),
     *("openssl", "certificate", "phase"),
 }
-#: Further ones of a failed run, which may be empty.
+#: Further placeholders of a failed run, which may be empty.
 _OPTIONAL_FAILED_PLACEHOLDERS = frozenset({"mail_provider", "detail", "reason"})
 
 
@@ -38,26 +40,28 @@ _OPTIONAL_FAILED_PLACEHOLDERS = frozenset({"mail_provider", "detail", "reason"})
 class Advice:
     """Meaning of a run's outcome, and the remedy."""
 
-    #: One sentence.
+    #: Meaning, in one sentence.
     what: str
-    #: One sentence.
+    #: Remedy, in one sentence.
     do: str
+    #: Who has to act.
     who: str
     #: What to check, in this order, with the exact setting or command where there is one.
     steps: tuple[str, ...] = ()
 
 
 def _text_specs() -> Iterator[tuple[str, TextSpec]]:
+    """Yield the key of each text, with its placeholders: `always` are never empty, `maybe` may be empty."""
     yield "words.owner", TextSpec(maybe=frozenset({"agency", "reference"}))
     yield "words.file", TextSpec(maybe=frozenset({"agency"}))
     for outcome in (*Outcome, *REASONS_WITH_OUTCOME_TEXT):
         yield f"ended.{outcome}", TextSpec()
     for phase in Phase:
         yield f"words.phase.{phase}", TextSpec()
-    for ending in Ending:
+    for arrival_kind in ArrivalKind:
         text_spec = TextSpec(always=_ARRIVED_PLACEHOLDERS)
-        yield from _part_specs(f"arrived.{ending}", text_spec)
-        yield f"arrived.{ending}.who", text_spec
+        yield from _part_specs(f"arrived.{arrival_kind}", text_spec)
+        yield f"arrived.{arrival_kind}.who", text_spec
     for key in failure_text_keys():
         text_spec = TextSpec(always=_FAILED_PLACEHOLDERS, maybe=_OPTIONAL_FAILED_PLACEHOLDERS)
         yield from _part_specs(key, text_spec)
@@ -65,9 +69,10 @@ def _text_specs() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _part_specs(key: str, text_spec: TextSpec) -> Iterator[tuple[str, TextSpec]]:
+    """Yield the texts of an advice except `who`; two kinds of advice have no steps."""
     yield f"{key}.what", text_spec
     yield f"{key}.do", text_spec
-    if key not in {f"arrived.{Ending.WELL}", UNKNOWN_REASON}:
+    if key not in {f"arrived.{ArrivalKind.NORMAL}", UNKNOWN_REASON}:
         yield f"{key}.steps", replace(text_spec, several=True)
 
 
@@ -100,7 +105,7 @@ def render_text(key: str, placeholders: Mapping[str, str], language: Language) -
 
 
 def build_advice(key: str, placeholders: Mapping[str, str], language: Language) -> Advice:
-    """Return the advice of *key*. By default the owner of the mail system that failed has to act."""
+    """Return the advice of *key*. If it has no text `who`, the owner of the failed mail system has to act."""
     return Advice(
         what=render_text(f"{key}.what", placeholders, language),
         do=render_text(f"{key}.do", placeholders, language),

@@ -1,4 +1,8 @@
-"""Export and deletion of records: the audit log, incident records (all about an incident, in files), and purges."""
+"""Export of the audit log and of incident records, and purges of old records.
+
+An *incident record* is a set of files with everything about one incident. A *purge* deletes incidents, notifications
+and audit entries before a given date.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ from alerts.persistence.audit import PURGED, ChainedEntry, ChainHead, entry_to_j
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry
 from alerts.wording.texts import Wording
-from monitor.audit import dossier as record_files
+from monitor.audit import incident_record as record_files
 from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import RetentionPolicy
 from monitor.views.site_report import SITES_DETAIL, SITES_EVENT, SiteIncidentData, parse_reports
@@ -29,12 +33,12 @@ from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
-#: Audit event of an incident record that was exported.
+#: Event name of the audit entry about an exported incident record. It is hashed, so it must not be renamed.
 RECORD_EXPORTED = "dossier made"
 
 
 class Archive:
-    """Audit log, incident records and purges of one store."""
+    """Audit log, incident records and purges of one database."""
 
     def __init__(
         self,
@@ -48,7 +52,8 @@ class Archive:
     ) -> None:
         """*wording* and *retention* return the current values.
 
-        *sites* returns each site's status of an incident, our own first, with at most so many runs of each other site.
+        *sites* returns what each site reports about an incident, this site first. Its second argument limits the number
+        of probe runs of each other site. `None`: there is only one site.
         """
         self._database = database
         self._store = SqlStore(database)
@@ -61,12 +66,12 @@ class Archive:
     # -- audit log -----------------------------------------------------------------------------------------------
 
     async def head(self) -> ChainHead:
-        """Return the end of the audit log's chain."""
+        """Return number and hash of the last audit entry."""
         async with self._database.read() as connection:
             return await audit.head(connection)
 
     async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
-        """Return the next entries of the audit log as JSON; an unreadable one has only its number."""
+        """Return the next audit entries after the number *after*, as JSON. An unreadable entry has only its number."""
         async with self._database.read() as connection:
             entries = await audit.entries(connection, after)
         return [entry_to_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry} for entry in entries]
@@ -74,10 +79,10 @@ class Archive:
     # -- incident records ----------------------------------------------------------------------------------------
 
     async def incident_record(self, number: str, by: str) -> Mapping[str, bytes] | None:
-        """Return the files of an incident record by name, created in a person's name; `None`: no such incident.
+        """Return the files of an incident record by name; `None` if there is no incident *number*.
 
-        The files are final before they are sealed: the audit entry about their creation contains the digest of their
-        checksums, so the hash of that entry authenticates each of them.
+        The actor *by* exports it. The audit entry about the export contains the digest of SHA256SUMS, so that the hash
+        of that entry authenticates all files. The entry itself is in the last file, the seal.
         """
         async with self._store.reading() as uow:
             incident = await uow.incident_by_number(number)
@@ -85,38 +90,37 @@ class Archive:
         if incident is None:
             return None
         async with self._database.read() as connection:
-            entries = await audit.of_incident(connection, incident.id)
+            entries = await audit.entries_of_incident(connection, incident.id)
             head = await audit.head(connection)
-            # With the head, so that the chain is not empty if no audit entry is about the incident.
-            read_chain_links = await audit.read_chain_links(
-                connection, [*(entry.number for entry in entries), head.number]
-            )
+            # Include the head, so that there is a chain to verify even if no audit entry is about the incident.
+            chain_links = await audit.read_chain_links(connection, [*(entry.number for entry in entries), head.number])
         now, retention = self._clock.now(), self._retention()
         runs = await self._history.between(
-            incident.policy.agency, record_files.since(incident), incident.resolved_at or now
+            incident.policy.agency, record_files.runs_start(incident), incident.resolved_at or now
         )
-        sites = [] if self._sites is None else list(await self._sites(incident, record_files.SITE_RUNS))
+        sites = [] if self._sites is None else list(await self._sites(incident, record_files.MAX_SITE_RUNS))
         if sites:
-            # Of this site all runs have been read, not only the last ones.
-            sites[0] = replace(sites[0], results=[entry for entry in runs if entry.outcome is not Outcome.DELIVERED])
+            # The first site is this one. All its runs have been read above, so replace the limited number.
+            failed_runs = [run for run in runs if run.outcome is not Outcome.DELIVERED]
+            sites[0] = replace(sites[0], results=failed_runs)
             site_reports = parse_reports(
                 [str(entry.detail[SITES_DETAIL]) for entry in entries if entry.event == SITES_EVENT]
             )
-            # A site without a current report gets the one that is in the audit log.
-            sites = [entry if entry.report else replace(entry, report=site_reports.get(entry.site)) for entry in sites]
+            # For a site without a current report, use the report in the audit log.
+            sites = [site if site.report else replace(site, report=site_reports.get(site.site)) for site in sites]
         record = IncidentRecord(
             incident=incident,
-            notices=notifications,
+            notifications=notifications,
             entries=entries,
-            evidence=record_files.evidence(runs),
-            sites=[record_files.site_evidence(entry) for entry in sites],
+            evidence=record_files.build_measurements(runs),
+            sites=[record_files.build_site_findings(site) for site in sites],
             evidence_since=now - retention.failed,
             delivered_since=now - retention.delivered,
             head=head,
             made_at=now,
             made_by=by,
         )
-        files = await asyncio.to_thread(record_files.files, record, read_chain_links, self._wording())
+        files = await asyncio.to_thread(record_files.build_files, record, chain_links, self._wording())
         entry = AuditEntry(
             at=self._clock.now(),
             actor=by,
@@ -131,29 +135,30 @@ class Archive:
         async with self._database.write() as connection:
             [sealed] = await audit.append(connection, [entry])
         async with self._database.read() as connection:
-            between = await audit.links(connection, head.number + 1, sealed.number)
+            seal_links = await audit.links(connection, head.number + 1, sealed.number)
         log.info("incident record created", incident=incident.number, head=f"{sealed.number}:{sealed.hash}")
-        return {**files, record_files.SEAL: record_files.seal(sealed, between)}
+        return {**files, record_files.SEAL: record_files.serialize_seal(sealed, seal_links)}
 
     # -- purges --------------------------------------------------------------------------------------------------
 
     async def purge_set(self, before: datetime) -> purge.PurgeSet:
-        """Return what a purge would delete, and change nothing."""
+        """Return the records that a purge would delete. Nothing is changed."""
         search, parts = purge.Search(before), []
         while not search.is_over:
-            # A transaction for each part: for a hundred thousand incidents it would exceed the server's time limit.
+            # Use one transaction per part: a single one for a hundred thousand incidents would exceed the server's time
+            # limit.
             async with self._database.read() as connection:
-                parts.append(await search.further(connection))
+                parts.append(await search.search_next(connection))
         return purge.PurgeSet(
             incidents=sorted(incident for part in parts for incident in part.incidents),
-            notices=sorted(n for part in parts for n in part.notices),
+            notification_ids=sorted(n for part in parts for n in part.notification_ids),
             entries=sorted(e for part in parts for e in part.entries),
         )
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
-        """Delete the records before *before*, and return how many, as "incidents/notifications/entries".
+        """Delete the records before *before*. Return their number as "incidents/notifications/entries".
 
-        *authority*: the consent to the purge, for the audit log.
+        *authority*: who consented to the purge, for the audit log; *by*: the actor.
         """
         counts, search = [0, 0, 0], purge.Search(before)
         while not search.is_over:
@@ -164,10 +169,10 @@ class Archive:
                 detail={"authority": authority, "before": before.date().isoformat()},
             )
             async with self._database.write() as connection:
-                purge_set = await search.further(connection, purge.AT_ONCE)
-                parts = (purge_set.incidents, purge_set.notices, purge_set.entries)
+                purge_set = await search.search_next(connection, purge.BATCH_SIZE)
+                parts = (purge_set.incidents, purge_set.notification_ids, purge_set.entries)
                 if any(parts):
-                    await purge.carry_out(connection, purge_set, entry)
+                    await purge.delete_records(connection, purge_set, entry)
             counts = [count + len(part) for count, part in zip(counts, parts, strict=True)]
         log.warning(
             "records purged",

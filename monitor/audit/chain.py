@@ -1,4 +1,8 @@
-"""Monitoring of the audit log's hash chain: exports its head for external copies, and verifies the whole chain once a day."""
+"""Monitoring of the audit log's hash chain.
+
+The monitor exports the chain's *head* (number and hash of the last entry), so that other systems keep copies of it, and
+verifies the whole chain once a day. A *checkpoint* is an audit entry about a verification that found no violation.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +21,29 @@ from monitor.store.engine import audit
 
 log = structlog.get_logger()
 
-#: Interval of the export of the head: the usual scrape interval of Prometheus.
+#: Interval between exports of the head: the usual scrape interval of Prometheus.
 _EXPORT_INTERVAL = timedelta(seconds=15)
 _VERIFY_INTERVAL = timedelta(days=1)
-#: Interval of checking whether a verification is due.
+#: Interval at which the monitor checks whether a verification is due.
 _CHECK_INTERVAL = timedelta(minutes=1)
-#: Pause between two parts of the log, each of which takes some milliseconds: a million entries take five minutes.
+#: Pause between the verification of two parts of the log, so that it slows nothing down. With it, a million entries
+#: take five minutes.
 _PAUSE = timedelta(milliseconds=50)
 
 
-class Chain:
+class ChainMonitor:
     """Monitor of the hash chain in the running service."""
 
     def __init__(
         self, database: Database, metrics: Metrics, clock: Clock, service: str, pause: timedelta = _PAUSE
     ) -> None:
-        """Take *service*, the name of this process in the audit log."""
+        """*service*: the name of this process in the audit log. *pause*: the time between two parts of the log."""
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._service = service
         self._pause = pause
-        #: When the whole chain was last verified, by any process; `None`: not known yet.
+        #: When any process last verified the whole chain; `None`: not read from the database yet.
         self._verified_at: datetime | None = None
 
     async def run(self) -> NoReturn:
@@ -48,12 +53,12 @@ class Chain:
             await run_periodically("audit chain check", self.verify_if_due, _CHECK_INTERVAL)
 
     async def export_head(self) -> None:
-        """Export the head."""
+        """Export the head as a metric."""
         async with self._database.read() as connection:
             self._metrics.set_audit_head(await audit.head(connection))
 
     async def verify_if_due(self) -> None:
-        """Verify the chain if it is due: at the start from the last checkpoint, and the whole chain once a day."""
+        """Verify the chain if that is due: at the start the entries after the last checkpoint, and once a day all."""
         now = self._clock.now()
         if self._verified_at is None and await self._verify_new_entries(now):
             return
@@ -62,13 +67,14 @@ class Chain:
             self._verified_at = now
 
     async def _verify_new_entries(self, now: datetime) -> bool:
-        """Verify the entries after the last checkpoint; return whether no full verification is due."""
+        """Verify the entries after the last checkpoint. Return false if a full verification is due instead."""
         async with self._database.read() as connection:
             last = await audit.last_checkpoint(connection)
         if last is None or not timedelta(0) <= now - last.at < _VERIFY_INTERVAL:
             return False
         since = ChainHead(number=last.number, hash=last.hash)
         verifier = await audit.verify(self._database.read, since=since, pause=self._pause)
+        # A purge after the checkpoint may refer to entries before it, so only a full verification can check it.
         if not verifier.is_self_contained:
             return False
         self._verified_at = last.at
@@ -78,17 +84,18 @@ class Chain:
     async def verify_all(self) -> None:
         """Verify the whole chain, report the result, and write a checkpoint if it is intact."""
         verifier = await audit.verify(self._database.read, pause=self._pause)
-        if verifier.flaws:  # A concurrent purge looks like a violation: only one that appears twice counts.
+        if verifier.violations:
+            # A purge during the verification looks like a violation. Report only what a second verification confirms.
             verifier = await audit.verify(self._database.read, pause=self._pause)
-        if not verifier.flaws:
+        if not verifier.violations:
             async with self._database.write() as connection:
                 await audit.add_checkpoint(connection, verifier, self._clock.now(), self._service)
         self._report(verifier)
 
     def _report(self, verifier: Verifier) -> None:
-        """Export and log the result. The log is a copy of the head outside of the database."""
-        self._metrics.set_audit_violations(len(verifier.flaws))
+        """Export and log the result. The logged head is a copy outside of the database."""
+        self._metrics.set_audit_violations(len(verifier.violations))
         head = verifier.head
         log.info("audit head", number=head.number, hash=head.hash, fingerprint=head.fingerprint)
-        if verifier.flaws:
-            log.error("audit log was changed", violations=[str(flaw) for flaw in verifier.flaws[:20]])
+        if verifier.violations:
+            log.error("audit log was changed", violations=[str(flaw) for flaw in verifier.violations[:20]])

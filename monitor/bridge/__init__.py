@@ -1,1 +1,1 @@
-"""Bridge from health evaluation to incidents: the only connection between probing and alerting."""
+"""Bridge from health evaluation to incidents: the only package that connects probing and alerting."""

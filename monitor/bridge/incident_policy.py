@@ -1,7 +1,7 @@
 """Policies, causes and keys of incidents that the incident reporter submits.
 
-A status belongs to a dedup key: the short code of an agency, or the key of a monitoring fault such as `ours/network`.
-Only the NOC is notified of a monitoring fault.
+The reporter has one status per dedup key: the short code of an agency, or the key of a monitoring fault (a fault of
+Pantau itself) such as `ours/network`. Only the NOC is notified of a monitoring fault.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from probes.model.reply import Reason
 FAULT_NAMES: dict[FaultDomain, tuple[str, str]] = {
     FaultDomain.NETWORK: ("rangkaian Pantau", "our own network"),
     FaultDomain.REFERENCE: ("peti mel {name}", "mailbox {name}"),
-    FaultDomain.OURS: ("ujian e-mel", "our own probes"),
+    FaultDomain.PANTAU: ("ujian e-mel", "our own probes"),
     FaultDomain.SITE: ("tapak {name}", "site {name}"),
-    FaultDomain.QUORUM: ("bilangan tapak tidak cukup", "too few sites heard"),
+    FaultDomain.QUORUM: ("bilangan tapak tidak cukup", "too few sites connected"),
     FaultDomain.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
     FaultDomain.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
 }
@@ -32,7 +32,7 @@ FAULT_NAMES: dict[FaultDomain, tuple[str, str]] = {
 #: Separator between a dedup key and the name of the process that reports it.
 _PROCESS_SEPARATOR = "@"
 
-#: Cause that staff are told, by the reason of failed runs. Other reasons say nothing about the agency's mail.
+#: Cause that staff are notified of, by the reason of failed runs. Other reasons prove nothing about the agency's mail.
 CAUSES: dict[str, Cause] = {
     Reason.NAME_UNKNOWN: Cause.DNS,
     Reason.NAME_SERVER_SILENT: Cause.DNS,
@@ -66,11 +66,12 @@ CAUSES: dict[str, Cause] = {
 def find_cause(incident_type: IncidentType, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
     """Return the most frequent cause of failed routes in the directions that an incident of this type affects.
 
-    *reasons*: direction and reason of each route's last run. Return `None` if no cause is known or most frequent.
+    *reasons*: direction and reason of each route's last run. Return `None` if no cause is known, or none is the most
+    frequent.
     """
     if incident_type not in OUTAGES:
         return None
-    # Internal mail needs both directions.
+    # An internal route uses both directions, so its failures count for every type.
     directions = {*TYPE_DIRECTIONS[incident_type], Direction.INTERNAL}
     return most_frequent_cause(
         CAUSES[reason] for direction, reason in reasons if direction in directions and reason in CAUSES
@@ -78,10 +79,10 @@ def find_cause(incident_type: IncidentType, reasons: Iterable[tuple[Direction, s
 
 
 def agency_of(key: str) -> str | None:
-    """Return the agency of a dedup key; `None` for a key of no agency.
+    """Return the agency of a dedup key; `None` for a key that belongs to no agency.
 
-    A fault of a probe account at an agency belongs to the agency: only the process that probes the agency can see a
-    sign-in of the account succeed.
+    A fault of a probe account at an agency belongs to the agency, because only the process that probes the agency can
+    detect that a sign-in succeeds again.
     """
     if "/" not in key:
         return key
@@ -95,8 +96,8 @@ def agency_of(key: str) -> str | None:
 def stored_key(key: str, process: str) -> str:
     """Return the key under which *process* stores a status.
 
-    It contains the process for a monitoring fault of no agency, because each process has a machine and network of its
-    own.
+    The key of a monitoring fault that belongs to no agency contains the process, because each process has its own
+    machine and network.
     """
     return key if agency_of(key) is not None or not process else f"{key}{_PROCESS_SEPARATOR}{process}"
 
@@ -107,7 +108,7 @@ def dedup_key_of(stored_key: str) -> str:
 
 
 def process_of(stored_key: str) -> str | None:
-    """Return the process in a stored key; `None` for a key of an agency. "" if an older version stored the key."""
+    """Return the process in a stored key; `None` for a key of an agency; "" if an older version stored the key."""
     return stored_key.partition(_PROCESS_SEPARATOR)[2] if agency_of(stored_key) is None else None
 
 

@@ -1,12 +1,12 @@
 """Reporter of outages and monitoring faults to the notification engine, as events that open, change and end incidents.
 
-A site is a place that probes the mail of agencies, and has a status of each. The votes of all sites make the joint
-status of an agency. Whenever a site's status changes, the reporter compares the joint status with the type of incident
-that was reported last, and submits the difference. It gets the open incidents at the start, so that a change while this
-process was down is reported, too.
+A site is a location that probes the mail of agencies, and determines a status of each agency. The sites vote: a quorum
+of equal votes makes the joint status of an agency. When a site's status changes, the reporter compares the joint status
+with the type of the incident that it reported last, and submits the difference as an event. It receives the open
+incidents at the start, so that it also reports changes that happened while this process was down.
 
-A status belongs to a dedup key: the short code of an agency, or a key of a monitoring fault (a fault of the monitoring
-itself, such as the network of a site).
+A status belongs to a dedup key: the short code of an agency, or the key of a monitoring fault (a fault of the
+monitoring itself, such as the network of a site).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ log = structlog.get_logger()
 #: Prefix of the dedup keys of monitoring faults. An agency's key is its short code.
 MONITORING_FAULT_PREFIX = "ours/"
 
-#: Prefix of the keys of other sites that are silent or cannot evaluate.
+#: Prefix of the dedup keys of faults of other sites, which send no status or cannot evaluate.
 SITE_FAULT_PREFIX = f"{MONITORING_FAULT_PREFIX}{FaultDomain.SITE}/"
 
 #: Dedup key of the fault that too few sites are connected.
 QUORUM_FAULT_KEY = f"{MONITORING_FAULT_PREFIX}{FaultDomain.QUORUM}"
-#: Monitoring faults that the hub detects (the installation that decides for several sites), not the evaluator.
+#: Monitoring faults that the hub (the installation that decides for several sites) detects, and not the evaluator.
 HUB_FAULT_PREFIXES = (SITE_FAULT_PREFIX, QUORUM_FAULT_KEY)
 
 #: Retry interval of failed events.
@@ -58,13 +58,13 @@ _RETRY_INTERVAL = timedelta(seconds=2)
 #: Interval for reading the open incidents: a person may have closed an incident, or marked it as a false alarm.
 _OPEN_KEYS_INTERVAL = timedelta(minutes=1)
 
-#: How long one direction of mail must work again before a lesser type of incident is reported; also how long the voting
-#: sites must see an agency up before they end an outage that only other sites saw. In this period every route is probed
-#: at its usual interval.
+#: Time that a partial recovery must last before a lesser type of incident is reported (only receiving fails, instead of
+#: both directions). Also the time that the voting sites must see an agency up before they end an outage that only other
+#: sites saw. It is long enough for a regular run of every route.
 _CONFIRMATION_PERIOD = timedelta(minutes=10)
 
-#: Causes of monitoring faults that have another name in metrics.
-_CAUSES = {str(FaultDomain.OURS): "configuration"}
+#: Names in metrics of the fault domains that have another name there.
+_METRIC_CAUSES = {str(FaultDomain.PANTAU): "configuration"}
 
 
 class Alerting(Protocol):
@@ -103,10 +103,10 @@ class IncidentReporter:
     ) -> None:
         """*site*: this site. Nothing is reported about an agency until this site has a status of it.
 
-        *other_sites*: the other sites with a vote; *quorum*: the required number of votes. *open_incidents*: the
+        *other_sites*: the other sites that may vote. *quorum*: the required number of votes. *open_incidents*: the
         reported type of each open incident, by dedup key. *open_keys* returns the dedup keys of the incidents that are
-        open now; without it, only this reporter ends incidents. Both leave out incidents that a person declared and no
-        probe detected.
+        open now; without it, the reporter assumes that nobody else ends incidents. Neither contains incidents that a
+        person declared and no probe detected.
         """
         self._policies = policies
         #: Agencies that this process reports.
@@ -116,7 +116,7 @@ class IncidentReporter:
         self._clock = clock
         self._quorum = quorum or Quorum()
         self._other_sites = other_sites
-        #: Sites that have had a status of any agency.
+        #: Sites that have ever reported a status of an agency.
         self._reporting_sites: set[str] = set()
         self._site = site
         #: Statuses by dedup key and site.
@@ -127,7 +127,7 @@ class IncidentReporter:
         self._reported_types: dict[str, IncidentType] = {}
         #: Start and report time of the reported outage, by agency.
         self._reported_outages: dict[str, tuple[datetime, datetime]] = {}
-        #: Present incident type while it is lesser than the reported type, and since when, by dedup key.
+        #: By dedup key, while the present type is lesser than the reported one: the present type, and since when.
         self._lesser_types: dict[str, tuple[IncidentType, datetime]] = {}
         #: Number of reported monitoring faults, by metric labels.
         self._reported_fault_counts: Counter[tuple[str, str]] = Counter()
@@ -137,20 +137,19 @@ class IncidentReporter:
         self._open_keys = open_keys
         self._open_keys_read_at = clock.now()
         #: Incidents that a person closed while the problem is still detected, by dedup key.
-        self.closed_by_hand: dict[str, Incident] = {}
+        self.manually_closed: dict[str, Incident] = {}
         #: Dedup keys whose last event failed.
         self._failed_keys: set[str] = set()
         #: Set when something may have to be reported.
         self._wake_event = asyncio.Event()
-        #: Dedup keys whose status may differ from what was reported. Only these are compared, because thousands of runs
-        #: a minute change no status.
+        #: Dedup keys whose status may differ from the reported one. Only these are compared, because most of the
+        #: thousands of runs per minute change no status.
         self._pending_keys: set[str] = set()
-        #: Flapping is repeated falls (changes to down). It is detected for the joint status, by agency, because each
-        #: single site may have seen too few falls.
+        #: Flapping of the joint status, by agency: repeated falls (changes to down). Each single site may have seen too
+        #: few falls to detect it.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
-        #: Recoveries that are not reported yet, by agency: when to examine the recovery again, and when it was
-        #: recorded.
+        #: Unconfirmed recoveries, by agency: when to examine the recovery again, and when it was recorded.
         self._unconfirmed_recoveries: dict[str, tuple[datetime, datetime]] = {}
         for key, incident_type in open_incidents.items():
             self._set_reported_type(key, incident_type)
@@ -177,14 +176,16 @@ class IncidentReporter:
         for agency_flapping in self._flapping.values():
             agency_flapping.policy = flapping
 
-    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], unsteady: AbstractSet[str]) -> None:
-        """Restore the recent falls of agencies from their incidents. Call it after `add_agencies`.
+    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], flapping_agencies: AbstractSet[str]) -> None:
+        """Restore the recent falls (changes to down) of agencies from their incidents. Call it after `add_agencies`.
 
-        *unsteady*: agencies whose incident stays open because they were flapping.
+        *flapping_agencies*: agencies whose incident stays open because they were flapping.
         """
         for agency in falls.keys() & self._agencies - self._flapping.keys():
             flapping = self._flapping[agency] = Flapping(self._flapping_policy)
-            flapping.restore(falls[agency], is_down=agency in self._reported_types, is_flapping=agency in unsteady)
+            flapping.restore(
+                falls[agency], is_down=agency in self._reported_types, is_flapping=agency in flapping_agencies
+            )
 
     def restore_outages(self, outages: Mapping[str, tuple[datetime, datetime]]) -> None:
         """Restore start and report time of outages. Call it after `add_agencies`."""
@@ -197,16 +198,16 @@ class IncidentReporter:
         self._agencies |= agencies
         self._pending_keys |= agencies
         for agency in agencies:
-            # The status of another process of this site is dropped: this process evaluates the agency from now on.
+            # Drop the status from another process of this site, because this process evaluates the agency from now on.
             self._statuses.get(agency, {}).pop(self._site, None)
         for key, incident_type in open_incidents.items():
             if agency_of(key) in agencies:
                 self._set_reported_type(key, incident_type)
 
     def remove_agencies(self, agencies: AbstractSet[str]) -> None:
-        """Stop reporting *agencies*. Their incidents stay open, because their end is unknown here.
+        """Stop reporting *agencies*. Their incidents stay open, because this process cannot detect their end any more.
 
-        Statuses of other sites are kept, for the case that the agencies come back.
+        Statuses of other sites are kept, in case the agencies are added again.
         """
         self._drop_agencies(agencies)
         for agency in agencies:
@@ -217,16 +218,17 @@ class IncidentReporter:
         self._drop_agencies(agencies)
         for key in [key for key in self._reported_types.keys() | self._statuses.keys() if agency_of(key) in agencies]:
             self._set_reported_type(key, None)
-            # An agency's last status stays valid until the other process replaces it.
+            # The last status of an agency itself stays valid until the other process replaces it.
             if key.startswith(MONITORING_FAULT_PREFIX):
                 self._statuses.get(key, {}).pop(self._site, None)
 
     def take_over_faults(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
         """Take over the reported monitoring faults of dead processes; return the dedup keys that are new here.
 
-        The first process that sees the recovery ends the incident. A process that still has the fault reports it again.
+        The first process that detects the recovery ends the incident. A process that still has the fault reports it
+        again.
         """
-        # The NOC (network operations centre) also has incidents about alerts and unreachable people: they stay out.
+        # Other incidents of the NOC (network operations centre), about alerts and unreachable people, are left out.
         new_keys = {
             key
             for key in open_incidents.keys() - self._reported_types.keys()
@@ -245,7 +247,7 @@ class IncidentReporter:
             self._lesser_types.pop(agency, None)
             self._flapping.pop(agency, None)
             self._unconfirmed_recoveries.pop(agency, None)
-            self.closed_by_hand.pop(agency, None)
+            self.manually_closed.pop(agency, None)
             self._disagreements.pop(agency, None)
             self._metrics.set_disputed(agency, is_disputed=None)
             self._export_reported_outage(agency)
@@ -255,7 +257,7 @@ class IncidentReporter:
     def record_status(self, site: str, key: str, status: SiteStatus) -> None:
         """Record a *site*'s status of an agency or a monitoring fault, for the next `report`.
 
-        A status of another process's agency is kept without a report, because this process may take the agency over.
+        A status of an agency that another process reports is only kept, because this process may take the agency over.
         """
         if not key.startswith(MONITORING_FAULT_PREFIX):
             self._reporting_sites.add(site)
@@ -269,7 +271,7 @@ class IncidentReporter:
         statuses = self._statuses.get(key, {})
         if statuses.pop(site, None) is not None:
             if not statuses:
-                # The keys of a site change over time: the dictionary must not grow.
+                # The keys of a site change over time, and the dictionary must not grow without limit.
                 del self._statuses[key]
             self._mark_pending(key)
 
@@ -285,7 +287,7 @@ class IncidentReporter:
             self._pending_keys.add(key)
 
     def site_statuses(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        """Return an agency's statuses by site; `None`: the site has no vote. Empty with fewer than two statuses."""
+        """Return an agency's statuses by site, `None` for a site without a vote; empty with fewer than two statuses."""
         statuses = self._statuses.get(agency, {})
         if len(statuses) < 2:
             return {}
@@ -295,7 +297,7 @@ class IncidentReporter:
         }
 
     def failing_routes(self, agency: str) -> AbstractSet[str]:
-        """Return the unhealthy routes of an agency at voting sites, also for an agency of another process."""
+        """Return the unhealthy routes of an agency at voting sites. The agency may be one of another process."""
         statuses = self._statuses.get(agency, {}).items()
         voting = (status for site, status in statuses if self._voting_sites is None or site in self._voting_sites)
         return frozenset(route for status in voting for route in status.failing_routes)
@@ -306,7 +308,7 @@ class IncidentReporter:
         try:
             return joint_status(statuses, self._quorum, silent) if len(statuses) + len(silent) > 1 else None
         except (TypeError, OverflowError):
-            # `report` logs the error. The web page that called is shown nevertheless.
+            # `report` logs the error. The web page that calls this method must work nevertheless.
             return None
 
     def has_fault(self, key: str) -> bool:
@@ -315,7 +317,7 @@ class IncidentReporter:
         return status is not None and status.trouble is not None
 
     def faulty_sites(self) -> Mapping[str, datetime]:
-        """Return other sites that are silent or cannot evaluate, and since when."""
+        """Return the other sites that send no status or cannot evaluate, and since when."""
         statuses = (
             (key, by_site.get(self._site))
             for key, by_site in self._statuses.items()
@@ -339,11 +341,11 @@ class IncidentReporter:
     # -- reporting -----------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Make `run` report soon. The caller does not wait: a probe must not wait for a database that may hang."""
+        """Make `run` report soon, without waiting for it: a probe must not wait for a database that may hang."""
         self._wake_event.set()
 
     async def run(self) -> NoReturn:
-        """Report whenever woken. Retry failed events, because the next run that wakes this task may be minutes away."""
+        """Report whenever woken. Retry failed events: the next probe that wakes this task may be minutes away."""
         await run_periodically("incident reporter", self._report_when_woken, timedelta(0))
 
     async def _report_when_woken(self) -> None:
@@ -362,10 +364,11 @@ class IncidentReporter:
         now = self._clock.now()
         try:
             await self._drop_closed(now)
-            self._pending_keys |= {*self._lasting_lesser_types(now), *self._confirmed_recoveries(now)}
-            # Agencies sort first: their codes are capital letters and digits, the other keys begin with a small letter.
+            self._pending_keys |= {*self._lasting_lesser_types(now), *self._recoveries_to_reexamine(now)}
+            # Agencies sort before monitoring faults: codes have capital letters and digits, "ours/" has small letters.
             for number, key in enumerate(sorted(self._pending_keys), 1):
                 await self._compare(key, now)
+                # Other tasks run from time to time.
                 if number % ATTRIBUTIONS_PER_STEP == 0:
                     await asyncio.sleep(0)
         except StoreUnavailable:
@@ -375,8 +378,8 @@ class IncidentReporter:
     async def _drop_closed(self, now: datetime) -> None:
         """Drop the reported types of incidents that were closed elsewhere, so that a present problem is reported again.
 
-        The engine suppresses a problem whose incident a person closed, but only for a while. If the reporter suppressed
-        the problem, too, an agency with one route that never recovers would never be reported again.
+        The engine suppresses a problem whose incident a person closed, but only for a while. The reporter must not
+        suppress it, too: an agency with one route that never recovers would never be reported again.
         """
         if self._open_keys is None or timedelta(0) <= now - self._open_keys_read_at < _OPEN_KEYS_INTERVAL:
             return
@@ -385,7 +388,7 @@ class IncidentReporter:
             ended = self._reported_types.keys() - await self._open_keys()
         except StoreUnavailable:
             raise
-        # A bug here must not prevent reports.
+        # An unexpected error, which is a bug, must not prevent reports.
         except Exception:
             log.exception("open incidents could not be read; retrying")
             return
@@ -394,6 +397,7 @@ class IncidentReporter:
         self._pending_keys |= ended
 
     async def _compare(self, key: str, now: datetime) -> None:
+        """Compare the status of *key* with the reported type, and report the difference."""
         # The key is discarded first, because its status may change during the report.
         self._pending_keys.discard(key)
         if not self._is_responsible_for(key):
@@ -401,10 +405,10 @@ class IncidentReporter:
         try:
             if len(self._statuses.get(key, ())) > 1 or key in self._disagreements:
                 statuses = self._voting_statuses(key)
-                self._set_disagreement(key, is_so=sites_disagree(statuses) if len(statuses) > 1 else None)
+                self._set_disagreement(key, is_disputed=sites_disagree(statuses) if len(statuses) > 1 else None)
             status = self._status_to_report(key)
             if status is None:
-                # Without a status no lesser type is proven. Its confirmation period begins again with the next status.
+                # A lesser type needs a status. Its confirmation period begins again with the next status.
                 self._lesser_types.pop(key, None)
                 return
             if status.trouble is not None:
@@ -422,7 +426,7 @@ class IncidentReporter:
     def _record_fall(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
         """Record that the joint status of an agency is down. Return the problem with its flapping.
 
-        With a status of one site only, that site has detected the flapping already.
+        If only one site has a status, that site's evaluator detects the flapping.
         """
         if key.startswith(MONITORING_FAULT_PREFIX) or len(self._statuses[key]) < 2:
             return trouble
@@ -444,7 +448,7 @@ class IncidentReporter:
     async def _report_problem(self, key: str, trouble: ActiveProblem, status: SiteStatus, now: datetime) -> None:
         reported_type, lesser_since = self._reported_types.get(key), None
         if reported_type is not None and not is_significant_change(trouble.type, reported_type):
-            # During a recovery the type may become lesser with each run. So a lesser type is reported only after the
+            # During a recovery the type may change with each run. So a lesser type is reported only after the
             # confirmation period.
             lesser_since = self._lesser_type_since(key, trouble.type, reported_type, status, now)
             if lesser_since is None or now - lesser_since < _CONFIRMATION_PERIOD:
@@ -456,8 +460,8 @@ class IncidentReporter:
             began_at=trouble.since,
             policy=self._policy_for(key, status),
             flapping=trouble.flapping,
-            latest_at=trouble.latest,
-            less_since=lesser_since,
+            latest_part_began_at=trouble.latest,
+            less_severe_since=lesser_since,
         )
         if await self._submit(event):
             self._set_reported_type(key, trouble.type)
@@ -466,7 +470,7 @@ class IncidentReporter:
 
     def _status_to_report(self, key: str) -> SiteStatus | None:
         if key.startswith(MONITORING_FAULT_PREFIX):
-            # A monitoring fault needs no other site's vote.
+            # A monitoring fault needs no vote of another site.
             return joint_status(self._statuses.get(key, {}).values(), Quorum())
         if self._site not in self._statuses.get(key, {}):
             return None
@@ -474,10 +478,10 @@ class IncidentReporter:
         return joint_status(statuses, self._quorum, silent)
 
     def _votes(self, agency: str) -> tuple[Sequence[SiteStatus], Sequence[SiteStatus]]:
-        """Return the statuses of an agency by sites with a vote, and the last known statuses by sites without a vote.
+        """Return the statuses of an agency at sites with a vote, and the last known ones at sites without a vote.
 
-        Sites with a shared uplink have one vote. A site that never reported counts as a disconnected site that might
-        vote on any problem.
+        Sites with a shared uplink have one vote together. A site that never reported counts as disconnected, and as one
+        that would vote on every problem.
         """
         statuses = self._statuses.get(agency, {})
         if self._voting_sites is None:
@@ -485,25 +489,25 @@ class IncidentReporter:
         voting = votes_by_voter(
             {site: status for site, status in statuses.items() if site in self._voting_sites}, self._quorum
         )
-        known = dict.fromkeys(self._other_sites - self._reporting_sites, UNTROUBLED) | statuses
+        all_statuses = dict.fromkeys(self._other_sites - self._reporting_sites, UNTROUBLED) | statuses
         silent = votes_by_voter(
-            {site: status for site, status in known.items() if site not in self._voting_sites}, self._quorum
+            {site: status for site, status in all_statuses.items() if site not in self._voting_sites}, self._quorum
         )
         return [*voting.values()], [status for voter, status in silent.items() if voter not in voting]
 
     def _voting_statuses(self, agency: str) -> Sequence[SiteStatus]:
-        """Return the statuses of an agency by the sites with a vote."""
+        """Return the statuses of an agency at the sites with a vote, one per site."""
         statuses = self._statuses.get(agency, {})
         return [status for site, status in statuses.items() if self._voting_sites is None or site in self._voting_sites]
 
-    def _set_disagreement(self, agency: str, *, is_so: bool | None) -> None:
-        """Record and export whether sites disagree about an agency; `None`: fewer than two of them vote on it."""
-        if self._disagreements.get(agency) == is_so:
+    def _set_disagreement(self, agency: str, *, is_disputed: bool | None) -> None:
+        """Record and export whether voting sites disagree about an agency; `None`: fewer than two have a status."""
+        if self._disagreements.get(agency) == is_disputed:
             return
         self._disagreements.pop(agency, None)
-        if is_so is not None:
-            self._disagreements[agency] = is_so
-        self._metrics.set_disputed(agency, is_disputed=is_so)
+        if is_disputed is not None:
+            self._disagreements[agency] = is_disputed
+        self._metrics.set_disputed(agency, is_disputed=is_disputed)
         self._export_reported_outage(agency)
 
     def _export_reported_outage(self, key: str) -> None:
@@ -525,21 +529,20 @@ class IncidentReporter:
     def _confirmed_end(self, key: str, status: SiteStatus, now: datetime) -> datetime | None:
         """Return the end of a reported problem; `None` if it has not ended, or the end is not confirmed yet.
 
-        A recovery that seems older than the outage needs a confirmation: the sites that saw the problem may be
-        disconnected, and the remaining sites may see the agency up only because they have not probed since it began.
+        A recovery that began before the outage needs a confirmation. The sites that saw the problem may be
+        disconnected, and the remaining sites may not have probed the agency since the problem began.
         """
         ended_at = status.up_since
         if ended_at is None or not (
             key.startswith(MONITORING_FAULT_PREFIX) or can_prove_end(self._reported_types[key], status.directions)
         ):
             return None
-        began, reported_at = self._reported_outages.get(key, (ended_at, now))
-        if ended_at < began and len(self._statuses[key]) > 1:
-            recoveries = [
-                status.up_since for status in self._voting_statuses(key) if status.up_since and status.up_since >= began
-            ]
-            reported_at = min(reported_at, now)  # After the clock was set back.
-            self._reported_outages[key] = began, reported_at
+        began_at, reported_at = self._reported_outages.get(key, (ended_at, now))
+        if ended_at < began_at and len(self._statuses[key]) > 1:
+            voting = self._voting_statuses(key)
+            recoveries = [each.up_since for each in voting if each.up_since and each.up_since >= began_at]
+            reported_at = min(reported_at, now)  # The clock may have been set back.
+            self._reported_outages[key] = began_at, reported_at
             if not recoveries and now - reported_at < _CONFIRMATION_PERIOD:
                 self._unconfirmed_recoveries[key] = reported_at + _CONFIRMATION_PERIOD, now
                 return None
@@ -549,7 +552,7 @@ class IncidentReporter:
     def _lesser_type_since(
         self, key: str, incident_type: IncidentType, reported_type: IncidentType, status: SiteStatus, now: datetime
     ) -> datetime | None:
-        """Return since when only the lesser *incident_type* is proven to remain; `None` if it is not proven."""
+        """Return since when it is proven that only the lesser *incident_type* remains; `None` if it is not proven."""
         if not is_partial_recovery(incident_type, reported_type, status.directions):
             self._lesser_types.pop(key, None)
             return None
@@ -559,13 +562,13 @@ class IncidentReporter:
 
     def _lasting_lesser_types(self, now: datetime) -> Collection[str]:
         """Return the keys whose lesser type has lasted long enough to be reported."""
-        # After the clock was set back the time counts from now.
+        # If the clock was set back, the period begins again now.
         self._lesser_types = {
             key: (incident_type, min(since, now)) for key, (incident_type, since) in self._lesser_types.items()
         }
         return [key for key, (_, since) in self._lesser_types.items() if now - since >= _CONFIRMATION_PERIOD]
 
-    def _confirmed_recoveries(self, now: datetime) -> Collection[str]:
+    def _recoveries_to_reexamine(self, now: datetime) -> Collection[str]:
         """Return the keys whose unconfirmed recovery must be examined again: it is time, or the clock was set back."""
         return [
             key for key, (until, recorded_at) in self._unconfirmed_recoveries.items() if not recorded_at <= now < until
@@ -595,34 +598,35 @@ class IncidentReporter:
             incident = await self._alerting.submit(event)
         except StoreUnavailable:
             raise
-        # A bug in one event must not prevent other events.
+        # An unexpected error of one event, which is a bug, must not prevent other events.
         except Exception:
             if self._mark_failed(key):
                 log.exception("incident event could not be submitted; retrying", key=key)
             return False
         self._failed_keys.discard(key)
         if not self._is_responsible_for(key) or self._site not in self._statuses.get(key, ()):
-            # The agency was removed or taken over meanwhile: with a recorded type, this process would end its incident.
+            # The agency was removed or taken over meanwhile. This process must not record the type, because it would
+            # then end the incident.
             return False
         is_suppressed = isinstance(event, Trigger) and incident is not None and not incident.is_open
-        self._set_closed_by_hand(key, incident if is_suppressed else None)
+        self._set_manually_closed(key, incident if is_suppressed else None)
         return True
 
     def _mark_failed(self, key: str) -> bool:
-        """Mark the event of *key* for a retry. Return whether it failed for the first time, and must be logged."""
+        """Mark the event of *key* for a retry. Return whether this is its first failure, which must be logged."""
         is_first = key not in self._failed_keys
         self._failed_keys.add(key)
         self._pending_keys.add(key)
         return is_first
 
-    def _set_closed_by_hand(self, key: str, incident: Incident | None) -> None:
+    def _set_manually_closed(self, key: str, incident: Incident | None) -> None:
         """Record and export the closed *incident* of a problem that is still detected; `None` removes the record.
 
-        Without the record, the agency would look healthy.
+        The status page needs the record, because without an open incident the agency would look healthy.
         """
-        self.closed_by_hand.pop(key, None)
+        self.manually_closed.pop(key, None)
         if incident is not None:
-            self.closed_by_hand[key] = incident
+            self.manually_closed[key] = incident
         if not key.startswith(MONITORING_FAULT_PREFIX):
             self._metrics.set_closed_manually(key, is_closed=incident is not None)
 
@@ -638,4 +642,4 @@ def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, da
 
 def fault_of(domain: str, name: str) -> tuple[str, str]:
     """Return the metric labels of a monitoring fault: its cause, and the mailbox or site, or ""."""
-    return _CAUSES.get(domain, domain), name
+    return _METRIC_CAUSES.get(domain, domain), name

@@ -1,7 +1,7 @@
 """Processing of each probe run's result: evaluation, metrics, storage, and statuses for the incident reporter.
 
-A site is a place that probes. A status is what this site knows about an agency or about a monitoring fault (a fault of
-our own that prevents an evaluation). Each status has a dedup key: the agency's short code, or a key of the fault.
+A site is a location that probes. A status is a site's conclusion about an agency, or about a monitoring fault (a fault
+of Pantau itself that prevents an evaluation). It belongs to a dedup key: the agency's short code, or the fault's key.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class ResultPipeline:
         process: str = "",
         writes_all: bool = False,
     ) -> None:
-        """*routes*: the routes of *evaluator*, which are updated in place; *site*, *process*: where they are probed.
+        """*routes*: the routes of *evaluator*, which are updated in place. *site*, *process*: this site and process.
 
-        *writes_all*: write healthy statuses, too, because other processes read them.
+        *writes_all*: examine and store recoveries without an open incident, too, because a hub reads the statuses.
         """
         self._evaluator = evaluator
         self._routes = routes
@@ -75,15 +75,15 @@ class ResultPipeline:
         #: Health and streaks of routes that could not be stored yet.
         self._unstored_healths: dict[str, tuple[Health, datetime]] = {}
         self._unstored_streaks: dict[str, tuple[GradedRun, ...]] = {}
-        #: Dedup keys whose status may have changed. At first these are all keys, including reported monitoring faults
-        #: whose source was removed: the evaluator does not know those faults.
+        #: Dedup keys whose status may have changed: at first all keys. These include reported monitoring faults whose
+        #: source was removed from the configuration, which the evaluator does not have.
         fault_keys = (
             key
             for key in reporter.reported_types
             if key.startswith(MONITORING_FAULT_PREFIX) and not key.startswith(HUB_FAULT_PREFIXES)
         )
         self._changed_keys = {*reporter.agencies, *fault_keys}
-        # All agencies are exported here. The first run would otherwise export thousands and block the event loop.
+        # Export all agencies now. Otherwise the first run would export thousands, and block the event loop.
         evaluator.take_changed_agencies()
         for agency in reporter.agencies:
             self._export_agency(agency)
@@ -98,11 +98,10 @@ class ResultPipeline:
         for agency in gained:
             self._export_agency(agency)
         self._export_changes(self._clock.now())
-        # The reporter has dropped the statuses of gained agencies. Without a known status they are reported again.
+        # The reporter has dropped the statuses of gained agencies. They are removed here, too, so that the next run
+        # reports them again.
         self._statuses = {
-            key: stored_statuses
-            for key, stored_statuses in self._statuses.items()
-            if key not in gained and self._is_responsible_for(key)
+            key: status for key, status in self._statuses.items() if key not in gained and self._is_responsible_for(key)
         }
         self._unreported_keys &= self._statuses.keys()
         self._unstored_keys &= self._statuses.keys()
@@ -126,8 +125,8 @@ class ResultPipeline:
     async def process(self, result: ProbeResult) -> None:
         """Process the result of a run.
 
-        Health is evaluated and exported at once. `IncidentReporter.run` reports it later.
-        Raise the store's error if the run cannot be written because of a bug; everything else is done nevertheless.
+        Health is evaluated and exported at once; `IncidentReporter.run` reports it later. If the run cannot be stored,
+        raise the error after everything else is done.
         """
         route = self._routes.get(result.route)
         if route is None:
@@ -155,7 +154,10 @@ class ResultPipeline:
             await self._attribute_remaining()
 
     async def _attribute_remaining(self) -> None:
-        """Attribute the remaining runs by the new evidence, in steps that let other tasks run."""
+        """Attribute the remaining failures (to the agency, or to a monitoring fault) by the new evidence, step by step.
+
+        Other tasks run between the steps.
+        """
         if self._is_attributing:
             return
         self._is_attributing, now = True, None
@@ -184,7 +186,7 @@ class ResultPipeline:
         self._export_faults(now)
 
     async def _update_statuses(self, now: datetime) -> None:
-        """Determine the statuses that may have changed, and mark those that have for the reporter and the store."""
+        """Determine the statuses that may have changed. Mark the changed ones for the reporter and the store."""
         for number, key in enumerate(sorted(self._changed_keys), 1):
             self._changed_keys.discard(key)
             if not self._is_responsible_for(key):
@@ -198,15 +200,15 @@ class ResultPipeline:
                 await asyncio.sleep(0)
 
     def _is_responsible_for(self, key: str) -> bool:
-        """Whether this process determines the status of *key*: for its own agencies, and for faults of no agency.
+        """Whether this process determines the status of *key*: an own agency, or a fault that belongs to no agency.
 
-        A reported fault of a removed probe account is determined, too, so that its incident ends.
+        A reported fault of a removed probe account counts, too, so that its incident ends.
         """
         agency, reporter = agency_of(key), self._reporter
         return agency is None or agency in reporter.agencies or key in reporter.reported_types
 
     async def report_pending(self) -> None:
-        """Report changed statuses without a run: the reports of other sites depend on them."""
+        """Report changed statuses without a run, because the reports of other sites depend on them."""
         await self._update_statuses(self._clock.now())
         self._pass_to_reporter()
 
@@ -221,7 +223,7 @@ class ResultPipeline:
             self._reporter.record_status(self._site, key, self._statuses[key])
 
     def _status(self, key: str, now: datetime) -> SiteStatus:
-        # The start of a recovery takes long to determine, and is needed only for a reported incident.
+        # `has_open_incident` makes the evaluator determine the start of a recovery, which takes long.
         has_open_incident = key in self._reporter.reported_types
         if not key.startswith(MONITORING_FAULT_PREFIX):
             status = self._evaluator.agency_status(key, now, has_open_incident=has_open_incident or self._writes_all)
@@ -230,7 +232,7 @@ class ResultPipeline:
             cause = find_cause(status.trouble.type, self._reasons.get(key, {}).values())
             return replace(status, cause=cause)
         fault_source = self._evaluator.find_fault_source(key.removeprefix(MONITORING_FAULT_PREFIX))
-        # A removed reference mailbox or account has no fault any more.
+        # The source, a reference mailbox or account, was removed: its fault has ended.
         return (
             SiteStatus(up_since=now)
             if fault_source is None
@@ -247,8 +249,7 @@ class ResultPipeline:
             log.info(event, route=result.route, outcome=result.outcome, reason=reason)
 
     async def _store(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
-        # The changes are taken before writing, so that runs that end meanwhile write their changes afterwards, in
-        # order.
+        # Take the changes before writing. Runs that end during the write then write their own changes, in order.
         changed, self._unstored_healths = self._unstored_healths | self._evaluator.take_changed_healths(), {}
         streaks, self._unstored_streaks = self._unstored_streaks | self._evaluator.take_changed_streaks(), {}
         statuses, self._unstored_keys = {key: self._statuses[key] for key in self._unstored_keys}, set()
@@ -264,7 +265,7 @@ class ResultPipeline:
                 statuses=stored_statuses,
             )
         except asyncio.CancelledError:
-            # The route was removed, and other statuses may not have been written.
+            # The route was removed. The statuses of other keys may not have been written.
             self._retry_storing(statuses)
             raise
         except Exception:
@@ -281,16 +282,16 @@ class ResultPipeline:
         self._unstored_keys |= statuses.keys() & self._statuses.keys()
 
     def _export_faults(self, now: datetime) -> None:
-        # A reported fault counts until its recovery is proven, because after a start no failure has been seen yet.
-        active_faults = {fault_of(source.domain, source.name) for source in self._evaluator.own_faults(now)}
+        # A reported fault counts until its recovery is proven, because after a start the evaluator has no failures yet.
+        active_faults = {fault_of(source.domain, source.name) for source in self._evaluator.faulty_sources(now)}
         self._metrics.set_monitoring_faults(self._reporter.reported_faults() | active_faults)
 
     def _export_agency(self, agency: str) -> None:
         mail = self._evaluator.mail(agency)
         directions, unobserved = mail.directions(), mail.unobserved_directions()
         for direction in map(Direction, AGENCY_DIRECTIONS):
-            # A direction that is not probed any more is unknown. A direction that cannot be observed now is unknown,
-            # too. Only a direction that is down stays down until a run proves that it works.
+            # A direction that is not probed any more, or cannot be observed now, is unknown. But a direction that is
+            # down stays down until a run proves that it works.
             health = directions.get(direction, Health.UNKNOWN)
             if direction in unobserved and health is not Health.DOWN:
                 health = Health.UNKNOWN

@@ -22,8 +22,8 @@ from typer.core import TyperCommand, TyperGroup
 from monitor.cli.log import log_to_stderr
 from monitor.cli.service import fail
 
-#: The first sentence of each command's help, for the list of commands: importing all modules for it takes two seconds of
-#: CPU.
+#: The first sentence of each command's help, by command. `pantau --help` lists them from here, because importing all
+#: modules takes two seconds of CPU.
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "Create a first configuration: ask for a mailbox, test it, and write the files.",
     "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.",
@@ -74,8 +74,8 @@ _SHARED_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-#: Surrogates, as which Python decodes octets that are not UTF-8, such as from a Latin-1 terminal. Neither JSON nor the
-#: database accepts them.
+#: Surrogate code points. Python decodes octets of an argument that are not UTF-8, such as from a Latin-1 terminal, to
+#: these, and neither JSON nor the database accepts them.
 _UNDECODABLE: Final = re.compile("[\udc80-\udcff]")
 
 
@@ -87,11 +87,12 @@ class _Commands(TyperGroup):
         self.commands = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        for word in filter(_UNDECODABLE.search, args):
-            fail(f"{word!a} is not UTF-8: set the terminal to UTF-8, or write plain letters", 2)
+        for argument in filter(_UNDECODABLE.search, args):
+            fail(f"{argument!a} is not UTF-8: set the terminal to UTF-8, or write plain letters", 2)
         name, placeholder, rest = super().resolve_command(ctx, args)
         command = placeholder and load_command(placeholder.name or "")
-        # `main` passes the function that configures logging: it must run after the imports of the command.
+        # `ctx.obj` is the function that configures logging, which `main` passes. It must run after the imports of the
+        # command, because it configures structlog only if that is imported.
         if ctx.obj is not None:
             ctx.obj()
         return name, command, rest
@@ -154,10 +155,11 @@ def _show_version(*, is_wanted: bool) -> None:
 def pantau(
     *, _: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version)] = False
 ) -> None:
-    """Handle the options that stand before the command."""
+    """Handle the options before the command name."""
 
 
 def main() -> None:
     """Run the command line."""
-    # Logging is configured before any command runs: with the defaults, a failing library may log a password.
+    # Configure logging before any command runs: with Python's default configuration, a failing library may log a
+    # password.
     app(obj=log_to_stderr)

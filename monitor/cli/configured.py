@@ -13,24 +13,24 @@ from monitor.config.files.reading import M, Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.loading import Configuration, ConfigurationError, load
 from monitor.config.service.store import StoreSettings
-from monitor.store.admin.unopened import DocumentsAwayError
+from monitor.store.admin.unopened import DocumentsUnavailableError
 from monitor.store.backend.postgres import PostgresServer
 
 
 def load_configuration(path: Path) -> Configuration:
     """Read the configuration, or end the command with all its problems (exit code 2)."""
     try:
-        return load(path, os.environ).accepted()
+        return load(path, os.environ).require_configuration()
     except ConfigurationError as error:
         fail("\n".join(str(problem) for problem in error.problems), 2)
-    except DocumentsAwayError as unavailable:
+    except DocumentsUnavailableError as unavailable:
         fail(str(unavailable))
 
 
 def read_section(path: Path, key: str, model: type[M]) -> M | None:
-    """Return the section *key* of the settings file, also if other sections are invalid; `None`: it is missing.
+    """Return the section *key* of the settings file as *model*; `None` if the section is missing.
 
-    End the command if the section itself is invalid (exit code 2).
+    Other sections may be invalid. End the command if this one is (exit code 2).
     """
     document = read_document(path)
     if document.data.get(key) is None:
@@ -44,7 +44,7 @@ def read_section(path: Path, key: str, model: type[M]) -> M | None:
 
 
 def read_store_server(path: Path) -> PostgresServer | None:
-    """Return the PostgreSQL server of the store (the database); `None`: the store is an SQLite file.
+    """Return the PostgreSQL server of the store (the database); `None` if the store is an SQLite file.
 
     Other sections of the settings may be invalid. End the command if this one is (exit code 2).
     """

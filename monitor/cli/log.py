@@ -26,10 +26,11 @@ PRIORITIES: Mapping[str, int] = {"critical": 2, "error": 3, "warning": 4, "info"
 
 def log_to_stderr(level: Level = Level.INFO) -> None:
     """Log warnings of libraries to standard error, and Pantau's own events if structlog is imported."""
-    # No lower level for libraries: aioimaplib logs passwords at DEBUG.
+    # Libraries log at WARNING or above, whatever *level* is: aioimaplib logs passwords at DEBUG.
+    handler = logging.StreamHandler(sys.stderr)
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]),
-        handlers=[handler := logging.StreamHandler(sys.stderr)],
+        handlers=[handler],
     )
     line_format = "%(levelname)s %(name)s %(message)s"
     handler.setFormatter(
@@ -84,10 +85,10 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class _RepetitionFilter(logging.Filter):
-    """Filter that passes equal records of libraries once a minute, with the number of those suppressed before.
+    """Filter that passes equal log records of libraries once a minute, with the number of suppressed ones.
 
-    Any client can cause some records ("Invalid HTTP request received."), which could fill the disk. Records are equal if
-    they have the same logger, the same first line of the message template, and the same exception type and position.
+    Any client can cause records such as "Invalid HTTP request received.", and could fill the disk with them. Records are
+    equal if they have the same logger, first line of the message template, exception type and position of the exception.
     """
 
     def __init__(self) -> None:
@@ -113,7 +114,7 @@ def _repetition_key(record: logging.LogRecord) -> Hashable:
 
 
 class _PriorityFormatter(logging.Formatter):
-    """Formatter of libraries' records for systemd's journal: each line is an entry, and gets the priority."""
+    """Formatter for systemd's journal. The journal stores each line as an entry, so each line gets the priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = PRIORITIES.get(record.levelname.lower(), 6)

@@ -46,15 +46,16 @@ By = Annotated[
 
 
 def _reject_empty_numbers(numbers: list[str] | None) -> list[str] | None:
-    """Raise `typer.BadParameter` for an empty number, as an unset variable of a script gives.
+    """Return *numbers*. Raise `typer.BadParameter` if one is empty, for instance an unset variable of a script.
 
-    It would be ignored, and without a number 100 numbers are skipped.
+    The service would ignore an empty number. Without any number it skips 100 numbers.
     """
     if numbers and not all(map(str.strip, numbers)):
         raise typer.BadParameter("is empty; write the last number that is on paper, as JCM-23, or leave it out")
     return numbers
 
 
+#: Incident numbers on paper after which numbering continues when an older copy of the database was restored.
 LastNumbers = Annotated[
     list[str] | None,
     typer.Option(
@@ -67,5 +68,5 @@ LastNumbers = Annotated[
 
 
 def url_part(number: str) -> str:
-    """Return an incident's number as a part of a URL path. Convert it to upper case, because users may type lower case."""
+    """Return an incident's number, quoted for a URL path and in upper case, because users may type lower case."""
     return quote(number.strip().upper(), safe="")

@@ -1,4 +1,4 @@
-"""Files with personal data or a secret: only the user of the command may read them."""
+"""Writing of files with personal data or a secret, which only the user of the command may read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 @contextmanager
 def open_private(path: Path) -> Iterator[BinaryIO]:
-    """Open *path* for writing. Truncate an existing file, and make it readable by its owner only. Raise `OSError`."""
+    """Open *path* for writing, readable by its owner only. Truncate an existing file. Raise `OSError`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         # Do not change the mode of a device such as /dev/stdout.

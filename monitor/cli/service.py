@@ -18,7 +18,7 @@ import typer
 
 from monitor.cli.log import write_error
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, DEFAULT_STATE_DIR, MODE_HEADER, MONITOR_ONLY, linked_sockets
+from monitor.runtime.control_socket import CONTROL_SOCKET, DEFAULT_STATE_DIR, MODE_HEADER, MONITOR_ONLY, linked_sockets
 from monitor.runtime.unix_socket import short_socket_path
 
 
@@ -31,9 +31,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def control_socket(config: Path, socket_option: Path | None) -> Path:
     """Return the control socket: *socket_option*, or that of the settings file, or that of this user's running service.
 
-    During an incident the settings may be half edited, and secrets may be in the service's environment only, so nothing but
-    `state_dir` is read. If `state_dir` is unreadable, use the only running service and print its socket; end the command
-    if none or several are running.
+    Read only `state_dir` from the settings: during an incident the rest may be half edited, and secrets may be only in the
+    service's environment. If `state_dir` is unreadable, use this user's running service and print its socket; end the
+    command if none or several are running.
     """
     if socket_option is not None:
         return socket_option
@@ -48,6 +48,7 @@ def control_socket(config: Path, socket_option: Path | None) -> Path:
     message = str(document.problems[0]) if document.problems else f"{config}: state_dir: {missing}"
     if uses_old_key:
         message = str(document.problem(("state",), "`state` is now `state_dir`", "state_dir"))
+    # Each service links its control socket in a runtime directory, where clients find it without the settings.
     own_sockets, foreign_directories = linked_sockets(os.environ)
     running = [socket for socket in own_sockets if is_open(socket)]
     if document.readable and is_truncated and not running:
@@ -82,7 +83,8 @@ def request(
 ) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` if the service does not answer."""
     with short_socket_path(socket) as address:
-        _check_connection(address)  # Before httpx, which leaks its socket if the connection fails.
+        # Connect without httpx first: httpx leaks its socket if the connection fails.
+        _check_connection(address)
         with httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=timeout) as client:
             return client.request(method, f"http://pantau{path}", json=body)
 
@@ -98,14 +100,14 @@ def is_open(socket: Path) -> bool:
 
 
 def _check_connection(address: str) -> None:
-    with Socket(AF_UNIX) as probe:
-        probe.connect(address)
+    with Socket(AF_UNIX) as client:
+        client.connect(address)
 
 
 def belongs_to_another(socket: Path) -> bool:
-    """Whether this user has no access to a socket, or to its directory."""
+    """Whether a socket or its directory exists, and this user has no access to it."""
     directory = socket.parent
-    # Not Path.exists: it raises when the directory is not accessible.
+    # `Path.exists` would raise if the directory is not accessible.
     if os.path.exists(directory) and not os.access(directory, os.X_OK, effective_ids=True):  # noqa: PTH110
         return True
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110

@@ -21,8 +21,8 @@ Columns = Mapping[str, str | Callable[[Any], str]]
 
 def print_table(items: Iterable[Any], columns: Columns, *, nothing: str) -> None:
     """Print a table with a row for each of *items*; without items print *nothing*. Piped output has no width limit."""
-    # Wrap text on a narrow terminal and never truncate it: a truncated name may look like another person's. Do not wrap
-    # the first column, which has the numbers.
+    # A narrow terminal wraps the text instead of truncating it: a truncated name may look like another person's. Only
+    # the first column is not wrapped, because users copy the numbers in it.
     first_title, *other_titles = columns
     headers = [Column(first_title, no_wrap=True), *(Column(each, overflow="fold") for each in other_titles)]
     table = Table(*headers, box=None, pad_edge=False, header_style="bold")
@@ -33,7 +33,7 @@ def print_table(items: Iterable[Any], columns: Columns, *, nothing: str) -> None
                 for value in columns.values()
             )
         )
-    # Without emoji codes: rich would replace a part of an IPv6 address such as "2001:db8:a:1".
+    # Emoji codes are off: rich would take a part of an IPv6 address such as "2001:db8:a:1" for one.
     console = Console(emoji=False)
     if not console.is_terminal:
         console.width = _UNLIMITED_WIDTH

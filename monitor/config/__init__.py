@@ -1,13 +1,13 @@
-"""Configuration: YAML files are parsed into values or problems.
+"""Configuration: YAML files are parsed into values and problems.
 
-- `files`: YAML parsing with source locations, and models. pydantic finds values of the wrong shape; `files.reading`
-  words the errors and substitutes a blank, so that the rest is read as well.
+- `files`: YAML parsing with source locations, and reading of pydantic models.
 - `fields`: types of single keys: telephone numbers, times, listen addresses, certificates, domains.
-- `agency`, `service`: the sections. Each has its model, what is built from it, and the checks that concern it alone.
-- `model`: the parsed values: settings, agencies, and what the settings provide to the agencies.
+- `agency`, `service`: the sections of an agency's file and of the settings file, each with its model, the objects built
+  from it, and the checks that concern only this section.
+- `model`: the models of both files, and the values of the settings that agency files need.
 - `validation`: consistency checks across sections and files.
-- `review`: one file, read and checked by itself. `loading`: all files; unchanged files are not read again.
+- `review`: reading and checking of one file by itself. `loading`: all files; unchanged files are not read again.
 
-Errors of shape (a text instead of a list) are found first, and each invalid value is replaced by a valid one, a *blank*.
-So the other checks run as well, and one `pantau check` shows all problems.
+Errors of shape (a text instead of a list) are found first. Each invalid value is then replaced by a *blank*, a valid
+substitute, so that the other checks run as well and one `pantau check` shows all problems.
 """

@@ -1,4 +1,8 @@
-"""Loading of the whole configuration: the settings file and all agency files. Unchanged files are not read again."""
+"""Loading of the whole configuration: the settings file and the documents of all agencies.
+
+An agency's document is a file, or a text in the database. Unchanged documents are not read again. A *reference* is a
+mailbox of the operator outside the agencies. The *wording* is the set of texts of notifications.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ from monitor.config.files.secret import SecretLookup, SecretResolver, StoredSecr
 from monitor.config.files.section import IN_DATABASE
 from monitor.config.model.registry import Agency, Registry, build_registry
 from monitor.config.model.settings import Settings, SettingsContext
-from monitor.config.model.typed import SecretCache, StoredSecrets
+from monitor.config.model.stored_secrets import SecretCache, StoredSecretLookup
 from monitor.config.review import (
     apply_environment,
     build_settings_context,
@@ -64,35 +68,38 @@ from monitor.model.pool import Spread
 from monitor.runtime.plugins import check_kinds
 from monitor.store.admin.documents import read_documents
 from monitor.store.admin.duty import DutyRecords
-from monitor.store.admin.unopened import DocumentsAwayError
+from monitor.store.admin.unopened import DocumentsUnavailableError
 from probes.credentials.oauth_endpoint import RotationFactory
 from probes.model.check import CheckKind
 
 
 @dataclass(slots=True, kw_only=True)
 class CachedAgency:
-    """Cached results for one agency file. Each result is valid while its inputs are unchanged."""
+    """Cached results for one agency's document. Each result is valid while its inputs are unchanged."""
 
-    #: Results of reading. Inputs: the file and the secrets that it names.
+    #: Result of reading; `None` if the document cannot be parsed.
     agency: Agency | None
+    #: Problems found by reading.
     read_findings: Findings
+    #: Input of reading, besides the document: the secrets that it names.
     secrets: MutableSequence[SecretLookup]
-    #: Results of reading and checking the file by itself. Inputs: the settings' context, and the files of certificate
-    #: authorities that the agency file names.
+    #: Problems found by reading and by checking the document by itself.
     all_findings: Findings
+    #: Names in the document that must be unique in the whole configuration.
     claims: Claims = field(default_factory=Claims)
-    #: Reference mailboxes (mailboxes of the operator outside the agencies) that would fail together with the agency.
-    #: Input: the references.
-    dependent_references: frozenset[KeyPath] = frozenset()
-    references: object = None
+    #: Inputs of checking: values of the settings, and, by file of certificate authorities, its TLS context or the
+    #: reason why it is unusable.
     settings_context: SettingsContext | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
-    #: Results of checking its SMS. Input: the wording.
+    #: Paths of the references that would fail together with the agency, and the input: `LoadCache.references`.
+    dependent_references: frozenset[KeyPath] = frozenset()
+    references: object = None
+    #: Problems of the agency's SMS, and the input: the wording.
     sms_problems: Sequence[Problem] = ()
     wording: Wording | None = None
 
     def is_checked_by(self, settings_context: SettingsContext, trust: Trust) -> bool:
-        """Whether a new check of the agency file would give the cached result."""
+        """Whether the document has been checked with these inputs, so that the cached result is valid."""
         return self.settings_context is settings_context and all(
             authority_context(trust, file) == context for file, context in self.authorities.items()
         )
@@ -111,28 +118,29 @@ class LoadCache:
     """Cache between reads of the configuration. Only one read may use it at a time: hold `lock`."""
 
     trust: Trust = field(default_factory=Trust)
+    #: By label of the document's source.
     files: dict[str, CachedAgency] = field(default_factory=dict)
-    #: Each of the three following objects is kept while a newly read one equals it, so that callers may compare by
-    #: identity.
+    #: The next three objects stay the same while newly read ones equal them, so that they may be compared by identity.
     settings_context: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
+    #: Inputs of `known_workloads`, besides the routes.
     providers: tuple[MailProviders, Spread] | None = None
-    #: The workload of each agency's routes (a route leads from one mailbox to another) with the values in `providers`.
+    #: By agency code, the load that its routes cause for mail providers. A route leads from one mailbox to another.
     known_workloads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
-    #: Longest SMS in `wording` (the texts of notifications), without the parts that depend on the agency. Computing
-    #: these SMS takes a fifth of a read, so they are kept until the wording changes.
+    #: Longest SMS in `wording`, without the parts that depend on the agency. Computing them takes a fifth of a read.
     worst_case_sms: WorstCase | None = None
-    #: The agencies in use. An unchanged mailbox is kept as the same object, with its access token.
+    #: The registry in use, of which unchanged mailboxes are kept as the same objects, with their access tokens.
     active_registry: Registry | None = None
-    #: Returns the stored documents of the last read, by agency. Documents that are still the latest are not read again.
+    #: Returns the documents of the last read of the database, by agency. Those that are still the latest are not read
+    #: again.
     document_versions: Callable[[], Mapping[str, DocumentVersion]] = dict
-    #: Secrets entered in the portal that documents name.
+    #: Secrets that users entered in the portal and documents name.
     stored_secrets: SecretCache = field(default_factory=dict, repr=False)
-    #: Stores refresh tokens by which an authorization server replaces the stored ones; `None`: new tokens are kept only
-    #: in memory.
+    #: Store for refresh tokens by which an authorization server replaces those from the portal; `None`: new tokens are
+    #: kept only in memory.
     rotations: RotationFactory | None = None
-    #: A read in a thread continues after its caller is cancelled, and the next read may start meanwhile.
+    #: Needed because a read in a thread continues when its caller is cancelled, and another read may start meanwhile.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def reuse_settings_context(self, settings_context: SettingsContext) -> SettingsContext:
@@ -150,7 +158,7 @@ class LoadCache:
     def compute_workloads(
         self, registry: Registry, mail_providers: MailProviders, spread: Spread
     ) -> Mapping[str, Workload]:
-        """Return the workload of each agency's routes. Only new routes are computed."""
+        """Return the workload of each agency's routes, by code. Only that of changed routes is computed."""
         if (mail_providers, spread) != self.providers:
             self.providers, self.known_workloads = (mail_providers, spread), {}
         self.known_workloads = compute_workloads(registry, mail_providers, spread, self.known_workloads)
@@ -170,13 +178,13 @@ class LoadCache:
         return self.worst_case_sms
 
 
-#: Directory of agency files that is read if the settings file names no usable one, so that problems of agency files are
-#: shown as well.
+#: Directory of agency files that is read if the settings file names no usable one. So problems of agency files are
+#: reported as well.
 _DEFAULT_DIRECTORY = "agencies"
 
 
 class ConfigurationError(Exception):
-    """The configuration is unusable. Contains all problems, including warnings."""
+    """The configuration is unusable. The error contains all problems, including warnings."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -190,19 +198,19 @@ class Configuration:
     settings: Settings
     registry: Registry
     wording: Wording
-    #: Digest of the settings file and the agency files, as computed by `sha256sum pantau.yaml agencies/*.yaml | cut
-    #: -c1-64 | sha256sum` (with `calendar.file` at the end, if configured). The audit log identifies a configuration by
-    #: it.
+    #: Digest by which the audit log identifies a configuration. The command `sha256sum pantau.yaml agencies/*.yaml |
+    #: cut -c1-64 | sha256sum` prints it (with `calendar.file` as last file, if configured).
     digest: str = ""
+    #: Number of files read.
     files: int = 0
     #: Problems of unavailable values, such as secrets; the configuration works without these values.
     losses: tuple[Problem, ...] = ()
-    #: The content of each agency's file as it was read.
+    #: The text of each agency's document.
     documents: tuple[WrittenDocument, ...] = ()
 
     @property
     def is_secrets_key_missing(self) -> bool:
-        """Whether `portal.secrets_key` is unavailable: stored secrets are then unreadable after the next start."""
+        """Whether `portal.secrets_key` is unavailable. If so, a restart makes stored secrets unreadable."""
         return any(each.key.startswith("portal.secrets_key") for each in self.losses)
 
 
@@ -225,7 +233,7 @@ class AgencySource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadResult:
     """Result of reading a configuration."""
 
     #: Problems of the settings file first, then by file and line.
@@ -234,10 +242,10 @@ class Loaded:
     files: int
     #: See `Configuration.digest`.
     digest: str
-    #: `None` if there is an error.
+    #: `None` if a problem is an error.
     configuration: Configuration | None = None
     #: Why the documents in the database could not be read; `None` if they were read.
-    database_error: DocumentsAwayError | None = None
+    database_error: DocumentsUnavailableError | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -254,11 +262,11 @@ class Loaded:
         """Problems that should be reviewed."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
-    def accepted(self) -> Configuration:
+    def require_configuration(self) -> Configuration:
         """Return the configuration. Raise `ConfigurationError` if it is unusable.
 
-        Raise `DocumentsAwayError` if the documents are in the database and the database is unavailable: whether they
-        are valid is then unknown.
+        Raise `DocumentsUnavailableError` if the documents are in a database that is unavailable, so that it is unknown
+        whether they are valid.
         """
         if self.database_error is not None:
             raise self.database_error
@@ -277,17 +285,17 @@ def load(
     cache: LoadCache | None = None,
     documents: Sequence[AgencySource] | None = None,
     new_secrets: Mapping[str, StoredSecret] = MappingProxyType({}),
-) -> Loaded:
-    """Read the settings file at *path* and the agencies that it names. Invalid file content raises no error.
+) -> LoadResult:
+    """Read the settings file at *path* and the documents of all agencies. Invalid content is a problem of the result.
 
-    *kinds*: the gateways that may be configured; default: the shipped ones. With *now*, future problems are reported as
-    well; they do not make a configuration unusable. *read_duty_records* returns the stored overrides of rotas and
-    results of drills (tests of contacts), which the checks for future problems use. Raise `TypeError` if a gateway kind
-    is invalid.
-
-    *cache* holds results of earlier reads with the same kinds; the result is the same without it. *documents*: the
-    documents of all agencies, which replace the documents at the configured location. *new_secrets*: secrets that the
-    documents name and that are not stored yet.
+    - *environ*: the environment variables.
+    - *kinds*: the gateways that may be configured; default: the shipped ones. Raise `TypeError` if one is invalid.
+    - *now*: if given, problems that come with time are reported as well, such as gaps in on-call schedules. They are
+      warnings.
+    - *read_duty_records*: returns the stored records that the checks for such problems need.
+    - *cache*: results of earlier reads with the same kinds, which only make the read faster.
+    - *documents*: documents of all agencies, which are read instead of those at the configured location.
+    - *new_secrets*: secrets that the documents name and that are not stored yet, by name.
     """
     cache = cache or LoadCache()
     with cache.lock:
@@ -297,7 +305,11 @@ def load(
             environ,
             cache,
             _ReadContext(
-                kinds=kinds, checks=check_kinds(), now=now, read_duty_records=read_duty_records, new_secrets=new_secrets
+                gateway_kinds=kinds,
+                check_kinds=check_kinds(),
+                now=now,
+                read_duty_records=read_duty_records,
+                new_secrets=new_secrets,
             ),
             documents,
         )
@@ -307,8 +319,8 @@ def load(
 class _ReadContext:
     """Inputs of one read besides the files: the available plug-ins, the time, stored records and new secrets."""
 
-    kinds: Mapping[str, GatewayKind]
-    checks: Mapping[str, CheckKind]
+    gateway_kinds: Mapping[str, GatewayKind]
+    check_kinds: Mapping[str, CheckKind]
     now: datetime | None
     read_duty_records: Callable[[Settings], DutyRecords]
     new_secrets: Mapping[str, StoredSecret] = field(repr=False)
@@ -320,33 +332,35 @@ def _load(
     cache: LoadCache,
     context: _ReadContext,
     documents: Sequence[AgencySource] | None,
-) -> Loaded:
+) -> LoadResult:
     secret_resolver = SecretResolver(directory=path.parent, environ=environ)
     unique_names, claims = NameRegistry(), list[Claim]()
     cache.trust.recheck_files()
     findings = Findings(read_document(path))
-    settings = read_settings(findings, secret_resolver, context.kinds, context.checks)
+    settings = read_settings(findings, secret_resolver, context.gateway_kinds, context.check_kinds)
     settings_context = cache.reuse_settings_context(build_settings_context(settings, findings))
     if settings is not None:
         check_settings(settings, settings_context, findings, claims, cache.trust)
         unique_names.register(Claims(claims, findings), findings)
     settings, gazette_findings = _with_gazette(settings, secret_resolver, findings)
 
+    # Read and check each agency's document by itself.
     database_error = None
     if documents is None:
         try:
             documents = _agency_sources(path, settings, findings, cache)
-        except DocumentsAwayError as error:
+        except DocumentsUnavailableError as error:
             findings["agencies"].error(str(error), "the same, once it can be read again")
             database_error, documents = error, ()
     wording = cache.reuse_wording(load_wording(settings, findings))
     secret_resolver = replace(
         secret_resolver,
-        find_stored=StoredSecrets(
+        find_stored=StoredSecretLookup(
             settings, context.new_secrets, cache.stored_secrets, resolves_rotations=cache.rotations is not None
         ),
     )
-    cached_agencies = _read_agencies(documents, secret_resolver, settings_context, context.checks, cache)
+    cached_agencies = _read_agencies(documents, secret_resolver, settings_context, context.check_kinds, cache)
+    # Copy the cached findings, to which the following checks add problems that depend on other documents.
     agency_findings = [each.all_findings.copy() for each in cached_agencies]
     for each, file_findings in zip(cached_agencies, agency_findings, strict=True):
         unique_names.register(each.claims, file_findings)
@@ -358,6 +372,8 @@ def _load(
     loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
     if loaded.errors or settings is None or wording is None:
         return replace(loaded, database_error=database_error)
+
+    # Each document is valid by itself: check all of them together.
     registry = build_registry(
         {agency.agency: agency for agency in agencies},
         settings,
@@ -366,20 +382,19 @@ def _load(
         rotations=cache.rotations,
     )
     findings_by_agency = {agency.agency: each for agency, each in zip(agencies, agency_findings, strict=True)}
+    findings_by_code = {"": findings, **findings_by_agency}
     providers, spread = build_mail_providers(settings.mail_providers), build_spread(settings)
     agency_workloads = cache.compute_workloads(registry, providers, spread)
-    check_probing_load(agency_workloads, providers, {"": findings, **findings_by_agency}, spread)
+    check_probing_load(agency_workloads, providers, findings_by_code, spread)
     check_shared_domains(registry.agencies, findings_by_agency)
     check_dependent_references(settings, _find_dependent_references(cached_agencies, settings, cache), findings)
-    check_rotas_used(settings, registry.agencies, {"": findings, **findings_by_agency})
+    check_rotas_used(settings, registry.agencies, findings_by_code)
     _check_drills_and_alerts(settings, agencies, wording, findings)
     loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
     if loaded.errors:
         return loaded
     if context.now is not None:
-        check_future_problems(
-            settings, registry.agencies, {"": findings, **findings_by_agency}, context.now, context.read_duty_records
-        )
+        check_future_problems(settings, registry.agencies, findings_by_code, context.now, context.read_duty_records)
         check_storage(settings, registry.routes, findings)
         loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
     settings = apply_environment(settings, environ)
@@ -388,7 +403,7 @@ def _load(
         for source, each in zip(documents, cached_agencies, strict=True)
         if each.agency is not None
     ]
-    accepted = Configuration(
+    configuration = Configuration(
         settings=settings,
         registry=registry,
         wording=wording,
@@ -397,18 +412,18 @@ def _load(
         losses=loaded.losses,
         documents=tuple(written_documents),
     )
-    return replace(loaded, configuration=accepted)
+    return replace(loaded, configuration=configuration)
 
 
 def _with_gazette(
     settings: Settings | None, secret_resolver: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
-    """Return the settings with the days of `calendar.file` (holidays and workdays), and the findings in this file."""
+    """Return the settings with the holidays and workdays in `calendar.file`, and the findings in this file."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     document = read_document(settings.calendar.file)
     if not document.readable and not document.problems[0].line:
-        # The problem has no line in the gazette's file, so report it at the line that names the file.
+        # The problem has no line in this file, so report it at the key that names the file.
         problem = document.problems[0]
         findings["calendar", "file"].error(f"{settings.calendar.file} {problem.message}", problem.instead)
         return settings, ()
@@ -420,13 +435,14 @@ def _with_gazette(
     return settings.model_copy(update={"calendar": calendar}), (gazette_findings,)
 
 
-def _build_result(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loaded:
-    environment = find_listen_problem(environ)
-    problems = [] if environment is None else [environment]
+def _build_result(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> LoadResult:
+    """Return the result with the problems and digests of all documents, without the configuration."""
+    listen_problem = find_listen_problem(environ)
+    problems = [] if listen_problem is None else [listen_problem]
     for each in findings:
         problems += each.problems
     digests = "".join(f"{each.document.digest}\n" for each in findings)
-    return Loaded(
+    return LoadResult(
         problems=tuple(problems),
         files=len(findings),
         digest=hashlib.sha256(digests.encode()).hexdigest(),
@@ -449,15 +465,17 @@ def _stored_sources(settings: Settings, findings: Findings, cache: LoadCache) ->
     )
     stored_documents = [each for each in documents if each is not None]
     if not stored_documents:
-        # A running service without agencies is unhealthy, but a user of the portal can add the first one.
+        # Normally an error, because a service without agencies monitors nothing. But users of the portal can add the
+        # first agency only while the service runs.
         record = findings["agencies"].warning if settings.allows_portal_edits else findings["agencies"].error
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
         if settings.allows_portal_edits:
             instead += ", or add the first in the portal (/agencies)"
             if len(findings.document.data.get("references") or ()) < 2:
-                # Warn the operator now: the portal would refuse the first agency, and its users cannot edit references.
+                # Warn the operator now. Otherwise the portal rejects the first agency, and its users cannot add
+                # references.
                 findings["references"].warning(
-                    "there are not two, and an agency that is added in the portal is refused until there are",
+                    "there are fewer than two: until there are two, agencies that are added in the portal are rejected",
                     "at least two reference mailboxes with different providers",
                 )
         record("the store holds no agency", instead)
@@ -471,7 +489,7 @@ def stored_source(document: WrittenDocument) -> AgencySource:
 
 @lru_cache(maxsize=16_384)
 def stored_document_label(agency: str) -> str:
-    """Return the name of an agency's stored document in problems."""
+    """Return the name by which problems refer to an agency's document in the database."""
     return lazy_text("{agency} in the store", agency=agency)
 
 
@@ -497,7 +515,7 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
             file=file,
             directory=directory,
         )
-        findings["agencies"].warning(message, "another name, or one that begins with a dot where that is meant")
+        findings["agencies"].warning(message, "another name, or one that begins with a dot if that is intended")
     if not files and has_directory:
         # An error, because a service that monitors nothing would always appear healthy.
         findings["agencies"].error(
@@ -549,8 +567,11 @@ def _check_agency(cached: CachedAgency, settings_context: SettingsContext, trust
     if cached.agency is not None:
         check_agency(cached.agency, settings_context, findings, claims, trust)
         mailboxes = cached.agency.mailboxes.values()
-        files = {box.ca_file for box in mailboxes} | {box.login.oauth.ca_file for box in mailboxes if box.login.oauth}
-        cached.authorities = {file: authority_context(trust, file) for file in files}
+        ca_files = {box.ca_file for box in mailboxes} | {
+            box.login.oauth.ca_file for box in mailboxes if box.login.oauth
+        }
+        cached.authorities = {file: authority_context(trust, file) for file in ca_files}
+    # The cached documents of thousands of agencies need less memory without their data.
     cached.read_findings.document = findings.document = findings.document.compacted()
     cached.all_findings, cached.claims = findings, Claims(claims, findings)
     cached.settings_context = settings_context
@@ -559,7 +580,7 @@ def _check_agency(cached: CachedAgency, settings_context: SettingsContext, trust
 def _find_dependent_references(
     cached_agencies: Sequence[CachedAgency], settings: Settings, cache: LoadCache
 ) -> Mapping[str, frozenset[KeyPath]]:
-    """Return the paths of the reference mailboxes that would fail together with each agency, by its code."""
+    """Return, by agency code, the paths of the references that would fail together with the agency."""
     references, by_agency = cache.reuse_references(settings), {}
     for cached in cached_agencies:
         if cached.agency is not None:
@@ -577,7 +598,10 @@ def _check_texts(
     cache: LoadCache,
     findings: Sequence[Findings],
 ) -> None:
-    """Record SMS that would not arrive. If any file has errors, check none: names in SMS may then be placeholders."""
+    """Record SMS that would be rejected or split.
+
+    If any file has errors, no SMS is checked, because its names may be substitutes for invalid values.
+    """
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
     noc, texts = settings.build_noc_policy(subject="", subject_en=""), cache.worst_case(wording)
@@ -595,7 +619,7 @@ def _check_texts(
 def _check_drills_and_alerts(
     settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings
 ) -> None:
-    """Record unknown participants of drills, and out-of-band alerts that could not be worded."""
+    """Record unknown participants of drills, drills without enough time, and unusable texts of out-of-band alerts."""
     if settings.drills is not None:
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
         check_drill_contacts(settings.drills, people, findings["drills"])
@@ -610,12 +634,12 @@ def _check_drills_and_alerts(
     if settings.out_of_band is not None:
         for key, problem in out_of_band_problems(settings.noc.build_office(), wording):
             findings["out_of_band"].error(
-                lazy_text("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
+                lazy_text("an SMS of it would be rejected or split: {key}: {problem}", key=key, problem=problem)
             )
 
 
 def _check_references(agencies: list[Agency], settings_context: SettingsContext, findings: Findings) -> None:
-    """Record an error if agencies exchange mail with references, but two are not configured.
+    """Record an error if a route needs references, but fewer than two are configured.
 
     With one reference, a failure could not be attributed to the agency or to the reference.
     """
@@ -625,7 +649,7 @@ def _check_references(agencies: list[Agency], settings_context: SettingsContext,
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
             number = lazy_text("none") if not settings_context.references else lazy_text("only one")
             findings["references"].error(
-                lazy_text("there is {number}, and one alone cannot tell whose side is broken", number=number),
+                lazy_text("there is {number}, and one alone cannot show which side is at fault", number=number),
                 "at least two reference mailboxes with different providers",
             )
             return

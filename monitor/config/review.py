@@ -1,8 +1,9 @@
-"""Reading and checking of a single file by itself: the settings file or an agency's file.
+"""Reading and checking of one file by itself: the settings file or an agency's file.
 
 *Reading* turns the file into a pydantic model, with *blanks* (valid substitutes) for invalid values. *Checking* records
-problems of the valid values. A *claim* is a name that must be unique across all files. References are the operator's
-mailboxes outside the agencies; a pool is a reference of several mailboxes.
+problems of the valid values in `Findings`. A *claim* is a name that must be unique across all files; the loader of all
+files compares the claims. A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of
+several mailboxes.
 """
 
 from __future__ import annotations
@@ -54,24 +55,29 @@ from monitor.config.validation.route_check import check_default_routes, check_ro
 from monitor.model.lazy_text import lazy_text
 from probes.model.check import CheckKind
 
-#: File systems of the kernel, in which no state can be stored.
+#: File systems of the kernel, in which the service cannot store files.
 _KERNEL_FILESYSTEMS: Final = (Path("/proc"), Path("/sys"))
-_LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with `portal`"
+#: What to write instead of an invalid listen address.
+_LOOPBACK = "127.0.0.1:8080; any other address must be in the settings file, with `portal`"
 
 
 def read_settings(
     findings: Findings,
     secret_resolver: SecretResolver,
-    kinds: Mapping[str, GatewayKind],
-    checks: Mapping[str, CheckKind],
+    gateway_kinds: Mapping[str, GatewayKind],
+    check_kinds: Mapping[str, CheckKind],
 ) -> Settings | None:
-    """Return the settings, with blanks for invalid values; `None` if the file cannot be parsed at all."""
+    """Return the settings, with blanks for invalid values; `None` if the file cannot be parsed at all.
+
+    *gateway_kinds* and *check_kinds*: the shipped ones, by name.
+    """
     if not findings.document.readable:
         return None
     reader = Reader(findings, secret_resolver)
+    # Sections for which a single pydantic model is not enough.
     already_read = {
-        "gateways": GatewayReader(reader, kinds).read(),
-        "checks": read_checks(reader, ServiceChecksSettings, checks),
+        "gateways": GatewayReader(reader, gateway_kinds).read(),
+        "checks": read_checks(reader, ServiceChecksSettings, check_kinds),
         "references": read_references(reader),
     }
     return reader.read(
@@ -86,23 +92,24 @@ def _remaining_keys(
 ) -> Mapping[str, object]:
     """Return the data of the document without the keys *already_read*.
 
-    Record and omit keys that belong to the other kind of file, which has *other_model* and is called *where*.
+    Keys that belong to the other kind of file are recorded and omitted. That kind has *other_model*, and messages call
+    it *where*.
     """
     data = dict(findings.document.data)
     for key in keys_of(other_model).keys() & data.keys() - keys_of(model).keys():
-        findings[key].broken("belongs into another file", lazy_text("it in {where}", where=lazy_text(where)))
+        findings[key].broken("belongs in another file", lazy_text("it in {where}", where=lazy_text(where)))
         del data[key]
     return {key: value for key, value in data.items() if key not in already_read}
 
 
 def build_settings_context(settings: Settings | None, findings: Findings) -> SettingsContext:
-    """Return what the settings provide to agency files."""
+    """Return the values that checks of agency files need. *settings*: `None` if they could not be read."""
     channels = configured_channels(findings)
     if settings is None:
         return SettingsContext(channels=channels)
     return SettingsContext(
         mode=settings.mode,
-        # In monitor-only mode, gateways may be configured later, so `None`: the channels are unknown.
+        # `None` means unknown: in monitor-only mode, gateways may be configured later.
         channels=None if settings.mode is ServiceMode.MONITOR_ONLY else channels,
         references=None if findings["references"].is_blank else settings.references_in_use,
         pooled=frozenset(pool_sizes(settings.references)),
@@ -119,7 +126,7 @@ def build_settings_context(settings: Settings | None, findings: Findings) -> Set
 def check_settings(
     settings: Settings, settings_context: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
-    """Record problems that the settings file has by itself, and its claims to names that must be unique."""
+    """Record problems of the settings file, and append its claims to *claims*."""
     _check_state(settings.state_dir, findings["state_dir"])
     _check_trays(settings, findings)
     _check_listeners(settings, findings, trust)
@@ -160,14 +167,14 @@ def check_settings(
 
 
 def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Claim], trust: Trust) -> None:
-    """Record problems of a mailbox, and claim its address and its folder, which no other mailbox may use."""
+    """Record problems of a mailbox. Claim its address and its folder, which no other mailbox may use."""
     address, server = mailbox.address, mailbox.imap or mailbox.pop3
-    instead = "a mailbox of its own for each place"
+    instead = "a separate mailbox for each entry"
     claim = Claim(kind="mailbox address", name=address, path=findings["address"].path, instead=instead)
     claims.append(claim)
     if server is not None and not findings.is_broken:
-        # Two mailboxes that read the same folder would delete each other's messages. A second address of the same
-        # mailbox is therefore configured as a route with `to`.
+        # Two mailboxes with the same folder would delete each other's messages. Therefore a second address of a mailbox
+        # must be configured as a route with `to`.
         folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
         name = lazy_text(
             "{folder} of {username} at {host}{port}",
@@ -176,17 +183,18 @@ def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Cla
             host=server.host,
             port=port,
         )
-        instead = lazy_text("an inbound route with `to: {address}` and the mailbox that is there", address=address)
+        instead = lazy_text("an inbound route with `to: {address}` and the existing mailbox", address=address)
         claims.append(Claim(kind="folder", name=name, path=findings.path, instead=instead, depends_on=claim))
     check_servers(mailbox, findings, trust)
 
 
 def _key_claims(kind: str, keys: Iterable[str], findings: Findings) -> Iterator[Claim]:
+    """Yield a claim for each of *keys*, which are keys of a mapping in the configuration."""
     return (Claim(kind=kind, name=key, path=findings[key].path, instead="another key") for key in keys)
 
 
 def find_listen_problem(environ: Mapping[str, str]) -> Problem | None:
-    """Return the problem of the listen address in the environment; `None` if it is valid."""
+    """Return the problem of the listen address in the environment; `None` if it is valid or not set."""
     if (text := environ.get(LISTEN_VARIABLE)) is None:
         return None
     listen = parse_listen(text)
@@ -203,7 +211,7 @@ def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
 
 
 def _check_directory(directory: Path, findings: Findings, instead: str) -> None:
-    """Record a path that is not a directory. A missing one is valid: it is created when it is needed."""
+    """Record a path that is not a directory. A missing directory is valid, because it is created when it is needed."""
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except (FileNotFoundError, PermissionError):
@@ -216,27 +224,27 @@ def _check_directory(directory: Path, findings: Findings, instead: str) -> None:
 
 
 def _check_state(state: Path, findings: Findings) -> None:
-    """Record a state directory that no user can write to."""
+    """Record a state directory in which the service cannot write files."""
     instead = "a directory of the service's own: /var/lib/pantau"
     _check_directory(state, findings, instead)
     if (
         kernel_filesystem := next((each for each in _KERNEL_FILESYSTEMS if state.is_relative_to(each)), None)
     ) is not None:
         findings.error(
-            lazy_text("{place} belongs to the kernel: no files are kept there", place=kernel_filesystem), instead
+            lazy_text("{place} belongs to the kernel, and stores no files", place=kernel_filesystem), instead
         )
         return
     for directory in (state, *state.parents):
         with suppress(OSError, ValueError):
             if os.statvfs(directory).f_flag & os.ST_RDONLY:
-                # Only a warning: the check may run in a container in which the state directory is not mounted.
+                # Only warn: the check may run in a container in which the state directory is not mounted.
                 message = lazy_text("{place} is on a file system that is mounted read-only", place=directory)
                 findings.warning(message, instead)
             return
 
 
 def _check_trays(settings: Settings, findings: Findings) -> None:
-    """Record trays (directories from which clerks print letters) that are no directory."""
+    """Record trays that are not a directory. A tray is the directory from which clerks print letters."""
     for channel, gateways in settings.gateways.items():
         for number, gateway in enumerate(gateways):
             if (tray := getattr(gateway.config, "directory", None)) is not None:
@@ -257,17 +265,17 @@ def _check_mode(settings: Settings, findings: Findings) -> None:
         for key in ("heartbeat", "out_of_band", "drills"):
             if getattr(settings, key) is not None:
                 findings[key].warning(
-                    "sleeps while nobody is told (mode: monitor_only)", "mode: notify, or leave it out"
+                    "has no effect, because nobody is notified (mode: monitor_only)", "mode: notify, or leave it out"
                 )
     elif not settings.gateways and not findings["gateways"].is_broken:
-        # Do not infer monitor-only mode: a section removed by mistake must not disable all notifications.
+        # Do not assume monitor-only mode: a section that was removed by mistake must not disable all notifications.
         findings["gateways"].error(
-            "there is none, so nobody could be told", "gateways, or mode: monitor_only to tell nobody"
+            "there is no gateway, so nobody can be notified", "gateways, or mode: monitor_only to notify nobody"
         )
 
 
 def _check_replies(settings: Settings, findings: Findings) -> None:
-    """Record a callback URL that providers cannot reach, and gateways that need callbacks without any URL."""
+    """Record a callback URL that providers cannot reach, and gateways that need callbacks although there is no URL."""
     public_url, key_findings = settings.callbacks.public_url, findings["callbacks", "public_url"]
     if key_findings.is_broken:
         return
@@ -281,7 +289,7 @@ def _check_replies(settings: Settings, findings: Findings) -> None:
         for number, gateway in enumerate(gateways):
             if getattr(gateway.config, "replies", None) == "webhook":
                 key_findings = findings["gateways", channel.value, number, "replies"]
-                key_findings.error("no provider can reach us without callbacks.public_url", "poll")
+                key_findings.error("providers cannot reach Pantau without callbacks.public_url", "poll")
 
 
 def _gateway_urls(settings: Settings) -> Iterator[str]:
@@ -293,6 +301,7 @@ def _gateway_urls(settings: Settings) -> Iterator[str]:
 
 
 def _all_strings(tree: object) -> Iterator[str]:
+    """Yield all texts in nested mappings and lists."""
     match tree:
         case str():
             yield tree
@@ -303,6 +312,7 @@ def _all_strings(tree: object) -> Iterator[str]:
 
 
 def _check_noc(settings: Settings, settings_context: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
+    """Record problems of the section `noc`, and of the escalation of alerts to the NOC."""
     noc, key_findings = settings.noc, findings["noc"]
     if "noc" not in settings.model_fields_set:
         if settings.mode is ServiceMode.NOTIFY:
@@ -324,7 +334,7 @@ def _check_noc(settings: Settings, settings_context: SettingsContext, findings: 
 
 
 def _check_is_set(section: Section, key: str, settings_context: SettingsContext, findings: Findings) -> bool:
-    """Return whether *key* is set. Record that it is missing if notifications are enabled."""
+    """Return whether *key* of *section* is set. Record a missing one if notifications are enabled."""
     if key in section.model_fields_set:
         return True
     if settings_context.mode is ServiceMode.NOTIFY:
@@ -332,7 +342,9 @@ def _check_is_set(section: Section, key: str, settings_context: SettingsContext,
     return False
 
 
-def read_agency(findings: Findings, secret_resolver: SecretResolver, checks: Mapping[str, CheckKind]) -> Agency | None:
+def read_agency(
+    findings: Findings, secret_resolver: SecretResolver, check_kinds: Mapping[str, CheckKind]
+) -> Agency | None:
     """Return the agency, with blanks for invalid values; `None` if the file cannot be parsed at all."""
     document = findings.document
     if not document.readable:
@@ -340,7 +352,7 @@ def read_agency(findings: Findings, secret_resolver: SecretResolver, checks: Map
     if "agency" in document.data and next(iter(document.data)) != "agency":
         findings["agency"].warning("is not the first key of the file", "agency: CODE in the first line")
     reader = Reader(findings, secret_resolver)
-    already_read = {"checks": read_checks(reader, ChecksSettings, checks)}
+    already_read = {"checks": read_checks(reader, ChecksSettings, check_kinds)}
     return reader.read(
         Agency,
         _remaining_keys(Agency, Settings, findings, already_read, "the settings file"),
@@ -351,12 +363,12 @@ def read_agency(findings: Findings, secret_resolver: SecretResolver, checks: Map
 def check_agency(
     agency: Agency, settings_context: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
-    """Record problems that an agency file has by itself, and its claims to names that must be unique."""
+    """Record problems of an agency's file, and append its claims to *claims*."""
     instead = "another short code, or one file for both"
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
     if number_prefix(agency.agency) == DRILL_PREFIX:
         findings["agency"].warning(
-            lazy_text("gives its incidents the numbers of drills: {begins}-01 would be either", begins=DRILL_PREFIX),
+            lazy_text("gives incidents the same numbers as drills: {begins}-01 could be either", begins=DRILL_PREFIX),
             "another short code",
         )
     _check_mail(agency, settings_context, findings, claims, trust)
@@ -372,8 +384,9 @@ def _check_mail(
     if not agency.domains:
         findings["domains"].error("no domain is registered", "[jabatan-contoh.gov.my]")
     check_domains(agency.domains, settings_context.suffixes, settings_context.private_providers, findings["domains"])
-    forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
-    if not agency.mailboxes and not forwarded and not findings["mailboxes"].is_broken:
+    # Messages of forwarded routes arrive in a reference, so such routes need no mailbox of the agency.
+    only_forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
+    if not agency.mailboxes and not only_forwarded and not findings["mailboxes"].is_broken:
         _record_no_mailbox(agency, findings["mailboxes"])
     for key, mailbox in agency.mailboxes.items():
         key_findings = findings["mailboxes", key]
@@ -411,32 +424,32 @@ def _record_no_mailbox(agency: Agency, findings: Findings) -> None:
         instead = "a key for the mailbox and its settings below it, or {} until an officer adds one in the portal"
         findings.error("there is no mailbox to probe", instead)
     else:
-        # Only a warning: an explicitly empty section is deliberate.
+        # Only warn: an explicitly empty section is deliberate.
         findings.warning(
             "there is no mailbox yet: nothing of this agency is probed", "a mailbox, here or in the portal"
         )
 
 
 def _check_people(agency: Agency, settings_context: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
-    contacts = findings["contacts"]
-    staff = Staff(agency.contacts, contacts, agency.rotas)
+    contacts_findings = findings["contacts"]
+    staff = Staff(agency.contacts, contacts_findings, agency.rotas)
     check_office_hours(agency.calendar.office_hours, findings["calendar", "office_hours"])
-    check_contacts(agency.contacts, contacts)
+    check_contacts(agency.contacts, contacts_findings)
     for key in agency.contacts:
         if settings_context.contacts and key in settings_context.contacts:
             instead = "another key, or name the shared contact"
-            claims.append(Claim(kind="contact", name=key, path=contacts[key].path, instead=instead))
-    contacts_are_known = settings_context.contacts is not None and not contacts.is_blank
-    people = {**(settings_context.contacts or {}), **agency.contacts} if contacts_are_known else None
-    check_rotas(agency.rotas, people, findings["rotas"])
+            claims.append(Claim(kind="contact", name=key, path=contacts_findings[key].path, instead=instead))
+    contacts_are_known = settings_context.contacts is not None and not contacts_findings.is_blank
+    contacts = {**(settings_context.contacts or {}), **agency.contacts} if contacts_are_known else None
+    check_rotas(agency.rotas, contacts, findings["rotas"])
     for key in agency.rotas:
         if settings_context.rotas and key in settings_context.rotas:
             instead = "another key, or name the shared rota"
             claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
     if _check_is_set(agency, "escalation", settings_context, findings):
         check_escalation(agency.escalation, staff, settings_context, findings["escalation"])
-    first = next(iter(agency.escalation.steps), None)
-    check_announcement(agency.announcement, first, settings_context, findings["announcement"])
+    first_step = next(iter(agency.escalation.steps), None)
+    check_announcement(agency.announcement, first_step, settings_context, findings["announcement"])
     used_channels = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used_channels |= {channel for step in agency.escalation.steps for channel in step.channels}
     check_letterhead(agency.letterhead, used_channels, findings["letterhead"])

@@ -23,7 +23,9 @@ class DrillPlans:
     """Creates the drill plan of each configuration. Targets of unchanged agencies are cached."""
 
     def __init__(self) -> None:
+        #: Settings that all agencies share, for which the cache is valid.
         self._shared: SharedSettings | None = None
+        #: By agency code: the configuration of the agency, and its targets.
         self._cache: dict[str, tuple[Agency, tuple[DrillTarget, ...]]] = {}
 
     def make(self, configuration: Configuration) -> DrillPlan:
@@ -40,7 +42,7 @@ class DrillPlans:
             pace=drills.pace if drills else _PACE,
             next_window=next_window,
             schedule=drills.when if drills else None,
-            takes_part=drills.includes if drills else lambda _: True,
+            is_participant=drills.includes if drills else lambda _: True,
         )
 
     def _targets(self, configuration: Configuration) -> Iterator[DrillTarget]:
@@ -48,16 +50,16 @@ class DrillPlans:
         office, shared = settings.noc.build_office(), settings.build_shared()
         cache = self._cache if shared == self._shared else {}
         self._shared, self._cache = shared, {}
-        yield from _contact_targets("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
+        yield from _contact_targets(
+            "", office, [*shared.contacts.values(), *settings.noc.build_contacts(shared).values()]
+        )
         for code, agency in configuration.registry.agencies.items():
-            cached = cache.get(code)
-            if cached is None or cached[0] is not agency:
-                cached = (
-                    agency,
-                    tuple(_contact_targets(code, agency.build_office(), agency.build_people(shared).values())),
-                )
-            self._cache[code] = cached
-            yield from cached[1]
+            cached_agency, targets = cache.get(code, (None, ()))
+            if cached_agency is not agency:
+                contacts = agency.build_contacts(shared).values()
+                targets = tuple(_contact_targets(code, agency.build_office(), contacts))
+            self._cache[code] = agency, targets
+            yield from targets
         yield from _office_target(office, settings)
 
 
@@ -66,7 +68,7 @@ def _contact_targets(agency: str, office: IssuingOffice, contacts: Iterable[Cont
 
 
 def _office_target(office: IssuingOffice, settings: Settings) -> Iterator[DrillTarget]:
-    """Yield the operating office, to which letters of a drill are addressed; they are withdrawn at its end."""
+    """Yield the office that operates Pantau. A drill addresses letters to it, and withdraws them at the end."""
     if settings.gateways.get(Channel.LETTER):
         address = Address(channel=Channel.LETTER, number=office.name)
         contact = Contact(key="", name=office.name, language=Language.MALAY, addresses=(address,))

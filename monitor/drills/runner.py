@@ -1,7 +1,7 @@
 """Drill runner: starts drills on schedule or on request, sends their notifications, and ends them.
 
-A drill is a test of contacts and gateways by test notifications; `alerts.decide.drill` plans it. Nothing is sent twice:
-after a crash a drill notification that was being sent is not repeated, and callbacks about it are still recorded.
+A drill is a test of contacts and gateways by test notifications; `alerts.decide.drill` plans it. No notification is
+sent twice: one that was being sent during a crash is not repeated, and callbacks about it are still recorded.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from monitor.metrics import Metrics
 from monitor.model.window import WindowOccurrence, next_to_begin
 from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.drills import Drill, DrillNotificationRecord, Drills
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
 log = structlog.get_logger()
 
 _INTERVAL = timedelta(seconds=5)
 #: A gateway call without a result after this time was interrupted by a stop of the process.
 _MAX_CALLING = timedelta(minutes=2)
-#: How long after the end of a scheduled window its drill is overdue.
+#: A scheduled drill that has not ended is overdue this long after the end of its window.
 _OVERDUE_AFTER = timedelta(days=1)
 _DAY = timedelta(days=1)
-#: How far back an agency sees the results of its drills.
+#: An agency sees the results of its drills for this long.
 _HISTORY = timedelta(days=92)
 #: Interval of exporting metrics, which reads all drill notifications.
 _EXPORT_INTERVAL = timedelta(minutes=1)
@@ -60,8 +60,8 @@ class DrillPlan:
     pace: timedelta
     #: Returns the current or next window of the schedule; `None`: no drill is scheduled.
     next_window: Callable[[datetime], WindowOccurrence | None]
-    #: Whether a contact takes part in scheduled drills.
-    takes_part: Callable[[str], bool]
+    #: Returns whether the contact with this key takes part in scheduled drills.
+    is_participant: Callable[[str], bool]
     #: The configured schedule. It is only compared with the schedule of a later plan.
     schedule: object = None
 
@@ -90,17 +90,17 @@ class DrillRunner:
         self._metrics = metrics
         self._clock = clock
         self._is_monitor_only = is_monitor_only
-        #: By id of each drill in progress: why its remaining notifications cannot start, by key.
+        #: By id of each drill in progress, and key of a notification: why the notification cannot start.
         self._blocking_reasons: dict[int, dict[str, str]] = {}
-        #: Ids of the open incidents when they were last read, and the keys and numbers of their policies' people.
-        self._incident_people: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
+        #: Ids of the open incidents when they were last read, and the contact keys and numbers in their policies.
+        self._people_of_open_incidents: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
         self._exported_at: datetime | None = None
         #: The configured schedule, and since when it applies; `None`: not read yet.
         self._schedule_since: tuple[object, datetime] | None = None
 
     async def run(self) -> NoReturn:
         """Run until cancelled. Gateway calls are tasks of a group that ends with it."""
-        # The first plan takes a while with thousands of agencies. Later ones reuse it.
+        # The first plan takes a while with thousands of agencies. Later plans reuse its targets.
         await asyncio.to_thread(self._current_plan)
         async with asyncio.TaskGroup() as calls:
             await run_periodically("drills", lambda: self.run_once(calls), _INTERVAL)
@@ -111,9 +111,9 @@ class DrillRunner:
         """Start a drill of a contact, or of "all", now; return it with the number of notifications.
 
         "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" all its contacts. *by*: who requests the drill.
-        *after*: id of the agency's latest drill (`latest_requested`) on the page that was submitted, so that a page
-        that is submitted twice starts one drill. Return `None` without such a contact, with nothing to test, or if
-        another drill started.
+        *after*: id of the agency's latest drill (`latest_requested`) when the submitted page was rendered. It makes a
+        request idempotent, so that a page that is submitted twice starts one drill. Return `None` if the contact does
+        not exist, has nothing to test, or another drill was started.
         """
         now = self._clock.now()
         planned = self._plan_notifications(contact, 0, is_requested=True)
@@ -121,7 +121,7 @@ class DrillRunner:
             return None
         agency = contact.partition("/")[0]
         key = f"asked/{now.isoformat()}" if after is None else f"asked/{now.date()}/{agency}/after {after}"
-        drill = await self._drills.begin(key, contact=contact, requested_by=by, begins_at=now, ends_at=now + duration)
+        drill = await self._drills.begin(key, contact=contact, requested_by=by, starts_at=now, ends_at=now + duration)
         return None if drill is None else (drill, len(planned))
 
     async def run_once(self, calls: asyncio.TaskGroup) -> None:
@@ -139,37 +139,37 @@ class DrillRunner:
             await self.export()
 
     async def export(self) -> None:
-        """Export when each participant was last reached, and when the last drill ended and the next is overdue.
+        """Export when each participant was last reached, when the last drill ended, and when the next is overdue.
 
-        A participant is reached by a key press in a call or, without a voice address, by a delivered SMS.
+        A participant counts as reached after a key press in a call or, without a voice address, a delivered SMS.
         """
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
         plan = self._current_plan()
         for target in plan.targets:
             person = target.contact
-            if person.key and plan.takes_part(person.key):
-                has_voice = any(a.channel is Channel.VOICE for a in person.addresses)
+            if person.key and plan.is_participant(person.key):
+                has_voice = any(address.channel is Channel.VOICE for address in person.addresses)
                 at = (confirmed if has_voice else delivered).get((target.agency, person.key))
                 reached.setdefault(target.agency, {})[person.key] = at
         self._metrics.watchdog.set_contacts_reached(reached)
         now = self._clock.now()
-        # Without a schedule no drill is late.
-        is_planned = plan.next_window(now) is not None
-        last = await self._drills.last_ended() if is_planned else None
+        # Without a schedule no drill can be overdue.
+        is_scheduled = plan.next_window(now) is not None
+        last = await self._drills.last_ended() if is_scheduled else None
         self._metrics.watchdog.record_drill(last, overdue_at=self._overdue_at(plan, last, now))
 
     def _overdue_at(self, plan: DrillPlan, last: datetime | None, now: datetime) -> datetime | None:
-        """Return when the scheduled drill after *last* is overdue; `None`: none is scheduled.
+        """Return when the scheduled drill after *last* (the end of the last one) is overdue; `None`: none is scheduled.
 
-        A changed schedule counts from the time of the change.
+        A changed schedule applies from the time of the change.
         """
         if self._schedule_since is None:
             self._schedule_since = (plan.schedule, last or now)
         elif self._schedule_since[0] != plan.schedule:
             self._schedule_since = (plan.schedule, now)
-        since = max(self._schedule_since[1], last or self._schedule_since[1])
-        next_drill = next_to_begin(plan.next_window, since)
+        _, applies_since = self._schedule_since
+        next_drill = next_to_begin(plan.next_window, max(applies_since, last or applies_since))
         return None if next_drill is None else next_drill.ends_at + _OVERDUE_AFTER
 
     # -- a drill -------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class DrillRunner:
             return
         key = f"scheduled/{next_window.starts_at.isoformat()}"
         started = await self._drills.begin(
-            key, contact="all", requested_by="schedule", begins_at=next_window.starts_at, ends_at=next_window.ends_at
+            key, contact="all", requested_by="schedule", starts_at=next_window.starts_at, ends_at=next_window.ends_at
         )
         if started is not None:
             log.info("drill started", drill=started.number, until=next_window.ends_at.isoformat())
@@ -191,10 +191,14 @@ class DrillRunner:
         current_plan = self._current_plan()
         agency, slash, key = contact.rpartition("/")
         targets = [
-            t for t in current_plan.targets if key in {"all", t.contact.key} and (not slash or t.agency == agency)
+            each
+            for each in current_plan.targets
+            if key in {"all", each.contact.key} and (not slash or each.agency == agency)
         ]
         if not is_requested:
-            targets = [t for t in targets if not t.contact.key or current_plan.takes_part(t.contact.key)]
+            targets = [
+                each for each in targets if not each.contact.key or current_plan.is_participant(each.contact.key)
+            ]
         gateways: dict[Channel, list[str]] = {}
         for gateway in self._pool:
             gateways.setdefault(gateway.channel, []).append(gateway.name)
@@ -204,14 +208,14 @@ class DrillRunner:
         planned = self._plan_notifications(drill.contact, drill.id, is_requested=drill.requested_by != "schedule")
         records = {record.key: record for record in await self._drills.notifications(drill.id)}
         if now >= drill.ends_at:
-            await self._skip(drill, [e for e in planned if e.key not in records], now)
+            await self._skip(drill, [each for each in planned if each.key not in records], now)
         else:
             await self._start_due(drill, planned, records, now, calls)
         for record in records.values():
             if record.state not in ENDED and record.query_at is not None and record.query_at <= now:
                 await self._query(record, now, calls)
-        remaining = [e for e in planned if e.key not in records]
-        waiting = [r for r in records.values() if _may_change(r, now)]
+        remaining = [each for each in planned if each.key not in records]
+        waiting = [record for record in records.values() if _may_change(record, now)]
         if (not remaining or now >= drill.ends_at) and not waiting:
             await self._end(drill, records.values(), now)
 
@@ -226,7 +230,7 @@ class DrillRunner:
         started_at = {key: record.started_at for key, record in records.items()}
         if all(notification.key in started_at for notification in planned):
             return
-        pending = await self._drills.is_notice_pending(now)
+        pending = await self._drills.is_notification_pending(now)
         busy_keys = frozenset[str]() if pending else await self._busy_keys()
         unblocked = []
         for notification in planned:
@@ -239,7 +243,7 @@ class DrillRunner:
                 unblocked.append(notification)
             else:
                 self._blocking_reasons[drill.id][notification.key] = reason
-        # Reserve slots first, so that a gateway without a spare slot does not delay the tests of other gateways.
+        # Reserve the gateways' slots first, so that a gateway without a free slot does not delay the others.
         gateway_names = {notification.gateway for notification in unblocked if notification.key not in started_at}
         slots = {name for name in gateway_names if self._pool.take_spare_slot(name)}
         try:
@@ -263,7 +267,7 @@ class DrillRunner:
     async def _store_notification(
         self, drill: Drill, notification: DrillNotification, facts: Facts, now: datetime
     ) -> DrillNotificationRecord | None:
-        """Store a notification before its gateway is called. If it exists already, release the slot."""
+        """Store a notification before its gateway is called. If it exists already, release the slot; return `None`."""
         record = None
         try:
             record = await self._drills.write(drill, notification, facts, DrillState.CALLING, now)
@@ -273,18 +277,20 @@ class DrillRunner:
         return record
 
     async def _busy_keys(self) -> frozenset[str]:
-        """Return keys and numbers of all people whom open incidents may notify, and keys of people notified."""
+        """Return the keys and numbers of people whom open incidents may notify, and the keys of people notified."""
         ids, notified = await self._drills.open_incidents()
-        if ids != self._incident_people[0]:
-            # There may be a thousand long policies: read them only when the set of open incidents has changed.
+        known_ids, known_keys = self._people_of_open_incidents
+        if ids != known_ids:
+            # A thousand incidents may have long policies, so they are read only when the set of open incidents changes.
             people_keys: set[str] = set()
             async with self._store.reading() as uow:
                 for incident in await uow.open_incidents():
                     people = incident.policy.escalation.people
                     people_keys |= {person.key for person in people}
                     people_keys |= {address.number for person in people for address in person.addresses}
-            self._incident_people = ids, frozenset(people_keys)
-        return self._incident_people[1] | notified
+            known_keys = frozenset(people_keys)
+            self._people_of_open_incidents = ids, known_keys
+        return known_keys | notified
 
     async def _skip(self, drill: Drill, remaining: Sequence[DrillNotification], now: datetime) -> None:
         for notification in remaining:
@@ -304,7 +310,7 @@ class DrillRunner:
         is_too_old = not is_recent(record.started_at, now, QUERY_PERIOD)
         query_at = None if is_too_old else now + QUERY_INTERVAL
         await self._drills.change(record.reference, record.state, now, query_at=query_at)
-        # Store the time of the next query first: the queries end even if the provider never answers.
+        # The time of the next query is stored first, so that the queries end even if the provider never answers.
         may_query = record.provider_id and record.gateway in self._pool and not self._sender.has_call(record)
         if not is_too_old and may_query and self._pool.take_spare_slot(record.gateway):
             self._sender.check(record, calls)
@@ -314,14 +320,14 @@ class DrillRunner:
         return [each.contact for each in self._current_plan().targets if each.agency == agency and each.contact.key]
 
     async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[DrillNotificationRecord]]:
-        """Return the drills of an agency's own people in progress, and recent notifications, the newest first."""
+        """Return an agency's own drills in progress, and its recent drill notifications, the newest first."""
         now = self._clock.now()
         under_way = [each for each in await self._drills.under_way() if each.contact.startswith(f"{agency}/")]
         records = await self._drills.during(agency, now - _HISTORY, now + timedelta(seconds=1))
         return under_way, list(reversed(records))
 
     async def latest_requested(self, agency: str) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people within a day (0: none), and their count."""
+        """Return the id of an agency's latest own drill within a day (0: none), and the number of such drills."""
         return await self._drills.latest_requested(agency, self._clock.now() - _DAY)
 
     async def recently_tested(self, agency: str) -> int:

@@ -1,4 +1,4 @@
-"""Sender of drill notifications (tests of contacts and gateways), by one gateway call each, and recorder of results."""
+"""Sender of drill notifications (tests of contacts and gateways). Each is sent by one gateway call."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class DrillSender:
         self.calls.start(_gateway_call(CallKind.CHECK, record), calls)
 
     def has_call(self, record: DrillNotificationRecord) -> bool:
-        """Whether a gateway call is under way or its result is not stored."""
+        """Whether a gateway call for the record is under way, or its result is not stored yet."""
         return record.id in self.calls.active_calls
 
     async def withdraw_letter(self, record: DrillNotificationRecord) -> None:
-        """Withdraw a letter from its tray: a drill's letter must not be posted."""
+        """Withdraw a letter from its tray, because a drill's letter must not be posted."""
         call = _gateway_call(CallKind.WITHDRAW, record)
         result = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
         if result.attempt.error is not None:
@@ -78,7 +78,7 @@ class DrillSender:
         return has_changed
 
     async def _record_attempt(self, channel: Channel, attempt: Attempt) -> None:
-        before = await self._drills.find(attempt.reference)  # A callback may have reported more meanwhile.
+        before = await self._drills.find(attempt.reference)  # Read again, because a callback may have changed it.
         now, state = self._clock.now(), drill_state(channel, attempt)
         failed = state is DrillState.FAILED
         after = await self._drills.change(
@@ -98,7 +98,7 @@ class DrillSender:
     # -- callbacks of providers ----------------------------------------------------------------------------------
 
     async def record(self, event: CallbackEvent) -> AckResult | None:
-        """Record a callback of a drill notification, and return the state of its key press; `None`: no drill."""
+        """Record a callback about a drill notification; return the effect of a key press. `None`: not about a drill."""
         before = await self._find(event.reference)
         if before is None:
             return None
@@ -124,7 +124,7 @@ class DrillSender:
 
 
 def _gateway_call(kind: CallKind, record: DrillNotificationRecord, expires_at: datetime | None = None) -> GatewayCall:
-    """Return the gateway call: a notification without an incident."""
+    """Return the gateway call for a record, as a notification without an incident."""
     expiry = expires_at or record.started_at + QUERY_PERIOD
     address = Address(channel=record.channel, number=record.number, extension=record.extension)
     attempt = Attempt(

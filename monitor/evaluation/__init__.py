@@ -1,4 +1,4 @@
-"""Evaluation: fault attribution of runs, health of routes and agencies, incident types, liveness of this process.
+"""Evaluation of runs: fault attribution, health of routes and agencies, incident types, liveness of this process.
 
-Pure.
+The modules are pure: they do no I/O, and the caller passes the time.
 """

@@ -1,6 +1,9 @@
 """Health of an agency's mail, from the health of its routes. No clock, no I/O.
 
-The routes of a direction (outbound, inbound, internal) decide its health, and the directions decide the incident type.
+A route is a pair of mailboxes, from one of which probe messages are sent to the other. The routes of a direction
+(outbound, inbound, internal) decide the health of the direction, and the directions decide the incident type. A
+*reference mailbox* is a mailbox of ours outside of the agencies. A run is *inconclusive* if a monitoring fault (a fault
+of our own side) hides what it would show. Health is *stale* if no run has confirmed it since an interruption.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ from probes.model.result import Outcome, Party
 #: Grades of runs that explain an unhealthy route, the worst health first.
 _EXPLAINING_GRADES = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
 
-#: The end of a route whose operator must act: the agency's. A reference mailbox at the other end is proven to work
-#: before a failure counts.
+#: The agency's end of a route, whose operator must act. A failure counts only after the reference mailbox at the other
+#: end is proven to work.
 _RESPONSIBLE_PARTIES = {Direction.OUTBOUND: Party.SENDER, Direction.INBOUND: Party.RECIPIENT}
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentCause:
-    """Outcome of the current runs in a direction, and the end of the route whose operator must act."""
+    """Cause of the trouble in a direction: outcome of the runs, and the end of the route whose operator must act."""
 
     outcome: Outcome
     party: Party
@@ -44,7 +47,7 @@ class AgencyMail:
     def __init__(
         self, flapping: FlappingPolicy, is_refused: Callable[[MonitoredRoute], bool] = lambda _: False
     ) -> None:
-        """Take *is_refused*, which tells whether an account of a route is refused at sign-in."""
+        """Take *is_refused*, which returns whether a server refuses an account of a route at sign-in."""
         self._routes: dict[str, tuple[MonitoredRoute, HealthTracker]] = {}
         self._flapping = Flapping(flapping)
         self._is_refused = is_refused
@@ -63,7 +66,7 @@ class AgencyMail:
         del self._routes[route]
 
     def set_flapping_policy(self, flapping: FlappingPolicy) -> None:
-        """Replace the flapping policy; the recorded falls stay."""
+        """Replace the flapping policy. The recorded falls (changes to down) stay."""
         self._flapping.policy = flapping
 
     def restore_falls(self, times: Iterable[datetime], *, is_down: bool, is_flapping: bool) -> None:
@@ -73,37 +76,46 @@ class AgencyMail:
     def directions(self) -> Mapping[Direction, Health]:
         """Return the health of each direction that is probed."""
         return {
-            direction: combine(s.health for s in deciding_trackers(trackers))
+            direction: combine(tracker.health for tracker in deciding_trackers(trackers))
             for direction, trackers in self._trackers_by_direction().items()
         }
 
     def current_directions(self) -> Mapping[Direction, Health]:
-        """Return the health of each direction; an unhealthy route counts as unknown while its health is stale."""
+        """Return the health of each direction. An unhealthy route counts as unknown while its health is stale."""
         return {
-            direction: combine(s.current_health for s in deciding_trackers(trackers))
+            direction: combine(tracker.current_health for tracker in deciding_trackers(trackers))
             for direction, trackers in self._trackers_by_direction().items()
         }
 
     @property
     def is_current(self) -> bool:
-        """Whether each direction has a route with current health, and no route with conclusive runs is stale."""
+        """Whether the health of every direction is current.
+
+        A direction needs a route that is not stale, and no route with conclusive runs may be stale.
+        """
         deciding = [deciding_trackers(trackers) for trackers in self._trackers_by_direction().values()]
         return not any(
-            any(s.is_stale and not s.is_inconclusive for s in trackers) or all(s.is_stale for s in trackers)
+            any(tracker.is_stale and not tracker.is_inconclusive for tracker in trackers)
+            or all(tracker.is_stale for tracker in trackers)
             for trackers in deciding
         )
 
     def cause(self, direction: Direction) -> CurrentCause | None:
         """Return the most frequent cause of the latest runs on the unhealthy routes of a direction.
 
-        `None` if the direction is healthy, or if no run explains its health since a restart, which restores no causes.
+        `None` if the direction is healthy, or if no run since a restart explains its health. Causes are not restored
+        after a restart.
         """
-        trackers = deciding_trackers([s for r, s in self.routes if r.direction is direction])
+        trackers = deciding_trackers([tracker for r, tracker in self.routes if r.direction is direction])
         # If a route is down, only routes that are down explain the direction, not the degraded ones.
         worst_health = next(
-            (health for health in _EXPLAINING_GRADES if any(s.health is health for s in trackers)), None
+            (health for health in _EXPLAINING_GRADES if any(tracker.health is health for tracker in trackers)), None
         )
-        runs = [run for s in trackers if s.health is worst_health and (run := _explaining_run(s)) is not None]
+        runs = [
+            run
+            for tracker in trackers
+            if tracker.health is worst_health and (run := _explaining_run(tracker)) is not None
+        ]
         # Latest first: on a tie, `max` takes the first.
         runs.sort(key=lambda run: run.started_at, reverse=True)
         causes = Counter(CurrentCause(run.outcome, _responsible_party(run, direction)) for run in runs)
@@ -115,14 +127,14 @@ class AgencyMail:
 
     def unhealthy_since(self) -> datetime | None:
         """Return since when a route has been unhealthy; `None` if none is."""
-        unhealthy = [s for s in self._deciding_trackers() if s.health in UNHEALTHY]
-        return min((at for s in unhealthy if (at := s.trouble_since())), default=None)
+        unhealthy = [tracker for tracker in self._deciding_trackers() if tracker.health in UNHEALTHY]
+        return min((at for tracker in unhealthy if (at := tracker.trouble_since())), default=None)
 
     def unobserved_directions(self) -> Sequence[Direction]:
-        """Return the directions of which nothing is known, because of a monitoring fault or a refused account."""
-        # Called for every agency on every page, and nearly always empty.
+        """Return the directions without any observation, because of a monitoring fault or refused accounts."""
+        # This is called for every agency on every page. The result is nearly always empty, so that case must be fast.
         routes = self._routes.values()
-        observed = [r.direction for r, s in routes if not s.is_inconclusive and not self._is_refused(r)]
+        observed = [r.direction for r, tracker in routes if not tracker.is_inconclusive and not self._is_refused(r)]
         if len(observed) == len(routes):
             return ()
         return tuple(direction for direction in self._trackers_by_direction() if direction not in observed)
@@ -135,44 +147,51 @@ class AgencyMail:
     def undecided_until(self, now: datetime) -> datetime | None:
         """Return until when the incident type is undecided while a route is down; `None` if it is decided.
 
-        The type is undecided while another route fails that is not down yet, or while the health of a route that is
-        down is stale (not confirmed since an interruption): the type may become sending, receiving, or both. The time
-        is limited to two repeated runs. Without the wait, staff would be notified of two types within a minute.
+        While another route fails and is not down yet, the type may become sending, receiving, or both. So it is
+        undecided, and also while the health of a route that is down is stale. Without the wait, staff would be notified
+        of two types within a minute. The wait is limited to the time of two repeated runs.
         """
-        if all(s.health is not Health.DOWN for s in self._deciding_trackers()):
+        if all(tracker.health is not Health.DOWN for tracker in self._deciding_trackers()):
             return None
-        down = [s for _, s in self.routes if s.health is Health.DOWN]
-        # The wait begins when the health became stale, or when the first route went down.
-        starts = [s.stale_since for s in down if s.stale_since and s.is_stale and not s.is_inconclusive]
-        if any(_is_undecided(s) for _, s in self.routes):
-            starts.append(min((s.changed_at for s in down if s.changed_at), default=now))
+        down = [tracker for _, tracker in self.routes if tracker.health is Health.DOWN]
+        # The wait begins when the health became stale, and when the first route went down; the later time counts.
+        starts = [
+            tracker.stale_since
+            for tracker in down
+            if tracker.stale_since and tracker.is_stale and not tracker.is_inconclusive
+        ]
+        if any(_is_undecided(tracker) for _, tracker in self.routes):
+            starts.append(min((tracker.changed_at for tracker in down if tracker.changed_at), default=now))
         if not starts:
             return None
         max_wait: timedelta = max(2 * (r.probing.retry_interval + r.probing.timeouts.total) for r, _ in self.routes)
         deadline = max(starts) + max_wait
-        # A start in the future was recorded before the clock was set back.
+        # `is_recent` is false for a start in the future, which is from before the clock was set back.
         return deadline if is_recent(max(starts), now, max_wait) else None
 
     def observe(self) -> Observation:
-        """Return the current observation for the timeline."""
+        """Return the current observation for the timeline of minutes."""
         return observe_agency(self._trackers_by_direction(), self.up_since())
 
     def longest_proven_gap(self) -> timedelta:
-        """Return how far two runs of a route may be apart to prove the time between them: one run may be missing."""
+        """Return how far two runs of a route may be apart to prove the state between them.
+
+        One run between them may be missing.
+        """
         return max(2 * route.probing.interval + route.probing.timeouts.total for route, _ in self.routes)
 
     def trouble(self, now: datetime, refused_since: datetime | None = None) -> ActiveProblem | None:
         """Return the problem by current health, and record it for flap detection; `None` without one.
 
-        *refused_since*: since when sign-ins are refused for which the agency's service may be at fault.
+        *refused_since*: since when the agency's server refuses sign-ins, if its sign-in service may be at fault.
         """
-        internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
+        internal = [tracker for r, tracker in self.routes if r.direction is Direction.INTERNAL]
         incident_type = with_refused_sign_in(
             incident_type_of(self.current_directions(), internal), is_refused=refused_since is not None
         )
         if incident_type is None:
             return None
-        unhealthy = [s for s in self._deciding_trackers() if s.current_health in UNHEALTHY]
+        unhealthy = [tracker for tracker in self._deciding_trackers() if tracker.current_health in UNHEALTHY]
         refused_times = [refused_since] if refused_since is not None else []
         self._flapping.record_fall(now)
         deciding = {
@@ -185,8 +204,8 @@ class AgencyMail:
         )
         return ActiveProblem(
             type=incident_type,
-            since=start or min(at for s in unhealthy if (at := s.trouble_since())),
-            latest=max([*refused_times, *(at for s in unhealthy if (at := s.unhealthy_since()))]),
+            since=start or min(at for tracker in unhealthy if (at := tracker.trouble_since())),
+            latest=max([*refused_times, *(at for tracker in unhealthy if (at := tracker.unhealthy_since()))]),
             flapping=self._flapping.is_flapping,
         )
 
@@ -197,20 +216,28 @@ class AgencyMail:
         """
         by_direction = self._trackers_by_direction()
         for trackers in by_direction.values():
-            health = combine(s.health for s in deciding_trackers(trackers))
-            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_inconclusive for s in trackers)):
+            health = combine(tracker.health for tracker in deciding_trackers(trackers))
+            if health is not Health.UP and not (
+                health is Health.UNKNOWN and all(tracker.is_inconclusive for tracker in trackers)
+            ):
                 return None
-        up_trackers = [s for trackers in by_direction.values() for s in trackers if s.health is Health.UP]
-        return max((at for s in up_trackers if (at := s.working_since or s.changed_at)), default=None)
+        up_trackers = [
+            tracker for trackers in by_direction.values() for tracker in trackers if tracker.health is Health.UP
+        ]
+        return max((at for tracker in up_trackers if (at := tracker.working_since or tracker.changed_at)), default=None)
 
     def record_recovery(self, now: datetime) -> datetime | None:
         """Record a recovery. Return when flapping ends if the mail stays up; `None` if it does not flap."""
-        # The time of the last change of health, which is restored after a restart, unlike the times of runs.
-        changes = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
+        # The last change of health is used, because it is restored after a restart, unlike the times of runs.
+        changes = (
+            tracker.changed_at for _, tracker in self.routes if tracker.health is Health.UP and tracker.changed_at
+        )
         return self._flapping.record_recovery(max(changes, default=now), now)
 
     def _deciding_trackers(self) -> Sequence[HealthTracker]:
-        return [s for trackers in self._trackers_by_direction().values() for s in deciding_trackers(trackers)]
+        return [
+            tracker for trackers in self._trackers_by_direction().values() for tracker in deciding_trackers(trackers)
+        ]
 
     def _trackers_by_direction(self) -> Mapping[Direction, Sequence[HealthTracker]]:
         trackers: dict[Direction, list[HealthTracker]] = {}
@@ -220,7 +247,7 @@ class AgencyMail:
 
 
 def _is_undecided(tracker: HealthTracker) -> bool:
-    """Whether a route fails and is not down yet."""
+    """Whether a route seems to fail, or its runs are inconclusive, and it is not down yet."""
     if tracker.health is Health.DOWN:
         return False
     is_failing = bool(tracker.recent) and tracker.recent[-1].grade in {Grade.BAD, Grade.PENDING}
@@ -234,6 +261,9 @@ def _explaining_run(tracker: HealthTracker) -> GradedRun | None:
 
 
 def _responsible_party(run: GradedRun, direction: Direction) -> Party:
-    """Return the end of the route whose operator must act: on an internal route, where it failed, or the recipient."""
+    """Return the end of the route whose operator must act.
+
+    On an internal route it is the end at which the run failed, or else the recipient.
+    """
     failure = run.result.failure if run.result is not None else None
     return _RESPONSIBLE_PARTIES.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

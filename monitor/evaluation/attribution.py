@@ -2,8 +2,8 @@
 
 A monitoring fault (a fault of our own side) must never count as an agency's outage. Our own side is our network, our
 accounts, and the reference mailboxes (ours, outside of the agencies). A failure that a part of our own side may have
-caused counts against the agency only if the part is proven to have worked since the run began. Until then the run is
-pending. If the part has failed, the run does not count, and the NOC (network operations centre) is notified.
+caused counts against the agency only if *evidence* proves that the part has worked since the run began. Until then the
+run is *pending*. If the part has failed, the run does not count, and the NOC (network operations centre) is notified.
 `monitor.evaluation.monitoring_faults` evaluates our own side, and `monitor.views.self_health` shows it.
 """
 
@@ -16,7 +16,7 @@ from enum import StrEnum
 from monitor.evaluation.evidence import (
     ARRIVED,
     CONNECTING,
-    IN_TRANSIT,
+    FAILED_IN_TRANSIT,
     NETWORK,
     UNANSWERED,
     Ability,
@@ -43,32 +43,32 @@ class FaultDomain(StrEnum):
     NETWORK = "network"
     #: A reference mailbox.
     REFERENCE = "reference"
-    #: An account: a server refuses its password and accepts others.
+    #: An account: a server refuses its password, and accepts other accounts.
     CREDENTIALS = "credentials"
     #: A probe mailbox: it is full, at its sending limit, or in use by another session.
     MAILBOX = "mailbox"
-    #: Pantau: a defect or its configuration.
-    OURS = "ours"
-    #: Another site: nothing is received from it, or it cannot evaluate.
+    #: Pantau: a defect or its configuration. The value is stored.
+    PANTAU = "ours"
+    #: A site (place from which mail is probed): nothing is received from it, or it cannot evaluate.
     SITE = "site"
-    #: The sites: too few are fresh to decide.
+    #: The sites: too few have sent a heartbeat lately to decide together.
     QUORUM = "quorum"
-    #: Not known yet, or none.
+    #: No domain: the run did not fail, or the fault is not known.
     NOBODY = "nobody"
 
 
 class RunVerdict(StrEnum):
-    """Final verdict of a run, counted once."""
+    """Final verdict of a run. Each run is counted once, by its verdict."""
 
     #: The message arrived in time.
     GOOD = "good"
-    #: It arrived late, in the junk folder, or was reported to its sender as failed.
+    #: The message arrived late, in the junk folder, or although its server reported a failure to the sender.
     SLOW = "slow"
-    #: It failed by the agency's fault.
+    #: The run failed by the agency's fault.
     FAILED = "failed"
-    #: It failed by our own fault.
+    #: The run failed by the fault of our own side.
     MONITORING_FAULT = "monitoring_fault"
-    #: Nothing showed in time whose fault it was; or it was deferred and may still arrive.
+    #: No evidence showed in time whose fault it was; or the message was deferred and may still arrive.
     UNDETERMINED = "undetermined"
 
 
@@ -77,18 +77,18 @@ _GRADE_VERDICTS = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Gra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """What one run shows: its grade for the agency, and the fault domain."""
+    """Result of the attribution of one run: its grade for the agency, and the fault domain."""
 
     grade: Grade
     domain: FaultDomain = FaultDomain.NOBODY
     #: Name of the mailbox at fault, if the domain is a reference mailbox, an account or a probe mailbox.
     mailbox: str = ""
-    #: No evidence arrived until the deadline.
+    #: Whether no evidence arrived before the deadline.
     is_expired: bool = False
 
     @property
     def verdict(self) -> RunVerdict | None:
-        """The final verdict; `None` while evidence is pending."""
+        """The final verdict; `None` while the run is pending."""
         if self.grade is Grade.PENDING:
             return None
         if self.grade is Grade.NONE:
@@ -103,6 +103,7 @@ class Attribution:
 def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Return the attribution of *result*, given the evidence about our own side."""
     failure = result.failure
+    # A failure that affects only one mailbox says nothing about the rest of the service.
     if failure is not None and (mailbox := affected_mailbox(route, failure)) is not None:
         return _attribute_mailbox_failure(route, mailbox, failure, result, evidence)
     match result.outcome:
@@ -111,17 +112,18 @@ def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) ->
         case Outcome.DELIVERED if is_prompt(route, result):
             return Attribution(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
-            # Late or in junk: counts once the reference mailbox is proven to be in time and in the inbox.
+            # The message was late or in the junk folder. This counts once other messages prove that the reference
+            # mailbox sends and receives in time, and to the inbox.
             return _attribute_with_references(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
-            return Attribution(grade=Grade.NONE, domain=FaultDomain.OURS)
+            return Attribution(grade=Grade.NONE, domain=FaultDomain.PANTAU)
     if failure is None:
         # A failed run without a `Failure` is a bug in Pantau.
-        return Attribution(grade=Grade.NONE, domain=FaultDomain.OURS)
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.PANTAU)
     mailbox = mailbox_at(route, failure.party)
     if route.direction is Direction.CONTROL:
         return _attribute_control_failure(mailbox.name, failure, result, evidence)
-    if result.outcome in IN_TRANSIT:
+    if result.outcome in FAILED_IN_TRANSIT:
         return _attribute_failure_in_transit(route, result, evidence)
     if mailbox.name in route.references:
         return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=mailbox.name)
@@ -131,9 +133,10 @@ def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) ->
 def _attribute_mailbox_failure(
     route: MonitoredRoute, mailbox: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Attribute a failure that concerns one mailbox: to the agency if another mailbox of the agency was refused lately.
+    """Attribute a failure that affects one mailbox.
 
-    Otherwise, and always for refused credentials, attribute it to the mailbox.
+    If another mailbox of the agency was refused lately, the agency is at fault; otherwise, and always for refused
+    credentials, the mailbox.
     """
     if failure.credentials_refused:
         return Attribution(grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox=mailbox.name)
@@ -145,14 +148,14 @@ def _attribute_mailbox_failure(
 def required_evidence(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
     """Return the evidence that a failed run needs before it counts.
 
-    If the message was lost in transit, late or in the junk folder: each reference mailbox on the route can send or
-    receive. Otherwise: our network works.
+    If the message was lost in transit, late or in the junk folder, the evidence must prove that each reference mailbox
+    on the route can send or receive. Otherwise it must prove that our network works.
     """
     if _is_confirmed_late(route, result):
         return (NETWORK,)
     if result.outcome in ARRIVED:
-        send, receive = Ability.SEND_WELL, Ability.RECEIVE_WELL
-    elif result.outcome in IN_TRANSIT:
+        send, receive = Ability.SEND_PROMPTLY, Ability.RECEIVE_PROMPTLY
+    elif result.outcome in FAILED_IN_TRANSIT:
         send, receive = Ability.SEND, Ability.RECEIVE
     else:
         return (NETWORK,)
@@ -164,16 +167,17 @@ def required_evidence(route: MonitoredRoute, result: ProbeResult) -> Sequence[Ev
 def _is_confirmed_late(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether a message arrived although the sender's server had not confirmed it in time.
 
-    Only the agency's own server counts; on a control route, that of the reference mailbox.
+    Only the agency's own server is examined; on a control route (between two reference mailboxes), the sender's.
     """
-    concerns_sender = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
-    return concerns_sender and result.outcome in ARRIVED and not was_confirmed_in_time(route, result)
+    examines_sender = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
+    return examines_sender and result.outcome in ARRIVED and not was_confirmed_in_time(route, result)
 
 
 def _attribute_late_confirmation(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a late confirmation: to the agency once our network is proven, because it may break connections, too.
+    """Attribute a late confirmation by the sender's server.
 
-    On a control route the sender's reference mailbox is at fault.
+    On a control route the sender's reference mailbox is at fault. Otherwise the agency is at fault, but only if our
+    network is proven to work, because a broken connection has the same effect.
     """
     if route.direction is Direction.CONTROL:
         return Attribution(grade=Grade.SLOW, domain=FaultDomain.REFERENCE, mailbox=route.route.sender.name)
@@ -183,7 +187,10 @@ def _attribute_late_confirmation(route: MonitoredRoute, result: ProbeResult, evi
 
 
 def _attribute_failure_in_transit(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a message that did not arrive intact: to the agency once the reference mailboxes are proven to work."""
+    """Attribute a message that did not arrive intact.
+
+    The agency is at fault if the reference mailboxes on the route are proven to work.
+    """
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency accepted and forwarded the message, and the reference mailbox refused the forwarded copy.
         return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=route.route.recipient.name)
@@ -201,7 +208,7 @@ def _attribute_with_references(
         (evidence.record(need).has_worked_since(result.started_at), need.reference)
         for need in required_evidence(route, result)
     ]
-    # A reference mailbox that is proven to have failed decides before one that is untested.
+    # A reference mailbox with a proven failure (false) decides before one without evidence (`None`).
     for answer in (False, None):
         for proven, name in proofs:
             if proven is answer:
@@ -210,7 +217,10 @@ def _attribute_with_references(
 
 
 def _attribute_agency_failure(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a failure at the agency's own server to the agency; without an answer, once our network is proven."""
+    """Attribute a failure at the agency's own server.
+
+    The agency is at fault. If the server did not answer, our network must be proven to work.
+    """
     if failure.phase in CONNECTING or result.outcome in UNANSWERED:
         return _attribute_if_proven(
             evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
@@ -221,8 +231,8 @@ def _attribute_agency_failure(failure: Failure, result: ProbeResult, evidence: E
 def _attribute_control_failure(
     mailbox_name: str, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Attribute a failed control run: to a reference mailbox or to our network."""
-    if result.outcome not in IN_TRANSIT and (failure.phase in CONNECTING or result.outcome in UNANSWERED):
+    """Attribute a failed control run to a reference mailbox or to our network."""
+    if result.outcome not in FAILED_IN_TRANSIT and (failure.phase in CONNECTING or result.outcome in UNANSWERED):
         attribution = _attribute_if_proven(
             evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
         )
@@ -241,9 +251,10 @@ def _attribute_if_proven(
     alternative: FaultDomain,
     mailbox: str = "",
 ) -> Attribution:
-    """Grade a run if our own side is *proven* to have worked; otherwise attribute it to the *alternative* domain.
+    """Return the attribution of a run that depends on evidence about our own side.
 
-    The run is pending while *proven* is `None`, and does not count if *proven* is false.
+    *proven*: whether our own side worked. If true, the run has *grade*. If false, the run does not count, and the
+    *alternative* domain is at fault. While it is `None`, the run is pending.
     """
     if proven:
         return Attribution(grade=grade, domain=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)

@@ -1,14 +1,14 @@
 """Evaluation of finished runs: health of routes and agencies, and of fault sources. No clock, no I/O.
 
-A run is one execution of a probe on a route. A fault source is a part of the monitoring itself that can make runs
-fail: our network, a reference mailbox (ours, outside of the agencies) or the account of a probed mailbox. Control
-runs, between two reference mailboxes, show which of these mailboxes work.
+A *run* is one probe message on a route (from one mailbox to another). A *fault source* is a part of the monitoring
+itself that can make runs fail: our network, a *reference mailbox* (ours, outside of the agencies) or the account of a
+probed mailbox. *Control runs*, between two reference mailboxes, show which of these mailboxes work.
 
 Each run is attributed to a fault domain (the agency, or a part of the monitoring) when it ends
-(`attribution.attribute`). Evidence is a proof that our network or a reference mailbox works. A run whose attribution
-needs evidence is pending, and is attributed again when the evidence arrives (`pending.Pending`); a final verdict does
-not change. The cost of the methods that are called after each run (`take_changed_…`, `routes_to_run_soon`) depends on
-the number of changes only: there are thousands of routes, and thousands of runs may be pending.
+(`attribution.attribute`). *Evidence* proves that our network or a reference mailbox works. A run whose attribution
+needs evidence is *pending*, and is attributed again when the evidence arrives (`pending.PendingRuns`). A final verdict
+does not change. There are thousands of routes and pending runs, so the cost of the methods that are called after each
+run (`take_changed_…`, `routes_to_run_soon`) depends only on the number of changes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from monitor.evaluation.health import contradicts
 from monitor.evaluation.health_tracker import GradedRun, HealthTracker, Streaks
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource, MonitoringFaultDetector
-from monitor.evaluation.pending import Pending, PendingRun
+from monitor.evaluation.pending import PendingRun, PendingRuns
 from monitor.model.difference import changes_path, replaced_mailboxes
 from monitor.model.health import UNHEALTHY, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
-#: Maximum delay of a control run that a pending run needs. The failure of the pending run does not count until then.
+#: Maximum delay of a control run that a pending run needs, whose failure does not count until then.
 _CONTROL_RUN_DELAY = timedelta(seconds=5)
 
 #: Maximum number of routes whose pending runs are attributed in one step. When a reference mailbox recovers, thousands
 #: of runs get their evidence at once; attributing all of them would block the event loop for half a second.
 ATTRIBUTIONS_PER_STEP = 50
 
-#: Prefix of the dedup keys of fault sources, to distinguish them from routes and agencies.
+#: Prefix of the names of fault sources in stored states and dedup keys, to distinguish them from routes and agencies.
 _SOURCE_PREFIX = "ours/"
 
 #: Agency ("" for a control run), direction and verdict of a run.
@@ -57,11 +57,11 @@ class HealthEvaluator:
     def __init__(
         self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
-        """Take the *policy* for fault sources (each route has its own) and the *flapping* policy for all incidents."""
+        """Take the *policy* for fault sources (each route has its own), and the *flapping* policy for all incidents."""
         self._routes: dict[str, MonitoredRoute] = {}
         self._trackers: dict[str, HealthTracker] = {}
         self._flapping = flapping or FlappingPolicy()
-        #: Agencies with at least one route, by code. The key "" holds the control routes.
+        #: Mail of each agency with a route, by code. The control routes have the key "".
         self._agencies: dict[str, AgencyMail] = {}
         self._evidence = EvidenceCollector()
         self._fault_detector = MonitoringFaultDetector(self._evidence.evidence(), policy)
@@ -71,10 +71,10 @@ class HealthEvaluator:
         self._flapping_sources: set[FaultSource] = set()
         #: Latest result of each control route.
         self._control_results: dict[str, ProbeResult | None] = {}
-        self._pending = Pending()
-        #: Routes whose pending runs may have evidence now. A dict serves as an ordered set.
+        self._pending = PendingRuns()
+        #: Routes with pending runs that may have evidence now. The dict is an ordered set.
         self._to_attribute: dict[str, None] = {}
-        #: Routes of which a pending run was attributed, for the next `routes_to_run_soon`. An ordered set, too.
+        #: Routes with a pending run that was attributed, for the next `routes_to_run_soon`. The dict is an ordered set.
         self._newly_attributed: dict[str, None] = {}
         #: Heap of (time, agency): the status of the agency may change at that time without a run.
         self._timed_agencies: list[tuple[datetime, str]] = []
@@ -96,7 +96,7 @@ class HealthEvaluator:
     # -- routes and agencies -------------------------------------------------------------------------------------
 
     def add_routes(self, routes: Iterable[MonitoredRoute]) -> None:
-        """Add *routes* with unknown health; the `restore` methods set their earlier state."""
+        """Add *routes* with unknown health. The `restore` methods set their earlier state."""
         for route in routes:
             self._routes[route.name] = route
             tracker = self._trackers[route.name] = HealthTracker(policy=route.probing.health)
@@ -122,8 +122,8 @@ class HealthEvaluator:
     def replace_routes(self, routes: Iterable[MonitoredRoute]) -> None:
         """Replace *routes* by their new definitions.
 
-        A route between the same mailboxes keeps its runs. Otherwise its earlier runs are dropped, and its health stays
-        until new runs change it.
+        A route between the same mailboxes keeps its runs. If a mailbox changed, the earlier runs are dropped, and the
+        health stays until new runs change it.
         """
         replaced: set[str] = set()
         for route in routes:
@@ -181,21 +181,21 @@ class HealthEvaluator:
                 self._fault_detector.restore(name.removeprefix(_SOURCE_PREFIX), health, since)
 
     def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
-        """Restore since when a server defers messages, by route name, so that the deferral time-out continues."""
+        """Restore since when a server defers messages (SMTP 4xx), by route, so that the deferral time-out continues."""
         for name, since in deferrals.items():
             if name in self._trackers:
                 self._trackers[name].deferred_since = since
 
     def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
-        """Restore the start of each route's last delivered run, by route name: both accounts were accepted then."""
+        """Restore the start of each route's last delivered run, by route: then both accounts were accepted."""
         for name, at in arrivals.items():
             if name in self._routes:
                 self._fault_detector.restore_arrival(self._routes[name], at)
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
-        """Restore the latest runs of routes and fault sources from before a restart, by name. Call `restore` first.
+        """Restore the streaks (latest runs) of routes and fault sources from before a restart, by name.
 
-        A streak is ignored if its last run is so old that another run was due after it.
+        Call `restore` first. A streak is ignored if its last run is so old that another run should have followed.
         """
         for name, streak in streaks.items():
             if not streak:
@@ -225,10 +225,10 @@ class HealthEvaluator:
     def restore_falls(
         self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], flapping: AbstractSet[str] = frozenset()
     ) -> None:
-        """Restore when agencies and fault sources went down before a restart, by dedup key, oldest first.
+        """Restore when agencies and fault sources went down before a restart (*falls*), by dedup key, oldest first.
 
-        *down*: keys with an open incident; *flapping*: keys whose open incident stays open because of flapping.
-        A fault source that has been down since the restart keeps its newer state.
+        *down*: keys with an open incident; *flapping*: keys whose incident stays open because of flapping. A fault
+        source that went down after the restart keeps its newer state.
         """
         for key, times in falls.items():
             state = {"is_down": key in down, "is_flapping": key in flapping}
@@ -242,9 +242,9 @@ class HealthEvaluator:
                 self._source_flapping[source].restore(times, **state)
 
     def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
-        """Mark the health of *routes* as stale if this site has not evaluated continuously.
+        """Mark the health of *routes* as stale if this site (place from which mail is probed) was interrupted.
 
-        *since*: end of the interruption; `None` if there was none. A route that has had time to run since is not
+        *since*: end of the interruption; `None` if there was none. A route that has had time to run since then is not
         marked.
         """
         if since is not None:
@@ -258,24 +258,30 @@ class HealthEvaluator:
             self._changed_agencies.add(self._routes[name].agency)
 
     def needs_confirmation(self, route_name: str) -> bool:
-        """Whether the route's health is stale (from before an interruption), and its agency has a stale problem."""
+        """Whether the route's health is stale (not confirmed since an interruption), like a problem of its agency."""
         if not self._trackers[route_name].is_stale:
             return False
         agency_routes = self._agencies[self._routes[route_name].agency].routes
         return any(tracker.health in UNHEALTHY and tracker.is_stale for _, tracker in agency_routes)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
-        """Return all health states that a restart restores."""
-        routes = {name: (s.health, s.changed_at) for name, s in self._trackers.items() if s.changed_at is not None}
+        """Return all health states for `restore`, each with the time of its last change, by name."""
+        routes = {
+            name: (tracker.health, tracker.changed_at)
+            for name, tracker in self._trackers.items()
+            if tracker.changed_at is not None
+        }
         return routes | {
             f"{_SOURCE_PREFIX}{name}": evaluated for name, evaluated in self._fault_detector.healths().items()
         }
 
     def take_changed_healths(self) -> dict[str, tuple[Health, datetime]]:
-        """Return the health states that changed since the last call."""
+        """Return the health states for `restore` that changed since the last call."""
         names, self._changed_healths = self._changed_healths, set()
         trackers = ((name, self._trackers[name]) for name in names)
-        routes = {name: (s.health, s.changed_at) for name, s in trackers if s.changed_at is not None}
+        routes = {
+            name: (tracker.health, tracker.changed_at) for name, tracker in trackers if tracker.changed_at is not None
+        }
         sources = self._fault_detector.take_changed_healths()
         return routes | {f"{_SOURCE_PREFIX}{name}": state for name, state in sources.items()}
 
@@ -285,7 +291,7 @@ class HealthEvaluator:
         return self._streaks.take_changed() | {f"{_SOURCE_PREFIX}{name}": runs for name, runs in sources.items()}
 
     def take_verdict_counts(self) -> Mapping[VerdictKey, int]:
-        """Return the number of final verdicts since the last call."""
+        """Return the number of runs with each final verdict since the last call."""
         counts, self._verdict_counts = self._verdict_counts, Counter()
         return counts
 
@@ -310,21 +316,22 @@ class HealthEvaluator:
         if route.direction is Direction.CONTROL:
             self._control_results[route.name] = result
         tracker = self._trackers[route.name]
-        verdict = self._attribute_first(route, tracker, result)
-        self._count_verdict(route, verdict)
-        tracker.record(result, verdict)
+        attribution = self._attribute_first(route, tracker, result)
+        self._count_verdict(route, attribution)
+        tracker.record(result, attribution)
         self._evaluate(route.name, now)
-        refused_accounts = self._fault_detector.record_run(route, result, verdict, now)
+        refused_accounts = self._fault_detector.record_run(route, result, attribution, now)
+        # The name of an agency's account is "CODE/key".
         self._changed_agencies.update(account.partition("/")[0] for account in refused_accounts)
         self._attribute_pending(now)
-        return verdict
+        return attribution
 
     def _count_verdict(self, route: MonitoredRoute, attribution: Attribution) -> None:
         if attribution.verdict is not None:
             self._verdict_counts[route.agency, route.direction, attribution.verdict] += 1
 
     def record_late_arrival(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
-        """Record that the message of a failed run has arrived: the run becomes slow."""
+        """Record that the message of a failed run has arrived late, so that the run becomes slow."""
         tracker = self._trackers.get(route_name)
         if tracker is None:
             return
@@ -335,8 +342,8 @@ class HealthEvaluator:
 
     def _update_time(self, now: datetime) -> None:
         """Set the current time, and detect that the clock was set back."""
-        # Needed at every call: a run that started before the clock was set back may end later, with a start in the
-        # future.
+        # This is needed at every call: a run that started before the clock was set back may end after it, with a start
+        # in the future.
         self._evidence.rewind(now)
         if self._latest_time is not None and now < self._latest_time:
             self._changed_agencies.update(agency for _, agency in self._timed_agencies)
@@ -370,6 +377,7 @@ class HealthEvaluator:
         self._changed_agencies.update(self._agencies)
 
     def _evaluate(self, route_name: str, now: datetime) -> None:
+        """Evaluate the health of a route again, and update the indexes."""
         route, tracker = self._routes[route_name], self._trackers[route_name]
         self._changed_agencies.add(route.agency)
         if tracker.evaluate(now):
@@ -378,17 +386,18 @@ class HealthEvaluator:
         self._streaks.record(route_name, tracker)
 
     def _attribute_first(self, route: MonitoredRoute, tracker: HealthTracker, result: ProbeResult) -> Attribution:
-        verdict = attribute(route, result, self._evidence.evidence())
+        """Attribute a new run."""
+        attribution = attribute(route, result, self._evidence.evidence())
         if result.outcome in ARRIVED:
             tracker.deferred_since = None
-        # A greylisting server accepts the message at a later attempt. So a greylisted run is no failure before the
-        # deferral time-out. Other deferrals are failures at once.
-        if not _is_greylisted(result) or verdict.grade is Grade.NONE:
-            return verdict
+        # A greylisting server accepts the message at a later attempt. So a greylisted run does not count as a failure
+        # before the deferral time-out. Other deferrals count at once.
+        if not _is_greylisted(result) or attribution.grade is Grade.NONE:
+            return attribution
         tracker.deferred_since = tracker.deferred_since or result.started_at
         if result.started_at - tracker.deferred_since < route.probing.deferral_timeout:
             return Attribution(grade=Grade.NONE)
-        return verdict
+        return attribution
 
     @property
     def is_caught_up(self) -> bool:
@@ -407,19 +416,21 @@ class HealthEvaluator:
         self.attribute_more(now)
 
     def _attribute_again(self, route_name: str, now: datetime) -> None:
+        """Attribute the pending runs of a route, and evaluate its health again."""
         route, tracker = self._routes[route_name], self._trackers[route_name]
-        for result, verdict in tracker.attribute_pending(lambda result: self._attribute_or_expire(route, result, now)):
-            self._fault_detector.record_run(route, result, verdict, now)
-            self._count_verdict(route, verdict)
+        final = tracker.attribute_pending(lambda result: self._attribute_or_expire(route, result, now))
+        for result, attribution in final:
+            self._fault_detector.record_run(route, result, attribution, now)
+            self._count_verdict(route, attribution)
             self._newly_attributed[route_name] = None
         self._evaluate(route_name, now)
 
     def _attribute_or_expire(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
-        verdict = attribute(route, result, self._evidence.evidence())
-        if verdict.grade is Grade.PENDING and now - result.started_at > _evidence_timeout(route):
+        attribution = attribute(route, result, self._evidence.evidence())
+        if attribution.grade is Grade.PENDING and now - result.started_at > _evidence_timeout(route):
             # Control runs should have given evidence by now. Without evidence the run never counts.
-            return replace(verdict, grade=Grade.NONE, is_expired=True)
-        return verdict
+            return replace(attribution, grade=Grade.NONE, is_expired=True)
+        return attribution
 
     # -- repeated runs -------------------------------------------------------------------------------------------
 
@@ -434,7 +445,7 @@ class HealthEvaluator:
         return start_times
 
     def needs_another_run(self, route_name: str) -> bool:
-        """Whether this route should run again soon."""
+        """Whether this route should run again soon, because its health, an account or the incident type is in doubt."""
         route, tracker = self._routes[route_name], self._trackers[route_name]
         if tracker.needs_another_run() or (
             self._latest_time is not None and self._fault_detector.needs_another_sign_in(route, self._latest_time)
@@ -442,10 +453,14 @@ class HealthEvaluator:
             return True
         if route.direction is Direction.CONTROL:
             return self._fault_detector.needs_another_run()
-        # While a route of the same direction is down, the incident type depends on routes with inconclusive runs.
-        same_direction = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
-        return 0 < tracker.inconclusive_runs < tracker.policy.failure_threshold and any(
-            s.health is Health.DOWN for s in same_direction
+        # While another route of the same direction is down, the incident type depends on this route, too. A few
+        # inconclusive runs (without a grade, because of a monitoring fault) are repeated.
+        if not 0 < tracker.inconclusive_runs < tracker.policy.failure_threshold:
+            return False
+        return any(
+            other_tracker.health is Health.DOWN
+            for other, other_tracker in self._agencies[route.agency].routes
+            if other.direction is route.direction
         )
 
     def routes_to_repeat(self, route_name: str) -> Sequence[str]:
@@ -467,8 +482,8 @@ class HealthEvaluator:
         """Return the control routes to run soon, because a pending run needs evidence that only they can give.
 
         A pending run that contradicts its route's health causes a run of each control route that can give the evidence.
-        Further control runs follow while the reference mailbox is on probation: after a failure, it gives evidence only
-        after several successful control runs. A control route whose last message did not arrive runs at its own
+        Further control runs follow while the reference mailbox is *on probation*: after a failure, several control runs
+        must succeed before it gives evidence. A control route whose last message did not arrive runs at its own
         interval, because it gives no evidence and must not be probed every few seconds.
         """
         return [
@@ -493,7 +508,7 @@ class HealthEvaluator:
         )
 
     def _next_control_run(self, control: str, now: datetime) -> datetime:
-        """Return when to run a control route: soon, but not more often than any other repeated run."""
+        """Return when to run a control route: soon, but not before its retry interval is over."""
         retry_interval, last = self._routes[control].probing.retry_interval, self._control_results[control]
         earliest = now + min(retry_interval, _CONTROL_RUN_DELAY)
         return earliest if last is None else max(earliest, last.started_at + retry_interval)
@@ -501,7 +516,7 @@ class HealthEvaluator:
     # -- status --------------------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
-        """Return the health of a route; unknown for a route of another process."""
+        """Return the health of a route; unknown if another process evaluates it."""
         tracker = self._trackers.get(route_name)
         return Health.UNKNOWN if tracker is None else tracker.health
 
@@ -512,15 +527,17 @@ class HealthEvaluator:
     def run_verdict(self, route_name: str, token_id: str) -> RunVerdict | None:
         """Return the verdict of the run with *token_id*; `None` if it is pending, or is not the route's latest run."""
         tracker = self._trackers.get(route_name)
-        latest = None if tracker is None else tracker.latest_run
-        return latest[2] if latest is not None and latest[0] == token_id else None
+        if tracker is None or tracker.latest_run is None:
+            return None
+        latest_token_id, _, verdict = tracker.latest_run
+        return verdict if latest_token_id == token_id else None
 
     def mail(self, agency: str) -> AgencyMail:
-        """Return an agency's mail; empty for an agency of another process."""
+        """Return the mail of an agency; it has no routes if another process evaluates the agency."""
         return self._agencies.get(agency) or AgencyMail(self._flapping)
 
     def agency_status(self, agency: str, now: datetime, *, has_open_incident: bool) -> SiteStatus:
-        """Return an agency's status at this site, and record for flap detection if it is down.
+        """Return an agency's status at this site, and record the state for flap detection.
 
         *has_open_incident*: whether to examine and record a recovery.
         """
@@ -529,7 +546,7 @@ class HealthEvaluator:
         if trouble is None and not has_open_incident and not unobserved:
             return UNTROUBLED
         up_since = self.up_since(agency, now) if trouble is None and has_open_incident else None
-        # In trouble, a health that is stale must not be shown as current.
+        # During trouble, stale health must not be shown as current.
         healths = mail.directions() if trouble is None else mail.current_directions()
         directions = {**healths, **dict.fromkeys(unobserved, Health.UNKNOWN)}
         return SiteStatus(
@@ -541,14 +558,14 @@ class HealthEvaluator:
 
     def fault_source_status(self, source: FaultSource, now: datetime, *, has_open_incident: bool) -> SiteStatus:
         """Return the status of a fault source at this site. *has_open_incident*: whether to examine a recovery."""
-        if (trouble := self.own_trouble(source, now)) is None and not has_open_incident:
+        if (trouble := self.source_trouble(source, now)) is None and not has_open_incident:
             return UNTROUBLED
-        return SiteStatus(trouble=trouble, up_since=self.own_up_since(source, now) if trouble is None else None)
+        return SiteStatus(trouble=trouble, up_since=self.source_up_since(source, now) if trouble is None else None)
 
     def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
-        """Return the problem of an agency's mail, and record it for flap detection; `None` without one.
+        """Return the problem of an agency's mail, and record it for flap detection.
 
-        Also `None` while the incident type is undecided.
+        Return `None` without a problem, and while the incident type is undecided.
         """
         mail = self.mail(agency)
         if (until := mail.undecided_until(now)) is not None:
@@ -557,10 +574,10 @@ class HealthEvaluator:
         return mail.trouble(now, self._fault_detector.refused_since((route for route, _ in mail.routes), now))
 
     def up_since(self, agency: str, now: datetime) -> datetime | None:
-        """Return since when every direction of an agency works, and record the recovery; `None` if not all do.
+        """Return since when every direction of an agency works, and record the recovery.
 
-        Also `None` while the agency flaps, while no run has confirmed a stale health, and while all accounts of a
-        direction are refused.
+        Return `None` if a direction does not work, while the agency flaps, while health is stale, and while all
+        accounts of a direction are refused.
         """
         mail = self.mail(agency)
         if (since := mail.up_since()) is None or not mail.is_current or mail.is_refused():
@@ -575,21 +592,21 @@ class HealthEvaluator:
         """Return the fault source with this name; `None` if the configuration has none."""
         return self._fault_detector.find_source(name)
 
-    def own_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
+    def source_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
         """Return the current problems of all fault sources."""
-        troubles = ((source, self.own_trouble(source, now)) for source in self._fault_detector.fault_sources())
+        troubles = ((source, self.source_trouble(source, now)) for source in self._fault_detector.fault_sources())
         return {source: trouble for source, trouble in troubles if trouble is not None}
 
     def take_changed_fault_sources(self) -> set[FaultSource]:
         """Return the fault sources whose status may have changed since the last call."""
         return self._fault_detector.take_changed_sources() | self._flapping_sources
 
-    def own_faults(self, now: datetime) -> AbstractSet[FaultSource]:
+    def faulty_sources(self, now: datetime) -> AbstractSet[FaultSource]:
         """Return the fault sources in trouble."""
         return self._fault_detector.faults(now)
 
-    def own_trouble(self, source: FaultSource, now: datetime) -> ActiveProblem | None:
-        """Return the problem of a fault source, and record it for flap detection; `None` without one."""
+    def source_trouble(self, source: FaultSource, now: datetime) -> ActiveProblem | None:
+        """Return the problem of a fault source, and record it for flap detection; `None` without a problem."""
         trouble = self._fault_detector.trouble(source, now)
         if trouble is None:
             return None
@@ -597,8 +614,8 @@ class HealthEvaluator:
         flapping.record_fall(now)
         return replace(trouble, flapping=flapping.is_flapping)
 
-    def own_up_since(self, source: FaultSource, now: datetime) -> datetime | None:
-        """Return since when a fault source works; `None` if it does not, or flaps."""
+    def source_up_since(self, source: FaultSource, now: datetime) -> datetime | None:
+        """Return since when a fault source works, and record the recovery; `None` if it does not work, or flaps."""
         self._flapping_sources.discard(source)
         since, flapping = self._fault_detector.up_since(source, now), self._source_flapping.get(source)
         if since is not None and flapping is not None and flapping.record_recovery(now, now) is not None:
@@ -639,7 +656,10 @@ def _is_greylisted(result: ProbeResult) -> bool:
 
 
 def _may_arrive_late(run: GradedRun) -> bool:
-    """Whether the message of a failed run may still arrive: it was lost, or its submission ended without an answer."""
+    """Whether the message of a failed run may still arrive.
+
+    It may if it was lost, or if the server did not answer after the message was transmitted.
+    """
     if run.outcome is Outcome.LOST:
         return True
     result = run.result
@@ -647,7 +667,7 @@ def _may_arrive_late(run: GradedRun) -> bool:
 
 
 def _as_arrived_late(run: GradedRun, transit: timedelta) -> GradedRun:
-    """Return *run* after its message has arrived late. A run from before a restart has no `result`."""
+    """Return *run* with the late arrival of its message. A run from before a restart has no `result`."""
     result = run.result
     if result is not None:
         phases = {**result.phases, Phase.TRANSIT: transit}
@@ -658,5 +678,5 @@ def _as_arrived_late(run: GradedRun, transit: timedelta) -> GradedRun:
 
 
 def _evidence_timeout(route: MonitoredRoute) -> timedelta:
-    """Return how long a run may be pending: until every control route has run once."""
+    """Return how long a run may be pending: the time in which every control route runs once."""
     return route.probing.interval + 2 * route.probing.timeouts.total

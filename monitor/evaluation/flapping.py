@@ -1,7 +1,8 @@
 """Flap detection (as in Nagios) for agencies and fault sources. Pure: the caller passes the time.
 
-A fall is a change to down. Without flap detection each fall would open an incident and notify people, and each recovery
-would end it. If there are too many falls, the incident stays open until the state has not changed for a window.
+A *fall* is a change to down. Without flap detection each fall would open an incident and notify people, and each
+recovery would end it. After too many falls, the incident stays open until the state has not changed for a window. A
+*fault source* is a part of the monitoring itself that may be at fault, such as our network.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlappingPolicy:
-    """Number of falls (*threshold*) within a *window* that is flapping; it ends after a *window* without a change.
+    """Limits of flapping.
 
-    The defaults were found by simulation. With a window of an hour, three falls would seldom be detected where five
-    minutes in every 25 are an outage.
+    The defaults were found by simulation. With a window of an hour, three falls would seldom be detected if mail fails
+    for five minutes in every 25.
     """
 
+    #: Number of falls within *window* from which an object flaps.
     threshold: int = 3
+    #: Flapping ends after this time without a change of state.
     window: timedelta = timedelta(hours=2)
 
 
@@ -29,8 +32,8 @@ class Flapping:
 
     policy: FlappingPolicy = field(default_factory=FlappingPolicy)
     is_down: bool = False
-    #: Stays true until the state is stable. Otherwise the flapping would end, and the recovery be reported, each time
-    #: that the oldest fall leaves the window.
+    #: Flapping lasts until the state is stable. If it ended when the oldest fall leaves the window, recoveries would be
+    #: reported while the object still flaps.
     is_flapping: bool = False
     #: Times of the latest falls, oldest first; at most `threshold`.
     _falls: list[datetime] = field(default_factory=list)
@@ -40,27 +43,28 @@ class Flapping:
     def restore(self, falls: Iterable[datetime], *, is_down: bool, is_flapping: bool = False) -> None:
         """Restore the *falls* from before a restart, oldest first, and the state."""
         self._falls = [*falls]
-        # Later falls of an incident that was held open are unknown.
+        # While the object flapped, its incident stayed open. Later falls are not stored, so the last change is unknown.
         self._changed_at = self._falls[-1] if self._falls and not is_flapping else None
         self.is_down, self.is_flapping = is_down, is_flapping
 
     def record_fall(self, now: datetime) -> None:
-        """Record that it is down; a call while it is down is no new fall."""
+        """Record that the object is down. A call while it is down already is not a new fall."""
         if self.is_down:
             return
-        # The stable time may have passed without a call.
+        # The state may have become stable since the last call.
         self.is_flapping = self.is_flapping and not self._is_stable(now)
         self.is_down, self._changed_at = True, now
         self._falls = [*self._falls, now][-self.policy.threshold :]
         self.is_flapping = self.is_flapping or self._has_fallen_too_often(now)
 
     def record_recovery(self, recovered_at: datetime, now: datetime) -> datetime | None:
-        """Record that it is up. Return when flapping ends if the state stays stable; `None` if it does not flap.
+        """Record that the object is up since *recovered_at*.
 
-        If the clock was set back, the stable time starts again.
+        Return when flapping ends if the state does not change before; `None` if the object does not flap. If the clock
+        was set back, that time is counted from *now*.
         """
         if self.is_down:
-            # A long outage is a stable state as well; its end is no flapping.
+            # After a long outage the state was stable, so flapping has ended.
             self.is_flapping = self.is_flapping and not self._is_stable(recovered_at)
             self.is_down, self._changed_at = False, max([recovered_at, *self._falls[-1:]])
         if self._changed_at is None or self._changed_at > now:

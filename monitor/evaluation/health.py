@@ -1,7 +1,7 @@
 """Health of a route from the grades of its latest runs, and of a direction from its routes. Pure: no clock, no I/O.
 
-With hysteresis: only a streak of runs changes the health, because a single failure may be chance, and a false alarm to
-an office costs more than a minute of delay.
+Only a *streak* of runs with similar grades changes the health (hysteresis). A single failure may be chance, and a false
+alarm to an office costs more than a minute of delay.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from monitor.model.health import Grade, Health, HealthPolicy
 
-#: Number of good runs in a row after which a failure counts as the first failure.
+#: Number of consecutive good runs after which a failure counts as the first failure.
 _STEADY_RUNS = 2
 
 
 def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> Health:
-    """Return the new health by *grades*, oldest first, given the *current* one."""
+    """Return the new health by *grades* of the latest runs, oldest first, given the *current* health."""
     counted = [g for g in grades if g in {Grade.GOOD, Grade.SLOW, Grade.BAD}]
     if _ends_with(counted, {Grade.BAD}, policy.failure_threshold):
         return Health.DOWN
@@ -23,11 +23,11 @@ def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> He
         has_arrived = _ends_with(counted, {Grade.GOOD, Grade.SLOW}, policy.success_threshold)
         if has_arrived:
             return Health.UP if counted[-1] is Grade.GOOD else Health.DEGRADED
-        is_undecided = current is Health.UNKNOWN and len(counted) >= policy.patience
+        is_undecided = current is Health.UNKNOWN and len(counted) >= policy.undecided_limit
         return Health.DEGRADED if is_undecided else current
     if _ends_with(counted, {Grade.SLOW}, policy.failure_threshold):
         return Health.DEGRADED
-    if _ends_with(counted, {Grade.SLOW, Grade.BAD}, policy.patience):
+    if _ends_with(counted, {Grade.SLOW, Grade.BAD}, policy.undecided_limit):
         return Health.DEGRADED
     if _ends_with(counted, {Grade.GOOD}, policy.success_threshold):
         return Health.UP
@@ -37,8 +37,8 @@ def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> He
 def needs_another_run(grades: Sequence[Grade], health: Health, policy: HealthPolicy) -> bool:
     """Whether the latest runs contradict *health*, so that another run is needed soon.
 
-    *grades* holds the presumed grade of a pending run (`GradedRun.presumed_grade`). If the presumed grades make a
-    streak, only evidence is missing, and another run does not help.
+    *grades* contains the presumed grade of each pending run, for which evidence is missing
+    (`GradedRun.presumed_grade`). If the grades make a streak, another run does not help.
     """
     counted = [g for g in grades if g is not Grade.NONE]
     if not counted:
@@ -49,7 +49,7 @@ def needs_another_run(grades: Sequence[Grade], health: Health, policy: HealthPol
         case Health.UP:
             return counted[-1] is not Grade.GOOD
         case Health.DEGRADED:
-            # Results may alternate for long; only two equal ones in a row may be the start of a streak.
+            # Results may alternate for a long time. Only two equal results in a row may be the start of a streak.
             before = counted[-2] if len(counted) > 1 else Grade.SLOW
             return counted[-1] is not Grade.SLOW and before in {Grade.SLOW, counted[-1]}
         case Health.DOWN:
@@ -58,7 +58,7 @@ def needs_another_run(grades: Sequence[Grade], health: Health, policy: HealthPol
 
 
 def has_just_failed(grades: Sequence[Grade], health: Health) -> bool:
-    """Whether the latest run is the first that contradicts *health*, which was up."""
+    """Whether the latest run is the first that is not good, while *health* is up."""
     counted = [g for g in grades if g is not Grade.NONE]
     return health is Health.UP and bool(counted) and counted[-1] is not Grade.GOOD and is_steady(counted[:-1])
 
@@ -76,7 +76,7 @@ def contradicts(grade: Grade, health: Health) -> bool:
 def combine(healths: Iterable[Health]) -> Health:
     """Return the health of a direction from the *healths* of its routes.
 
-    Unknown if all are unknown; degraded if the known ones differ.
+    The result is unknown if all are unknown, and degraded if the known ones differ.
     """
     known = {*healths} - {Health.UNKNOWN}
     if not known:

@@ -1,4 +1,9 @@
-"""Recent runs and health of one tracked object: a route, or a fault source of the monitoring. No clock, no I/O."""
+"""Recent runs and health of one tracked object. No clock, no I/O.
+
+A tracked object is a route, or a *fault source*: a part of the monitoring that may be at fault, such as our network. A
+run is *pending* until evidence shows whether our own side caused its failure, and *inconclusive* (without a grade) if
+our own side did (a monitoring fault). A *streak* is a sequence of runs with similar grades, which changes the health.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,14 @@ from probes.model.result import Outcome, ProbeResult
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-#: Grades that agree with a health. Alternating good and bad runs agree with degraded.
+#: Grades of runs that agree with a health. Degraded health may have alternating good and bad runs.
 _AGREEING_GRADES = {
     Health.UP: (Grade.GOOD, Grade.SLOW),
     Health.DEGRADED: (Grade.GOOD, Grade.SLOW, Grade.BAD),
     Health.DOWN: (Grade.BAD,),
 }
 
-#: Grades that confirm a stale health. A good run agrees with degraded and does not confirm it.
+#: Grades of runs that confirm a stale health. A good run agrees with degraded health, but does not confirm it.
 _CONFIRMING_GRADES = _AGREEING_GRADES | {Health.DEGRADED: (Grade.SLOW, Grade.BAD)}
 
 
@@ -30,12 +35,13 @@ _CONFIRMING_GRADES = _AGREEING_GRADES | {Health.DEGRADED: (Grade.SLOW, Grade.BAD
 class GradedRun:
     """A run in memory, with its grade."""
 
+    #: Id of the probe message's token, which identifies the run.
     token_id: str
     started_at: datetime
     outcome: Outcome
     grade: Grade
-    #: The whole result of a run that was not good; not restored after a restart. Good results are left out, because
-    #: five of each of thousands of routes would be most of the service's memory.
+    #: Whole result of the run; `None`: the run was good, or is from before a restart. Results of good runs are dropped,
+    #: because five for each of thousands of routes would need most of the service's memory.
     result: ProbeResult | None = field(default=None, compare=False)
 
     @classmethod
@@ -55,10 +61,14 @@ class GradedRun:
         return replace(self, started_at=started_at, result=result)
 
     def presumed_grade(self) -> Grade:
-        """Return the grade; for a pending run, the grade that it gets if our own side is proven to work."""
+        """Return the grade. For a pending run, it is the grade that the run gets if our own side is proven to work."""
         if self.grade is not Grade.PENDING:
             return self.grade
         return Grade.SLOW if self.outcome in ARRIVED else Grade.BAD
+
+
+#: Token id, start and verdict of a run (`None`: pending). Creating a plain tuple for each run costs less than a class.
+LatestRun = tuple[str, datetime, RunVerdict | None]
 
 
 @dataclass(slots=True)
@@ -67,27 +77,26 @@ class HealthTracker:
 
     policy: HealthPolicy
     health: Health = Health.UNKNOWN
+    #: When the health last changed; `None`: never.
     changed_at: datetime | None = None
-    #: Start of the current streak of bad runs, of slow runs, and of runs that are good or slow; `None`: no such streak.
+    #: Start of the current streak of bad runs, of slow runs, and of good or slow runs; `None`: no such streak.
     failing_since: datetime | None = None
     slow_since: datetime | None = None
     working_since: datetime | None = None
-    #: Graded runs, oldest first. A list, because a deque for each of thousands of routes takes much more memory.
+    #: Graded and pending runs, oldest first. A deque for each of thousands of routes would need much more memory.
     recent: list[GradedRun] = field(default_factory=list)
-    #: Start of the first deferred run since the last arrival.
+    #: Start of the first run since the last arrival whose message the server deferred (SMTP 4xx).
     deferred_since: datetime | None = None
-    #: Start of the last run with a final grade, and the number of later runs that have no grade because of a monitoring
-    #: fault (a fault of our own side).
+    #: Start of the last run with a final grade, and the number of inconclusive runs since.
     last_counted_at: datetime | None = None
     inconclusive_runs: int = 0
     #: The health is stale until a run that started later confirms it; `None`: it is current.
     stale_since: datetime | None = None
-    #: Token, start and verdict of the latest run.
-    latest_run: tuple[str, datetime, RunVerdict | None] | None = None
+    latest_run: LatestRun | None = None
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether so many runs were inconclusive, because of a monitoring fault, that the health is out of date."""
+        """Whether so many runs were inconclusive that the health is out of date."""
         return self.inconclusive_runs >= self.policy.failure_threshold
 
     def reset(self, policy: HealthPolicy) -> None:
@@ -108,7 +117,7 @@ class HealthTracker:
 
     @property
     def current_health(self) -> Health:
-        """The health; unknown if it is unhealthy and stale."""
+        """The health; unknown while it is unhealthy and stale."""
         return Health.UNKNOWN if self.health in UNHEALTHY and self.is_stale else self.health
 
     def grades(self) -> list[Grade]:
@@ -116,7 +125,7 @@ class HealthTracker:
         return [run.grade for run in self.recent]
 
     def needs_another_run(self) -> bool:
-        """Whether to run again soon. False while runs are inconclusive: another run would be inconclusive, too."""
+        """Whether to run again soon. False while runs are inconclusive, because another run would be so, too."""
         if self.is_inconclusive and self.recent and self.recent[-1].grade is Grade.PENDING:
             return False
         return needs_another_run(self._presumed_grades(), self.health, self.policy)
@@ -132,14 +141,15 @@ class HealthTracker:
     def _presumed_grades(self) -> list[Grade]:
         return [run.presumed_grade() for run in self.recent]
 
-    def record(self, result: ProbeResult, verdict: Attribution) -> None:
-        """Record a finished run."""
-        if self.latest_run is None or self.latest_run[1] <= result.started_at:
-            self.latest_run = result.token_id, result.started_at, verdict.verdict
-        if verdict.grade is Grade.NONE:
-            self.inconclusive_runs += verdict.domain is not FaultDomain.NOBODY
+    def record(self, result: ProbeResult, attribution: Attribution) -> None:
+        """Record a finished run with its attribution."""
+        _, latest_start, _ = self.latest_run or ("", _NEVER, None)
+        if latest_start <= result.started_at:
+            self.latest_run = result.token_id, result.started_at, attribution.verdict
+        if attribution.grade is Grade.NONE:
+            self.inconclusive_runs += attribution.domain is not FaultDomain.NOBODY
             return
-        self._append(GradedRun.from_result(result, verdict.grade))
+        self._append(GradedRun.from_result(result, attribution.grade))
 
     def _append(self, run: GradedRun) -> None:
         self.recent.append(run)
@@ -149,14 +159,14 @@ class HealthTracker:
         self._drop_old_runs()
 
     def _drop_old_runs(self) -> None:
-        # Pending runs are kept, because one of them may become the start of an outage.
-        while len(self.recent) > self.policy.patience and self.recent[0].grade is not Grade.PENDING:
+        # A pending run is kept, because it may become the start of an outage.
+        while len(self.recent) > self.policy.undecided_limit and self.recent[0].grade is not Grade.PENDING:
             self.recent.pop(0)
 
     def attribute_pending(
         self, attribute: Callable[[ProbeResult], Attribution]
     ) -> Iterable[tuple[ProbeResult, Attribution]]:
-        """Attribute pending runs again, and return those that are final now."""
+        """Attribute pending runs again with *attribute*. Return the runs that are final now, with their attribution."""
         before = list(self.recent)
         self.recent.clear()
         final = []
@@ -170,13 +180,15 @@ class HealthTracker:
         return final
 
     def replace(self, before: GradedRun, after: GradedRun) -> None:
-        """Replace a run, because its message arrived late."""
-        if self.latest_run is not None and self.latest_run[0] == before.token_id:
-            self.latest_run = *self.latest_run[:2], RunVerdict.SLOW
+        """Replace the run *before* by *after*, because its message arrived late."""
+        if self.latest_run is not None:
+            token_id, started_at, _ = self.latest_run
+            if token_id == before.token_id:
+                self.latest_run = token_id, started_at, RunVerdict.SLOW
         self.recent[self.recent.index(before)] = after
 
     def rewind(self, now: datetime, step: timedelta) -> None:
-        """Move times after *now* back by *step*: the clock was set back, and outages would begin in the future."""
+        """Move times after *now* back by *step*, because the clock was set back: no outage may begin in the future."""
 
         def moved(at: datetime | None) -> datetime | None:
             return at if at is None or at <= now else min(at - step, now)
@@ -195,19 +207,19 @@ class HealthTracker:
             run if run.started_at <= now else run.with_start(min(run.started_at - step, now)) for run in self.recent
         ]
         if self.latest_run is not None:
-            token_id, at, verdict = self.latest_run
-            self.latest_run = token_id, min(at, now), verdict
+            token_id, started_at, verdict = self.latest_run
+            self.latest_run = token_id, min(started_at, now), verdict
 
     def evaluate(self, now: datetime) -> bool:
-        """Set the health by the latest runs, and return whether it changed."""
+        """Update the streaks and the health by the latest runs, and return whether the health changed."""
         for run in self.recent:
             if run.grade is Grade.BAD:
-                began = min(run.started_at, self.deferred_since or run.started_at)
-                self.failing_since, self.working_since = self.failing_since or began, None
+                began_at = min(run.started_at, self.deferred_since or run.started_at)
+                self.failing_since, self.working_since = self.failing_since or began_at, None
             elif run.grade in {Grade.GOOD, Grade.SLOW}:
                 self.working_since, self.failing_since = self.working_since or run.started_at, None
-                slow = run.grade is Grade.SLOW
-                self.slow_since = (self.slow_since or run.started_at) if slow else None
+                is_slow = run.grade is Grade.SLOW
+                self.slow_since = (self.slow_since or run.started_at) if is_slow else None
         self._drop_old_runs()
         health = assess(self.grades(), self.health, self.policy)
         has_changed = health is not self.health
@@ -220,7 +232,7 @@ class HealthTracker:
     def contradicting_streak(self) -> tuple[GradedRun, ...]:
         """Return the latest runs, oldest first, if the last one contradicts the health; otherwise nothing.
 
-        Pending runs are left out, because their evidence is lost in a restart.
+        Pending runs are omitted, because their evidence is lost in a restart.
         """
         final = [run for run in self.recent if run.grade is not Grade.PENDING]
         if not final or not contradicts(final[-1].grade, self.health):
@@ -228,7 +240,7 @@ class HealthTracker:
         return tuple(final)
 
     def restore(self, streak: Iterable[GradedRun]) -> None:
-        """Restore the streak from before a restart."""
+        """Restore the runs of `contradicting_streak` from before a restart."""
         for run in streak:
             self._append(run)
 
@@ -246,16 +258,16 @@ class HealthTracker:
         return self.failing_since or self.slow_since or self.changed_at
 
     def unhealthy_since(self) -> datetime | None:
-        """Return since when it is unhealthy: the earlier of the start of the trouble and the last change of health."""
+        """Return the earlier of the start of the trouble (`trouble_since`) and the last change of health."""
         return min((at for at in (self.trouble_since(), self.changed_at) if at is not None), default=None)
 
     def state_since(self) -> datetime | None:
-        """Return since when it has its current health; while down, the start of the first failed run."""
+        """Return since when the object has its current health; while it is down, the start of the first failed run."""
         return (self.failing_since or self.changed_at) if self.health is Health.DOWN else self.changed_at
 
 
 class Streaks:
-    """Latest runs of the few objects whose last run contradicts their health. They are stored for a restart."""
+    """Latest runs of the few objects whose last run contradicts their health. The caller stores them for a restart."""
 
     def __init__(self) -> None:
         self._streaks: dict[str, tuple[GradedRun, ...]] = {}
@@ -276,18 +288,18 @@ class Streaks:
         self._changed.discard(name)
 
     def take_changed(self) -> dict[str, tuple[GradedRun, ...]]:
-        """Return the streaks that changed since the last call, by name; an empty one has ended."""
+        """Return the streaks that changed since the last call, by name. An empty streak has ended."""
         names, self._changed = self._changed, set()
         return {name: self._streaks.get(name, ()) for name in names}
 
 
 def deciding_trackers(trackers: Sequence[HealthTracker]) -> Sequence[HealthTracker]:
-    """Return the trackers, of the routes of one direction, that decide the health of the direction.
+    """Return those *trackers*, of the routes of one direction, that decide the health of the direction.
 
-    A route with inconclusive runs is ignored once another route has changed its health since. Otherwise a reference
-    mailbox that does not work would hide an outage, or keep an incident open.
+    A route with inconclusive runs is ignored if another route has changed its health since. Otherwise a reference
+    mailbox (of ours, at the other end of routes) that does not work would hide an outage, or keep an incident open.
     """
-    changes = [at for s in trackers if not s.is_inconclusive and (at := s.state_since())]
+    changes = [at for tracker in trackers if not tracker.is_inconclusive and (at := tracker.state_since())]
     if not changes:
         return trackers
-    return [s for s in trackers if not s.is_inconclusive or s.last_result_at() >= max(changes)]
+    return [tracker for tracker in trackers if not tracker.is_inconclusive or tracker.last_result_at() >= max(changes)]

@@ -1,4 +1,7 @@
-"""Incident type of an agency's mail, by the health of its directions, and when the outage began. Pure."""
+"""Incident type of an agency's mail, by the health of its directions, and when the outage began. Pure.
+
+The directions of mail are outbound, inbound and internal (from the agency to itself).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.model.notification import Cause, IncidentType
-from monitor.evaluation.evidence import IN_TRANSIT
+from monitor.evaluation.evidence import FAILED_IN_TRANSIT
 from monitor.evaluation.health import combine
 from monitor.evaluation.health_tracker import HealthTracker
 from monitor.model.health import Grade, Health
@@ -16,9 +19,9 @@ from probes.model.result import Party
 
 
 def incident_type_of(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType | None:
-    """Return the incident type by the health of an agency's *directions*; `None` without trouble.
+    """Return the incident type by the health of an agency's *directions*; `None` if none is down or degraded.
 
-    *internal*: trackers of the agency's routes to itself (`outage_type`).
+    *internal*: trackers of the internal routes (`outage_type`).
     """
     if Health.DOWN in directions.values():
         return outage_type(directions, internal)
@@ -26,12 +29,18 @@ def incident_type_of(directions: Mapping[Direction, Health], internal: Iterable[
 
 
 def with_refused_sign_in(incident_type: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
-    """Return the type if sign-ins may be refused as well: they take precedence over slowness, not over an outage."""
+    """Return the incident type, given whether the agency's server may refuse all sign-ins (*is_refused*).
+
+    Refused sign-ins take precedence over degraded mail, but not over an outage.
+    """
     return IncidentType.SIGN_IN if is_refused and incident_type in {None, IncidentType.DEGRADED} else incident_type
 
 
 def outage_type(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType:
-    """Return the type of an outage. A failed run on an *internal* route shows whether sending or receiving fails."""
+    """Return the type of an outage.
+
+    *internal*: trackers of the internal routes. A failed run on such a route shows whether sending or receiving fails.
+    """
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN
     receiving = directions.get(Direction.INBOUND) is Health.DOWN
     if directions.get(Direction.INTERNAL) is Health.DOWN:
@@ -45,7 +54,7 @@ def outage_type(directions: Mapping[Direction, Health], internal: Iterable[Healt
     if directions.keys() <= {Direction.INTERNAL}:
         # No other direction is probed, so nothing proves that sending or receiving works.
         return IncidentType.BOTH
-    # Mail within the agency is lost in transit; mail to and from outside works.
+    # Internal mail is lost in transit; mail to and from outside works.
     return IncidentType.DEGRADED
 
 
@@ -64,7 +73,7 @@ PASSING = frozenset({Health.UP, Health.DEGRADED})
 def outage_start(
     incident_type: IncidentType, by_direction: Mapping[Direction, Sequence[HealthTracker]], max_gap: timedelta
 ) -> datetime | None:
-    """Return when an outage began; `None` for slowness, or if the start is unknown.
+    """Return when an outage began; `None` for other incident types, or if the start is unknown.
 
     Only routes that are down count, not slow routes. If both directions are down, the outage began when the second
     direction failed. Routes do not run at the same time, so failures up to *max_gap* apart belong to one outage, which
@@ -74,9 +83,11 @@ def outage_start(
     starts: list[datetime] = []
     for direction in TYPE_DIRECTIONS.get(incident_type, ()):
         trackers = by_direction.get(direction, ())
-        # If the direction itself is not down, its type was derived from the internal routes.
+        # If the direction itself is not down, the incident type was derived from the internal routes.
         direction_starts = (
-            _outage_starts(trackers) if combine(s.current_health for s in trackers) is Health.DOWN else internal_starts
+            _outage_starts(trackers)
+            if combine(tracker.current_health for tracker in trackers) is Health.DOWN
+            else internal_starts
         )
         if direction_starts:
             starts.append(_start_of_outage((*direction_starts, *internal_starts), max(direction_starts), max_gap))
@@ -84,20 +95,22 @@ def outage_start(
 
 
 def _start_of_outage(starts: Iterable[datetime], last: datetime, max_gap: timedelta) -> datetime:
-    """Return the first start that belongs to the *last* outage."""
+    """Return the first of *starts* that is at most *max_gap* before *last*."""
     return min(at for at in starts if last - at <= max_gap)
 
 
 def _outage_starts(trackers: Iterable[HealthTracker]) -> list[datetime]:
-    return [at for s in trackers if s.current_health is Health.DOWN and (at := s.trouble_since())]
+    """Return the start of the outage of each route that is down."""
+    return [at for tracker in trackers if tracker.current_health is Health.DOWN and (at := tracker.trouble_since())]
 
 
 def is_partial_recovery(
     incident_type: IncidentType, notified_type: IncidentType, directions: Mapping[Direction, Health]
 ) -> bool:
-    """Return whether fewer directions fail than in *notified_type*, and the others are proven to work.
+    """Return whether fewer directions fail than people were notified of, and the other directions are proven to work.
 
-    A direction that is unknown, or not probed any more, is not proven.
+    *notified_type*: type in the last notification. A direction with unknown health, or that is not probed any more, is
+    not proven to work.
     """
     if incident_type not in TYPE_DIRECTIONS or notified_type not in TYPE_DIRECTIONS:
         return False
@@ -136,10 +149,10 @@ def can_prove_end(incident_type: IncidentType, directions: Collection[Direction]
 
 
 def _failing_parties(internal: Iterable[HealthTracker]) -> set[Party]:
-    """Return the ends at which *internal* routes fail, except for messages that are lost in transit."""
+    """Return the ends at which runs on *internal* routes fail, except runs whose message failed in transit."""
     return {
         run.result.failure.party
         for tracker in internal
         for run in tracker.recent
-        if run.grade is Grade.BAD and run.result and run.result.failure and run.outcome not in IN_TRANSIT
+        if run.grade is Grade.BAD and run.result and run.result.failure and run.outcome not in FAILED_IN_TRANSIT
     }

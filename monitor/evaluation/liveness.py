@@ -1,7 +1,7 @@
 """Liveness of this process, for its heartbeat to an external dead man's switch and for systemd. Pure.
 
-The dead man's switch alerts somebody when heartbeats stop. A heartbeat states not only that the process runs, but also
-that probes start on time, notifications are sent, and results are stored.
+The dead man's switch alerts somebody when heartbeats stop. A heartbeat is sent only if the process runs, probes start
+on time, notifications are sent, and results are stored.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: The engine, which processes incidents, has a cycle at least every 30 s; with a thousand incidents it may take a
+#: The engine, which processes incidents, runs a cycle at least every 30 s. With a thousand incidents a cycle may take a
 #: minute.
 CYCLE_TIMEOUT = timedelta(minutes=3)
-#: If the database gives neither an answer nor an error for so long, a restart may help. The NOC is alerted out of band
-#: before.
+#: If the database returns neither a result nor an error for so long, a restart may help. Earlier, the NOC (network
+#: operations centre) is alerted out of band, that is, without the database.
 DATABASE_TIMEOUT = timedelta(minutes=15)
-#: The auditor, which finds missed actions, runs every 30 s.
+#: The auditor, which finds overdue actions of the engine, runs every 30 s.
 AUDIT_TIMEOUT = timedelta(minutes=3)
 #: The process writes every 15 s at least; a group commit on a slow disk takes some seconds.
 WRITE_TIMEOUT = timedelta(minutes=1)
@@ -35,9 +35,9 @@ class LivenessFailure(StrEnum):
     ENGINE = "engine"
     #: Nothing can be written to the store.
     STORE = "store"
-    #: The auditor has not run in time: missed actions would not be found.
+    #: The auditor has not run in time: overdue actions would not be found.
     AUDIT = "audit"
-    #: A person who should have been notified was not.
+    #: An action is overdue: somebody was not notified in time.
     OVERDUE = "overdue"
     #: Probes do not start on time: outages would not be found.
     PROBING = "probing"
@@ -53,10 +53,11 @@ _UNREADY_TEXTS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivenessInputs:
-    """Observations of this process. `None`: none since the start."""
+    """Observations of this process. A time is `None` if it has not happened since the start."""
 
+    #: Start of the process.
     started_at: datetime
-    #: When the engine's cycle last ran.
+    #: When the engine last finished a cycle.
     cycled_at: datetime | None
     #: Last successful write to the database.
     written_at: datetime | None
@@ -64,18 +65,18 @@ class LivenessInputs:
     is_store_unavailable: bool
     #: When the auditor last ran.
     audited_at: datetime | None
-    #: How long the oldest missed action is overdue.
+    #: How long the oldest overdue action is overdue; zero: none is.
     overdue: timedelta
-    #: Delay of the next probe.
+    #: How late the next probe is.
     probe_delay: timedelta
 
 
 def find_liveness_failures(inputs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]:
-    """Return the failures; empty if heartbeats may be sent. After a start, each limit counts from the start."""
+    """Return the failures; empty if heartbeats may be sent. Without an observation, timeouts count from the start."""
 
     def is_old(at: datetime | None, timeout: timedelta) -> bool:
-        # A time in the future, from before the clock was set back, counts as old: what still works is renewed within
-        # seconds.
+        # A time in the future, from before the clock was set back, counts as old. If the component works, it sets a new
+        # time within seconds.
         return not -TOLERANCE <= now - (at or inputs.started_at) <= timeout
 
     states = {
@@ -89,9 +90,9 @@ def find_liveness_failures(inputs: LivenessInputs, now: datetime) -> frozenset[L
 
 
 def unready_reason(failures: AbstractSet[LivenessFailure]) -> str | None:
-    """Return why the process is not ready; `None` if it is.
+    """Return why the process is not ready; `None` if it is ready.
 
-    An overdue notification is no reason, because a gateway may be the cause.
+    An overdue action is not a reason, because a gateway may be the cause.
     """
     return next((reason for failure, reason in _UNREADY_TEXTS.items() if failure in failures), None)
 
@@ -99,8 +100,8 @@ def unready_reason(failures: AbstractSet[LivenessFailure]) -> str | None:
 def is_alive(inputs: LivenessInputs, now: datetime) -> bool:
     """Whether systemd's watchdog should leave the process running, because a restart does not help.
 
-    A restart helps if the engine or the auditor has stopped, unless they wait for an unavailable database: then it
-    would only stop the probes. It also helps if the database has not answered for `DATABASE_TIMEOUT`.
+    A restart helps if the engine or the auditor has stopped. If they only wait for an unavailable database, a restart
+    would stop the probes for nothing. A restart may also help if the database has not answered for `DATABASE_TIMEOUT`.
     """
     failures = find_liveness_failures(inputs, now)
     if LivenessFailure.STORE in failures:

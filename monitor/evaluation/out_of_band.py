@@ -1,8 +1,8 @@
-"""Decision to alert the NOC out of band, which needs no database. Pure.
+"""Decision to alert the NOC (network operations centre) out of band, that is, without the database. Pure.
 
-If the database or another process has failed, no incident can be opened and no notification be stored. Then the NOC
-(network operations centre) gets a short alert, which nobody acknowledges. The alert is repeated while the problem
-lasts, and followed by an all-clear.
+If the database or another process has failed, incidents cannot be opened and notifications cannot be stored. Then the
+NOC gets a short alert, which nobody has to acknowledge. The alert is repeated while the problem lasts, and followed by
+an all-clear.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from alerts.hours.elapsed import TOLERANCE
 class OutOfBandReason(StrEnum):
     """Reason why the NOC is alerted out of band."""
 
-    #: Nothing can be written to the database: incidents do not open and nobody is notified.
+    #: Nothing can be written to the database, so that incidents do not open and nobody is notified.
     STORE = "store"
-    #: Another process on the database has stopped.
+    #: A peer (another process on the database) has stopped without an orderly stop.
     PEER = "peer"
 
 
@@ -29,27 +29,30 @@ class OutOfBandReason(StrEnum):
 class OutOfBandPolicy:
     """How long a problem must last before an alert, and how often it is repeated."""
 
+    #: Minimum duration of a problem of each reason.
     store: timedelta = timedelta(minutes=10)
     peer: timedelta = timedelta(minutes=2)
+    #: Interval between repeated alerts.
     repeat: timedelta = timedelta(minutes=30)
-    #: Retry interval when every gateway failed.
+    #: Retry interval after every gateway has failed.
     retry: timedelta = timedelta(minutes=1)
-    #: A peer that has no heartbeat for so long was reported long ago, or was removed.
+    #: A peer without a heartbeat for longer is ignored: it was reported long ago, or removed.
     forget_peer: timedelta = timedelta(days=1)
 
     def delay(self, reason: OutOfBandReason) -> timedelta:
-        """Return how long a problem must last."""
+        """Return how long a problem must last before an alert."""
         return self.store if reason is OutOfBandReason.STORE else self.peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveReason:
-    """A problem that lasts, and the alerts about it."""
+    """A current problem, and the alerts about it. It is stored as JSON, so the field names stay."""
 
+    #: Start of the problem.
     since: datetime
-    #: Last alert; `None`: none yet.
+    #: Time of the last alert; `None`: no alert was sent.
     notified_at: datetime | None = None
-    #: Start of the last alert that failed.
+    #: Time of the last alert that no gateway accepted; `None`: none failed since the last success.
     failed_at: datetime | None = None
     #: Name of the silent peer; "" for the database.
     whose: str = ""
@@ -65,8 +68,9 @@ class SendOutOfBand:
 
     problem: OutOfBandReason
     since: datetime
+    #: Name of the silent peer; "" for the database.
     peer: str = ""
-    #: The problem is over.
+    #: Whether the problem is over, so that the all-clear is sent.
     is_resolved: bool = False
 
 
@@ -79,8 +83,9 @@ def update_reasons(
 ) -> tuple[ActiveReasons, tuple[SendOutOfBand, ...]]:
     """Return the problems to store, and the alerts to send.
 
-    *current_reasons*: problems now; *unknown*: reasons that cannot be examined now, and stay as stored. A problem keeps
-    its stored start, unless that is in the future because the clock was set back.
+    *stored_reasons*: the result of the last call. *current_reasons*: the problems now. *unknown*: reasons that cannot
+    be examined now, whose problems stay as stored. A stored problem with a time in the future, from before the clock
+    was set back, is ignored.
     """
     updated: dict[OutOfBandReason, ActiveReason] = {}
     due_alerts = []
@@ -102,8 +107,8 @@ def update_reasons(
         active = replace(stored or current, since=since)
         if _is_due(active, reason, policy, now):
             due_alerts.append(SendOutOfBand(problem=reason, since=active.since, peer=current.whose))
-            # The caller stores the problem before it sends the alert. So the alert is not repeated at once if the
-            # process ends in between.
+            # The caller stores the problem with this time before it sends the alert. So the alert is not repeated at
+            # once if the process ends in between.
             active = replace(active, notified_at=now, failed_at=None, whose=current.whose)
         updated[reason] = active
     return updated, tuple(due_alerts)
@@ -130,10 +135,10 @@ def _is_due(active: ActiveReason, reason: OutOfBandReason, policy: OutOfBandPoli
 def find_silent_peer(
     own_name: str, heartbeats: Mapping[str, tuple[datetime, datetime | None]], policy: OutOfBandPolicy, now: datetime
 ) -> ActiveReason | None:
-    """Return the process without a heartbeat for longest, if the process *own_name* must report it; otherwise `None`.
+    """Return the peer that is silent for the longest time, if the process *own_name* must report it; otherwise `None`.
 
-    *heartbeats*: last heartbeat and last orderly stop (or `None`) of every other process, by name. The live process
-    with the first name reports, so that there is one alert.
+    *heartbeats*: last heartbeat and last orderly stop (`None`: none) of every other process, by name. Only the live
+    process whose name sorts first reports, so that there is one alert.
     """
 
     def is_alive(at: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 A failed run is pending until evidence shows whether our own side (network, reference mailboxes) caused the failure.
 While a reference mailbox receives nothing, thousands of runs are pending. Attributing all of them after each result
-would block the service. So only the runs are attributed that a change of evidence may decide.
+would block the service. With this index, only those runs are attributed that a change of evidence may decide.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 
-from monitor.evaluation.evidence import EvidenceNeed, ProofChange
+from monitor.evaluation.evidence import EvidenceChange, EvidenceNeed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,25 +22,28 @@ class PendingRun:
     """A failed run that is not attributed yet."""
 
     started_at: datetime
+    #: Evidence that the attribution needs.
     needs: Sequence[EvidenceNeed]
-    #: When the run is attributed without the evidence.
+    #: After this time the run is attributed without the evidence.
     deadline: datetime
-    #: A control run must give the evidence soon, because the run contradicts its route's health.
+    #: Whether a control run (between two reference mailboxes) must give the evidence soon, because this run contradicts
+    #: its route's health.
     is_urgent: bool
 
 
-#: Start and route of each run, sorted.
+#: Start (or deadline) and route name of each run, sorted.
 _Index = list[tuple[datetime, str]]
 
 
 @dataclass(slots=True)
-class Pending:
-    """Pending runs of all routes."""
+class PendingRuns:
+    """Pending runs of all routes, indexed by route, needed evidence and deadline."""
 
     _runs: dict[str, Sequence[PendingRun]] = field(default_factory=dict)
     _by_need: dict[EvidenceNeed, _Index] = field(default_factory=dict)
+    #: The same as `_by_need`, but only urgent runs.
     _urgent: dict[EvidenceNeed, _Index] = field(default_factory=dict)
-    #: Heap of deadlines with their routes; may contain runs that are final already.
+    #: Heap of deadlines with their routes. It may contain deadlines of runs that are not pending any more.
     _deadlines: _Index = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -60,8 +63,8 @@ class Pending:
             if run not in before:
                 heapq.heappush(self._deadlines, (run.deadline, route))
 
-    def routes_affected_by(self, changes: Iterable[ProofChange]) -> set[str]:
-        """Return the routes with a run that *changes* of evidence may decide."""
+    def routes_affected_by(self, changes: Iterable[EvidenceChange]) -> set[str]:
+        """Return the routes with a pending run that one of *changes* may decide."""
         routes: set[str] = set()
         for change in changes:
             index = self._by_need.get(change.need, ())
@@ -71,7 +74,7 @@ class Pending:
         return routes
 
     def take_expired_routes(self, now: datetime) -> set[str]:
-        """Return the routes with a run whose deadline has passed since the last call."""
+        """Return the routes with a pending run whose deadline has passed since the last call."""
         routes: set[str] = set()
         while self._deadlines and self._deadlines[0][0] < now:
             _, route = heapq.heappop(self._deadlines)

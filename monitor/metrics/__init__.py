@@ -1,6 +1,6 @@
 """Prometheus metrics.
 
-The rest of the service calls methods of `Metrics`; metric names are defined here alone.
+The rest of the service calls methods of `Metrics`. Only this package defines metric names.
 """
 
 from monitor.metrics.definition import AGENCY_DIRECTIONS, DIRECTIONS, MONITORING_FAULTS, OTHER_REFUSAL, REFUSALS

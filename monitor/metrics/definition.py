@@ -1,8 +1,8 @@
 """Definitions of all metrics.
 
-A metric with series for each agency, route or mailbox is a `Family`; all others are metrics of prometheus-client, whose
-labels are closed sets and the gateways. `docs/reference/metrics.md` lists names, types, labels and their values; the
-tests in `tests/unit/grafana` compare it with this module, and require each metric on a dashboard.
+A metric with series for each agency, route or mailbox is a `Family`. All others are metrics of prometheus-client; their
+label values are closed sets, or names of gateways and sites. `docs/reference/metrics.md` lists names, types, labels and
+label values. Tests in `tests/unit/grafana` compare it with this module, and require that a dashboard uses each metric.
 """
 
 from __future__ import annotations
@@ -29,65 +29,67 @@ from monitor.evaluation.out_of_band import OutOfBandReason
 from monitor.metrics.exposition import Family
 from probes.model.result import Arrival, Outcome
 
-#: Directions in which an agency's mail flows.
+#: Directions of an agency's mail.
 AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
-#: "control" is from one reference mailbox to another.
+#: All directions of probes. Control messages go from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
-#: Causes of monitoring faults: failures of Pantau or its reference mailboxes, not of an agency.
+#: Causes of monitoring faults: failures of Pantau or its reference mailboxes, not of an agency. A reference mailbox is
+#: a mailbox of the operator outside the agencies.
 MONITORING_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site", "quorum")
-#: Causes that concern one reference mailbox, which is a mailbox of the operator outside the agencies.
+#: Causes that concern one reference mailbox.
 REFERENCE_FAULTS: Final = ("reference", "credentials", "mailbox")
 
-#: Reasons why a callback was refused, by the HTTP status of the response.
+#: Reasons for refusing a callback or webhook, by the HTTP status of the response.
 REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large", 429: "busy"}
+#: Reason for any other status.
 OTHER_REFUSAL: Final = "other"
 REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
-#: Label of a callback whose address names no configured gateway.
+#: Gateway label of a callback whose URL names no configured gateway.
 NO_GATEWAY: Final = "none"
 
-#: Receivers of the heartbeat.
+#: Receivers of the heartbeat: a dead man's switch over HTTP, the time of a file, systemd's watchdog.
 RECEIVERS: Final = ("switch", "file", "systemd")
 
-#: Positions of relays on the path of a message; the last one includes all further relays.
+#: Positions of relays on the path of a message. The last position includes all further relays.
 HOPS: Final = tuple(str(position) for position in range(1, 9))
 
-#: From two servers in one building up to one hour: a greylisted first message arrives after 5 to 60 minutes, and would
-#: be in +Inf otherwise.
+#: Transit times in seconds, from those of two servers in one building up to one hour. Greylisting delays a first
+#: message by 5 to 60 minutes; with smaller buckets such a message would be in +Inf.
 TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
-#: Mail programs time out after 30 s, a minute or a hundred seconds; a session may last longer.
+#: Durations of SMTP DATA in seconds. Mail programs time out after 30, 60 or 100 s; a session may last longer.
 DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
-#: Received headers have whole seconds.
+#: Delays of relays in seconds. The times in Received headers are whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
-#: Slower relays are exported for each agency: all relays would take a quarter of a MB of a scrape.
+#: Minimum delay of a relay that is exported for each agency. All relays would take a quarter of a MB of a scrape.
 SLOW_HOP: Final = timedelta(seconds=10)
-#: From an SMS that is accepted at once to a letter that is posted after a weekend.
+#: Latencies of notifications in seconds: from an SMS that is accepted at once to a letter posted after a weekend.
 LATENCY_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
-#: From a loaded event loop to a delay that alerts an operator.
+#: Delays of the start of runs in seconds: from those of a loaded event loop to one that alerts an operator.
 LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
 
 _Kind = Literal["gauge", "counter"]
 
-#: All names are plain ASCII, so `allow-utf-8` changes nothing and saves time: the library escapes no names.
+# All names are plain ASCII, so that `allow-utf-8` has no effect on the output. It saves the time for escaping names.
 _generate_open_metrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8")
-#: The last line of OpenMetrics; a scrape without it is incomplete.
+#: The last line of OpenMetrics. A scrape without it counts as incomplete.
 _END: Final = b"# EOF\n"
 
 
 class Definitions:
-    """All metrics of one service. The registry is not global, so that two services in one process share no value."""
+    """All metrics of one service. Each instance has its own registry: two services in one process are separate."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        #: In the order in which they are exported.
+        #: Families, in the order in which they are exported.
         self.families: list[Family] = []
         self._define_mail()
         self._define_checks()
-        self._define_notices()
+        self._define_notifications()
         self._define_watchdog()
         self._define_service()
-        self._define_shares()
+        self._define_ownership()
         self._define_mailboxes()
 
     def _define_mailboxes(self) -> None:
@@ -167,7 +169,7 @@ class Definitions:
         self.slowest_hop = agency_family("gauge", "mail_slowest_hop_seconds", help_text, "direction", "hop")
         self.routes = gauge("config_routes", "Configured routes.")
 
-    def _define_shares(self) -> None:
+    def _define_ownership(self) -> None:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
         help_text = "Agencies assigned to this process that it has not taken over yet."
         self.takeover_pending = self._gauge("agencies_takeover_pending", help_text)
@@ -189,7 +191,7 @@ class Definitions:
         help_text = "Unix time in seconds when the certificate of the server expires."
         self.certificate_expiry = agency_family("gauge", "certificate_expiry_timestamp_seconds", help_text, "server")
 
-    def _define_notices(self) -> None:
+    def _define_notifications(self) -> None:
         gauge, counter = self._gauge, self._counter
         self.incidents_open = self._agency_family(
             "gauge", "incidents_open", "Open incidents; NaN before the engine's first cycle."
@@ -337,7 +339,7 @@ class Definitions:
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         gauge = Gauge(f"pantau_{name}", help_text, labels, registry=self.registry)
         if not labels:
-            gauge.set(math.nan)  # Not exported before it is known; the library would export 0.
+            gauge.set(math.nan)  # Unknown values are not exported (`_SetValues`); the library would export 0.
         return gauge
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
@@ -347,7 +349,7 @@ class Definitions:
         return Histogram(f"pantau_{name}", help_text, labels, buckets=buckets, registry=self.registry)
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Yield the text in pieces: the first takes some milliseconds, each later piece well under one."""
+        """Yield the text in pieces: the first piece takes some milliseconds, each later piece well under one."""
         set_values = _SetValues(self.registry)
         if open_metrics:
             yield _generate_open_metrics(set_values).removesuffix(_END)
@@ -360,9 +362,10 @@ class Definitions:
 
 
 class _SetValues(Collector):
-    """Collector that leaves out unset values and `_created` series.
+    """Collector that leaves out unset values (NaN) and `_created` series.
 
-    `_created` adds a third to the counters without use here; the library's own switch for it is global to the process.
+    Pantau does not use `_created` series, which would add a third to the counters. The library's own switch for them is
+    global to the process.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -1,8 +1,8 @@
 """Prometheus' text formats for metrics with a series for every agency, route or mailbox.
 
-prometheus-client formats every series at each scrape: with ten thousand routes this takes seconds and blocks the event
-loop. Here a line is formatted when its value changes, and a scrape only joins the lines. Metrics with few series stay
-with prometheus-client.
+prometheus-client formats every series at each scrape. With 10,000 routes this takes seconds and blocks the event loop.
+Here a line is formatted when its value changes, and a scrape only joins the lines. Metrics with few series use
+prometheus-client.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from prometheus_client.exposition import choose_encoder
 
-#: Label values in the order of the family's labels, and the number.
+#: Label values in the order of the family's labels, and the value of the series.
 Sample = tuple[tuple[str, ...], float]
 
 #: Number of agencies whose lines are joined at a time, so that a piece takes well under a millisecond.
@@ -26,17 +26,18 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A metric with many series, grouped by agency and *part*: a route, check, mailbox or other key in the agency.
+    """A metric with many series, grouped by agency and *part*: a route, check, mailbox or other key within the agency.
 
     Only the event loop may change it; `pieces` may be read from any thread.
     """
 
     name: str
     kind: Literal["gauge", "counter"]
-    #: One sentence.
+    #: Help text of the metric, one sentence.
     help_text: str
+    #: Label names.
     labels: tuple[str, ...]
-    #: By agency, then by part: its lines as they are exported.
+    #: The exported lines of each part, by agency and part.
     _lines: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
 
     def put(self, agency: str, part: str, samples: Iterable[Sample]) -> None:
@@ -59,12 +60,12 @@ class Family:
             self._lines.pop(agency, None)
 
     def keep(self, agency: str, parts: Iterable[str]) -> None:
-        """Remove the series of all parts of an agency but these."""
+        """Remove the series of an agency's parts that are not in *parts*."""
         for part in self._lines.get(agency, {}).keys() - set(parts):
             self.drop(agency, part)
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Return the family as text, a piece at a time. In OpenMetrics a counter is called without its `_total`."""
+        """Yield the family as text, in pieces. OpenMetrics declares a counter without the suffix `_total`."""
         name = self.name.removesuffix("_total") if open_metrics and self.kind == "counter" else self.name
         yield f"# HELP {name} {self.help_text}\n# TYPE {name} {self.kind}\n".encode()
         # `list` copies a dictionary's values atomically: the event loop may change them while another thread reads.
@@ -75,7 +76,7 @@ class Family:
 
 
 def accepts_open_metrics(accept: str) -> bool:
-    """Whether an Accept header prefers OpenMetrics, as Prometheus' does, to the older text format."""
+    """Whether an Accept header prefers OpenMetrics to the older text format, as that of Prometheus does."""
     try:
         _, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
@@ -88,5 +89,5 @@ def _escaped(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    # Milliseconds: further digits of network times are noise, and would be a fifth of a scrape.
+    # Round to milliseconds: further digits of network times are noise, and would take a fifth of a scrape.
     return "NaN" if math.isnan(value) else f"{round(value, 3):.15g}"

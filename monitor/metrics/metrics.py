@@ -1,8 +1,8 @@
 """Metrics: records events and exports them to Prometheus.
 
-Every label is bounded: agencies, routes and gateways are registered before they get a series and lose it when they are
-removed; all other labels are closed sets, or a bounded number of names from an agency's configuration and DNS. A value
-that is unknown is not exported.
+The values of every label are bounded. Agencies, routes and gateways are registered before they get series, and lose
+them when they are removed. All other labels are closed sets, or a bounded number of names from an agency's
+configuration and DNS. Unknown values are not exported.
 
 A *route* is a pair of mailboxes between which probe messages are sent. A *reference* is a mailbox of the operator
 outside the agencies; *control routes* run from one reference to another, and prove that the monitoring itself works. A
@@ -51,22 +51,22 @@ from monitor.model.route import Direction
 from probes.model.check import Finding
 from probes.model.result import Arrival, Outcome, Path, Phase, ProbeResult
 
-#: Default content type of `render`: the text format.
+#: Content type of `render` by default: the older text format.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-#: Content type of `render` with *open_metrics*, which Prometheus requests: with exemplars.
+#: Content type of `render` with *open_metrics*. Prometheus requests this format, which has exemplars.
 OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 #: Agency label of control routes between reference mailboxes, and of incidents about Pantau itself.
 NO_AGENCY: Final = ""
 
-#: Default limit of routes with phase series (duration of each phase of a run). Each such route has seven series: ten
-#: thousand routes would have as many as all other metrics together.
+#: Default limit of routes with phase series (the duration of each phase of a run). Each such route has seven series:
+#: 10,000 routes would have as many series as all other metrics together.
 MAX_PHASE_ROUTES: Final = 500
 
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
-#: Name of the part in a family with one series per agency (see `monitor.metrics.exposition.Family`).
-_WHOLE: Final = ""
+#: Name of the only part of an agency in a family with one part per agency (see `monitor.metrics.exposition.Family`).
+_ONLY_PART: Final = ""
 
 
 class Metrics:
@@ -74,7 +74,9 @@ class Metrics:
 
     def __init__(self, *, version: str, now: Callable[[], datetime]) -> None:
         self._now = now
+        #: When the oldest pending notification was due; `None`: none is pending.
         self._pending_since: datetime | None = None
+        #: Registered routes by agency.
         self._routes: dict[str, set[str]] = {}
         self._max_phase_routes = MAX_PHASE_ROUTES
         #: Routes with phase series.
@@ -83,13 +85,13 @@ class Metrics:
         self._references: set[str] = set()
         #: Active monitoring faults, by cause and reference.
         self._faults: set[tuple[str, str]] = set()
-        #: Number of runs by agency and direction.
-        self._evaluated: dict[tuple[str, str], Counter[RunVerdict]] = {}
+        #: Number of runs with each verdict, by agency and direction.
+        self._run_counts: dict[tuple[str, str], Counter[RunVerdict]] = {}
         #: Open incidents by agency.
-        self._open: dict[str, Sequence[OpenIncident]] = {}
-        #: Declared outages by agency, including unregistered agencies: one may be registered again during its outage.
+        self._open_incidents: dict[str, Sequence[OpenIncident]] = {}
+        #: Declared outages by agency. They include unregistered agencies, which may be registered again meanwhile.
         self._declared: Mapping[str, IncidentType] = {}
-        #: Outages declared before the start, until the engine has processed all incidents.
+        #: Outages that were declared before the start; used until the engine has processed all incidents.
         self._declared_before: Mapping[str, IncidentType] = {}
         self._definitions = Definitions()
         self._checks = CheckSeries(self._definitions)
@@ -99,50 +101,50 @@ class Metrics:
         self.watchdog = WatchdogSeries(self._definitions)
         #: When a configuration was rejected; `None`: the last one was accepted.
         self.config_rejected_at: datetime | None = None
-        self._letters_are_late = False
+        self._has_overdue_letters = False
         self._definitions.oldest_pending.set_function(self._pending_age)
         self._definitions.build_info.labels(version, platform.python_version()).set(1)
         self.register_agency(NO_AGENCY, routes=())
 
-    # Subjects
+    # Agencies, routes and gateways
 
     def register_agency(self, agency: str, *, routes: Collection[str], checks: Collection[str] | None = None) -> None:
-        """Register an agency with its routes and checks, at start and after each reload; others are removed.
+        """Register an agency with its routes and checks, at start and after each reload; its others are removed.
 
         Events of an unregistered agency or route, such as a run that was in flight, get no series. Control routes
-        belong to `NO_AGENCY`. *checks*: `None` keeps all.
+        belong to `NO_AGENCY`. *checks*: kinds of checks; `None`: keep all.
         """
         had_no_routes = agency in self._routes and not self._routes[agency]
         for route in self._routes.get(agency, set()) - set(routes):
             self.remove_route(agency, route)
         self._routes[agency] = set(routes)
         if not routes and agency != NO_AGENCY:
-            # Nothing can be probed yet, which must not cause an alert.
+            # An agency without routes cannot be probed yet. Outside of active hours this causes no alert.
             self.set_off_hours(agency, active=True)
         elif had_no_routes:
             self._definitions.off_hours.drop(agency)
         if checks is not None:
             self._checks.keep(agency, checks)
-        # Mailboxes may have been replaced. Those that stay report again at their next sign-in.
+        # Mailboxes may have been replaced. The series of the others return at their next sign-in.
         self._definitions.token_expiry.drop(agency)
         self._definitions.credential_unavailable.drop(agency)
         self._definitions.mailbox_usage.drop(agency)
-        self._show_open(agency, self._open.get(agency, ()))
-        self._show_declared(agency)
-        self.on_call.watch(agency)
+        self._export_open_incidents(agency, self._open_incidents.get(agency, ()))
+        self._export_declared(agency)
+        self.on_call.register(agency)
         for direction in AGENCY_DIRECTIONS if agency != NO_AGENCY else ("control",):
-            self._evaluated.setdefault((agency, direction), Counter())
-            self._show_runs(agency, direction)
+            self._run_counts.setdefault((agency, direction), Counter())
+            self._export_runs(agency, direction)
         self._count_routes()
 
     def unregister_agency(self, agency: str) -> None:
         """Remove every series of an agency."""
         self._routes_with_phases -= self._routes.pop(agency, set())
-        self._open.pop(agency, None)
-        self._checks.forget(agency)
-        self.on_call.forget(agency)
+        self._open_incidents.pop(agency, None)
+        self._checks.remove_state(agency)
+        self.on_call.remove_state(agency)
         for direction in DIRECTIONS:
-            self._evaluated.pop((agency, direction), None)
+            self._run_counts.pop((agency, direction), None)
         for family in self._definitions.families:
             family.drop(agency)
         self._count_routes()
@@ -178,9 +180,10 @@ class Metrics:
         self._definitions.routes.set(self._route_count)
 
     def limit_phase_routes(self, routes: int) -> None:
-        """Limit the routes with phase series: with more routes, only those whose last run was slow or failed have them.
+        """Limit the number of routes with phase series.
 
-        The limit applies to each route from its next run on.
+        If there are more routes, only those whose last run was slow or failed have these series. The limit applies to
+        each route from its next run on.
         """
         self._max_phase_routes = routes
 
@@ -202,7 +205,7 @@ class Metrics:
     # Ownership
 
     def set_agency_ownership(self, *, owned: int, unowned: int = 0) -> None:
-        """Export how many agencies this process probes, and how many it should probe and has not taken over yet."""
+        """Export how many agencies this process probes, and how many it has to take over from another process."""
         self._definitions.owned.set(owned)
         self._definitions.takeover_pending.set(unowned)
 
@@ -219,7 +222,7 @@ class Metrics:
     def record_run(
         self, result: ProbeResult, *, agency: str, direction: str, site: str, is_prompt: bool = True
     ) -> None:
-        """Count a run. An inconclusive run does not change the route's health and phases.
+        """Count a run, and export its time, success and phases. Of an inconclusive run, only the time is exported.
 
         *is_prompt*: whether the message was accepted and arrived without delay.
         """
@@ -240,9 +243,9 @@ class Metrics:
         self._definitions.success.put(agency, route, [((agency, route, direction, site), delivered)])
         if delivered:
             self._definitions.last_success.put(agency, route, [((agency, route), ended_at)])
-        self._show_phases(result, agency, is_prompt=delivered and is_prompt)
+        self._export_phases(result, agency, is_prompt=delivered and is_prompt)
 
-    def _show_phases(self, result: ProbeResult, agency: str, *, is_prompt: bool) -> None:
+    def _export_phases(self, result: ProbeResult, agency: str, *, is_prompt: bool) -> None:
         route = result.route
         other_routes = len(self._routes_with_phases) - (route in self._routes_with_phases)
         if self._route_count > self._max_phase_routes and (is_prompt or other_routes >= self._max_phase_routes):
@@ -250,8 +253,8 @@ class Metrics:
             self._definitions.phase_duration.drop(agency, route)
             return
         self._routes_with_phases.add(route)
-        # Unfinished phases have no value, rather than that of an earlier run. The DATA phase (the server's answer to
-        # the message) is counted as part of the submission; by itself it has a histogram.
+        # Unfinished phases have no value instead of the value of an earlier run. The DATA phase (the server's answer to
+        # the message) counts as part of the submission; it has a histogram of its own.
         submission_spans = [
             span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None
         ]
@@ -266,10 +269,10 @@ class Metrics:
         )
 
     def set_overdue_times(self, agency: str, *, run_by: datetime, success_by: datetime) -> None:
-        """Export by when the next run of an agency must end, and by when the next one must be delivered."""
+        """Export by when the next run of an agency must end, and by when the next message must be delivered."""
         if agency in self._routes:
-            self._definitions.run_overdue.put(agency, _WHOLE, [((agency,), int(run_by.timestamp()))])
-            self._definitions.success_overdue.put(agency, _WHOLE, [((agency,), int(success_by.timestamp()))])
+            self._definitions.run_overdue.put(agency, _ONLY_PART, [((agency,), int(run_by.timestamp()))])
+            self._definitions.success_overdue.put(agency, _ONLY_PART, [((agency,), int(success_by.timestamp()))])
 
     def clear_overdue_times(self, agency: str) -> None:
         """Remove both times: no run of the agency is planned."""
@@ -277,21 +280,21 @@ class Metrics:
         self._definitions.success_overdue.drop(agency)
 
     def count_runs(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
-        """Count runs by verdict, which tells failures of the agency from monitoring faults."""
-        if (evaluated := self._evaluated.get((agency, _check_label(DIRECTIONS, direction)))) is not None:
+        """Count runs by verdict. The verdict distinguishes failures of the agency from monitoring faults."""
+        if (evaluated := self._run_counts.get((agency, _check_label(DIRECTIONS, direction)))) is not None:
             evaluated[verdict] += runs
-            self._show_runs(agency, direction)
+            self._export_runs(agency, direction)
 
-    def _show_runs(self, agency: str, direction: str) -> None:
-        evaluated = self._evaluated[agency, direction]
+    def _export_runs(self, agency: str, direction: str) -> None:
+        evaluated = self._run_counts[agency, direction]
         values = [((agency, direction, verdict), evaluated[verdict]) for verdict in RunVerdict]
         self._definitions.runs.put(agency, direction, values)
 
     def record_path(self, agency: str, direction: str, path: Path) -> None:
-        """Export the delay between the relays of a message, and the difference between their clocks and ours.
+        """Export the delays of the relays of a message, and the difference between their clocks and ours.
 
-        For a registered agency the slowest relay is exported too, if it was slow. A skew that was not noticeable is 0.
-        A message whose headers have no times changes nothing.
+        For a registered agency, the slowest relay is also exported if its delay is at least `SLOW_HOP`. A skew of
+        `None`, which was too small to notice, counts as 0. If the headers of a message have no times, nothing changes.
         """
         _check_label(DIRECTIONS, direction)
         for position, hop in enumerate(path.hops):
@@ -317,7 +320,7 @@ class Metrics:
             self._definitions.transit.labels(_check_label(DIRECTIONS, direction)).observe(transit.total_seconds())
 
     def set_mail_health(self, agency: str, direction: str, *, up: bool | None, degraded: bool = False) -> None:
-        """Export an agency's health; `None` (unknown) removes the series."""
+        """Export the health of an agency in a direction; `None` (unknown) removes the series."""
         _check_label(AGENCY_DIRECTIONS, direction)
         if up is None or (up and not degraded):
             self._definitions.failure_cause.drop(agency, direction)
@@ -335,59 +338,56 @@ class Metrics:
             self._definitions.failure_cause.put(agency, direction, [(labels, 1)])
 
     def restore_declared(self, declared: Mapping[str, IncidentType]) -> None:
-        """Export the outages declared before the start, until the engine has processed all incidents."""
+        """Export the outages that were declared before the start, until the engine has processed all incidents."""
         self._declared_before = declared
         self.set_declared_outages({}, all_known=False)
 
     def set_declared_outages(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
-        """Export the outages that a person has declared, in the directions of their type, and remove all others.
+        """Export the outages that persons have declared, in the directions of their types, and remove all others.
 
         *all_known*: every open incident has been processed; otherwise the outages of `restore_declared` stay.
         """
-        still_restored = (
-            {}
-            if all_known
-            else {a: incident_type for a, incident_type in self._declared_before.items() if a not in declared}
+        self._declared_before = (
+            {} if all_known else {a: type_ for a, type_ in self._declared_before.items() if a not in declared}
         )
-        self._declared_before = still_restored
-        declared_before, self._declared = self._declared, {**still_restored, **declared}
-        for agency in declared_before.keys() | self._declared.keys():
-            if declared_before.get(agency) is not self._declared.get(agency):
-                self._show_declared(agency)
+        previous, self._declared = self._declared, {**self._declared_before, **declared}
+        for agency in previous.keys() | self._declared.keys():
+            if previous.get(agency) is not self._declared.get(agency):
+                self._export_declared(agency)
 
-    def _show_declared(self, agency: str) -> None:
+    def _export_declared(self, agency: str) -> None:
         incident_type = self._declared.get(agency)
         self._definitions.declared.drop(agency)
         if incident_type is not None and agency in self._routes:
             self._definitions.declared.put(
-                agency, _WHOLE, [((agency, direction), 1) for direction in TYPE_DIRECTIONS.get(incident_type, ())]
+                agency, _ONLY_PART, [((agency, direction), 1) for direction in TYPE_DIRECTIONS.get(incident_type, ())]
             )
 
     def set_closed_manually(self, agency: str, *, is_closed: bool) -> None:
-        """Export whether a person has closed an incident that is still detected."""
+        """Export whether a person has closed an incident whose problem probes still detect."""
         self._definitions.closed_manually.drop(agency)
         if is_closed and agency in self._routes:
-            self._definitions.closed_manually.put(agency, _WHOLE, [((agency,), 1)])
+            self._definitions.closed_manually.put(agency, _ONLY_PART, [((agency,), 1)])
 
     def set_quorum_outage(
         self, agency: str, down_directions: Collection[Direction], *, has_quorum_result: bool
     ) -> None:
         """Export the directions in which a quorum of sites (the number that must agree) reports an outage.
 
-        Without a *has_quorum_result* the series are removed.
+        *has_quorum_result*: whether enough sites report; if not, the series are removed.
         """
         self._definitions.quorum_outage.drop(agency)
         if has_quorum_result and agency in self._routes:
             values = [
                 ((agency, direction), direction in down_directions) for direction in TYPE_DIRECTIONS[IncidentType.BOTH]
             ]
-            self._definitions.quorum_outage.put(agency, _WHOLE, values)
+            self._definitions.quorum_outage.put(agency, _ONLY_PART, values)
 
     def set_disputed(self, agency: str, *, is_disputed: bool | None) -> None:
         """Export whether sites contradict each other about an agency; `None` removes the series."""
         self._definitions.disputed.drop(agency)
         if is_disputed is not None and agency in self._routes:
-            self._definitions.disputed.put(agency, _WHOLE, [((agency,), is_disputed)])
+            self._definitions.disputed.put(agency, _ONLY_PART, [((agency,), is_disputed)])
 
     def set_orphaned_incidents(self, count: int) -> None:
         """Export how many incidents of removed agencies are open."""
@@ -396,12 +396,12 @@ class Metrics:
     def set_maintenance(self, agency: str, *, active: bool) -> None:
         """Export whether an agency is in maintenance."""
         if agency in self._routes:
-            self._definitions.maintenance.put(agency, _WHOLE, [((agency,), active)])
+            self._definitions.maintenance.put(agency, _ONLY_PART, [((agency,), active)])
 
     def set_off_hours(self, agency: str, *, active: bool) -> None:
         """Export whether an agency is outside its active hours."""
         if agency in self._routes:
-            self._definitions.off_hours.put(agency, _WHOLE, [((agency,), active)])
+            self._definitions.off_hours.put(agency, _ONLY_PART, [((agency,), active)])
 
     def record_check_run(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
         """Replace the findings of one kind of check for an agency.
@@ -410,10 +410,10 @@ class Metrics:
         """
         if agency not in self._routes:
             return
-        self._checks.show(agency, kind, findings, at)
+        self._checks.export(agency, kind, findings, at)
 
     def set_token_expiry(self, mailbox: str, expires_at: datetime | None) -> None:
-        """Export when the access token of *mailbox* expires; `None`: its issuer does not say.
+        """Export when the OAuth access token of *mailbox* expires; `None`: its issuer gives no expiry.
 
         *mailbox*: "CODE/key" for a mailbox of the agency CODE, or the key of a reference mailbox.
         """
@@ -432,7 +432,7 @@ class Metrics:
             self._definitions.credential_unavailable.put(agency, mailbox, [((agency, mailbox), 1)])
 
     def set_undeleted_messages(self, mailbox: str, count: int) -> None:
-        """Export how many of our messages remain in *mailbox* (named as in `set_token_expiry`) after their deletion."""
+        """Export how many probe messages stay in *mailbox* (see `set_token_expiry`) although they were deleted."""
         agency = _agency_of(mailbox)
         self._definitions.undeleted_messages.drop(agency, mailbox)
         if count and agency in self._routes:
@@ -448,48 +448,48 @@ class Metrics:
     # Notifications
 
     def count_notification(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
-        """Count a notification that has reached *state*. To be called after the state is stored."""
+        """Count a notification that has reached *state*. Call it after the state is stored."""
         self._definitions.notifications.labels(channel, purpose, state).inc()
 
     def record_latency(self, latency: NotificationLatency) -> None:
-        """Record the latency of a milestone, for a registered gateway."""
+        """Record the latency of a milestone of a notification (such as its delivery), for a registered gateway."""
         channel, gateway = latency.channel, latency.gateway
         if (channel, gateway) in self._gateways:
             series = self._definitions.notification_latency.labels(channel, gateway, latency.milestone)
-            series.observe(latency.took.total_seconds(), {"incident": latency.incident})
+            series.observe(latency.duration.total_seconds(), {"incident": latency.incident})
 
     def record_cycle(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
     ) -> None:
-        """Record that the engine is alive, the open incidents by agency, and the age of the oldest notification.
+        """Record the end of an engine cycle, the open incidents, and when the oldest pending notification was due.
 
-        Incidents about Pantau belong to `NO_AGENCY`. The age is computed at each scrape, so that it grows when the
-        engine stops.
+        Incidents about Pantau belong to `NO_AGENCY`. The age of the notification is computed at each scrape, so that it
+        grows when the engine stops.
         """
         is_first = self.watchdog.cycled_at is None
         self._definitions.cycle_at.set(now.timestamp())
         self.watchdog.cycled_at = now
         self._pending_since = oldest_pending
-        by_agency: dict[str, list[OpenIncident]] = {agency: [] for agency in self._open}
+        by_agency: dict[str, list[OpenIncident]] = {agency: [] for agency in self._open_incidents}
         for incident in open_incidents:
             if incident.agency in self._routes:
                 by_agency.setdefault(incident.agency, []).append(incident)
         for agency, incidents in by_agency.items():
-            if is_first or self._open.get(agency) != incidents:
-                self._show_open(agency, incidents)
+            if is_first or self._open_incidents.get(agency) != incidents:
+                self._export_open_incidents(agency, incidents)
 
     @property
     def open_incidents(self) -> int | None:
         """Number of open incidents; `None`: the engine has not run since the start."""
-        return None if self.watchdog.cycled_at is None else sum(map(len, self._open.values()))
+        return None if self.watchdog.cycled_at is None else sum(map(len, self._open_incidents.values()))
 
-    def _show_open(self, agency: str, incidents: Sequence[OpenIncident]) -> None:
-        self._open[agency] = incidents
-        # Unknown until the engine has run.
+    def _export_open_incidents(self, agency: str, incidents: Sequence[OpenIncident]) -> None:
+        self._open_incidents[agency] = incidents
+        # The number is unknown until the engine has run.
         count = math.nan if self.watchdog.cycled_at is None else len(incidents)
-        self._definitions.incidents_open.put(agency, _WHOLE, [((agency,), count)])
+        self._definitions.incidents_open.put(agency, _ONLY_PART, [((agency,), count)])
         opened_times = [((agency, each.number), each.opened_at.timestamp()) for each in incidents]
-        self._definitions.incident_opened.put(agency, _WHOLE, opened_times)
+        self._definitions.incident_opened.put(agency, _ONLY_PART, opened_times)
 
     def _pending_age(self) -> float:
         if self.watchdog.cycled_at is None:
@@ -506,15 +506,15 @@ class Metrics:
         self._definitions.notifications_throttled.labels(channel, scope).inc(notifications)
 
     def set_letters(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
-        """Export how many letters wait in the trays, and how many are late; `None`: unknown.
+        """Export how many letters wait in the trays at each step, and how many are overdue; `None`: unknown.
 
         A tray is a directory from which a clerk prints and posts letters.
         """
         if steps is not None:
-            self._letters_are_late = overdue > 0
+            self._has_overdue_letters = overdue > 0
             self._definitions.letters_overdue.set(overdue)
-        elif not self._letters_are_late:
-            # The number of late letters is unknown until postings can be recorded.
+        elif not self._has_overdue_letters:
+            # No letter was overdue when the steps were last known. How many are overdue now is unknown.
             self._definitions.letters_overdue.set(math.nan)
         for step in PENDING_STEPS:
             if steps is None:
@@ -534,7 +534,10 @@ class Metrics:
             self._definitions.gateway_up.labels(channel, gateway).set(up)
 
     def set_receipts_overdue(self, channel: Channel, gateway: str, *, overdue: bool | None) -> None:
-        """Export whether a gateway's receipts are overdue; `None` (no baseline) removes the series."""
+        """Export whether a gateway's delivery receipts are overdue.
+
+        `None` (without earlier receipts this is unknown) removes the series.
+        """
         if overdue is None:
             self._definitions.receipts_overdue.remove(channel, gateway)
         elif (channel, gateway) in self._gateways:
@@ -543,7 +546,7 @@ class Metrics:
     def count_rejected_callback(self, gateway: str, reason: str) -> None:
         """Count a rejected callback; *reason* is one of `REFUSALS`.
 
-        Both values come from unauthenticated clients: unknown ones become "none" and "other", never a label.
+        Both values come from unauthenticated clients: unknown values are exported as "none" and "other".
         """
         is_known = any(name == gateway for _, name in self._gateways)
         self._definitions.callbacks_refused.labels(
@@ -584,16 +587,16 @@ class Metrics:
         self._definitions.monitor_only.set(on)
 
     def set_audit_head(self, head: ChainHead) -> None:
-        """Export the head of the audit log."""
+        """Export the number of the last audit entry, and the fingerprint of its hash."""
         self._definitions.audit_entries.set(head.number)
         self._definitions.audit_fingerprint.set(head.fingerprint)
 
     def set_audit_violations(self, violations: int) -> None:
-        """Export the result of verifying the audit log from its beginning."""
+        """Export the number of violations that the verification of the whole audit log has found."""
         self._definitions.audit_chain_violations.set(violations)
 
     def set_paper_paused(self, paused_since: datetime | None) -> None:
-        """Export since when paper is paused; `None`: it is not."""
+        """Export since when paper (letters and faxes) is paused; `None`: it is not paused."""
         self._definitions.paper_paused.set(paused_since.timestamp() if paused_since else 0)
 
     def set_store_up(self, *, available: bool) -> None:
@@ -605,7 +608,7 @@ class Metrics:
         self._definitions.loop_lag.set(lag.total_seconds())
 
     def record_schedule_lag(self, lag: timedelta) -> None:
-        """Count a run by the delay of its start."""
+        """Record the delay of the start of a run."""
         self._definitions.schedule_lag.observe(lag.total_seconds())
 
     def count_skipped_runs(self, runs: int) -> None:
@@ -617,7 +620,7 @@ class Metrics:
         self._definitions.runs_discarded.inc()
 
     def set_monitoring_faults(self, active_faults: Collection[tuple[str, str]]) -> None:
-        """Export the active monitoring faults: causes, each with the name of the mailbox or site, or ""."""
+        """Export the active monitoring faults as pairs of a cause and the name of the mailbox or site, or ""."""
         names_by_cause = {
             cause: self.watchdog.sites if cause == "site" else self._references for cause in MONITORING_FAULTS
         }
@@ -630,7 +633,7 @@ class Metrics:
         }
         for cause, name in values ^ self._faults:
             if _is_agency_mailbox(name) and (cause, name) not in values:
-                # Of thousands of mailboxes nearly all have no fault: remove the series instead of exporting 0.
+                # Nearly all of thousands of mailboxes have no fault: remove the series instead of exporting 0.
                 self._definitions.monitoring_fault.remove_by_labels({"cause": cause, "reference": name})
             else:
                 self._definitions.monitoring_fault.labels(cause, name).set((cause, name) in values)
@@ -654,7 +657,7 @@ class Metrics:
 def _exemplar(result: ProbeResult) -> dict[str, str] | None:
     """Return the exemplar of a run for a histogram; `None`: its route's name is too long."""
     run = {"run": result.token_id, "route": result.route}
-    # OpenMetrics 1.0: 128 characters, of all names and values.
+    # OpenMetrics 1.0 allows 128 characters for all names and values together.
     return run if sum(map(len, (*run.keys(), *run.values()))) <= 128 else None
 
 

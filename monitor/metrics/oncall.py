@@ -8,8 +8,8 @@ from typing import Final
 
 from monitor.metrics.definition import Definitions
 
-#: Name of the part in a family that has one series per agency (see `monitor.metrics.exposition.Family`).
-_WHOLE: Final = ""
+#: Name of the only part of an agency in a family with one part per agency (see `monitor.metrics.exposition.Family`).
+_ONLY_PART: Final = ""
 
 
 class OnCallSeries:
@@ -17,29 +17,29 @@ class OnCallSeries:
 
     def __init__(self, metrics: Definitions) -> None:
         self._definitions = metrics
-        #: The counter of each agency.
+        #: Number of times that a rota had nobody on call when it was notified, by registered agency.
         self._empty_rotas: dict[str, int] = {}
 
-    def watch(self, agency: str) -> None:
+    def register(self, agency: str) -> None:
         """Register an agency. Its counter starts at 0, so that `increase` includes the first event."""
         self.count_empty_rotas(agency, self._empty_rotas.get(agency, 0), restart=True)
 
     def count_empty_rotas(self, agency: str, rotas: int, *, restart: bool = False) -> None:
-        """Count rotas that had nobody on call when they were notified. Unregistered agencies are ignored.
+        """Count *rotas* that had nobody on call when an escalation notified them. Unregistered agencies are ignored.
 
         *restart*: set the counter to *rotas* instead, and register the agency.
         """
         if not restart and agency not in self._empty_rotas:
             return
         count = self._empty_rotas[agency] = rotas if restart else self._empty_rotas[agency] + rotas
-        self._definitions.nobody_on_call.put(agency, _WHOLE, [((agency,), count)])
+        self._definitions.nobody_on_call.put(agency, _ONLY_PART, [((agency,), count)])
 
-    def show(
+    def export(
         self, agency: str, gaps: Mapping[str, timedelta], unverified_numbers: int, *, empty_rotas: Collection[str] = ()
     ) -> None:
-        """Export how long each rota (by key) has nobody on call in the days ahead, and how many numbers are unverified.
+        """Export the state of an agency's rotas and the number of its telephone numbers that are not verified.
 
-        *empty_rotas*: rotas without anybody on call now.
+        *gaps*: time without anybody on call in the next days, by rota. *empty_rotas*: rotas with nobody on call now.
         """
         if agency not in self._empty_rotas:
             return
@@ -48,8 +48,8 @@ class OnCallSeries:
             self._definitions.on_call.put(agency, rota, [((agency, rota), rota not in empty_rotas)])
         self._definitions.on_call_gap.keep(agency, gaps)
         self._definitions.on_call.keep(agency, gaps)
-        self._definitions.unverified_numbers.put(agency, _WHOLE, [((agency,), unverified_numbers)])
+        self._definitions.unverified_numbers.put(agency, _ONLY_PART, [((agency,), unverified_numbers)])
 
-    def forget(self, agency: str) -> None:
+    def remove_state(self, agency: str) -> None:
         """Remove the state of an agency; the caller drops its series."""
         self._empty_rotas.pop(agency, None)

@@ -1,8 +1,8 @@
 """Metrics of self-monitoring.
 
-The *auditor* looks for missed actions of escalations. The *heartbeat* tells external receivers that the service works.
-*Sites* are other installations of Pantau that probe the same agencies. *Out-of-band calls* alert the operations centre
-without the database. *Drills* send test notifications to all contacts.
+The *auditor* looks for missed actions of escalations. The *heartbeat* is sent to external receivers, such as a dead
+man's switch, while the service works. *Sites* are other installations of Pantau that probe the same agencies.
+*Out-of-band calls* alert the operations centre without the database. *Drills* send test notifications to all contacts.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ class WatchdogSeries:
 
     def __init__(self, metrics: Definitions) -> None:
         self._definitions = metrics
-        #: When the engine last finished a cycle, and when the auditor last ran.
+        #: When the engine last finished a cycle; `None`: not since the start.
         self.cycled_at: datetime | None = None
+        #: When the auditor last finished an audit; `None`: not since the start.
         self.audited_at: datetime | None = None
         #: How long the oldest missed action is overdue.
         self.overdue = timedelta(0)
-        #: Other sites with series: few, and named by the settings.
+        #: Names of the other sites that have series. They come from the settings.
         self.sites: set[str] = set()
         #: Agencies whose contacts have series.
-        self._drilled: set[str] = set()
+        self._agencies_with_contacts: set[str] = set()
 
     # The auditor
 
@@ -44,7 +45,7 @@ class WatchdogSeries:
         overdue: Iterable[tuple[MissedAction, datetime]],
         escalation_failures: Iterable[EscalationFailure],
     ) -> None:
-        """Export the auditor's findings.
+        """Export the results of an audit.
 
         *overdue*: missed actions, each with its due time. *escalation_failures*: one item per incident whose escalation
         failed.
@@ -62,12 +63,12 @@ class WatchdogSeries:
     # The heartbeat
 
     def set_liveness_failures(self, active_failures: Collection[LivenessFailure]) -> None:
-        """Export what suppresses the heartbeat."""
+        """Export the failures that suppress the heartbeat."""
         for failure in LivenessFailure:
             self._definitions.heartbeat_suppressed.labels(failure).set(failure in active_failures)
 
     def register_heartbeat(self, receiver: str) -> None:
-        """Register a receiver. Its series is 0 until it accepts the first heartbeat."""
+        """Register a receiver of heartbeats. Its series is 0 until it accepts the first heartbeat."""
         if receiver not in RECEIVERS:
             raise ValueError(f"{receiver!r} is none of {', '.join(RECEIVERS)}")
         self._definitions.heartbeat_at.labels(receiver).set(0)
@@ -85,9 +86,9 @@ class WatchdogSeries:
     def set_site_connection(
         self, site: str, *, is_fresh: bool, lag: timedelta | None, offset: timedelta | None
     ) -> None:
-        """Export whether the reports of another site are recent enough to count, their age, and its clock offset.
+        """Export whether the reports of another site are recent enough to be used, their age, and its clock offset.
 
-        `None`: unknown.
+        *lag*: maximum age of the reports. *offset*: time by which its clock is behind this one. `None`: unknown.
         """
         self.sites.add(site)
         self._definitions.site_fresh.labels(site).set(is_fresh)
@@ -97,17 +98,23 @@ class WatchdogSeries:
     def set_site_replication(
         self, site: str, state: ReplicationState | None, *, lag_bytes: int | None = None, errors: int = 0
     ) -> None:
-        """Export the replication state of another site, and add *errors*; `None`: unknown."""
+        """Export the state of the replication from another site (`None`: unknown), and count new *errors*.
+
+        *lag_bytes*: bytes that the site retains for this hub; `None`: unknown.
+        """
         for possible_state in ReplicationState:
             self._definitions.site_replication.labels(site, possible_state).set(
                 math.nan if state is None else state is possible_state
             )
         self._definitions.site_replication_lag.labels(site).set(math.nan if lag_bytes is None else lag_bytes)
-        # *errors* is a difference of PostgreSQL's statistics: negative after they were reset.
+        # *errors* is a difference of two values of PostgreSQL's statistics, and negative after they were reset.
         self._definitions.site_errors.labels(site).inc(max(errors, 0))
 
     def set_outdated_site_documents(self, site: str, outdated_documents: int | None) -> None:
-        """Export how many of the hub's documents another site has not applied; `None`: unknown, or it has its own."""
+        """Export how many agency documents of this hub another site has not applied.
+
+        `None`: unknown, or the site has its own documents.
+        """
         self._definitions.site_documents_outdated.labels(site).set(
             math.nan if outdated_documents is None else outdated_documents
         )
@@ -115,16 +122,16 @@ class WatchdogSeries:
     # Out-of-band calls
 
     def set_out_of_band_numbers(self, numbers: int) -> None:
-        """Export how many numbers out-of-band calls have."""
+        """Export the number of telephone numbers for out-of-band calls."""
         self._definitions.out_of_band_numbers.set(numbers)
 
     def remove_out_of_band_numbers(self) -> None:
-        """Remove the numbers of out-of-band calls that are not configured any more; no call is active."""
+        """Unset the series of out-of-band calls when these are not configured any more."""
         self._definitions.out_of_band_numbers.set(math.nan)
         self.set_out_of_band_active(())
 
     def set_out_of_band_active(self, active_reasons: Collection[OutOfBandReason]) -> None:
-        """Export the reasons of active out-of-band calls."""
+        """Export the reasons for which out-of-band calls are active."""
         for reason in OutOfBandReason:
             self._definitions.out_of_band_active.labels(reason).set(reason in active_reasons)
 
@@ -135,21 +142,21 @@ class WatchdogSeries:
         self._definitions.drill_notifications.labels(channel, state).inc()
 
     def record_drill(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
-        """Export when a drill of all contacts last finished, and when the next becomes overdue.
+        """Export when a drill of all contacts last finished, and when the next one becomes overdue.
 
-        `None`: none has finished, or none is planned.
+        `None`: no drill has finished; no drill is planned.
         """
         self._definitions.drilled_at.set(math.nan if at is None else at.timestamp())
         self._definitions.drill_overdue.set(math.nan if overdue_at is None else overdue_at.timestamp())
 
     def set_contacts_reached(self, contacts: Mapping[str, Mapping[str, datetime | None]]) -> None:
-        """Export when a drill last reached each contact, by agency ("" for shared ones) and key; `None`: never.
+        """Export when a drill last reached each contact, by agency and key of the contact; `None`: never.
 
-        Contacts that are not named lose their series.
+        Contacts that agencies share have the agency "". Contacts that are not in *contacts* lose their series.
         """
-        for agency in self._drilled - contacts.keys():
+        for agency in self._agencies_with_contacts - contacts.keys():
             self._definitions.reached_at.drop(agency)
-        self._drilled = set(contacts)
+        self._agencies_with_contacts = set(contacts)
         for agency, reached in contacts.items():
             for contact, at in reached.items():
                 value = 0.0 if at is None else at.timestamp()

@@ -1,7 +1,7 @@
 """Timeline of a day: the state of an agency's mail in each of its 1,440 minutes. Pure.
 
-A day begins at midnight in Malaysia, which has no daylight saving: all days have equally many minutes. A minute has one
-state: of two marks the one with precedence stays, whatever their order.
+A day begins at midnight in Malaysia, which has no daylight saving time, so all days have equally many minutes. A minute
+that is marked twice has the state with precedence, regardless of the order of the marks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class MinuteState(StrEnum):
 
 
 _STATES = tuple(MinuteState)
-#: Letter of each state in the stored format. A letter never changes its meaning, because days are stored for years.
+#: Letter of each state in the stored format, in the order of `MinuteState`. A letter never changes its meaning, because
+#: days are stored for years.
 _STATE_LETTERS = "-hmwdsrbx"
 _SENDING, _RECEIVING = _STATES.index(MinuteState.NO_SENDING), _STATES.index(MinuteState.NO_RECEIVING)
 
@@ -56,7 +57,7 @@ def _combined_state(one: int, other: int) -> int:
     return max(one, other)
 
 
-#: For each state that is marked: a translation table from the present state to the combined one.
+#: By index of the marked state: a table for `bytes.translate` from the present state to the combined one.
 _COMBINED = tuple(
     bytes(_combined_state(present_state, state) for present_state in range(256)) for state in range(len(_STATES))
 )
@@ -77,7 +78,8 @@ class DayTimeline:
     __slots__ = ("_minutes",)
 
     def __init__(self, text: str = "") -> None:
-        """Parse the format of `str`. An unknown state, from a later version, counts as no data."""
+        """Parse the stored format (`__str__`). An unknown state, from a later version, counts as no data."""
+        #: One octet per minute: the index of its state in `_STATES`; 0 is unmarked.
         self._minutes = bytearray(MINUTES)
         minute = 0
         for letter, length in re.findall(r"(.)(\d+)", text):
@@ -108,12 +110,12 @@ class DayTimeline:
         return {state: self._minutes.count(number, 0, end) for number, state in enumerate(MinuteState)}
 
     def last_marked(self) -> tuple[MinuteState, int] | None:
-        """Return the state of the last marked minute, and that minute; `None` if none is marked."""
+        """Return the state of the last marked minute, and the minute's number; `None` if none is marked."""
         marked = self._minutes.rstrip(b"\0")
         return (_STATES[marked[-1]], len(marked) - 1) if marked else None
 
     def runs(self) -> Iterator[tuple[MinuteState, int, int]]:
-        """Yield the runs of equal states up to the last mark: state, first minute, and the one after the last."""
+        """Yield each sequence of equal states up to the last mark: state, first minute, and the minute after it."""
         return ((_STATES[state], begin, end) for state, begin, end in self._runs())
 
     def _mark(self, state: int, begin: int, end: int) -> None:
@@ -125,23 +127,23 @@ class DayTimeline:
 
 
 def day_of(at: datetime) -> date:
-    """Return the day of a time."""
+    """Return the Malaysian day of a time."""
     return at.astimezone(MALAYSIA).date()
 
 
 def time_of(day: date, minute: int) -> datetime:
-    """Return the start of a minute."""
+    """Return the start of a minute of *day*, numbered from 0."""
     return datetime.combine(day, time(), MALAYSIA) + minute * _MINUTE
 
 
 def minute_of(at: datetime) -> int:
-    """Return the minute of the day, from 0."""
+    """Return the number of the minute in its Malaysian day, from 0."""
     local = at.astimezone(MALAYSIA)
     return local.hour * 60 + local.minute
 
 
 def split_by_day(spans: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
-    """Yield the parts of *spans* on each day: day, state, first minute, and the one after the last."""
+    """Yield the parts of *spans* on each day: day, state, first minute, and the minute after the last."""
     for span in spans:
         first, last = day_of(span.starts_at), day_of(span.until)
         for number in range((last - first).days + 1):

@@ -1,8 +1,9 @@
 """Desired agency documents that a hub distributes to a site, and what has to change at the site. Pure.
 
-A *site* runs Pantau in one place; a *hub* collects the results of several sites and distributes the documents (the
-configuration of each agency). The hub stores its documents beside the site's own, never over them: only the site can
-decide which of them work with its secrets. The site applies what it can, and reports why it rejects the rest.
+A *site* runs Pantau at one location. A *hub* collects the results of several sites, and distributes the documents (the
+configuration of each agency). The hub writes its documents beside the site's own and never replaces them, because only
+the site can decide which of them work with its secrets. The site applies the documents that it can use, and reports why
+it rejects the others.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class DesiredDocument:
     text: str | None = field(repr=False)
     #: Name of the hub.
     by: str
+    #: When the hub wrote it.
     at: datetime
-    #: Why the site rejected it at the last attempt.
+    #: Why the site rejected it at the last attempt; `None`: not rejected.
     refusal: str | None = None
 
 
@@ -34,7 +36,7 @@ class DesiredDocument:
 class ActualDocument:
     """The document of one agency that a site uses."""
 
-    #: "": the agency is removed.
+    #: Digest of the text; "": the agency is removed.
     digest: str
     #: Whether the hub wrote it.
     is_by_hub: bool = True
@@ -42,11 +44,13 @@ class ActualDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredDocumentState:
-    """State of a desired document of one agency."""
+    """State of a desired document that the hub has written to a site."""
 
-    #: "": the agency is to be removed.
+    #: Digest of the text; "": the agency is to be removed.
     digest: str
+    #: Whether the site has tried to apply it.
     is_processed: bool = False
+    #: Why the site rejected it; `None`: not rejected.
     rejection_reason: str | None = None
 
     @property
@@ -56,56 +60,57 @@ class DesiredDocumentState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OfferDifference:
-    """Changes to send to a site, and how far it is behind."""
+class SiteDocumentChanges:
+    """Changes to write to a site, and how far the site is behind."""
 
-    offered: tuple[WrittenDocument, ...] = ()
+    #: Documents to write.
+    updated: tuple[WrittenDocument, ...] = ()
     #: Agencies that the site is to remove.
     removed: tuple[str, ...] = ()
-    #: Agencies whose desired document is deleted: the hub neither wants nor removes them any more.
+    #: Agencies whose desired document is deleted at the site, because the hub has no document of them any more.
     withdrawn: tuple[str, ...] = ()
-    #: Number of agencies whose desired document is not in use.
+    #: Number of agencies whose desired document the site does not use yet.
     outdated: int = 0
-    #: Reasons of rejection, as reported by the site.
+    #: By agency: the reason of rejection that the site reported.
     rejected: Mapping[str, str] = field(default_factory=dict)
 
 
-def offer_difference(
+def site_document_changes(
     desired: Mapping[str, WrittenDocument],
     actual: Mapping[str, ActualDocument],
     offered: Mapping[str, DesiredDocumentState],
-) -> OfferDifference:
+) -> SiteDocumentChanges:
     """Return the changes to write to a site. All documents are by agency.
 
     *desired*: the hub's documents. *actual*: those that the site uses. *offered*: those that the hub has written to the
-    site before. Only agencies that the hub wrote are removed, and none if no document is desired at all: a hub with an
-    empty store would disable its sites.
+    site before. Only agencies that the hub wrote are removed. Without any desired document nothing changes, because a
+    hub with an empty database must not disable its sites.
     """
     if not desired:
-        return OfferDifference()
+        return SiteDocumentChanges()
     targets = {agency: each.digest for agency, each in desired.items()}
     targets |= {
         agency: "" for agency, each in actual.items() if agency not in desired and each.digest and each.is_by_hub
     }
-    offering, rejected, behind = list[str](), dict[str, str](), 0
+    to_write, rejected, outdated_count = list[str](), dict[str, str](), 0
     for agency, digest in targets.items():
-        present, offer = actual.get(agency), offered.get(agency)
-        is_new = offer is None or offer.digest != digest
+        present, written = actual.get(agency), offered.get(agency)
+        is_new = written is None or written.digest != digest
         if present is not None and present.digest == digest:
-            # The site uses the desired document; an outdated one that was sent must be replaced.
-            if offer is not None and is_new:
-                offering.append(agency)
+            # The site uses the desired document. An older one that the hub has written must be replaced.
+            if written is not None and is_new:
+                to_write.append(agency)
             continue
-        behind += 1
-        # A document that was applied, and then changed at the site, is sent again.
-        if offer is None or is_new or offer.is_applied:
-            offering.append(agency)
-        elif offer.rejection_reason is not None:
-            rejected[agency] = offer.rejection_reason
-    return OfferDifference(
-        offered=tuple(desired[agency] for agency in offering if agency in desired),
-        removed=tuple(agency for agency in offering if agency not in desired),
+        outdated_count += 1
+        # A document that was applied and then changed at the site is written again.
+        if written is None or is_new or written.is_applied:
+            to_write.append(agency)
+        elif written.rejection_reason is not None:
+            rejected[agency] = written.rejection_reason
+    return SiteDocumentChanges(
+        updated=tuple(desired[agency] for agency in to_write if agency in desired),
+        removed=tuple(agency for agency in to_write if agency not in desired),
         withdrawn=tuple(agency for agency in offered if agency not in targets),
-        outdated=behind,
+        outdated=outdated_count,
         rejected=rejected,
     )

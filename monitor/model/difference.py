@@ -1,6 +1,6 @@
 """Difference between two sets of routes after a change of configuration or ownership. Pure.
 
-Unchanged routes are not included: their runs, watchers and streaks continue.
+Unchanged routes are not included: their runs, mailbox watchers and streaks of results continue.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Difference:
 
     @property
     def agencies(self) -> frozenset[str]:
-        """The agencies of all of them."""
+        """The agencies of all these routes."""
         return frozenset(route.agency for route in (*self.added, *self.removed, *self.changed))
 
 
@@ -36,7 +36,7 @@ def difference(before: Mapping[str, MonitoredRoute], after: Mapping[str, Monitor
         changed=tuple(
             route
             for name, route in after.items()
-            # Most of thousands are the same object.
+            # Most routes are the same object, so the identity is compared before the value.
             if (previous := before.get(name)) is not None and previous is not route and previous != route
         ),
     )
@@ -45,13 +45,14 @@ def difference(before: Mapping[str, MonitoredRoute], after: Mapping[str, Monitor
 def changes_path(before: MonitoredRoute, after: MonitoredRoute) -> bool:
     """Whether a route of the same name uses other mailboxes, so that earlier results do not apply.
 
-    A mailbox is replaced when its address, a server, the sign-in or the trust in its servers changes. Interval, hours
-    and evaluation do not matter.
+    A mailbox counts as another one when its address, a server, the sign-in or the trusted certificates of its servers
+    change. Interval, hours and evaluation do not matter.
     """
     return (before.route, before.forwarded) != (after.route, after.forwarded)
 
 
 def replaced_mailboxes(before: MonitoredRoute, after: MonitoredRoute) -> frozenset[str]:
-    """Return the names of the replaced mailboxes."""
-    ends = {end.name: end for end in (before.route.sender, before.route.recipient)}
-    return frozenset(end.name for end in (after.route.sender, after.route.recipient) if ends.get(end.name, end) != end)
+    """Return the names of the mailboxes that have the same name and another definition."""
+    old = {mailbox.name: mailbox for mailbox in (before.route.sender, before.route.recipient)}
+    new = (after.route.sender, after.route.recipient)
+    return frozenset(mailbox.name for mailbox in new if old.get(mailbox.name, mailbox) != mailbox)

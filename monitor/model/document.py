@@ -1,8 +1,8 @@
 """Versioned agency documents, and the changes of an edit. Pure.
 
 A document is the YAML text that configures one agency. It may be edited from several sources: the files of a directory
-(`pantau apply`), the API, the portal's forms. An edit names the version that it started from, by the digest of its text;
-a version that its author has not seen is a conflict, and is not overwritten.
+(`pantau apply`), the API, the portal's forms. An edit names the version that it started from, by the digest of its
+text. A stored version that the author of an edit has not seen is a conflict, and is not overwritten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 #: Valid file names: no path, and not hidden.
 FILE_NAME: Final = r"^[^./\x00][^/\x00]*\.ya?ml$"
 
-#: Name of a stored secret in documents, with 80 random bits, so that no name occurs twice.
+#: Name of a stored secret in documents. It has 80 random bits, so that no name occurs twice.
 SECRET_NAME: Final = re.compile(r"typed-[a-z2-7]{16}")
 
 
@@ -66,7 +66,7 @@ class DocumentVersion:
     """A stored version of an agency's document."""
 
     agency: str
-    #: From 1; all are kept.
+    #: Counts the versions of the agency's document, from 1. All versions are kept.
     number: int
     #: File name: "jcontoh.yaml".
     name: str
@@ -90,32 +90,32 @@ class DocumentVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentEdit:
-    """Desired documents of an edit."""
+    """An edit: the documents that its author wants to be stored."""
 
     #: By agency.
     documents: Mapping[str, WrittenDocument] = field(default_factory=dict)
-    #: By agency: digest of the version that the edit started from; "": none.
+    #: By agency: digest of the version that the edit started from; "": the agency had no document.
     started_from: Mapping[str, str] = field(default_factory=dict)
-    #: Whether agencies without a document in this edit are removed.
+    #: Whether to remove all agencies that have no document in this edit.
     prune: bool = False
-    #: Agencies to remove, whatever the documents.
+    #: Agencies to remove, if they have no document in this edit.
     removed: AbstractSet[str] = frozenset()
-    #: By agency: number of another source's version that the author has seen and overwrites.
+    #: By agency: number of the conflicting version that the author has seen and overwrites.
     overwrites: Mapping[str, int] = field(default_factory=dict)
 
     def removes_agency(self, agency: str) -> bool:
-        """Whether the edit removes an agency of which it has no document."""
+        """Whether the edit removes an agency that has no document in it."""
         return self.prune or agency in self.removed
 
-    def has_seen(self, theirs: DocumentVersion) -> bool:
+    def has_seen(self, stored: DocumentVersion) -> bool:
         """Whether the author has seen this version, so that it may be overwritten."""
-        agency = theirs.agency
-        return self.started_from.get(agency) == theirs.digest or self.overwrites.get(agency) == theirs.number
+        agency = stored.agency
+        return self.started_from.get(agency) == stored.digest or self.overwrites.get(agency) == stored.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditConflict:
-    """A version of another source that conflicts with an edit."""
+    """A stored version that conflicts with an edit, because its author has not seen the version."""
 
     stored: DocumentVersion
     #: `None`: the edit removes the agency.
@@ -127,14 +127,15 @@ class DocumentDifference:
     """Changes of an edit. No agency occurs twice."""
 
     added: tuple[WrittenDocument, ...] = ()
-    #: With the replaced versions.
+    #: Pairs of the replaced version and the new document.
     changed: tuple[tuple[DocumentVersion, WrittenDocument], ...] = ()
+    #: Latest versions of the agencies to remove.
     removed: tuple[DocumentVersion, ...] = ()
-    #: Conflicts: with any, nothing is written.
+    #: If there are any, nothing is written.
     conflicts: tuple[EditConflict, ...] = ()
-    #: Newer versions of other sources, of documents that the edit has not changed: they stay.
+    #: Stored versions that the author has not seen, of documents that the author has not changed: they stay.
     newer: tuple[DocumentVersion, ...] = ()
-    #: Agencies that the edit leaves out without removing them.
+    #: Latest versions of agencies that have no document in the edit and are not removed.
     missing: tuple[DocumentVersion, ...] = ()
 
     def __bool__(self) -> bool:
@@ -181,6 +182,6 @@ def documents_after(
 ) -> Mapping[str, WrittenDocument]:
     """Return all documents after *change*, by agency."""
     documents = {agency: each.document for agency, each in present.items() if each.document is not None}
-    documents |= {ours.agency: ours for ours in (*change.added, *(ours for _, ours in change.changed))}
+    documents |= {new.agency: new for new in (*change.added, *(new for _, new in change.changed))}
     removed = {each.agency for each in change.removed}
     return {agency: each for agency, each in documents.items() if agency not in removed}

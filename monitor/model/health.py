@@ -9,7 +9,7 @@ from enum import StrEnum
 class Health(StrEnum):
     """Health of a route, of a direction of an agency's mail, or of a part of the monitoring itself."""
 
-    #: Nothing is proven yet. Not the same as up.
+    #: Nothing is proven yet.
     UNKNOWN = "unknown"
     #: Mail works.
     UP = "up"
@@ -26,13 +26,15 @@ UNHEALTHY = frozenset({Health.DEGRADED, Health.DOWN})
 class Grade(StrEnum):
     """Grade of one run: what it shows about the tested service."""
 
+    #: The message arrived in time.
     GOOD = "good"
-    #: It arrived, but late or in junk.
+    #: The message arrived, but late or in the junk folder.
     SLOW = "slow"
+    #: The run failed because of the tested service.
     BAD = "bad"
-    #: It failed, and a monitoring fault is not excluded yet. Until then it does not count.
+    #: The run failed, and a monitoring fault is not excluded yet. Until then the run does not count.
     PENDING = "pending"
-    #: Neutral: it neither extends nor ends a streak.
+    #: The run shows nothing about the service: it neither extends nor ends a streak.
     NONE = "none"
 
 
@@ -40,15 +42,17 @@ class Grade(StrEnum):
 class HealthPolicy:
     """Lengths of streaks that change the health."""
 
+    #: Failures in a row that change the health to down.
     failure_threshold: int = 3
+    #: Successes in a row that change the health to up.
     success_threshold: int = 2
 
     @property
-    def memory(self) -> int:
-        """Number of graded runs that decide."""
+    def longest_streak(self) -> int:
+        """The larger threshold: number of graded runs that can decide the health."""
         return max(self.failure_threshold, self.success_threshold)
 
     @property
-    def patience(self) -> int:
-        """Number of graded runs without a streak after which alternating results decide the health themselves."""
-        return self.memory + 2
+    def undecided_limit(self) -> int:
+        """Number of graded runs after which alternating results, without a streak, decide the health."""
+        return self.longest_streak + 2

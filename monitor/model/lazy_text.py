@@ -1,4 +1,4 @@
-"""Text that keeps its pattern and values for a later translation, as Django's lazy translation."""
+"""Text that keeps its pattern and values for a later translation, like Django's lazy translation."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Self
 
 
 class LazyText(str):
-    """An English text with its pattern. Commands, programs and logs use it as plain text.
+    """An English text with its pattern. Commands, programs and logs use it as a plain `str`.
 
-    Values may be lazy texts too. A text without values is its own pattern, and needs no `LazyText`.
+    Values may be lazy texts too. A text without values is its own pattern, and can be a plain `str`.
     """
 
-    __slots__ = ("pattern", "words")
+    __slots__ = ("pattern", "values")
 
     pattern: str
-    words: Mapping[str, object]
+    values: Mapping[str, object]
 
-    def __new__(cls, pattern: str, words: Mapping[str, object]) -> Self:
-        """Return *pattern* with *words* filled in as by `str.format`."""
-        lazy_text = super().__new__(cls, pattern.format(**words))
-        lazy_text.pattern, lazy_text.words = pattern, words
+    def __new__(cls, pattern: str, values: Mapping[str, object]) -> Self:
+        """Return *pattern* with *values* filled in as by `str.format`."""
+        lazy_text = super().__new__(cls, pattern.format(**values))
+        lazy_text.pattern, lazy_text.values = pattern, values
         return lazy_text
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return the constructor and its arguments for a copy."""
-        return LazyText, (self.pattern, self.words)
+        return LazyText, (self.pattern, self.values)
 
     def __str__(self) -> str:
-        """Return the object itself, so that an exception keeps the pattern."""
+        """Return the object itself, so that `str` of an exception's argument keeps the pattern."""
         return self
 
 
-def lazy_text(pattern: str, /, **words: object) -> LazyText:
-    """Return *pattern* with *words* filled in. A test requires a Malay pattern with the same placeholders."""
-    return LazyText(pattern, words)
+def lazy_text(pattern: str, /, **values: object) -> LazyText:
+    """Return *pattern* with *values* filled in. A test requires a Malay pattern with the same placeholders."""
+    return LazyText(pattern, values)
 
 
 def any_of(texts: Iterable[str]) -> str:
@@ -57,7 +57,7 @@ def translate(text: str, patterns: Mapping[str, str]) -> str | None:
     translated = patterns.get(text.pattern)
     if translated is None:
         return None
-    return translated.format(**{key: _translate_value(value, patterns) for key, value in text.words.items()})
+    return translated.format(**{key: _translate_value(value, patterns) for key, value in text.values.items()})
 
 
 def _translate_value(value: object, patterns: Mapping[str, str]) -> object:

@@ -3,10 +3,10 @@
 The sending limits are from the providers' own and other public pages (Exchange Online: 30 messages a minute and 10,000
 recipients a day; Gmail: 500 messages a day, Workspace 2,000). An account above its limit is blocked for a day.
 
-Receiving limits: Google 60 messages a minute and 3,600 an hour, all editions (support.google.com/a/answer/1366776);
-messages above bounce, mostly for 24 hours. Exchange Online 3,600 an hour (Microsoft's Exchange Team Blog, "Upcoming
-changes to mailbox receiving limits: Hot Recipients Throttling", 2021-02-22); messages above are returned until the hour
-is over.
+Receiving limits: Google, all editions: 60 messages a minute and 3,600 an hour (support.google.com/a/answer/1366776);
+further messages bounce, mostly for 24 hours. Exchange Online: 3,600 an hour (Microsoft's Exchange Team Blog, "Upcoming
+changes to mailbox receiving limits: Hot Recipients Throttling", 2021-02-22); further messages bounce until the hour is
+over.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class MailProvider:
     """A provider of mail for many organisations."""
 
     name: str
-    #: Submission servers: full names, or ends of names from a dot on (".gmail.com").
+    #: Submission servers: full names, or suffixes that begin with a dot (".gmail.com").
     hosts: tuple[str, ...]
-    #: Further servers at which its mailboxes are read.
+    #: Further servers, at which the provider's mailboxes are read.
     inboxes: tuple[str, ...] = ()
-    #: Domains of addresses, where that matters; empty: all.
+    #: Mail domains of the provider's accounts; empty: any domain.
     domains: tuple[str, ...] = ()
-    #: Sent by each account; `None`: no known limit.
+    #: Maximum number of messages that an account may send; `None`: no known limit.
     messages_per_day: int | None = None
     messages_per_minute: int | None = None
-    #: Received by each account; `None`: no known limit.
+    #: Maximum number of messages that an account may receive; `None`: no known limit.
     received_per_minute: int | None = None
     received_per_hour: int | None = None
-    #: Concurrent sessions of all accounts.
+    #: Maximum concurrent sessions of all monitored accounts together.
     concurrency: int
-    #: Concurrent sessions of one account.
+    #: Maximum concurrent sessions of one account.
     account_concurrency: int = 10
 
     def sends_for(self, host: str, address: str) -> bool:
@@ -68,7 +68,7 @@ KNOWN_PROVIDERS = (
         received_per_hour=3600,
         concurrency=10,
     ),
-    # An account with its own domain there belongs to Google Workspace.
+    # An account with another domain belongs to Google Workspace.
     MailProvider(
         name="google",
         hosts=("smtp.gmail.com", "smtp.googlemail.com", "smtp-relay.gmail.com"),
@@ -85,7 +85,7 @@ KNOWN_PROVIDERS = (
         messages_per_minute=30,
         received_per_hour=3600,
         concurrency=20,
-        # The fourth is rejected with 432 4.3.2.
+        # A fourth session is rejected with 432 4.3.2.
         account_concurrency=3,
     ),
 )
@@ -98,14 +98,14 @@ class MailProviders:
     providers: Sequence[MailProvider] = KNOWN_PROVIDERS
 
     def sending_provider(self, mailbox: Mailbox) -> MailProvider | None:
-        """Return the provider that *mailbox* sends through; `None` without a known one."""
+        """Return the provider through which *mailbox* sends; `None`: not a known provider, or it does not send."""
         if mailbox.smtp is None:
             return None
         host, address = mailbox.smtp.host, mailbox.address
         return next((provider for provider in self.providers if provider.sends_for(host, address)), None)
 
     def receiving_provider(self, mailbox: Mailbox) -> MailProvider | None:
-        """Return the provider that receives the mail of *mailbox*; `None` without a known one, or without reading."""
+        """Return the provider that receives the mail of *mailbox*; `None`: not a known provider, or it is not read."""
         server = mailbox.imap or mailbox.pop3
         if server is None:
             return None
@@ -114,30 +114,30 @@ class MailProviders:
         )
 
     def limit_names(self, sender: Mailbox) -> tuple[str, ...]:
-        """Return the names of the concurrency limits that apply to *sender*: of its account and provider, or its server.
+        """Return the names of the concurrency limits of *sender*: for its account and provider, or for its server.
 
-        Recipients have no limit: a mailbox is read over one connection, and a limit would let an agency with a slow
-        server delay the others that use the same reference mailbox.
+        Recipients have no limit, because a mailbox is read over one connection. With a limit, an agency with a slow
+        server would delay the other agencies whose routes use the same reference mailbox (of the operator).
         """
         if sender.smtp is None:
             return ()
         if (provider := self.sending_provider(sender)) is not None:
-            return (_account(sender), _provider(provider))
+            return (_account_limit(sender), _provider_limit(provider))
         return (f"server {sender.smtp.host}:{sender.smtp.port}",)
 
     def session_limits(self, senders: Iterable[Mailbox]) -> Mapping[str, int]:
-        """Return the concurrent sessions by limit name, for limits that differ from the default."""
-        session_limits = {_provider(provider): provider.concurrency for provider in self.providers}
+        """Return the maximum number of sessions by limit name, for limits that differ from the default."""
+        session_limits = {_provider_limit(provider): provider.concurrency for provider in self.providers}
         return session_limits | {
-            _account(sender): provider.account_concurrency
+            _account_limit(sender): provider.account_concurrency
             for sender in senders
             if (provider := self.sending_provider(sender)) is not None
         }
 
 
-def _provider(provider: MailProvider) -> str:
+def _provider_limit(provider: MailProvider) -> str:
     return f"provider {provider.name}"
 
 
-def _account(sender: Mailbox) -> str:
+def _account_limit(sender: Mailbox) -> str:
     return f"account {sender.name}"

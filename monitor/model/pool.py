@@ -1,7 +1,7 @@
 """Assignment of pool mailboxes to processes, and their share of messages. Pure.
 
-A *reference* is a mailbox of the operator outside the agencies, at which probe messages end or begin. A *pool* is a
-reference with several mailboxes, of which each process uses its own.
+A *reference* is a mailbox of the operator, outside the agencies: the other end of a route from or to an agency. A
+*pool* is a reference with several mailboxes, of which each process uses its own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _NUMBER = re.compile(r"\d+(?=\D*\Z)", re.ASCII)
 
 
 def preferred_order(addresses: Collection[str], process: str) -> Sequence[str]:
-    """Return *addresses* in the order in which *process* prefers them. All callers get the same result.
+    """Return *addresses* in the order in which *process* prefers them. The order of the argument does not matter.
 
-    Processes whose names differ only in a number prefer different mailboxes, as long as there are enough. The preference
-    of other processes is a hash, so two may share a mailbox. The given order of *addresses* does not matter; when one is
-    added or removed, all processes are reassigned.
+    Processes whose names differ only in a number prefer different mailboxes, if there are enough. The preference of
+    processes with other names is a hash, so two of them may share a mailbox. When an address is added or removed, all
+    preferences may change.
     """
     match = _NUMBER.search(process)
     stem, number = (process, 0) if match is None else (_NUMBER.sub("#", process), int(match[0]))
@@ -40,17 +40,17 @@ def _hash_order(stem: str, address: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """Number of sites, and of mailboxes that share the messages of a reference."""
+    """How messages are spread: the number of sites (locations that probe), and of mailboxes per reference."""
 
-    #: Number of sites. Each probes every agency with the same accounts.
+    #: Number of sites. Each site probes every agency with the same accounts.
     sites: int = 1
-    #: By reference: number of pool mailboxes in use.
+    #: Number of pool mailboxes in use, by reference.
     pools: Mapping[str, int] = field(default_factory=dict)
 
     def share(self, route: MonitoredRoute, account: str) -> float:
-        """Return how many messages an account sends or receives for each run of a route, counting all sites.
+        """Return how many messages *account* sends or receives per interval of a route, counting all sites.
 
-        A control route, from one reference to another, is run by every process with its own mailbox.
+        A control route, from one reference to another, is not divided: every process runs it with its own mailbox.
         """
         return self.sites / (self.pools.get(account, 1) if route.agency else 1)
 

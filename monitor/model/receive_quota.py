@@ -1,4 +1,8 @@
-"""Receive quotas: whether a reference mailbox (outside the agencies) would receive more than its provider allows. Pure."""
+"""Receive quotas: whether a reference (a mailbox of the operator) would receive more than its provider allows. Pure.
+
+A pool is a reference with several mailboxes, of which each process uses its own. A `Spread` has the number of sites
+(locations that probe) and of mailboxes per pool.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,14 @@ from datetime import timedelta
 from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.pool import SINGLE_SITE, Spread
 from monitor.model.route import Direction, MonitoredRoute
-from monitor.model.send_quota import CONFIRMATIONS, round_up_interval
+from monitor.model.send_quota import EXTRA_RUNS_FACTOR, round_up_interval
 from probes.model.mailbox import Mailbox
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
-#: The fullest span is estimated as the mean plus so many standard deviations: routes are spread over their intervals by
-#: hash, so the number of messages in a span varies.
-_DEVIATIONS = 3
+#: The number of messages in the busiest span is estimated as the mean plus this many standard deviations. It varies,
+#: because routes are spread over their intervals by a hash.
+_STANDARD_DEVIATIONS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +30,17 @@ class ReceiveQuotaExceeded:
 
     recipient: Mailbox
     mail_provider: MailProvider
-    #: Time of the limit that is exceeded: a minute or an hour.
+    #: Span of the limit that is exceeded: a minute or an hour.
     span: timedelta
-    #: Messages in the busiest span.
+    #: Estimated number of messages in the busiest span.
     messages: int
+    #: Number of messages that the provider allows in the span.
     allowed: int
-    #: Interval of all its routes that would suffice.
+    #: Probing interval of all routes to the account that would suffice.
     interval: timedelta
     #: Number of sites whose messages are counted together.
     sites: int
-    #: Number of pool mailboxes, and processes, that would suffice; `None`: no pool does.
+    #: Number of pool mailboxes, each with its own process, that would suffice; `None`: no number does.
     mailboxes: int | None
 
 
@@ -75,21 +80,23 @@ def _exceeded_limit(
 ) -> ReceiveQuotaExceeded | None:
     recipient, sufficient_mean = routes[0].route.recipient, _sufficient_mean(allowed)
     shares = [spread.share(each, recipient.name) for each in routes]
-    means = [CONFIRMATIONS * share * (span / r.probing.interval) for r, share in zip(routes, shares, strict=True)]
+    means = [
+        EXTRA_RUNS_FACTOR * share * (span / route.probing.interval) for route, share in zip(routes, shares, strict=True)
+    ]
     mean = sum(means)
     if mean <= sufficient_mean:
         return None
-    # Messages from agencies are shared by the processes; control runs come from each of them.
+    # The mailboxes of a pool share the messages from agencies. Messages of control routes arrive in each of them.
     control_mean = sum(mean for mean, route in zip(means, routes, strict=True) if not route.agency)
     shared_mean = (mean - control_mean) * spread.pools.get(recipient.name, 1)
     return ReceiveQuotaExceeded(
         recipient=recipient,
         mail_provider=mail_provider,
         span=span,
-        messages=math.ceil(mean + _DEVIATIONS * math.sqrt(mean)),
+        messages=math.ceil(mean + _STANDARD_DEVIATIONS * math.sqrt(mean)),
         allowed=allowed,
         sites=spread.sites,
-        interval=round_up_interval(sum(shares) * span * CONFIRMATIONS / sufficient_mean),
+        interval=round_up_interval(sum(shares) * span * EXTRA_RUNS_FACTOR / sufficient_mean),
         mailboxes=None
         if control_mean >= sufficient_mean
         else math.ceil(shared_mean / (sufficient_mean - control_mean)),
@@ -97,8 +104,8 @@ def _exceeded_limit(
 
 
 def _sufficient_mean(allowed: int) -> float:
-    """Return the largest mean at which the fullest span has at most *allowed* messages.
+    """Return the largest mean at which the busiest span has at most *allowed* messages.
 
-    It solves mean + `_DEVIATIONS` * sqrt(mean) = allowed, because the variance of a Poisson distribution is its mean.
+    It solves mean + `_STANDARD_DEVIATIONS` * sqrt(mean) = allowed: the variance of a Poisson distribution is its mean.
     """
-    return ((math.sqrt(_DEVIATIONS**2 + 4 * allowed) - _DEVIATIONS) / 2) ** 2
+    return ((math.sqrt(_STANDARD_DEVIATIONS**2 + 4 * allowed) - _STANDARD_DEVIATIONS) / 2) ** 2

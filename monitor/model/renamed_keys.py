@@ -14,8 +14,8 @@ _Path = tuple[str | int, ...]
 
 _ESCALATIONS: Final = ("escalation", "noc.escalation", "alertmanager.receive.routes.*.escalation")
 
-#: Paths of old keys, with the new name of the last key. The keys before it have their new names. `*` stands for a key
-#: that people choose; list indices are left out.
+#: Paths of old keys, with the new name of the path's last key. The other keys of a path are new names. `*` stands for a
+#: key that people choose, such as a mailbox's; list indices are left out.
 RENAMED_KEYS: Final[Mapping[str, str]] = {
     "state": "state_dir",
     "prober": "process_name",
@@ -67,26 +67,28 @@ RENAMED_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "agencies": {"in the store": "database"},
 }
 
-#: By old key: the pattern of the keys above it, and the new name.
-_BY_KEY: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {}
+#: By old key: pairs of the pattern of the keys above it, and the new name.
+_RENAMINGS_BY_OLD_KEY: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {}
 for _path, _name in RENAMED_KEYS.items():
     *_above, _key = _path.split(".")
-    _BY_KEY.setdefault(_key, []).append((tuple(_above), _name))
+    _RENAMINGS_BY_OLD_KEY.setdefault(_key, []).append((tuple(_above), _name))
 
 
 def new_key(path: _Path) -> str | None:
-    """Return the new name of the last key of *path*, whose other keys have their new names; `None`: it is not renamed."""
+    """Return the new name of the last key of *path*; `None`: it is not renamed. The other keys must be new names."""
     parents = [part for part in path[:-1] if isinstance(part, str)]
-    for pattern, name in _BY_KEY.get(str(path[-1]), ()):
-        if len(pattern) == len(parents) and all(p in ("*", a) for p, a in zip(pattern, parents, strict=True)):
+    for pattern, name in _RENAMINGS_BY_OLD_KEY.get(str(path[-1]), ()):
+        if len(pattern) == len(parents) and all(
+            expected in ("*", parent) for expected, parent in zip(pattern, parents, strict=True)
+        ):
             return name
     return None
 
 
 def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    """Yield the location of each old key in *data*, and its new name. Keys inside its value come before it.
+    """Yield the path of each old key in *data*, and its new name. Keys inside its value come before it.
 
-    *location*, *current_path*: path of *data*, as written and with new names.
+    *location*: path of *data* as written; *current_path*: the same with new names.
     """
     if isinstance(data, Mapping):
         for key, value in data.items():
@@ -100,17 +102,19 @@ def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> 
 
 
 def rename_keys(text: str) -> str:
-    """Return a document's *text* with its old keys renamed, and otherwise unchanged. Text that is no YAML is unchanged."""
+    """Return a document's *text* with its old keys renamed, and otherwise unchanged. Invalid YAML is unchanged."""
     try:
         root = parse_nodes(text)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
         return text
+    # From the end of the text, so that the positions of the remaining keys stay valid.
     for key, name in sorted(_old_nodes(root, ()), key=lambda pair: -pair[0].start_mark.index):
         text = text[: key.start_mark.index] + name + text[key.end_mark.index :]
     return text
 
 
 def _old_nodes(node: yaml.Node | None, current_path: _Path) -> Iterator[tuple[yaml.Node, str]]:
+    """Yield the node of each old key below *node*, and its new name."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = new_key((*current_path, str(key.value)))

@@ -1,4 +1,4 @@
-"""Renaming of an agency or a mailbox: the new names of routes and other objects that contain its name. Pure."""
+"""Renaming of an agency or a mailbox, and of the routes and other objects whose names contain its name. Pure."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from monitor.model.route import Direction
 _MONITORING_FAULT_PREFIX = "ours/"
 
 
-class Renamed(StrEnum):
+class RenamedKind(StrEnum):
     """Kind of the renamed object."""
 
-    #: By its code.
+    #: An agency, named by its code: "JCM".
     AGENCY = "agency"
-    #: An agency's mailbox as "JCM/utama", or a reference by its key.
+    #: An agency's mailbox ("JCM/utama"), or a reference (the operator's mailbox outside the agencies, "rujukan-a").
     MAILBOX = "mailbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """An object with its old and its new name. Each method returns the new form of one kind of name."""
+    """An object with its old and its new name. Each method translates one kind of name that may contain it."""
 
-    kind: Renamed
+    kind: RenamedKind
     old: str
     new: str
 
     def agency(self, code: str) -> str:
-        """Return an agency's new name."""
-        return self.new if self.kind is Renamed.AGENCY and code == self.old else code
+        """Return an agency's new code."""
+        return self.new if self.kind is RenamedKind.AGENCY and code == self.old else code
 
     def route(self, name: str) -> str:
         """Return a route's new name: "JCM/outbound/rujukan-a" with a possible suffix, "JCM/internal", "control/a/b"."""
         parts = name.split("/")
-        if self.kind is Renamed.AGENCY:
+        if self.kind is RenamedKind.AGENCY:
             return "/".join([self.agency(parts[0]), *parts[1:]])
         code, prefix, old_key = self.old.rpartition("/")
         new_key = self.new.rpartition("/")[2]
         if prefix and parts[0] != code:
             return name
-        # Positions of mailbox keys in a route's name. A reference follows the direction; an agency's mailbox follows the
-        # direction in an internal route, and the reference in others.
+        # Positions of the mailbox's key in a route's name. A reference follows the direction. An agency's mailbox
+        # follows the direction in an internal route, and the reference in others.
         indices: tuple[int, ...]
         match parts[0], prefix:
             case Direction.CONTROL, "":
-                indices = (1, 2)
+                indices = (1, 2)  # "control/<reference>/<reference>"
             case _, "":
                 indices = () if parts[1:2] == [Direction.INTERNAL] else (2,)
             case _:
@@ -55,13 +55,13 @@ class Renaming:
 
     def mailbox(self, name: str) -> str:
         """Return a mailbox's new name: "JCM/utama", "rujukan-a"."""
-        if self.kind is Renamed.MAILBOX:
+        if self.kind is RenamedKind.MAILBOX:
             return self.new if name == self.old else name
         code, slash, key = name.partition("/")
         return f"{self.agency(code)}/{key}" if slash else name
 
     def tracker(self, name: str) -> str:
-        """Return the new name of a health tracker: a route, or a monitoring fault ("ours/credentials/JCM/utama#sender")."""
+        """Return the new name of a health tracker: a route, or a fault such as "ours/credentials/JCM/utama#sender"."""
         if name.startswith(_MONITORING_FAULT_PREFIX):
             return _MONITORING_FAULT_PREFIX + self._monitoring_fault(name.removeprefix(_MONITORING_FAULT_PREFIX))
         return self.route(name)
@@ -76,5 +76,5 @@ class Renaming:
         return self.tracker(name) if "/" in name else self.agency(name)
 
     def rota(self, name: str) -> str:
-        """Return a rota's new name: an agency's "JCM/bertugas"."""
-        return self.mailbox(name) if self.kind is Renamed.AGENCY else name
+        """Return the new name of a rota (duty roster), such as an agency's "JCM/bertugas"."""
+        return self.mailbox(name) if self.kind is RenamedKind.AGENCY else name

@@ -1,7 +1,8 @@
 """Monitored routes with their probing policies.
 
-A route is a pair of mailboxes between which probe messages are sent: of an agency, or of an agency and a *reference*, a
-mailbox of the operator outside the agencies.
+A route is a pair of mailboxes: probe messages are sent from one to the other. An agency's route connects two mailboxes
+of the agency, or one with a *reference*: a mailbox of the operator outside the agencies. A control route connects two
+references.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ class ProbingPolicy:
     """Policy for probing and evaluating a route."""
 
     interval: timedelta = timedelta(minutes=5)
-    #: A run that contradicts the current health is repeated after this.
+    #: After this time a run that contradicts the current health is repeated.
     retry_interval: timedelta = timedelta(seconds=60)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    #: A message that takes longer is slow.
+    #: A message with a longer transit time counts as slow.
     slow_threshold: timedelta = timedelta(seconds=60)
-    #: Greylisting (RFC 6647) is no verdict for this long. Any other 4xx is a failure.
+    #: For this long, a rejection by greylisting (RFC 6647) is not a failure. Any other 4xx reply is a failure.
     deferral_timeout: timedelta = timedelta(minutes=30)
     health: HealthPolicy = field(default_factory=HealthPolicy)
+    #: The route is probed only in these hours.
     hours: Hours = ALWAYS
 
 
@@ -53,7 +55,8 @@ class MonitoredRoute:
     agency: str
     direction: Direction
     probing: ProbingPolicy
-    #: The message is sent to an address of the agency and read in a reference mailbox, to which it is forwarded.
+    #: Whether the route is forwarded: the message is sent to an address of the agency, which forwards it to a reference
+    #: mailbox, where it is read.
     forwarded: bool = False
 
     @property
@@ -63,7 +66,7 @@ class MonitoredRoute:
 
     @property
     def reference(self) -> str | None:
-        """Name of the reference mailbox at the other end; `None` for internal and control routes."""
+        """Name of the reference at the other end from the agency; `None` for internal and control routes."""
         if self.direction is Direction.OUTBOUND:
             return self.route.recipient.name
         if self.direction is Direction.INBOUND:
@@ -72,7 +75,7 @@ class MonitoredRoute:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Names of all reference mailboxes at its ends; empty for internal and control routes."""
+        """Names of the references at the ends of a route of an agency; empty for internal and control routes."""
         if self.forwarded:
             return (self.route.sender.name, self.route.recipient.name)
         return () if self.reference is None else (self.reference,)

@@ -1,6 +1,7 @@
-"""Send quotas: what a configuration would send from each account, and what an account may still send at run time. Pure.
+"""Send quotas of probe messages. Pure.
 
-For probe messages only. `alerts.decide.gateway.rate_limit` limits notifications.
+Before the start: whether a configuration would send more from an account than its mail provider allows. At run time:
+when an account may send its next message. `alerts.decide.gateway.rate_limit` limits notifications.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from monitor.model.pool import SINGLE_SITE, Spread
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 
-#: Factor for runs beside the regular ones: repetitions after failures, and control runs as evidence.
-CONFIRMATIONS = 1.1
+#: Factor that adds the runs besides the regular ones: repetitions after failures, and control runs as evidence.
+EXTRA_RUNS_FACTOR = 1.1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
@@ -35,12 +36,13 @@ class QuotaExceeded:
 
     sender: Mailbox
     mail_provider: MailProvider
-    #: Messages on the busiest day.
+    #: Number of messages on the busiest day.
     messages_per_day: int
-    #: Interval of all its routes that would suffice.
+    #: Probing interval of all routes from the account that would suffice.
     interval: timedelta
-    #: Number of sites that send with this account; and whether a single site would stay within the quota.
+    #: Number of sites (locations that probe) that send with this account.
     sites: int = 1
+    #: Whether the quota is exceeded only because there are several sites.
     needs_several_sites: bool = False
 
     @property
@@ -89,9 +91,9 @@ def _exceeded_limit(routes: list[MonitoredRoute], mail_provider: MailProvider, s
     per_minute = _messages(share * (_MINUTE / interval) for share, interval in zip(shares, intervals, strict=True))
     min_interval = timedelta(0)
     if mail_provider.messages_per_day is not None and per_day > mail_provider.messages_per_day:
-        min_interval = sum(active_spans, timedelta(0)) * CONFIRMATIONS / mail_provider.messages_per_day
+        min_interval = sum(active_spans, timedelta(0)) * EXTRA_RUNS_FACTOR / mail_provider.messages_per_day
     if mail_provider.messages_per_minute is not None and per_minute > mail_provider.messages_per_minute:
-        min_interval = max(min_interval, sum(shares) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
+        min_interval = max(min_interval, sum(shares) * _MINUTE * EXTRA_RUNS_FACTOR / mail_provider.messages_per_minute)
     if not min_interval:
         return None
     return QuotaExceeded(
@@ -103,8 +105,9 @@ def _exceeded_limit(routes: list[MonitoredRoute], mail_provider: MailProvider, s
 
 
 def _messages(runs: Iterable[float]) -> float:
-    # Remove the floating-point error of 2,880 times 1.1.
-    return round(CONFIRMATIONS * sum(runs), 6)
+    """Return the number of messages of regular *runs*, including the extra runs."""
+    # 2,880 times 1.1 has a floating-point error, which must not count as one more message.
+    return round(EXTRA_RUNS_FACTOR * sum(runs), 6)
 
 
 def round_up_interval(span: timedelta) -> timedelta:
@@ -116,20 +119,21 @@ def round_up_interval(span: timedelta) -> timedelta:
 @dataclass(slots=True)
 class _Account:
     address: str
+    #: The provider's limits; infinite without a limit.
     per_day: float
     per_minute: float
     #: Number of messages by bucket, for the last day.
     counts: dict[int, int] = field(default_factory=dict)
-    #: Times of the latest messages, at most as many as the limit per minute; empty without one.
+    #: Times of the latest messages, at most as many as `per_minute`; empty without such a limit.
     last_minute: deque[datetime] = field(default_factory=deque)
     #: By route: time of the latest recorded message.
     latest_by_route: dict[str, datetime] = field(default_factory=dict)
-    #: The latest of all routes.
-    latest: datetime = _EPOCH
+    #: Time of the latest message of all routes.
+    latest_sent_at: datetime = _EPOCH
 
     def record(self, at: datetime, route: str) -> None:
         self.latest_by_route[route] = at
-        self.latest = max(self.latest, at)
+        self.latest_sent_at = max(self.latest_sent_at, at)
         bucket = _bucket(at)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         if self.per_minute < math.inf:
@@ -139,8 +143,8 @@ class _Account:
                 self.last_minute.popleft()
 
     def clamp_future_times(self, now: datetime) -> None:
-        """Move messages in the future, counted by a clock that was ahead, to *now*: they would block the account until then."""
-        self.latest = now
+        """Move messages in the future to *now*. The clock was ahead, and they would block the account until then."""
+        self.latest_sent_at = now
         current_bucket = _bucket(now)
         if ahead := [bucket for bucket in self.counts if bucket > current_bucket]:
             self.counts[current_bucket] = self.counts.get(current_bucket, 0) + sum(
@@ -158,7 +162,7 @@ class SendQuota:
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     def set_senders(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
-        """Track the accounts of *senders* whose provider has a limit; recorded messages stay."""
+        """Track the accounts of *senders* whose provider has a limit. Recorded messages are kept."""
         accounts_before, self._accounts = self._accounts, {}
         for sender in senders:
             mail_provider = mail_providers.sending_provider(sender)
@@ -180,7 +184,8 @@ class SendQuota:
     def record_earlier(self, sender: str, at: datetime, route: str) -> None:
         """Record a message that was sent before the start or by another process, unless it is recorded already.
 
-        It is when a route was removed and is added again while its account stayed in use, as with reference mailboxes.
+        A message is recorded already if its route was removed and is added again while the account stayed in use, as a
+        reference mailbox's does.
         """
         account = self._accounts.get(sender)
         if account is not None and at > account.latest_by_route.get(route, _EPOCH):
@@ -191,10 +196,10 @@ class SendQuota:
         account = self._accounts.get(sender)
         if account is None:
             return now
-        if account.latest > now:
+        if account.latest_sent_at > now:
             account.clamp_future_times(now)
-        first = _bucket(now - _DAY)
-        for bucket in [early for early in account.counts if early < first]:
+        oldest = _bucket(now - _DAY)
+        for bucket in [bucket for bucket in account.counts if bucket < oldest]:
             del account.counts[bucket]
         at = now
         if sum(account.counts.values()) >= account.per_day:
@@ -205,4 +210,5 @@ class SendQuota:
 
 
 def _bucket(at: datetime) -> int:
+    """Return the number of the bucket of a time."""
     return (at - _EPOCH) // _BUCKET_SPAN

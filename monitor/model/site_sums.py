@@ -1,4 +1,4 @@
-"""Sums of an agency's runs at one site, by hour."""
+"""Sums of an agency's runs at one site (a location that probes), from hourly counts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSums:
-    """Sums of the conclusive runs."""
+    """Sums over the conclusive runs in a span of time that the reader chooses."""
 
     site: str
     runs: int
     delivered: int
-    #: Number of runs with a known transit time; sum and maximum in seconds.
+    #: Number of runs with a known transit time.
     timed: int
+    #: Sum of the transit times, in seconds.
     transit: float
+    #: Longest transit time, in seconds.
     slowest: float

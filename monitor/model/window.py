@@ -15,12 +15,12 @@ from cronsim import CronSim, CronSimError
 
 from monitor.model.lazy_text import lazy_text
 
-#: Limit of window occurrences that a search examines: it ends although windows and maintenance never leave a gap.
-_STEPS = 1000
+#: Maximum number of window occurrences that a search examines, so that it ends even if maintenance never ends.
+_MAX_STEPS = 1000
 
 
 class InvalidCronError(ValueError):
-    """The text is no cron expression, or one that never matches."""
+    """The text is not a cron expression, or never matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Window(Protocol):
     """A window of time."""
 
     def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
-        """Return the first occurrence that ends after *at*, which may have begun; `None` without any."""
+        """Return the first occurrence that ends after *at*; it may have begun before *at*. `None`: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,20 @@ class OneTimeWindow:
 
 @dataclass(slots=True)
 class Recurring:
-    """A window that begins whenever a five-field cron expression matches in the zone's local time, as in Debian's cron."""
+    """A window that begins when a five-field cron expression matches in the zone's local time, as in Debian's cron."""
 
     cron: str
     duration: timedelta
     zone: ZoneInfo
     reason: str = ""
-    #: The latest result, and from when on it is valid. Thousands of routes share one window.
+    #: Start of the validity of the latest result, and that result. Thousands of routes share one window.
     _cached: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
     def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
-        if self._cached is not None and self._cached[0] <= at < self._cached[1].ends_at:
-            return self._cached[1]
+        if self._cached is not None:
+            valid_from, occurrence = self._cached
+            if valid_from <= at < occurrence.ends_at:
+                return occurrence
         try:
             start = next(CronSim(self.cron, (at - self.duration).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
@@ -97,21 +99,21 @@ def check_cron(cron: str) -> None:
 class Hours:
     """Active hours of a route: inside one of its windows, if it has any, and outside of all maintenance."""
 
-    #: Empty: always active, except for maintenance.
-    when: Sequence[Window] = ()
+    #: The route is active inside of any of these windows; empty: always. Maintenance takes precedence.
+    active_windows: Sequence[Window] = ()
     maintenance: Sequence[Window] = ()
 
     def next_active_at(self, at: datetime) -> datetime | None:
         """Return the first active time from *at* on; `None` without any."""
-        if not self.when and not self.maintenance:
+        if not self.active_windows and not self.maintenance:
             return at
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             if (current_maintenance := self.maintenance_at(at)) is not None:
                 at = current_maintenance.ends_at
                 continue
-            if not self.when:
+            if not self.active_windows:
                 return at
-            occurrences = [found for window in self.when if (found := window.next_occurrence(at)) is not None]
+            occurrences = [found for window in self.active_windows if (found := window.next_occurrence(at)) is not None]
             if not occurrences:
                 return None
             start = min(occurrence.starts_at for occurrence in occurrences)
@@ -121,11 +123,11 @@ class Hours:
         return None
 
     def maintenance_at(self, at: datetime) -> WindowOccurrence | None:
-        """Return the maintenance at *at*, of several the one that ends last."""
+        """Return the maintenance at *at*, or the one that ends last if there are several; `None` without any."""
         return self.maintenance_during(at, at)
 
     def maintenance_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
-        """Return a maintenance that overlaps the span from *begins* to *ends*; `None` without any."""
+        """Return the maintenance that overlaps the span from *begins* to *ends*; of several, the one that ends last."""
         candidates: Iterable[WindowOccurrence | None] = (window.next_occurrence(begins) for window in self.maintenance)
         overlapping = [
             occurrence for occurrence in candidates if occurrence is not None and occurrence.starts_at <= ends
@@ -133,14 +135,16 @@ class Hours:
         return max(overlapping, key=lambda occurrence: occurrence.ends_at, default=None)
 
     def longest_active_day(self, since: datetime) -> timedelta:
-        """Return the longest active time of a day, among the 35 days from *since* on."""
+        """Return the active time of the longest day among the 35 days from *since* on, ignoring maintenance."""
         day = timedelta(days=1)
-        if not self.when:
+        if not self.active_windows:
             return day
-        return max(_covered(self.when, since + day * number, since + day * (number + 1)) for number in range(35))
+        return max(
+            _covered(self.active_windows, since + day * number, since + day * (number + 1)) for number in range(35)
+        )
 
 
-#: At any time.
+#: Active at any time.
 ALWAYS = Hours()
 
 
@@ -160,7 +164,7 @@ def next_to_begin(
 def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:
     """Return the part of the time from *begins* to *ends* that is in any of *windows*."""
     covered, at = timedelta(0), begins
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         occurrences = [
             found for window in windows if (found := window.next_occurrence(at)) is not None and found.starts_at < ends
         ]
@@ -168,7 +172,7 @@ def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> tim
             return covered
         first = min(occurrences, key=lambda occurrence: occurrence.starts_at)
         start = max(at, first.starts_at)
-        # Up to the end of the present occurrence; another overlapping one is counted in the next step.
+        # Count up to the end of this occurrence. The rest of an overlapping one is counted in the next step.
         end = min(ends, first.ends_at)
         covered, at = covered + (end - start), end
     return covered

@@ -1,6 +1,7 @@
 """Assignments of checks to agencies, and results of check runs. Pure.
 
-A check is a probe that sends no message and never decides an agency's health, such as that of a certificate.
+A check examines something that mail depends on, such as a certificate. It sends no message and never changes an
+agency's health.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from monitor.config.agency.checks import CheckSettings, check_intervals
 from monitor.model.window import ALWAYS, Hours
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 
-#: Characters. Longer answers of foreign servers are cut.
+#: Maximum characters of a text in a finding. Longer answers of servers are truncated.
 _MAX_TEXT = 400
 
 #: Order of severity, ascending.
@@ -25,9 +26,10 @@ class CheckAssignment:
     """A kind of check that runs periodically for one agency."""
 
     kind: CheckKind
+    #: What the check examines: the agency's mailboxes and domains.
     check_scope: CheckScope = field(repr=False)
     interval: timedelta
-    #: No check runs during maintenance of what it examines.
+    #: The check runs only in these hours, which exclude maintenance.
     hours: Hours = ALWAYS
 
     @property
@@ -41,6 +43,7 @@ class CheckRun:
     """One finished run of a check."""
 
     findings: tuple[Finding, ...]
+    #: End of the run.
     at: datetime
     #: The findings are valid for this scope only.
     check_scope: CheckScope = field(repr=False)
@@ -51,7 +54,7 @@ class VerdictChange:
     """A verdict that differs from that of the previous run."""
 
     finding: Finding
-    #: `None` at the first run.
+    #: The previous verdict; `None` at the first run.
     before: Verdict | None
 
 
@@ -62,11 +65,11 @@ def assignments(
     agencies: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
 ) -> tuple[CheckAssignment, ...]:
-    """Return the assignments, kind by kind, so that no server receives all checks at once.
+    """Return the assignments, ordered by kind, so that no server receives all checks at once.
 
-    *service* holds the settings file's check settings, *agencies* those of each agency document, *hours* the active
-    hours of agencies that have some. An opt-in kind never runs for reference mailboxes, because their provider has not
-    opted in.
+    *service*: the check settings of the settings file; *agencies*: those of each agency's document. *hours*: the active
+    hours by agency, where configured. An opt-in kind never runs for reference mailboxes (the operator's mailboxes
+    outside the agencies), because their provider has not opted in.
     """
     check_assignments = []
     for scope in check_scopes:
@@ -93,7 +96,7 @@ def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[Verdic
 
 
 def printable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return *findings* with text that is safe to print: foreign servers may answer anything, at any length."""
+    """Return *findings* with text that is safe to print, because a server may answer anything, at any length."""
     return tuple(
         replace(finding, subject=_printable(finding.subject), detail=_printable(finding.detail)) for finding in findings
     )
@@ -106,7 +109,7 @@ def _printable(text: str) -> str:
 
 
 def unknown_findings(kind: CheckKind, before: Sequence[Finding], reason: str) -> tuple[Finding, ...]:
-    """Return the findings of a run that failed: every verdict becomes unknown."""
+    """Return the findings of a run that failed: those of the run *before*, or one per aspect, with unknown verdicts."""
     if before:
         return tuple(replace(finding, verdict=Verdict.UNKNOWN, detail=reason, expires_at=None) for finding in before)
     return tuple(Finding(aspect=aspect, subject="", verdict=Verdict.UNKNOWN, detail=reason) for aspect in kind.aspects)

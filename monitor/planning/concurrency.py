@@ -1,10 +1,10 @@
 """Concurrency limits for submission: sessions per server, provider and account. Pure.
 
-A run takes a slot of each of its limits at once, or waits, in order of request. It waits only for a limit that is used
-up, so that a slow or busy provider does not delay runs that do not use it.
+A run takes one slot of each of its limits at once, or waits in the order of the requests. It waits only at a limit
+without a free slot, so that a slow or busy provider does not delay runs that do not use it.
 
-Only submission is limited (`monitor.model.mail_provider` has the limits). A mailbox is read over one connection, and no
-provider is known to limit how many mailboxes of a server are read.
+Only submission is limited (`monitor.model.mail_provider` has the limits). Reading is not: a mailbox is read over one
+connection, and no provider is known to limit how many mailboxes are read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: Sessions of a limit without a configured number: every server accepts so many, and no route needs more.
+#: Number of sessions if none is configured: every server accepts this many, and no route needs more.
 DEFAULT_LIMIT = 10
 
 
@@ -21,14 +21,16 @@ DEFAULT_LIMIT = 10
 class ConcurrencyLimits:
     """Slots in use, and the queues of runs that wait for one."""
 
-    #: Sessions per limit name; `DEFAULT_LIMIT` for all others.
+    #: Number of sessions by name of the limit ("account JCM/utama"); `DEFAULT_LIMIT` for all others.
     limits: Mapping[str, int] = field(default_factory=dict)
+    #: Slots in use by limit name.
     _used: dict[str, int] = field(default_factory=dict)
-    #: Limit names of the runs that are admitted or wait.
+    #: Limit names by run, for the runs that are admitted or wait.
     _limit_names: dict[str, Sequence[str]] = field(default_factory=dict)
-    #: By limit name, a heap of (request number, run) for the runs that wait for the limit. It is empty while the limit
-    #: has a free slot.
+    #: By limit name: a heap of (request number, run) of the runs that wait for the limit. A limit with a free slot has
+    #: no entry.
     _waiting: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    #: Number of requests so far.
     _requests: int = 0
 
     def acquire(self, name: str, limit_names: Sequence[str]) -> bool:
@@ -65,6 +67,7 @@ class ConcurrencyLimits:
         return self._fill([*self._waiting])
 
     def _admit_run(self, request_number: int, name: str) -> bool:
+        """Take a slot of each limit of a run, or queue the run at the first full one. Return whether it is admitted."""
         limit_names = self._limit_names[name]
         full_limit = next((limit_name for limit_name in limit_names if not self._has_room(limit_name)), None)
         if full_limit is not None:
@@ -75,6 +78,7 @@ class ConcurrencyLimits:
         return True
 
     def _fill(self, limit_names: Sequence[str]) -> list[str]:
+        """Give the free slots of these limits to waiting runs. Return the admitted runs."""
         admitted = []
         while free_limits := [
             limit_name for limit_name in limit_names if limit_name in self._waiting and self._has_room(limit_name)

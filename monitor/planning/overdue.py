@@ -1,8 +1,8 @@
 """Deadlines: by when a route must have run, and by when a delivery must have succeeded. Pure.
 
 A route is a pair of mailboxes that is probed. Deadlines depend on its interval, active hours, maintenance and the
-duration of a run. Prometheus knows none of these, so it gets timestamps. A deadline follows from the last run alone,
-not from the schedule: if runs stop, the deadline stays and passes.
+duration of a run. Prometheus has none of these, so the deadlines are exported as timestamps. A deadline depends on the
+last run and not on the schedule: if the schedule stops, the deadline does not move and so passes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from monitor.planning.schedule import CATCH_UP, HOURS_SPREAD, MAX_JITTER
 
 #: Margin for waiting at a concurrency limit, and for storing the result.
 _MARGIN = timedelta(minutes=2)
-#: Minimum time for a delivery, even with short intervals, because single runs may be inconclusive.
+#: Minimum time until a delivery is overdue, even with short intervals, because single runs may be inconclusive.
 _MIN_SUCCESS_SPAN = timedelta(minutes=30)
 
 
@@ -24,18 +24,18 @@ _MIN_SUCCESS_SPAN = timedelta(minutes=30)
 class Deadlines:
     """Times after which a route is overdue."""
 
-    #: A run must have ended, with any outcome.
+    #: By then a run must have ended, with any outcome.
     run: datetime
-    #: The message of a run must have been delivered.
+    #: By then the message of a run must have been delivered.
     success: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RouteDeadlines:
     probing: ProbingPolicy
-    #: Time of the last delivery; before the first, the start of the route.
+    #: End of the last run with a delivery; before the first, the time when the route was added.
     succeeded_at: datetime
-    #: `None`: no active hours remain.
+    #: `None`: the route has no active hours any more.
     overdue: Deadlines | None
 
 
@@ -85,9 +85,9 @@ def _route_deadlines(probing: ProbingPolicy, ran_at: datetime, last_success_at: 
 
 
 def run_deadline(probing: ProbingPolicy, since: datetime) -> datetime | None:
-    """Return by when a run must end after one that ended at *since*; `None` if no run follows.
+    """Return by when the next run must end after one that ended at *since*; `None` if no run follows.
 
-    One run may be skipped under load; the next one comes at its own time, or within `CATCH_UP`.
+    One run may be skipped under load. The run after it comes at its regular time, or within `CATCH_UP`.
     """
     return _deadline(probing, since, timedelta(0))
 
@@ -104,7 +104,7 @@ def _deadline(probing: ProbingPolicy, since: datetime, min_span: timedelta) -> d
     if active_at is None:
         return None
     if active_at > deadline:
-        # Active hours begin for many routes at once, so that a run may be skipped under load.
+        # Active hours begin for many routes at once, so the first run may be skipped under load.
         deadline = active_at + max(min_span, HOURS_SPREAD + min(interval, CATCH_UP))
-    # Before a run, the recipient's mailbox may take the time of a session to open.
+    # Before the run itself, opening the recipient's mailbox may take up to the session time-out.
     return deadline + HOURS_SPREAD + probing.timeouts.session + probing.timeouts.total + _MARGIN

@@ -1,8 +1,9 @@
 """Schedule of routes: which are due, and when the next one is. Pure: the caller passes the time.
 
 Each run is due at a fixed phase of its route's interval, plus or minus a jitter. So a slow run or a suspension of the
-process does not shift other runs, and two sites do not run in step. There is no burst after a suspension: a run that is
-late by more than `TOLERANCE` is skipped, and the route runs at its next time. Only a requested run stays due.
+process does not shift other runs, and two sites do not probe at the same times. A run that is late by more than
+`TOLERANCE` is skipped, so that a suspension is not followed by a burst; the route runs at its next regular time. A
+requested run is never skipped.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 #: A run that would start later than this after its due time is skipped: the process was suspended, or the clock was set
 #: forward. Load delays runs by far less.
 TOLERANCE = timedelta(seconds=5)
-#: A run is earlier or later than its phase by up to this share of the interval, and by `MAX_JITTER` at most.
+#: The jitter: a run is earlier or later than its phase by up to this share of the interval, at most `MAX_JITTER`.
 JITTER = 0.1
 MAX_JITTER = timedelta(seconds=30)
-#: When active hours begin, the first run comes within this time; not at once, because they begin for many routes
-#: together.
+#: The first run after the beginning of active hours comes within this time. It does not come at once, because active
+#: hours begin for many routes at the same time.
 HOURS_SPREAD = timedelta(seconds=60)
 #: After a skipped run, a route with a long interval runs within this time.
 CATCH_UP = timedelta(minutes=10)
 
-#: A route that is taken over from another process runs at once if it is late by no more than this: the time in which a
-#: dead process is detected.
+#: A route that is taken over from another process runs at once if it is late by at most this: the time in which a dead
+#: process is detected.
 TAKEOVER_TOLERANCE = timedelta(seconds=10)
-#: Routes that are later than `TAKEOVER_TOLERANCE` are spread over this time, multiplied by their number.
+#: The first runs of routes that are later than `TAKEOVER_TOLERANCE` are spread over this time times their number.
 TAKEOVER_SPREAD = timedelta(seconds=2)
 
 
@@ -41,23 +42,24 @@ TAKEOVER_SPREAD = timedelta(seconds=2)
 class _Entry:
     interval: timedelta
     hours: Hours
-    #: Hash of the seed and the route's name: the phase, and the seed of the jitter.
+    #: Hash of the seed and the route's name. It determines the phase, and is the seed of the jitter.
     seed_hash: int
+    #: Due time of the planned run, or of the run in flight.
     due: datetime
-    #: The due run was requested, so that it is not skipped.
-    urgent: bool = False
-    running: bool = False
-    #: Time of a run that was requested while one is in flight.
+    #: Whether the planned run was requested, so that it is not skipped.
+    is_requested: bool = False
+    is_running: bool = False
+    #: Due time of a further run that was requested while one is in flight.
     requested_at: datetime | None = None
-    #: A person requested the run and waits for it; active hours do not apply.
-    on_demand: bool = False
+    #: Whether a person requested the run and waits for it; active hours do not apply then.
+    is_on_demand: bool = False
     #: Skipped runs since the last one that started.
     skipped: int = 0
 
     @property
     def priority(self) -> int:
         """Priority of a due run: a requested one counts as much as two skipped ones."""
-        return self.skipped + 2 * self.urgent
+        return self.skipped + 2 * self.is_requested
 
 
 @dataclass(slots=True)
@@ -67,27 +69,27 @@ class Schedule:
     #: Name of the process, so that the same routes have other phases at another site.
     seed: str = ""
     _entries: dict[str, _Entry] = field(default_factory=dict)
-    #: Heap of (due time, name). A pair is ignored if the route has another due time by now.
+    #: Heap of (due time, name) of the planned runs. A pair is outdated, and ignored, if the route has another due time.
     _heap: list[tuple[datetime, str]] = field(default_factory=list)
     #: Due runs that have not started: a heap by priority and due time, and a queue by due time.
     _ready: list[tuple[int, datetime, str]] = field(default_factory=list)
     _overdue: deque[tuple[datetime, str]] = field(default_factory=deque)
-    #: Skipped runs not yet reported.
+    #: Skipped runs that `take_skipped` has not returned yet.
     _skipped: int = 0
-    #: The latest time passed in.
+    #: The time that the last call of `due` passed.
     _latest: datetime = _EPOCH
 
     def add(self, name: str, interval: timedelta, now: datetime, hours: Hours = ALWAYS) -> None:
-        """Add a route. Its first run comes at its own phase: within one interval, plus or minus the jitter."""
+        """Add a route. Its first run comes at its phase: within one interval, plus or minus the jitter."""
         seed_hash = crc32(name.encode(), crc32(self.seed.encode()))
         entry = self._entries[name] = _Entry(interval=interval, hours=hours, seed_hash=seed_hash, due=now)
         self._plan_ahead(name, entry, now)
 
     def resume(self, last_runs: Mapping[str, datetime], now: datetime) -> None:
-        """Run routes an interval after their *last_runs* in another process, and from then on at their own phase.
+        """Plan the next run of each route an interval after its last run in another process (*last_runs*).
 
-        Runs that are later than `TAKEOVER_TOLERANCE` are spread: after an outage of the database all routes of a
-        process would run at once, and mail providers limit the rate.
+        Runs that are later than `TAKEOVER_TOLERANCE` are spread. Otherwise all routes of a process would run at once
+        after an outage of the database, and mail providers limit the rate.
         """
         last_run_at = {name: at for name, at in last_runs.items() if name in self._entries}
         # A last run in the future was stored by a process whose clock was ahead, perhaps by days.
@@ -96,14 +98,14 @@ class Schedule:
         for name, planned in dues.items():
             entry, due = self._entries[name], max(planned, now)
             if now - planned > TAKEOVER_TOLERANCE:
-                # The hash differs from the hash of the phase; otherwise the route's next run would follow at once.
+                # The hash must differ from that of the phase. Otherwise the next regular run would follow at once.
                 due += min(entry.interval * (overdue_count / len(dues)), overdue_count * TAKEOVER_SPREAD) * _fraction(
                     crc32(b"late", entry.seed_hash)
                 )
-            if entry.urgent or entry.running:
+            if entry.is_requested or entry.is_running:
                 self.advance(name, due)
             else:
-                self._plan_within_hours(name, entry, due, urgent=planned <= now)
+                self._plan_within_hours(name, entry, due, is_requested=planned <= now)
 
     def remove(self, name: str) -> None:
         """Remove a route."""
@@ -112,38 +114,38 @@ class Schedule:
     def change(self, name: str, interval: timedelta, now: datetime, hours: Hours = ALWAYS) -> None:
         """Change a route's interval and hours.
 
-        A run in flight goes on, a requested run stays requested, and the planned run is not postponed except by the
+        A run in flight continues, and a requested run stays requested. The planned run is not postponed, except by the
         hours: repeated changes must not keep a route from running.
         """
         entry = self._entries.get(name)
         if entry is None or (entry.interval, entry.hours) == (interval, hours):
             return
         entry.interval, entry.hours = interval, hours
-        if entry.running or entry.due <= now:
+        if entry.is_running or entry.due <= now:
             return
-        requested_for = entry.due if entry.urgent else None
+        requested_due = entry.due if entry.is_requested else None
         self._plan_within_hours(name, entry, min(entry.due, _next_time(entry, now)))
-        if requested_for is not None:
-            self.advance(name, requested_for)
+        if requested_due is not None:
+            self.advance(name, requested_due)
 
-    def due(self, now: datetime, room: int | None = None) -> list[str]:
-        """Return the routes to start now, at most *room*, and mark them as running.
+    def due(self, now: datetime, max_runs: int | None = None) -> list[str]:
+        """Return the routes to start now, at most *max_runs*, and mark them as running.
 
-        Requested runs and routes that were skipped come first, then the routes that have been due for longest. So under
-        constant overload every route runs: with twice as many routes as can run, each runs every other time.
+        Requested runs and routes with skipped runs come first, then the routes that have been due the longest. So every
+        route runs even under constant overload: with twice as many routes as can run, each runs every other time.
         """
         self._handle_clock_step(now)
         self._collect_due(now)
         names: list[str] = []
-        while self._ready and (room is None or len(names) < room):
+        while self._ready and (max_runs is None or len(names) < max_runs):
             _, due, name = heapq.heappop(self._ready)
             entry = self._find_waiting(name, due)
             if entry is None:
                 continue
-            if entry.hours.next_active_at(now) != now and not entry.on_demand:
+            if entry.hours.next_active_at(now) != now and not entry.is_on_demand:
                 self._plan_after_skip(name, entry, now)  # Its active hours ended while it was due.
                 continue
-            entry.running, entry.skipped, entry.on_demand = True, 0, False
+            entry.is_running, entry.skipped, entry.is_on_demand = True, 0, False
             names.append(name)
         return names
 
@@ -162,7 +164,7 @@ class Schedule:
         while self._overdue and now - self._overdue[0][0] > TOLERANCE:
             due, name = self._overdue.popleft()
             entry = self._find_waiting(name, due)
-            if entry is not None and not entry.urgent:
+            if entry is not None and not entry.is_requested:
                 entry.skipped += 1
                 self._skipped += 1
                 self._plan_after_skip(name, entry, now)
@@ -170,7 +172,7 @@ class Schedule:
     def _find_waiting(self, name: str, due: datetime) -> _Entry | None:
         """Return the entry of a route that is due at this time and not running."""
         entry = self._entries.get(name)
-        return None if entry is None or entry.running or entry.due != due else entry
+        return None if entry is None or entry.is_running or entry.due != due else entry
 
     def due_at(self, name: str) -> datetime:
         """Return when the run in flight was due. Raise `KeyError` for an unknown route."""
@@ -181,47 +183,47 @@ class Schedule:
         entry = self._entries.get(name)
         if entry is None:
             return
-        entry.running = False
+        entry.is_running = False
         requested_at, entry.requested_at = entry.requested_at, None
         self._plan_ahead(name, entry, now)
         if requested_at is not None:
             self.advance(name, max(now, requested_at))
-        if entry.on_demand:
-            self._plan(name, entry, now, urgent=True)
+        if entry.is_on_demand:
+            self._plan(name, entry, now, is_requested=True)
 
     def request_now(self, name: str, now: datetime) -> None:
         """Run a route now, or as soon as its run in flight has finished.
 
-        Active hours do not apply: whoever repairs a mail system wants to see whether it works.
+        Active hours do not apply, because a person who repairs a mail system wants to see whether it works.
         """
         entry = self._entries.get(name)
         if entry is None:
             return
-        entry.on_demand = True
-        if not entry.running:
-            self._plan(name, entry, now, urgent=True)
+        entry.is_on_demand = True
+        if not entry.is_running:
+            self._plan(name, entry, now, is_requested=True)
 
     def advance(self, name: str, at: datetime) -> None:
         """Bring a route's next run forward to *at*, or to the beginning of its active hours. Never postpone it."""
         entry = self._entries.get(name)
         if entry is None:
             return
-        if entry.running:
+        if entry.is_running:
             entry.requested_at = min(entry.requested_at or at, at)
         elif at >= entry.due:
-            entry.urgent = True  # The planned run comes first; it only gets the priority.
+            entry.is_requested = True  # The planned run comes before *at*. It keeps its time and gets the priority.
             if entry.due <= self._latest:
                 heapq.heappush(self._ready, (-entry.priority, entry.due, name))
         elif (opens := entry.hours.next_active_at(at)) is not None and opens < entry.due:
-            self._plan(name, entry, opens, urgent=True)
+            self._plan(name, entry, opens, is_requested=True)
 
     def advance_within(self, name: str, span: timedelta, now: datetime) -> None:
-        """Bring a route's next run forward to within *span*, spread by a hash, because thousands may be concerned."""
+        """Bring a route's next run forward to within *span*, spread by a hash: the caller may do so for thousands."""
         if (entry := self._entries.get(name)) is not None:
             self.advance(name, now + span * _fraction(crc32(b"again", entry.seed_hash)))
 
     def next_due(self) -> datetime | None:
-        """Return when the next run is due, which may be past; `None` if nothing is planned."""
+        """Return when the next run is due, which may be in the past; `None` if nothing is planned."""
         while self._ready:
             _, due, name = self._ready[0]
             if self._find_waiting(name, due) is not None:
@@ -235,7 +237,7 @@ class Schedule:
         return None
 
     def _handle_clock_step(self, now: datetime) -> None:
-        """Plan all routes anew when the clock was set back: the planned times may be hours away."""
+        """Plan all routes anew when the clock was set back, because the planned times may be hours away."""
         set_back_by, self._latest = self._latest - now, now
         if set_back_by <= TOLERANCE:
             return
@@ -245,40 +247,42 @@ class Schedule:
         for name, entry in self._entries.items():
             if entry.requested_at is not None:
                 entry.requested_at -= set_back_by
-            if entry.running:
+            if entry.is_running:
                 continue
-            requested_for = entry.due - set_back_by if entry.urgent else None
+            requested_due = entry.due - set_back_by if entry.is_requested else None
             self._plan_ahead(name, entry, now)
-            if requested_for is not None:
-                self.advance(name, requested_for)
+            if requested_due is not None:
+                self.advance(name, requested_due)
 
     def _plan_after_skip(self, name: str, entry: _Entry, now: datetime) -> None:
+        """Plan the run after a skipped one: at its regular time, or within `CATCH_UP`."""
         due = _next_time(entry, now)
         if due - now > CATCH_UP:
             due = now + CATCH_UP * _fraction(entry.seed_hash)
         self._plan_within_hours(name, entry, due)
 
     def _plan_ahead(self, name: str, entry: _Entry, now: datetime) -> None:
+        """Plan the next regular run."""
         self._plan_within_hours(name, entry, _next_time(entry, now))
 
-    def _plan_within_hours(self, name: str, entry: _Entry, due: datetime, *, urgent: bool = False) -> None:
+    def _plan_within_hours(self, name: str, entry: _Entry, due: datetime, *, is_requested: bool = False) -> None:
         opens = entry.hours.next_active_at(due)
         if opens is None:
             return  # The configuration check rejects a route without active hours.
         if opens != due:
             spread_start = opens + min(entry.interval, HOURS_SPREAD) * _fraction(entry.seed_hash)
             due = spread_start if entry.hours.next_active_at(spread_start) == spread_start else opens
-        self._plan(name, entry, due, urgent=urgent)
+        self._plan(name, entry, due, is_requested=is_requested)
 
-    def _plan(self, name: str, entry: _Entry, due: datetime, *, urgent: bool) -> None:
-        entry.due, entry.urgent = due, urgent
+    def _plan(self, name: str, entry: _Entry, due: datetime, *, is_requested: bool) -> None:
+        entry.due, entry.is_requested = due, is_requested
         heapq.heappush(self._heap, (due, name))
 
 
 def _next_time(entry: _Entry, now: datetime) -> datetime:
     """Return the first due time after *now*."""
     phase = _EPOCH + entry.interval * _fraction(entry.seed_hash)
-    # With jitter, the previous run may still be ahead.
+    # The jitter may move the run of the current interval after *now*.
     number = (now - phase) // entry.interval
     while (due := phase + number * entry.interval + _jitter(entry, number)) <= now:
         number += 1

@@ -1,1 +1,1 @@
-"""Probing loops: scheduled probes and checks, their permits, and mail that arrives late."""
+"""Probing loops: scheduled probes and checks, permits for submission, and mail that arrives late."""

@@ -1,6 +1,6 @@
 """Probe messages that no run waits for: copies, late messages, and messages of another prober (a process that probes).
 
-A token is the signed mark in a message that identifies its run.
+A token is signed text in a message that identifies the run that sent it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from probes.model.result import Arrival
 
 log = structlog.get_logger()
 
-#: Maximum number of tokens without an arrival.
+#: Maximum number of remembered tokens without an arrival.
 _MAX_MISSING = 50_000
-#: Maximum number of tokens with an arrival.
+#: Maximum number of remembered tokens with an arrival.
 _MAX_ARRIVED = 4_096
 
 
@@ -41,19 +41,21 @@ class Arrivals:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """Take *known_tokens* of earlier runs, oldest first (`History.tokens`), and *routes*, a live mapping."""
+        """*known_tokens*: those of earlier runs, the oldest first (`History.tokens`). *routes*: a live mapping."""
         self._routes = routes
         self._evaluator = evaluator
         self._history = history
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
-        #: Tokens without an arrival, oldest first, with the time of sending.
+        #: Tokens without an arrival, the oldest first, with route and time of sending.
         self._missing = {token_id: sent for token_id, sent in known_tokens.items() if not sent.has_arrived}
-        #: Latest tokens that have arrived. A public address may forward a message to two of our mailboxes; the second
-        #: copy is a duplicate, not a late message.
+        #: Latest tokens that have arrived. They reveal a second copy as a duplicate: a public address may forward a
+        #: message to two of the monitored mailboxes.
         self._arrived_tokens: deque[str] = deque(maxlen=_MAX_ARRIVED)
-        self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
+        #: Token and time of late messages that are not stored yet.
+        self._late_arrivals: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
+        #: Whether a message of another prober with the same name was found, which is logged once.
         self._has_prober_conflict = False
 
     def add_known(self, known_tokens: Mapping[str, SentToken]) -> None:
@@ -76,7 +78,11 @@ class Arrivals:
     def process_message(
         self, arrival: Arrival, token_id: str | None, seen_at: datetime, *, mailbox: str, is_first_poll: bool
     ) -> None:
-        """Classify and count a message that a watcher found in *mailbox*; *is_first_poll*: on opening the mailbox."""
+        """Classify and count a message that a watcher (reader of a mailbox) found in *mailbox*.
+
+        *arrival*: the watcher's classification. *token_id*: `None` without a valid token. *is_first_poll*: the message
+        was found when the mailbox was opened.
+        """
         sent = self._missing.get(token_id or "")
         route = self._routes.get(sent.route) if sent else None
         is_other_mailbox = route is not None and route.route.recipient.name != mailbox
@@ -84,9 +90,10 @@ class Arrivals:
             arrival = Arrival.DUPLICATE
         transit = None
         if arrival is Arrival.LATE and token_id is not None:
-            self._late.put_nowait((token_id, seen_at))
+            self._late_arrivals.put_nowait((token_id, seen_at))
             self.record_arrival(token_id)
-            # A message that was sent before the start and is found at the first poll may have arrived long ago.
+            # A message that was sent before the start and found at the first poll may have arrived long ago, so its
+            # transit time is unknown.
             if sent and route and (sent.at >= self._started_at or not is_first_poll):
                 transit = max(timedelta(0), seen_at - sent.at)  # The clock may have been set back in between.
                 self._evaluator.record_late_arrival(route.name, token_id, transit, self._clock.now())
@@ -111,9 +118,9 @@ class Arrivals:
     async def store_late_arrivals(self) -> NoReturn:
         """Store late messages as they arrive, until cancelled."""
         while True:
-            token_id, seen_at = await self._late.get()
+            token_id, seen_at = await self._late_arrivals.get()
             try:
                 await self._history.record_late_arrival(token_id, seen_at)
-            # A bug must not end the task. If the message is found again, it counts as late again.
+            # An unexpected error must not end the task. If the message is found again, it counts as late again.
             except Exception:
                 log.exception("late message could not be recorded", token=token_id)

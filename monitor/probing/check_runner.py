@@ -1,7 +1,7 @@
 """Check runner: runs checks on schedule and exports their findings.
 
-A check never changes an agency's health and opens no incident. Findings are exported to Prometheus, whose alerts notify
-the NOC, and shown on the status page.
+A check examines something that mail depends on, such as a certificate. It never changes an agency's health and opens no
+incident. Findings are exported to Prometheus, whose alerts notify the NOC, and shown on the status page.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
 
-#: Maximum number of checks that run at once: some use threads, which other work needs too.
+#: Maximum number of checks that run at once. Some use threads, which other work needs too.
 _MAX_CONCURRENT = 4
 #: Delay between the first runs of two checks. Findings are not stored, so all checks run soon after the start.
 _START_SPACING = timedelta(seconds=2)
-#: Time in which all first runs start. With many checks, the delay between two of them is shorter.
+#: All first runs start within this time. With many checks, the delay between two of them is shorter.
 _MAX_START_DELAY = timedelta(minutes=5)
-#: A first run with unknown findings is repeated once after this time. Often no message had arrived yet to examine.
+#: A first run with unknown findings is repeated once after this time. Often the message to examine had not arrived yet.
 _RETRY_AFTER = timedelta(minutes=10)
 
 #: The latest runs, by agency and kind.
@@ -48,27 +48,29 @@ class CheckRunner:
         metrics: Metrics,
         clock: Clock,
         start_spacing: timedelta = _START_SPACING,
-        second_look: timedelta = _RETRY_AFTER,
+        retry_after: timedelta = _RETRY_AFTER,
     ) -> None:
-        """Take *latest*, the previous results, and *start_spacing*, the delay between the first runs of two checks.
+        """*latest*: the previous results, updated in place. *start_spacing*: delay between first runs of two checks.
 
-        *second_look*: delay until a first run with unknown findings is repeated.
+        *retry_after*: delay until a first run with unknown findings is repeated.
         """
+        #: By name, which is "agency/kind".
         self._assignments: dict[str, CheckAssignment] = {}
         self._latest = latest
-        #: By agency: names of its assignments by kind.
+        #: By agency and kind: the name of the assignment.
         self._kinds: dict[str, dict[str, str]] = {}
         self._metrics = metrics
         self._clock = clock
         self._start_spacing = start_spacing
         self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
-        self._retry_after = second_look
+        self._retry_after = retry_after
         #: Assignments that have not run yet.
         self._first_runs: set[str] = set()
-        #: Unknown findings of first runs, of which only the number is logged.
-        self._first_unknown: dict[tuple[str, str], set[tuple[str, str]]] = {}
-        #: Time of the next first run.
-        self._first_at = clock.now()
+        #: By agency and kind: aspect and subject of the findings that were unknown at the first run. Only their number
+        #: is logged.
+        self._unknown_at_first_run: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        #: Start time of the next first run.
+        self._next_first_run_at = clock.now()
         self._schedule = Schedule()
         self._ticker = Ticker(self._schedule, clock)
         self.assign(assignments, {agency for agency, _ in latest})
@@ -76,25 +78,25 @@ class CheckRunner:
     # -- assignments ---------------------------------------------------------------------------------------------
 
     def assign(self, assignments: Sequence[CheckAssignment], agencies: Collection[str] = ()) -> None:
-        """Replace all assignments of *agencies*, and of those in *assignments*; other agencies keep theirs.
+        """Replace all assignments of *agencies* and of the agencies in *assignments*; other agencies keep theirs.
 
-        An assignment with the same scope keeps its findings and its next run.
+        An assignment whose scope is unchanged keeps its findings and its next run.
         """
         self._remove_assignments(assignments, agencies)
-        self._plan(assignments, [each for each in assignments if self._add_assignment(each)])
+        self._register(assignments, [each for each in assignments if self._add_assignment(each)])
 
     async def assign_cooperatively(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """Assign like `assign`, but yield to the event loop, because thousands of agencies may be concerned."""
+        """Do the same as `assign`, but yield to the event loop, because there may be thousands of agencies."""
         self._remove_assignments(assignments, agencies)
-        self._plan(assignments, [each async for each in yielding(assignments) if self._add_assignment(each)])
+        self._register(assignments, [each async for each in yielding(assignments) if self._add_assignment(each)])
 
     def _remove_assignments(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """Remove assignments of these agencies that are not among *assignments*."""
+        """Remove the assignments of *agencies*, and of the agencies in *assignments*, that are not in *assignments*."""
         keys = {each.key for each in assignments}
         affected_agencies = {*agencies, *(agency for agency, _ in keys)}
         for key in [key for key in self._latest if key[0] in affected_agencies and key not in keys]:
             del self._latest[key]
-            self._first_unknown.pop(key, None)
+            self._unknown_at_first_run.pop(key, None)
         for agency in affected_agencies:
             kinds = self._kinds.pop(agency, {})
             for kind, name in kinds.items():
@@ -105,14 +107,14 @@ class CheckRunner:
             if remaining := {kind: name for kind, name in kinds.items() if (agency, kind) in keys}:
                 self._kinds[agency] = remaining
 
-    def _plan(self, assignments: Sequence[CheckAssignment], unplanned: Sequence[CheckAssignment]) -> None:
-        """Add *assignments*, of which those *unplanned* have no planned run."""
+    def _register(self, assignments: Sequence[CheckAssignment], unplanned: Sequence[CheckAssignment]) -> None:
+        """Register the names of *assignments*, and plan first runs of those that are *unplanned*."""
         kinds: dict[str, dict[str, str]] = {}
         for each in assignments:
             agency, kind = each.key
             kinds.setdefault(agency, {})[kind] = "/".join(each.key)
         self._kinds |= kinds
-        self._run_first(unplanned)
+        self._plan_first_runs(unplanned)
         self._ticker.wake()
 
     def release(self, agencies: Collection[str]) -> None:
@@ -120,7 +122,7 @@ class CheckRunner:
         self.assign((), agencies)
 
     def _add_assignment(self, assignment: CheckAssignment) -> bool:
-        """Add an assignment; return whether it needs a run that is not planned."""
+        """Add an assignment to the schedule; return whether it needs a first run soon."""
         name, now = "/".join(assignment.key), self._clock.now()
         previous = self._assignments.get(name)
         self._assignments[name] = assignment
@@ -129,7 +131,7 @@ class CheckRunner:
         else:
             self._schedule.change(name, assignment.interval, now, assignment.hours)
         if assignment.kind.opt_in:
-            # Not at the start: if the service restarted repeatedly, an opt-in check could lock an account.
+            # No first run: if the service restarted repeatedly, an opt-in check could lock an account.
             return False
         latest = self._latest.get(assignment.key)
         if previous is not None and previous.check_scope == assignment.check_scope:
@@ -140,16 +142,18 @@ class CheckRunner:
             or not is_recent(latest.at, now, assignment.interval)
         )
 
-    def _run_first(self, assignments: Sequence[CheckAssignment]) -> None:
+    def _plan_first_runs(self, assignments: Sequence[CheckAssignment]) -> None:
         spacing = min(self._start_spacing, _MAX_START_DELAY / max(1, len(self._assignments)))
         now = self._clock.now()
-        # A time too far in the future was planned before the clock was set back.
-        self._first_at = max(now, self._first_at) if self._first_at <= now + _MAX_START_DELAY else now
+        # A time too far in the future was computed before the clock was set back.
+        self._next_first_run_at = (
+            max(now, self._next_first_run_at) if self._next_first_run_at <= now + _MAX_START_DELAY else now
+        )
         for assignment in assignments:
             name = "/".join(assignment.key)
             self._first_runs.add(name)
-            self._schedule.advance(name, self._first_at)
-            self._first_at += spacing
+            self._schedule.advance(name, self._next_first_run_at)
+            self._next_first_run_at += spacing
 
     # -- results -------------------------------------------------------------------------------------------------
 
@@ -168,7 +172,7 @@ class CheckRunner:
         try:
             async with self._semaphore:
                 findings = await self._run_check(assignment) if self._is_current(assignment) else ()
-        # A bug in a check must not stop the others, or leave an outdated finding.
+        # An unexpected error of a check, which is a bug, must not stop the others, or leave an outdated finding.
         except Exception:
             log.exception("check failed unexpectedly", **_log_context(assignment))
             findings = self._unknown_findings(assignment, "not examined because of a bug in Pantau")
@@ -186,7 +190,7 @@ class CheckRunner:
         if name in self._first_runs:
             self._first_runs.remove(name)
             if not self._first_runs:
-                unknown = sum(len(each) for each in self._first_unknown.values())
+                unknown = sum(len(each) for each in self._unknown_at_first_run.values())
                 log.info("first check runs finished", checks=len(self._latest), unknown=unknown)
 
     def _is_current(self, assignment: CheckAssignment) -> bool:
@@ -215,10 +219,10 @@ class CheckRunner:
         agency, kind = assignment.key
         previous, now = self._latest.get(assignment.key), self._clock.now()
         self._latest[assignment.key] = CheckRun(findings=findings, at=now, check_scope=assignment.check_scope)
-        # Unknown findings of first runs are not logged one by one: there may be hundreds after a start.
+        # Unknown findings of first runs are not logged one by one, because there may be hundreds after a start.
         if previous is None and "/".join(assignment.key) in self._first_runs:
-            self._first_unknown[assignment.key] = {
-                (f.aspect, f.subject) for f in findings if f.verdict is Verdict.UNKNOWN
+            self._unknown_at_first_run[assignment.key] = {
+                (finding.aspect, finding.subject) for finding in findings if finding.verdict is Verdict.UNKNOWN
             }
         for change in changes(previous.findings if previous else (), findings):
             if self._is_expected_change(assignment, change):
@@ -235,8 +239,8 @@ class CheckRunner:
         self._metrics.record_check_run(agency, kind, findings, now)
 
     def _is_expected_change(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
-        """Whether not to log a change: the finding was unknown at the first run, and is unknown still or passes now."""
-        unknown, finding = self._first_unknown.get(assignment.key, set()), change.finding
+        """Whether a change is not logged: the finding was unknown at the first run, and still is unknown or passes."""
+        unknown, finding = self._unknown_at_first_run.get(assignment.key, set()), change.finding
         if (key := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
             return key in unknown
         unknown.remove(key)

@@ -1,7 +1,8 @@
-"""Cleans pool mailboxes that no process uses any more.
+"""Deletion of abandoned probe messages in pool mailboxes.
 
-A pool is a set of mailboxes of one reference; each process uses its own. A process that ends leaves the messages of its
-last runs. The other processes visit its mailbox each hour, and delete old probe messages of any process.
+A reference is the operator's counterpart of the agencies' mailboxes. A pool is a reference with several mailboxes, of
+which each process uses its own. A process that ends leaves the messages of its last runs in its mailbox. So each
+process visits one of the mailboxes that it does not use each hour, and deletes old probe messages of any process.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from probes.model.probe import ProbeFailedError
 
 _log = structlog.get_logger(__name__)
 
-#: Interval between two mailboxes. Long, because messages are deleted a day after their run at the earliest.
+#: Interval between two mailboxes. It is long, because messages are deleted a day after their run at the earliest.
 _INTERVAL: Final = timedelta(hours=1)
 _TIMEOUT: Final = timedelta(minutes=5)
 
 
 class MailboxCleaner:
-    """Cleans one mailbox at a time, in turn."""
+    """Cleans one mailbox at a time, round robin."""
 
     def __init__(self, unused_mailboxes: Callable[[], Sequence[Mailbox]], signer: TokenSigner) -> None:
-        """Take *unused_mailboxes*, which returns the mailboxes that this process does not use."""
+        """*unused_mailboxes* returns the pool mailboxes that this process does not use."""
         self._unused_mailboxes = unused_mailboxes
         self._signer = signer
         self._next_index = 0
@@ -42,7 +43,7 @@ class MailboxCleaner:
 
     async def clean_next(self) -> None:
         """Poll the next mailbox once, and delete abandoned messages."""
-        # Not by POP3: the server would lock the mailbox, and refuse the process that may use it.
+        # A POP3 server locks an open mailbox, and would refuse another process that uses it. So only IMAP is used.
         mailboxes = [each for each in self._unused_mailboxes() if each.imap is not None]
         if not mailboxes:
             return
@@ -53,5 +54,5 @@ class MailboxCleaner:
             async with asyncio.timeout(_TIMEOUT.total_seconds()):
                 await watcher.poll_once()
         except (ProbeFailedError, TimeoutError) as failure:
-            # Only a debug message: a process that uses the mailbox reports the failure.
+            # A debug message is enough, because a process that uses the mailbox reports the failure.
             _log.debug("pool mailbox could not be cleaned", mailbox=mailbox.name, reason=str(failure))

@@ -15,17 +15,17 @@ from probes.model.result import Outcome, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: Kinds of check for the two sign-ins. After a refusal by the first, the second is not tried, so that a wrong password
-#: counts once.
+#: Check kinds of the two sign-ins. If the first is refused, the second is not tried, so that the server counts a wrong
+#: password once.
 SENDING: Final = "submission"
 READING: Final = "retrieval"
 
 
 class MailboxSignIn:
-    """A sign-in in the form of a probe, so that it gives a `ProbeResult`."""
+    """A sign-in with the interface of a probe, so that `run_probe` returns a `ProbeResult`."""
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
-        """Take the *kind*, `SENDING` or `READING`."""
+        """*kind*: `SENDING` or `READING`."""
         check_scope = CheckScope(agency="", mailboxes=(mailbox,), domains=())
         self._check: Any = check_kinds()[kind].build(check_scope, lambda: datetime.now(UTC))
         self._mailbox = mailbox
@@ -51,10 +51,10 @@ class SignInResult:
 
 
 async def try_mailbox(mailbox: Mailbox, timeouts: Timeouts) -> Sequence[SignInResult]:
-    """Sign in for submission and reading, as far as *mailbox* has servers, until the first failure."""
+    """Sign in for submission and for reading, if *mailbox* has such a server. Stop after the first failure."""
     tried: list[SignInResult] = []
-    for kind, is_there in ((SENDING, mailbox.can_send), (READING, mailbox.is_readable)):
-        if is_there and all(each.is_accepted for each in tried):
+    for kind, has_server in ((SENDING, mailbox.can_send), (READING, mailbox.is_readable)):
+        if has_server and all(each.is_accepted for each in tried):
             attempt = MailboxSignIn(kind, mailbox)
             result = await run_probe(
                 attempt, route=mailbox.name, token_id="", timeouts=timeouts, recorder=TraceRecorder()

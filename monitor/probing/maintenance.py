@@ -1,4 +1,4 @@
-"""Export of maintenance and active hours of agencies to metrics and the log. The schedule itself uses `Hours`."""
+"""Export of agencies' maintenance and active hours to metrics and the log. The schedule itself reads `Hours`."""
 
 from __future__ import annotations
 
@@ -16,39 +16,42 @@ from monitor.runtime.cooperative import yielding
 
 log = structlog.get_logger()
 
-#: Delay of the export.
-_LOOK_EVERY = timedelta(seconds=5)
+_EXPORT_INTERVAL = timedelta(seconds=5)
 
 
-async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
+async def export_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
     """Export and log when maintenance and active hours of agencies begin and end.
 
     *hours*: by agency; a live mapping.
     """
-    #: The exported state by agency.
-    active: dict[str, bool] = {}
+    #: Whether maintenance is exported as active, by agency.
+    exported: dict[str, bool] = {}
+    #: Agencies whose active hours are exported.
     with_hours: set[str] = set()
     while True:
         now = clock.now()
-        for removed_agency in active.keys() - hours.keys():
-            del active[removed_agency]
+        for removed_agency in exported.keys() - hours.keys():
+            del exported[removed_agency]
         async for agency, agency_hours in yielding([*hours.items()]):
             if agency not in hours:
                 continue  # Removed meanwhile.
             maintenance = agency_hours.maintenance_at(now) if agency_hours.maintenance else None
-            if agency_hours.when or agency in with_hours:
-                (with_hours.add if agency_hours.when else with_hours.discard)(agency)
-                metrics.set_off_hours(agency, active=Hours(when=agency_hours.when).next_active_at(now) != now)
-            if agency not in active:
-                active[agency] = False
+            if agency_hours.active_windows or agency in with_hours:
+                # An agency whose windows were removed is exported once more, as active.
+                (with_hours.add if agency_hours.active_windows else with_hours.discard)(agency)
+                metrics.set_off_hours(
+                    agency, active=Hours(active_windows=agency_hours.active_windows).next_active_at(now) != now
+                )
+            if agency not in exported:
+                exported[agency] = False
                 metrics.set_maintenance(agency, active=False)
-            if active[agency] is (maintenance is not None):
+            if exported[agency] is (maintenance is not None):
                 continue
-            active[agency] = maintenance is not None
-            metrics.set_maintenance(agency, active=active[agency])
+            exported[agency] = maintenance is not None
+            metrics.set_maintenance(agency, active=exported[agency])
             if maintenance is None:
                 log.info("maintenance ended", agency=agency)
             else:
                 until = maintenance.ends_at.isoformat()
                 log.info("maintenance started", agency=agency, reason=maintenance.reason, until=until)
-        await asyncio.sleep(_LOOK_EVERY.total_seconds())
+        await asyncio.sleep(_EXPORT_INTERVAL.total_seconds())

@@ -1,4 +1,4 @@
-"""On-demand run: a run that a person requests on a page and watches."""
+"""On-demand run: a run of a route that a person requests on a page, which shows its progress."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ class OnDemandRun:
     started_at: datetime | None = None
     #: `None`: it waits for the mailbox to be readable, or for a permit at the server.
     recorder: TraceRecorder | None = field(default=None, repr=False)
+    #: `None`: the run has not ended, was cancelled, or sent no message.
     result: ProbeResult | None = None
     #: Time of the result, or of the cancellation.
     ended_at: datetime | None = None
-    #: Time until which the send quota of the account is used up; then no message was sent.
+    #: Set if the send quota of the account is used up and so no message was sent: when the account may send again.
     next_send_at: datetime | None = None
+    #: Set at the end.
     finished: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def finish(self, at: datetime) -> None:
-        """Record the end, and wake whoever waits for it."""
+        """Record the end, and wake the tasks that wait for it."""
         self.ended_at = at
         self.finished.set()
 
@@ -49,6 +51,6 @@ class OnDemandRun:
 
     @property
     def phase(self) -> Phase | None:
-        """The current phase."""
-        # Not derived from the finished phases, because a phase may be entered twice.
+        """The current phase; `None` before the run submits and after its end."""
+        # The recorder has the current phase. The finished phases do not show it, because a phase may be entered twice.
         return None if self.is_finished or self.recorder is None else self.recorder.current

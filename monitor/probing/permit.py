@@ -11,9 +11,10 @@ from probes.model.result import Phase
 
 
 class SubmissionPermit:
-    """Permit of one run, which ends when the message is submitted.
+    """Permit of one run, which is released when the message is submitted.
 
-    Waiting for the arrival uses no connection to the sender's server, and takes minutes if mail is lost.
+    It is not held while the run waits for the arrival, because that uses no connection to the sender's server and takes
+    minutes if mail is lost.
     """
 
     def __init__(self, name: str, permits: SubmissionPermits) -> None:
@@ -41,7 +42,7 @@ class SubmissionPermits:
 
     @asynccontextmanager
     async def acquire(self, name: str, limit_names: Sequence[str]) -> AsyncIterator[SubmissionPermit]:
-        """Wait for the slots *limit_names* of the run *name*."""
+        """Wait until the run *name* has a slot of each limit in *limit_names*, and yield its permit."""
         if not self._limits.acquire(name, limit_names):
             await self._wait_for_permit(name)
         permit = SubmissionPermit(name, self)
@@ -55,7 +56,7 @@ class SubmissionPermits:
         try:
             await granted
         except asyncio.CancelledError:
-            # The run was cancelled, because its route was removed. It may have got the permit just before.
+            # The run was cancelled, because its route was removed. A permit that was granted just before is released.
             if self._waiting.pop(name, None) is None:
                 self.release(name)
             else:
@@ -63,7 +64,7 @@ class SubmissionPermits:
             raise
 
     def release(self, name: str) -> None:
-        """Release the permit of the run *name*, and grant waiting ones."""
+        """Release the permit of the run *name*, and grant permits to waiting runs."""
         self._grant(self._limits.release(name))
 
     def resize(self, limits: Mapping[str, int]) -> None:

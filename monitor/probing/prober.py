@@ -1,7 +1,8 @@
 """Prober: runs the probes of routes on schedule, and passes their results to the pipeline.
 
-A route is a pair of mailboxes. A probe sends a message with a token (a signed mark of its run) from one mailbox to the
-other. A watcher reads a mailbox and finds the messages that arrive.
+A route is a pair of mailboxes. A probe sends a message with a token (a signed text that identifies the run) from one
+mailbox to the other. A watcher reads a mailbox and finds the messages that arrive. A reference mailbox is one of the
+operator, outside the agencies.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from monitor.planning.overdue import OverdueTracker
 from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
 from monitor.probing.lag import LagMeter, LagSample
-from monitor.probing.maintenance import show_maintenance
+from monitor.probing.maintenance import export_maintenance
 from monitor.probing.on_demand_run import OnDemandRun
 from monitor.probing.permit import SubmissionPermits
 from monitor.probing.ticker import Ticker
@@ -72,9 +73,10 @@ class Prober:
         sample_messages: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
-        """Take *known_tokens* of earlier runs, oldest first (`History.tokens`), and *last_runs* in other processes.
+        """*known_tokens*: tokens of earlier runs, the oldest first (`History.tokens`).
 
-        *sample_messages*: receives the latest message of each agency, for the DKIM check.
+        *last_runs*: times of the last runs in other processes, by route. *sample_messages*: receives the latest message
+        of each agency, for the DKIM check. *lag*: a lag meter that the caller runs.
         """
         self._routes: dict[str, MonitoredRoute] = {}
         self._kind = kind
@@ -102,7 +104,7 @@ class Prober:
             {}, routes=self._routes, evaluator=evaluator, history=history, metrics=metrics, clock=clock
         )
         self._send_quota = SendQuota()
-        #: Accounts whose daily quota is used up.
+        #: Names of accounts whose quota is used up, which was logged.
         self._exhausted: set[str] = set()
         self._permits = SubmissionPermits(ConcurrencyLimits())
         #: Names of the concurrency limits of each sender.
@@ -110,7 +112,6 @@ class Prober:
         self._schedule = Schedule(seed=signer.prober)
         self._last_runs = last_runs or {}
         self._overdue = OverdueTracker()
-        #: The caller runs the lag meter.
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
         #: Latest intact message that arrived from each agency at a reference mailbox, by agency code.
@@ -175,7 +176,7 @@ class Prober:
             self._sample_messages.pop(agency, None)
 
     async def replace_routes(self, routes: Collection[MonitoredRoute]) -> None:
-        """Change *routes*.
+        """Replace *routes* by new definitions with the same names.
 
         A run in flight continues if the mailboxes are the same; otherwise it is cancelled and repeated soon.
         """
@@ -220,8 +221,8 @@ class Prober:
         self._update_limits()
         self._update_times()
         for sent in known_tokens.values():
-            # A pool is a set of mailboxes of which each process uses its own. It is unknown which of them sent the
-            # message; counting the message for a wrong mailbox could block the mailbox for a day.
+            # Pool mailboxes (several mailboxes of one reference, of which each process uses its own) are skipped: it is
+            # unknown which of them sent the message, and counting it for a wrong one could block that one for a day.
             if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
                 self._send_quota.record_earlier(route.route.sender.name, sent.at, sent.route)
 
@@ -229,7 +230,7 @@ class Prober:
         """Update watchers and quotas after a change of routes."""
         needed = {mailbox.name: mailbox for mailbox in _mailboxes(self._routes.values())}
         unneeded = {name for name, watcher in self._watchers.items() if needed.get(name) != watcher.mailbox}
-        # First end the old connection: a server that locks mailboxes would refuse a second one.
+        # End the old connection first, because a server that locks mailboxes would refuse a second one.
         await _cancel_tasks([self._watcher_tasks.pop(name) for name in unneeded if name in self._watcher_tasks])
         for name in unneeded:
             del self._watchers[name]
@@ -282,7 +283,7 @@ class Prober:
             await self.plan()
             self._schedule.resume(self._last_runs, self._clock.now())
             self._start_watchers()
-            tasks.create_task(show_maintenance(self._hours, self._metrics, self._clock))
+            tasks.create_task(export_maintenance(self._hours, self._metrics, self._clock))
             tasks.create_task(self._arrivals.store_late_arrivals())
             while True:
                 for name in await self._ticker.wait_for_due():
@@ -294,7 +295,7 @@ class Prober:
         await self._plan(self._routes.values())
 
     def advance_stale_routes(self) -> None:
-        """Bring forward the runs that must confirm a stale problem of an agency: one from before an interruption."""
+        """Bring forward the runs that must confirm a stale problem: one from before an interruption of probing."""
         now = self._clock.now()
         for name, route in self._routes.items():
             if self._evaluator.needs_confirmation(name):
@@ -303,14 +304,14 @@ class Prober:
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
         async for name in yielding([route.name for route in routes]):
-            # The loop yields to other tasks, which may have changed or removed the route.
+            # The iteration yields to other tasks, which may have changed or removed the route.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
                 self._overdue.add_route(route, now)
                 self._export_deadlines(route.agency)
                 if self._evaluator.needs_another_run(name) or self._evaluator.needs_confirmation(name):
-                    # Before a restart a repeated run was planned, or the health is stale.
+                    # A repeated run was planned before the restart, or the health is stale.
                     self._schedule.advance_within(name, route.probing.retry_interval, now)
                 if name in self._on_demand_runs:
                     self._schedule.request_now(name, now)
@@ -339,7 +340,7 @@ class Prober:
         run.add_done_callback(remove_task)
 
     def next_run_delay(self, now: datetime) -> timedelta:
-        """Return the delay of the next due run; zero unless the loop is blocked."""
+        """Return by how much the next due run is late; zero unless the loop is blocked."""
         due = self._schedule.next_due()
         return timedelta(0) if due is None else max(timedelta(0), now - due)
 
@@ -353,7 +354,7 @@ class Prober:
                 self._ticker.record_end()
             else:
                 self._ticker.refund()
-        # A result that cannot be stored or evaluated (a bug) must not stop other probes.
+        # An unexpected error while a result is evaluated or stored must not stop other probes.
         except Exception:
             log.exception("probe result was lost", route=route.name)
         finally:
@@ -362,6 +363,7 @@ class Prober:
             self._plan_next(route)
 
     def _reserve_send(self, route: MonitoredRoute, on_demand_run: OnDemandRun | None) -> bool:
+        """Count a message against the sender's quota. If the quota is used up, advance the next run; return `False`."""
         now, sender = self._clock.now(), route.route.sender
         next_send_at = self._send_quota.next_send_at(sender.name, now)
         if next_send_at == now:
@@ -399,7 +401,7 @@ class Prober:
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
-            recorder, start = TraceRecorder(on_phase=permit.enter_phase), self._lag.mark()
+            recorder, start = TraceRecorder(on_phase=permit.enter_phase), self._lag.take_sample()
             if on_demand_run is not None:
                 on_demand_run.recorder = recorder
             result = await run_probe(
@@ -414,7 +416,8 @@ class Prober:
             on_demand_run.result = result
         await self._process_result(result, route)
         if has_arrived and result.outcome not in ARRIVED_OUTCOMES:
-            # The result was discarded, but the message has arrived: after a restart, a copy must count as a duplicate.
+            # The result was discarded, but the message has arrived. That is stored, so that after a restart a copy
+            # counts as a duplicate.
             await self._history.record_late_arrival(token.id, self._clock.now())
         self._overdue.record_end(route, self._clock.now(), has_succeeded=result.outcome is Outcome.DELIVERED)
         self._export_deadlines(route.agency)
@@ -473,7 +476,7 @@ class Prober:
 
 
 def _with_derived_start(result: ProbeResult, now: datetime) -> ProbeResult:
-    """Return *result*, with its start computed from its duration if the clock was set back during the run."""
+    """Return *result*; if the clock was set back during the run, with its start derived from its duration."""
     return result if result.started_at <= now else replace(result, started_at=now - result.duration)
 
 
@@ -492,7 +495,8 @@ async def _run_watcher_after(delay: timedelta, watcher: MailboxWatcher) -> None:
 
 def _mailboxes(routes: Iterable[MonitoredRoute]) -> Iterable[Mailbox]:
     """Return each mailbox once, by name."""
-    return {m.name: m for r in routes for m in (r.route.sender, r.route.recipient)}.values()
+    ends = ((each.route.sender, each.route.recipient) for each in routes)
+    return {mailbox.name: mailbox for pair in ends for mailbox in pair}.values()
 
 
 def _timeouts_by_mailbox(routes: Iterable[MonitoredRoute]) -> Mapping[str, Timeouts]:

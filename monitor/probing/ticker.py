@@ -10,24 +10,25 @@ from monitor.planning.admission import Admission
 from monitor.planning.schedule import Schedule
 from monitor.probing.lag import LagMeter
 
-#: Within this time the ticker detects that the clock was set back.
-_LONGEST_SLEEP = timedelta(seconds=30)
+#: Maximum sleep, after which the ticker detects that the clock was set back.
+_MAX_SLEEP = timedelta(seconds=30)
 
 
 class Ticker:
     """Sleeps until a schedule's next due time, or until it is woken after a change."""
 
     def __init__(self, schedule: Schedule, clock: Clock, lag: LagMeter | None = None) -> None:
-        """Take *lag*, the lag of the event loop, which limits the number of runs that start."""
+        """*lag*: lag of the event loop; the longer it lags, the fewer runs start a second."""
         self._schedule = schedule
         self._clock = clock
         self._lag = lag or LagMeter()
+        #: Limits the rate at which runs start, not the number that run at one time.
         self._admission = Admission()
-        self._woken = asyncio.Event()
+        self._wake_event = asyncio.Event()
 
     def wake(self) -> None:
-        """Wake: the schedule has changed."""
-        self._woken.set()
+        """End the sleep, because the schedule has changed."""
+        self._wake_event.set()
 
     def record_end(self) -> None:
         """Record that a run has finished."""
@@ -41,19 +42,22 @@ class Ticker:
         """Wait for due runs and return them, the most urgent first, marked as running."""
         loop = asyncio.get_running_loop()
         while True:
-            self._woken.clear()
-            room = self._admission.capacity(loop.time(), self._lag.share)
-            if names := self._schedule.due(self._clock.now(), room):
+            self._wake_event.clear()
+            # The share of the recent time in which the loop was late.
+            lag_share = self._lag.share
+            max_runs = self._admission.capacity(loop.time(), lag_share)
+            if names := self._schedule.due(self._clock.now(), max_runs):
                 self._admission.record_starts(len(names))
                 return names
             await self._sleep()
 
     async def _sleep(self) -> None:
         wake = self._schedule.next_due()
-        pause = _LONGEST_SLEEP if wake is None else min(_LONGEST_SLEEP, wake - self._clock.now())
+        pause = _MAX_SLEEP if wake is None else min(_MAX_SLEEP, wake - self._clock.now())
+        # If a run is due already, the rate limit delays it.
         seconds = pause.total_seconds() if pause > timedelta(0) else self._admission.seconds_to_next_start()
         try:
             async with asyncio.timeout(seconds):
-                await self._woken.wait()
+                await self._wake_event.wait()
         except TimeoutError:
             return

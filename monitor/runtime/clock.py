@@ -25,14 +25,16 @@ def wall_time() -> datetime:
 class MachineClock:
     """Clock of a process that has a database to itself. Processes on a shared database use the database's clock.
 
-    It follows the machine's clock forward at once. When the machine's clock is set back by up to a minute, this clock
-    runs slower until both agree, so that nothing ends before it began. A larger step corrects a clock that was wrong:
-    it is followed at once, because duty rotas, office hours and dates of letters depend on it (ADR 0070).
+    It follows the machine's clock forward at once. When the machine's clock is set back by at most `TOLERANCE` (a
+    minute), this clock runs slower until both agree, so that nothing ends before it began. It follows a larger step
+    back at once: such a step corrects a wrong clock, and duty rotas, office hours and dates of letters depend on the
+    right time (ADR 0070).
     """
 
     def __init__(self, wall: Callable[[], datetime] = wall_time, monotonic: Callable[[], timedelta] = uptime) -> None:
         self._wall = wall
         self._monotonic = monotonic
+        #: The last time returned, and the uptime at that moment.
         self._last_reading = wall(), monotonic()
 
     def now(self) -> datetime:

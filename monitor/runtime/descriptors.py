@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-#: Assumed limit of a process without one: the kernel still limits it.
+#: Assumed limit if the process has none, because the kernel has a limit of its own.
 _UNLIMITED = 1 << 20
 
 
@@ -15,7 +15,7 @@ def open_files_limit() -> int:
 
 
 def raise_open_files_limit() -> None:
-    """Raise the soft limit to the hard limit: the usual 1,024 is for programs that call select(2)."""
+    """Raise the soft limit to the hard limit. The usual soft limit of 1,024 is for programs that call select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard not in {soft, resource.RLIM_INFINITY}:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

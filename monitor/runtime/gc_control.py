@@ -1,9 +1,9 @@
 """Garbage collection without long pauses.
 
-A full collection visits every object: with ten thousand routes 0.2 s, several times a minute, during which due runs
-start late. Nearly all objects live as long as the configuration or until the next run of their route, and are freed by
-reference counting. So live objects are frozen every second, which is cheap, and a full collection runs once an hour, or
-after the heap has grown by a quarter.
+A full collection visits every object. With ten thousand routes it takes 0.2 s, several times a minute, and due runs
+start late. Nearly all objects live until the next run of their route or the next configuration, and are then freed by
+reference counting. So live objects are frozen (excluded from collections) every second, which is cheap. A full
+collection runs once an hour, or after the heap has grown by a quarter.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
-#: By then the mailboxes are open, and the heap has its usual size.
+#: Time after the start until the mailboxes are open and the heap has its usual size.
 _FIRST_DELAY = timedelta(minutes=1)
-#: Interval of freezing. The collector visits the young objects only, so each collection is short.
+#: Interval of freezing. Between two freezes the collector visits only new objects, so each collection is short.
 _FREEZE_INTERVAL = timedelta(seconds=1)
 #: The frozen objects are counted each minute, which takes milliseconds, and collected each hour.
 _COUNT_INTERVAL = timedelta(minutes=1)
 _COLLECT_INTERVAL = timedelta(hours=1)
-#: Growth of the frozen heap that triggers an early full collection, which frees frozen garbage with reference cycles.
+#: Growth factor of the frozen heap that triggers an early full collection, which also frees frozen reference cycles.
 _GROWTH = 1.25
 #: Net allocations before the young generation is collected (`gc.set_threshold`). With Python's default of 700, a
 #: service with bursts of work spent a sixth of its time there.
@@ -74,9 +74,10 @@ async def _freeze_for(duration: timedelta, interval: timedelta) -> None:
 
 
 def break_transport_cycles() -> None:
-    """Break the reference cycle of closed transports: otherwise only the collector frees them.
+    """Patch asyncio so that a closed transport has no reference cycle. Otherwise only the collector would free it.
 
-    Python 3.12 and later do so in `close()`, but not in `abort()`. There is no setting; a test detects a change.
+    Python 3.12 and later break the cycle in `close()`, but not in `abort()`. asyncio has no setting for this; a test
+    detects a change of asyncio.
     """
     transport_class: Any = vars(selector_events)["_SelectorSocketTransport"]
     original = transport_class._call_connection_lost  # noqa: SLF001

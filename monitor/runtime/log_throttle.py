@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 
+#: Maximum number of kinds that are tracked.
 _MAX_KINDS = 1000
 
 

@@ -1,4 +1,4 @@
-"""Discovery of plug-ins: kinds of probes, checks and gateways, one module each."""
+"""Discovery of plug-ins: the kinds of probes, checks and gateways. Each kind is one module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probes.model.probe import ProbeKind
 
 
 class Plugin(Protocol):
-    """A plug-in: the value of a constant in its module."""
+    """A plug-in: the value of a known constant in its module, such as `KIND`."""
 
     @property
     def name(self) -> str:
@@ -26,9 +26,9 @@ K = TypeVar("K", bound=Plugin)
 def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K]:
     """Return the plug-ins that the modules of *package* define as *constant*, by name.
 
-    Plug-ins of one provider may share a folder: `twilio/sms.py` defines "twilio_sms", and a module there without the
-    constant is a helper. Raise `TypeError` for a module or folder without a plug-in, or a plug-in with another name, so
-    that such a bug appears at the start and not in the first incident.
+    Plug-ins of one provider may share a folder: `twilio/sms.py` defines "twilio_sms". A module in a folder without the
+    constant is a helper. Raise `TypeError` for any other module and for a folder without a plug-in, and for a plug-in
+    with another name, so that such a bug appears at the start and not during the first incident.
     """
     plugins: dict[str, K] = {}
     for info in pkgutil.iter_modules(package.__path__):
@@ -37,11 +37,10 @@ def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K
         for name, plugin_module in (plugin_modules or {info.name: module}).items():
             plugin = getattr(plugin_module, constant, None)
             if not isinstance(plugin, kinds):
-                raise TypeError(
-                    f"{plugin_module.__name__} does not end with a {' or '.join(kind.__name__ for kind in kinds)} called {constant}"
-                )
+                expected = " or ".join(kind.__name__ for kind in kinds)
+                raise TypeError(f"{plugin_module.__name__} has no {expected} called {constant}")
             if plugin.name != name:
-                raise TypeError(f"{plugin_module.__name__} calls itself {plugin.name!r}")
+                raise TypeError(f"{plugin_module.__name__} must have the name {name!r}, and has {plugin.name!r}")
             plugins[name] = plugin
     return plugins
 
@@ -70,5 +69,5 @@ def probe_kinds() -> dict[str, ProbeKind]:
 
 
 def check_kinds() -> dict[str, CheckKind]:
-    """Return the kinds that examine what mail depends on, and send no message."""
+    """Return the kinds that send no message, and examine something that mail depends on."""
     return {name: kind for name, kind in kinds().items() if isinstance(kind, CheckKind)}

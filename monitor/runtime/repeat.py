@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 async def run_periodically(task_name: str, action: Callable[[], Awaitable[object]], interval: timedelta) -> NoReturn:
-    """Run *action* now and *interval* so long after it has finished, until cancelled. *task_name* names it in the log."""
+    """Run *action* until cancelled, with a pause of *interval* after each run. *task_name*: its name in the log."""
     failure: type[Exception] | None = None
     while True:
         try:
@@ -24,7 +24,7 @@ async def run_periodically(task_name: str, action: Callable[[], Awaitable[object
             if failure is not StoreUnavailable:
                 log.warning("task waits for the database", task=task_name, reason=str(error))
             failure = StoreUnavailable
-        # A bug in one task must not end the other tasks. An error of another type is logged as another bug.
+        # An unexpected error of one task must not end the other tasks. An error of another type is logged again.
         except Exception as error:
             if failure is not type(error):
                 log.exception("task failed; retrying", task=task_name)

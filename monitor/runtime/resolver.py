@@ -1,7 +1,7 @@
-"""Name resolution in separate threads, so that a hanging resolver blocks no page, password check or configuration.
+"""Name resolution in separate threads, so that a hanging resolver does not delay pages, password checks or reloads.
 
 asyncio resolves names in the threads of `asyncio.to_thread`, of which there are six on two cores. A hanging resolver
-occupies each of them for ten seconds, so during a DNS outage all other work in threads would wait.
+occupies each of them for ten seconds, and all other work in threads would have to wait during a DNS outage.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-#: Many threads are cheap, because a thread is idle while it waits for the resolver.
+#: So many threads are cheap, because a thread is idle while it waits for the resolver.
 _THREADS: Final = 64
 
 
@@ -26,7 +26,7 @@ def separate_resolver(lookup: Callable[..., Any] = socket.getaddrinfo) -> Iterat
     async def getaddrinfo(host: Any, port: Any, **options: int) -> Any:
         return await loop.run_in_executor(pool, partial(lookup, host, port, **options))
 
-    # Replace the method: asyncio has no setting, and a loop class of our own would work only in a loop that we start.
+    # The method is replaced, because asyncio has no setting, and a loop class of our own would need an own loop.
     original, loop.getaddrinfo = loop.getaddrinfo, getaddrinfo  # type: ignore[method-assign]
     try:
         yield

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-#: Seconds by which a running start extends its time-out, and interval of the extensions.
+#: Seconds by which each extension prolongs the start time-out, and seconds between two extensions.
 _EXTENSION: Final = 60.0
 _EXTEND_INTERVAL: Final = 20.0
 #: Maximum seconds for which a long start, such as a migration of many years of data, extends its time-out.
@@ -51,8 +51,8 @@ class ServiceManager:
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Report a reload for the length of the block."""
-        # The timestamp relates this answer to one signal (Type=notify-reload).
+        """Report a reload at the beginning of the block, and its completion at the end."""
+        # systemd needs the timestamp to match the message with its reload request (Type=notify-reload).
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             yield
@@ -61,7 +61,7 @@ class ServiceManager:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Extend the start time-out for the length of the block while the loop runs, for an hour at most."""
+        """Extend the start time-out during the block while the event loop runs, for an hour at most."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _MAX_EXTENSION
         timer: asyncio.TimerHandle | None = None
@@ -86,6 +86,6 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.setblocking(False)
                 sock.sendto(lines.encode(), self._address)
-        except (OSError, ValueError):  # The manager is gone, or the address is no Unix socket.
+        except (OSError, ValueError):  # The manager does not run any more, or the address is not a Unix socket.
             return False
         return True

@@ -1,4 +1,4 @@
-"""The key that signs the tokens in probe messages: created once, in the state directory, for the service's user only."""
+"""The key that signs the tokens in probe messages. It is created once, readable only for the service's user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-#: Relative to the state directory.
+#: File name in the state directory.
 KEY_FILE = "token.key"
 _KEY_OCTETS = 32
 
@@ -19,7 +19,8 @@ def new_key() -> bytes:
 def token_key(state: Path) -> bytes:
     """Return the key; create it at the first call.
 
-    Raise `OSError` when it cannot be read or written, `ValueError` when the file has another content.
+    *state*: the state directory. Raise `OSError` when the file cannot be read or written, `ValueError` when its content
+    is not a key.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = state / KEY_FILE
@@ -37,5 +38,5 @@ def token_key(state: Path) -> bytes:
 def _read(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != _KEY_OCTETS:
-        raise ValueError(f"{path} is not a token key ({_KEY_OCTETS} octets); remove it and a new one is made")
+        raise ValueError(f"{path} is not a token key ({_KEY_OCTETS} octets); remove it, and a new one is created")
     return key

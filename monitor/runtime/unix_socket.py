@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: The kernel accepts 107 octets (unix(7), sun_path); the rest is for the socket's name.
+#: Maximum octets of a path that is used unchanged. The kernel accepts 107 (unix(7), sun_path).
 _MAX_PATH = 100
 
 

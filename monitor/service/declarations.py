@@ -21,11 +21,11 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.clock import Clock
 from monitor.service.errors import OperationRejectedError, find_agency_code, find_incident
 from monitor.service.oncall import parse_time
-from monitor.service.order_check import OrderCheck
-from monitor.store.engine.ledger import SqlStore
+from monitor.service.operation_check import OperationCheck
+from monitor.store.engine.unit_of_work import SqlStore
 
-#: Earliest start of a declared outage, which notifications quote. An earlier time is a typing error, or the outage
-#: needs no notification any more.
+#: Maximum time from the start of an outage to its declaration. An earlier start is a typing error, or concerns an
+#: outage that needs no notification any more.
 MAX_AGE = timedelta(days=7)
 
 #: A time of day without a date.
@@ -34,7 +34,7 @@ _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredOutage:
-    """A declared outage, and the silence over it."""
+    """A declared outage, and the silence that applies to it."""
 
     incident: Incident
     #: The silence that suppresses its notifications; `None`: they are sent.
@@ -54,9 +54,12 @@ class DeclarationService:
         policy: Callable[[str], PolicySnapshot],
         zone: Callable[[], ZoneInfo],
         silence_lookup: SilenceLookup,
-        order_check: OrderCheck,
+        operation_check: OperationCheck,
     ) -> None:
-        """*agencies* returns the monitored agencies, *policy* an agency's policy, *zone* the zone of typed times."""
+        """*agencies* returns the codes of the monitored agencies, *policy* the policy snapshot of an agency.
+
+        *zone* returns the time zone of typed times, *silence_lookup* the silence of an incident.
+        """
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
@@ -64,7 +67,7 @@ class DeclarationService:
         self._policy = policy
         self._zone = zone
         self._silence_lookup = silence_lookup
-        self._order_check = order_check
+        self._operation_check = operation_check
 
     async def declare(
         self, agency: str, incident_type: IncidentType, *, since: str, reason: str, by: str
@@ -85,6 +88,7 @@ class DeclarationService:
         )
         incident = await self._dispatcher.submit(event)
         declaration = None if incident is None else incident.declared
+        # The declaration has no effect if the outage was declared before, or detected.
         if incident is None or declaration is None or (declaration.at, declaration.by) != (now, by):
             raise self._already_open_error(code, incident)
         async with self._store.reading() as uow:
@@ -110,7 +114,7 @@ class DeclarationService:
         event = Close(
             incident_id=incident.id, at=self._clock.now(), by=by, reason=reason, recovered=recovered, despite=despite
         )
-        await self._order_check.check(incident, event)
+        await self._operation_check.check(incident, event)
         # Read the clock again, because the check may take seconds.
         now = self._clock.now()
         updated = await self._dispatcher.submit(replace(event, at=now)) or incident
@@ -119,7 +123,7 @@ class DeclarationService:
             (declaration.ended_at, declaration.ended_by) if declaration else None,
             (closure.at, closure.by) if closure else None,
         }
-        # Otherwise another event has ended the incident or the declaration first.
+        # If this event ended neither, another event has ended the incident or the declaration first.
         if (now, by) not in endings:
             raise self._not_closed_error(updated)
         return updated
@@ -130,7 +134,7 @@ class DeclarationService:
         if not since.strip():
             return now
         try:
-            began_at = parse_time(self._with_date(since.strip(), now), now, self._zone())
+            began_at = parse_time(self._with_latest_date(since.strip(), now), now, self._zone())
         except OperationRejectedError as error:
             raise OperationRejectedError.from_text("since_moment", wrong=error) from None
         if began_at > now:
@@ -139,7 +143,7 @@ class DeclarationService:
             raise OperationRejectedError.from_text("since_long_ago", since=since, days=MAX_AGE.days)
         return began_at
 
-    def _with_date(self, since: str, now: datetime) -> str:
+    def _with_latest_date(self, since: str, now: datetime) -> str:
         """Return a time of day with the date of its latest occurrence, and any other text unchanged."""
         match = _TIME_OF_DAY.fullmatch(since)
         if match is None:
@@ -154,10 +158,10 @@ class DeclarationService:
         number, incident_type, declared = incident.number, incident.type, incident.declared
         if declared is not None and declared.is_active:
             return OperationRejectedError.from_text(
-                "open_declared", number=number, matter=incident_type, by=declared.by, at=self._stamp(declared.at)
+                "open_declared", number=number, matter=incident_type, by=declared.by, at=self._format_time(declared.at)
             )
         return OperationRejectedError.from_text(
-            "open_measured", number=number, matter=incident_type, at=self._stamp(incident.reported_type_began_at)
+            "open_measured", number=number, matter=incident_type, at=self._format_time(incident.reported_type_began_at)
         )
 
     def _not_closed_error(self, incident: Incident) -> OperationRejectedError:
@@ -165,11 +169,11 @@ class DeclarationService:
         if (closed := incident.closed) is not None:
             by = "Pantau" if closed.by == AUTOMATIC else closed.by
             return OperationRejectedError.from_text(
-                "closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.reason
+                "closed_before", by=by, number=number, at=self._format_time(closed.at), why=closed.reason
             )
         if not incident.is_open:
             return OperationRejectedError.from_text(
-                "over_before", number=number, at=self._stamp(incident.resolved_at or incident.opened_at)
+                "over_before", number=number, at=self._format_time(incident.resolved_at or incident.opened_at)
             )
         if declared is None or declared.ended_at is None:
             return OperationRejectedError.from_text("is_measured", number=number, measured=detected)
@@ -177,9 +181,9 @@ class DeclarationService:
             "still_measured",
             by=declared.ended_by,
             number=number,
-            at=self._stamp(declared.ended_at),
+            at=self._format_time(declared.ended_at),
             measured=detected,
         )
 
-    def _stamp(self, at: datetime) -> str:
+    def _format_time(self, at: datetime) -> str:
         return at.astimezone(self._zone()).strftime("%d/%m %H:%M")

@@ -15,7 +15,7 @@ from monitor.config.files.problem import closest_match
 
 if TYPE_CHECKING:
     from alerts.model.incident import Incident
-    from monitor.store.engine.ledger import SqlUnitOfWork
+    from monitor.store.engine.unit_of_work import SqlUnitOfWork
 
 #: By key: the Malay text, the English text, and the English text for a page, if the other one names commands.
 REJECTION_TEXTS: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
@@ -39,9 +39,11 @@ class OperationRejectedError(Exception):
     empty.
     """
 
+    #: The message in Malay.
     malay: str = ""
+    #: The English message for a page, if it differs from the one for commands.
     page_text: str = ""
-    #: Value of the parameter `despite` with which the operation is executed all the same; "": there is none.
+    #: Value of the operation's parameter `despite` that overrides this rejection; "": nothing overrides it.
     despite: str = ""
 
     @classmethod
@@ -78,7 +80,7 @@ def notification_not_found(notification_id: int) -> NotFoundError:
 
 
 def find_agency_code(name: str, codes: Iterable[str]) -> str:
-    """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
+    """Return the one of *codes* that equals *name* without regard to case. Raise `NotFoundError`."""
     code_by_folded_name = {code.casefold(): code for code in codes}
     code = code_by_folded_name.get(name.strip().casefold())
     if code is not None:

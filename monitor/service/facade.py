@@ -31,10 +31,10 @@ from monitor.evaluation.liveness import LivenessFailure, unready_reason
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.errors import OperationRejectedError, find_incident, incident_not_found
 from monitor.service.gateways import callback_base
-from monitor.service.order_check import OrderCheck
+from monitor.service.operation_check import OperationCheck
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.status_reader import StatusReader
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.views.overview import IncidentView, NotificationView, view_incident, view_notification
 
 
@@ -54,7 +54,7 @@ class ServiceFacade:
         clock: Clock,
         runtime: Callable[[], ProbingRuntime],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
-        order_check: OrderCheck,
+        operation_check: OperationCheck,
         store_outage: Callable[[], tuple[datetime, str] | None] = lambda: None,
         liveness_failures: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
@@ -75,7 +75,7 @@ class ServiceFacade:
         self._clock = clock
         self._runtime = runtime
         self._reload = reload
-        self._order_check = order_check
+        self._operation_check = operation_check
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -95,20 +95,20 @@ class ServiceFacade:
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Yield the metrics in Prometheus' text format, in parts.
 
-        The first part blocks for a while: take it in a thread.
+        Generating the first part blocks: call `next` for it in a thread.
         """
         return self._metrics.pieces(open_metrics=open_metrics)
 
     def not_ready_reason(self) -> str | None:
         """Return why the service is not ready; `None`: it is ready.
 
-        Reasons: the service starts, the database is unavailable, or a part is stuck.
+        Reasons: the service starts, the database is unavailable, or a part of this process hangs.
         """
         if not self._dispatcher.is_running:
             return "starting"
         if (outage := self._store_outage()) is not None:
             since, reason = outage
-            return f"the store is away since {since.isoformat(timespec='seconds')}: {reason}"
+            return f"the database is unavailable since {since.isoformat(timespec='seconds')}: {reason}"
         return unready_reason(self._liveness_failures())
 
     def is_monitor_only(self) -> bool:
@@ -122,9 +122,9 @@ class ServiceFacade:
     # -- operations ----------------------------------------------------------------------------------------------
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again in the name of a principal.
+        """Read the configuration again. *by*: the name of the principal who requested it.
 
-        Return the problems; if one is an error, the old one stays active.
+        Return its problems; if one is an error, the old configuration stays active.
         """
         return await self._reload(by)
 
@@ -140,24 +140,28 @@ class ServiceFacade:
         return next(iter(names), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        """Acknowledge an incident in the name of *by*. Raise `NotFoundError`, as all operations on an incident do."""
+        """Acknowledge an incident. Raise `NotFoundError`, as all operations on an incident do.
+
+        *by* is the author of an operation: the name of a user or an API client, for the audit log.
+        """
         return await self._submit(number, partial(Acknowledge, by=by))
 
     async def take_over(self, number: str, by: str, previous_assignee: str) -> Incident:
-        """Assign an incident to *by*, unless *previous_assignee* is not its assignee any more.
+        """Assign an incident to *by*, if *previous_assignee* is still its assignee.
 
         The notified staff and the previous assignee receive an SMS that names the new assignee.
         """
-        return await self._submit(number, partial(Acknowledge, by=by, of=previous_assignee))
+        return await self._submit(number, partial(Acknowledge, by=by, previous_assignee=previous_assignee))
 
     async def add_note(self, number: str, by: str, text: str) -> Incident:
         """Add a note to an incident; a note by the assignee extends the acknowledgement.
 
-        The same note sent again within `REPEAT_WINDOW` adds nothing: it is a second click.
+        The same note sent again within `REPEAT_WINDOW` is a second click, and is ignored.
         """
         now = self._clock.now()
         async with self._store.transaction() as uow:
             incident = await find_incident(uow, number)
+            # "remark" is the audit event of a note.
             notes = await uow.listing.incident_history(incident.id, {"remark"}, most=10)
             if any((each.actor, each.text) == (by, text) and abs(now - each.at) < REPEAT_WINDOW for each in notes):
                 return incident
@@ -170,9 +174,10 @@ class ServiceFacade:
         return await self._submit(number, partial(Escalate, by=by))
 
     async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
-        """Release the announcement of an outage, which notifies the agency's recipients.
+        """Release the announcement of an outage: notify the agency's recipients, which are other offices.
 
-        Raise `OperationRejectedError` in monitor-only mode, or if the newest runs contradict the outage.
+        *despite*: the contradiction with the newest probe runs that the author has confirmed. Raise
+        `OperationRejectedError` in monitor-only mode, or if the runs contradict the outage without a confirmation.
         """
         if self.is_monitor_only():
             raise OperationRejectedError.from_text("nothing_to_release")
@@ -188,7 +193,7 @@ class ServiceFacade:
     async def mark_false_alarm(
         self, number: str, by: str, reason: str, *, despite: Contradiction | None = None
     ) -> Incident:
-        """Mark an incident as a false alarm.
+        """Mark an incident as a false alarm. *despite*: as in `release`.
 
         Raise `OperationRejectedError` if it is too late, if a person has done so before, or if the newest runs fail.
         """
@@ -220,8 +225,8 @@ class ServiceFacade:
         incident = await self.find_incident(number)
         operation = make_event(incident_id=incident.id, at=self._clock.now())
         if isinstance(operation, Release | MarkFalseAlarm):
-            await self._order_check.check(incident, operation)
-            # The check may take seconds.
+            await self._operation_check.check(incident, operation)
+            # The check may take seconds, so take the time again.
             operation = replace(operation, at=self._clock.now())
         updated = await self._dispatcher.submit(operation)
         if updated is None:

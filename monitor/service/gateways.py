@@ -1,6 +1,6 @@
-"""Life of the configured gateways, the ways to send SMS, calls, faxes and letters.
+"""Life cycle of the configured gateways, by which Pantau sends SMS, calls, faxes and letters.
 
-Gateways are built, replaced by a reload, and closed.
+The service builds them at the start, replaces edited ones at a reload, and closes them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def build_gateways(
 ) -> list[ConfiguredGateway]:
     """Return the configured gateways in the order of preference. Relative paths start at *directory*.
 
-    *in_use*: the present gateways, and *before* their settings. A gateway with unchanged settings is used again, with
-    its connections.
+    *in_use*: the present gateways, and *before*: their settings. A gateway with unchanged settings is reused, with its
+    open connections.
     """
     kinds, reusable = gateway_kinds(), _unchanged_gateways(before, settings, in_use)
     return [
@@ -64,7 +64,7 @@ def _unchanged_gateways(
         entry.name
         for entries in after.gateways.values()
         for entry in entries
-        # The rate limit belongs to the configured gateway, not to the implementation.
+        # A new rate limit does not require a new implementation: only `ConfiguredGateway` uses it.
         if (entry_before := entries_before.get(entry.name))
         and replace(entry_before, per_minute=entry.per_minute) == entry
     }
@@ -88,14 +88,15 @@ async def _close(configured: ConfiguredGateway) -> None:
 
 
 class ReplacedGateways:
-    """Gateways that a reload has replaced. They are closed when none of their attempts is in progress any more."""
+    """Gateways that a reload has replaced. They are closed when all their sending attempts have ended."""
 
-    #: Longer than any gateway's own timeout.
+    #: Time after which all attempts of a replaced gateway have ended: longer than any gateway's own timeout.
     DELAY = timedelta(seconds=100)
 
     def __init__(self) -> None:
         #: Gateways, each group with the time to close it on the loop's clock, earliest first.
         self._waiting: deque[tuple[float, Sequence[ConfiguredGateway]]] = deque()
+        #: Set when a group was added.
         self._added = asyncio.Event()
 
     def add(self, gateways: Sequence[ConfiguredGateway]) -> None:
@@ -114,7 +115,7 @@ class ReplacedGateways:
                 await close_gateways(self._waiting.popleft()[1])
 
     async def close(self) -> None:
-        """Close the remaining gateways at once, at the end of the service: no attempt is in progress."""
+        """Close the remaining gateways at once. Call it at the end of the service, when no attempt is in progress."""
         remaining = [gateway for _, gateways in self._waiting for gateway in gateways]
         self._waiting.clear()
         await close_gateways(remaining)

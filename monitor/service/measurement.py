@@ -1,6 +1,7 @@
 """Measurement of an agency's mail for an operation that states its health, such as a release or a false alarm.
 
-The newest runs of the agency's routes count; old ones are repeated first.
+A *route* is mail from one mailbox to another; a *run* is one probe message on it. The newest runs of the agency's
+routes count. Routes whose newest run is old are run first.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 
-#: Maximum time that an operation waits for new runs. Most messages arrive in this time; failing runs take longer.
+#: Maximum time that an operation waits for new runs. Most messages arrive in this time; runs that fail take longer.
 MAX_WAIT: Final = timedelta(seconds=6)
 #: A run that began this recently is not repeated.
 FRESH_PERIOD: Final = timedelta(minutes=1)
 #: Maximum of agencies whose routes are run for one operation.
 MAX_AGENCIES: Final = 20
+#: The direction of mail that fails in an incident of each type.
 _DIRECTION_OF: Final[Mapping[IncidentType, Direction]] = {
     incident_type: direction
     for incident_type in (IncidentType.SENDING, IncidentType.RECEIVING)
@@ -36,7 +38,7 @@ _DIRECTION_OF: Final[Mapping[IncidentType, Direction]] = {
 
 
 class MailMeasurement:
-    """Measurement of the directions, to and from an agency, in which its newest message arrived."""
+    """Measurement of the directions (to or from an agency) in which the newest message arrived."""
 
     def __init__(
         self, *, runtime: Callable[[], ProbingRuntime], history: History, clock: Clock, timeout: timedelta = MAX_WAIT
@@ -49,14 +51,14 @@ class MailMeasurement:
         self._runs: dict[str, OnDemandRun] = {}
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
-        """Start runs of the routes of *agencies* that this process probes; return all runs in progress.
+        """Start runs of the routes of *agencies* that this process probes; return the runs in progress of *agencies*.
 
-        Routes with a fresh run are not run.
+        Do not start runs of routes whose latest run is fresh.
         """
         runtime, now = self._runtime(), self._clock.now()
         self._runs = {name: run for name, run in self._runs.items() if not run.is_finished}
-        for agency in [run for run in agencies if run in runtime.owned][:MAX_AGENCIES]:
-            for route in {run.name for routes in self._routes_by_type(agency).values() for run in routes}:
+        for agency in [each for each in agencies if each in runtime.owned][:MAX_AGENCIES]:
+            for route in {each.name for routes in self._routes_by_type(agency).values() for each in routes}:
                 latest = self._history.known().get(route)
                 is_fresh = latest is not None and abs(now - latest.started_at) < FRESH_PERIOD
                 if not is_fresh and route not in self._runs:
@@ -66,7 +68,7 @@ class MailMeasurement:
         return [run for run in self._runs.values() if run.route.agency in agencies]
 
     async def measure(self, agency: str) -> LatestArrivals:
-        """Run the routes of an agency, wait until they end or the timeout, and return the result of the newest runs."""
+        """Run the routes of an agency, wait until the runs end or the timeout, and return as `newest` does."""
         runs = self.begin([agency])
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout.total_seconds()):
@@ -75,9 +77,9 @@ class MailMeasurement:
         return (await self.newest([agency]))[agency]
 
     async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]:
-        """Return, by agency and incident type, when the newest run began if its message arrived.
+        """Return, by agency and incident type, the start of the newest run if its message arrived.
 
-        Raise `StoreUnavailable`.
+        A type is missing if the message did not arrive. Raise `StoreUnavailable`.
         """
         # The newest run may be a run of another process, or older than the start of this process.
         await self._history.refresh_latest(agencies)
@@ -86,7 +88,8 @@ class MailMeasurement:
     def _latest_arrivals(self, agency: str) -> LatestArrivals:
         runtime, known = self._runtime(), self._history.known()
         if (joint_status := runtime.reporter.joint_status(agency)) is not None:
-            # With several sites their joint health counts: mail that arrives at one site may fail at another.
+            # If several sites probe the agency, their joint health counts: one site's message may arrive although
+            # another site's fails.
             working = [
                 incident_type
                 for incident_type, direction in _DIRECTION_OF.items()
@@ -101,7 +104,7 @@ class MailMeasurement:
         return arrivals
 
     def _routes_by_type(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
-        """Return the routes that show whether sending and receiving work: internal routes if there are no others."""
+        """Return the routes that show whether sending or receiving works: internal ones if a type has no others."""
         routes = self._runtime().configuration.registry.routes_for(agency)
         internal = [route for route in routes if route.direction is Direction.INTERNAL]
         return {

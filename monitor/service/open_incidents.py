@@ -1,7 +1,7 @@
 """Changes that open incidents adopt from an edited configuration, and messages about them for the author of the edit.
 
-An incident keeps the policy (escalation and announcement) with which it opened; an edit of contacts changes that
-policy.
+An incident keeps the policy snapshot (escalation, and announcement to recipients) with which it opened. Only an edit of
+contacts changes the snapshot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, stored_document_label
 from monitor.model.lazy_text import LazyText, lazy_text
 
-#: A last message gives the number of further incidents.
+#: Maximum of messages, one per incident. A last message gives the number of further incidents.
 _MAX_MESSAGES = 20
 
 
@@ -28,29 +28,36 @@ class CurrentPolicies:
     def __init__(self, configuration: Configuration) -> None:
         self._settings = configuration.settings
         self._agencies = configuration.registry.agencies
+        #: By agency code, "" and ""; for the NOC's policies, by subject in both languages and policy name.
         self._policies: dict[tuple[str, str, str], PolicySnapshot] = {}
+        #: Contacts by key, by agency code ("": the NOC).
         self._people_by_agency: dict[str, Mapping[str, Contact]] = {}
 
-    def of_agency(self, code: str) -> PolicySnapshot:
-        """Return the policy of an agency. Raise `KeyError`: it is not configured."""
+    def agency_policy(self, code: str) -> PolicySnapshot:
+        """Return the policy of an agency. Raise `KeyError` if the agency is not configured."""
         policy = self._policies.get((code, "", ""))
         if policy is None:
-            agency_policy = self._agencies[code].build_policy(self._settings.build_shared())
-            policy = self._policies[code, "", ""] = self._settings.effective_policy(agency_policy)
+            configured_policy = self._agencies[code].build_policy(self._settings.build_shared())
+            policy = self._policies[code, "", ""] = self._settings.effective_policy(configured_policy)
         return policy
 
-    def of(self, policy: PolicySnapshot) -> PolicySnapshot | None:
+    def find_current(self, policy: PolicySnapshot) -> PolicySnapshot | None:
         """Return the policy that the open incident with *policy* would get now; `None`: its agency is not monitored."""
         if policy.agency and policy.agency not in self._agencies:
             return None
-        current = replace(self.of_agency(policy.agency), cause=policy.cause) if policy.agency else self._of_noc(policy)
+        current = (
+            replace(self.agency_policy(policy.agency), cause=policy.cause)
+            if policy.agency
+            else self._noc_policy(policy)
+        )
+        # Stand-ins were notified only because of an override, and are not in the current policy: add them.
         if policy.escalation.stand_ins:
             people = self._replacement_contacts(policy.agency)
             stand_ins = tuple(people[each.key] for each in policy.escalation.stand_ins if each.key in people)
             current = replace(current, escalation=replace(current.escalation, stand_ins=stand_ins))
         return current
 
-    def _of_noc(self, policy: PolicySnapshot) -> PolicySnapshot:
+    def _noc_policy(self, policy: PolicySnapshot) -> PolicySnapshot:
         key = policy.subject, policy.subject_en, policy.policy_name
         current = self._policies.get(key)
         if current is None:
@@ -64,18 +71,16 @@ class CurrentPolicies:
         people = self._people_by_agency.get(code)
         if people is None:
             shared = self._settings.build_shared()
-            own = self._agencies[code].build_people(shared) if code else self._settings.noc.build_people(shared)
-            people = self._people_by_agency[code] = {**shared.people, **own}
+            own = self._agencies[code].build_contacts(shared) if code else self._settings.noc.build_contacts(shared)
+            people = self._people_by_agency[code] = {**shared.contacts, **own}
         return people
 
 
 def policy_changes(incidents: Collection[Incident], configuration: Configuration) -> Sequence[Problem]:
-    """Return a message for each open incident that adopts changes or keeps old steps, which names both."""
+    """Return a message for each open incident that adopts changes or keeps old steps; the message names them."""
     problems = [*_policy_changes(incidents, configuration)]
     if len(problems) > _MAX_MESSAGES:
-        remaining = lazy_text(
-            "and {count} more incidents are open that this concerns", count=len(problems) - _MAX_MESSAGES
-        )
+        remaining = lazy_text("and {count} more open incidents are affected", count=len(problems) - _MAX_MESSAGES)
         problems[_MAX_MESSAGES:] = [replace(problems[_MAX_MESSAGES], key="", message=remaining)]
     return problems
 
@@ -83,7 +88,7 @@ def policy_changes(incidents: Collection[Incident], configuration: Configuration
 def _policy_changes(incidents: Collection[Incident], configuration: Configuration) -> Iterator[Problem]:
     settings, policies = configuration.settings, CurrentPolicies(configuration)
     for incident in incidents:
-        before, current = incident.policy, policies.of(incident.policy)
+        before, current = incident.policy, policies.find_current(incident.policy)
         if current is None:
             continue
         after = merged_policy(before, current, is_released=incident.released_at is not None)
@@ -102,22 +107,23 @@ def _policy_changes(incidents: Collection[Incident], configuration: Configuratio
 
 
 def _differences(before: PolicySnapshot, after: PolicySnapshot) -> Iterator[LazyText]:
+    """Yield which contacts and recipients have new addresses, are removed, or are added."""
     old, new = _addresses_by_contact(before), _addresses_by_contact(after)
     changed = [name for key, (name, addresses) in new.items() if key in old and old[key][1] != addresses]
     removed = [name for key, (name, _) in old.items() if key not in new]
     added = [name for key, (name, _) in new.items() if key not in old]
     if changed:
         yield lazy_text(
-            "new numbers for {names}, told again there if only an old one was used", names=", ".join(changed)
+            "new numbers for {names}, notified again there if only an old one was used", names=", ".join(changed)
         )
     if removed:
-        yield lazy_text("no longer told: {names}", names=", ".join(removed))
+        yield lazy_text("no longer notified: {names}", names=", ".join(removed))
     if added:
-        yield lazy_text("added, for whatever is sent next: {names}", names=", ".join(added))
+        yield lazy_text("added, for the next notifications: {names}", names=", ".join(added))
 
 
 def _addresses_by_contact(policy: PolicySnapshot) -> dict[tuple[str, str], tuple[str, object]]:
-    """Return name and addresses of staff and of recipients, whose keys may be equal."""
+    """Return the name and the addresses of each contact, by role and key: a contact and a recipient may share a key."""
     staff = {("staff", each.key): (each.name, each.addresses) for each in policy.escalation.people}
     recipients = {
         ("recipient", each.key): (each.addressee.organisation, each.addresses)

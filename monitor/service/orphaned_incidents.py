@@ -18,11 +18,11 @@ from alerts.persistence.clock import Clock
 from monitor.bridge.incident_reporter import Alerting
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import run_periodically
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
 log = structlog.get_logger()
 
-#: From the check that first found the agency missing.
+#: Time from the first check that finds an agency missing until its incident is closed.
 CLOSING_DELAY = timedelta(minutes=10)
 _INTERVAL = timedelta(seconds=30)
 _REASON = "its agency has left the configuration"
@@ -77,22 +77,20 @@ class OrphanedIncidentCloser:
                 for key, orphan in (await uow.open_incidents_by_key()).items()
                 if "/" not in key and key not in agencies
             }
-        previous = self._orphaned
-        self._orphaned = {
-            agency: known
-            if (known := previous.get(agency)) is not None and known.number == number
-            else OrphanedIncident(number=number, agency=agency, closes_at=now + CLOSING_DELAY)
-            for agency, number in sorted(numbers.items())
-        }
-        for orphan in self._orphaned.values():
-            if previous.get(orphan.agency) is not orphan:
+        orphaned: dict[str, OrphanedIncident] = {}
+        for agency, number in sorted(numbers.items()):
+            orphan = self._orphaned.get(agency)
+            if orphan is None or orphan.number != number:
+                orphan = OrphanedIncident(number=number, agency=agency, closes_at=now + CLOSING_DELAY)
                 log.warning(
                     "orphaned incident: its agency left the configuration; it will be closed",
                     incident=orphan.number,
                     agency=orphan.agency,
                     closes_at=orphan.closes_at.isoformat(timespec="seconds"),
                 )
-        for orphan in list(self._orphaned.values()):
+            orphaned[agency] = orphan
+        self._orphaned = orphaned
+        for orphan in list(orphaned.values()):
             # A clock that was set back must not extend the delay.
             if not now < orphan.closes_at <= now + CLOSING_DELAY:
                 await self._close(orphan, now)

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class PerConfiguration(Generic[T]):
-    """Callable that returns the derived value. It computes the value again only when the configuration was replaced.
+    """Callable that returns the derived value, and computes it again only after the configuration was replaced.
 
-    The computation may be slow: an installation has thousands of contacts.
+    Without this cache a slow computation, such as one over thousands of contacts, would run at each call.
     """
 
     def __init__(self, configuration: Callable[[], Configuration], compute: Callable[[Configuration], T]) -> None:
@@ -32,7 +32,7 @@ class PerConfiguration(Generic[T]):
 
 
 def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
-    """Return the names of the contacts that belong to a user of the portal, by user name."""
+    """Return the names of the contacts that belong to each user of the portal, by user name."""
     settings, names = configuration.settings, defaultdict[str, set[str]](set)
     groups = (
         settings.contacts,

@@ -1,8 +1,9 @@
 """Objects that probe and evaluate mail by one configuration, and the transition to the next configuration.
 
-A reload changes only what the new configuration changes (docs/adr/0026). A *shard* is the set of agencies that one
-process probes; a change of shards changes only which process probes which agency (docs/adr/0061). A *route* is mail
-from one mailbox to another. Control routes, between the reference mailboxes of Pantau, belong to the agency "".
+A *route* is mail from one mailbox to another; a *run* is one probe message on it. Control routes, between the reference
+mailboxes of Pantau, belong to the agency "". A *shard* is the set of agencies that one process probes; a change of
+shards changes only which process probes which agency (docs/adr/0061). A reload affects only the objects whose settings
+have changed (docs/adr/0026).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import MonitoredRoute
 from monitor.model.window import Hours
 from monitor.planning.check_run import CheckAssignment, assignments
-from monitor.planning.ownership import WHOLE, Shard
+from monitor.planning.ownership import UNSHARDED, Shard
 from monitor.probing.check_runner import CheckRunner
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
@@ -57,28 +58,30 @@ from monitor.runtime.cooperative import yielding
 from monitor.runtime.plugins import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.service.orphaned_incidents import CLOSING_DELAY
 from monitor.store.engine.incidents import OpenIncidentSummary
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, OAuth, UnavailableLogin
 
 log = structlog.get_logger()
 
+#: Interval at which the metrics of mailboxes are exported.
 _METRICS_INTERVAL = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeContext:
-    """Dependencies of a runtime, which outlive it."""
+    """Dependencies of a runtime. They live longer than a runtime."""
 
     signer: TokenSigner
     store: SqlStore
     history: History
+    #: Processes incident events, and notifies people.
     alerting: Alerting
     metrics: Metrics
     clock: Clock
-    #: Whether a hub, which decides for several sites, may read the statuses of this site.
-    is_read: bool = False
+    #: Whether a hub, which decides by the statuses of several sites, may read the statuses of this site.
+    is_read_by_hub: bool = False
     #: Since when the site has evaluated health without interruption
     #: (`monitor.evaluation.joint.freshness.continuous_since`).
     continuous_since: Callable[[], datetime | None] = lambda: None
@@ -88,27 +91,32 @@ class RuntimeContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbingRuntime:
-    """An applied configuration with the objects that work by it. The next runtime has the same objects, changed."""
+    """An applied configuration with the objects that work by it. The next runtime has the same objects, adapted."""
 
     configuration: Configuration
-    #: The routes that this process probes.
+    #: The routes that this process probes, by name.
     routes: Mapping[str, MonitoredRoute]
+    #: Evaluator of these routes: from runs to health.
     evaluator: HealthEvaluator
+    #: Opens and resolves incidents by the health of agencies.
     reporter: IncidentReporter
+    #: Passes each result of the prober to the history, the evaluator and the reporter.
     pipeline: ResultPipeline
+    #: Sends and receives the probe messages.
     prober: Prober
+    #: Runs the checks, such as DKIM, of agencies and reference mailboxes.
     check_runner: CheckRunner
-    #: Newest message of each agency, for the DKIM check. Written by the prober, and read by the checks.
+    #: Newest received message of each agency, by code, for the DKIM check. The prober writes it; the checks read it.
     sample_messages: MutableMapping[str, bytes]
     shard: Shard
     #: The agencies that this process probes, by code.
     owned: AbstractSet[str]
-    #: Evaluator of the routes that other processes probe, by the health that those have stored. It processes no run.
+    #: Evaluator of the routes that other processes probe. It has the health that they have stored, and no runs.
     peer_evaluator: HealthEvaluator
 
     def evaluator_of(self, agency: str) -> HealthEvaluator:
         """Return the evaluator of an agency's routes; for "", of the control routes of this process."""
-        # Do not look in `owned`: during a change of shards it still contains the old set of agencies.
+        # Do not use `owned`: during a change of shards it still contains the old set of agencies.
         return self.peer_evaluator if self.peer_evaluator.has_agency(agency) else self.evaluator
 
     def probed_by(self, agency: str) -> str:
@@ -128,18 +136,23 @@ class ProbingRuntime:
 class _StoredState:
     """Stored state of routes and agencies that this process begins to monitor."""
 
+    #: By subject (the name of a route or of a component of Pantau): health, and since when.
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
+    #: By subject: its latest runs, for the failure and success thresholds.
     streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
+    #: By route: since when its server has deferred messages (a temporary rejection, such as greylisting).
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     #: Recent falls (beginnings of detected incidents), by dedup key.
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
-    #: Agencies whose incident stays open until they stop flapping.
+    #: Dedup keys of the incidents that stay open until flapping stops.
     flapping: AbstractSet[str] = frozenset()
+    #: Detected types of the open incidents, by dedup key.
     open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
     #: Open detected incidents by dedup key: since when each has its reported type, and when that was first reported.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    #: Types of the open incidents that a person has declared, whatever the probes find, by agency.
+    #: By agency: the type of its open incident that a person has declared, independently of the probes.
     declared: Mapping[str, IncidentType] = field(default_factory=dict)
+    #: Tokens, which identify probe messages, of the messages that were sent before.
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
     #: Since when the site has evaluated health without interruption.
     continuous_since: datetime | None = None
@@ -150,35 +163,37 @@ class _StoredState:
         """Restore the state of *routes* and *agencies* in *evaluator*, which has just gained them."""
         names = {route.name for route in routes}
         evaluator.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
-        # Subjects that are no routes are the components of Pantau itself.
+        # Subjects that are not routes are the components of Pantau itself.
         own = {name: health for name, health in self.healths.items() if name not in evaluator.routes}
         evaluator.restore({name: health for name, health in self.healths.items() if name in names} | own)
         evaluator.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
         arrivals = {sent.route: sent.at for sent in self.tokens.values() if sent.has_arrived and sent.route in names}
         evaluator.restore_arrivals(arrivals)
         evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
-        # Keys with a slash are components of Pantau. If the evaluator knows newer falls of a component, it keeps them.
+        # Keys with a slash are components of Pantau. If the evaluator has newer falls of a component, it keeps them.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
         evaluator.restore_falls(falls, self.open_incidents.keys(), self.flapping)
 
 
-async def make_runtime(configuration: Configuration, context: RuntimeContext, shard: Shard = WHOLE) -> ProbingRuntime:
-    """Build the runtime of a shard, which continues from the stored state."""
+async def make_runtime(
+    configuration: Configuration, context: RuntimeContext, shard: Shard = UNSHARDED
+) -> ProbingRuntime:
+    """Build the runtime of a shard. It continues from the stored state. Raise `StoreUnavailable`."""
     settings, registry = configuration.settings, configuration.registry
     owned = shard.owned(registry.agencies)
     routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
     state = await _read_stored_state(routes.values(), settings, context)
     evaluator = HealthEvaluator(routes.values(), _health_policy(settings), settings.flapping.build())
     state.restore_to(evaluator, routes.values(), owned, context.clock.now())
-    # Subjects that are no routes are the components of Pantau; only a start restores their streaks.
+    # Subjects that are not routes are the components of Pantau; only a start restores their streaks.
     own_streaks = {name: runs for name, runs in state.streaks.items() if name not in routes}
     evaluator.restore_streaks(own_streaks, context.clock.now())
     sample_messages: dict[str, bytes] = {}
     agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
     check_assignments = _assign_checks(configuration, agencies, sample_messages)
-    # Metrics are complete before they can be scraped.
+    # Create all metrics now, before they can be scraped.
     context.metrics.restore_declared(state.declared)
-    await announce(context.metrics, configuration, check_assignments, agencies)
+    await register_metrics(context.metrics, configuration, check_assignments, agencies)
     _log_pool_members(registry)
     context.metrics.set_agency_ownership(owned=len(owned))
     context.metrics.set_agencies_without_config(0)
@@ -206,7 +221,7 @@ async def make_runtime(configuration: Configuration, context: RuntimeContext, sh
         clock=context.clock,
         site=settings.site,
         process=settings.process_name,
-        writes_all=context.is_read,
+        writes_all=context.is_read_by_hub,
     )
     prober = Prober(
         routes=routes,
@@ -218,7 +233,7 @@ async def make_runtime(configuration: Configuration, context: RuntimeContext, sh
         metrics=context.metrics,
         clock=context.clock,
         known_tokens=state.tokens,
-        # With other processes alive, continue after their last runs. Alone, start each route at the route's own phase.
+        # If other processes are alive, continue after their last runs. Otherwise start each route at its own phase.
         last_runs=_last_runs(routes.values(), context.history) if len(shard.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.mail_providers),
         sample_messages=sample_messages,
@@ -244,7 +259,7 @@ async def make_runtime(configuration: Configuration, context: RuntimeContext, sh
 
 
 def _log_pool_members(registry: Registry) -> None:
-    """Log which mailbox of each pool (the mailboxes of one reference) this process uses."""
+    """Log which mailbox of each pool this process uses. A pool gives each process its own mailbox of a reference."""
     for name, configured in registry.mailboxes.items():
         if configured.mailbox.pooled:
             log.info("pool mailbox selected", reference=name, address=configured.mailbox.address)
@@ -253,13 +268,12 @@ def _log_pool_members(registry: Registry) -> None:
 def _resolve_removed_sites(reporter: IncidentReporter, settings: Settings, now: datetime) -> None:
     """Resolve the hub's incidents about sites that are no longer configured: nothing else would resolve them."""
     configured_sites = settings.hub.sites if settings.hub else {}
-    monitored_keys = {f"{SITE_FAULT_PREFIX}{name}" for name in configured_sites} | (
-        {QUORUM_FAULT_KEY} if configured_sites else set()
-    )
-    for key in [
-        key for key in reporter.reported_types if key.startswith(HUB_FAULT_PREFIXES) and key not in monitored_keys
-    ]:
-        reporter.record_status(settings.site, key, SiteStatus(up_since=now))
+    monitored_keys = {f"{SITE_FAULT_PREFIX}{name}" for name in configured_sites}
+    if configured_sites:
+        monitored_keys.add(QUORUM_FAULT_KEY)
+    for key in list(reporter.reported_types):
+        if key.startswith(HUB_FAULT_PREFIXES) and key not in monitored_keys:
+            reporter.record_status(settings.site, key, SiteStatus(up_since=now))
 
 
 def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
@@ -278,23 +292,26 @@ def _own_open_incidents(reported: Mapping[str, IncidentType], owned: AbstractSet
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationChange:
-    """Prepared change to another configuration or shard. Nothing has changed yet, and applying it cannot fail."""
+    """Prepared change to another configuration or shard. `apply_change` applies it, and cannot fail."""
 
     configuration: Configuration
+    #: The routes, and the codes of the agencies, that this process probes after the change.
     routes: Mapping[str, MonitoredRoute]
     shard: Shard
     owned: AbstractSet[str]
+    #: Difference between the present routes of this process and *routes*.
     difference: Difference
-    past: _StoredState
+    #: Stored state of the gained routes and agencies.
+    stored_state: _StoredState
     #: Codes of the agencies that may have changed; "" stands for the control routes.
-    touched: Collection[str]
-    #: Assignments of checks to the agencies in `touched`.
-    assigned: Sequence[CheckAssignment]
+    affected_agencies: Collection[str]
+    #: Assignments of checks to the agencies in `affected_agencies`.
+    check_assignments: Sequence[CheckAssignment]
     #: Start of the latest run of each route that is taken over from another process, by route name.
     last_runs: Mapping[str, datetime] = field(default_factory=dict)
 
 
-async def prepare(
+async def prepare_change(
     runtime: ProbingRuntime,
     configuration: Configuration,
     context: RuntimeContext,
@@ -306,23 +323,23 @@ async def prepare(
     *limit*: the maximum of agencies that this change gains. Raise `StoreUnavailable`.
     """
     shard = shard or runtime.shard
-    # In a thread: thousands of agencies may have changed.
+    # Compare in a thread: thousands of agencies may have changed.
     change = await asyncio.to_thread(_compute_change, runtime, configuration, shard, limit)
     if not (gained := change.difference.added):
         return change
-    # With several processes, read only the gained routes: most of the stored state belongs to other processes.
+    # With several live processes, read only the gained routes: most of the stored state belongs to other processes.
     route_names = None if len(shard.alive) == len(runtime.shard.alive) == 1 else {route.name for route in gained}
     state = await _read_stored_state(gained, configuration.settings, context, route_names)
     last_runs: Mapping[str, datetime] = {}
     known_agencies = runtime.configuration.registry.agencies.keys()
     taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - runtime.owned
     if len(shard.alive) == 1:
-        # No other process is alive, so nobody has probed the agencies that are new in the configuration.
+        # No other process is alive, so agencies that are new in the configuration have no runs.
         taken_over &= known_agencies
     if taken_over:
         await context.history.refresh_latest(taken_over)
         last_runs = _last_runs(gained, context.history)
-    return replace(change, past=state, last_runs=last_runs)
+    return replace(change, stored_state=state, last_runs=last_runs)
 
 
 def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[str, datetime]:
@@ -338,9 +355,9 @@ def _compute_change(
         owned = (owned & runtime.owned) | {*sorted(owned - runtime.owned)[:limit]}
     routes = {route.name: route for route in configuration.registry.routes if _is_probed(route, owned)}
     changed_routes = difference(runtime.routes, routes)
-    touched = [
+    affected_agencies = [
         code
-        for code in _touched_agencies(runtime.configuration, configuration, changed_routes)
+        for code in _affected_agencies(runtime.configuration, configuration, changed_routes)
         if code == NO_AGENCY or code in owned
     ]
     return ConfigurationChange(
@@ -349,29 +366,29 @@ def _compute_change(
         shard=shard,
         owned=owned,
         difference=changed_routes,
-        past=_StoredState(),
-        touched=touched,
-        assigned=_assign_checks(configuration, touched, runtime.sample_messages),
+        stored_state=_StoredState(),
+        affected_agencies=affected_agencies,
+        check_assignments=_assign_checks(configuration, affected_agencies, runtime.sample_messages),
     )
 
 
-async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context: RuntimeContext) -> ProbingRuntime:
+async def apply_change(runtime: ProbingRuntime, change: ConfigurationChange, context: RuntimeContext) -> ProbingRuntime:
     """Apply a change to the objects of *runtime*, and return the new runtime.
 
-    What the change does not concern continues: runs, watchers, streaks, quotas, and the routes' places in the schedule.
+    Unchanged routes continue: their runs in progress, mailbox watchers, streaks, quotas, and places in the schedule.
     """
     before, after, changed_routes = runtime.configuration, change.configuration, change.difference
     owned_before, owned_after = runtime.owned, change.owned
-    # Agencies that another process probes from now on.
+    # Agencies that stay configured, and that another process probes from now on.
     handed_over = (owned_before - owned_after) & after.registry.agencies.keys()
     evaluator, reporter, prober = runtime.evaluator, runtime.reporter, runtime.prober
-    healths_here = evaluator.healths() if handed_over else {}
+    own_healths = evaluator.healths() if handed_over else {}
     if changed_routes.removed:
         await prober.remove_routes(changed_routes.removed)
         evaluator.remove_routes(changed_routes.removed)
-        # Otherwise the latest runs of removed routes would stay in memory, outdated.
+        # Remove their latest runs from memory, too: if another process probes these routes, the runs become outdated.
         context.history.forget(route.name for route in changed_routes.removed)
-    _update_peer_evaluator(runtime.peer_evaluator, change, healths_here)
+    _update_peer_evaluator(runtime.peer_evaluator, change, own_healths)
     # Await nothing between the removal from the evaluator and this transfer: meanwhile the reporter would resolve the
     # problems of these agencies.
     reporter.transfer_agencies(handed_over)
@@ -380,30 +397,30 @@ async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context:
     if before.settings.mail_providers != after.settings.mail_providers:
         prober.set_mail_providers(build_mail_providers(after.settings.mail_providers))
     if changed_routes.changed:
-        # The runs in progress have reported with the old settings until now.
+        # Replace them in the prober first: until then, runs that end are evaluated by the old settings.
         await prober.replace_routes(changed_routes.changed)
         evaluator.replace_routes(changed_routes.changed)
     if changed_routes.added:
         evaluator.add_routes(changed_routes.added)
     evaluator.set_policies(_health_policy(after.settings), after.settings.flapping.build())
-    change.past.restore_to(evaluator, changed_routes.added, owned_after - owned_before, context.clock.now())
-    retire(context.metrics, before, after)
-    await announce(context.metrics, after, change.assigned, change.touched)
+    change.stored_state.restore_to(evaluator, changed_routes.added, owned_after - owned_before, context.clock.now())
+    unregister_metrics(context.metrics, before, after)
+    await register_metrics(context.metrics, after, change.check_assignments, change.affected_agencies)
     context.metrics.set_agency_ownership(owned=len(owned_after))
     if owned_after - owned_before:
-        # The previous owner has overwritten the statuses that this process may have written earlier.
+        # The previous owner may have overwritten the statuses that this process wrote earlier: write them again.
         context.history.rewrite_statuses()
     reporter.set_policies(_policies(after))
     reporter.remove_agencies(owned_before - owned_after - handed_over)
     reporter.set_flapping_policy(after.settings.flapping.build())
-    reporter.add_agencies(owned_after - owned_before, change.past.open_incidents)
-    reporter.restore_falls(change.past.falls, change.past.flapping)
-    reporter.restore_outages(change.past.outages)
+    reporter.add_agencies(owned_after - owned_before, change.stored_state.open_incidents)
+    reporter.restore_falls(change.stored_state.falls, change.stored_state.flapping)
+    reporter.restore_outages(change.stored_state.outages)
     runtime.pipeline.apply_routes(owned_after - owned_before)
     runtime.check_runner.release(owned_before - owned_after)
-    await runtime.check_runner.assign_cooperatively(change.assigned, change.touched)
+    await runtime.check_runner.assign_cooperatively(change.check_assignments, change.affected_agencies)
     if changed_routes.added:
-        await prober.add_routes(changed_routes.added, change.past.tokens, change.last_runs)
+        await prober.add_routes(changed_routes.added, change.stored_state.tokens, change.last_runs)
     return replace(runtime, configuration=after, routes=change.routes, shard=change.shard, owned=owned_after)
 
 
@@ -426,12 +443,12 @@ def _update_peer_evaluator(
     )
 
 
-def _touched_agencies(before: Configuration, after: Configuration, changed_routes: Difference) -> Collection[str]:
+def _affected_agencies(before: Configuration, after: Configuration, changed_routes: Difference) -> Collection[str]:
     """Return the agencies, and "" for the control routes, that may have changed, in the order of their files."""
     agencies = (*after.registry.agencies, NO_AGENCY)
     old_settings, new_settings = before.settings, after.settings
     if (old_settings.checks, old_settings.references) != (new_settings.checks, new_settings.references):
-        return agencies  # All checks use these name servers and reference addresses.
+        return agencies  # The checks of every agency use these name servers and reference addresses.
     known_agencies, with_changed_routes = before.registry.agencies, changed_routes.agencies
     return [
         agency
@@ -446,20 +463,23 @@ async def _read_stored_state(
     context: RuntimeContext,
     route_names: AbstractSet[str] | None = None,
 ) -> _StoredState:
-    """Read the stored state of *routes*; *route_names*: their names, if the database holds far more routes."""
+    """Read the stored state of *routes*. Raise `StoreUnavailable`.
+
+    *route_names*: their names, if most of the stored state belongs to other routes; `None`: read all of it.
+    """
     history, now = context.history, context.clock.now()
     if await history.catch_up():
-        raise StoreUnavailable("results still wait to be written")
+        raise StoreUnavailable("buffered results are not written yet")
     deferral_timeouts = [route.probing.deferral_timeout for route in routes]
     falls, open_incidents = await _read_falls(context.store, settings.flapping.build(), now)
     return _StoredState(
-        # Limit each time to now: the clock may have been ahead when the time was written.
+        # No time may be later than now: the clock may have been ahead when the time was written.
         healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(route_names)).items()},
         streaks={
             name: [run.with_start(min(run.started_at, now)) for run in runs]
             for name, runs in (await history.streaks(route_names)).items()
         },
-        # Twice the timeout is enough: a longer deferral exceeds the timeout, whatever its duration.
+        # Read deferrals of the last two timeouts: any longer deferral has exceeded the timeout anyway.
         deferrals={
             name: min(at, now)
             for name, at in (await history.deferrals(now - 2 * max(deferral_timeouts, default=timedelta(0)))).items()
@@ -498,7 +518,7 @@ class _LazyPolicies(Mapping[str, PolicySnapshot]):
 
 
 def _policies(configuration: Configuration, owned: AbstractSet[str] | None = None) -> IncidentPolicies:
-    """Return the policies of all agencies, or only of *owned* ones, and of monitoring faults."""
+    """Return the policies of all agencies, or only of *owned* ones, and of monitoring faults (Pantau's own faults)."""
     settings, agencies = configuration.settings, configuration.registry.agencies
     if owned is not None:
         agencies = {code: agency for code, agency in agencies.items() if code in owned}
@@ -508,13 +528,13 @@ def _policies(configuration: Configuration, owned: AbstractSet[str] | None = Non
     )
 
 
-async def announce(
+async def register_metrics(
     metrics: Metrics,
     configuration: Configuration,
     check_assignments: Sequence[CheckAssignment],
     agencies: Iterable[str],
 ) -> None:
-    """Create the metrics of *agencies* and gateways; `retire` removes them."""
+    """Create the metrics of *agencies* and gateways; `unregister_metrics` removes them."""
     checks: dict[str, list[str]] = {}
     for each in check_assignments:
         checks.setdefault(each.check_scope.agency, []).append(each.kind.name)
@@ -529,7 +549,7 @@ async def announce(
             metrics.register_gateway(channel, entry.name)
 
 
-def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
+def export_token_expiry(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
     """Export when the access tokens of mailboxes expire."""
     mailboxes = (mailbox for route in routes for mailbox in (route.route.sender, route.route.recipient))
     for mailbox in {mailbox.name: mailbox for mailbox in mailboxes}.values():
@@ -537,20 +557,22 @@ def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
             metrics.set_token_expiry(mailbox.name, mailbox.login.tokens.expires_at)
 
 
-def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
+def export_unavailable_credentials(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
     """Export for which mailboxes no sign-in is possible, because their secrets are unavailable."""
     for mailbox in mailboxes:
         metrics.set_credential_unavailable(mailbox.name, unavailable=isinstance(mailbox.login, UnavailableLogin))
 
 
-async def keep_showing_mailboxes(metrics: Metrics, runtime: Callable[[], ProbingRuntime]) -> NoReturn:
+async def export_mailbox_metrics(metrics: Metrics, runtime: Callable[[], ProbingRuntime]) -> NoReturn:
     """Update the metrics of mailboxes at an interval, until cancelled.
 
-    No event tells that a token was renewed at a sign-in, or that a deletion succeeded or failed.
+    There are no events of renewed tokens and of successful or failed deletions, so the values are polled.
     """
     while True:
-        show_tokens(metrics, runtime().routes.values())
-        show_locked(metrics, (each.mailbox for each in runtime().configuration.registry.mailboxes.values()))
+        export_token_expiry(metrics, runtime().routes.values())
+        export_unavailable_credentials(
+            metrics, (each.mailbox for each in runtime().configuration.registry.mailboxes.values())
+        )
         for mailbox, count in runtime().prober.undeleted_counts().items():
             metrics.set_undeleted_messages(mailbox, count)
         for mailbox, quota in runtime().prober.quotas().items():
@@ -558,7 +580,7 @@ async def keep_showing_mailboxes(metrics: Metrics, runtime: Callable[[], Probing
         await asyncio.sleep(_METRICS_INTERVAL.total_seconds())
 
 
-def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
+def unregister_metrics(metrics: Metrics, before: Configuration, after: Configuration) -> None:
     """Remove the metrics of agencies and gateways that *after* does not contain any more."""
     for agency in before.registry.agencies.keys() - after.registry.agencies.keys():
         metrics.unregister_agency(agency)
@@ -572,24 +594,28 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
 def find_unresolvable_incidents(
     incidents: Mapping[str, OpenIncidentSummary], configuration: Configuration
 ) -> Sequence[Problem]:
-    """Return a warning for each of *incidents*, by dedup key, that no probe of *configuration* can resolve any more."""
+    """Return a warning for each of *incidents* that no probe of *configuration* can resolve any more.
+
+    *incidents*: the open incidents by dedup key, which is an agency's code or, for a component of Pantau, has a slash.
+    """
     registry, file = configuration.registry, str(configuration.settings.agencies)
     problems: list[Problem] = []
     for agency, incident in incidents.items():
         number, detected = incident.number, incident.detected
         if "/" in agency:
-            continue  # The incident is about a component of Pantau.
+            continue
         if agency not in registry.agencies:
+            minutes = CLOSING_DELAY // timedelta(minutes=1)
             message = (
-                f"{number} is open, and its agency is watched no more: in {CLOSING_DELAY // timedelta(minutes=1)} minutes it is closed, "
-                "and the staff who were told hear so"
+                f"{number} is open, but its agency is no longer monitored: in {minutes} minutes it is closed, and the "
+                "notified staff are informed"
             )
-            remedy = f"what was there, or close it yourself: pantau close {number} (in a shell)"
+            remedy = f"the agency again, or close it yourself: pantau close {number} (in a shell)"
         elif detected is None or can_prove_end(detected, {route.direction for route in registry.routes_for(agency)}):
             continue
         else:
-            message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
-            remedy = f"what was there until it does; or end it: pantau close {number} (in a shell)"
+            message = f"{number} is open, but the routes that failed are no longer monitored: no probe detects its end"
+            remedy = f"these routes until it ends, or close it yourself: pantau close {number} (in a shell)"
         problems.append(Problem(file=file, key=agency, message=message, instead=remedy, severity=Severity.WARNING))
     return problems
 
@@ -602,13 +628,13 @@ def _assign_checks(
         build_check_scope(code, registry, settings, sample_message=partial(sample_messages.get, code))
         for code in agencies
     ]
-    codes = [code for code in (scope.agency for scope in scopes) if code in registry.agencies]
+    codes = [scope.agency for scope in scopes if scope.agency in registry.agencies]
     return assignments(
         check_kinds(),
         scopes,
         settings.checks.kinds,
         {code: registry.agencies[code].checks.kinds for code in codes},
-        # Maintenance applies to the whole agency; active hours only decide when mail is probed.
+        # Checks observe maintenance, which applies to the whole agency, but not active hours, which limit only probes.
         {
             scope.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
             for scope in scopes

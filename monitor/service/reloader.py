@@ -1,7 +1,7 @@
 """Owner of the current configuration: it reads a new one on request, and applies it to the runtime and the gateways.
 
-The documents (configuration) of the agencies are files or rows of the database. In the database each change of the
-documents has a higher *level* than the change before. The *shard* of a process is the set of agencies that it probes.
+The *documents* (configurations) of the agencies are files or rows of the database. In the database, each change of a
+document increases their *revision*. The *shard* of a process is the set of agencies that it probes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import structlog
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.persistence.store import StoreUnavailable
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.bridge.incident_policy import agency_of, dedup_key_of, process_of
 from monitor.bridge.incident_reporter import MONITORING_FAULT_PREFIX
 from monitor.config.files.problem import Problem, Severity
@@ -28,7 +28,7 @@ from monitor.config.loading import AgencySource, Configuration, ConfigurationErr
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.validation.duplicate import detect_renames
-from monitor.planning.ownership import GIVEN_UP, WHOLE, Shard
+from monitor.planning.ownership import ABANDONED_AFTER, UNSHARDED, Shard
 from monitor.probing.mailbox_cleaner import MailboxCleaner
 from monitor.runtime.gc_control import gc_paused
 from monitor.runtime.repeat import run_periodically
@@ -38,10 +38,10 @@ from monitor.service.open_incidents import policy_changes
 from monitor.service.probing_runtime import (
     ProbingRuntime,
     RuntimeContext,
+    apply_change,
     find_unresolvable_incidents,
     make_runtime,
-    prepare,
-    take_up,
+    prepare_change,
 )
 from monitor.store.admin.documents import Documents
 from monitor.store.engine.listing import IncidentFilter
@@ -50,30 +50,30 @@ from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
 
-#: Maximum of agencies that are gained at once: thousands would block the event loop until the other processes consider
-#: this one dead.
+#: Maximum of agencies that this process gains at once: thousands would block the event loop for so long that the other
+#: processes consider this one dead.
 _MAX_GAINED = 1000
 #: Maximum of open incidents for which the effect of an edit is reported.
 _MAX_EXAMINED = 200
 #: Rejection of a reload to monitor-only mode, in which nobody is notified: a mistake in a file must not stop
 #: notifications during an outage.
-_QUIET_REJECTED = (
-    "a reload does not end the telling: people are told as before, and the old configuration stays in force"
+_MODE_CHANGE_REJECTED = (
+    "a reload cannot stop notifications: people are notified as before, and the old configuration stays active"
 )
-_QUIET_REMEDY = "mode: notify; or stop the service and start it, if nobody is to be told any more"
+_MODE_CHANGE_REMEDY = "mode: notify; or restart the service, if nobody is to be notified any more"
 
 
 async def read(
-    path: Path, environ: Mapping[str, str], memory: LoadCache, documents: Sequence[AgencySource] | None = None
+    path: Path, environ: Mapping[str, str], load_cache: LoadCache, documents: Sequence[AgencySource] | None = None
 ) -> Configuration:
     """Read the configuration. Raise `ConfigurationError`, or `StoreUnavailable` if documents cannot be read.
 
-    *memory*: cache of what was parsed before. *documents*: the documents of all agencies; `None`: they are read from
-    their configured source.
+    *load_cache*: cache of the previous read. *documents*: the documents of all agencies; `None`: read them from their
+    configured source.
     """
     with gc_paused():
-        loaded = await asyncio.to_thread(partial(load, path, environ, cache=memory, documents=documents))
-    return loaded.accepted()
+        loaded = await asyncio.to_thread(partial(load, path, environ, cache=load_cache, documents=documents))
+    return loaded.require_configuration()
 
 
 class Reloader:
@@ -87,18 +87,20 @@ class Reloader:
         context: RuntimeContext,
         records: ConfigurationRecords,
         documents: Documents,
-        lifecycle: Lifecycle,
+        lifecycle: LifecycleRecorder,
         pool: GatewayPool,
         dispatcher: Dispatcher,
-        memory: LoadCache,
+        load_cache: LoadCache,
         manager: ServiceManager,
         processes: Processes | None = None,
-        follow: Callable[[], Awaitable[bool]] | None = None,
+        adapt_overrides: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """*path*: the settings file. *memory*: cache with which the configuration for `begin` was read.
+        """*path*: the settings file. *load_cache*: cache with which the configuration for `begin` was read.
 
-        *processes*: records of the processes on a shared database. *follow*: called after a configuration was applied,
-        to adapt overrides (temporary replacements of people on call); returns whether any override was changed.
+        *records* stores the applied agencies. *lifecycle* writes audit entries. *manager* informs systemd of reloads.
+        *processes*: records of the processes on a shared database; `None`: the database is not shared.
+        *adapt_overrides*: adapts overrides (temporary replacements of people on call) to an applied configuration;
+        returns whether it changed any.
         """
         self._path = path
         self._environ = environ
@@ -114,43 +116,43 @@ class Reloader:
         self.runtime: ProbingRuntime
         #: Gateways that are not in use any more, until they are closed.
         self.replaced_gateways = ReplacedGateways()
-        self._memory = memory
-        memory.document_versions = lambda: documents.known
+        self._load_cache = load_cache
+        load_cache.document_versions = lambda: documents.known
         self._manager = manager
-        #: The first configuration: some settings are only read at the start.
+        #: The configuration of `begin`: some settings take effect only at a start.
         self._started_with: Configuration
         self._reloading = asyncio.Lock()
-        self._shard = WHOLE
+        self._shard = UNSHARDED
         self._processes = processes
-        self._follow = follow
-        #: Level of the documents that this process uses, and the level that it has published for other processes;
+        self._adapt_overrides = adapt_overrides
+        #: Revision of the documents that this process uses, and the revision that it has published for other processes;
         #: `None`: the documents are files.
-        self._level: int | None = None
-        self._published_level: int | None = None
-        #: Level up to which this process has tried to follow the other processes.
-        self._followed_level = 0
+        self._revision: int | None = None
+        self._published_revision: int | None = None
+        #: Highest revision of another process to which this process has tried to reload.
+        self._followed_revision = 0
 
-    async def begin(self, configuration: Configuration, shard: Shard = WHOLE) -> None:
+    async def begin(self, configuration: Configuration, shard: Shard = UNSHARDED) -> None:
         """Apply the first configuration, with a *shard* of its agencies."""
         self._shard = shard
         _log_unavailable_components(configuration)
         await self._record(configuration, "start")
         self.runtime = await make_runtime(configuration, self._context, shard)
-        self._level = await self._documents_level(configuration)
-        self._memory.active_registry = configuration.registry
+        self._revision = await self._documents_revision(configuration)
+        self._load_cache.active_registry = configuration.registry
         self._started_with = configuration
         self._metrics.set_restart_needed(needed=False)
         self._metrics.set_monitor_only(on=not configuration.settings.notifies)
         await self._log_mode(configuration.settings)
         await self._log_unresolvable_incidents(configuration)
         await self._delete_removed_statuses(configuration)
-        if self._follow is not None:
-            await self._follow()
+        if self._adapt_overrides is not None:
+            await self._adapt_overrides()
         self._metrics.record_reload(ok=True, now=self._clock.now())
 
     @property
     def monitored_agencies(self) -> frozenset[str]:
-        """Agencies that any process on the database has documents of, even if this process has none."""
+        """Agencies of which this process, or another process on the database, has documents."""
         return self._shard.monitored_elsewhere.union(self.runtime.configuration.registry.agencies)
 
     async def reload_on_signal(self, requested: asyncio.Event) -> NoReturn:
@@ -178,7 +180,7 @@ class Reloader:
         except StoreUnavailable as error:
             self._metrics.record_reload(ok=False, now=self._clock.now())
             log.warning("configuration not applied; the old one stays active", reason=f"database unavailable: {error}")
-            message = f"cannot be taken up while the store is away ({error}); the old configuration stays in force"
+            message = f"not applied: the database is unavailable ({error}); the old configuration stays active"
             return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
         except Exception:
             self._metrics.record_reload(ok=False, now=self._clock.now())
@@ -186,7 +188,7 @@ class Reloader:
 
     async def _reload(self, by: str) -> Sequence[Problem]:
         try:
-            configuration = await read(self._path, self._environ, self._memory)
+            configuration = await read(self._path, self._environ, self._load_cache)
         except ConfigurationError as error:
             self._metrics.record_reload(ok=False, now=self._clock.now())
             errors = [str(p) for p in error.problems if p.severity is Severity.ERROR]
@@ -200,31 +202,29 @@ class Reloader:
             return [rejection]
         agencies_before, agencies_after = self.runtime.configuration.registry.agencies, configuration.registry.agencies
         old_domains = {code: agency.domains for code, agency in agencies_before.items()}
-        taken_up = await self._apply_and_report(configuration, by)
-        return [*taken_up, *detect_renames(old_domains, agencies_after, str(configuration.settings.agencies))]
+        problems = await self._apply_and_report(configuration, by)
+        return [*problems, *detect_renames(old_domains, agencies_after, str(configuration.settings.agencies))]
 
     def _rejection(self, configuration: Configuration) -> Problem | None:
-        """Return why a valid configuration may not replace the current one; `None`: it may."""
+        """Return why a valid configuration must not replace the current one; `None`: it may replace it."""
         if not self.runtime.configuration.settings.notifies or configuration.settings.notifies:
             return None
-        return Problem(file=str(self._path), key="mode", message=_QUIET_REJECTED, instead=_QUIET_REMEDY)
+        return Problem(file=str(self._path), key="mode", message=_MODE_CHANGE_REJECTED, instead=_MODE_CHANGE_REMEDY)
 
     async def _apply_and_report(self, configuration: Configuration, by: str) -> Sequence[Problem]:
-        # Compare before the change: after it the engine applies the new policies to the open incidents.
+        # Compare before the change: afterwards the engine applies the new policies to the open incidents.
         adopted = await self._policy_changes(configuration)
         await self._apply(configuration, by)
-        if self._follow is not None and await self._follow():
+        if self._adapt_overrides is not None and await self._adapt_overrides():
             self._dispatcher.wake()
         await self._delete_removed_statuses(configuration)
         _log_unavailable_components(configuration)
-        waiting, unresolvable = (
-            self._restart_problems(configuration),
-            await self._log_unresolvable_incidents(configuration),
-        )
-        return [*configuration.losses, *waiting, *unresolvable, *adopted]
+        restart_problems = self._restart_problems(configuration)
+        unresolvable = await self._log_unresolvable_incidents(configuration)
+        return [*configuration.losses, *restart_problems, *unresolvable, *adopted]
 
     async def _policy_changes(self, configuration: Configuration) -> Sequence[Problem]:
-        """Return the changes that open incidents adopt from an edit, and what they keep."""
+        """Return warnings about what open incidents adopt from an edit of contacts, and what they keep."""
         before = self.runtime.configuration
         old_agencies, agencies = before.registry.agencies, configuration.registry.agencies
         edited = frozenset(code for code, agency in agencies.items() if old_agencies.get(code) is not agency)
@@ -236,50 +236,51 @@ class Reloader:
                 ids = await uow.listing.open_incidents(filters)
                 incidents = await uow.incidents(ids[:_MAX_EXAMINED])
         except StoreUnavailable:
-            return ()  # The incidents adopt the changes all the same.
+            return ()  # Only the warnings are missing: the incidents adopt the changes anyway.
         return policy_changes([*incidents.values()], configuration)
 
     async def change_shard(self, shard: Shard) -> frozenset[str]:
-        """Change the shard; return the gained agencies. Raise `StoreUnavailable`.
-
-        Reloads and changes of shards exclude each other.
-        """
+        """Change the shard, not during a reload; return the gained agencies. Raise `StoreUnavailable`."""
         async with self._reloading:
             owned_before, configuration = self.runtime.owned, self.runtime.configuration
-            # Even if a step fails, the next reload uses the shard of the processes that are alive now.
-            self._shard, known_before = shard, self._shard.known
+            # Set the shard first: even if a step below fails, the next reload must use it.
+            self._shard, documents_before = shard, self._shard.other_documents
             owned_after = shard.owned(configuration.registry.agencies)
+            # Each pass gains at most `_MAX_GAINED` agencies.
             while self.runtime.shard != shard or self.runtime.owned != owned_after:
-                change = await prepare(self.runtime, configuration, self._context, shard, _MAX_GAINED)
-                self.runtime = await take_up(self.runtime, change, self._context)
-            if shard.known != known_before:
-                # For some agencies, perhaps no process has documents any more. Until now their statuses were kept.
+                change = await prepare_change(self.runtime, configuration, self._context, shard, _MAX_GAINED)
+                self.runtime = await apply_change(self.runtime, change, self._context)
+            if shard.other_documents != documents_before:
+                # Delete the statuses of agencies of which no process has documents any more.
                 await self._delete_removed_statuses(configuration)
             return frozenset(owned_after - owned_before)
 
     async def follow_documents(self, others: Iterable[Process]) -> None:
-        """Publish the level of documents that this process uses, and reload if another process uses a higher level.
+        """Publish the revision of documents that this process uses, and reload if another process uses a higher one.
 
-        Documents that no process uses yet (`pantau apply --no-reload`) are not applied. A level that cannot be applied
-        is tried only once.
+        Documents that no process uses yet (`pantau apply --no-reload`) are not applied. After a failure, the same
+        revision is not tried again.
         """
         if self._processes is None:
             return
-        if self._published_level != self._level and await self._processes.record_documents_level(self._level):
-            self._published_level = self._level
-        if self._level is None:
+        if self._published_revision != self._revision and await self._processes.record_documents_revision(
+            self._revision
+        ):
+            self._published_revision = self._revision
+        if self._revision is None:
             return
         most_advanced = max(others, key=lambda each: each.documents or 0, default=None)
         newest = (most_advanced and most_advanced.documents) or 0
-        if most_advanced is None or newest <= max(self._level, self._followed_level):
+        if most_advanced is None or newest <= max(self._revision, self._followed_revision):
             return
-        problems = await self.reload(f"{most_advanced.name} has taken up other documents")
+        problems = await self.reload(f"{most_advanced.name} uses newer documents")
+        # A problem with the key "store" means that the database is unavailable: then try the revision again.
         if not any(each.key == "store" and each.severity is Severity.ERROR for each in problems):
-            self._followed_level = newest
+            self._followed_revision = newest
 
-    async def _documents_level(self, configuration: Configuration) -> int | None:
+    async def _documents_revision(self, configuration: Configuration) -> int | None:
         in_store = configuration.settings.agencies == IN_DATABASE
-        return await self._documents.level(configuration.documents) if in_store and self._processes else None
+        return await self._documents.revision_sum(configuration.documents) if in_store and self._processes else None
 
     async def apply_after(self, action: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
         """Read the configuration, execute *action* with it, and apply it. Return its problems.
@@ -288,7 +289,7 @@ class Reloader:
         """
         async with self._reloading:
             with self._manager.reloading():
-                configuration = await read(self._path, self._environ, self._memory)
+                configuration = await read(self._path, self._environ, self._load_cache)
                 if (rejection := self._rejection(configuration)) is not None:
                     raise ConfigurationError((rejection,))
                 await action(configuration)
@@ -296,9 +297,9 @@ class Reloader:
 
     async def _apply(self, configuration: Configuration, by: str) -> None:
         before = self.runtime.configuration
-        # The steps that may fail come first.
-        level = await self._documents_level(configuration)
-        change = await prepare(self.runtime, configuration, self._context, self._shard)
+        # Begin with the steps that may fail: after `_record`, nothing fails.
+        revision = await self._documents_revision(configuration)
+        change = await prepare_change(self.runtime, configuration, self._context, self._shard)
         in_use = list(self._pool)
         gateways = build_gateways(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
@@ -307,9 +308,9 @@ class Reloader:
             await close_gateways(_without(gateways, in_use))
             raise
         self.replaced_gateways.add(_without(self._pool.replace(gateways), gateways))
-        self.runtime = await take_up(self.runtime, change, self._context)
-        self._level = level
-        self._memory.active_registry = configuration.registry
+        self.runtime = await apply_change(self.runtime, change, self._context)
+        self._revision = revision
+        self._load_cache.active_registry = configuration.registry
         for gateway in self._pool:
             # A gateway whose settings were edited has no failures yet.
             self._metrics.set_gateway_up(gateway.channel, gateway.name, up=self._pool.is_up(gateway.name))
@@ -333,7 +334,7 @@ class Reloader:
         ):
             self._dispatcher.wake()
         else:
-            # Only the edited agencies: hundreds of incidents of others may be open.
+            # Wake only the edited agencies: hundreds of incidents of others may be open.
             self._dispatcher.wake_agencies(
                 {
                     *with_changed_routes,
@@ -372,7 +373,7 @@ class Reloader:
             async with self._context.store.reading() as uow:
                 problems = find_unresolvable_incidents(await uow.open_incidents_by_key(), configuration)
         except StoreUnavailable:
-            return ()  # The configuration becomes active all the same.
+            return ()  # Only the warnings are missing: the configuration becomes active anyway.
         for problem in problems:
             log.warning("incident is open for an agency that is no longer monitored", reason=str(problem))
         return problems
@@ -380,8 +381,8 @@ class Reloader:
     async def _delete_removed_statuses(self, configuration: Configuration) -> None:
         """Delete the site's statuses of removed agencies and references.
 
-        A hub, which decides for several sites by their statuses, would count them for ever. Without sharding, also
-        delete the statuses that dead processes wrote; with sharding, `ShardManager` deletes them.
+        A hub, which decides by the statuses of several sites, would count them for ever. Without sharding, also delete
+        the statuses that dead processes wrote; with sharding, `ShardManager` deletes them.
         """
         agencies = self._shard.monitored_elsewhere.union(configuration.registry.agencies)
         # Use the settings of the start: only a restart changes the settings that are read below.
@@ -404,23 +405,24 @@ class Reloader:
     async def _possibly_alive(self) -> AbstractSet[str] | None:
         """Return the names of the other processes that may be alive; `None`: the process has no shared database.
 
-        A live process would not write its statuses again if they were deleted by mistake.
+        Include every process that has not stopped and had a heartbeat within `ABANDONED_AFTER`: a live process would not write
+        its statuses again if they were deleted by mistake.
         """
         if self._processes is None:
             return None
         now = self._clock.now()
         others = await self._processes.others()
-        return {each.name for each in others if each.stopped_at is None and now - each.heartbeat_at <= GIVEN_UP}
+        return {each.name for each in others if each.stopped_at is None and now - each.heartbeat_at <= ABANDONED_AFTER}
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies
-        recorded = self._memory.active_registry.agencies if self._memory.active_registry else {}
+        recorded = self._load_cache.active_registry.agencies if self._load_cache.active_registry else {}
         unchanged = {code for code, agency in agencies.items() if recorded.get(code) is agency}
         documents_changed = {code: agency for code, agency in agencies.items() if code not in unchanged}
         documents = await asyncio.to_thread(_serialized, documents_changed)
         applied = await self._records.apply("agency", documents, self._clock.now(), unchanged=unchanged)
         if configuration.settings.agencies != IN_DATABASE:
-            await self._documents.follow(configuration.documents, by=by, now=self._clock.now())
+            await self._documents.store_files(configuration.documents, by=by, now=self._clock.now())
         await self._lifecycle.record_configuration(
             by, configuration.digest, configuration.files, applied, notifies=configuration.settings.notifies
         )

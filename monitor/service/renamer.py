@@ -1,6 +1,7 @@
 """Renaming of an agency or a mailbox: its records get the new name, and the configuration with the new name is applied.
 
-The operator first edits the files, and then runs `pantau rename`: otherwise the new name would be a new agency.
+The operator first edits the files, and then runs `pantau rename`. Without the command, the new name would count as a
+new agency without a history.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.bridge.incident_reporter import outages_of
 from monitor.config.files.problem import Problem, Severity, closest_match
 from monitor.config.loading import Configuration, ConfigurationError
-from monitor.model.renaming import Renamed, Renaming
+from monitor.model.renaming import RenamedKind, Renaming
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.reloader import Reloader
-from monitor.store.admin.renames import Known, Renames
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.admin.renames import AgencyRecords, Renames
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 
 log = structlog.get_logger()
@@ -33,14 +34,16 @@ _NEW_AGENCY_PERIOD = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenameResult:
-    """Number of renamed records by kind, and the problems of the configuration."""
+    """Result of a rename."""
 
+    #: Number of renamed records, by kind of record.
     counts: Mapping[str, int] = field(default_factory=dict)
+    #: Problems of the applied configuration.
     problems: Sequence[Problem] = ()
 
 
 class Renamer:
-    """Executor of renames. No reload runs at the same time."""
+    """Executor of renames. A rename excludes reloads while it runs."""
 
     def __init__(
         self, *, renames: Renames, reloader: Reloader, store: SqlStore, history: History, clock: Clock
@@ -73,7 +76,7 @@ class Renamer:
 
         try:
             problems = await self._reloader.apply_after(rename_records, by)
-            # Rename the runs that ended under the old name between the first rename and the new configuration.
+            # Rename again the records that were written under the old name until the new configuration was active.
             await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
             await self._apply_in_memory(renaming)
         except ConfigurationError as error:
@@ -83,16 +86,16 @@ class Renamer:
             ) from None
         except StoreUnavailable as error:
             raise OperationRejectedError(
-                f"the store is away ({error}); run the command again when it is back: records that are renamed stay so"
+                f"the database is unavailable ({error}); run the command again later: renamed records stay renamed"
             ) from None
         return RenameResult(counts=counts, problems=problems)
 
     async def _apply_in_memory(self, renaming: Renaming) -> None:
-        """Apply the new name in memory, also if a reload had made it active before its records were renamed."""
+        """Apply the new name in memory. A reload may have activated it before its records were renamed."""
         self._history.rename(renaming.route)
         async with self._store.reading() as uow:
             incidents = await uow.open_incidents()
-        detected_types = {i.dedup_key: i.detected for i in incidents if i.detected is not None}
+        detected_types = {each.dedup_key: each.detected for each in incidents if each.detected is not None}
         runtime = self._reloader.runtime
         owned_new = {renaming.new} & runtime.owned
         runtime.reporter.add_agencies(owned_new, detected_types)
@@ -101,24 +104,24 @@ class Renamer:
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
         if renaming.old == renaming.new:
-            raise OperationRejectedError(f"{renaming.old} is called so already; there is nothing to do")
-        if renaming.kind is Renamed.AGENCY:
+            raise OperationRejectedError(f"{renaming.old} is both the old and the new name; there is nothing to do")
+        if renaming.kind is RenamedKind.AGENCY:
             await self._check_agency(renaming, configuration)
             return
         _check_mailbox(renaming, configuration)
-        if not await self._renames.has_any(renaming):
+        if not await self._renames.has_probe_records(renaming):
             if await self._renames.is_already_renamed(renaming):
                 raise OperationRejectedError(_already_done_message(renaming))
             raise NotFoundError(
-                f"there are no records of a mailbox '{renaming.old}'; `pantau reload` is enough for what is new"
+                f"there are no records of a mailbox '{renaming.old}'; for a new mailbox `pantau reload` is enough"
             )
 
     async def _check_agency(self, renaming: Renaming, configuration: Configuration) -> None:
         old, new, agencies = renaming.old, renaming.new, configuration.registry.agencies
         _check_files(renaming, agencies, "agency", f"`agency: {new}` in its file")
-        old_records, new_records = await self._renames.known(old), await self._renames.known(new)
+        old_records, new_records = await self._renames.find_records(old), await self._renames.find_records(new)
         is_repeat = await self._renames.is_already_renamed(renaming)
-        if not old_records.is_anything:
+        if not old_records.has_any_record:
             if is_repeat:
                 raise OperationRejectedError(_already_done_message(renaming))
             codes = {code.casefold(): code for code in await self._renames.agencies()}
@@ -128,8 +131,10 @@ class Renamer:
             )
         if old_records.open is not None and new_records.open is not None:
             raise OperationRejectedError(
-                f"{old_records.open} of {old} and {new_records.open} of {new} are both open; end one with `pantau close`, and repeat this"
+                f"{old_records.open} of {old} and {new_records.open} of {new} are both open; close one with "
+                "`pantau close`, and try again"
             )
+        # A repeated rename completes an interrupted one, which has already moved records to the new name.
         if not is_repeat and _is_other_agency(new_records, self._clock.now() - _NEW_AGENCY_PERIOD):
             raise OperationRejectedError(
                 f"{new} has records of its own ({new_records.incidents} incidents); two agencies cannot become one. If {old} has "
@@ -141,7 +146,7 @@ def _already_done_message(renaming: Renaming) -> str:
     return f"{renaming.old} has been renamed to {renaming.new} before, and nothing is left under {renaming.old}"
 
 
-def _is_other_agency(records: Known, before: datetime) -> bool:
+def _is_other_agency(records: AgencyRecords, before: datetime) -> bool:
     return records.since is not None and records.since < before
 
 
@@ -150,14 +155,14 @@ def _check_files(renaming: Renaming, names_in_files: Iterable[str], kind: str, h
     names, old, new = list(names_in_files), renaming.old, renaming.new
     if old in names:
         raise OperationRejectedError(
-            f"{old} is in the configuration still: write {new} there first ({hint}), and repeat this"
+            f"{old} is still in the configuration: change it to {new} there first ({hint}), and repeat this"
         )
     if new not in names:
         folded = {name.casefold(): name for name in names}
         suggestion = folded.get(closest_match(new.casefold(), folded) or "")
         raise OperationRejectedError(
             f"there is no {kind} '{new}' in the configuration"
-            + (f"; did you mean {suggestion}?" if suggestion else f": write it there first ({hint}), and repeat this")
+            + (f"; did you mean {suggestion}?" if suggestion else f": add it there first ({hint}), and repeat this")
         )
 
 

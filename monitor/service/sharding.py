@@ -1,7 +1,7 @@
 """Distribution of the agencies among the processes on one PostgreSQL: heartbeats, dead processes, takeover.
 
 Each second a process writes its heartbeat and reads the heartbeats of the other processes. The set of live processes
-determines the owner of each agency (docs/adr/0061), so no other coordination is needed. While the database is
+determines the owner of each agency (docs/adr/0061), so the processes need no other coordination. While the database is
 unavailable, every process keeps its agencies.
 """
 
@@ -22,15 +22,15 @@ from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
 from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader
-from monitor.store.probing.history import APART, History
+from monitor.store.probing.history import MAX_SINGLE_AGENCIES, History
 from monitor.store.probing.processes import Process, Processes
 
 log = structlog.get_logger()
 
 #: Delay before a failed change of shards is tried again.
 _RETRY_DELAY = timedelta(seconds=1)
-#: Interval, in seconds, of reading the results of other processes' agencies; the second number is added for each route.
-_PEER_INTERVAL, _PER_ROUTE = 2.0, 0.001
+#: Interval, in seconds, of reading the results of other processes' agencies; `_INTERVAL_PER_ROUTE` is added per route.
+_PEER_INTERVAL, _INTERVAL_PER_ROUTE = 2.0, 0.001
 
 
 class ShardManager:
@@ -64,13 +64,14 @@ class ShardManager:
         self._take_over_notifications = take_over_notifications
         self._membership = ClusterMembership(name=name, policy=policy)
         self._shard = Shard(name=name, alive=frozenset({name}))
-        #: Agencies of which other processes have documents, by the digest in their rows.
+        #: Agencies of which other processes have documents (configurations), by the digest of these agencies. Each
+        #: process publishes its digest in its row, so that the agencies are read only when they change.
         self._agencies_by_digest: dict[str, frozenset[str]] = {}
-        #: Agencies of which this process has published that it has documents.
+        #: The agencies that this process has published as those it has documents of; `None`: not published yet.
         self._published_agencies: Collection[str] | None = None
         #: Agencies of which only other processes have documents, by the last report.
         self._missing_agencies: frozenset[str] = frozenset()
-        #: Names of dead processes. The own name stands for the previous run of this process, before its start.
+        #: Names of dead processes. This process's own name stands for the process that had the name before this start.
         self._dead_names = frozenset({name})
         #: Set when the live processes differ from those of the current shard.
         self._shard_changed = asyncio.Event()
@@ -79,8 +80,8 @@ class ShardManager:
         self._processes_left.set()
         #: Start of the latest successful heartbeat, which is the time in its row.
         self._heartbeat_at: datetime | None = None
-        #: When to write all statuses once more after a recovery of this process: other processes that noticed the
-        #: recovery late have written statuses of this shard meanwhile.
+        #: When to write all statuses a second time after a recovery of this process: until then, processes that
+        #: noticed the recovery late may have overwritten statuses of this shard. `None`: nothing to rewrite.
         self._rewrite_at: datetime | None = None
 
     async def begin(self) -> Shard:
@@ -92,18 +93,17 @@ class ShardManager:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process does the work that one live process does for all."""
+        """Whether this process does the work that exactly one of the live processes does."""
         return self._name == min(self._shard.alive)
 
-    async def keep(self) -> None:
-        """Run until cancelled: send heartbeats, change the shard, take over from dead processes, read other results.
+    async def run(self) -> None:
+        """Run until cancelled: send heartbeats, change the shard, take over from dead processes, read peer results.
 
-        The other results are those of agencies that other processes probe.
+        Peer results are those of agencies that other processes probe.
         """
         async with asyncio.TaskGroup() as tasks:
             for loop in (
-                # Heartbeats have a loop of their own: a takeover may last longer than a process may go without a
-                # heartbeat.
+                # Heartbeats have a loop of their own: during a long takeover this process must not appear dead.
                 run_periodically("process heartbeats", self._send_heartbeat, self._policy.heartbeat_interval),
                 run_periodically("sharding", self._apply_shard, _RETRY_DELAY),
                 run_periodically("takeover", self._take_over_from_dead, _RETRY_DELAY),
@@ -113,7 +113,7 @@ class ShardManager:
 
     async def _send_heartbeat(self) -> None:
         try:
-            # After this time the other processes consider this process dead, so waiting longer is useless.
+            # After this time the other processes consider this process dead: waiting longer would not prevent that.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
                 await self._publish_agencies()
                 started_at = self._clock.now()
@@ -121,7 +121,7 @@ class ShardManager:
                 await self._read_agencies(others)
         except TimeoutError:
             self._membership.record_failure()
-            raise StoreUnavailable("the database took no heartbeat in time") from None
+            raise StoreUnavailable("the database stored no heartbeat in time") from None
         except StoreUnavailable:
             self._membership.record_failure()
             raise
@@ -131,7 +131,7 @@ class ShardManager:
         ):
             # The other processes may have considered this process dead, and have written statuses of its agencies.
             self._reloader.runtime.pipeline.rewrite_statuses()
-            self._rewrite_at = started_at + self._policy.within
+            self._rewrite_at = started_at + self._policy.timeout
         elif self._rewrite_at is not None and started_at >= self._rewrite_at:
             self._reloader.runtime.pipeline.rewrite_statuses()
             self._rewrite_at = None
@@ -153,7 +153,7 @@ class ShardManager:
             self._published_agencies = agencies
 
     async def _read_agencies(self, others: Iterable[Process]) -> None:
-        """Read which agencies the other processes have documents of, for each digest of agencies that is new here."""
+        """Read the agencies of other processes whose digest is not cached; drop digests that no process has now."""
         digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
         new = [name for name, digest in digests.items() if digest not in self._agencies_by_digest]
         if new:
@@ -184,12 +184,14 @@ class ShardManager:
             for other in others
             if other.name in alive and other.agencies_digest in self._agencies_by_digest
         }
-        self._shard = Shard(name=self._name, alive=alive, known=known)
+        self._shard = Shard(name=self._name, alive=alive, other_documents=known)
         dead = [other.name for other in others if other.name not in alive]
         self._dead_names = frozenset({self._name, *dead})
+        # Nobody else handles the probe messages that the dead processes have sent.
         self._signer.inherit(dead)
 
     async def _apply_shard(self) -> None:
+        """Wait for a changed shard, and apply it. After an error, the next call tries again."""
         await self._shard_changed.wait()
         shard = self._shard
         self._shard_changed.clear()
@@ -208,8 +210,8 @@ class ShardManager:
     async def _take_over_from_dead(self) -> None:
         """Continue the pending notifications of dead processes, and take over their monitoring faults.
 
-        A monitoring fault is a fault of Pantau itself: of a process's network, or of a reference mailbox. Only the
-        process that reported it would delete its status.
+        A monitoring fault is a fault of Pantau itself: of a process's network, or of a reference mailbox. Normally the
+        process that reported the fault deletes its status, which a dead process cannot do.
         """
         await self._processes_left.wait()
         self._processes_left.clear()
@@ -231,15 +233,15 @@ class ShardManager:
     async def _read_peer_results(self) -> None:
         """Wait, then read the health of other processes' agencies, and the latest runs of the unhealthy ones."""
         peer_evaluator = self._reloader.runtime.peer_evaluator
-        await asyncio.sleep(_PEER_INTERVAL + _PER_ROUTE * len(peer_evaluator.routes))
+        await asyncio.sleep(_PEER_INTERVAL + _INTERVAL_PER_ROUTE * len(peer_evaluator.routes))
         if not peer_evaluator.routes:
             return
         peer_evaluator.restore(await self._history.healths(peer_evaluator.routes.keys()))
         agencies = yielding({route.agency for route in peer_evaluator.routes.values()})
         failing_agencies = [agency async for agency in agencies if peer_evaluator.mail(agency).unhealthy_routes()]
-        # Name at most `APART` agencies: for more, the history would read the runs of all agencies, every few seconds of
-        # a mass outage.
-        await self._history.refresh_latest(sorted(failing_agencies)[:APART])
+        # Name at most `MAX_SINGLE_AGENCIES`: for more, the history would read the runs of all agencies, every few
+        # seconds of a mass outage.
+        await self._history.refresh_latest(sorted(failing_agencies)[:MAX_SINGLE_AGENCIES])
 
 
 def _cluster_members(others: Iterable[Process]) -> Sequence[ClusterMember]:

@@ -1,7 +1,7 @@
 """Silences: periods in which nobody is notified of an agency, of a route, or of a component of Pantau.
 
-A *route* is mail from one mailbox to another. `Silencer` adds and ends silences. The lookups decide which
-silence applies to an incident.
+A *route* is mail from one mailbox to another. `Silencer` adds and ends silences. A `SilenceLookup` finds the silence
+that applies to an incident.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.restoration import RECHECK_DELAY
 from alerts.persistence.store import AuditEntry
 from monitor.service.errors import NotFoundError, OperationRejectedError
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
-#: Nobody needs a longer silence, and a forgotten one must expire.
+#: Longest silence: a forgotten silence must expire.
 MAX_DURATION = timedelta(days=7)
 
 
@@ -28,14 +28,14 @@ class Silencer:
     def __init__(
         self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, agency_by_name: Callable[[], Mapping[str, str]]
     ) -> None:
-        """*agency_by_name* returns the codes of agencies, by the names of everything monitored: agencies and routes."""
+        """*agency_by_name* returns the agency's code, by the name of each monitored agency and route."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._agency_by_name = agency_by_name
 
     async def add(self, target: str, duration: timedelta, reason: str, by: str) -> Silence:
-        """Silence *target*, an agency or a route in any notation. Raise `OperationRejectedError`.
+        """Silence *target*, the name of an agency or a route in any case. Raise `OperationRejectedError`.
 
         The same request within `REPEAT_WINDOW` is a second click, and returns the existing silence.
         """
@@ -56,14 +56,14 @@ class Silencer:
         return added
 
     def find_target(self, name: str) -> str:
-        """Return the exact name of a monitored agency or route, whatever the case. Raise `OperationRejectedError`."""
+        """Return the exact name of the agency or route *name*, given in any case. Raise `OperationRejectedError`."""
         target = next((known for known in self._agency_by_name() if known.casefold() == name.strip().casefold()), None)
         if target is None:
             raise OperationRejectedError.from_text("nothing_called", about=name)
         return target
 
     def agency_of(self, target: str) -> str:
-        """Return the code of the agency of a silence's target; "": a component of Pantau, or no longer monitored."""
+        """Return the code of the agency of a silence's target; "": it is a component of Pantau, or not monitored."""
         return self._agency_by_name().get(target, "")
 
     async def current(self) -> Sequence[Silence]:
@@ -90,7 +90,7 @@ def _is_same(silence: Silence, request: tuple[str, timedelta, str, str], now: da
     return silence_request == request and timedelta(0) <= now - silence.starts_at < REPEAT_WINDOW
 
 
-def route_silence_lookup(troubled: Callable[[str], Collection[str]]) -> SilenceLookup:
+def route_silence_lookup(failing_routes: Callable[[str], Collection[str]]) -> SilenceLookup:
     """Return a lookup that silences an incident if its agency, or each of its failing routes, is silenced.
 
     *troubled* returns the names of an agency's failing routes.
@@ -100,12 +100,14 @@ def route_silence_lookup(troubled: Callable[[str], Collection[str]]) -> SilenceL
         silence = active_silence(incident, silences, now)
         if silence is not None or not incident.policy.agency:
             return silence
-        routes = troubled(incident.policy.agency)
+        routes = failing_routes(incident.policy.agency)
         silences_by_route = [[s for s in silences if s.target == route and s.is_active(now)] for route in routes]
+        # Without failing routes, or if one of them is not silenced, the incident is not silenced.
         if not silences_by_route or not all(silences_by_route):
             return None
         # The incident is silenced until the first of the routes has no silence any more.
-        return min((max(each, key=lambda s: s.ends_at) for each in silences_by_route), key=lambda s: s.ends_at)
+        latest_by_route = [max(each, key=lambda silence: silence.ends_at) for each in silences_by_route]
+        return min(latest_by_route, key=lambda silence: silence.ends_at)
 
     return find
 
@@ -113,7 +115,7 @@ def route_silence_lookup(troubled: Callable[[str], Collection[str]]) -> SilenceL
 def restored_store_silence_lookup(
     silence_lookup: SilenceLookup, restored_at: Callable[[], datetime | None], is_unevaluated: Callable[[str], bool]
 ) -> SilenceLookup:
-    """Return *silence_lookup* with an additional silence of the incidents that were open in a restored database.
+    """Return *silence_lookup* with an additional silence for incidents that were open in a restored database.
 
     Such an incident may have ended since the backup. It is silenced until this process evaluates its agency's mail
     (*is_unevaluated* becomes false), at most until `RECHECK_DELAY` after *restored_at*. Incidents without an agency,
@@ -133,7 +135,7 @@ def restored_store_silence_lookup(
             target=incident.dedup_key,
             starts_at=since,
             ends_at=since + RECHECK_DELAY,
-            reason="the store may be an older copy: it is measured first whether this lasts",
+            reason="the database may be an older copy: probes first check whether the outage lasts",
             by="Pantau",
         )
 

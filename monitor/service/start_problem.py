@@ -19,17 +19,17 @@ from monitor.store.backend.database import StoreUnusableError
 def port_problem(
     settings_file: Path, key: KeyPath, listen: Listen, error: OSError, environ: Mapping[str, str]
 ) -> Problem:
-    """Return why nothing can listen at *listen*, which is set by *key* (or the environment, for the portal)."""
-    free = Listen(listen.host, min(listen.port + 10, 65535))
+    """Return why nothing can listen at *listen*, which *key* sets, or for the portal an environment variable."""
+    suggestion = Listen(listen.host, min(listen.port + 10, 65535))
     match error.errno:
         case errno.EADDRINUSE:
             message = f"another program listens at {listen}"
-            instead = f"{free}, or end that program; to see it: ss -ltnp 'sport = :{listen.port}' (in a shell)"
+            instead = f"{suggestion}, or end that program; to see it: ss -ltnp 'sport = :{listen.port}' (in a shell)"
         case errno.EACCES:
             message = f"user {process_user()} may not listen at port {listen.port}, which is below 1024"
             instead = f"{Listen(listen.host, 8080)}, with a proxy in front where browsers need port {listen.port}"
         case errno.EADDRNOTAVAIL:
-            message, instead = f"{listen.host} is no address of this machine", "one that `ip address` lists"
+            message, instead = f"{listen.host} is not an address of this machine", "one that `ip address` lists"
         case _:
             message, instead = f"nothing can listen at {listen}: {error.strerror or error}", "127.0.0.1:8080"
     if key == ("listen",) and LISTEN_VARIABLE in environ:
@@ -38,12 +38,12 @@ def port_problem(
 
 
 def state_problem(settings_file: Path, state: Path) -> Problem | None:
-    """Create the state directory if it is missing; return why it cannot be used, `None` if it can."""
+    """Create the state directory if it is missing; return why it cannot be used. `None`: it can be used."""
     reason = ""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        reason = f"cannot be made: {error.strerror}"
+        reason = f"cannot be created: {error.strerror}"
     if not reason and os.access(state, os.R_OK | os.W_OK | os.X_OK):
         return None
     reason = reason or (
@@ -55,7 +55,7 @@ def state_problem(settings_file: Path, state: Path) -> Problem | None:
 
 
 def store_problem(settings_file: Path, error: StoreUnusableError) -> Problem:
-    """Return why the store cannot be opened, at the setting that names it; the error contains the remedy."""
+    """Return *error*, which contains the remedy, as a problem of the setting that locates the database."""
     document = read_document(settings_file)
     return document.problem(("store",) if "store" in document.data else ("state_dir",), str(error), "")
 

@@ -1,7 +1,8 @@
 """Current status for pages and the API: agencies from memory, incidents and notifications from the database.
 
-A *route* is mail from one mailbox to another; its *direction* (inbound, outbound, internal) is seen from the agency.
-Several *sites* may probe the same agencies; a *hub* reads their statuses, and a *quorum* of them has to agree.
+A *route* is mail from one mailbox to another; its *direction* (inbound, outbound, internal) is seen from the agency. A
+*run* is one probe message on a route. Several *sites* (installations) may probe the same agencies. A *hub* reads their
+statuses, and notifies people of an outage if a *quorum* of the sites agrees.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from monitor.service.days.availability import AvailabilityCache
 from monitor.service.errors import NotFoundError, find_agency_code, notification_not_found
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.engine.incidents import OpenIncidentSummary
-from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NotificationFilter
+from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRecords
@@ -53,9 +54,9 @@ from monitor.views.overview import (
     view_route,
 )
 from monitor.views.self_health import (
-    Control,
+    ComponentView,
+    ControlRoute,
     GatewayStatus,
-    PartView,
     ReferenceView,
     SelfHealthInputs,
     self_health,
@@ -64,20 +65,21 @@ from monitor.views.self_health import (
 from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_site_incident, view_sites
 from probes.model.result import ProbeResult
 
-#: Maximum of incidents and notifications in a list: in general, and on the status page.
+#: Maximum of incidents, and of notifications, in a list.
 _MAX_LISTED = 200
+#: The same on the status page.
 _MAX_INCIDENTS, _MAX_NOTIFICATIONS = 20, 40
-#: Maximum of open incidents on the page, the most urgent first. Each also appears on its agency's card or tile.
+#: Maximum of open incidents in the list of the status page. All appear on the cards of their agencies anyway.
 _MAX_OPEN = 50
-#: Maximum of failed and uncertain notifications on the page, where they stay longer than successful ones.
+#: Maximum of failed and uncertain notifications on the status page. They are listed although newer ones succeeded.
 _MAX_ATTENTION = 20
 #: The database is read again when the audit log has a new entry, or after this time: some changes have no entry.
 _REFRESH_INTERVAL = timedelta(seconds=15)
-#: Runs of sites are shown from this time before an incident until this time after it.
+#: A page about an incident shows the runs of sites from this time before the incident until this time after it.
 _MARGIN = timedelta(minutes=15)
 #: Maximum of runs of each site that are shown about an incident; the latest are shown.
 _MAX_SITE_RUNS = 200
-#: Stands for the number of the last audit entry until the database is first read; no entry has this number.
+#: Placeholder for the number of the last audit entry until the database is read; no entry has this number.
 _NEVER_READ = -1
 #: Lifetime of an agency's days (its history by day) in memory: they change once a minute.
 _HISTORY_LIFETIME = timedelta(minutes=1)
@@ -92,7 +94,7 @@ class StatusOverview:
     """Status of everything on the status page."""
 
     #: Components of Pantau itself.
-    own: Sequence[PartView]
+    own: Sequence[ComponentView]
     #: All agencies, by code.
     agencies: Sequence[AgencyView]
     #: Check results of the reference mailboxes, which Pantau has outside the agencies.
@@ -105,11 +107,11 @@ class StatusOverview:
     incidents: Sequence[IncidentView]
     #: The newest notifications, newest first.
     notices: Sequence[NotificationView]
-    #: Failed and uncertain notifications, which require a person.
+    #: The newest notifications that failed or whose delivery is unknown: they require the attention of a person.
     attention: Sequence[NotificationView]
     #: When the database was last read, if it is unavailable now; `None`: incidents and notifications are current.
     recorded_at: datetime | None = None
-    #: `False`: the database was never read since the start, so incidents and notifications are unknown.
+    #: Whether the database was read since the start; otherwise incidents and notifications are unknown.
     was_read: bool = True
 
 
@@ -123,7 +125,9 @@ class _DatabaseStatus:
     audit_number: int = _NEVER_READ
     #: Summaries of the open incidents, by dedup key.
     open: Mapping[str, OpenIncidentSummary] = field(default_factory=dict)
+    #: Current silences, by target (an agency or a route).
     silences: Mapping[str, Silence] = field(default_factory=dict)
+    #: The following fields are those of `StatusOverview`; `open_first` is its `open`.
     open_first: Sequence[IncidentView] = ()
     incidents: Sequence[IncidentView] = ()
     notices: Sequence[NotificationView] = ()
@@ -148,7 +152,7 @@ class StatusReader:
         """Take the current configuration and its objects from *runtime*.
 
         *self_health_inputs* returns the state of the service itself. *site_records*: runs that other sites have
-        published; `None`: this is no hub of other sites.
+        published; `None`: this site is not a hub.
         """
         self._store = store
         self._history = history
@@ -162,9 +166,10 @@ class StatusReader:
         self._database_status: _DatabaseStatus | None = None
         #: By agency code: when the agency's days were read, and the days.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
-        #: When the database last failed to return days. For `_REFRESH_INTERVAL` after the failure nobody reads days:
-        #: each reader would wait for the time-out again.
+        #: When the database last failed to return days. For `_REFRESH_INTERVAL` after that, no days are read, because
+        #: each request would wait for the time-out again.
         self._days_failed_at: datetime | None = None
+        #: When the runs of other processes' agencies were last read.
         self._peers_read_at = datetime.min.replace(tzinfo=UTC)
         #: By agency code: all inputs of the agency's view, and the view.
         self._agency_views: dict[str, tuple[Any, AgencyView]] = {}
@@ -190,7 +195,8 @@ class StatusReader:
     async def site_incident_data(self, incident: Incident, limit: int) -> Sequence[SiteIncidentData]:
         """Return each site's status of an incident's agency, and the site's latest failed runs during the incident.
 
-        *limit*: maximum of runs of each site. This site comes first. Empty if there is no other site or no agency.
+        *limit*: maximum of runs of each site. This site comes first. Empty without other sites, and for an incident
+        that is not about an agency.
         """
         code = incident.policy.agency
         if self._site_records is None or not code:
@@ -217,29 +223,29 @@ class StatusReader:
         return [view_site_incident(each) for each in await self.site_incident_data(incident, _MAX_SITE_RUNS)]
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
-        """Return the sums of each site's runs in the last *days*, this site first; empty if there is no other site."""
+        """Return the sums of each site's runs in the last *days*, this site first; empty without other sites."""
         agency = self.find_agency_code(code)
         if self._site_records is None:
             return ()
         now = self._clock.now()
         return await self._site_records.sums(agency, time_of(day_of(now) - timedelta(days=days - 1), 0))
 
-    def own(self) -> Sequence[PartView]:
+    def own(self) -> Sequence[ComponentView]:
         """Return the status of the components of Pantau itself."""
         runtime, latest = self._runtime(), self._history.known()
         return self_health(
             self._self_health_inputs(),
             controls=[
-                Control(route=r.name, health=runtime.evaluator.route_health(r.name), last=latest.get(r.name))
+                ControlRoute(route=r.name, health=runtime.evaluator.route_health(r.name), last=latest.get(r.name))
                 for r in runtime.configuration.registry.routes_for(NO_AGENCY)
             ],
             routes=len(runtime.routes),
-            faults=runtime.evaluator.own_troubles(self._clock.now()),
+            faults=runtime.evaluator.source_troubles(self._clock.now()),
             gateways=self.gateways(),
         )
 
     def gateways(self) -> Sequence[GatewayStatus]:
-        """Return the status of the gateways: by channel, in the order in which they are tried if all are up."""
+        """Return the status of the gateways by channel, in the configured order of preference."""
         return [
             GatewayStatus(
                 channel=configured.channel,
@@ -251,9 +257,9 @@ class StatusReader:
         ]
 
     def references(self) -> Sequence[ReferenceView]:
-        """Return the status of the reference mailboxes, by the control routes between them."""
+        """Return the status of the reference mailboxes, judged by the control routes between them."""
         runtime, latest = self._runtime(), self._history.known()
-        configuration, troubles = runtime.configuration, runtime.evaluator.own_troubles(self._clock.now())
+        configuration, troubles = runtime.configuration, runtime.evaluator.source_troubles(self._clock.now())
         controls = configuration.registry.routes_for(NO_AGENCY)
         return [
             view_reference(
@@ -269,9 +275,9 @@ class StatusReader:
         ]
 
     async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code. Raise `StoreUnavailable`: the views contain open incidents and silences."""
+        """Return all agencies, by code, with their open incidents and silences. Raise `StoreUnavailable`."""
         async with self._store.reading() as uow:
-            status = await self._read_open_numbers_and_silences(uow)
+            status = await self._read_incidents_and_silences(uow)
         await self._history.latest()
         await self._refresh_peer_runs()
         return await self._all_agency_views(status)
@@ -285,13 +291,10 @@ class StatusReader:
             await self._history.refresh_latest(peer_agencies)
 
     async def agency(self, name: str) -> AgencyView:
-        """Return an agency by its code in any case.
-
-        Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does.
-        """
+        """Return an agency by its code in any case. Raise `NotFoundError` and `StoreUnavailable`."""
         self.find_agency_code(name)
         async with self._store.reading() as uow:
-            status = await self._read_open_numbers_and_silences(uow)
+            status = await self._read_incidents_and_silences(uow)
         await self._history.latest()
         if (code := self.find_agency_code(name)) not in self._runtime().owned:
             await self._history.refresh_latest([code])
@@ -304,6 +307,7 @@ class StatusReader:
     async def days(self, name: str, count: int) -> AgencyDays:
         """Return the latest *count* days of an agency. Raise `NotFoundError` and `StoreUnavailable`."""
         code, now = self.find_agency_code(name), self._clock.now()
+        # `SPANS` are the numbers of days over which availability is shown.
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
 
@@ -361,8 +365,8 @@ class StatusReader:
     ) -> ListPage[IncidentView]:
         """Return at most *limit* matching incidents: first the open ones, then the resolved ones, each newest first.
 
-        *after*: the id of the last row of the previous page, negative if that incident was open. An incident that is
-        resolved between the requests for two pages may appear on both; no incident is left out.
+        *after*: `ListPage.after` of the previous page, the id of its last row, negative if that incident was open. An
+        incident that is resolved between the requests for two pages may appear on both; none is left out.
         """
         includes_open = after is None or after < 0
         before = NEWEST if after is None else abs(after)
@@ -387,7 +391,7 @@ class StatusReader:
     ) -> ListPage[NotificationView]:
         """Return at most *limit* matching notifications, newest first.
 
-        *after*: the id of the last row of the previous page.
+        *after*: `ListPage.after` of the previous page, the id of its last row; `None`: the first page.
         """
         async with self._store.reading() as uow:
             ids = await uow.listing.notifications(filters, most=limit + 1, before=after or NEWEST)
@@ -423,12 +427,13 @@ class StatusReader:
         return self._database_status, True
 
     async def _read(self, previous: _DatabaseStatus) -> _DatabaseStatus:
+        """Return *previous* if nothing has changed, and else the status as read now. Raise `StoreUnavailable`."""
         now = self._clock.now()
         async with self._store.reading() as uow:
             audit_number = await uow.last_audit_number()
             if audit_number == previous.audit_number and timedelta(0) <= now - previous.at < _REFRESH_INTERVAL:
                 return previous
-            current = await self._read_open_numbers_and_silences(uow)
+            current = await self._read_incidents_and_silences(uow)
             open_first = await uow.open_incidents_first(_MAX_OPEN)
             incidents = await uow.recent_incidents(_MAX_INCIDENTS)
             notifications = await uow.recent_notifications(_MAX_NOTIFICATIONS)
@@ -445,7 +450,7 @@ class StatusReader:
                 attention=await _notification_views(uow, attention),
             )
 
-    async def _read_open_numbers_and_silences(self, uow: SqlUnitOfWork) -> _DatabaseStatus:
+    async def _read_incidents_and_silences(self, uow: SqlUnitOfWork) -> _DatabaseStatus:
         now = self._clock.now()
         return _DatabaseStatus(
             at=now, open=await uow.open_incidents_by_key(), silences={s.target: s for s in await uow.silences(now)}
@@ -482,18 +487,19 @@ class StatusReader:
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         mail = runtime.evaluator_of(code).mail(code)
         incident, health = status.open.get(code), dict(mail.directions())
-        closed_manually = None if incident else runtime.reporter.closed_by_hand.get(code)
-        # The beginning of an incident is the one that was last notified.
+        closed_manually = None if incident else runtime.reporter.manually_closed.get(code)
+        # For an open incident show its stored start, which notifications state.
         is_unhealthy = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else mail.unhealthy_since() if is_unhealthy else None
+        # Unobserved directions have no results, because of a fault of Pantau itself or refused accounts.
         unobserved, sites = mail.unobserved_directions(), view_sites(runtime.reporter.site_statuses(code))
         quorum_type, disputed = self._quorum(runtime, code, sites, incident, health)
         probed_by = runtime.probed_by(code)
-        # The comparison is fast: nearly all objects are identical to those of the previous call.
-        restrictions = (maintenance, silence, incident, closed_manually)
         sign_in_refused = incident is not None and incident.detected is IncidentType.SIGN_IN
-        joint = (unobserved, sign_in_refused, sites, quorum_type, disputed, probed_by)
-        inputs = (agency.name, agency.domains[0], health, route_views, check_runs, restrictions, since, joint)
+        # Comparing these tuples is fast: nearly all objects are identical to those of the previous call.
+        exceptions = (maintenance, silence, incident, closed_manually)
+        evaluation = (unobserved, sign_in_refused, sites, quorum_type, disputed, probed_by)
+        inputs = (agency.name, agency.domains[0], health, route_views, check_runs, exceptions, since, evaluation)
         cached = self._agency_views.get(code)
         if cached is not None and cached[0] == inputs:
             return cached[1]
@@ -536,25 +542,15 @@ class StatusReader:
         """
         if self._site_records is None or not self._site_records.others:
             return None, ()
-        # Without a joint status the sites neither confirm nor resolve the incident, which stays as notified.
+        # If the sites have no joint status, they neither confirm nor resolve the incident: keep its detected type.
         quorum_type = incident.detected if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
         reported_types = [each.type for each in sites if each.type is not None]
-        # A shortcut: there are thousands of agencies, and nearly all are up at every site.
+        # Return early: there are thousands of agencies, and nearly all are up at every site.
         if not down and not reported_types:
             return quorum_type, ()
-        down = list(
-            dict.fromkeys(
-                [
-                    *down,
-                    *(
-                        direction
-                        for incident_type in reported_types
-                        for direction in TYPE_DIRECTIONS.get(incident_type, ())
-                    ),
-                ]
-            )
-        )
+        for incident_type in reported_types:
+            down += [each for each in TYPE_DIRECTIONS.get(incident_type, ()) if each not in down]
         joint_status = runtime.reporter.joint_status(code)
         if joint_status is None:
             return quorum_type, ()
@@ -571,8 +567,10 @@ class StatusReader:
         evaluator, cached = runtime.evaluator_of(route.agency), self._route_views.get(route.name)
         health = evaluator.route_health(route.name)
         verdict = None if last is None else evaluator.run_verdict(route.name, last.token_id)
-        if cached is not None and cached[0][0] is health and cached[0][1] is last and cached[0][2] is verdict:
-            return cached[1]
+        if cached is not None:
+            (old_health, old_last, old_verdict), cached_view = cached
+            if old_health is health and old_last is last and old_verdict is verdict:
+                return cached_view
         view = view_route(route.name, route.direction, health, last, verdict)
         self._route_views[route.name] = (health, last, verdict), view
         return view

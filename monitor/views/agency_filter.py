@@ -1,4 +1,4 @@
-"""Filter and order of agency lists. No clock, no I/O."""
+"""Filter and order of agency lists. Pure: the module reads no clock and does no I/O."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from monitor.model.route import Direction
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.overview import AgencyView
 
-_ORDER = {status: sort_key for sort_key, status in enumerate(AgencyStatus)}
+#: Rank of each status, the worst first.
+_RANKS = {status: rank for rank, status in enumerate(AgencyStatus)}
+#: Start time of an agency without a problem: it sorts last.
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def sort_key(agency: AgencyView) -> tuple[int, datetime, str]:
-    """Return the sort key of an agency: the worst status first, then the oldest problem, then by code."""
-    return _ORDER[agency.state], agency.since or _NEVER, agency.agency
+    """Return the sort key of an agency: the worst status first, then the oldest problem, then the code."""
+    return _RANKS[agency.state], agency.since or _NEVER, agency.agency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class AgencyFilter:
         return bool(self.text or self.statuses)
 
     def matches(self, agency: AgencyView) -> bool:
-        """Whether an agency matches both text and statuses."""
+        """Whether an agency matches both the text and the statuses."""
         if self.statuses and agency.state not in self.statuses:
             return False
         words: Sequence[str] = self.text.casefold().split()
@@ -46,10 +48,10 @@ class AgencyFilter:
 
 
 def status_in_directions(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
-    """Return the agency's status by *directions* only; `None`: none of these directions is probed.
+    """Return the agency's status in *directions* only; `None`: none of these directions is probed.
 
-    A direction (internal, outbound, inbound) is seen from the agency. A declared outage, or one on which a quorum of
-    sites agrees, counts only if it concerns one of *directions*.
+    A direction (internal, outbound, inbound) is seen from the agency. A person may declare an outage, and a quorum (the
+    required number of sites) may agree on one; such an outage counts only if it concerns one of *directions*.
     """
     healths = {each: health for each, health in agency.health.items() if each in directions}
     if not healths:
@@ -58,7 +60,7 @@ def status_in_directions(agency: AgencyView, directions: Collection[Direction]) 
     if declared is not None and not set(TYPE_DIRECTIONS.get(declared, ())).intersection(directions):
         declared = None
     quorum_type = agency.quorum_type
-    # A type that is no outage, such as slow mail, names no direction, so it counts for every direction.
+    # Types that are not outages, such as slow mail, have no direction and count for every direction.
     if quorum_type in OUTAGES and not set(TYPE_DIRECTIONS[quorum_type]).intersection(directions):
         quorum_type = None
     unobserved = [each for each in agency.unobserved if each in directions]

@@ -1,4 +1,4 @@
-"""Status of an agency: one definition for pages, API and counts. No clock, no I/O."""
+"""Status of an agency: one definition for pages, API and counts. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from monitor.model.health import Health
 class AgencyStatus(StrEnum):
     """Status of an agency by which pages and the API count, sort and filter, the worst first."""
 
-    #: Mail is down in a direction, by a quorum of sites or as a person declared.
+    #: Mail is down in a direction, as probes detect, a quorum (the required number of sites) reports, or a person has
+    #: declared.
     DOWN = "down"
-    #: A direction cannot be evaluated because of a monitoring fault.
+    #: A direction cannot be evaluated because of a monitoring fault (a fault of Pantau).
     MONITORING_FAULT = "monitoring_fault"
-    #: A direction is not proven yet, or perhaps nobody can sign in.
+    #: A direction has no conclusive result yet, or sign-ins are refused.
     UNKNOWN = "unknown"
-    #: Mail is slow, in the junk folder or works on some routes only; or is down at fewer sites than the quorum.
+    #: Mail is slow, lands in the junk folder, works on some routes only, or is down at too few sites for the quorum.
     DEGRADED = "degraded"
-    #: The agency is not probed now, as planned.
+    #: A maintenance window is active, in which the agency is not probed.
     MAINTENANCE = "maintenance"
-    #: Mail works; if it failed, nobody would be notified.
+    #: Mail works, and a silence is active: if mail failed, nobody would be notified.
     SILENCED = "silenced"
     #: Every direction works.
     UP = "up"
@@ -32,9 +33,9 @@ def agency_status(
 ) -> AgencyStatus:
     """Return the status of an agency.
 
-    *healths*: the health of each probed direction (internal, outbound, inbound); for UP, every one must be UP.
-    *is_declared*: whether a person has declared an outage, or a quorum (enough sites) agrees on an outage. *is_hidden*:
-    whether a direction cannot be evaluated because of a monitoring fault, a fault of Pantau itself.
+    *healths*: the health of each probed direction (internal, outbound, inbound); all must be UP for the status UP.
+    *is_declared*: whether a person has declared an outage, or a quorum of sites agrees on one. *is_hidden*: whether a
+    direction cannot be evaluated because of a monitoring fault.
     """
     if is_declared or Health.DOWN in healths:
         return AgencyStatus.DOWN

@@ -1,7 +1,7 @@
-"""An agency's days and availability, both computed from the same minute states. No clock, no I/O.
+"""An agency's days and availability, both computed from the same minute states. Pure: no clock, no I/O.
 
-A minute state says how mail was in one minute, such as up, no sending, maintenance. A minute is settled once its state
-is stored, or once it is too old for a state to be stored.
+A minute state is the state of mail in one minute, such as up, no sending, maintenance. A minute is *settled* when its
+state is stored, or when it is too old for a state to be stored. A day's states are stored as a text such as "w60b3".
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_
 OUTAGES = (MinuteState.NO_SENDING, MinuteState.NO_RECEIVING, MinuteState.NO_MAIL)
 #: States in which the state of mail is known.
 OBSERVED_STATES = (MinuteState.UP, MinuteState.DEGRADED, *OUTAGES)
-#: Days over which availability is shown.
+#: Numbers of days, including today, over which availability is shown.
 SPANS = (30, 90)
 
-#: Time after a minute in which its state may still be stored. Only then does a minute without a state count as missing.
+#: Time within which the state of a minute may still be stored. Later, a minute without a state counts as missing.
 _SETTLING_TIME = timedelta(minutes=15)
-#: Shares are truncated to millionths, not rounded: a minute of downtime in a year must not vanish.
-_DECIMALS = 1_000_000
+#: Shares are truncated to millionths. Rounded to 1, a share would hide a minute of downtime in a year.
+_SHARE_PRECISION = 1_000_000
 
 _NO_MINUTES: Mapping[MinuteState, int] = dict.fromkeys(MinuteState, 0)
 
@@ -45,6 +45,7 @@ class DayView:
 class Availability:
     """Availability of mail over some days, including today."""
 
+    #: Number of days.
     days: int
     #: Share of the observed minutes in which mail was not down: 0 to 1. `None`: no minute was observed.
     availability: float | None
@@ -57,8 +58,9 @@ class AgencyDays:
     """An agency's latest days."""
 
     agency: str
-    #: Time zone in which a day begins and ends.
+    #: Time zone (IANA name) in which a day begins and ends.
     time_zone: str
+    #: Availability over each of `SPANS`.
     availability: Sequence[Availability]
     #: Consecutive days, the oldest first; the last one is today.
     days: Sequence[DayView]
@@ -81,7 +83,7 @@ def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime,
     """
     today = day_of(now)
     all_days = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
-    days = [_view(on, timelines.get(on, DayTimeline()), now) for on in all_days]
+    days = [_view(day, timelines.get(day, DayTimeline()), now) for day in all_days]
     return AgencyDays(
         agency=agency,
         time_zone="Asia/Kuala_Lumpur",
@@ -92,18 +94,18 @@ def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime,
 
 def read_days(text: str) -> Mapping[date, str]:
     """Return the encoded minute states by day from a text such as "2026-11-24 w1440 2026-11-25 w60"."""
-    words = iter(text.split(" ") if text else ())
-    return {date.fromisoformat(on): minutes for on, minutes in zip(words, words, strict=True)}
+    words = text.split(" ") if text else []
+    return {date.fromisoformat(day): minutes for day, minutes in zip(words[::2], words[1::2], strict=True)}
 
 
 def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
-    """Return, for each of `SPANS`, the number of minutes in each state without those of *today*.
+    """Return, for each of `SPANS`, the number of minutes in each state on the days before *today*.
 
-    The result is valid until the end of *today*.
+    *days*: the encoded minute states by day. The result is valid until the end of *today*.
     """
-    ages = [((today - on).days, minutes) for on, minutes in days.items()]
+    ages = [((today - day).days, minutes) for day, minutes in days.items()]
     # Nearly all days of an agency have the same text, so evaluate each distinct text only once.
-    return [_total_minutes(Counter(minutes for ago, minutes in ages if 0 < ago < span), span - 1) for span in SPANS]
+    return [_total_minutes(Counter(minutes for age, minutes in ages if 0 < age < span), span - 1) for span in SPANS]
 
 
 def availability_of(
@@ -127,18 +129,21 @@ def _count_minutes(minutes: str) -> Mapping[MinuteState, int]:
     return DayTimeline(minutes).counts()
 
 
-def _total_minutes(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
-    """Return the number of minutes in each state over *days* days. *kinds*: number of days with each stored text."""
+def _total_minutes(day_counts: Counter[str], days: int) -> Mapping[MinuteState, int]:
+    """Return the number of minutes in each state over *days* days.
+
+    *day_counts*: number of days with each stored text. Days without a stored text have the empty text.
+    """
     totals = dict(_NO_MINUTES)
-    for minutes, day_count in (*kinds.items(), ("", days - kinds.total())):
+    for minutes, day_count in (*day_counts.items(), ("", days - day_counts.total())):
         for state, count in _count_minutes(minutes).items():
             totals[state] += count * day_count
     return totals
 
 
-def _view(on: date, timeline: DayTimeline, now: datetime) -> DayView:
-    minutes = timeline.counts(_settled_minutes(timeline, now) if on == day_of(now) else MINUTES)
-    return DayView(day=on, minutes=minutes, availability=_share(minutes))
+def _view(day: date, timeline: DayTimeline, now: datetime) -> DayView:
+    minutes = timeline.counts(_settled_minutes(timeline, now) if day == day_of(now) else MINUTES)
+    return DayView(day=day, minutes=minutes, availability=_share(minutes))
 
 
 def _settled_minutes(timeline: DayTimeline, now: datetime) -> int:
@@ -146,9 +151,11 @@ def _settled_minutes(timeline: DayTimeline, now: datetime) -> int:
 
     A minute is settled if it is not later than the last stored state, or older than `_SETTLING_TIME`.
     """
-    settled_until, last = now - _SETTLING_TIME, timeline.last_marked()
-    marked = last[1] + 1 if last else 0
-    return min(minute_of(now) + 1, max(marked, minute_of(settled_until) if day_of(settled_until) == day_of(now) else 0))
+    last = timeline.last_marked()
+    stored = last[1] + 1 if last else 0
+    settled_until = now - _SETTLING_TIME
+    old = minute_of(settled_until) if day_of(settled_until) == day_of(now) else 0
+    return min(minute_of(now) + 1, max(stored, old))
 
 
 def _availability(days: Sequence[DayView]) -> Availability:
@@ -166,4 +173,6 @@ def _sum(counts: Iterable[Mapping[MinuteState, int]]) -> Mapping[MinuteState, in
 
 def _share(minutes: Mapping[MinuteState, int]) -> float | None:
     observed = observed_minutes(minutes)
-    return math.floor((observed - outage_minutes(minutes)) * _DECIMALS / observed) / _DECIMALS if observed else None
+    if not observed:
+        return None
+    return math.floor((observed - outage_minutes(minutes)) * _SHARE_PRECISION / observed) / _SHARE_PRECISION

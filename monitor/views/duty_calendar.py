@@ -1,4 +1,4 @@
-"""Calendar of a rota (RFC 5545) for calendar programs: names and times of people on call, no telephone numbers."""
+"""Calendar (RFC 5545) of a rota for calendar programs: names and times of people on call, without telephone numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFRESH_INTERVAL = timedelta(hours=1)
 def duty_calendar(rota: str, on_call_periods: Iterable[OnCallPeriod], now: datetime) -> bytes:
     """Return the calendar of a rota, with an event for each period, including periods with nobody on call.
 
-    The UID of an event consists of its start and the rota, so an event with a changed end or person replaces the
+    The UID of an event consists of its start and the rota. So an event with a changed end or person replaces its
     earlier version. All times are UTC.
     """
     calendar = Calendar()

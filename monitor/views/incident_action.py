@@ -1,4 +1,4 @@
-"""Possible actions of a person on an incident in the portal, and the required permissions. Pure."""
+"""Possible actions of a person on an incident in the portal, and the required permissions. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.access.role import Permission
 
 
 class IncidentAction(StrEnum):
-    """Action of staff on an incident, as in the portal's addresses."""
+    """Action of staff on an incident. The values are parts of the portal's URLs."""
 
     #: Acknowledge it, or extend the acknowledgement.
     ACKNOWLEDGE = "acknowledge"
@@ -23,7 +23,7 @@ class IncidentAction(StrEnum):
     REMARK = "remark"
     #: Escalate to the next step.
     HAND_ON = "hand-on"
-    #: Release the announcement to recipients.
+    #: Release the announcement: approve that offices outside are informed of the outage.
     RELEASE = "release"
     #: Close it manually.
     CLOSE = "close"
@@ -43,10 +43,10 @@ PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
 
 
 def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
-    """Return the possible actions of a person on an incident, whatever the permissions.
+    """Return the possible actions of a person on an incident, regardless of permissions.
 
-    A person can take over an incident that somebody else has acknowledged, but not acknowledge it. *names*: the names
-    under which the person may be the assignee.
+    A person can take over an incident that somebody else has acknowledged, but cannot acknowledge it. *names*: the
+    names under which the person may be the assignee.
     """
     actions = {IncidentAction.REMARK}
     if incident.is_open:
@@ -61,9 +61,9 @@ def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime)
 
 
 def may_release(incident: Incident) -> bool:
-    """Whether a release would notify a recipient outside. A release is the approval of the announcement by a person.
+    """Whether a person can release the announcement, so that a recipient outside is notified.
 
-    A person who knows that the outage will last may release before Pantau offers the release.
+    A person who knows that the outage will last can release it before Pantau offers that.
     """
     return (
         incident.is_open

@@ -1,4 +1,4 @@
-"""Incidents as alerts for the API of the NOC's Alertmanager (`POST /api/v2/alerts`)."""
+"""Incidents as alerts for the API of the Alertmanager of the network operations centre (`POST /api/v2/alerts`)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notification import IncidentType
 
-#: Alertmanager resolves an alert that is not repeated for this time. The time is long, so that alerts stay when the
+#: Alertmanager resolves an alert that is not repeated within this time. It is long, so that alerts stay when the
 #: process dies; the alert `PantauDown` fires then.
 ALERT_LIFETIME = timedelta(hours=1)
 
 #: Agency label of monitoring faults (faults of Pantau). It must not be empty: inhibition rules treat an empty label as
 #: missing, and two missing labels as equal.
-OURS = "pantau"
+PANTAU_AGENCY = "pantau"
 
 #: Summary of an alert: one sentence, without values.
 SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
@@ -43,14 +43,14 @@ _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
 def is_sent(incident: Incident) -> bool:
-    """Whether an incident is sent to Alertmanager. An incident that Alertmanager itself opened is not sent back."""
+    """Whether an incident is sent to Alertmanager. Incidents that its own alerts opened are not sent back."""
     return incident.type in SUMMARIES
 
 
 def alert_labels(incident: Incident) -> Mapping[str, str]:
     """Return the labels that identify the alert. They change only when a degradation becomes an outage.
 
-    The direction of the outage is no label: Alertmanager would take the alert with another direction for a new one.
+    The direction of the outage is an annotation: with a label, each change of direction would be a new alert.
     """
     return _labels(incident, incident.type)
 
@@ -58,16 +58,16 @@ def alert_labels(incident: Incident) -> Mapping[str, str]:
 def _labels(incident: Incident, incident_type: IncidentType) -> Mapping[str, str]:
     return {
         "alertname": OWN_ALERT,
-        "agency": incident.policy.agency or OURS,
+        "agency": incident.policy.agency or PANTAU_AGENCY,
         "severity": "critical" if incident_type in _CRITICAL else "warning",
         "incident": incident.number,
     }
 
 
 def former_alert(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
-    """Return the alert of the degradation that became the outage.
+    """Return the alert of the degradation that preceded the outage, so that it can be resolved.
 
-    Return `None` if the incident is no outage or began as one, or if the alert of the degradation has expired.
+    Return `None` if the incident is not an outage or started as one, or if the alert of the degradation has expired.
     """
     if (
         incident.type not in OUTAGES
@@ -99,7 +99,7 @@ def build_alert(incident: Incident, now: datetime, silence: Silence | None = Non
     return {
         "labels": alert_labels(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
-        # The start may be in the future if the clock was set back. Alertmanager rejects a start after the end.
+        # If the clock was set back, the incident's start is in the future. Alertmanager rejects a start after the end.
         "startsAt": min(incident.reported_type_began_at, now).isoformat(),
         "endsAt": (now + ALERT_LIFETIME).isoformat(),
     }

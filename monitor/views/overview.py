@@ -1,8 +1,9 @@
 """Views of the current state for pages, API and commands: agencies, routes, checks, incidents, notifications.
 
-The views contain no telephone numbers: a person's name and the channel are enough. A route leads from one mailbox to
-another; its direction (internal, outbound, inbound) is seen from the agency. A hub is an installation that decides for
-several sites; its quorum is the number of sites that have to agree. A person may declare an outage that no probe finds.
+The API returns the views as JSON, so that their fields keep their names. They contain no telephone numbers: a person's
+name and the channel are enough. A route leads from one mailbox to another; its direction (internal, outbound, inbound)
+is seen from the agency. A hub is an installation that decides for several sites; its quorum is the number of sites that
+have to agree. A person may declare an outage that no probe finds.
 """
 
 from __future__ import annotations
@@ -32,20 +33,23 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
 
-#: Failure reason of a run whose message arrived, although the sender's server gave no answer when it was submitted.
-ACCEPTED_WITHOUT_ANSWER = "no answer, though it was taken"
+#: Failure reason of a run whose message arrived, although the sender's server did not answer its submission.
+ACCEPTED_WITHOUT_ANSWER = "accepted without an answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteView:
     """A route and its last run."""
 
+    #: For example "JCM/outbound/rujukan-a".
     name: str
     direction: Direction
     health: Health
+    #: End of the last run; `None`, as for its other fields: no run is known.
     last_run_at: datetime | None = None
+    #: Outcome of the last run.
     outcome: Outcome | None = None
-    #: Verdict of the last run; `None`: pending, or the run is older than the process.
+    #: To whom the last run is attributed; `None`: pending, or the run is older than the process.
     verdict: RunVerdict | None = None
     #: Where and why the last run failed, as text for an operator; empty if the run did not fail.
     reason: str = ""
@@ -53,6 +57,7 @@ class RouteView:
     failure: Failure | None = None
     #: Time that the sender's server took to answer the message (SMTP DATA).
     data_seconds: float | None = None
+    #: Time from the acceptance of the message until it was in the mailbox.
     transit_seconds: float | None = None
 
 
@@ -72,10 +77,12 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyView:
-    """An agency's mail."""
+    """State of an agency's mail."""
 
+    #: The agency's code.
     agency: str
     name: str
+    #: Mail domain.
     domain: str
     #: Health of each probed direction.
     health: Mapping[Direction, Health]
@@ -87,28 +94,28 @@ class AgencyView:
     silence: Silence | None = None
     #: Number of the agency's open incident; `None`: no incident is open.
     incident: str | None = None
-    #: Type of outage that a person has declared, whatever `health` is, and the person's name.
+    #: Type of outage that a person has declared, independent of `health`, and the person's name.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: Incident that a person closed although probes still detect the trouble; `None`: there is none.
+    #: Incident that a person closed although probes still detect the problem; `None`: there is none.
     closed_manually: IncidentView | None = None
     #: Since when the agency has its status; `None`: the agency is up or unknown.
     since: datetime | None = None
     #: Directions that cannot be evaluated now because of a monitoring fault (a fault of Pantau) or refused sign-ins;
     #: `health` has their last known health.
     unobserved: Sequence[Direction] = ()
-    #: Whether an incident about sign-in is open. The reason of `unobserved` may then be the agency's server and no
-    #: monitoring fault.
+    #: Whether an incident about sign-in is open. Then the agency's server, and not a monitoring fault, may be the
+    #: reason of `unobserved`.
     sign_in_refused: bool = False
     #: Status at each site, if this process is a hub with several sites; otherwise empty.
     sites: Sequence[SiteReport] = ()
-    #: Type of trouble on which a quorum of sites agrees; `health` is what this site alone detects.
+    #: Type of problem on which a quorum of sites agrees; `None`: on none. `health` is what this site alone detects.
     quorum_type: IncidentType | None = None
     #: Directions that are down at too few sites for a quorum.
     disputed: Sequence[Direction] = ()
-    #: Name of the process that probes the agency, if it is not this one: only that process has the check findings.
+    #: Name of the process that probes the agency, and alone has the findings of checks; "": this process.
     probed_by: str = ""
-    #: The combined status for counts, order and filters. It is computed in `__post_init__`; a given value is ignored.
+    #: Combined status for counts, order and filters, computed in `__post_init__`.
     state: AgencyStatus = AgencyStatus.UNKNOWN
     #: Availability over 30 and over 90 days; empty unless requested.
     availability: Sequence[Availability] = ()
@@ -116,8 +123,8 @@ class AgencyView:
     def __post_init__(self) -> None:
         """Compute `state`, so that all views show the same status.
 
-        At a hub the quorum of sites takes precedence over what this site detects. A disputed direction counts as
-        degraded. A direction hidden by refused sign-ins counts as unknown, unless it is down.
+        At a hub, the quorum of sites takes precedence over what this site detects. A disputed direction counts as
+        degraded. A direction that cannot be evaluated because of refused sign-ins counts as unknown, unless it is down.
         """
         healths = [
             Health.UNKNOWN
@@ -145,19 +152,22 @@ class IncidentView:
 
     id: int
     number: str
-    #: Short code of the agency; "" for a monitoring fault.
+    #: Code of the agency; "" for a monitoring fault.
     agency: str
+    #: The affected system or part; by default the name of the affected office.
     subject: str
     type: IncidentType
     #: Detected cause; `None`: unknown, or there are several.
     cause: Cause | None = None
     state: IncidentState
-    #: Type that probes detect now; `None`: they detect no trouble any more.
+    #: Type that probes detect now; `None`: they detect no problem any more.
     detected: IncidentType | None = None
     #: When a person declared the outage, and who; `None`: nobody did.
     declared_at: datetime | None = None
     declared_by: str | None = None
+    #: Start of the problem of the reported type.
     began_at: datetime
+    #: When Pantau opened the incident.
     opened_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
@@ -167,22 +177,20 @@ class IncidentView:
     previous_assignee: str | None = None
     #: Whether `previous_assignee` escalated.
     escalated: bool = False
-    #: When staff are notified next, if a person has escalated and the policy has nobody else to notify; otherwise
-    #: `None`.
+    #: When staff are notified next, if a person has escalated and the policy has no further person; otherwise `None`.
     next_notification_at: datetime | None = None
-    #: Whether recipients outside are informed: "waiting" until a duty officer releases the announcement, then
-    #: "released"; "none" if there is nothing to release.
+    #: Whether recipients outside are informed: "waiting" until a duty officer releases (approves) the announcement,
+    #: then "released"; "none" if there is nothing to release.
     announcement: str
     released_by: str | None = None
     resolved_at: datetime | None = None
-    #: Who marked it as a false alarm, or `None`.
+    #: Who marked the incident as a false alarm; `None`: nobody did.
     false_alarm_by: str | None = None
-    #: Who closed the incident by hand; "": Pantau did, because the incident is no longer monitored; `None`: nobody did.
-    #: `recovered`: the statement, on closing, whether mail works again.
+    #: Who closed the incident manually; "": Pantau did, because its subject is not monitored any more; `None`: nobody.
     closed_by: str | None = None
+    #: Whether mail works again, as stated at the closure; `None`: the incident was not closed.
     recovered: bool | None = None
-    #: Until when a closed incident, whose trouble is still detected, prevents a new incident; `None`: nothing is
-    #: detected.
+    #: Until when a closed incident whose problem is still detected prevents a new one; `None`: nothing is detected.
     suppressed_until: datetime | None = None
     #: Whether the incident opened in monitor-only mode, so that nobody is notified of it.
     not_notified: bool = False
@@ -196,14 +204,18 @@ class NotificationView:
     #: Number of the incident; for a bundle (a notification about several incidents) with the count of the others:
     #: "JCM-01 +2".
     incident: str
+    #: Code of the agency; "" for a monitoring fault.
     agency: str
+    #: Whether it belongs to the escalation to staff or to the announcement to offices outside.
     plan: Plan
+    #: Why it is sent, for example that an outage began or ended.
     purpose: Purpose
     channel: Channel
     #: The recipient's name.
     person: str
     state: NotificationState
     created_at: datetime
+    #: Number of gateway calls.
     attempts: int
     #: Error of the last attempt; "": it had none.
     reason: str = ""
@@ -229,7 +241,7 @@ class NotificationDetail:
     notification: NotificationView
     #: Numbers of its incidents, the oldest first.
     incidents: Sequence[str]
-    #: The oldest first.
+    #: Attempts in order, the oldest first.
     attempts: Sequence[AttemptView]
 
 
@@ -238,8 +250,8 @@ class ListPage(Generic[_Row]):
     """A page of a list."""
 
     rows: Sequence[_Row]
-    #: Cursor of the next page: the id of this page's last row, as a negative number if that row is in the group that is
-    #: sorted first (open incidents); `None`: this is the last page.
+    #: Cursor of the next page; `None`: this is the last page. The cursor is the id of the last row, negated if that row
+    #: is in the group that is sorted first (open incidents).
     after: int | None = None
 
 
@@ -328,7 +340,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
 
 
 def _attempt_error(attempt: Attempt) -> str:
-    """Return why an attempt failed, with the provider's code but no telephone number; "" if it did not fail."""
+    """Return why an attempt failed, with the provider's error code; "" if it did not fail."""
     if not attempt.error:
         return ""
     return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
@@ -372,10 +384,10 @@ def _failure_of(result: ProbeResult) -> Failure | None:
 
 
 def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
-    """Return the views of the latest check runs.
+    """Return the views of the latest check runs, by kind of check; `None`: the check has not run yet.
 
-    Leave out a kind of check that ran but had nothing to examine: it has not passed. An example is the check of a
-    reference mailbox (a mailbox of Pantau outside the agencies) that has no domain.
+    Leave out a kind of check that ran and had nothing to examine, because it has not passed. An example is the check of
+    the domain of a reference mailbox (a mailbox of Pantau outside the agencies) without a domain.
     """
     return [
         CheckView(kind=kind)

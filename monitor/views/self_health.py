@@ -1,8 +1,9 @@
-"""Health of Pantau itself, by component, for the status page and the API. No clock, no I/O.
+"""Health of Pantau itself, by component, for the status page and the API. Pure: no clock, no I/O.
 
 A component whose health is not proven yet is unknown, and not up. A reference mailbox is a mailbox of Pantau outside
 the agencies. A control route leads from one reference mailbox to another; its runs prove that Pantau itself can send
 and receive. A hub is an installation that decides for several sites; its quorum is the number of sites that must agree.
+The engine processes incidents and notifications; the auditor checks independently that no notification is overdue.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from probes.model.result import ProbeResult
 
 
 class Component(StrEnum):
-    """Part of Pantau, in the order of the status page; the explanation says when it is up."""
+    """Component of Pantau, in the order of the status page. Each comment says when the component is up."""
 
     #: The store can be written.
     STORE = "store"
@@ -36,7 +37,7 @@ class Component(StrEnum):
     ENGINE = "engine"
     #: A gateway of every channel works.
     GATEWAY = "gateway"
-    #: The newest configuration is accepted and in force.
+    #: The latest configuration is accepted and in use.
     CONFIGURATION = "configuration"
     #: Every rota has a contact on call.
     DUTY = "duty"
@@ -45,15 +46,15 @@ class Component(StrEnum):
 class ProblemCode(StrEnum):
     """What is wrong with a component of Pantau, or why its health is unknown."""
 
-    #: Nothing can be written to the store.
+    #: The store (database) cannot be written.
     STORE_UNAVAILABLE = "store_unavailable"
-    #: The store may be an older copy: letters and faxes wait until a person resumes them.
+    #: The store may be a restored older copy: letters and faxes wait until a person resumes them.
     PAPER_PAUSED = "paper_paused"
     #: Probes do not start on time.
     PROBES_LATE = "probes_late"
-    #: Another site is not fresh or cannot evaluate.
+    #: Another site sends no recent data, or cannot evaluate.
     SITE = "site"
-    #: Too few sites are fresh to decide about any agency.
+    #: Too few sites send recent data for a quorum on any agency.
     QUORUM = "quorum"
     #: No route is configured.
     NO_ROUTES = "no_routes"
@@ -63,42 +64,42 @@ class ProblemCode(StrEnum):
     CREDENTIALS = "credentials"
     #: A probe mailbox is full, at its sending limit, or in use by another session.
     MAILBOX = "mailbox"
-    #: A part of Pantau failed.
+    #: Another part of Pantau failed.
     MONITORING_FAULT = "monitoring_fault"
     #: A reference mailbox is down.
     REFERENCE = "reference"
-    #: A control route is down or degraded, or its newest run failed.
+    #: A control route is down or degraded, or its latest run failed.
     CONTROL = "control"
     #: The engine has not finished a cycle in time.
     ENGINE_STOPPED = "engine_stopped"
     #: The auditor has not finished an audit in time.
     AUDITOR_STOPPED = "auditor_stopped"
-    #: Somebody who should have been notified was not.
+    #: A person who should have been notified was not.
     NOTIFICATION_OVERDUE = "notification_overdue"
     #: Nobody is notified, as configured by `mode`.
     MONITOR_ONLY = "monitor_only"
-    #: Nobody is notified by this site: its hub does it. Nothing is wrong.
+    #: The hub of this site notifies people, and not this site. This is information, not a problem.
     FOR_HUB = "for_hub"
     #: The hub does not read this site's data at present, so nobody is notified of it.
     HUB_UNAVAILABLE = "hub_unavailable"
-    #: A gateway does not work; another of its channel may.
+    #: A gateway does not work; another gateway of the same channel may work.
     GATEWAY_DOWN = "gateway_down"
-    #: A gateway accepts messages, and their receipts are overdue.
+    #: A gateway accepts messages, but their delivery receipts are overdue.
     RECEIPTS_OVERDUE = "receipts_overdue"
     #: No gateway of a channel works.
     CHANNEL_DOWN = "channel_down"
-    #: The newest configuration was refused; the one before is in force.
+    #: The latest configuration was rejected; the previous one is in use.
     CONFIGURATION_REJECTED = "configuration_rejected"
     #: A setting takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
-    #: An incident is open, and its agency was removed.
+    #: An incident of a removed agency is open.
     ORPHANED_INCIDENT = "orphaned_incident"
     #: A rota has nobody on call.
     NOBODY_ON_CALL = "nobody_on_call"
     # The following explain why a component is unknown.
     #: No probe has run since the start.
     NO_PROBE_YET = "no_probe_yet"
-    #: The control routes are not proven yet.
+    #: Not every control route is proven to work yet.
     REFERENCE_UNKNOWN = "reference_unknown"
     #: The engine or the auditor has not finished its first cycle.
     ENGINE_STARTING = "engine_starting"
@@ -120,42 +121,47 @@ class ComponentProblem:
     target: str = ""
     #: Reason, for an operator.
     reason: str = ""
+    #: Start of the problem; `None`: unknown.
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartView:
-    """A component of Pantau."""
+class ComponentView:
+    """Health of a component of Pantau."""
 
     component: Component
     health: Health
-    #: The worst first.
+    #: Its problems, the worst first.
     problems: Sequence[ComponentProblem] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """A control route, which leads from one reference mailbox to another, and its last run."""
+class ControlRoute:
+    """A control route and its last run."""
 
+    #: Name of the route.
     route: str
     health: Health
+    #: Last run; `None`: none is known.
     last: ProbeResult | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayStatus:
-    """Whether a gateway works; `None`: not used yet."""
+    """State of a gateway."""
 
     channel: Channel
+    #: Name of the gateway.
     gateway: str
+    #: Whether the gateway works; `None`: it was not used yet.
     up: bool | None = None
-    #: Since when its receipts are overdue.
+    #: Since when its delivery receipts are overdue; `None`: they are not.
     receipts_overdue_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceView:
-    """A reference mailbox: one of Pantau outside the agencies."""
+    """State of a reference mailbox."""
 
     name: str
     health: Health
@@ -168,10 +174,11 @@ class ReferenceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfHealthInputs:
-    """State of this process from which `self_health` computes, besides the probes and gateways."""
+    """State of this process, from which `self_health` is computed."""
 
     #: Since when the database is unavailable, and why; `None`: the database is available.
     store_outage: tuple[datetime, str] | None = None
+    #: Failures that suppress the heartbeat of this process.
     liveness_failures: AbstractSet[LivenessFailure] = frozenset()
     #: Since when paper (letters and faxes) is paused, because the database may be a restored older copy; `None`: paper
     #: is not paused.
@@ -192,7 +199,7 @@ class SelfHealthInputs:
     for_hub: bool = False
     #: Whether the hub does not read this site's data at present.
     is_hub_disconnected: bool = False
-    #: By name of each site that is silent or cannot evaluate: since when.
+    #: Since when each site is silent or cannot evaluate, by name.
     failing_sites: Mapping[str, datetime] = field(default_factory=dict)
     #: Since when too few sites are connected for a quorum; `None`: enough are.
     quorum_lost_since: datetime | None = None
@@ -201,19 +208,19 @@ class SelfHealthInputs:
 def self_health(
     inputs: SelfHealthInputs,
     *,
-    controls: Sequence[Control],
+    controls: Sequence[ControlRoute],
     routes: int,
     faults: Mapping[FaultSource, ActiveProblem],
     gateways: Sequence[GatewayStatus],
-) -> Sequence[PartView]:
+) -> Sequence[ComponentView]:
     """Return the health of each component.
 
-    *routes*: number of all probed routes. *faults*: active monitoring faults, which are faults of Pantau, by source.
+    *routes*: number of all probed routes. *faults*: active monitoring faults (faults of Pantau), by source.
     """
     fault_problems = list(_fault_problems(faults))
     reference_faults = [each for each in fault_problems if each.code is ProblemCode.REFERENCE]
     other_faults = [each for each in fault_problems if each.code is not ProblemCode.REFERENCE]
-    # By component: its problems, and the reasons why its health is unknown if none of the problems lowers it.
+    # For each component, its problems, and the reasons why its health is unknown; they count if it has no problems.
     problems_by_component: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
         Component.STORE: (_store_problems(inputs), ()),
         Component.PROBING: (
@@ -248,14 +255,14 @@ def view_reference(
             return ReferenceView(name=name, health=Health.DOWN, fault=source.domain, since=since, controls=controls)
     healths = {control.health for control in controls}
     if Health.DOWN in healths or Health.DEGRADED in healths:
-        # Degraded and not down: the mailbox at the other end of the control route may be at fault.
+        # DEGRADED instead of DOWN, because the mailbox at the other end of the control route may be at fault.
         health = Health.DEGRADED
     else:
         health = Health.UP if healths == {Health.UP} else Health.UNKNOWN
     return ReferenceView(name=name, health=health, controls=controls)
 
 
-def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
+def worst(parts: Iterable[ComponentView | ComponentProblem]) -> Health:
     """Return the worst health of *parts*; UP if there are none."""
     healths = {each.health for each in parts}
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in healths), Health.UP)
@@ -263,12 +270,12 @@ def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
 
 def _view_component(
     component: Component, known_problems: Iterable[ComponentProblem], pending: Iterable[ComponentProblem]
-) -> PartView:
+) -> ComponentView:
     problems = list(known_problems)
     if worst(problems) is Health.UP:
         problems += pending
     in_order = sorted(problems, key=lambda c: (c.health is not Health.DOWN, c.code, c.target))
-    return PartView(component=component, health=worst(problems), problems=tuple(in_order))
+    return ComponentView(component=component, health=worst(problems), problems=tuple(in_order))
 
 
 def _pending_unless(is_proven: bool, code: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
@@ -305,7 +312,7 @@ _FAULT_CODES = {
     FaultDomain.NETWORK: ProblemCode.NETWORK,
     FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
     FaultDomain.MAILBOX: ProblemCode.MAILBOX,
-    FaultDomain.OURS: ProblemCode.MONITORING_FAULT,
+    FaultDomain.PANTAU: ProblemCode.MONITORING_FAULT,
     FaultDomain.REFERENCE: ProblemCode.REFERENCE,
 }
 
@@ -316,12 +323,12 @@ def _fault_problems(faults: Mapping[FaultSource, ActiveProblem]) -> Iterator[Com
             yield ComponentProblem(code=code, health=Health.DOWN, target=source.name, since=fault.since)
 
 
-def _control_problems(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
+def _control_problems(controls: Sequence[ControlRoute]) -> Iterator[ComponentProblem]:
     for control in controls:
         last = control.last
         has_failed = last is not None and last.outcome not in ARRIVED
         health = control.health if control.health in UNHEALTHY else None
-        # A single failure does not change the health of the route, but the component must not be shown as up.
+        # A single failed run does not change the health of a route, but the component must not be shown as up.
         if health or has_failed:
             reason = failure_text(last) if has_failed and last is not None else ""
             yield ComponentProblem(
@@ -329,7 +336,7 @@ def _control_problems(controls: Sequence[Control]) -> Iterator[ComponentProblem]
             )
 
 
-def _is_proven(controls: Sequence[Control]) -> bool:
+def _is_proven(controls: Sequence[ControlRoute]) -> bool:
     return bool(controls) and all(control.health is Health.UP for control in controls)
 
 
@@ -362,8 +369,8 @@ def _gateway_problems(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentPr
                 target=f"{each.channel}: {each.gateway}",
             )
         elif each.receipts_overdue_since is not None:
-            # Degraded and not down: messages of this gateway may arrive without a receipt, and the channel's other
-            # gateways are used before this one.
+            # DEGRADED instead of DOWN, because messages of this gateway may arrive without a receipt, and the channel's
+            # other gateways are used before this one.
             target = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
                 code=ProblemCode.RECEIPTS_OVERDUE,

@@ -1,7 +1,8 @@
-"""Status and runs of an agency at each site, for pages, API and audit log. No clock, no I/O.
+"""Status and runs of an agency at each site, for pages, API and audit log. Pure: no clock, no I/O.
 
-A site is a place with a prober; a hub decides by the reports of several sites. A run is one probe of a route. A run is
-implausible if the record that its site has published is invalid.
+A site is a place from which mail is probed; a hub decides by the reports of several sites. A run is one probe of a
+route. A run is *implausible* if the record that its site has published is invalid. The API returns the views as JSON,
+so that their fields keep their names.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class SiteVerdict(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> SiteVerdict | None:
-        """Return the member for the value that audit logs of 0.2.0 have."""
+        """Return the member for the value in audit logs of version 0.2.0."""
         return cls.UP if value == "well" else None
 
 
@@ -40,10 +41,13 @@ class SiteVerdict(StrEnum):
 class SiteReport:
     """Status of an agency at one site."""
 
+    #: Name of the site.
     site: str
+    #: The site's verdict.
     says: SiteVerdict
-    #: Type of the problem, and since when; `None`: no problem is known.
+    #: Type of the problem; `None`: no problem is known.
     type: IncidentType | None = None
+    #: Start of the problem; `None` like the type.
     since: datetime | None = None
 
 
@@ -62,7 +66,7 @@ class SiteIncidentSummary:
     """Status and failed runs of an agency at one site during an incident."""
 
     site: str
-    #: Current status; `None`: the incident is over, or none.
+    #: Status of the agency at the site; `None`: it has none, or the incident is over.
     report: SiteReport | None = None
     #: The last failed run of each route, the newest first.
     last_failures: Sequence[SiteRun] = ()
@@ -75,7 +79,7 @@ class SiteIncidentData:
     """Status and failed runs of an agency at one site during an incident, with times by the site's own clock."""
 
     site: str
-    #: Current status; `None`: the incident is over, or none.
+    #: Status of the agency at the site; `None`: it has none, or the incident is over.
     report: SiteReport | None = None
     #: Failed runs, the oldest first.
     results: Sequence[ProbeResult] = ()
@@ -94,11 +98,13 @@ class SiteSumsView:
     """Sums of a site's plausible runs of an agency."""
 
     site: str
+    #: Number of runs.
     runs: int
+    #: Number of runs whose message was delivered.
     delivered: int
-    #: Share of delivered runs; `None`: no runs.
+    #: Share of delivered runs, 0 to 1; `None`: no runs.
     share: float | None = None
-    #: Mean and maximum transit time in seconds; `None`: no transit time is known.
+    #: Mean and maximum transit time; `None`: no transit time is known.
     transit_seconds: float | None = None
     slowest_seconds: float | None = None
 
@@ -113,7 +119,7 @@ def view_site_incident(data: SiteIncidentData) -> SiteIncidentSummary:
 
 
 def view_sums(sums: SiteSums) -> SiteSumsView:
-    """Return the view of sums. The share is rounded down, so that a single failure is visible."""
+    """Return the view of sums. The share is rounded down, so that it is 1 only if all runs were delivered."""
     return SiteSumsView(
         site=sums.site,
         runs=sums.runs,
@@ -124,7 +130,7 @@ def view_sums(sums: SiteSums) -> SiteSumsView:
     )
 
 
-#: Audit event that records the reports of all sites, and the key of the detail that contains them.
+#: Stored name of the audit event that records the reports of all sites, and the key of its detail that contains them.
 SITES_EVENT, SITES_DETAIL = "sites say", "sites"
 
 
@@ -136,9 +142,9 @@ def format_report(report: SiteReport) -> str:
 
 
 def parse_reports(entries: Sequence[str]) -> Mapping[str, SiteReport]:
-    """Return each site's first reported problem, from audit entries in order.
+    """Return a report for each site from audit entries in order: its first problem, otherwise its last report.
 
-    Return the last report of a site without a problem. Leave out reports of unknown format.
+    *entries*: "johor: up; kuching: both 2026-11-24T06:15:00+00:00". Reports of unknown format are left out.
     """
     reports: dict[str, SiteReport] = {}
     for entry in entries:
@@ -164,7 +170,7 @@ def _parse_report(site: str, text: str) -> SiteReport | None:
 
 
 def view_sites(statuses: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
-    """Return the report of each site. A status of `None` means that the site has no vote; it is reported as stale."""
+    """Return the report of each site. A status of `None`: the data of the site is too old, so that it has no vote."""
     return [_report(site, status) for site, status in statuses.items()]
 
 
@@ -174,5 +180,5 @@ def _report(site: str, status: SiteStatus | None) -> SiteReport:
     if status.trouble is not None:
         problem = status.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, type=problem.type, since=problem.since)
-    # Leave out since when mail works: that time changes often if one route is probed less often than the others.
+    # A report has no time since when mail works: it would change often if one route is probed less often than others.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if status.up_since is None else SiteVerdict.UP)

@@ -1,4 +1,4 @@
-"""Status of the service in one line, which `systemctl status` shows. No clock, no I/O."""
+"""Status of the service in one line, which `systemctl status` shows. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from monitor.evaluation.liveness import LivenessFailure
 from monitor.views.self_health import SelfHealthInputs
 
+#: Text for each failure that suppresses the heartbeat.
 _FAILURE_TEXTS = {
     LivenessFailure.ENGINE: "the engine has stopped",
     LivenessFailure.STORE: "nothing has been written for a while",
@@ -23,7 +24,7 @@ def status_line(inputs: SelfHealthInputs, *, agencies: int, routes: int, open_in
     """
     return "; ".join(
         [
-            f"Watching {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",
+            f"Monitoring {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",
             "incidents not read yet"
             if open_incidents is None
             else f"{_count(open_incidents, 'incident', 'incidents')} open",

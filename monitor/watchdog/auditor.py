@@ -1,8 +1,8 @@
 """Escalation auditor: periodic audit of all active incidents.
 
-It is independent of the cycle in which the engine processes incidents: it reads the database itself, calls
-`alerts.decide.auditor`, and continues when the cycle stops. It logs overdue actions, exports them, and opens incidents
-for the NOC about escalation failures.
+The auditor is independent of the cycle in which the engine processes incidents: it reads the database itself, calls
+`alerts.decide.auditor`, and continues when the cycle stops. It logs and exports overdue actions, and opens incidents
+for the NOC (network operations centre) about escalation failures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.decide.auditor import GRACE, EscalationFailure, Examination, OverdueAction, examine, needs_noc_incident
+from alerts.decide.auditor import (
+    GRACE,
+    AuditResult,
+    EscalationFailure,
+    OverdueAction,
+    audit_incident,
+    needs_noc_incident,
+)
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.silence import SilenceLookup, active_silence
 from alerts.engine.gateway_pool import GatewayPool
@@ -30,31 +37,33 @@ from alerts.persistence.store import AuditEntry
 from monitor.bridge.incident_reporter import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import run_periodically
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
 log = structlog.get_logger()
 
+#: Interval between two audits.
 INTERVAL = timedelta(seconds=30)
 
-#: Prefix of the dedup key of a NOC incident about a failed escalation; the number of the escalated incident follows.
+# Prefixes of the stored dedup keys of NOC incidents.
+#: About a failed escalation: "unreached/" and the number of the escalated incident.
 UNREACHED_PREFIX = "unreached/"
-#: The same for an announcement (to offices outside) that nobody has released; the number of its incident follows.
+#: About an announcement to offices outside that nobody has released (approved): the number of its incident follows.
 UNRELEASED_PREFIX = "unreleased/"
-#: The same for a notification of unknown delivery; the id of the notification follows.
+#: About a notification of unknown delivery: the id of the notification follows.
 DOUBTFUL_PREFIX = "doubtful/"
-#: The same for letters and faxes that are paused after a restore of the database; the id of the restore follows.
+#: About letters and faxes that are paused after a restore of the database: the id of the restore follows.
 RESTORED_PREFIX = "restored/"
 
 
 class AlertingEngine(Alerting, Protocol):
-    """The part of `alerts.engine.dispatcher.Dispatcher` used here."""
+    """The methods of `alerts.engine.dispatcher.Dispatcher` that the auditor uses."""
 
     def wake(self) -> None:
-        """Wake the engine."""
+        """Start a cycle of the engine now."""
 
 
 class EscalationAuditor:
-    """Audits until cancelled."""
+    """Task that audits all active incidents periodically."""
 
     def __init__(
         self,
@@ -68,9 +77,10 @@ class EscalationAuditor:
         silence_lookup: SilenceLookup = active_silence,
         is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take *silence_lookup* and *is_monitor_only*, the functions that the engine also uses.
+        """*noc_policy* returns the policy of a NOC incident about a subject.
 
-        *noc_policy* returns the policy of a NOC incident; its argument is the subject of the incident.
+        *silence_lookup* returns the active silence of an incident. *is_monitor_only* returns whether nobody is
+        notified. The engine uses the same functions.
         """
         self._store = store
         self._pool = pool
@@ -81,58 +91,57 @@ class EscalationAuditor:
         self._policy = DeliveryPolicy()
         self._silence_lookup = silence_lookup
         self._is_monitor_only = is_monitor_only
-        #: Overdue actions of the last audit by key.
+        #: Overdue actions of the last audit, by key.
         self._overdue: Mapping[str, OverdueAction] = {}
 
     async def run(self) -> NoReturn:
-        """Audit until cancelled. The first audit waits until the engine has processed what is overdue."""
+        """Audit until cancelled. Start after one interval, in which the engine processes overdue actions."""
         await asyncio.sleep(INTERVAL.total_seconds())
-        # Without successful audits the process is not alive (`LivenessFailure.AUDIT`), and the heartbeat stops.
+        # If audits fail for some time, the heartbeat of the process stops (`LivenessFailure.AUDIT`).
         await run_periodically("auditor", self.audit, INTERVAL)
 
     async def audit(self) -> None:
         """Audit once: export the result, log changes, wake the engine, and notify the NOC of escalation failures."""
         now = self._clock.now()
         if self._is_monitor_only():
-            # Without notifications nothing is overdue.
+            # In this mode nobody is notified, so that no action is overdue.
             self._overdue = {}
             self._metrics.record_audit(now, [], [])
             return
-        results, restoration = await self._examine(now)
+        results, restoration = await self._examine_all(now)
         overdue = {action.key: action for _, examination in results for action in examination.overdue}
         failures = [failure for _, examination in results for failure in examination.failures]
         self._metrics.record_audit(now, [(action.action, action.since) for action in overdue.values()], failures)
         await self._record_changes(overdue, now)
         if overdue:
             self._alerting.wake()
-        ongoing = {
-            f"{prefix}{i.number}"
-            for i, e in results
-            if e.is_silenced
-            for prefix in (UNREACHED_PREFIX, UNRELEASED_PREFIX)
-        }
-        ongoing |= {f"{UNRELEASED_PREFIX}{i.number}" for i, e in results if EscalationFailure.UNRELEASED in e.failures}
-        await self._notify_noc(
-            {event.dedup_key: event for event in self._noc_events(results, restoration, now)}, ongoing, now
-        )
+        # Keys of NOC incidents that stay open although the audit yields no event for them.
+        kept_keys = set[str]()
+        for incident, examination in results:
+            if examination.is_silenced:
+                kept_keys |= {f"{UNREACHED_PREFIX}{incident.number}", f"{UNRELEASED_PREFIX}{incident.number}"}
+            if EscalationFailure.UNRELEASED in examination.failures:
+                kept_keys.add(f"{UNRELEASED_PREFIX}{incident.number}")
+        events = {event.dedup_key: event for event in self._noc_events(results, restoration, now)}
+        await self._notify_noc(events, kept_keys, now)
 
-    async def _examine(self, now: datetime) -> tuple[list[tuple[Incident, Examination]], Restoration | None]:
+    async def _examine_all(self, now: datetime) -> tuple[list[tuple[Incident, AuditResult]], Restoration | None]:
         gateways = self._pool.preference(now)
         async with self._store.reading() as uow:
             active = await uow.active_incidents()
-            # Silences that have just ended count, too: only now the engine starts the actions that they delayed.
+            # Include silences that have just ended, because the engine only now starts the actions that they delayed.
             silences = await uow.silences(now - GRACE)
             restoration = await uow.restorations.pending()
             busy_telephones = {telephone for telephone, _ in await uow.calls_under_way(now - MAX_CALL_DURATION)}
         results = []
         for incident_id in active:
-            # One transaction for each incident, so that nothing waits for the auditor.
+            # Read each incident in its own transaction, so that other transactions do not wait for the auditor.
             async with self._store.reading() as uow:
                 incident = await uow.incident(incident_id)
                 notices = await uow.notifications(incident_id)
             if incident is not None:
                 is_silenced = any(self._silence_lookup(incident, silences, at) for at in (now - GRACE, now))
-                examination = examine(
+                examination = audit_incident(
                     incident,
                     notices,
                     gateways,
@@ -146,7 +155,7 @@ class EscalationAuditor:
         return results, restoration
 
     async def _record_changes(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
-        """Record in the audit log which actions have become overdue or are overdue no more; log the new ones."""
+        """Record actions that have become overdue, or are not overdue any more, in the audit log; log the new ones."""
         new = [action for key, action in overdue.items() if key not in self._overdue]
         resolved = [action for key, action in self._overdue.items() if key not in overdue]
         if new or resolved:
@@ -161,7 +170,7 @@ class EscalationAuditor:
         self._overdue = overdue
 
     def _noc_events(
-        self, results: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
+        self, results: Sequence[tuple[Incident, AuditResult]], restoration: Restoration | None, now: datetime
     ) -> Iterator[Trigger]:
         """Yield a trigger for each incident that must be open for the NOC now."""
 
@@ -182,7 +191,7 @@ class EscalationAuditor:
                 )
                 yield event(f"{UNREACHED_PREFIX}{incident.number}", IncidentType.UNREACHED, subject, min(since))
         for incident, examination in results:
-            # With any other failure the NOC is notified already, and need not be notified twice.
+            # For any other failure the NOC has an incident already (see above), and is not notified twice.
             if examination.failures == {EscalationFailure.UNRELEASED}:
                 yield event(
                     f"{UNRELEASED_PREFIX}{incident.number}",
@@ -202,8 +211,8 @@ class EscalationAuditor:
         if restoration is not None:
             yield event(f"{RESTORED_PREFIX}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
-    async def _notify_noc(self, events: Mapping[str, Trigger], ongoing: AbstractSet[str], now: datetime) -> None:
-        """Submit new *events*, and end the NOC's incidents without an event, except those with a key in *ongoing*."""
+    async def _notify_noc(self, events: Mapping[str, Trigger], kept_keys: AbstractSet[str], now: datetime) -> None:
+        """Open NOC incidents for new *events* (by key), and resolve those without an event and not in *kept_keys*."""
         async with self._store.reading() as uow:
             open_keys = {
                 key
@@ -213,7 +222,7 @@ class EscalationAuditor:
         for key, event in events.items():
             if key not in open_keys:
                 await self._alerting.submit(event)
-        for key in sorted(open_keys - events.keys() - ongoing):
+        for key in sorted(open_keys - events.keys() - kept_keys):
             await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
 
 

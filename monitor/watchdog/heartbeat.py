@@ -1,7 +1,7 @@
 """Heartbeats to external receivers while this process works: a dead man's switch over HTTP, and the time of a file.
 
-`monitor.watchdog.process_heartbeat` decides when they are sent, and notifies systemd's watchdog. They never report a
-fault: whether the program, its machine or its network fails, the heartbeats stop, and the receiver alerts.
+`monitor.watchdog.process_heartbeat` decides when they are sent, and notifies systemd's watchdog. A heartbeat never
+reports a fault: if the program, its machine or its network fails, the heartbeats stop, and the receiver alerts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 log = structlog.get_logger()
 
-#: Names of the receivers in metrics and log.
+#: Names of the receivers in metrics and logs: a dead man's switch over HTTP, a file, systemd's watchdog.
 SWITCH: Final = "switch"
 FILE: Final = "file"
 SYSTEMD: Final = "systemd"
 
-#: Shorter than any configurable interval.
-_DEADLINE_SECONDS = 10.0
+#: Timeout of a request. It is shorter than any configurable interval.
+_TIMEOUT_SECONDS = 10.0
 
 
 class HeartbeatError(Exception):
@@ -36,14 +36,15 @@ class HeartbeatError(Exception):
 
 
 class HeartbeatSender:
-    """Sends a heartbeat to a switch and a file. A failure is recorded, and the next heartbeat is sent nevertheless."""
+    """Sender of heartbeats to a dead man's switch and a file. A failure is logged, and later heartbeats are sent."""
 
     def __init__(self, settings: HeartbeatSettings, metrics: WatchdogSeries, clock: Clock) -> None:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        #: Whether the last heartbeat was delivered, by receiver.
         self._is_delivered: dict[str, bool] = {}
-        # No `AsyncClient`, which logs URLs and reads proxies from the environment.
+        # Not an `AsyncClient`, which would log URLs and read proxies from the environment.
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         for receiver, target in ((SWITCH, settings.url), (FILE, settings.file)):
             if target is not None:
@@ -80,11 +81,11 @@ class HeartbeatSender:
             url = url.replace(TOKEN_PLACEHOLDER, quote(token))
         elif token:
             headers[b"Authorization"] = f"Bearer {token}".encode()
-        timeouts = {"timeout": httpx.Timeout(_DEADLINE_SECONDS).as_dict()}
+        timeouts = {"timeout": httpx.Timeout(_TIMEOUT_SECONDS).as_dict()}
         request = httpx.Request(self._settings.method, url, headers=headers, extensions=timeouts)
         problem = ""
         try:
-            async with asyncio.timeout(_DEADLINE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 response = await self._transport.handle_async_request(request)
                 try:
                     await response.aread()
@@ -96,7 +97,8 @@ class HeartbeatSender:
             problem = "no answer in time"
         except httpx.HTTPError as error:
             problem = type(error).__name__
-        if problem:  # Raised outside of the `except`, because httpx's error contains the request with the token.
+        # Raise outside of the `except` block, so that httpx's error, which contains the token, is not chained.
+        if problem:
             raise HeartbeatError(problem)
 
 

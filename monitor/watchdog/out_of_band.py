@@ -1,7 +1,7 @@
 """Out-of-band alerts to the NOC by SMS and voice, when the database is unavailable or another process is silent.
 
 The NOC is the network operations centre. The alerts need no database: the telephone numbers are in one file, and the
-state is in another file of 512 octets. Calls accept no key, because an acknowledgement could not be stored.
+state is in another file of 512 octets. Calls accept no key presses, because an acknowledgement could not be stored.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Content, DeliveryError, SendRequest, SubmissionState
 from alerts.model.notification import IssuingOffice
 from alerts.persistence.clock import Clock
-from alerts.wording import out_of_band as words
+from alerts.wording import out_of_band as texts
 from alerts.wording.texts import Wording
-from monitor.config.service.out_of_band import CHANNELS, InvalidNumbersError, Number, OutOfBandSettings, read_numbers
+from monitor.config.service.out_of_band import (
+    OUT_OF_BAND_CHANNELS,
+    InvalidNumbersError,
+    OutOfBandNumber,
+    OutOfBandSettings,
+    read_numbers,
+)
 from monitor.evaluation.out_of_band import (
     ActiveReason,
     ActiveReasons,
@@ -35,20 +41,20 @@ from monitor.evaluation.out_of_band import (
 )
 from monitor.metrics.watchdog import WatchdogSeries
 
-_MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
+_STATE = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
-#: Name of the state file in Pantau 0.2.0, and its key for the time of the last alert.
+#: Name of the state file in Pantau 0.2.0, and its JSON key for the time of the last alert.
 _OLD_NAME = "lifeline.json"
 _OLD_KEY = b'"told_at":'
 
-#: Size of a disk block. A disk that guarantees atomic writes at all guarantees them for one block.
-_SIZE = 512
+#: Size of the state file: one disk block. Disks with atomic writes guarantee them for one block.
+_FILE_SIZE = 512
 
 
-class MemoryFile:
-    """State across restarts, in a small file in the state directory.
+class StateFile:
+    """File with the state of the alerts, so that a restart does not repeat them.
 
-    It is created once in full size and overwritten in place, because a full disk has no room for a new file. An
+    The file is created once in full size and overwritten in place, because a full disk has no room for a new file. An
     unreadable file counts as missing. Both methods block; `write` may block as long as a disk hangs.
     """
 
@@ -56,30 +62,28 @@ class MemoryFile:
         self._path = path
 
     def read(self) -> ActiveReasons:
-        """Return the state; empty without a valid file. Files of 0.2.0 are read, too."""
+        """Return the state; empty if there is no valid file. Files of version 0.2.0 are read, too."""
         try:
-            if not self._path.exists() and (before := self._path.with_name(_OLD_NAME)).exists():
-                before.rename(self._path)
-            # Without this time, an upgrade during a problem would alert the NOC again.
+            if not self._path.exists() and (old_path := self._path.with_name(_OLD_NAME)).exists():
+                old_path.rename(self._path)
+            # Read the time of the last alert under its old key: an upgrade during a problem must not alert again.
             octets = self._path.read_bytes().replace(_OLD_KEY, b'"notified_at":')
-            return _MEMORY.validate_json(octets.rstrip(b" \0"))
+            return _STATE.validate_json(octets.rstrip(b" \0"))
         except (OSError, ValidationError):
             return {}
 
     def write(self, state: ActiveReasons) -> bool:
         """Write the state; return whether it succeeded."""
-        octets = _MEMORY.dump_json(dict(state))
-        if len(octets) > _SIZE:
-            # The names of processes are usually short. If they are too long, only the names are dropped.
-            octets = _MEMORY.dump_json(
-                {problem: _without_name(active_reason) for problem, active_reason in state.items()}
-            )
+        octets = _STATE.dump_json(dict(state))
+        if len(octets) > _FILE_SIZE:
+            # Process names, which are usually short, are too long for the file: drop them.
+            octets = _STATE.dump_json({reason: _without_name(active_reason) for reason, active_reason in state.items()})
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             return False
         try:
-            os.pwrite(descriptor, octets.ljust(_SIZE), 0)
+            os.pwrite(descriptor, octets.ljust(_FILE_SIZE), 0)
             os.fsync(descriptor)
         except OSError:
             return False
@@ -96,18 +100,18 @@ def _without_name(active_reason: ActiveReason) -> ActiveReason:
 
 log = structlog.get_logger()
 
-#: Deadline of a gateway call. Most gateways have one of their own, of a minute at most.
-_DEADLINE_SECONDS = 90.0
-#: Writing a small file takes no time unless the disk hangs.
+#: Timeout of a gateway call. Most gateways have a timeout of their own, of a minute at most.
+_GATEWAY_TIMEOUT_SECONDS = 90.0
+#: Timeout for writing the state file, which takes that long only if the disk hangs.
 _WRITE_TIMEOUT_SECONDS = 5.0
-#: Concurrent calls.
+#: Maximum number of telephone numbers that are notified at the same time.
 _MAX_CONCURRENT = 4
-#: Expiry of an alert.
-_EXPIRY = timedelta(minutes=15)
+#: Time after which a gateway must not deliver an alert any more.
+_ALERT_LIFETIME = timedelta(minutes=15)
 
 
 class OutOfBandAlerter:
-    """Sends out-of-band alerts and keeps their state."""
+    """Sender of out-of-band alerts, with their state."""
 
     def __init__(
         self,
@@ -116,25 +120,25 @@ class OutOfBandAlerter:
         gateways: Sequence[ConfiguredGateway],
         office: IssuingOffice,
         wording: Wording,
-        state_file: MemoryFile,
+        state_file: StateFile,
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """Take *gateways*: voice and SMS gateways in order of preference, built without a callback address."""
+        """*gateways*: voice and SMS gateways in order of preference, built without a callback address."""
         self._settings = settings
         self._gateways = gateways
         self._office = office
         self._wording = wording
-        self._memory_file = state_file
+        self._state_file = state_file
         self._metrics = metrics
         self._clock = clock
-        self._memory: ActiveReasons = state_file.read()
-        self._numbers: tuple[Number, ...] = ()
-        #: Size and modification time of the numbers file when it was read; `None`: it was missing.
+        self._state: ActiveReasons = state_file.read()
+        self._numbers: tuple[OutOfBandNumber, ...] = ()
+        #: Size and modification time (ns) of the numbers file when it was read; `None`: it was missing.
         self._read_version: tuple[int, int] | None = (-1, -1)
-        #: Whether the state file was written in full size.
+        #: Whether this process has written the state file, so that it has its full size.
         self._is_created = False
-        # A thread of its own, because a hanging disk must not block threads that are used for name resolution.
+        # A separate thread, because a hanging disk must not block the threads that resolve host names.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
         self.read_numbers()
 
@@ -152,29 +156,26 @@ class OutOfBandAlerter:
         self._metrics.set_out_of_band_numbers(len(self._numbers))
 
     async def check(self, active_reasons: ActiveReasons, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
-        """Update the state by the present reasons for an alert, each with its start, and send alerts that are due.
+        """Update the state, and send the alerts that are due.
 
-        *unknown*: reasons of which it is unknown now whether they are present.
+        *active_reasons*: the present reasons for an alert, each with its start. *unknown*: reasons that cannot be
+        examined now.
         """
         self.read_numbers()
         state, due_alerts = update_reasons(
-            self._memory, active_reasons, self._settings.build(), self._clock.now(), unknown
+            self._state, active_reasons, self._settings.build(), self._clock.now(), unknown
         )
-        if state != self._memory or not self._is_created:
+        if state != self._state or not self._is_created:
             await self._save(state)
         self._metrics.set_out_of_band_active(
-            {
-                problem
-                for problem, active_reason in state.items()
-                if active_reason.notified_at or active_reason.failed_at
-            }
+            {reason for reason, active_reason in state.items() if active_reason.notified_at or active_reason.failed_at}
         )
         for alert in due_alerts:
             reached_count = await self._send(alert)
             event = "out-of-band alert resolved" if alert.is_resolved else "out-of-band alert sent"
             log.warning(event, reason=alert.problem, since=alert.since.isoformat(), reached=reached_count)
             if not reached_count and not alert.is_resolved:
-                await self._save(mark_failed(self._memory, alert, self._clock.now()))
+                await self._save(mark_failed(self._state, alert, self._clock.now()))
 
     async def close(self) -> None:
         """Close the gateways' connections."""
@@ -183,9 +184,9 @@ class OutOfBandAlerter:
         self._thread.shutdown(wait=False)
 
     async def _save(self, state: ActiveReasons) -> None:
-        self._memory, self._is_created = state, True
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._memory_file.write, state)
-        # The database may be unavailable because a disk hangs, which may be the disk of this file too.
+        self._state, self._is_created = state, True
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._state_file.write, state)
+        # Do not wait longer: the disk whose failure makes the database unavailable may be the disk of this file, too.
         done, _ = await asyncio.wait({writing}, timeout=_WRITE_TIMEOUT_SECONDS)
         if not done or not writing.result():
             log.warning("out-of-band state could not be saved; it is lost at a restart")
@@ -194,17 +195,17 @@ class OutOfBandAlerter:
         """Send *alert* to every number on every channel. Return how many numbers were reached."""
         at = self._clock.now() if alert.is_resolved else alert.since
         situation = "clear" if alert.is_resolved else str(alert.problem)
-        message = words.OutOfBandMessage(situation=situation, office=self._office, at=at, process=alert.peer)
+        message = texts.OutOfBandMessage(situation=situation, office=self._office, at=at, process=alert.peer)
         contents: dict[Channel, Content] = {
-            Channel.SMS: words.sms(message, self._wording),
-            Channel.VOICE: words.call(message, self._wording),
+            Channel.SMS: texts.sms(message, self._wording),
+            Channel.VOICE: texts.call(message, self._wording),
         }
         limit = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def notify(number_index: int, number: Number) -> bool:
+        async def notify(number_index: int, number: OutOfBandNumber) -> bool:
             async with limit:
-                # The end of an alert is sent by SMS only, if possible, so that it wakes nobody.
-                channels = [c for c in CHANNELS if c is Channel.VOICE or number.is_mobile]
+                # The all-clear is sent by SMS only, if possible, so that it wakes nobody.
+                channels = [c for c in OUT_OF_BAND_CHANNELS if c is Channel.VOICE or number.is_mobile]
                 if (
                     alert.is_resolved
                     and number.is_mobile
@@ -212,13 +213,17 @@ class OutOfBandAlerter:
                 ):
                     channels = [Channel.SMS]
                 reached = [
-                    await self._send_by(channel, number_index, number, contents[channel]) for channel in channels
+                    await self._send_via_channel(channel, number_index, number, contents[channel])
+                    for channel in channels
                 ]
                 return any(reached)
 
         return sum(await asyncio.gather(*(notify(n, number) for n, number in enumerate(self._numbers, 1))))
 
-    async def _send_by(self, channel: Channel, number_index: int, number: Number, content: Content) -> bool:
+    async def _send_via_channel(
+        self, channel: Channel, number_index: int, number: OutOfBandNumber, content: Content
+    ) -> bool:
+        """Send *content* by the first gateway of *channel* that accepts it. Return whether one did."""
         now = self._clock.now()
         for entry in self._gateways:
             if entry.channel is not channel:
@@ -227,15 +232,15 @@ class OutOfBandAlerter:
                 reference=f"lifeline{number_index}-{channel}-{now.timestamp():.0f}",
                 address=number.number,
                 content=content,
-                expires_at=now + _EXPIRY,
+                expires_at=now + _ALERT_LIFETIME,
                 created_at=now,
             )
             try:
-                async with asyncio.timeout(_DEADLINE_SECONDS):
+                async with asyncio.timeout(_GATEWAY_TIMEOUT_SECONDS):
                     report = await entry.gateway.send(request)
             except (DeliveryError, TimeoutError) as error:
                 log.warning("out-of-band gateway failed", gateway=entry.name, reason=str(error) or "no answer")
-            # A bug in a gateway must not prevent the next gateway from being used.
+            # A bug in a gateway must not prevent the use of the next one.
             except Exception:
                 log.exception("out-of-band gateway failed unexpectedly", gateway=entry.name)
             else:
@@ -245,6 +250,7 @@ class OutOfBandAlerter:
 
 
 def _file_version(path: Path) -> tuple[int, int] | None:
+    """Return the size and the modification time (ns) of a file; `None`: it is missing or cannot be read."""
     try:
         stat = path.stat()
     except OSError:

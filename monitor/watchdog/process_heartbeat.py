@@ -1,7 +1,7 @@
-"""Process heartbeat: writes to the database, reads the other processes, and sends external heartbeats.
+"""Process heartbeat: writes to the database, reads the other processes on it, and sends external heartbeats.
 
-A successful write proves that the database is writable. Attributes of `ProcessHeartbeat` contain the time since which
-writes fail, and the other processes on the database as last read.
+A successful write proves that the database is writable. External heartbeats go to a dead man's switch, a file and
+systemd while the process works.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from monitor.watchdog.heartbeat import SYSTEMD, HeartbeatSender
 
 log = structlog.get_logger()
 
+#: Interval between two heartbeats in the database.
 _INTERVAL = timedelta(seconds=15)
-#: A slower write counts as failed: a disk hangs, or the database does not answer.
+#: Timeout of a write. If it takes longer, a disk hangs, or the database does not respond.
 _WRITE_TIMEOUT_SECONDS = 10.0
 
 
 class ProcessHeartbeat:
-    """Writes heartbeats until cancelled."""
+    """Task that writes and sends heartbeats periodically."""
 
     def __init__(
         self,
@@ -42,9 +43,10 @@ class ProcessHeartbeat:
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """Take *liveness_inputs*, which is called with the time of the last successful write.
+        """*liveness_inputs* is called with the time of the last successful write; `None`: there was none.
 
-        *heartbeat* returns the sender of external heartbeats and its interval; `None`: no heartbeat is sent.
+        *heartbeat* returns the sender of external heartbeats and its interval; `None`: none are sent. *manager* is
+        systemd's service manager.
         """
         self._processes = processes
         self._liveness_inputs = liveness_inputs
@@ -53,19 +55,20 @@ class ProcessHeartbeat:
         self._metrics = metrics
         self._clock = clock
         self._started_at = clock.now()
-        #: The sender of the last external heartbeat, and the time of that heartbeat.
+        #: The sender of the last external heartbeat, and when it was sent.
         self._last_sender: HeartbeatSender | None = None
         self._sent_at: datetime | None = None
+        #: Failures that suppressed the last external heartbeat.
         self._failures: frozenset[LivenessFailure] = frozenset()
-        #: The write under way, even if it has exceeded its time-out.
+        #: The write in progress, even if it has exceeded its timeout.
         self._writing: asyncio.Task[Sequence[Process]] | None = None
         #: Whether the present failure of writes was logged.
         self._is_logged = False
-        #: Last successful write; `None`: none since the start.
+        #: Time of the last successful write; `None`: none since the start.
         self.written_at: datetime | None = None
-        #: Since when writes fail; `None`: the last one succeeded.
+        #: Since when writes fail; `None`: the last write succeeded.
         self.failing_since: datetime | None = None
-        #: Since when the other processes are read without a gap; `None`: the last read failed.
+        #: Since when every heartbeat has read the other processes; `None`: the last one did not.
         self.peers_observed_since: datetime | None = None
         #: The other processes, as last read.
         self.peers: Sequence[Process] = ()
@@ -94,11 +97,11 @@ class ProcessHeartbeat:
             await self._send(now)
 
     async def stop(self) -> None:
-        """Record that this process is being stopped, so that the others do not report it."""
+        """Record that this process is being stopped, so that the other processes do not report it as silent."""
         try:
             async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                 await self._processes.stop(self._clock.now())
-        # The stop must not hang because of an unavailable database.
+        # An unavailable database must not prevent the stop.
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("stop of the process could not be recorded", reason=str(error) or "no answer in time")
         except Exception:
@@ -107,10 +110,10 @@ class ProcessHeartbeat:
     async def _write(self) -> None:
         try:
             self.peers = await self._write_in_time()
-        # Any error: retried at the next heartbeat.
+        # After any error, the next heartbeat writes again.
         except Exception as error:  # noqa: BLE001 - logged once, and not with a traceback every 15 s
             self.failing_since = self.failing_since or self._clock.now()
-            # The database layer has logged that it is unavailable.
+            # For `StoreUnavailable`, the database layer has logged the reason.
             if not self._is_logged and not isinstance(error, StoreUnavailable):
                 log.warning("database not writable", reason=type(error).__name__)
                 self._is_logged = True
@@ -121,14 +124,15 @@ class ProcessHeartbeat:
         self._is_logged = False
         self.failing_since = None
         self.written_at = self._clock.now()
-        # After the clock was set back the other processes get as much time to write as after a start.
+        # If the clock was set back, start anew: the other processes get as much time to write as after a start.
         if self.peers_observed_since is None or self.peers_observed_since > self.written_at:
             self.peers_observed_since = self.written_at
 
     async def _write_in_time(self) -> Sequence[Process]:
-        """Write, and return the other processes. Raise `TimeoutError`; the write then continues, and no other starts.
+        """Write a heartbeat, and return the other processes. Raise `TimeoutError`.
 
-        The write is not cancelled, because SQLAlchemy would first roll back on the same hanging disk.
+        After the timeout the write continues, and the next call waits for it. It is not cancelled, because SQLAlchemy
+        would first roll back on the same hanging disk.
         """
         if self._writing is None:
             self._writing = asyncio.create_task(self._processes.beat(self._started_at, self._clock.now()))
@@ -149,10 +153,12 @@ class ProcessHeartbeat:
         configured = self._heartbeat()
         if configured is None:
             return
-        heartbeat, interval = configured
-        if heartbeat is not self._last_sender:  # A reload has changed the receivers; the new ones got no heartbeat yet.
-            self._last_sender, self._sent_at = heartbeat, None
-        # Send half a round early rather than late, and at once after the clock was set back.
+        sender, interval = configured
+        if sender is not self._last_sender:
+            # A reload has changed the receivers: the new ones have not received a heartbeat yet.
+            self._last_sender, self._sent_at = sender, None
+        # This method runs once per `_INTERVAL`: send up to half an interval too early rather than too late. If the
+        # clock was set back, send at once.
         if self._sent_at is None or not timedelta(0) <= now - self._sent_at < interval - _INTERVAL / 2:
             self._sent_at = now
-            await heartbeat.send()
+            await sender.send()

@@ -1,7 +1,7 @@
 """Self-monitoring of a process: builds and runs the process heartbeat, the auditor, out-of-band alerts and drills.
 
-The auditor finds actions that are due and did not happen. Out-of-band alerts notify the NOC (network operations centre)
-when the database is unavailable or another process is silent. Drills test contacts and gateways.
+The auditor finds overdue actions of escalations. Out-of-band alerts notify the NOC (network operations centre) when the
+database is unavailable or another process is silent. Drills send test notifications to contacts and gateways.
 """
 
 from __future__ import annotations
@@ -39,23 +39,24 @@ from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.silences import route_silence_lookup
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.watchdog.auditor import EscalationAuditor
 from monitor.watchdog.heartbeat import FILE, SWITCH, HeartbeatSender
-from monitor.watchdog.out_of_band import MemoryFile, OutOfBandAlerter
+from monitor.watchdog.out_of_band import OutOfBandAlerter, StateFile
 from monitor.watchdog.process_heartbeat import ProcessHeartbeat
 
 log = structlog.get_logger()
 
-#: State of the out-of-band alerts, in the state directory.
-MEMORY_FILE = "out_of_band.json"
+#: Name of the file with the state of the out-of-band alerts, in the state directory.
+STATE_FILE_NAME = "out_of_band.json"
 
+#: Interval between two checks for out-of-band alerts.
 _OUT_OF_BAND_INTERVAL = timedelta(seconds=15)
 
 
 class Watchdog:
-    """All self-monitoring of this process. It is created with an open database."""
+    """All self-monitoring of this process, while its database is open."""
 
     def __init__(
         self,
@@ -73,16 +74,21 @@ class Watchdog:
         manager: ServiceManager,
         wording: Wording,
     ) -> None:
-        """*runtime* returns the current runtime. *name*: name of this process. *directory*: base of relative paths."""
+        """*runtime* returns the objects of the current configuration. *name*: name of this process.
+
+        *directory*: base of relative paths. *manager*: systemd's service manager.
+        """
         self._metrics = metrics
         self._clock = clock
         self._runtime = runtime
         self._name = name
         self._directory = directory
         self._shared_clock = database.clock
-        self._presence = database.presence
+        self._availability = database.availability
         self._started_at = clock.now()
+        #: The sender of external heartbeats, and the settings for which it was built; `None`: none is sent.
         self._heartbeat: tuple[HeartbeatSettings, HeartbeatSender] | None = None
+        #: The out-of-band alerter, and the configuration for which it was built; `None`: none is built.
         self._out_of_band: tuple[Configuration, OutOfBandAlerter] | None = None
         self.process_heartbeat = ProcessHeartbeat(
             processes=processes,
@@ -90,8 +96,8 @@ class Watchdog:
             heartbeat=self._current_heartbeat,
             manager=manager,
             metrics=metrics.watchdog,
-            # The database's clock, because clocks of two machines may differ by more than the limit for a silent
-            # process.
+            # The processes compare their heartbeats, so they need the common clock: clocks of two machines may differ
+            # by more than the limit for a silent process.
             clock=database.clock,
         )
         self.auditor = EscalationAuditor(
@@ -135,16 +141,17 @@ class Watchdog:
             await self._close()
 
     def liveness_failures(self) -> AbstractSet[LivenessFailure]:
-        """Return the current failures of this process."""
+        """Return the present failures of this process, which suppress its heartbeat."""
         return find_liveness_failures(self._liveness_inputs(self.process_heartbeat.written_at), self._clock.now())
 
     def store_outage(self) -> tuple[datetime, str] | None:
-        """Return since when the database is unavailable, and why; `None`: available.
+        """Return since when the database is unavailable, and why; `None`: it is available.
 
-        A locked database fails only after its own time-out. The process heartbeat detects it earlier.
+        A query on a locked database fails only after the database's own timeout. The process heartbeat detects the lock
+        earlier.
         """
-        if (since := self._presence.away_since) is not None:
-            return since, self._presence.why
+        if (since := self._availability.unavailable_since) is not None:
+            return since, self._availability.reason
         return (
             None if (since := self.process_heartbeat.failing_since) is None else (since, "it does not answer in time")
         )
@@ -159,14 +166,14 @@ class Watchdog:
             started_at=self._started_at,
             cycled_at=watchdog.cycled_at,
             written_at=written_at,
-            is_store_unavailable=self._presence.away_since is not None,
+            is_store_unavailable=self._availability.unavailable_since is not None,
             audited_at=watchdog.audited_at,
             overdue=watchdog.overdue,
             probe_delay=self._runtime().prober.next_run_delay(self._clock.now()),
         )
 
     def _current_heartbeat(self) -> tuple[HeartbeatSender, timedelta] | None:
-        # Without notifications send no heartbeat, so that the external dead man's switch alerts.
+        # If nobody is notified (monitor-only mode), send no heartbeat, so that the external dead man's switch alerts.
         settings = self._settings.heartbeat if self._settings.notifies else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
@@ -202,14 +209,17 @@ class Watchdog:
 def out_of_band_reasons(
     name: str, heartbeat: ProcessHeartbeat, policy: OutOfBandPolicy, now: datetime
 ) -> tuple[Mapping[OutOfBandReason, ActiveReason], AbstractSet[OutOfBandReason]]:
-    """Return the present reasons for an out-of-band alert, each with its start, and those that are unknown now."""
+    """Return the present reasons for an out-of-band alert, each with its start, and the reasons that are unknown now.
+
+    *name*: name of this process.
+    """
     if heartbeat.failing_since is not None:
-        # The other processes cannot be read either.
+        # The state of the other processes cannot be read.
         return {OutOfBandReason.STORE: ActiveReason(since=heartbeat.failing_since)}, {OutOfBandReason.PEER}
     if heartbeat.peers_observed_since is None:
         return {}, set(OutOfBandReason)  # This process has not written its heartbeat yet.
     if -TOLERANCE <= now - heartbeat.peers_observed_since <= policy.peer:
-        # After an outage of the database or a power failure the other processes get time to write.
+        # After an outage of the database or a power failure, give the other processes time to write heartbeats.
         return {}, {OutOfBandReason.PEER}
     heartbeats = {peer.name: (peer.heartbeat_at, peer.stopped_at) for peer in heartbeat.peers}
     silent_peer = find_silent_peer(name, heartbeats, policy, now)
@@ -221,7 +231,7 @@ def build_out_of_band_alerter(
 ) -> OutOfBandAlerter | None:
     """Build the out-of-band alerter of a configuration, with gateways of its own.
 
-    Return `None` if none is configured, or notifications are off.
+    Return `None` if out-of-band alerts are not configured, or nobody is notified (monitor-only mode).
     """
     settings = configuration.settings
     if settings.out_of_band is None or not settings.notifies:
@@ -232,7 +242,7 @@ def build_out_of_band_alerter(
         ConfiguredGateway(
             name=name,
             channel=entries[name].channel,
-            # Without a callback address the provider fetches no content and reports no key.
+            # Without a callback address, the provider fetches no content and reports no pressed keys.
             gateway=kinds[entries[name].kind].build(
                 entries[name].config, GatewayContext(callback_base=None, directory=str(directory))
             ),
@@ -244,7 +254,7 @@ def build_out_of_band_alerter(
         gateways=gateways,
         office=settings.noc.build_office(),
         wording=configuration.wording,
-        state_file=MemoryFile(settings.state_dir / MEMORY_FILE),
+        state_file=StateFile(settings.state_dir / STATE_FILE_NAME),
         metrics=metrics,
         clock=clock,
     )
@@ -256,7 +266,7 @@ async def alert_on_failed_opening(
 ) -> AsyncIterator[None]:
     """Run an out-of-band check if opening the database fails in the block, so that failed starts count as an outage.
 
-    A database that another process uses is no outage: the other process monitors mail.
+    If another process uses the database, this is not an outage: the other process monitors mail.
     """
     try:
         yield

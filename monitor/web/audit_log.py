@@ -1,6 +1,6 @@
 """Audit log page, the newest entries first.
 
-A principal with the permission for some agencies sees the entries about their incidents only.
+A principal whose permission is limited to some agencies sees only the entries about incidents of these agencies.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.store.admin.users import Users
-from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages, AuditLogRow
+from monitor.store.engine.audit_log_pages import AuditLogFilter, AuditLogPages, AuditLogRow
 from monitor.store.engine.listing import NEWEST
-from monitor.web.access.access_control import RequirePermission, permit
+from monitor.web.access.access_control import RequirePermission, check_permission
 from monitor.web.form import Pages
 
 _Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_AUDIT_LOG))]
 #: Entries per page.
 _PAGE_SIZE: Final = 50
-#: Maximum number of characters of a filter, as of the fields of the audit log.
+#: Maximum number of characters of a filter. The fields of the audit log are no longer than this.
 _MAX_FILTER_LENGTH: Final = 200
 _Filter = Annotated[str, Query(max_length=_MAX_FILTER_LENGTH)]
+#: The page shows entries with lower numbers than this; `NEWEST` exceeds every number.
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
@@ -45,10 +46,10 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
         scope = principal.scope(Permission.READ_AUDIT_LOG)
         code = agency.strip().upper()
         if code:
-            permit(principal, Permission.READ_AUDIT_LOG, code)
+            check_permission(principal, Permission.READ_AUDIT_LOG, code)
         filters = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
         log_filter = AuditLogFilter(
-            agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
+            agencies=frozenset({code}) if code else None if scope.is_unrestricted else frozenset(scope.agencies),
             number=filters["incident"],
             actor=await actor(filters["by"]),
             event=filters["event"],
@@ -58,7 +59,8 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
         context = {
             "rows": [(each, _details(each)) for each in page.rows],
             "filters": filters,
-            "sees_all": scope.everything,
+            "sees_all": scope.is_unrestricted,
+            # When the oldest examined incident opened; `None`: all incidents were examined.
             "since": page.since,
             "is_filtered": bool(parameters),
             "newest_url": f"/audit?{urlencode(parameters)}" if before != NEWEST else None,
@@ -69,7 +71,10 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
         return pages.show(request, "audit_log.html", context)
 
     async def actor(entered: str) -> str:
-        """Return the name of an actor as in the audit log. For a user, the sign-in name may be entered."""
+        """Return the name of an actor as the audit log records it.
+
+        For a user, *entered* may also be the sign-in name.
+        """
         user_record = await users.find(entered.lower()) if entered else None
         return user_record.user.by if user_record else entered
 
@@ -77,12 +82,10 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
 
 
 def _details(row: AuditLogRow) -> list[tuple[str, str]]:
-    """Return the details of an entry besides actor and event."""
-    return (
-        []
-        if row.entry is None
-        else [(name, _detail_text(value)) for name, value in row.entry.detail.items() if value != ""]
-    )
+    """Return the names and values of an entry's details; none for an unreadable entry."""
+    if row.entry is None:
+        return []
+    return [(name, _detail_text(value)) for name, value in row.entry.detail.items() if value != ""]
 
 
 def _detail_text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """HTTP application for callbacks of telephone and fax providers, on a listener of its own.
 
-A callback is a provider's request, for instance with a receipt or a pressed key. The gateway that uses the provider
-authenticates each callback. Responses tell unauthenticated clients nothing.
+A callback is a provider's request, for instance with a delivery receipt or a pressed key. The gateway that uses the
+provider authenticates each callback. Responses to unauthenticated clients contain only a status code.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
-#: Maximum size of a body in octets. Most providers send a few hundred; a fax provider may include the transmitted page.
+#: Maximum size of a body in octets. Most providers send some hundred octets; a fax provider may include the page.
 MAX_BODY = 8 * 1024 * 1024
 #: Maximum size of a form in octets. The limit is lower than for other bodies, because authentication hashes the fields
 #: of a form one by one.
 MAX_FORM = 64 * 1024
+#: Maximum number of fields of a form.
 MAX_FIELDS = 200
 #: Maximum number of bodies other than forms in memory at a time. Bodies are read before authentication, so
 #: unauthenticated clients may send them too. Keypresses and SMS arrive as forms, whose number is not limited.
@@ -41,8 +42,8 @@ def callbacks(facade: ServiceFacade) -> Starlette:
     throttle = LogThrottle()
 
     async def handle(request: Request) -> Response:
-        base = facade.callback_base(request.path_params["gateway"])
-        if base is None:  # Check this before reading the body of an unauthenticated client.
+        base_url = facade.callback_base(request.path_params["gateway"])
+        if base_url is None:  # Reject unknown gateways before reading the body of an unauthenticated client.
             return PlainTextResponse("", status_code=404)
         is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
         if not is_form and large_bodies.locked():
@@ -54,13 +55,13 @@ def callbacks(facade: ServiceFacade) -> Starlette:
                 return PlainTextResponse("", status_code=400)  # Nobody receives this response.
             if body is None:
                 return PlainTextResponse("", status_code=413)
-            return await deliver(request, base, body, is_form=is_form)
+            return await pass_to_gateway(request, base_url, body, is_form=is_form)
 
-    async def deliver(request: Request, base: str, body: bytes, *, is_form: bool) -> Response:
+    async def pass_to_gateway(request: Request, base_url: str, body: bytes, *, is_form: bool) -> Response:
         gateway, path = request.path_params["gateway"], request.path_params["path"]
-        # Signatures cover the URL. Use the one that was given to the provider, because any client can choose the
-        # headers Host and Forwarded.
-        url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
+        # Signatures cover the URL. Use the URL that was given to the provider, and not the headers Host and Forwarded,
+        # which any client can forge.
+        url = f"{base_url}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}
         if is_form:
             try:

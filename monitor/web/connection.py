@@ -1,4 +1,4 @@
-"""Connection limits of a listener, in total and per address, and the choice of connections to close for new ones. Pure.
+"""Connection limits of a listener, and the choice of the connection to close when a limit is reached. No I/O.
 
 Any client can open connections and leave them idle. Each connection uses a file descriptor, and probes and the database
 need file descriptors as well. So a listener may use only a part of the process's descriptor limit.
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
-#: A listener may use an eighth of the process's descriptors, and two listeners are public: three quarters remain for
-#: probes, gateways and the database.
+#: A listener may use an eighth of the process's descriptors. There are two public listeners, so three quarters remain
+#: for probes, gateways and the database.
 _DESCRIPTOR_SHARE = 8
 #: Upper limit of a listener's connections: the portal serves a thousand viewers with fewer.
 _MAX_CONNECTIONS = 1024
@@ -38,8 +38,8 @@ def connection_limits(descriptors: int) -> ConnectionLimits:
 class Connection:
     """One accepted connection."""
 
-    #: Address for the limit per address: an IPv4 address, or the /64 network of an IPv6 address, because providers
-    #: assign a /64 network to one customer. "": a proxy or this machine, to which the limit per address does not apply.
+    #: Address to which the limit per address applies: an IPv4 address, or the /64 network of an IPv6 address, because
+    #: providers assign a /64 network to one customer. "" for a proxy or this machine: they have no limit per address.
     origin: str
     #: Closes the connection without a response.
     close: Callable[[], object] = field(repr=False)
@@ -49,7 +49,7 @@ class Connections:
     """The connections of one listener."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
-        """Take *limits* and *proxies*, the networks of proxies. Connections of one proxy belong to many clients."""
+        """Take the limits, and the networks of *proxies*. Connections of one proxy belong to many clients."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
         #: Connections with an incomplete request or an unread response, the longest-waiting first. `admit` may close
@@ -63,10 +63,10 @@ class Connections:
     def admit(self, connection: Connection) -> bool:
         """Admit *connection* if possible, and return whether it was admitted.
 
-        At a limit, first close another connection, or admit none if no other may be closed. A connection may be closed
-        if its request is incomplete or its response unread. At the total limit, choose the longest-waiting such
-        connection of the address with the most connections; at the limit per address, that of the same address. So a
-        flood of connections from one address closes its own connections.
+        If a limit is reached, close another connection first. Only a connection with an incomplete request or an unread
+        response may be closed; if there is none, do not admit *connection*. At the limit per address, close the
+        longest-waiting connection of the same address; at the total limit, that of the address with the most
+        connections. So a flood of connections from one address closes only its own connections.
         """
         is_address_full = (
             bool(connection.origin) and self._count_by_origin[connection.origin] >= self._limits.per_address
@@ -87,15 +87,13 @@ class Connections:
         return True
 
     def _resulting_count(self, candidate: Connection, new_connection: Connection) -> int:
-        """Return how many connections the origin of *candidate* would have with *new_connection*.
+        """Return how many connections the origin of *candidate* has if *new_connection* is admitted.
 
         Return 0 if the origin is a proxy or this machine, because their connections belong to many clients.
         """
-        return (
-            self._count_by_origin[candidate.origin] + (candidate.origin == new_connection.origin)
-            if candidate.origin
-            else 0
-        )
+        if not candidate.origin:
+            return 0
+        return self._count_by_origin[candidate.origin] + (candidate.origin == new_connection.origin)
 
     def update(self, connection: Connection, *, is_waiting_for_client: bool) -> None:
         """Record whether the server waits for the client to send the rest of the request or to read the response."""
@@ -113,7 +111,7 @@ class Connections:
                 del self._count_by_origin[connection.origin]
 
     def origin(self, address: str) -> str:
-        """Return the origin of a connection from *address*; "" for proxies and this machine."""
+        """Return the origin (see `Connection`) of a connection from *address*."""
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:

@@ -1,4 +1,7 @@
-"""Error pages for browsers: the error in the user's language, and a link back. Programs receive problem details."""
+"""Error pages for browsers: the error in the user's language, and a link back.
+
+Programs receive problem details (RFC 9457) instead.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,18 @@ from monitor.web.form import MAY_SEND_FORMS, Pages, local_path, read_rejected_fo
 from monitor.web.problem import ProblemResponse
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
-#: Statuses with a text in texts/error_page.yaml: all that a user can encounter.
+#: Statuses for which texts/error_page.yaml has a text: all that a user can encounter.
 _STATUSES_WITH_TEXT = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
 
-#: Statuses after which the same request may succeed later: after sign-in, or when the database is available again.
+#: Statuses after which the user may send the same form again: after sign-in, or when the database is available.
 _TEMPORARY_STATUSES = frozenset({401, 503})
 
 
 def show_error_pages(app: FastAPI, pages: Pages) -> None:
-    """Replace the problem responses of *app* by error pages for browsers. Call this after `answer_with_problems`."""
+    """Replace the problem responses of *app* by error pages, if a browser sent the request.
+
+    Call this after `answer_with_problems`, because it wraps the exception handlers of *app*.
+    """
     for exception_type, handler in list(app.exception_handlers.items()):
         app.add_exception_handler(exception_type, _page_handler(cast(_Handler, handler), pages))
 
@@ -53,13 +59,11 @@ def _page_handler(handler: _Handler, pages: Pages) -> Callable[..., Any]:
             return pages.show(
                 request, "error_page.html", {**context, "rejected_form": None}, response.status_code, headers=headers
             )
-        # Rendering a large text takes long, so use a thread.
-        context, headers = (
-            {**context, "rejected_form": rejected_form, "is_shown_once": True},
-            {**headers, **MAY_SEND_FORMS},
-        )
+        # `is_shown_once` omits the links to the other language: no other response contains this form.
+        context |= {"rejected_form": rejected_form, "is_shown_once": True}
+        # Use a thread, because the form may contain a large text, which takes long to render.
         return await asyncio.to_thread(
-            pages.show, request, "error_page.html", context, response.status_code, headers=headers
+            pages.show, request, "error_page.html", context, response.status_code, headers={**headers, **MAY_SEND_FORMS}
         )
 
     return handle
@@ -67,7 +71,7 @@ def _page_handler(handler: _Handler, pages: Pages) -> Callable[..., Any]:
 
 def _detail(error: Exception, response: ProblemResponse) -> object:
     if isinstance(error, RequestValidationError):
-        # The library's message addresses programmers, but a user may have mistyped the URL.
+        # FastAPI's message addresses programmers, but a user may have mistyped the URL.
         names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
         return lazy_text("the URL has an invalid value of {names}", names=", ".join(names))
     return error if isinstance(error, OperationRejectedError) else response.detail

@@ -26,11 +26,11 @@ from monitor.web.page_query import other_parameters, read_query, store_language
 
 #: Maximum size in octets of a form with typed input.
 MAX_FORM_SIZE: Final = 16 * 1024
-#: Maximum size in octets of a form with the whole text of a document, the YAML configuration of an agency. URL encoding
-#: may need three octets for one octet of the text.
+#: Maximum size in octets of a form with the whole text of a document (an agency's YAML configuration). URL encoding may
+#: turn one octet of the text into three.
 MAX_TEXT_FORM_SIZE: Final = 3 * MAX_OCTETS + 4096
 _MAX_FIELDS: Final = 100
-#: Number of octets of a value that `_decode` decodes in one call.
+#: Number of octets that `_decode` decodes in one step.
 _DECODED_AT_ONCE: Final = 16 * 1024
 #: Maximum size in octets of the headers of a part. A part of a form (RFC 7578) is one field or one file.
 _MAX_PART_HEADERS: Final = 2048
@@ -38,12 +38,13 @@ _MAX_PART_HEADERS: Final = 2048
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*;(?:[^;]{0,100};)?\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(?:;|$)"
 )
+#: Content-Disposition header of a part, and one of its parameters: name, quoted value, unquoted value.
 _DISPOSITION: Final = re.compile(rb"^content-disposition:\s*form-data([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))", re.IGNORECASE)
 
-#: Form fields whose values must not appear in any response.
+#: Names of form fields whose values must not appear in any response.
 SECRET_FIELDS: Final = ("password", "client_secret")
-#: Beginnings of the paths of forms that contain little but secrets.
+#: Path prefixes of forms that contain mostly secrets. An error page does not offer to send such a form again.
 _SECRET_PATHS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 #: Hidden field with the name of the user for whom the form's page was rendered.
@@ -53,8 +54,8 @@ _POST_FORM_TAG: Final = re.compile(r'<form method="post"[^>]*>')
 #: Attribute of `request.state` that keeps the body after it has been read.
 _BODY_ATTRIBUTE: Final = "form_body"
 
-#: Headers of a page with forms. The page may run no scripts. Its forms send their origin, by which `is_from_our_page`
-#: recognizes a form if the browser sends no `Sec-Fetch-Site`.
+#: Headers of a page with forms. They forbid scripts. They let forms send their origin, by which `is_from_our_page`
+#: recognizes them if the browser sends no `Sec-Fetch-Site`.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -62,14 +63,16 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-#: Defaults of template variables: the text key of an error, the reason of a rejection, and the input to show again.
+#: Defaults of template variables: *problem*: key of an error text; *reason*: why the service rejected the command;
+#: *form*: input to show again.
 _NO_PROBLEM: Final[Mapping[str, object]] = {"problem": "", "reason": "", "form": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Renderer of pages, in the requested language."""
+    """Renderer of pages in the language of the request."""
 
+    #: Template environments by language.
     templates: Mapping[PageLanguage, Environment]
 
     def show(
@@ -81,16 +84,15 @@ class Pages:
         *,
         headers: Mapping[str, str] | None = MAY_SEND_FORMS,
     ) -> Response:
-        """Return the page rendered from the template *name*. Store a language that the URL selects in a cookie.
+        """Return the page rendered from the template *name*. If the URL selects a language, store it in a cookie.
 
-        *context*: template variables. They may override the defaults: `principal` and `path` of the request,
-        `other_parameters` of its URL, and variables that state no error. If `principal` is a user, the posted forms of
-        the page are accepted only from this user. *headers*: response headers; default: those of a page with forms.
+        *context*: template variables. They override the defaults: `principal` and `path` of the request,
+        `other_parameters` of its URL, and `_NO_PROBLEM`. If `principal` is a user, the portal accepts the forms of the
+        page only from this user. *headers*: response headers; default: those of a page with forms.
         """
         path = request.url.path
-        # Links to the other language keep the query parameters only if they lead to the requested URL. They lead to
-        # another URL if this is the response to a form, or if the page has another path. Compare paths without case,
-        # because users may type an agency code in lower case.
+        # The link to the other language leads to `path`. Keep the query parameters only if `path` is the requested URL:
+        # in a response to a form it is not. Ignore case, because users may type an agency code in lower case.
         keeps_parameters = request.method == "GET" and str(context.get("path", path)).casefold() == path.casefold()
         defaults = {
             **_NO_PROBLEM,
@@ -101,7 +103,7 @@ class Pages:
         context = {**defaults, **context}
         text = self.templates[read_query(request).language].get_template(name).render(context)
         if isinstance(principal := context["principal"], Principal) and principal.user is not None:
-            # Add the owner field here and not in each template, so that no form lacks the field.
+            # Add the owner field here and not in each template, so that no template can forget it.
             owner_field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
             text = _POST_FORM_TAG.sub(lambda form: form[0] + owner_field, text)
         return store_language(request, HTMLResponse(text, status_code=status, headers=headers))
@@ -109,26 +111,27 @@ class Pages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedForm:
-    """Form that was rejected for now. The error page contains the form, so that the user can send it again."""
+    """Form that could not be processed for now. The error page contains it, so that the user can send it again."""
 
     #: Path to which the form is sent.
     action: str
+    #: Names and values, without secrets.
     fields: Sequence[tuple[str, str]] = field(repr=False)
     #: Names of secret fields, which the user must enter again.
     secrets: Sequence[str] = ()
 
 
 async def read_rejected_form(request: Request) -> RejectedForm | None:
-    """Return the form in a request, to be sent again.
+    """Return the form in a request, so that the user can send it again.
 
-    Return `None` if the request contains no acceptable form of a page of the portal, or a form of `_SECRET_PATHS`.
+    Return `None` if the request contains no valid form of the portal, or a form of `_SECRET_PATHS`.
     """
     path, content_type = request.url.path, request.headers.get("content-type", "")
     if request.method != "POST" or not content_type.startswith(_URLENCODED) or path.startswith(_SECRET_PATHS):
         return None
     if not hasattr(request.state, _BODY_ATTRIBUTE):
         try:
-            await _read_own_body(request, max_octets=MAX_TEXT_FORM_SIZE)
+            await _read_portal_form(request, max_octets=MAX_TEXT_FORM_SIZE)
         except HTTPException:
             return None
     body: bytes = getattr(request.state, _BODY_ATTRIBUTE)
@@ -142,9 +145,9 @@ async def read_rejected_form(request: Request) -> RejectedForm | None:
 
 
 def is_from_our_page(request: Request) -> bool:
-    """Whether a page of the portal sent the request, according to the header `Sec-Fetch-Site` or else `Origin`.
+    """Whether a page of the portal sent the request: by the header `Sec-Fetch-Site`, or without it by `Origin`.
 
-    Clients other than browsers must send one of these headers too.
+    Return `False` for a request with neither header, even if the client is not a browser.
     """
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
@@ -154,10 +157,7 @@ def is_from_our_page(request: Request) -> bool:
 async def read_form(
     request: Request, *, max_octets: int = MAX_FORM_SIZE, max_fields: int = _MAX_FIELDS
 ) -> Mapping[str, str]:
-    """Return the fields of a form; a repeated field has its last value.
-
-    Raise `HTTPException` in the same cases as `read_fields`.
-    """
+    """Return the fields of a form; of a repeated field the last value. Raise `HTTPException` like `read_fields`."""
     return last_values(await read_fields(request, max_octets=max_octets, max_fields=max_fields))
 
 
@@ -169,12 +169,12 @@ def last_values(fields: Mapping[str, list[str]]) -> Mapping[str, str]:
 async def read_fields(
     request: Request, *, max_octets: int = MAX_FORM_SIZE, max_fields: int = _MAX_FIELDS
 ) -> Mapping[str, list[str]]:
-    """Return the fields of a form with all their values in order.
+    """Return the fields of a form, each with all its values in order.
 
-    Raise `HTTPException` for a form that a page of another site sent, that was rendered for another user, or that has
-    more than *max_octets* or *max_fields*.
+    Raise `HTTPException` if a page of another site sent the form, if the page was rendered for another user, or if the
+    form has more than *max_octets* or *max_fields*.
     """
-    body = await _read_own_body(request, max_octets=max_octets)
+    body = await _read_portal_form(request, max_octets=max_octets)
     if body.count(b"&") >= max_fields:
         raise HTTPException(413, lazy_text("a form has at most {most} fields", most=max_fields))
     # Decoding a megabyte of escapes takes a quarter of a second, so use a thread for large forms.
@@ -184,7 +184,7 @@ async def read_fields(
 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
-    """Raise `HTTPException` if the form's page was rendered for another user than the one signed in now."""
+    """Raise `HTTPException` if the form's page was rendered for another user than the one who is signed in now."""
     user = getattr(request.state, "principal", Principal()).user
     other_owner = next((each for each in owners if user is not None and each != user.name), None)
     if user is None or other_owner is None:
@@ -206,11 +206,11 @@ def _parse_urlencoded(body: bytes) -> dict[str, list[str]]:
 def _decode(octets: bytes) -> str:
     """Return the text of a URL-encoded name or value.
 
-    Decode the octets in parts, because one call for a megabyte would block all other threads.
+    Decode long values in steps: a single call of the library for a megabyte would block all other threads.
     """
     octets, start, parts = octets.replace(b"+", b" "), 0, []
     while start < len(octets):
-        # Do not split an escape, which has three octets.
+        # Do not split an escape such as %C3: if one crosses the end of this step, end before it.
         end = start + _DECODED_AT_ONCE
         escape_start = octets.find(b"%", end - 2, end)
         parts.append(unquote_to_bytes(octets[start : end if escape_start < 0 else escape_start]))
@@ -219,19 +219,22 @@ def _decode(octets: bytes) -> str:
 
 
 async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[str, str], bytes]:
-    """Return the fields of a form with a file (RFC 7578), and the content of the file; empty if no file was chosen.
+    """Return the fields of a form with a file (RFC 7578), and the content of the file (b"" if no file was chosen).
 
-    Raise `HTTPException` for a form that a page of another site sent, that was rendered for another user, that has a
-    file of more than *max_octets*, or that has another content type.
+    Raise `HTTPException` like `read_fields`, if the file has more than *max_octets*, or if the form has another content
+    type.
     """
-    body = await _read_own_body(request, max_octets=max_octets + MAX_FORM_SIZE)
-    # Do not use the mail parsers of the standard library: a line of semicolons keeps them busy for minutes, and blocks
-    # the whole service.
+    body = await _read_portal_form(request, max_octets=max_octets + MAX_FORM_SIZE)
+    # Do not use the mail parsers of the standard library: they need minutes for a line of semicolons, and block the
+    # whole service meanwhile.
     if (boundary := _BOUNDARY.match(request.headers.get("content-type", ""))) is None:
         raise HTTPException(422, "a form with a file is multipart/form-data")
     fields: dict[str, str] = {}
     file = b""
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode(), _MAX_FIELDS + 1)[1 : _MAX_FIELDS + 1]:
+    # Prepend a line end, because each boundary follows one (RFC 2046 5.1.1) except the first. The text before the first
+    # boundary is no part; ignore parts above the limit.
+    parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode(), _MAX_FIELDS + 1)[1 : _MAX_FIELDS + 1]
+    for part in parts:
         head, _, content = part.partition(b"\r\n\r\n")
         disposition = _disposition(head)
         if b"filename" in disposition:
@@ -245,14 +248,21 @@ async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[
 
 
 def _disposition(headers: bytes) -> Mapping[bytes, bytes]:
-    """Return the parameters of a part's Content-Disposition (RFC 7578 4.2); none if no browser writes such headers."""
+    """Return the parameters of a part's Content-Disposition (RFC 7578 4.2).
+
+    Return none if the header is missing, or if the headers are longer than those of any browser.
+    """
     match = _DISPOSITION.search(headers) if len(headers) <= _MAX_PART_HEADERS else None
     if match is None:
         return {}
     return {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(match[1])}
 
 
-async def _read_own_body(request: Request, *, max_octets: int) -> bytes:
+async def _read_portal_form(request: Request, *, max_octets: int) -> bytes:
+    """Return the body of a form that a page of the portal sent, and keep it for `read_rejected_form`.
+
+    Raise `HTTPException` for a form of another site, or of more than *max_octets*.
+    """
     if not is_from_our_page(request):
         raise HTTPException(403, "this form is accepted from a page of Pantau only; open that page and send it again")
     if (body := await read_body(request, max_octets)) is None:
@@ -277,9 +287,9 @@ def normalize_pasted(pasted: str) -> str:
 
 
 def local_path(url: str) -> str:
-    """Return *url* if it is a path of the portal, otherwise the path of the first page.
+    """Return *url* if it is a path of the portal, otherwise "/", the path of the status page.
 
-    A URL with two leading slashes or a backslash is not local: browsers take it for a URL of another site.
+    Reject two leading slashes and backslashes: browsers interpret them as the start of a host name.
     """
     is_local = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable()
     return url if is_local and "\\" not in url and not urlsplit(url).netloc else "/"

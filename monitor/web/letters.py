@@ -1,7 +1,7 @@
 """Letters for the clerk who prints and posts them: a page with forms, printouts, and commands of the command line.
 
-Letters to recipients outside wait in a tray, a directory of PDF files, until a clerk has printed and posted them. A
-letter is withdrawn if its incident ends before the letter is posted. The page needs no scripts.
+Letters to external recipients wait in a tray, a directory of PDF files, until a clerk has printed and posted them. If
+an incident ends before its letter is posted, the letter is withdrawn. The page needs no scripts.
 """
 
 from __future__ import annotations
@@ -27,37 +27,38 @@ from monitor.model.lazy_text import lazy_text
 from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import LetterNotRecorded, LetterRecord, Letters, LetterView
-from monitor.web.access.access_control import RequirePermission, permit
+from monitor.web.access.access_control import RequirePermission, check_permission
 from monitor.web.form import Pages, last_values, read_fields, read_form
 from monitor.web.request import CommandRequest, Id
 
-#: Maximum number of letters in one printed file. The clerk waits while the file is made; further letters are in the
-#: next file.
+#: Maximum number of letters in one PDF file to print, because the clerk waits while the file is made. Further letters
+#: are in the next file.
 MAX_PRINTED_TOGETHER: Final = 100
 #: Maximum number of form fields: one per letter of a page, and a few more.
 _MAX_FORM_FIELDS: Final = 1100
 _DATE = TypeAdapter(date)
+#: Principal who may post letters, at least for one agency.
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 
 
 class LetterAction(StrEnum):
-    """Actions of a clerk on a letter, as in URLs."""
+    """Actions of a clerk on a letter. The values are parts of URLs."""
 
     PRINTED = "printed"
     POSTED = "posted"
-    #: The letter was posted although it had been withdrawn, because the clerk did not know that.
+    #: The letter was posted after it had been withdrawn: the clerk had not seen the withdrawal.
     POSTED_ALREADY = "posted-already"
     #: The letter was posted although nobody recorded that it was printed.
     POSTED_UNPRINTED = "posted-unprinted"
 
     @property
     def step(self) -> LetterStep:
-        """Return the corresponding step of the letter."""
+        """Step that the letter reaches by the action."""
         return LetterStep.PRINTED if self is LetterAction.PRINTED else LetterStep.POSTED
 
     @property
     def already_posted(self) -> bool:
-        """Whether the letter was posted although it had been withdrawn."""
+        """Whether the letter was posted after it had been withdrawn."""
         return self is LetterAction.POSTED_ALREADY
 
     @property
@@ -69,18 +70,20 @@ class LetterAction(StrEnum):
 class _FormInput(TypedDict):
     """Form input that the page shows again after an error."""
 
+    #: IDs of the ticked letters, as the browser sent them.
     ticked: Sequence[str]
+    #: Day of posting, as entered.
     day: str
 
 
 class LetterRequest(CommandRequest):
-    """Action on a letter."""
+    """Author and day of an action on a letter."""
 
-    #: The day on which the letter was posted; by default the day of the command.
+    #: The day on which the letter was posted; `None`: the day of the command.
     day: date | None = None
 
 
-#: Actions that apply to several letters at once.
+#: Actions that the clerk can perform on several letters at once.
 _BatchAction = Literal[LetterAction.PRINTED, LetterAction.POSTED]
 
 
@@ -126,6 +129,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
         form = last_values(fields)
         ticked = fields.get("letter", [])
         form_input = _FormInput(ticked=ticked, day=form.get("day", ""))
+        # On a portal without sign-in, the principal has no name, and the form asks for the clerk's name.
         name, day = principal.by or _entered_name(form), _entered_day(form)
         if name is None or not ticked:
             return await render_page(
@@ -153,7 +157,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
         name = principal.by or _entered_name(await read_form(request))
         if name is None:
             return await render_page(request, principal, "no_name", status=422)
-        await check_permission(notification_id, principal)
+        await check_letter_permission(notification_id, principal)
         try:
             await letter_service.undo_posting(notification_id, name)
         except OperationRejectedError as error:
@@ -166,7 +170,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
         name = principal.by or _entered_name(form)
         if name is None:
             return await render_page(request, principal, "no_name", status=422)
-        await check_permission(notification_id, principal)
+        await check_letter_permission(notification_id, principal)
         try:
             await letter_service.record_step(
                 notification_id, action.step, name, already_posted=action.already_posted, unprinted=action.unprinted
@@ -176,13 +180,14 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
         # Redirect, so that a reload of the page does not repeat the command.
         return RedirectResponse("/letters", status_code=303)
 
-    async def check_permission(notification_id: int, principal: Principal) -> None:
-        if principal.scope(Permission.POST_LETTERS).everything:
+    async def check_letter_permission(notification_id: int, principal: Principal) -> None:
+        """Raise `HTTPException` unless the principal may post letters of the agency of this letter."""
+        if principal.scope(Permission.POST_LETTERS).is_unrestricted:
             return
         letter = next((each for each in await letter_service.letters() if each.id == notification_id), None)
         if letter is None:
             raise HTTPException(404, lazy_text("there is no letter {notice} in your trays", notice=notification_id))
-        permit(principal, Permission.POST_LETTERS, letter.agency)
+        check_permission(principal, Permission.POST_LETTERS, letter.agency)
 
     async def render_page(
         request: Request,
@@ -208,7 +213,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
             "ticked": ticked,
             "day": day,
             "not_recorded": not_recorded,
-            # Letters that the page's links tick: those of the first file, and those that are printed but not posted.
+            # Letters that the links above the list tick: those for the first file, and those printed but not posted.
             "first_batch": pending[:MAX_PRINTED_TOGETHER],
             "printed": [each for each in pending if each.step is LetterStep.PRINTED][:MAX_PRINTED_TOGETHER],
         }
@@ -219,9 +224,9 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
 
 
 def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRouter:
-    """Build the router of printouts: PDF files of letters, and the docket, the list of letters posted on a day."""
+    """Build the router of printouts: PDF files of letters, and dockets. A docket lists the letters posted on a day."""
     router = APIRouter(include_in_schema=False)
-    # Typeset one letter at a time, for all clerks together, so that typesetting does not delay notifications.
+    # Typeset one letter at a time, whoever requests it, so that typesetting does not delay notifications.
     typesetting = asyncio.Lock()
 
     @router.get("/letters/waiting.pdf")
@@ -230,21 +235,22 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
-        # Print only the letters that the page listed, because the clerk then records these letters as printed. A letter
-        # that arrived meanwhile would be in the file but not in the record.
+        # *sides*: number of printed sides of a sheet. Print only the letters that the page listed, because the clerk
+        # then records these as printed. A letter that arrived meanwhile would be in the file but not in the record.
         requested = frozenset(letter or ())
         if not requested:
-            raise HTTPException(422, "tick at least one letter")
+            raise HTTPException(422, "select at least one letter")
         if len(requested) > MAX_PRINTED_TOGETHER:
             raise HTTPException(
-                422, lazy_text("tick {most} letters at most: they are set in one file", most=MAX_PRINTED_TOGETHER)
+                422, lazy_text("select at most {most} letters: they are printed in one file", most=MAX_PRINTED_TOGETHER)
             )
         pending = [
             each.id
             for each in await _visible_letters(letter_service, principal)
             if each.step in PENDING_STEPS and each.id in requested
         ]
-        # Use the PDF in the tray unless somebody has changed it: typesetting takes thirty times as long as reading.
+        # Use the PDF in the tray unless somebody has changed the file: to typeset a letter again takes thirty times as
+        # long as to read its file.
         stored_pdfs = await letter_service.unchanged_pdfs(pending)
         pages: list[bytes] = []
         for each in pending:
@@ -252,11 +258,12 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
                 pages.append(stored_pdfs[each])
                 continue
             async with typesetting:
-                result = await facade.composed_notification(each)
-            if result is not None and isinstance(result[1], PageContent):
-                pages.append(result[1].pdf)
+                _, content = await facade.composed_notification(each) or (None, None)
+            if isinstance(content, PageContent):
+                pages.append(content.pdf)
         if not pages:
             raise HTTPException(404, "none of these letters is pending in your trays")
+        # The title and the file names are in Malay: "surat" is a letter.
         title = f"{len(pages)} surat"
         return _pdf_response(await asyncio.to_thread(merge_letters, pages, title, both_sides=sides == 2), "surat.pdf")
 
@@ -272,9 +279,9 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
 
 
 async def _visible_letters(letter_service: Letters, principal: Principal) -> Sequence[LetterView]:
-    """Return the letters in the principal's scope, printed letters last.
+    """Return the letters of the agencies for which the principal may post letters; printed letters are last.
 
-    With this order, the next file contains letters that are not printed yet.
+    With this order, the next PDF file contains letters that are not printed yet.
     """
     scope = principal.scope(Permission.POST_LETTERS)
     letters = [each for each in await letter_service.letters() if each.agency in scope]

@@ -1,8 +1,9 @@
 """Rendering helpers of pages: texts in Malay and English, Malaysian times, navigation links, and agency cards.
 
 The texts of the status page are in `page.yaml`, the texts of the pages for signed-in users in `texts/`. Pages contain
-absolute times, from which the browser computes ages: a page with ages would change every second, and could not be
-cached. Health is shown for each direction of mail (internal, outbound, inbound), as seen from the agency.
+absolute times, and the browser computes ages from them: a page with ages would change every second, and could not be
+cached. Pages show the health of each direction of an agency's mail: internal, outbound (sent by the agency) and
+inbound.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from markupsafe import Markup, escape
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
 from alerts.model.notification import IncidentType, Language
-from alerts.wording import moment as in_words
+from alerts.wording import moment as time_wording
 from alerts.wording.moment import MALAYSIA
 from alerts.wording.source import sections
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.audit import dossier
+from monitor.audit import incident_record
 from monitor.evaluation.attribution import RunVerdict
 from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.model.health import Health
@@ -39,6 +40,7 @@ from monitor.views.overview import ACCEPTED_WITHOUT_ANSWER, AgencyView, Incident
 from monitor.views.site_report import SiteVerdict
 from probes.model.check import Verdict
 
+#: Order of the directions on a card.
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
 #: Texts of the pages for signed-in users (`texts/`) by section and key, each in Malay and English.
@@ -47,30 +49,34 @@ _SIGNED_IN_TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     for file in sorted((Path(__file__).parent / "texts").glob("*.yaml"))
     for section, texts in sections(file).items()
 }
-#: All texts of pages by section and key, each in Malay and English.
-WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+#: All texts of pages by section and key, each in Malay and English. Some sections have old names: "journal" is the
+#: audit log, "roll" the list of agencies, "wall" the wallboard links, "standings" the agency statuses, "matters" the
+#: incident types, "tallies" the exclusion reasons.
+PAGE_TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     **sections(Path(__file__).with_suffix(".yaml")),
     **_SIGNED_IN_TEXTS,
 }
-#: Malay texts of configuration-check messages and of permissions, by the English text with its placeholders.
-FAULTS: Mapping[str, str] = {
-    **{permission.replace("_", " "): malay for permission, (malay, _) in WORDS["permissions"].items()},
-    **{english: malay for malay, english in WORDS["fault"].values()},
+#: Malay texts of configuration-check messages, error messages and permissions, by the English text with its
+#: placeholders.
+MALAY_MESSAGES: Mapping[str, str] = {
+    **{permission.replace("_", " "): malay for permission, (malay, _) in PAGE_TEXTS["permissions"].items()},
+    **{english: malay for malay, english in PAGE_TEXTS["fault"].values()},
 }
-#: Malay texts by section, from modules that write incident records.
+#: Malay texts by section, which the modules that write incident records define. Their English texts are in the sections
+#: `english.*` of page.yaml.
 _SHARED_MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
     "purposes": phrase.PURPOSES,
     "states": phrase.STATES,
     "incident_states": phrase.INCIDENT_STATES,
-    "outcomes": dossier.OUTCOMES,
-    "phases": dossier.PHASES,
-    "parties": dossier.PARTIES,
+    "outcomes": incident_record.OUTCOMES,
+    "phases": incident_record.PHASES,
+    "parties": incident_record.PARTIES,
 }
 
 
 class PageLanguage(StrEnum):
-    """Languages of pages. The values occur in the URL parameter `lang` and in its cookie; Malay is the default."""
+    """Languages of pages; Malay is the default. The URL parameter `lang` and the language cookie have these values."""
 
     MALAY = "ms"
     ENGLISH = "en"
@@ -85,26 +91,31 @@ def notification_language(language: PageLanguage) -> Language:
 class Card:
     """Summary of an agency, as pages show it.
 
-    A card omits the time of the last run, so that it stays equal, and is not rendered again, until something else
-    changes.
+    A card omits the time of the last run. So two cards of an agency are equal, and the card is not rendered again,
+    until something else changes.
     """
 
+    #: Agency code.
     agency: str
     name: str
     status: AgencyStatus
+    #: Since when the agency has this status; `None` if unknown.
     since: datetime | None
     #: Health of each probed direction.
     directions: Sequence[tuple[str, Health]]
+    #: Current maintenance, and current silence, which suppresses notifications.
     maintenance: WindowOccurrence | None
     silence: Silence | None
+    #: Number of the open incident.
     incident: str | None
-    #: Outage on which a quorum of sites agrees, and the sites that report it now.
+    #: Outage on which a quorum of sites (enough sites) agrees, and the names of the sites that report it now. A site is
+    #: an installation of Pantau that probes.
     quorum_type: IncidentType | None
     agreed_by: Sequence[str]
-    #: Directions that fewer sites than the quorum report as down, each with the names of these sites. Without names,
-    #: only this site reports the direction as down.
+    #: Directions that some sites report as down, but fewer than the quorum, each with the names of these sites. An
+    #: empty list of names: only this site reports the direction as down.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
-    #: Outage declared by a user (even if probes do not detect it), and the user's name.
+    #: Outage that a user has declared, even if probes do not detect it, and the name of the user.
     declared: IncidentType | None
     declared_by: str
     #: Incident that a user has closed although probes still detect the outage.
@@ -116,28 +127,30 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceLink:
+class NavigationLink:
     """Navigation link for signed-in users."""
 
     path: str
+    #: Text of the link.
     name: str
 
 
 #: Limit of agencies with a navigation link to their settings. A user who may edit more agencies has no such links, and
-#: finds the settings by the agencies' pages.
+#: opens the settings from the agencies' pages.
 _MAX_EDITED_AGENCIES: Final = 5
 
 
-def navigation_links(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
+def navigation_links(principal: Principal, language: PageLanguage) -> tuple[NavigationLink, ...]:
     """Return the navigation links of a signed-in user, besides those to the status page and the account.
 
-    Return none for another principal, such as a wallboard.
+    Return none for other principals, such as wallboards.
     """
     if principal.user is None:
         return ()
 
-    def link(path: str, section: str, key: str, **values: str) -> PlaceLink:
-        return PlaceLink(path=path, name=texts_of(section, language)[key].format(**values))
+    # *section* and *key*: the text of the link.
+    def link(path: str, section: str, key: str, **values: str) -> NavigationLink:
+        return NavigationLink(path=path, name=texts_of(section, language)[key].format(**values))
 
     editable_agencies = sorted(principal.scope(Permission.EDIT_AGENCY).agencies)
     links_by_permission = (
@@ -167,8 +180,7 @@ def navigation_links(principal: Principal, language: PageLanguage) -> tuple[Plac
 def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
     """Return the displayed health of a direction.
 
-    A direction is down if a quorum of sites (enough sites) agrees. A direction that was up is unknown while Pantau
-    cannot evaluate it.
+    A direction is down if a quorum of sites agrees. A direction that was up is unknown while probes cannot observe it.
     """
     if agency.quorum_type is not None and direction in TYPE_DIRECTIONS.get(agency.quorum_type, ()):
         return Health.DOWN
@@ -177,11 +189,11 @@ def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
 
 
 def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
-    """Return the sites that report a direction as down. A site that reports slow mail is not among them."""
+    """Return the names of the sites that report a direction as down, without sites that report slow mail."""
     directions_by_site = {
         each.site: TYPE_DIRECTIONS.get(each.type, ()) for each in agency.sites if each.type is not None
     }
-    # Sites report an outage of the internal direction as an outage of outbound mail, inbound mail, or both.
+    # If the internal direction is down, a site reports an outage of outbound mail, of inbound mail, or of both.
     return [
         site
         for site, down in directions_by_site.items()
@@ -192,25 +204,29 @@ def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
 def exclusion_reason(route: RouteView) -> str | None:
     """Return why the failed last run of a route does not fully count against the agency.
 
-    Return `None` if the run counts fully or did not fail. The result is a key of `tallies` in page.yaml.
+    The reason is a key of `tallies` in page.yaml; `None` if the run counts fully or did not fail.
     """
     if route.failure is None or route.verdict is RunVerdict.FAILED:
         return None
     if route.verdict is None:
-        # The verdict is unknown after a restart. If the route is down anyway, show the run as one that counts.
+        # After a restart the verdict is unknown. If the route is down, show the run as one that counts fully.
         return None if route.health is Health.DOWN else "pending"
-    # A message that arrived although its sender got no reply counts fully, with the verdict SLOW.
-    return (
-        None
-        if route.failure.reason == ACCEPTED_WITHOUT_ANSWER and route.verdict is RunVerdict.SLOW
-        else str(route.verdict)
-    )
+    # A message that arrived although the server did not reply to its sender counts fully, with the verdict SLOW.
+    if route.failure.reason == ACCEPTED_WITHOUT_ANSWER and route.verdict is RunVerdict.SLOW:
+        return None
+    return str(route.verdict)
 
 
 def agency_card(agency: AgencyView) -> Card:
     """Return the card of an agency."""
-    failed = sorted((r for r in agency.routes if r.failure), key=lambda route: exclusion_reason(route) is not None)
-    slow = [r for r in agency.routes if not r.failure and r.health is Health.DEGRADED and r.transit_seconds is not None]
+    failed = sorted(
+        (each for each in agency.routes if each.failure), key=lambda route: exclusion_reason(route) is not None
+    )
+    slow = [
+        each
+        for each in agency.routes
+        if not each.failure and each.health is Health.DEGRADED and each.transit_seconds is not None
+    ]
     return Card(
         agency=agency.agency,
         name=agency.name,
@@ -228,7 +244,7 @@ def agency_card(agency: AgencyView) -> Card:
         closed_manually=agency.closed_manually,
         # Drop the time of the last run, which changes with every run.
         problem_routes=[replace(each, last_run_at=None) for each in (*failed, *slow)],
-        findings=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
+        findings=[(each.kind, each.verdict) for each in agency.checks if each.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
 
 
@@ -238,7 +254,7 @@ def _format_time(moment: datetime | None, *, pattern: str) -> str:
 
 
 def _format_local_time(value: object) -> str:
-    """Return an ISO 8601 local time in the format of pages: 24/11/2026 14:05. Return other text unchanged."""
+    """Return an ISO 8601 local time in the format of pages: 24/11/2026 14:05. Return any other text unchanged."""
     try:
         return datetime.fromisoformat(str(value)).strftime("%d/%m/%Y %H:%M")
     except ValueError:
@@ -247,17 +263,18 @@ def _format_local_time(value: object) -> str:
 
 def _month_name(day: date, *, language: Language) -> str:
     """Return the month of *day* in words: November 2026."""
-    return in_words.date(datetime(day.year, day.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
+    return time_wording.date(datetime(day.year, day.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
 
 
 def _duration_text(minutes: int, *, language: Language) -> str:
     """Return a duration in words; "-" for zero."""
+    # `duration_text` needs two times, so choose any start.
     start = datetime(2026, 1, 1, tzinfo=MALAYSIA)
-    return in_words.duration_text(start, start + timedelta(minutes=minutes), language) if minutes else "-"
+    return time_wording.duration_text(start, start + timedelta(minutes=minutes), language) if minutes else "-"
 
 
 def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
-    """Return why a command was rejected: in the page's language if a text exists, otherwise the English message."""
+    """Return why a command was rejected, in the page's language if there is a text; otherwise the English message."""
     if isinstance(reason, OperationRejectedError) and (
         text := reason.malay if language is PageLanguage.MALAY else reason.page_text
     ):
@@ -266,36 +283,37 @@ def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
 
 
 def _check_message_html(text: str, *, language: PageLanguage) -> Markup:
-    """Return the message of a configuration check: in Malay if a text exists, otherwise in English."""
+    """Return the message of a configuration check, in the page's language if there is a text; otherwise in English."""
     if language is PageLanguage.ENGLISH:
         return escape(text)
-    malay = translate(text, FAULTS)
+    malay = translate(text, MALAY_MESSAGES)
     return Markup('<span lang="en">{}</span>').format(text) if malay is None else escape(malay)
 
 
 def _remedy_text(text: str, *, language: PageLanguage) -> str:
-    """Return the remedy of a problem, in Malay if a text exists.
+    """Return the remedy of a problem in the page's language.
 
-    A remedy without a Malay text is returned unchanged: it is a value or a command, which the user types as it is.
+    Return a remedy without a Malay text unchanged: it is a value or a command, which the user types as it is.
     """
-    malay = translate(text, FAULTS) if language is PageLanguage.MALAY else None
+    malay = translate(text, MALAY_MESSAGES) if language is PageLanguage.MALAY else None
     return text if malay is None else malay
 
 
 def texts_of(section: str, language: PageLanguage) -> Mapping[str, str]:
     """Return the texts of a section in one language."""
     if section in _SHARED_MALAY:
-        english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
+        english = {key: str(text) for key, text in PAGE_TEXTS[f"english.{section}"].items()}
         return _SHARED_MALAY[section] if language is PageLanguage.MALAY else english
     language_index = list(PageLanguage).index(language)
-    return {key: pair[language_index] for key, pair in WORDS[section].items()}
+    return {key: pair[language_index] for key, pair in PAGE_TEXTS[section].items()}
 
 
 def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
     """Return the Jinja filters of a language.
 
-    Each section of texts/ is a filter that fills a text: `"key" | section(name=value)`. Most other filters show an enum
-    value in words. A health or status without a text is shown as unknown, and never as up.
+    Each section of texts/ is a filter that returns a text and fills its placeholders: `"key" | section(name=value)`.
+    The filters "say" and "letter" do the same for texts of page.yaml. Most other filters return the text of an enum
+    value. A health or status without a text becomes "unknown", so that it is never shown as up.
     """
     verdicts = texts_of("verdicts", language)
     healths, statuses = texts_of("healths", language), texts_of("standings", language)
@@ -306,12 +324,13 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
 
         @pass_context
         def fill(_context: object, key: str, **values: object) -> str:
-            # The context argument prevents Jinja from folding the result into the compiled template, which all
-            # languages share.
+            # Jinja evaluates a filter without the context argument when it compiles the template. All languages share
+            # the compiled template, so it must not contain a text of one language.
             return texts_of_section[key].format(**values)
 
         return fill
 
+    # The text of an enum value; a value without a text is shown as it is.
     def label_of(section: str) -> Callable[[str], str]:
         labels = texts_of(section, language)
         return lambda value: labels.get(value, str(value))
@@ -320,6 +339,7 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         **{section: fill_text(section) for section in _SIGNED_IN_TEXTS},
         "say": fill_text("say"),
         "letter": fill_text("letters"),
+        # The source of an edit, such as a file or the portal.
         "writer": label_of("writers"),
         "navigation_links": partial(navigation_links, language=language),
         "role": label_of("roles"),
@@ -350,7 +370,7 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "bilingual": lambda text: text.malay if language is PageLanguage.MALAY else text.english,
         "fault": partial(_check_message_html, language=language),
         "remedy": partial(_remedy_text, language=language),
-        # For the options of a form: the submitted value, and its label.
+        # For the options of a form: the value to submit, and its label.
         "channel_pair": lambda value: (value, label_of("channels")(value)),
         "duty_day_pair": lambda value: (value, label_of("duty_day")(value)),
         "purpose": label_of("purposes"),

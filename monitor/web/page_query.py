@@ -1,4 +1,4 @@
-"""Query parameters of the status page: language, filter, and the form for wallboards (screens of the NOC).
+"""Query parameters of the status page: language, filter, and the wallboard layout for screens of the NOC.
 
 The parameters are in the URL, so that links can be shared.
 """
@@ -14,7 +14,7 @@ from monitor.views.agency_filter import AgencyFilter
 from monitor.views.agency_status import AgencyStatus
 from monitor.web.page import PageLanguage
 
-#: Cookie for the language, valid for a year. It does not identify the user.
+#: Cookie for the language (in Malay: "bahasa"), and its lifetime in seconds: a year. It does not identify the user.
 _COOKIE, _COOKIE_MAX_AGE = "bahasa", 365 * 24 * 3600
 #: Maximum number of characters of a filter; the rest is ignored.
 _MAX_FILTER_LENGTH = 100
@@ -22,13 +22,13 @@ _MAX_FILTER_LENGTH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuery:
-    """Query of a page: its language, the agencies that it shows, and its form."""
+    """Query of the status page: its language, the agencies that it shows, and its layout."""
 
     language: PageLanguage = PageLanguage.MALAY
     agency_filter: AgencyFilter = field(default_factory=AgencyFilter)
     #: Whether the page is shown on a wallboard, which is read at a distance of five metres.
     is_wallboard: bool = False
-    #: Requested states that do not exist.
+    #: Requested states that do not exist. They stay in the links, so that the page can report them.
     unknown_states: tuple[str, ...] = ()
 
     def url(
@@ -38,18 +38,18 @@ class PageQuery:
         language: PageLanguage | None = None,
         state: str | None = None,
         wallboard: bool | None = None,
-        everything: bool = False,
+        drop_text_filter: bool = False,
     ) -> str:
         """Return the URL of this page with some changes.
 
-        *state*: the only state; "" for all states. *wallboard*: whether to use the wallboard form. *everything*: drop
-        the text filter. *language*: the language, which is otherwise that of the cookie.
+        *language*: the language; default: that of the cookie. *state*: the only agency status to show; "" for all;
+        default: as on this page. *wallboard*: whether to use the wallboard layout; default: as on this page.
         """
         states = (
             [*sorted(self.agency_filter.statuses), *self.unknown_states] if state is None else [state] if state else []
         )
         wallboard = self.is_wallboard if wallboard is None else wallboard
-        text = "" if everything else self.agency_filter.text
+        text = "" if drop_text_filter else self.agency_filter.text
         parameters = [("q", text)] if text else []
         parameters += [("state", each) for each in states]
         parameters += [("wallboard", "1")] if wallboard else []
@@ -74,7 +74,7 @@ def read_query(request: Request) -> PageQuery:
 
 
 def other_parameters(request: Request) -> str:
-    """Return the query parameters besides the language, to precede it in a link: "q=jcm&"."""
+    """Return the query parameters besides the language, ready for `lang=...` to follow: "q=jcm&"."""
     parameters = [
         (name, value[:_MAX_FILTER_LENGTH]) for name, value in request.query_params.multi_items() if name != "lang"
     ]
@@ -82,7 +82,7 @@ def other_parameters(request: Request) -> str:
 
 
 def store_language(request: Request, response: Response) -> Response:
-    """Store the language that this request selects, if any, in a cookie."""
+    """Store the language in a cookie, if the URL of this request selects one."""
     if (language := request.query_params.get("lang")) in set(PageLanguage):
         response.set_cookie(_COOKIE, str(language), max_age=_COOKIE_MAX_AGE, samesite="lax", httponly=True)
     return response

@@ -1,9 +1,9 @@
 """The portal: the HTTP application for people and Prometheus, with pages, API and metrics.
 
-Each HTTP route requires a permission, which the access control checks, or declares that it is public. A portal that has
-no sign-in is read-only, with four exceptions: it reloads the configuration, acknowledges incidents for programs with a
-token, receives alerts of the Alertmanager of the NOC (network operations centre), and records a clerk's actions on
-letters.
+Each HTTP route requires a permission, which the access control checks, or declares that it is public. A portal without
+sign-in is read-only with four exceptions: it reloads the configuration, lets programs with a token acknowledge
+incidents, receives alerts from the Alertmanager of the NOC (network operations centre), and records a clerk's actions
+on letters.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from monitor.web.api.state import state_queries
 from monitor.web.error_page import show_error_pages
 from monitor.web.form import Pages
 from monitor.web.letters import letter_pages, letter_printouts
-from monitor.web.notice import notification_pages
+from monitor.web.notification import notification_pages
 from monitor.web.page import PageLanguage, navigation_links, template_filters
 from monitor.web.page_query import read_query, store_language
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems, reload_response
 from monitor.web.routers import add_routes
 from monitor.web.status_page import PageBody, RenderedPage, StatusPage
 
-#: Headers of all responses. The portal serves all resources itself, so pages may not use other hosts.
+#: Headers of all responses. Pages may load resources from the portal only, which serves all that they need.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -73,10 +73,10 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-#: Added if the portal uses TLS: two years, in seconds.
+#: Additional header of a portal with TLS. The maximum age is two years in seconds.
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
-#: Builds the router of further pages.
+#: Function that builds the router of further pages with a page renderer.
 PageBuilder = Callable[[Pages], APIRouter]
 
 
@@ -94,14 +94,14 @@ def portal(
     api_routers: Sequence[APIRouter] = (),
     site: str = "",
 ) -> FastAPI:
-    """Build the portal. Optional parts are missing if their parameter is `None`.
+    """Build the portal. If a parameter is `None`, the portal omits the pages or API that need it.
 
-    *hosts*: the accepted Host names; the portal rejects other names to prevent DNS rebinding. *letters*: the letters of
-    the clerk's page. *on_call_service*: the rotas of the API. *alert_receiver*: the receiver of Alertmanager's webhook.
-    *access_control*: the authentication; without an authenticator the portal has no sign-in, and *pages*, *openid* and
-    *api_routers* are ignored. *pages*: builders of pages for signed-in users. *openid*: the identity provider.
-    *idempotency*: the store of `Idempotency-Key` headers. *api_routers*: routers below /api/v1 for signed-in users and
-    API tokens. *site*: the name of this site (installation) on pages, if there are several.
+    *hosts*: accepted values of the header Host; others are rejected to prevent DNS rebinding. *letters*: service for
+    the clerk's page. *on_call_service*: service for rotas in the API. *alert_receiver*: receiver of Alertmanager's
+    webhook. *access_control*: authentication. Without an authenticator the portal has no sign-in, and ignores *pages*,
+    *openid* and *api_routers*. *pages*: builders of pages for signed-in users. *openid*: identity provider.
+    *idempotency*: store of `Idempotency-Key` headers. *api_routers*: routers below /api/v1 for signed-in users and API
+    tokens. *site*: name of this site (installation), which pages show if there are several sites.
     """
     access_control = access_control or AccessControl()
     app = _Portal(
@@ -112,7 +112,7 @@ def portal(
         # schema remains available.
         docs_url=None,
         redoc_url=None,
-        # The schema has a route of its own, which takes part in the permission check.
+        # `_schema_router` serves the schema by an ordinary route, to which the permission check applies.
         openapi_url=None,
     )
     answer_with_problems(app)
@@ -157,8 +157,8 @@ class _StaticFiles(StaticFiles):
     """Style sheets and scripts, which are the same for all users.
 
     Browsers cache the files for one minute. Without a cache, a mobile browser would load up to three files one after
-    another on each page, because the files import each other. For a minute after an upgrade, a page may have the old
-    appearance.
+    another for each page, because the files import each other. The cost: for a minute after an upgrade, a page may have
+    the old appearance.
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -168,10 +168,10 @@ class _StaticFiles(StaticFiles):
 
 
 class _Portal(FastAPI):
-    """Application with security headers on all responses.
+    """Application that adds security headers to all responses.
 
-    The headers are added outside of Starlette's middleware stack: Starlette's handler of internal errors is the
-    outermost middleware of that stack, so no middleware inside could add headers to its responses.
+    The headers are added outside of Starlette's middleware stack. The outermost middleware of that stack handles
+    internal errors, so no middleware inside the stack could add headers to error responses.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -179,9 +179,9 @@ class _Portal(FastAPI):
 
 
 class _AllowedHosts:
-    """Middleware that accepts requests for known Host names only, to prevent DNS rebinding.
+    """Middleware that accepts only requests with a known Host header, to prevent DNS rebinding.
 
-    With any other name, a page of a foreign site whose name resolves to this machine could read the portal.
+    In such an attack, the host name of a foreign page resolves to this machine, so that the page can read the portal.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -201,7 +201,7 @@ class _AllowedHosts:
 
 
 class _HeadSupport:
-    """Middleware that answers HEAD like GET, without the body (RFC 9110, 9.3.2), for availability checks."""
+    """Middleware that answers HEAD like GET without the body (RFC 9110, 9.3.2). Availability checks may use HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -220,7 +220,7 @@ class _HeadSupport:
 class _SecurityHeaders:
     """Middleware that adds the security headers to all responses.
 
-    It is pure ASGI, because Starlette's `BaseHTTPMiddleware` copies each chunk of a scrape through a queue.
+    It does not use Starlette's `BaseHTTPMiddleware`, which copies each chunk of a scrape through a queue.
     """
 
     def __init__(self, app: ASGIApp, is_secure: bool) -> None:  # noqa: FBT001
@@ -243,14 +243,14 @@ _Operator = Annotated[Principal, Depends(RequirePermission(Permission.RELOAD))]
 
 def _service_router(facade: ServiceFacade) -> APIRouter:
     router = APIRouter(tags=["service"])
-    health_check = allow_public("supervisors do not sign in, and the response is about no agency")
+    health_check = allow_public("supervisors do not sign in, and the response contains no data of agencies")
 
     @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(RequireTrustedNetwork())])
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         chunks = facade.metrics(open_metrics=open_metrics)
-        # The first chunk takes long, so use a thread; the later chunks are small enough for the event loop. Do not
-        # compress the response: on loopback, compression costs more time than it saves.
+        # The first chunk takes long, so use a thread. The later chunks are small enough for the event loop. Do not
+        # compress the response: on the loopback interface, compression costs more time than it saves.
         first = await asyncio.to_thread(next, chunks)
         return StreamingResponse(
             _yield_between(first, chunks), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE
@@ -268,7 +268,7 @@ def _service_router(facade: ServiceFacade) -> APIRouter:
     @router.get(
         "/-/ready",
         response_class=PlainTextResponse,
-        summary="Readiness: it probes, its engine runs, the database is available",
+        summary="Readiness: the process probes, its alert engine runs, the database is available",
         dependencies=health_check,
         responses=problems(HTTPStatus.SERVICE_UNAVAILABLE),
     )
@@ -286,15 +286,15 @@ def _service_router(facade: ServiceFacade) -> APIRouter:
         # Reject forged requests: a page of another site in an operator's browser can send a POST to this route.
         # Browsers send one of these headers; curl sends neither.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
-            return problem(HTTPStatus.FORBIDDEN, "only tools may request this, and no page in a browser")
-        # Without sign-in there is no user name to record.
+            return problem(HTTPStatus.FORBIDDEN, "only tools may send this request, not a page in a browser")
+        # A portal without sign-in has no user name to record.
         return reload_response(await facade.reload(principal.by or "portal"))
 
     return router
 
 
 async def _yield_between(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield all chunks, and let other tasks, such as probes, run after each chunk of *rest*."""
+    """Yield all chunks. Let other tasks, such as probes, run after each chunk of *rest*."""
     yield first
     for chunk in rest:
         yield chunk
@@ -302,7 +302,7 @@ async def _yield_between(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[b
 
 
 class _TemplateCache(BytecodeCache):
-    """Cache of compiled templates. The template environments of all languages share it."""
+    """Cache of compiled templates, which the template environments of all languages share."""
 
     def __init__(self) -> None:
         self._bytecode: dict[str, bytes] = {}
@@ -322,19 +322,25 @@ _TEMPLATE_CACHE = _TemplateCache()
 _TEMPLATES_WITHOUT_SIGN_IN = frozenset(
     f"{name}.html"
     for name in (
-        *("agency", "checks", "counts", "detail", "error_page", "frame", "languages", "letters", "more_agencies"),
-        *(
-            "notification",
-            "open_incidents",
-            "parts",
-            "records",
-            "rest",
-            "self_health",
-            "status",
-            "tile",
-            "tiles",
-            "uptime_bars",
-        ),
+        "agency",
+        "checks",
+        "counts",
+        "detail",
+        "error_page",
+        "frame",
+        "languages",
+        "letters",
+        "more_agencies",
+        "notification",
+        "open_incidents",
+        "parts",
+        "records",
+        "rest",
+        "self_health",
+        "status",
+        "tile",
+        "tiles",
+        "uptime_bars",
     )
 )
 
@@ -343,9 +349,9 @@ _TEMPLATES_WITHOUT_SIGN_IN = frozenset(
 def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") -> Mapping[PageLanguage, Environment]:
     """Return the template environments by language. They escape inserted values.
 
-    The parameters are global variables of the templates. *signs_in*: whether the portal has a sign-in, and therefore
-    accounts and incident pages. *openid*: the name of the identity provider; "" without a provider. *site*: the name of
-    this site (installation), if there are several.
+    Each parameter becomes a global variable of the templates. *signs_in*: whether the portal has a sign-in, and
+    therefore account pages and incident pages. *openid*: name of the identity provider; "" without a provider. *site*:
+    name of this site (installation); "" if it is the only one.
     """
     environments: dict[PageLanguage, Environment] = {}
     for language in PageLanguage:
@@ -353,7 +359,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(),
             undefined=StrictUndefined,
-            # Remove the indentation, which would be a tenth of a page with a thousand agencies.
+            # Remove the indentation: it would make up a tenth of a page with a thousand agencies.
             trim_blocks=True,
             lstrip_blocks=True,
             bytecode_cache=_TEMPLATE_CACHE,
@@ -361,7 +367,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
         )
         environments[language].filters |= template_filters(language)
         environments[language].globals |= {"language": language, "signs_in": signs_in, "openid": openid, "site": site}
-        # Compile the templates now: compilation during the first request would delay the user and the probes.
+        # Compile the templates now. Compilation during the first request would delay the response and the probes.
         for name in environments[language].list_templates(
             filter_func=lambda name: signs_in or name in _TEMPLATES_WITHOUT_SIGN_IN
         ):

@@ -1,4 +1,4 @@
-"""Error responses as problem details (RFC 9457): the reason, and the invalid parts of the request."""
+"""Error responses in the format "problem details" (RFC 9457): the reason, and the invalid parts of the request."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from monitor.service.errors import NotFoundError, OperationRejectedError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
-#: Characters of an invalid value that an error message repeats.
+#: Maximum number of characters of the request that an error message repeats.
 _MAX_ECHOED = 100
+#: JSON pointer to the schemas in the OpenAPI document.
 _SCHEMAS = "#/components/schemas"
 
 
@@ -29,7 +30,7 @@ class ProblemResponse(Response):
     """Error response with problem details. Error pages show *detail* in the user's language."""
 
     def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
-        """Take the problem details as JSON from *body*, and their explanation from *detail*."""
+        """Take the problem details as JSON in *body*, and again their explanation in *detail*."""
         super().__init__(body, status_code=status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
         self.detail = detail
 
@@ -38,26 +39,27 @@ class WrongPart(BaseModel):
     """An invalid part of a request."""
 
     detail: str
-    #: Name of a query or path parameter.
+    #: Name of a query, path or header parameter; `None` for a part of the body.
     parameter: str | None = None
-    #: Location in the body (RFC 6901).
+    #: JSON pointer to the part in the body (RFC 6901), such as "#/reason"; `None` if it has none.
     pointer: str | None = None
-    #: Line of a text, from 1.
+    #: Line number in a YAML document, from 1; `None` for another body.
     line: int | None = None
 
 
 class ProblemDetails(BaseModel):
     """Problem details of a rejected request (RFC 9457)."""
 
-    #: The problem has no type of its own: the status code says all (RFC 9457, 4.2.1).
+    #: "about:blank": the status code is the only classification of the problem (RFC 9457, 4.2.1).
     type: str = "about:blank"
     title: str
     status: int
-    #: Explanation for people, and the remedy.
+    #: Explanation for people, with the remedy.
     detail: str
     #: For 422: all invalid parts.
     errors: Sequence[WrongPart] = ()
-    #: For a command that contradicts what probes detect: the value of `despite` with which it is executed anyway.
+    #: For a command that contradicts what probes detect: the value that the client must send in the field `despite` of
+    #: the command to have it executed anyway.
     despite: str | None = None
 
 
@@ -73,15 +75,16 @@ def answer_with_problems(app: FastAPI) -> None:
 def describe_problems(app: FastAPI) -> None:
     """Add the schema of problem details to the OpenAPI schema of *app*."""
 
-    def describe_schema() -> dict[str, Any]:
+    def openapi_with_problems() -> dict[str, Any]:
         if app.openapi_schema is None:
-            describe_schema = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
-            parts = describe_schema.pop("$defs")
+            problem_schema = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
+            nested_schemas = problem_schema.pop("$defs")
+            # FastAPI caches the schema, so this changes the schema that later calls return.
             schemas = FastAPI.openapi(app)["components"]["schemas"]
-            schemas |= {ProblemDetails.__name__: describe_schema, **parts}
+            schemas |= {ProblemDetails.__name__: problem_schema, **nested_schemas}
         return FastAPI.openapi(app)
 
-    app.openapi = describe_schema  # type: ignore[method-assign]  # as FastAPI documents it
+    app.openapi = openapi_with_problems  # type: ignore[method-assign]  # FastAPI documents this way to extend a schema
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -101,7 +104,7 @@ def problem(
     extensions: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
-    """Return a problem response. *extensions*: extension members (RFC 9457, 3.2)."""
+    """Return a problem response. *extensions*: further members of the problem details (RFC 9457, 3.2)."""
     members: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -116,7 +119,7 @@ def problem(
 
 
 def reload_response(config_problems: Sequence[Problem]) -> Response:
-    """Return the response to a reload of the configuration; 400 if an error in it led to its rejection."""
+    """Return the response to a reload of the configuration; status 400 if the configuration has an error."""
     is_accepted = not any(each.severity is Severity.ERROR for each in config_problems)
     body = {"taken": is_accepted, "problems": [str(each) for each in config_problems]}
     if is_accepted:
@@ -127,12 +130,16 @@ def reload_response(config_problems: Sequence[Problem]) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Return the response for an `HTTPException`: of a route, or for an unknown path or a disallowed method."""
+    """Return the response for an `HTTPException`.
+
+    A route raises it, or Starlette does so for an unknown path or method. For Starlette's errors, write the detail.
+    """
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     detail, headers = str(error.detail), dict(error.headers or {})
     has_default_detail = detail == HTTPStatus(error.status_code).phrase
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "GET" in headers.get("Allow", ""):
+        # The portal answers HEAD wherever it answers GET.
         headers["Allow"] += ", HEAD"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and has_default_detail:
         allowed = headers.get("Allow") or lazy_text("something else")
@@ -143,11 +150,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _invalid_request(_request: Request, error: Exception) -> Response:
-    """Return the response for an invalid query or command. Submitted values are not repeated."""
+    """Return the response for an invalid query or command. It does not repeat submitted values, which may be secret."""
     validation_errors = error.errors() if isinstance(error, RequestValidationError) else ()
     parts = [_wrong_part(each) for each in validation_errors[:MAX_LISTED]]
     if (unlisted := len(validation_errors) - len(parts)) > 0:
-        parts[-1] = WrongPart(detail=f"{unlisted + 1} more are not listed; mend these first", pointer="#")
+        parts[-1] = WrongPart(detail=f"{unlisted + 1} more are not listed; correct these first", pointer="#")
     texts = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in parts)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(texts), errors=parts)
 
@@ -157,7 +164,8 @@ def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
     if location != "body":
         return WrongPart(detail=error["msg"], parameter=str(path[0])[:_MAX_ECHOED])
     if error["type"] == "json_invalid":
-        return WrongPart(detail="is no JSON", pointer="#")
+        return WrongPart(detail="is not valid JSON", pointer="#")
+    # Escape the characters that are special in a JSON pointer (RFC 6901, 3).
     steps = (str(each)[:_MAX_ECHOED].replace("~", "~0").replace("/", "~1") for each in path)
     return WrongPart(detail=error["msg"], pointer="/".join(("#", *steps)))
 
@@ -170,7 +178,7 @@ async def _rejected_operation(_request: Request, error: Exception) -> Response:
 
 
 async def _store_unavailable(_request: Request, error: Exception) -> Response:
-    """Return the response for an unavailable database; the client may retry. No traceback is logged."""
+    """Return the response for an unavailable database. The client may retry."""
     reason = lazy_text(
         "the database is unavailable ({error}): nothing can be read or written now; /metrics has the state of mail",
         error=str(error),
@@ -179,5 +187,5 @@ async def _store_unavailable(_request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(_request: Request, _error: Exception) -> Response:
-    """Return the response for an internal error, which the server logs."""
+    """Return the response for an internal error. Starlette raises the error again, and the server logs it."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Pantau failed to answer; its log says why")

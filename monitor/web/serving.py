@@ -32,19 +32,19 @@ from monitor.web.problem import problem
 
 log = structlog.get_logger()
 
-#: Seconds that connections have to close when the server stops; after them they are aborted.
+#: Seconds that connections have to close when the server stops. Then they are aborted.
 _CLOSE_TIMEOUT = 1.0
-#: Time limit of the TLS handshake, and time limit of the headers of a request. Both have only a few kilobytes.
+#: Time limit of the TLS handshake, and also of the headers of a request. Both are only a few kilobytes.
 _HEADER_TIMEOUT = timedelta(seconds=5)
 #: Time limit of the body of a request. A fax provider with a slow connection needs a second or two to send a body with
 #: the transmitted page.
 _REQUEST_TIMEOUT = timedelta(seconds=20)
-#: Time limit for the service to process a request, and for the client to read the response, together. A reload of the
+#: Time limit for both together: the service processes a request, and the client reads the response. A reload of the
 #: configuration takes long, because it reads every agency's file.
 _RESPONSE_TIMEOUT = timedelta(minutes=2)
-#: Seconds between log messages about connections closed at the limit.
+#: Minimum number of seconds between log messages about closed connections.
 _LOG_INTERVAL = 60.0
-#: Number of connections accepted before other tasks run.
+#: Number of connections to accept before other tasks may run.
 _ACCEPT_BATCH = 32
 #: Seconds until the next attempt after `accept` failed. If no file descriptor is free, the connection stays in the
 #: kernel's queue, and immediate retries would use a whole core.
@@ -91,18 +91,18 @@ async def serve(
     trusted_proxies: Sequence[str] = (),
     direct_clients: Sequence[str] = (),
 ) -> AsyncIterator[None]:
-    """Serve *app* on *listener* for the duration of the block; then cancel the running requests.
+    """Serve *app* on *listener* while the caller's `async with` block runs. Then cancel the running requests.
 
-    *certificate*: the files of certificate and key, for TLS. *trusted_proxies*: the networks of proxies whose
-    forwarding headers are used. If there are such networks, only clients in them, on this machine, and in the networks
-    *direct_clients* may send requests.
+    *certificate*: the files of certificate and key, for TLS. *trusted_proxies*: networks of the proxies whose
+    forwarding headers are used. If there are any, a client may send requests only from these networks, from this
+    machine, or from the networks *direct_clients*. *limits*: connection limits; default: a share of this process's
+    limit of file descriptors.
 
-    A connection is closed if the TLS handshake or the headers take longer than *header_timeout*, the body of a request
-    longer than *request_timeout*, or processing the request and sending the response longer than *response_timeout*.
-    *limits*: connection limits; by default a share of this process's limit of file descriptors.
+    Time limits after which a connection is closed: *header_timeout* for the TLS handshake, and for the headers of a
+    request; *request_timeout* for its body; *response_timeout* to process it and to send the response.
     """
     connections = Connections(limits or connection_limits(open_files_limit()), trusted_proxies)
-    # Do not use uvicorn's `Server.serve`: it replaces the program's signal handlers, and ends up to 0.2 s late.
+    # Do not use uvicorn's `Server.serve`: it replaces the program's signal handlers, and may stop 0.2 s late.
     protocol_class: Any = partial(
         _TimedProtocol,
         header_timeout=header_timeout,
@@ -113,7 +113,7 @@ async def serve(
     config = uvicorn.Config(
         _QuietCancellation(_TrustedProxies(app, trusted_proxies, direct_clients) if trusted_proxies else app),
         http=protocol_class,
-        # `_TrustedProxies` reads the forwarding headers of trusted proxies; any other client could forge these headers.
+        # `_TrustedProxies` reads the forwarding headers instead, and only those of trusted proxies.
         proxy_headers=False,
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
@@ -131,8 +131,11 @@ async def serve(
         protocol_class, config=config, server_state=server.server_state, app_state=server.lifespan.state
     )
     acceptor = _Acceptor(
-        *(listener, config, connections, lambda connection: create_protocol(connection=connection)),
-        handshake=header_timeout,
+        listener,
+        config,
+        connections,
+        lambda connection: create_protocol(connection=connection),
+        handshake_timeout=header_timeout,
     )
     accept_task = asyncio.create_task(acceptor.keep_accepting())
     try:
@@ -145,15 +148,15 @@ async def serve(
         listener.close()
 
 
-#: Creates the HTTP protocol of a connection.
+#: Function that creates the HTTP protocol of a connection.
 _ProtocolFactory = Callable[[Connection], asyncio.Protocol]
 
 
 class _Acceptor:
     """Acceptor of a listener's connections, up to the connection limits.
 
-    asyncio's own server has no limit. If no file descriptor is free, asyncio's server writes 2,048 lines to the log at
-    each attempt to accept (CPython 3.13, `_accept_connection`).
+    It replaces asyncio's own server, which has no limits. If no file descriptor is free, asyncio's server logs 2,048
+    lines at each attempt to accept connections (CPython 3.13, `_accept_connection`).
     """
 
     def __init__(
@@ -163,16 +166,19 @@ class _Acceptor:
         connections: Connections,
         protocol_factory: _ProtocolFactory,
         *,
-        handshake: timedelta,
+        handshake_timeout: timedelta,
     ) -> None:
         self._listener = listener
         self._config = config
         self._protocol_factory = protocol_factory
-        self._handshake = handshake.total_seconds()
+        self._handshake_timeout = handshake_timeout.total_seconds()
         self._connections = connections
+        #: Tasks of connections whose TLS handshake is not complete.
         self._starting = set[asyncio.Task[None]]()
+        #: Value of `Connections.closed_count` at the last log message.
         self._logged_count = 0
         self._throttle = LogThrottle()
+        #: Timer of the next log message about closed connections; `None`: it may be logged at once.
         self._log_timer: asyncio.TimerHandle | None = None
 
     async def keep_accepting(self) -> None:
@@ -182,7 +188,7 @@ class _Acceptor:
         self._listener.listen(self._config.backlog)
         for number in itertools.count(1):
             if number % _ACCEPT_BATCH == 0:
-                await asyncio.sleep(0)  # `sock_accept` of a queued connection does not yield to the event loop.
+                await asyncio.sleep(0)  # `sock_accept` does not yield to the event loop if a connection is queued.
             try:
                 client_socket, address = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
@@ -193,8 +199,8 @@ class _Acceptor:
                 continue
             try:
                 self._start(client_socket, address[0] if address else "")
-            # An error of one connection must not stop the listener.
             except Exception:
+                # An error of one connection must not stop the listener.
                 log.exception("connection could not be started", listener=self._listener_name)
                 client_socket.close()
 
@@ -218,6 +224,7 @@ class _Acceptor:
             client_socket.close()
         else:
             task = asyncio.create_task(self._connect(client_socket, connection))
+            # Until the connection has a transport, cancelling this task closes it.
             connection.close = task.cancel
             self._starting.add(task)
             task.add_done_callback(partial(self._finish_start, client_socket))
@@ -227,13 +234,13 @@ class _Acceptor:
     def _finish_start(self, client_socket: socket.socket, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         if task.cancelled():
-            client_socket.close()  # There may be no transport yet that would close the socket.
+            client_socket.close()  # If there is no transport yet, nothing else closes the socket.
 
     async def _connect(self, client_socket: socket.socket, connection: Connection) -> None:
         protocol, tls_context = partial(self._protocol_factory, connection), self._config.ssl
-        timeout = self._handshake if tls_context is not None else None
+        timeout = self._handshake_timeout if tls_context is not None else None
         loop = asyncio.get_running_loop()
-        # Ignore a failed TLS handshake: it is the client's error, not the server's.
+        # Ignore a failed TLS handshake: it is an error of the client.
         with suppress(OSError):
             try:
                 await loop.connect_accepted_socket(
@@ -263,9 +270,9 @@ class _Acceptor:
 
 
 class _TrustedProxies:
-    """Middleware that uses the forwarding headers of trusted proxies.
+    """Middleware that takes a client's address from the forwarding headers of trusted proxies.
 
-    It rejects all other clients, except this machine and the networks *direct_clients*.
+    It rejects requests that come neither from a trusted proxy, nor from this machine, nor from *direct_clients*.
     """
 
     def __init__(self, app: Any, proxies: Sequence[str], direct_clients: Sequence[str]) -> None:
@@ -300,7 +307,7 @@ class _QuietCancellation:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Only `_stop` cancels a request. `_stop` waits for the task to end, and needs no exception.
+            # Only `_stop` cancels requests. It waits for the tasks to end, and does not need the exception.
             if scope["type"] != "http":
                 raise
         except ClientDisconnect:
@@ -308,7 +315,7 @@ class _QuietCancellation:
 
 
 class _TimedProtocol(H11Protocol):
-    """HTTP protocol that closes connections of slow clients. Uvicorn's own protocol would wait for ever."""
+    """HTTP protocol that closes connections of slow clients. Uvicorn's own protocol has no time limits for them."""
 
     def __init__(
         self,
@@ -326,11 +333,13 @@ class _TimedProtocol(H11Protocol):
         self._header_timeout = min(header_timeout, request_timeout).total_seconds()
         self._request_timeout = request_timeout.total_seconds()
         self._response_timeout = response_timeout.total_seconds()
-        #: State of the client when the deadline was set: `h11.IDLE`, `h11.SEND_BODY`, or `h11.DONE` for all others.
+        #: State of the client when the deadline was set: `h11.IDLE` (the server waits for the headers of a request),
+        #: `h11.SEND_BODY`, or `h11.DONE`, which also stands for all other states.
         self._client_state: Any = None
+        #: Timer that aborts the connection.
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's type
         super().connection_made(transport)
         self._connection.close = transport.abort
         self._reset_deadline()
@@ -359,7 +368,7 @@ class _TimedProtocol(H11Protocol):
         self._cancel_deadline()
 
     def close_unfinished(self) -> None:
-        """Close the connection of an unfinished request. The client may still read what was already sent."""
+        """Close the connection if its request is unfinished. The client can still read what was already sent."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.transport.close()
@@ -386,6 +395,7 @@ class _TimedProtocol(H11Protocol):
 
 
 async def _stop(server: uvicorn.Server) -> None:
+    """Close all connections, cancel the running requests, and abort connections after `_CLOSE_TIMEOUT`."""
     for connection in list(server.server_state.connections):
         connection.shutdown()
         if isinstance(connection, _TimedProtocol):

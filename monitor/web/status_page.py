@@ -1,8 +1,8 @@
-"""Status page and agency pages. Viewers share a rendering of the status page; only changed parts are rendered again.
+"""Status page and agency pages. Viewers share the rendered status page; only changed parts are rendered again.
 
 The status page shows the worst agencies as cards (`agency.html`) and the other agencies as tiles (`tile.html`). The
-browser's script requests only the fragment, the part of a page that changes. A wallboard, a screen in the network
-operations centre, shows cards only.
+fragment is the part of a page that changes; the browser's script requests only the fragment. A wallboard, a screen in
+the network operations centre, shows cards only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from markupsafe import Markup
 from alerts.model.incident import IncidentState
 from alerts.persistence.store import StoreUnavailable
 from monitor.access.principal import Principal
-from monitor.access.role import EVERYTHING, AgencyScope
+from monitor.access.role import UNRESTRICTED_SCOPE, AgencyScope
 from monitor.runtime.cooperative import yielding
 from monitor.service.status_reader import StatusOverview, StatusReader
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
@@ -31,25 +31,25 @@ from monitor.views.agency_status import AgencyStatus
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
 from monitor.views.self_health import worst
-from monitor.web.page import Card, PageLanguage, PlaceLink, agency_card, texts_of
+from monitor.web.page import Card, NavigationLink, PageLanguage, agency_card, texts_of
 from monitor.web.page_query import PageQuery
 from monitor.web.uptime_bars import build_uptime_bars
 
-#: Limit of incidents, and of notifications, on the page of a user who may see only some agencies.
+#: Maximum number of incidents, and of notifications, on the page of a user who may see only some agencies.
 _MAX_LISTED = 50
-#: Maximum age of the data in seconds. However many viewers there are, the data is queried no more often than this.
+#: Maximum age of the data in seconds. The data is not queried more often, however many viewers there are.
 _MAX_AGE_SECONDS = 2.0
-#: A higher level takes twice as long, and makes the page only 5% smaller.
+#: Compression level. A higher one takes twice as long, and makes the page only 5% smaller.
 _GZIP_LEVEL = 6
-#: Limit of problems per component on the page.
+#: Maximum number of problems that the page shows per component of Pantau.
 _MAX_PROBLEMS = 5
-#: Limit of agencies with a card, the worst first; other agencies have a tile. A thousand cards would fill seventy
-#: screens.
+#: Maximum number of agencies with a card. The worst agencies have cards, the others tiles: a thousand cards would fill
+#: seventy screens.
 _MAX_CARDS = 8
-#: Limit of cached full pages of one rendering. Full pages differ by their navigation links: those of duty officers, of
-#: mail officers, and of other users.
+#: Maximum number of cached full pages with the same fragment. Full pages differ by their navigation links: duty
+#: officers, mail officers and other users have different links.
 _MAX_FULL_PAGES = 3
-#: Limit of cached renderings, and of cached scopes. A rendering, of one query and scope, takes half a megabyte.
+#: Maximum number of cached pages, and of cached scopes. There is one page, of half a megabyte, per query and scope.
 _CACHE_SIZE = 8
 
 
@@ -63,23 +63,24 @@ class PageBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPage:
-    """A page whose fragment is rendered. Full pages with this fragment are rendered when they are needed."""
+    """A rendered fragment, and the full pages that contain it, which are rendered on demand."""
 
-    #: ETag of the fragment: a digest of its content, so a restart does not change it.
+    #: ETag of the fragment: a digest of its content, so that it stays the same after a restart.
     etag: str
-    #: The part of the page that changes.
+    #: HTML of the part of the page that changes.
     fragment: PageBody
     query: PageQuery
     path: str
     #: Full pages with this fragment, by navigation links.
-    full_pages: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
+    full_pages: dict[tuple[NavigationLink, ...], PageBody] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Entry:
+class _CachedAgency:
     """Cached agency: its latest view and its card, with the rendered HTML."""
 
     view: AgencyView
+    #: What pages show of *view*.
     card: Card
     #: By language and template (card or tile): the days that the uptime bars show, and the rendered HTML.
     html: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
@@ -87,20 +88,21 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _PageData:
-    """Data of a page. As long as nothing changes, readers get the same object, so they compare by identity."""
+    """Data of a page. Until something changes, readers get the same object, so that they can compare by identity."""
 
     overview: StatusOverview
-    #: All agencies, the worst first.
-    entries: Sequence[_Entry]
+    #: All agencies in the viewer's scope, the worst first.
+    entries: Sequence[_CachedAgency]
+    #: Number of agencies by status.
     counts: Mapping[AgencyStatus, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CachedPage:
-    """A rendered page, and the data from which it was rendered."""
+    """A rendered page with the data from which it was rendered."""
 
     data: _PageData
-    #: Daily history by agency code, for the agencies with a card.
+    #: Daily history of the agencies with a card, by agency code.
     histories: Mapping[str, AgencyDays]
     #: Event loop time of the last query of the histories.
     queried_at: float
@@ -127,17 +129,24 @@ class StatusPage:
         self._templates = templates
         self._version = version
         self._lock = asyncio.Lock()
+        #: Event loop time of the last query of `_data`.
         self._read_at = 0.0
+        #: Data of all agencies; `None`: none was queried yet.
         self._data: _PageData | None = None
-        self._entries: dict[str, _Entry] = {}
-        #: Pages by query and scope, in order of their last use.
+        #: By agency code.
+        self._entries: dict[str, _CachedAgency] = {}
+        #: Pages by query and scope, the least recently used first.
         self._pages: dict[tuple[PageQuery, AgencyScope], _CachedPage] = {}
-        #: By scope: the data of all agencies, and the part of it that is in the scope.
+        #: By scope: the data of all agencies, and the restricted data that was made from it.
         self._data_by_scope: dict[AgencyScope, tuple[_PageData, _PageData]] = {}
-        #: HTML of the parts besides agencies, by template and language, with the context from which it was rendered.
+        #: Rendered parts of the page besides agencies, by template and language: the template's context, and the HTML.
         self._sections: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
 
-    async def render(self, query: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
+    async def render(
+        self,
+        query: PageQuery = PageQuery(),  # noqa: B008 - immutable
+        scope: AgencyScope = UNRESTRICTED_SCOPE,
+    ) -> RenderedPage:
         """Return the status page, with data that is at most `_max_age` seconds old.
 
         Concurrent requests share one rendering. *scope*: the agencies that the viewer may see.
@@ -153,7 +162,9 @@ class StatusPage:
                 del self._pages[next(iter(self._pages))]
             return cached.rendering
 
-    async def full_page(self, rendering: RenderedPage, navigation: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
+    async def full_page(
+        self, rendering: RenderedPage, navigation: tuple[NavigationLink, ...] = ()
+    ) -> tuple[str, PageBody]:
         """Return the ETag and the body of the full page with these navigation links. Render it if it is not cached."""
         links_digest = blake2b(repr(navigation).encode(), digest_size=6).hexdigest() if navigation else ""
         async with self._lock:
@@ -168,9 +179,9 @@ class StatusPage:
         self, data: _PageData, query: PageQuery, previous: _CachedPage | None, now: float
     ) -> _CachedPage:
         """Return *previous* with a new query time if data and histories are unchanged, otherwise a new rendering."""
-        # A wallboard shows no uptime bars: they are illegible at a distance of five metres.
-        carded_codes = [] if query.is_wallboard else [each.card.agency for each in _carded(data, query)]
-        histories = await self._status_reader.histories(carded_codes)
+        # A wallboard shows no uptime bars: nobody could read them at a distance of five metres.
+        codes_with_card = [] if query.is_wallboard else [each.card.agency for each in _shown_as_cards(data, query)]
+        histories = await self._status_reader.histories(codes_with_card)
         if previous is not None and previous.data is data and previous.histories == histories:
             return replace(previous, queried_at=now)
         rendering = await self._render(data, histories, query, previous.rendering if previous else None)
@@ -198,17 +209,17 @@ class StatusPage:
                 "was_read": overview.was_read,
                 "recorded_at": overview.recorded_at,
             }
-            # Drop the filter, so that the link back to the status page leads to all agencies.
+            # Drop the filter, so that the page's link to the status page leads to all agencies.
             query = replace(PageQuery(), language=query.language)
-            pieces = [
+            parts_html = [
                 self._self_health_html(data, query.language),
                 self._template(query, "detail.html").render(context),
             ]
-            return await asyncio.to_thread(self._build_page, pieces, query, None, f"/agencies/{code}")
+            return await asyncio.to_thread(self._build_page, parts_html, query, None, f"/agencies/{code}")
 
     async def _restrict(self, data: _PageData, scope: AgencyScope) -> _PageData:
-        """Return the part of *data* that is in *scope*. Return the same object until *data* changes."""
-        if scope.everything:
+        """Return *data* without agencies out of *scope*. Until *data* changes, return the same object."""
+        if scope.is_unrestricted:
             return data
         cached = self._data_by_scope.pop(scope, None)
         if cached is None or cached[0] is not data:
@@ -224,8 +235,8 @@ class StatusPage:
         open_incidents = [each for each in overview.open if each.agency in scope]
         incidents = [each for each in overview.incidents if each.agency in scope]
         notifications = [each for each in overview.notices if each.agency in scope]
-        # The overview has only the latest incidents and notifications, which may all be out of scope, so query those in
-        # scope. If the database is unavailable, use the items of the overview that are in scope.
+        # The overview has only the latest incidents and notifications, and all of them may be out of scope. So query
+        # those in scope. If the database is unavailable, use the items of the overview that are in scope.
         if overview.recorded_at is None:
             with suppress(StoreUnavailable):
                 open_filter = IncidentFilter(
@@ -250,7 +261,7 @@ class StatusPage:
                 agencies=[each for each in overview.agencies if each.agency in scope],
                 own_checks=(),
                 open=open_incidents,
-                # The list is limited, so count the agencies with an open incident; each has at most one.
+                # The list is limited, so also count the agencies with an open incident: each has at most one.
                 open_count=max(len(open_incidents), sum(each.view.incident is not None for each in entries)),
                 incidents=incidents,
                 notices=notifications,
@@ -261,7 +272,7 @@ class StatusPage:
         )
 
     async def _read_data(self) -> _PageData:
-        """Return data that is at most `_max_age` seconds old. Return the same object until something changes."""
+        """Return data that is at most `_max_age` seconds old. Until something changes, return the same object."""
         loop = asyncio.get_running_loop()
         if self._data is not None and loop.time() - self._read_at < self._max_age:
             return self._data
@@ -274,9 +285,9 @@ class StatusPage:
         self._entries = entries
         is_unchanged = self._data is not None and _is_unchanged(self._data.overview, overview)
         if self._data is None or not is_unchanged or [*previous_entries.values()] != [*entries.values()]:
-            in_order = sorted(entries.values(), key=lambda each: sort_key(each.view))
-            counts = Counter(each.card.status for each in in_order)
-            self._data = _PageData(overview=overview, entries=in_order, counts=counts)
+            worst_first = sorted(entries.values(), key=lambda each: sort_key(each.view))
+            counts = Counter(each.card.status for each in worst_first)
+            self._data = _PageData(overview=overview, entries=worst_first, counts=counts)
         self._read_at = loop.time()
         return self._data
 
@@ -285,50 +296,53 @@ class StatusPage:
     ) -> RenderedPage:
         overview = data.overview
         matching = _matching(data, query)
-        with_card = _needing_card(matching, query)
-        carded = with_card[:_MAX_CARDS]
+        need_card = _needing_card(matching, query)
+        # The worst agencies are first in *matching*, so those with a card are at its start.
+        have_card = need_card[:_MAX_CARDS]
         context = {
             "page_query": query,
             "counts": [(each, data.counts.get(each, 0)) for each in AgencyStatus],
             "total": len(data.entries),
             "matched": len(matching),
         }
-        pieces = [
+        parts_html = [
             self._self_health_html(data, query.language),
             self._template(query, "counts.html").render(context),
             self._section_html("open_incidents.html", query, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
             f'<h2 id="agencies-name" class="unseen">{texts_of("say", query.language)["agencies"]}</h2>\n',
         ]
-        pieces += [
+        parts_html += [
             self._agency_html(each, query, "agency.html", histories.get(each.card.agency))
-            async for each in yielding(carded)
+            async for each in yielding(have_card)
         ]
-        pieces.append("</section>\n")
+        parts_html.append("</section>\n")
         if query.is_wallboard:
-            pieces.append(self._template(query, "more_agencies.html").render(hidden_count=len(with_card) - len(carded)))
+            hidden_count = len(need_card) - len(have_card)
+            parts_html.append(self._template(query, "more_agencies.html").render(hidden_count=hidden_count))
         else:
             tiles: dict[AgencyStatus, list[str]] = {each: [] for each in AgencyStatus}
-            async for each in yielding(matching[len(carded) :]):
+            async for each in yielding(matching[len(have_card) :]):
                 tiles[each.card.status].append(self._agency_html(each, query, "tile.html"))
             for group_status, tile_html in tiles.items():
                 if tile_html:
                     group_head = self._template(query, "tiles.html").render(status=group_status, count=len(tile_html))
-                    pieces += [group_head, *tile_html, "</ul></section>\n"]
+                    parts_html += [group_head, *tile_html, "</ul></section>\n"]
             fields = ("own_checks", "incidents", "notices", "attention", "was_read")
-            pieces.append(self._section_html("rest.html", query, overview, *fields))
+            parts_html.append(self._section_html("rest.html", query, overview, *fields))
         # Use a thread, because joining and compressing hundreds of kilobytes takes long.
-        return await asyncio.to_thread(self._build_page, pieces, query, previous, "/")
+        return await asyncio.to_thread(self._build_page, parts_html, query, previous, "/")
 
     def _template(self, query: PageQuery, name: str) -> Any:
         return self._templates[query.language].get_template(name)
 
     def _self_health_html(self, data: _PageData, language: PageLanguage) -> str:
-        own = data.overview.own
-        context = {"components": own, "health": worst(own), "limit": _MAX_PROBLEMS}
+        components = data.overview.own
+        context = {"components": components, "health": worst(components), "limit": _MAX_PROBLEMS}
         return self._cached_html("self_health.html", language, context)
 
     def _section_html(self, name: str, query: PageQuery, overview: StatusOverview, *fields: str) -> str:
+        """Return a part of the page. *fields*: the fields of *overview* that the template *name* uses."""
         return self._cached_html(name, query.language, {each: getattr(overview, each) for each in fields})
 
     def _cached_html(self, name: str, language: PageLanguage, context: Mapping[str, Any]) -> str:
@@ -338,7 +352,7 @@ class StatusPage:
             cached = self._sections[name, language] = context, render(context)
         return cached[1]
 
-    def _agency_html(self, entry: _Entry, query: PageQuery, name: str, days: AgencyDays | None = None) -> str:
+    def _agency_html(self, entry: _CachedAgency, query: PageQuery, name: str, days: AgencyDays | None = None) -> str:
         cache_key = query.language, name
         cached = entry.html.get(cache_key)
         if cached is None or cached[0] != days:
@@ -349,6 +363,7 @@ class StatusPage:
     def _build_page(
         self, parts_html: Sequence[str], query: PageQuery, previous: RenderedPage | None, path: str
     ) -> RenderedPage:
+        """Return the page that consists of *parts_html*; *previous* if it is the same."""
         text = "".join(parts_html)
         plain = text.encode()
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
@@ -356,7 +371,7 @@ class StatusPage:
             return previous
         return RenderedPage(etag=etag, fragment=_compress(plain), query=query, path=path)
 
-    def _build_full_page(self, rendering: RenderedPage, navigation: tuple[PlaceLink, ...]) -> PageBody:
+    def _build_full_page(self, rendering: RenderedPage, navigation: tuple[NavigationLink, ...]) -> PageBody:
         query, path = rendering.query, rendering.path
         page = self._template(query, "status.html").render(
             # The fragment is safe: its templates have escaped all inserted values.
@@ -374,7 +389,7 @@ class StatusPage:
         return _compress(page.encode())
 
 
-def _matching(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
+def _matching(data: _PageData, query: PageQuery) -> Sequence[_CachedAgency]:
     """Return the agencies that match the query, the worst first."""
     agency_filter = query.agency_filter
     if not agency_filter.is_narrow:
@@ -382,22 +397,23 @@ def _matching(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
     return [each for each in data.entries if agency_filter.matches(each.view)]
 
 
-def _needing_card(chosen: Sequence[_Entry], query: PageQuery) -> Sequence[_Entry]:
-    """Return those of *chosen* that need a card, before the limit of cards.
+def _needing_card(matching: Sequence[_CachedAgency], query: PageQuery) -> Sequence[_CachedAgency]:
+    """Return those of *matching* that need a card, without the limit `_MAX_CARDS`.
 
-    Return all if the query has a filter, or if a wallboard shows at most `_MAX_CARDS` agencies; otherwise return the
-    agencies that are not up.
+    If the query has a filter, or if a wallboard shows at most `_MAX_CARDS` agencies, all need a card. Otherwise only
+    the agencies that are not up need one.
     """
-    few = query.agency_filter.is_narrow or (query.is_wallboard and len(chosen) <= _MAX_CARDS)
-    return chosen if few else [each for each in chosen if each.card.status is not AgencyStatus.UP]
+    if query.agency_filter.is_narrow or (query.is_wallboard and len(matching) <= _MAX_CARDS):
+        return matching
+    return [each for each in matching if each.card.status is not AgencyStatus.UP]
 
 
-def _carded(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
+def _shown_as_cards(data: _PageData, query: PageQuery) -> Sequence[_CachedAgency]:
     return _needing_card(_matching(data, query), query)[:_MAX_CARDS]
 
 
-def _current_entry(view: AgencyView, cached: _Entry | None) -> _Entry:
-    """Return the cached entry of an agency if its card is unchanged, otherwise a new one."""
+def _current_entry(view: AgencyView, cached: _CachedAgency | None) -> _CachedAgency:
+    """Return the cached entry of an agency with the new *view* if its card is unchanged; otherwise a new entry."""
     if cached is not None:
         if cached.view is view:
             return cached
@@ -405,8 +421,8 @@ def _current_entry(view: AgencyView, cached: _Entry | None) -> _Entry:
         if cached.card == card:
             cached.view = view
             return cached
-        return _Entry(view=view, card=card)
-    return _Entry(view=view, card=agency_card(view))
+        return _CachedAgency(view=view, card=card)
+    return _CachedAgency(view=view, card=agency_card(view))
 
 
 def _is_unchanged(previous: StatusOverview, current: StatusOverview) -> bool:

@@ -1,7 +1,7 @@
 """Uptime bars: one bar for each of an agency's latest days, with a description in words (`uptime_bars.yaml`).
 
-Colour is never the only sign: a worse day has a taller bar, and each bar has a description in words. The height is
-visible even in a bar that is two pixels wide.
+Users who cannot distinguish the colours see the state of a day by the height of its bar: a worse day has a taller bar.
+The height is visible even in a bar that is two pixels wide.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from alerts.wording.source import sections
 from monitor.model.day import MinuteState
 from monitor.views.days import AgencyDays, Availability, DayView, observed_minutes, outage_minutes
 
-_WORDS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".yaml"))
+_TEXTS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".yaml"))
 
-#: Thresholds in minutes of outage per day. Two minutes do not make a day red.
+#: Thresholds in minutes of outage per day: a day with two minutes of outage must not look like a bad one.
 _LONG_OUTAGE, _MEDIUM_OUTAGE = 60, 5
-#: Threshold in minutes: a day on which mail was slow for less time is shown as up.
+#: Threshold in minutes per day: a day on which mail was slow for less time is shown as up.
 _SLOW_THRESHOLD = 60
 
 #: States in which no probing is expected.
@@ -28,24 +28,25 @@ _UNPROBED_STATES = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
 class BarStyle(StrEnum):
-    """Appearance of a day's bar: the name of its class in uptime_bars.css."""
+    """Appearance of a day's bar. The values are class names in uptime_bars.css."""
 
     #: Down for an hour or more.
     LONG = "long"
-    #: Down for five minutes or more.
+    #: Down for five minutes to an hour.
     SOME = "some"
-    #: Down for less.
+    #: Down for less than five minutes.
     BRIEF = "brief"
     #: Slow, or down on some routes only, for an hour or more.
     SLOW = "slow"
     UP = "up"
-    #: Only maintenance or time outside of probe hours, so far as the day has passed.
+    #: The day, or the part of it that has passed, is only maintenance or time outside of probe hours.
     CLOSED = "closed"
-    #: Less than half of the time has data, and no outage was detected. Never shown as up.
+    #: Less than half of the time has data, and no outage was detected. Such a day must not be shown as up.
     NO_DATA = "no_data"
 
 
-#: Heights of the bars, of 32. A day without data is as tall as the worst, so that it is not mistaken for up.
+#: Heights of the bars; the chart is 32 units high. A day without data is as tall as the worst, so that nobody takes it
+#: for a good day.
 _HEIGHTS: Mapping[BarStyle, int] = {
     BarStyle.LONG: 32,
     BarStyle.SOME: 25,
@@ -69,7 +70,7 @@ class DayBar:
 
     @property
     def height(self) -> int:
-        """Height, of 32."""
+        """Height of the bar in the chart, which is 32 units high."""
         return _HEIGHTS[self.style]
 
 
@@ -80,27 +81,27 @@ class UptimeBars:
     bars: Sequence[DayBar]
     #: Summary in one sentence, for screen readers.
     summary: str
-    #: Availability over each period, and the time without data.
+    #: One text per period (30 and 90 days): its availability, and the time without data.
     figures: Sequence[str]
-    #: Explanation of how to read the days without a mouse.
-    key: str
+    #: Hint for users without a mouse: the arrow keys select a day.
+    keyboard_hint: str
 
 
 def build_uptime_bars(days: AgencyDays, language: str) -> UptimeBars:
     """Return the bars of an agency's days, with their texts. *language*: "ms" or "en"."""
-    texts = _WORDS[language]
-    longest = days.availability[-1]
+    texts = _TEXTS[language]
+    longest_period = days.availability[-1]
     return UptimeBars(
         bars=[_bar(day, texts) for day in days.days],
-        summary="; ".join(_summary_texts(days, longest, texts)),
+        summary="; ".join(_summary_texts(days, longest_period, texts)),
         figures=[", ".join(_availability_texts(each, texts)) for each in days.availability],
-        key=texts["key"],
+        keyboard_hint=texts["key"],
     )
 
 
 def format_percent(availability: float) -> str:
-    """Return an availability as a percentage, rounded down: 100% means no outage."""
-    # Availability is counted in millionths: round to these first, to remove the error of the float.
+    """Return an availability (0 to 1) as a percentage, rounded down, so that 100% means no outage."""
+    # First remove the floating-point error by rounding to millionths, the precision of stored availabilities.
     return f"{math.floor(round(availability * 1_000_000) / 100) / 100:.2f}%".replace(".00%", "%")
 
 
@@ -142,17 +143,17 @@ def _state_texts(minutes: Mapping[MinuteState, int], texts: Mapping[str, str]) -
         yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 
-def _summary_texts(days: AgencyDays, longest: Availability, texts: Mapping[str, str]) -> Iterator[str]:
-    if longest.availability is None:
-        yield texts["no_figure"].format(days=longest.days)
+def _summary_texts(days: AgencyDays, period: Availability, texts: Mapping[str, str]) -> Iterator[str]:
+    if period.availability is None:
+        yield texts["no_figure"].format(days=period.days)
         return
-    yield texts["summary"].format(days=longest.days, percent=format_percent(longest.availability))
-    if down := outage_minutes(longest.minutes):
+    yield texts["summary"].format(days=period.days, percent=format_percent(period.availability))
+    if down := outage_minutes(period.minutes):
         count = sum(outage_minutes(day.minutes) > 0 for day in days.days)
         yield texts["outages"].format(minutes=_duration_text(down, texts), count=count)
     else:
         yield texts["no_outage"]
-    if no_data := longest.minutes[MinuteState.NO_DATA]:
+    if no_data := period.minutes[MinuteState.NO_DATA]:
         yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 

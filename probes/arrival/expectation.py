@@ -1,4 +1,4 @@
-"""Expectation of a run in a mailbox: the futures for its message, or for a bounce of it."""
+"""Expectation of a run (one execution of a probe) in a mailbox: the futures for its message, or for a bounce of it."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class FolderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """Arrival of the message in the mailbox; its content is not fetched yet."""
+    """Arrival of the message in the inbox or a junk folder; its content is not fetched yet."""
 
     folder: FolderKind
-    at: datetime
-    #: Arrival time by the server's clock. Only the final search requests it; otherwise `None`.
+    #: Time at which the message was found.
+    arrived_at: datetime
+    #: Arrival time by the server's clock (INTERNALDATE). Only the final search requests it; otherwise `None`.
     server_time: datetime | None = None
 
 
@@ -40,12 +41,12 @@ class ArrivedElsewhere:
     #: The display name of the folder.
     name: str
     content: bytes
-    at: datetime
+    arrived_at: datetime
     server_time: datetime | None = None
 
 
 class Expectation:
-    """Registration of a run for the mail with its token, as a context manager. Mail that arrives after its end is late.
+    """Registration of a run for mail with its token, as a context manager. Mail that arrives after the exit is late.
 
     A failure is the result of a future, not its exception, because a run may end without awaiting its futures.
     """
@@ -57,13 +58,16 @@ class Expectation:
         self.token = token
         #: The end of the route that waits: the recipient for the message or a bounce, the sender only for a bounce.
         self.party = party
-        #: The result is `None` when the mailbox is being read, otherwise the failure.
+        #: Result: `None` when the mailbox can be read, or the failure.
         self.ready: asyncio.Future[ProbeFailedError | None] = loop.create_future()
+        #: Result: the arrival of the message, a bounce of it, or the failure to read the mailbox.
         self.arrival: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
+        #: Result: the whole message (empty if another client has deleted it), or the failure.
         self.content: asyncio.Future[bytes | ProbeFailedError] = loop.create_future()
-        #: Result of the final search. The message may still arrive in the inbox, so it counts only at the deadline.
+        #: Message that the final search found in an unwatched folder. It counts only at the deadline, because the
+        #: message may still arrive in the inbox.
         self.found_elsewhere: ArrivedElsewhere | None = None
-        #: Time from which the watcher polls often, on the loop's clock.
+        #: Time from which the watcher polls often, in seconds of the loop's clock.
         self.fast_polling_since: float | None = None
         self._wake = wake
         self._on_end = on_end
@@ -94,7 +98,7 @@ class Expectation:
             self.content.set_result(content)
 
     def fail(self, failure: ProbeFailedError) -> None:
-        """Report to the run that the mailbox cannot be read. The sender side still waits for a bounce."""
+        """Report to the run that the mailbox cannot be read. An expectation of the sender has no failure."""
         if self.party is Party.SENDER:
             return
         for future in (self.ready, self.arrival, self.content):

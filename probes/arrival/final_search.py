@@ -1,8 +1,8 @@
-"""Final search for missing messages, before they count as lost: by a new sign-in, in all folders of the mailbox.
+"""Final search for missing messages before they count as lost, in a new session and in all folders of the mailbox.
 
-The search finds two kinds of messages that the watcher, which polls the mailbox, misses. A server's session may be
-stale: it answers, but shows no new mail. A filter may move mail to a folder that the watcher does not poll. The search
-has its own connection, so it does not delay the watcher.
+The watcher, which polls the mailbox, misses messages for two reasons. Its session may be stale: the server answers in
+it, but shows no new mail. Or a filter has moved a message to a folder that the watcher does not poll ("unwatched"). The
+search has its own connection, so it does not delay the watcher.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest mails of each folder whose size is fetched, and number of the small ones whose header is read.
-_MAX_SIZES = 400
-_MAX_READ = 50
-#: Number of headers read in a watched folder. A session that has been stale for long leaves much mail unread.
-_MAX_READ_WATCHED = 400
-#: Mails requested at once; small, so that new mail is processed in between.
-CHUNK = 25
+#: Limits in each folder: newest mails whose size is fetched, and small ones among them whose header is read.
+_MAX_FETCHED_SIZES = 400
+_MAX_HEADERS = 50
+#: Limit of headers that are read in a watched folder: a session that was stale for long may have missed much mail.
+_MAX_HEADERS_WATCHED = 400
+#: Mails that one command requests. It is small, so that new mail is processed in between.
+CHUNK_SIZE = 25
 #: Limit of listed folders, and of folders opened in addition to the watched ones.
-_MAX_LISTED = 10_000
-_MAX_OPENED = 40
-#: Octets of headers read in all folders together.
+_MAX_LISTED_FOLDERS = 10_000
+_MAX_OPENED_FOLDERS = 40
+#: Limit of octets of headers that are read in all folders together.
 _MAX_OCTETS = 8 * 1024 * 1024
 
 
@@ -51,18 +51,20 @@ class _Progress:
     """Progress of one search."""
 
     #: Maximum wait for the watcher's next poll.
-    watcher_wait: timedelta
+    max_poll_wait: timedelta
     searched_folders: int = 0
+    #: Octets of headers read so far.
     octets: int = 0
+    #: The watcher's session is stale: it has polled, but did not show a message that the search found.
     is_stale: bool = False
     #: Whether the watcher has polled since the first message was found in a watched folder; `None` before that.
-    caught_up: bool | None = None
-    #: Number of folders that mail may be filed in; `None` without a list.
+    has_watcher_polled: bool | None = None
+    #: Number of folders that may have the message; `None` if the server did not list them.
     total_folders: int | None = None
     quota: MailboxQuota | None = None
 
     @property
-    def has_room(self) -> bool:
+    def has_octets_left(self) -> bool:
         return self.octets < _MAX_OCTETS
 
 
@@ -73,19 +75,20 @@ class FinalSearch:
         """*junk*: names of the watched folders besides the inbox, as the server writes them."""
         self._handler = handler
         self._mailbox = handler.mailbox
-        self._junk = tuple(junk)
+        self._junk_folders = tuple(junk)
         self._wait_for_poll = wait_for_poll
 
     async def run(self, trace: Trace, within: timedelta) -> SearchResult:
-        """Sign in anew and search for awaited messages: deliver them to their runs, or report in which folder they are.
+        """Open a session and search for awaited messages. *within*: timeout.
 
-        In unwatched folders, reported messages and our messages of earlier runs are deleted. Raise `ProbeFailedError`
-        or `TimeoutError` when inbox and junk folders could not be searched. An error in other folders only ends the
-        search.
+        Messages in watched folders are delivered to their runs. For messages in unwatched folders, the folder is
+        reported to the run; these messages, and our messages of earlier runs there, are deleted. Raise
+        `ProbeFailedError` or `TimeoutError` if inbox and junk folders could not be searched. An error in other folders
+        only ends the search.
         """
-        until = asyncio.get_running_loop().time() + within.total_seconds()
-        progress = _Progress(watcher_wait=within / 4)
-        async with asyncio.timeout_at(until):
+        deadline = asyncio.get_running_loop().time() + within.total_seconds()
+        progress = _Progress(max_poll_wait=within / 4)
+        async with asyncio.timeout_at(deadline):
             session = await open_session(self._mailbox, trace, Party.RECIPIENT, response_timeout=within, within=within)
             try:
                 with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
@@ -94,7 +97,7 @@ class FinalSearch:
                 session.close()
                 raise
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(deadline):
                 progress.quota = await session.fetch_quota(encode_folder_name(self._mailbox.inbox))
                 await self._search_unwatched(session, progress)
         except (OSError, EOFError, CommandRejectedError, ProtocolError) as error:
@@ -110,7 +113,7 @@ class FinalSearch:
 
     async def _search_watched(self, session: ImapSession, progress: _Progress) -> None:
         await self._search_folder(session, encode_folder_name(self._mailbox.inbox), FolderKind.INBOX, progress)
-        for name in self._junk:
+        for name in self._junk_folders:
             try:
                 await self._search_folder(session, name, FolderKind.JUNK, progress)
             except CommandRejectedError:
@@ -119,31 +122,28 @@ class FinalSearch:
 
     async def _search_unwatched(self, session: ImapSession, progress: _Progress) -> None:
         inbox = encode_folder_name(self._mailbox.inbox)
-        rest = list(
-            unwatched_folders(
-                inbox, await session.list_folders(_MAX_LISTED), await session.fetch_namespaces(), self._junk
-            )
-        )
-        progress.total_folders = progress.searched_folders + len(rest)
-        for name in rest[:_MAX_OPENED]:
-            if not progress.has_room:
+        listed, namespaces = await session.list_folders(_MAX_LISTED_FOLDERS), await session.fetch_namespaces()
+        folders = list(unwatched_folders(inbox, listed, namespaces, self._junk_folders))
+        progress.total_folders = progress.searched_folders + len(folders)
+        for name in folders[:_MAX_OPENED_FOLDERS]:
+            if not progress.has_octets_left:
                 return
             try:
                 await self._search_folder(session, name, None, progress)
             except CommandRejectedError:
-                # A folder may be listed but not selectable, or its mail not deletable.
+                # The server may list a folder that cannot be selected, or whose mail cannot be deleted.
                 continue
 
     async def _search_folder(
-        self, session: ImapSession, name: str, watched: FolderKind | None, progress: _Progress
+        self, session: ImapSession, name: str, watched_kind: FolderKind | None, progress: _Progress
     ) -> None:
-        """Search the folder *name*. *watched*: kind of a folder that the watcher polls, `None` for other folders."""
-        position = await session.examine(name)
+        """Search the folder *name*. *watched_kind*: its kind if the watcher polls it, otherwise `None`."""
+        status = await session.examine(name)
         progress.searched_folders += 1
-        sized = await session.fetch_newest(_MAX_SIZES, position.exists)
+        sized = await session.fetch_newest(_MAX_FETCHED_SIZES, status.exists)
         small = [mail for mail in sized if mail.size is None or mail.size <= MAX_OWN_SIZE]
-        ours: list[int] = []
-        for chunk in chunked(small[: _MAX_READ_WATCHED if watched else _MAX_READ], CHUNK):
+        to_delete: list[int] = []
+        for chunk in chunked(small[: _MAX_HEADERS_WATCHED if watched_kind else _MAX_HEADERS], CHUNK_SIZE):
             server_time = {mail.uid: mail.server_time for mail in chunk}
             for mail in await session.fetch_headers(server_time):
                 progress.octets += len(mail.content or b"")
@@ -154,18 +154,18 @@ class FinalSearch:
                     fetch_content=partial(session.fetch_message, mail.uid),
                 )
                 if (token := await self._handler.find_awaited_token(message)) is None:
-                    if watched is None and self._handler.count_leftover(message):
-                        ours.append(mail.uid)
-                elif watched is not None:
-                    await self._deliver_missed(message, token, watched, server_time.get(mail.uid), progress)
+                    if watched_kind is None and self._handler.count_leftover(message):
+                        to_delete.append(mail.uid)
+                elif watched_kind is not None:
+                    await self._deliver_missed(message, token, watched_kind, server_time.get(mail.uid), progress)
                 elif await self._handler.report_elsewhere(
                     message, token, decode_folder_name(name), server_time.get(mail.uid)
                 ):
-                    ours.append(mail.uid)
-            if not progress.has_room:
+                    to_delete.append(mail.uid)
+            if not progress.has_octets_left:
                 break
-        if ours and (await session.select(name)).uid_validity == position.uid_validity:
-            await session.delete(ours)
+        if to_delete and (await session.select(name)).uid_validity == status.uid_validity:
+            await session.delete(to_delete)
 
     async def _deliver_missed(
         self,
@@ -175,11 +175,11 @@ class FinalSearch:
         server_time: datetime | None,
         progress: _Progress,
     ) -> None:
-        if progress.caught_up is None:
-            # The watcher may still find the message at its next poll: then its session is not stale.
-            progress.caught_up = await self._wait_for_poll(progress.watcher_wait)
-        # A watcher that has not polled is not stale. The run's failure is then the reason why the watcher cannot poll.
-        if progress.caught_up and await self._handler.deliver_missed(message, token, folder, server_time):
+        if progress.has_watcher_polled is None:
+            # If the watcher itself finds the message at its next poll, its session is not stale.
+            progress.has_watcher_polled = await self._wait_for_poll(progress.max_poll_wait)
+        # Without a poll, nothing is delivered: the run fails with the reason why the watcher cannot poll.
+        if progress.has_watcher_polled and await self._handler.deliver_missed(message, token, folder, server_time):
             progress.is_stale = True
 
 

@@ -1,4 +1,7 @@
-"""Mail reader over IMAP: finds a mailbox's folders, keeps the read position of each, and processes new messages."""
+"""Mail reader over IMAP: finds a mailbox's folders, keeps the read position of each, and processes new messages.
+
+Leftovers are messages of earlier runs that were not deleted. A sweep is the periodic search for them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from functools import partial
 import structlog
 
 from probes.arrival.expectation import FolderKind
-from probes.arrival.final_search import CHUNK, FinalSearch, chunked
+from probes.arrival.final_search import CHUNK_SIZE, FinalSearch, chunked
 from probes.arrival.message_handler import MailboxMessage, MessageHandler
 from probes.arrival.reader import SearchResult, WaitForPoll
 from probes.arrival.undeleted_messages import UndeletedMessages
@@ -30,18 +33,17 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at
-#: the start and periodically.
+#: Number of the newest messages of a folder that the first read and each sweep examine.
 _MAX_LEFTOVERS = 200
-#: Seconds after which new mail is searched for although the server has announced none.
+#: Seconds after the last read of the inbox at which new mail is requested although the server has announced none.
 _LIST_INTERVAL = 2.0
-#: Part of the session timeout within which each response must come, so that a failure is reported before the timeout.
-_TIMEOUT_SHARE = 0.9
-#: A message that the server fails to send is skipped after this many attempts; otherwise it would block all later mail.
+#: Timeout of each response, as a share of the session timeout, so that its failure is reported before that timeout.
+_RESPONSE_TIMEOUT_SHARE = 0.9
+#: Attempts to read a message that the server fails to send. Then it is skipped, so that it does not block later mail.
 _MAX_TRIES = 3
 #: Seconds for which a folder that the server refuses to select is skipped.
-_REFUSAL_PAUSE = 60.0
-#: IDLE is not used for a shorter wait: it takes one command to start and one to end.
+_REFUSAL_PAUSE_SECONDS = 60.0
+#: IDLE is not used for a shorter wait, because starting and ending it takes two commands.
 _MIN_IDLE = timedelta(seconds=1)
 
 
@@ -49,23 +51,27 @@ _MIN_IDLE = timedelta(seconds=1)
 class _FolderState:
     """A folder and its read position."""
 
+    #: As the server writes it (modified UTF-7).
     name: str
-    folder: FolderKind
+    kind: FolderKind
+    #: UIDVALIDITY at the last SELECT; `None` before the first.
     uid_validity: int | None = None
+    #: Read position: all messages with lower UIDs have been processed, or are in the backlog.
     next_uid: int = 1
-    #: UIDs below `next_uid` that are still to be searched for leftovers, oldest first.
+    #: UIDs below `next_uid` that the present sweep has not examined yet, oldest first.
     backlog: list[int] = field(default_factory=list)
     #: UIDs of processed messages that are to be deleted.
     to_delete: set[int] = field(default_factory=set)
-    #: UIDs of our messages that are marked as deleted but not yet removed. Without the extension UIDPLUS, EXPUNGE would
-    #: also remove messages that other clients have marked.
-    marked: set[int] = field(default_factory=set)
+    #: UIDs of our messages that are marked as deleted, but cannot be removed yet: without the extension UIDPLUS,
+    #: EXPUNGE would also remove messages that other clients have marked.
+    marked_uids: set[int] = field(default_factory=set)
     #: Number of consecutive failures of the server to send the next message.
     failures: int = 0
-    #: Whether the backlog is read for the first time. If so, its messages have not been counted.
+    #: Whether the backlog is from the first read of the folder, so that its messages have not been counted yet.
     is_first_read: bool = True
     #: Whether the server has refused to select the folder. The first refusal is logged.
     is_refused: bool = False
+    #: Times of the last poll and of the start of the last sweep, in seconds of the loop's clock.
     polled_at: float = float("-inf")
     swept_at: float = float("-inf")
 
@@ -76,6 +82,7 @@ class ImapReader:
     def __init__(
         self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy, wake: Callable[[], None]
     ) -> None:
+        """Call *wake* if the server announces new mail or the connection is lost."""
         self._handler = handler
         self._mailbox = handler.mailbox
         self.timeouts = timeouts
@@ -83,11 +90,13 @@ class ImapReader:
         self._wake = wake
         self._session: ImapSession | None = None
         self._trace: Trace = TraceRecorder()
-        self._inbox = _FolderState(name=encode_folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
-        self._junk: dict[str, _FolderState] = {}
+        self._inbox = _FolderState(name=encode_folder_name(self._mailbox.inbox), kind=FolderKind.INBOX)
+        self._junk_folders: dict[str, _FolderState] = {}
+        #: Cost of closed connections.
         self._cost = 0
         #: Number of consecutive announcements without new mail.
         self._false_alarms = 0
+        # The public attributes are described in `MailReader`.
         self.deleted_all = asyncio.Event()
         self.deleted_all.set()
         self.undeleted_messages = UndeletedMessages(self._mailbox.name)
@@ -96,7 +105,7 @@ class ImapReader:
 
     @property
     def has_more(self) -> bool:
-        """Whether a part of the inbox remains to be searched for leftovers."""
+        """Whether the present sweep has not examined the whole inbox yet."""
         return bool(self._inbox.backlog)
 
     @property
@@ -111,7 +120,7 @@ class ImapReader:
             self._mailbox,
             trace,
             Party.RECIPIENT,
-            response_timeout=self.timeouts.session * _TIMEOUT_SHARE,
+            response_timeout=self.timeouts.session * _RESPONSE_TIMEOUT_SHARE,
             within=self.timeouts.session,
             wake=self._wake,
         )
@@ -122,12 +131,12 @@ class ImapReader:
         session.set_response_timeout(min(self._polling.response_timeout, self.timeouts.session))
 
     async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
-        """Read new mail in the inbox, a part of the backlog (old messages to search), and the junk folders when due."""
+        """Read new mail in the inbox, a part of the sweep's backlog, and the junk folders that are due."""
         with timed_phase(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
             await self._poll(self._require_session(), junk_interval=junk_interval, sweep_interval=sweep_interval)
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Wait until *wake_event* is set: in IDLE, or without it if the server lacks IDLE or *within* is short."""
+        """Wait until *wake_event* is set, in IDLE unless the server lacks it or *within* is short."""
         session = self._require_session()
         # A server that announces mail without having any must not cause a poll at each announcement.
         await asyncio.sleep(self._polling.false_alarm_pause(self._false_alarms).total_seconds())
@@ -142,12 +151,12 @@ class ImapReader:
                     await wake_event.wait()
 
     def quiet_interval(self, polling: PollingPolicy) -> timedelta:
-        """Return the longest interval between polls: longer when the server announces new mail."""
+        """Return the longest interval between polls; it is longer if the server announces new mail (IDLE)."""
         return polling.announced_interval if self._require_session().can_idle else polling.unannounced_interval
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
         """Search all folders over a new connection."""
-        return await FinalSearch(self._handler, junk=self._junk, wait_for_poll=wait_for_poll).run(trace, within)
+        return await FinalSearch(self._handler, junk=self._junk_folders, wait_for_poll=wait_for_poll).run(trace, within)
 
     def close(self) -> None:
         """Close the connection."""
@@ -166,14 +175,16 @@ class ImapReader:
             listed_junk = await session.list_junk_folders()
             namespaces = await session.fetch_namespaces() if needs_namespaces(self._inbox.name, listed_junk) else {}
         except CommandRejectedError as refusal:
-            # The inbox can be read without the list; of the junk folders only the configured ones are polled.
+            # The inbox can be read without the list, but only the configured junk folders are polled.
             _log.warning("folder list not available", mailbox=self._mailbox.name, detail=refusal.text)
             listed_junk, namespaces = (), {}
         names = (
             *own_folders(self._inbox.name, listed_junk, namespaces),
             *map(encode_folder_name, self._mailbox.junk_folders),
         )
-        self._junk = {name: self._junk.get(name) or _FolderState(name=name, folder=FolderKind.JUNK) for name in names}
+        self._junk_folders = {
+            name: self._junk_folders.get(name) or _FolderState(name=name, kind=FolderKind.JUNK) for name in names
+        }
         try:
             await self._select(session, self._inbox)
         except CommandRejectedError as refusal:
@@ -199,7 +210,7 @@ class ImapReader:
         await self._delete(session, self._inbox)
         reselected = [
             await self._poll_junk(session, state, sweep=loop_time() - state.swept_at >= sweep_interval.total_seconds())
-            for state in list(self._junk.values())
+            for state in list(self._junk_folders.values())
             if loop_time() - state.polled_at >= junk_interval.total_seconds()
         ]
         if any(reselected):
@@ -210,23 +221,25 @@ class ImapReader:
         try:
             return await self._read_junk(session, state, sweep=sweep)
         except CommandRejectedError as refusal:
-            # The folder is missing or unavailable, but the inbox can be read. A failed SELECT leaves no folder
-            # selected.
+            # The folder is missing or unavailable, but the inbox can be read. The inbox must be selected again, because
+            # a failed SELECT leaves no folder selected.
             if not state.is_refused:
                 _log.warning(
                     "folder does not exist", mailbox=self._mailbox.name, folder=state.name, detail=refusal.text
                 )
-            state.is_refused, state.polled_at = True, loop_time() + _REFUSAL_PAUSE
+            # A time in the future postpones the next poll.
+            state.is_refused, state.polled_at = True, loop_time() + _REFUSAL_PAUSE_SECONDS
             return True
 
     async def _read_junk(self, session: ImapSession, state: _FolderState, *, sweep: bool) -> bool:
+        """Read a junk folder if it has changed or a sweep or deletion is due; return whether it was selected."""
         status = await session.status(state.name)
         is_same = status.uid_validity == state.uid_validity and status.next_uid is not None
         if not sweep and is_same and status.next_uid == state.next_uid and not state.to_delete:
             state.polled_at = loop_time()
             return False
         if status.is_empty and status.next_uid is not None and not state.to_delete:
-            # An empty folder has nothing to read or delete, and selecting it would cost three round trips.
+            # An empty folder need not be selected, which would cost three round trips.
             state.uid_validity, state.next_uid, state.backlog = status.uid_validity, status.next_uid, []
             state.polled_at = state.swept_at = loop_time()
             return False
@@ -240,15 +253,15 @@ class ImapReader:
     async def _select(self, session: ImapSession, state: _FolderState, *, sweep: bool = False) -> None:
         status = await session.select(state.name)
         if status.uid_validity != state.uid_validity:
-            # UIDs are void after a change of UIDVALIDITY (RFC 3501 2.3.1.1).
+            # UIDs are invalid after a change of UIDVALIDITY (RFC 3501 2.3.1.1).
             state.uid_validity, state.is_first_read, sweep = status.uid_validity, True, True
-            state.to_delete, state.marked = set(), set()
+            state.to_delete, state.marked_uids = set(), set()
             self.undeleted_messages.forget(state.name)
             state.next_uid = await self._next_uid(session, status)
             self._update_deleted_all()
         elif sweep:
             state.is_first_read = False
-        # If the read position is the folder's end, all messages have been read, and no poll is needed.
+        # If the read position is the end of the folder, all messages have been read, so the folder counts as polled.
         state.polled_at = loop_time() if status.next_uid == state.next_uid else float("-inf")
         if sweep:
             uids = await session.last_uids(_MAX_LEFTOVERS, status.exists)
@@ -264,10 +277,10 @@ class ImapReader:
 
     async def _read_new(self, session: ImapSession, state: _FolderState) -> None:
         uids = await session.uids_from(state.next_uid)
-        for chunk in chunked(uids, CHUNK if not state.failures else 1):
+        for chunk in chunked(uids, CHUNK_SIZE if not state.failures else 1):
             for mail in sorted(await self._headers(session, state, chunk), key=lambda mail: mail.uid):
                 await self._process(session, state, mail, count=True)
-                # Advanced after each message, so that none is delivered twice when the connection breaks.
+                # The position advances after each message, so that none is delivered twice if the connection breaks.
                 state.next_uid = mail.uid + 1
             state.next_uid = chunk[-1] + 1
             await self._delete(session, state)
@@ -276,7 +289,7 @@ class ImapReader:
     async def _read_backlog(self, session: ImapSession, state: _FolderState) -> None:
         if not state.backlog:
             return
-        chunk = state.backlog[-CHUNK if not state.failures else -1 :]
+        chunk = state.backlog[-CHUNK_SIZE if not state.failures else -1 :]
         for mail in await self._headers(session, state, chunk):
             if mail.uid in state.backlog:
                 await self._process(session, state, mail, count=state.is_first_read)
@@ -285,7 +298,7 @@ class ImapReader:
         await self._delete(session, state)
 
     async def _headers(self, session: ImapSession, state: _FolderState, chunk: Sequence[int]) -> list[FetchedMessage]:
-        """Return the headers of *chunk*; none for a message that the server has failed to send several times."""
+        """Return the headers of the UIDs *chunk*; none for a message that the server has failed to send several times."""
         if state.failures >= _MAX_TRIES and len(chunk) == 1:
             _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
             state.failures = 0
@@ -303,14 +316,15 @@ class ImapReader:
             uid=mail.uid,
             header=mail.content or b"",
             size=mail.size,
-            marked=mail.deleted,
+            is_marked_deleted=mail.is_marked_deleted,
             fetch_content=partial(session.fetch_message, mail.uid),
         )
-        # Without UIDPLUS our messages may stay marked as deleted for long. A marked message was counted before.
-        if not await self._handler.process(message, state.folder, count=count and not mail.deleted):
+        # A message that is marked as deleted was counted before: without UIDPLUS, our messages may stay marked for
+        # long.
+        if not await self._handler.process(message, state.kind, count=count and not mail.is_marked_deleted):
             return
-        if mail.deleted and "UIDPLUS" not in session.capabilities:
-            state.marked.add(mail.uid)
+        if mail.is_marked_deleted and "UIDPLUS" not in session.capabilities:
+            state.marked_uids.add(mail.uid)
         else:
             state.to_delete.add(mail.uid)
             self.deleted_all.clear()
@@ -319,8 +333,8 @@ class ImapReader:
         if not state.to_delete:
             return
         try:
-            is_deleted = await session.delete(state.to_delete, marked_before=state.marked)
-            state.marked = set() if is_deleted else state.marked | state.to_delete
+            is_deleted = await session.delete(state.to_delete, marked_before=state.marked_uids)
+            state.marked_uids = set() if is_deleted else state.marked_uids | state.to_delete
         except CommandRejectedError as refusal:
             self.undeleted_messages.record_refusal(refusal.text)
         self.undeleted_messages.record_deletion(state.name, state.to_delete)
@@ -328,7 +342,7 @@ class ImapReader:
         self._update_deleted_all()
 
     def _update_deleted_all(self) -> None:
-        if not any(state.to_delete for state in (self._inbox, *self._junk.values())):
+        if not any(state.to_delete for state in (self._inbox, *self._junk_folders.values())):
             self.deleted_all.set()
 
 

@@ -1,4 +1,7 @@
-"""Handler of the messages in a mailbox: each is classified, then delivered to its run, counted, or left alone."""
+"""Handler of the messages in a mailbox: each is classified, then delivered to its run, counted, or ignored.
+
+A message belongs to the run (one execution of a probe) whose signed token it contains.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,8 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: Octets: a larger message is not a probe message, even if relays have rewritten every header.
+#: Octets. A larger message is not a probe message, even if relays have rewritten every header.
 MAX_OWN_SIZE = 64 * 1024
-
 
 #: Headers that servers add at delivery (RFC 5321 4.4: Return-Path). A stored copy of sent mail lacks them.
 _DELIVERY_HEADERS = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORECASE | re.MULTILINE)
@@ -31,20 +33,21 @@ _DELIVERY_HEADERS = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxMessage:
-    """Message in the mailbox."""
+    """Message in the mailbox; its content is fetched only if it is needed."""
 
     #: The server's identifier, for the log.
     uid: int | str
     header: bytes
+    #: Octets of the whole message; `None` if the server did not report them.
     size: int | None
-    #: The message is already marked as deleted.
-    marked: bool = False
-    #: Returns the content, or its beginning when it is large; `None`: the message is gone.
+    #: A client has already marked the message as deleted.
+    is_marked_deleted: bool = False
+    #: Returns the whole message, or its beginning if it is large; `None`: the message no longer exists.
     fetch_content: Callable[[], Awaitable[bytes | None]]
 
 
 def was_delivered(header: bytes) -> bool:
-    """Return whether a message was delivered to the mailbox, by its *header*."""
+    """Return whether the *header* shows that the message was delivered to the mailbox, not stored in it by a client."""
     return _DELIVERY_HEADERS.search(header) is not None
 
 
@@ -61,6 +64,7 @@ class MessageHandler:
         on_arrival: Callable[[Arrival, str | None, datetime], None],
         clock: Callable[[], datetime],
     ) -> None:
+        """Use *waiting*, the expectations by token id. *on_arrival* is called with kind, token id and time."""
         self.mailbox = mailbox
         self._signer = signer
         self._registry = registry
@@ -69,7 +73,7 @@ class MessageHandler:
         self._clock = clock
 
     async def process(self, message: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
-        """Process *message*; return whether to delete it. *count*: it was not counted before."""
+        """Process *message*; return whether to delete it. *count*: the message was not counted before."""
         now = self._clock()
         observed, content = await self._read_message(message)
         token = observed.token
@@ -78,38 +82,41 @@ class MessageHandler:
         disposition = decide(
             observed,
             origin=self._signer.origin(token) if token else None,
-            awaited={one.party for one in expectations},
+            awaited={expectation.party for expectation in expectations},
             token_state=self._registry.token_state(token_id) if token_id else None,
             now=now,
-            marked=message.marked,
+            is_marked_deleted=message.is_marked_deleted,
         )
         if disposition.deliver:
-            arrival = Arrived(folder=folder, at=now)
+            arrival = Arrived(folder=folder, arrived_at=now)
             if observed.report is not None:
                 for expectation in expectations:
                     expectation.set_arrival(observed.report)
             else:
-                recipients = [one for one in expectations if one.party is Party.RECIPIENT]
-                await self._deliver(message, content, arrival, recipients)
+                await self._deliver(
+                    message, content, arrival, [each for each in expectations if each.party is Party.RECIPIENT]
+                )
         if disposition.count is not None and count:
             self._on_arrival(disposition.count, token_id, now)
-        was_delivered_by_search = token_id and self._registry.token_state(token_id) is TokenState.TAKEN
+        was_delivered_by_search = token_id and self._registry.token_state(token_id) is TokenState.FOUND_BY_SEARCH
+        # From now on, another copy counts as a duplicate.
         if token_id and (was_delivered_by_search or disposition.count is Arrival.LATE):
             self._registry.mark_arrived(token_id)
         return disposition.delete
 
     async def find_awaited_token(self, message: MailboxMessage) -> Token | None:
-        """Return the token in the header of *message* if a run still waits for this message; otherwise `None`."""
+        """Return the token of *message* if it is the message that a run still waits for; otherwise `None`."""
         observed = self._classify(message, message.header)
         token = observed.token
         if token is None or not self._missing_expectations(token):
             return None
         if observed.kind is MailKind.ANSWER:
+            # The body may show that it is the message itself, with rewritten headers.
             observed = self._classify(message, await message.fetch_content() or message.header)
         return token if observed.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
 
     def count_leftover(self, message: MailboxMessage) -> bool:
-        """Count *message* if it is a message of ours that arrived after its run; return whether to delete it."""
+        """Count *message* if it is a probe message that arrived after its run ended; return whether to delete it."""
         observed = self._classify(message, message.header)
         token = observed.token
         if token is None or observed.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
@@ -138,16 +145,16 @@ class MessageHandler:
         if not content or not expectations:
             return False
         for expectation in expectations:
-            expectation.set_arrival(Arrived(folder=folder, at=self._clock(), server_time=server_time))
+            expectation.set_arrival(Arrived(folder=folder, arrived_at=self._clock(), server_time=server_time))
             expectation.set_content(content)
-        self._registry.mark_taken(token.id)
+        self._registry.mark_found_by_search(token.id)
         return True
 
     async def report_elsewhere(
         self, message: MailboxMessage, token: Token, name: str, server_time: datetime | None
     ) -> bool:
         """Report to the waiting run that its message is in the folder *name*; return whether to delete it."""
-        was_sent_here = any(one.party is Party.SENDER for one in self._waiting.get(token.id, ()))
+        was_sent_here = any(each.party is Party.SENDER for each in self._waiting.get(token.id, ()))
         if was_sent_here and not was_delivered(message.header):
             # The message may be the stored copy of sent mail, which is no evidence of delivery.
             return False
@@ -156,7 +163,7 @@ class MessageHandler:
             return False
         for expectation in self._missing_expectations(token):
             expectation.found_elsewhere = ArrivedElsewhere(
-                name=name, content=content, at=self._clock(), server_time=server_time
+                name=name, content=content, arrived_at=self._clock(), server_time=server_time
             )
         return True
 
@@ -178,30 +185,30 @@ class MessageHandler:
         return self._classify(message, content or message.header), content
 
     def _needs_body(self, observed: ObservedMessage) -> bool:
-        """Return whether the body may have a token, or text, that the header lacks and a run waits for."""
+        """Return whether the body must be read, because it may contain a token or text that a run waits for."""
         if observed.token is None:
-            return not observed.forged and bool(self._waiting)
+            return not observed.is_forged and bool(self._waiting)
         return observed.kind is MailKind.ANSWER and bool(self._missing_expectations(observed.token))
 
     def _parse_safely(self, message: MailboxMessage, parse: Callable[[bytes], T], raw: bytes, *, default: T) -> T:
         try:
             return parse(raw)
         except Exception as error:  # noqa: BLE001 - see below
-            # The standard library's parser may raise undocumented exceptions, and anyone may send such a message. An
-            # exception that ended the watcher would end it again at each new connection.
+            # Anyone may send a message for which the standard library's parser raises an undocumented exception. If the
+            # exception ended the watcher, it would do so again after each reconnection.
             _log.warning(
                 "message cannot be parsed", mailbox=self.mailbox.name, uid=message.uid, error=type(error).__name__
             )
             return default
 
     async def _deliver(
-        self, message: MailboxMessage, content: bytes | None, arrival: Arrived, recipients: Sequence[Expectation]
+        self, message: MailboxMessage, content: bytes | None, arrival: Arrived, expectations: Sequence[Expectation]
     ) -> None:
-        for expectation in recipients:
+        for expectation in expectations:
             expectation.set_arrival(arrival)
         if content is None:
             content = await message.fetch_content()
-        for expectation in recipients:
-            # Empty: another client has meanwhile removed the message.
+        for expectation in expectations:
+            # The content is empty if another client has meanwhile deleted the message.
             expectation.set_content(content or b"")
             self._registry.mark_arrived(expectation.token.id)

@@ -1,6 +1,7 @@
 """Mail reader over POP3.
 
-A POP3 session shows the messages present at its start and locks the mailbox, so each poll is a session of its own.
+A POP3 session locks the mailbox and shows only the messages that were present at its start, so each poll opens a
+session. Leftovers are messages of earlier runs that were not deleted. A sweep is the periodic search for them.
 """
 
 from __future__ import annotations
@@ -29,12 +30,11 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at
-#: the start and at each sweep. Each costs a round trip.
+#: Number of the newest messages that the first poll and each sweep examine. Each message costs a round trip.
 _MAX_LEFTOVERS = 50
-#: Part of the session timeout within which each line must come, so that a failure is reported before the timeout.
-_TIMEOUT_SHARE = 0.9
-#: A message that breaks the session this many times is skipped; otherwise it would block all later mail.
+#: Timeout of each line, as a share of the session timeout, so that its failure is reported before that timeout.
+_RESPONSE_TIMEOUT_SHARE = 0.9
+#: Attempts to read a message that breaks the session. Then it is skipped, so that it does not block later mail.
 _MAX_TRIES = 3
 #: POP3 has one folder, without a name.
 _FOLDER = ""
@@ -43,7 +43,7 @@ _MAX_LOCK_TRIES = 3
 
 
 class Pop3Reader:
-    """Implementation of `probes.arrival.reader.MailReader` over POP3. It sees the inbox only, no junk folder."""
+    """POP3 implementation of `probes.arrival.reader.MailReader`. POP3 shows only the inbox, no junk folder."""
 
     def __init__(self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy) -> None:
         self._handler = handler
@@ -53,16 +53,20 @@ class Pop3Reader:
         self._trace: Trace = TraceRecorder()
         #: The session of the first poll (opened by `open`) or of the present poll; `None` between two polls.
         self._session: Pop3Session | None = None
-        #: UIDs of messages that are not examined again before the next sweep. `None` before the first poll.
-        self._kept: set[str] | None = None
+        #: UIDs (UIDL) of messages that are not examined before the next sweep; `None` before the first poll.
+        self._skipped_uids: set[str] | None = None
         #: UIDs of our messages that are to be deleted.
         self._to_delete: set[str] = set()
         #: Number of attempts to read each message that has not been read yet, by UID.
         self._tries: dict[str, int] = {}
+        #: Times of the last sweep and of the last poll, in seconds of the loop's clock.
         self._swept_at = 0.0
         self._polled_at = float("-inf")
+        #: Interval that the server requires between two sign-ins (LOGIN-DELAY, RFC 2449).
         self._login_delay = timedelta(0)
+        #: Cost of closed sessions.
         self._cost = 0
+        # The public attributes are described in `MailReader`.
         self.deleted_all = asyncio.Event()
         self.deleted_all.set()
         self.undeleted_messages = UndeletedMessages(self._mailbox.name)
@@ -72,7 +76,7 @@ class Pop3Reader:
 
     @property
     def has_more(self) -> bool:
-        """`False`: a poll processes all messages."""
+        """Return `False`, because each poll processes all messages."""
         return False
 
     @property
@@ -95,7 +99,7 @@ class Pop3Reader:
                         await self._process_new(session, sweep_interval)
                         await self._quit(session)
                 except TimeoutError as error:
-                    raise TimeoutError(session.incomplete_text) from error
+                    raise TimeoutError(session.incomplete_response_text) from error
         finally:
             self.close()
         self._login_delay = session.login_delay
@@ -113,11 +117,11 @@ class Pop3Reader:
                 await wake_event.wait()
 
     def quiet_interval(self, polling: PollingPolicy) -> timedelta:
-        """Return the interval for servers that announce new mail. It is the longer one: a POP3 poll needs a sign-in."""
+        """Return the longer interval of IMAP servers that announce mail, because each POP3 poll needs a sign-in."""
         return polling.announced_interval
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
-        """Wait for the next poll. It signs in anew and sees the only folder of POP3, so no other search is needed."""
+        """Wait for the next poll, which replaces the search: it opens a session and reads the only folder of POP3."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await wait_for_poll(within):
                 raise self.lock_error or TimeoutError
@@ -137,13 +141,17 @@ class Pop3Reader:
         while True:
             try:
                 session = await open_session(
-                    self._mailbox, self._trace, Party.RECIPIENT, response_timeout=within * _TIMEOUT_SHARE, within=within
+                    self._mailbox,
+                    self._trace,
+                    Party.RECIPIENT,
+                    response_timeout=within * _RESPONSE_TIMEOUT_SHARE,
+                    within=within,
                 )
-            except ProbeFailedError as failure:
-                if failure.failure.reason != Reason.MAILBOX_IN_USE or attempt == _MAX_LOCK_TRIES:
+            except ProbeFailedError as error:
+                if error.failure.reason != Reason.MAILBOX_IN_USE or attempt == _MAX_LOCK_TRIES:
                     raise
                 # Dovecot reports a lock only after ten seconds, so a run may time out before the last attempt.
-                self.lock_error = failure
+                self.lock_error = error
             else:
                 self.lock_error = None
                 return session
@@ -156,50 +164,51 @@ class Pop3Reader:
         except CommandRejectedError as refusal:
             self.undeleted_messages.record_refusal(refusal.text)
         self.undeleted_messages.record_deletion(_FOLDER, self._to_delete)
-        # If the server still lists these messages, they are left alone until the next sweep (search for leftovers).
-        self._kept = (self._kept or set()) | self._to_delete
+        # If the server still lists these messages, they are not examined before the next sweep.
+        self._skipped_uids = (self._skipped_uids or set()) | self._to_delete
         self._to_delete = set()
         self.deleted_all.set()
 
     async def _process_new(self, session: Pop3Session, sweep_interval: timedelta) -> None:
+        # An entry is a message's number in this session, and its UID.
         entries = await session.list_uids()
         present = {uid for _, uid in entries}
-        # UIDs of removed messages are dropped, so that the sets do not grow.
-        kept = present & (self._kept or set())
+        # UIDs of messages that no longer exist are dropped, so that the sets do not grow.
+        skipped = present & (self._skipped_uids or set())
         self._to_delete &= present
         self._tries = {uid: count for uid, count in self._tries.items() if uid in present}
         swept: set[str] = set()
-        if self._kept is None:
-            kept, self._swept_at = {uid for _, uid in entries[:-_MAX_LEFTOVERS]}, loop_time()
+        if self._skipped_uids is None:
+            skipped, self._swept_at = {uid for _, uid in entries[:-_MAX_LEFTOVERS]}, loop_time()
         elif loop_time() - self._swept_at >= sweep_interval.total_seconds():
-            swept, self._swept_at = kept & {uid for _, uid in entries[-_MAX_LEFTOVERS:]}, loop_time()
-            kept -= swept
+            swept, self._swept_at = skipped & {uid for _, uid in entries[-_MAX_LEFTOVERS:]}, loop_time()
+            skipped -= swept
             self.undeleted_messages.compare(_FOLDER, present)
-        self._kept = kept
-        await self._process(session, entries, swept)
+        self._skipped_uids = skipped
+        await self._process_all(session, entries, swept)
 
-    async def _process(self, session: Pop3Session, entries: list[tuple[int, str]], swept: set[str]) -> None:
-        kept = self._kept = self._kept or set()
-        fresh = [(number, uid) for number, uid in entries if uid not in kept and uid not in self._to_delete]
-        sizes = await session.list_sizes() if fresh else {}
-        # Some servers give one UID to several messages, against RFC 1939 7. Such a UID does not select a message to
-        # delete: only a message that was examined may be deleted.
+    async def _process_all(self, session: Pop3Session, entries: list[tuple[int, str]], swept: set[str]) -> None:
+        skipped = self._skipped_uids = self._skipped_uids or set()
+        unread = [(number, uid) for number, uid in entries if uid not in skipped and uid not in self._to_delete]
+        sizes = await session.list_sizes() if unread else {}
+        # Some servers violate RFC 1939 7 and give several messages the same UID. Such a UID may belong to a message that
+        # was not examined, which must not be deleted.
         uid_counts = Counter(uid for _, uid in entries)
         deletable = [(number, uid) for number, uid in entries if uid in self._to_delete and uid_counts[uid] == 1]
-        for number, uid in fresh:
-            if await self._is_to_delete(session, number, uid, sizes.get(number, 0), count=uid not in swept):
+        for number, uid in unread:
+            if await self._process_message(session, number, uid, sizes.get(number, 0), count=uid not in swept):
                 deletable.append((number, uid))
                 self._to_delete.add(uid)
                 self.deleted_all.clear()
             else:
-                kept.add(uid)
+                skipped.add(uid)
         for number, _ in deletable:
             try:
                 await session.delete(number)
             except CommandRejectedError as refusal:
                 self.undeleted_messages.record_refusal(refusal.text)
 
-    async def _is_to_delete(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
+    async def _process_message(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
         if self._tries[uid] > _MAX_TRIES:
             _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=uid)

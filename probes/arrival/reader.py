@@ -1,6 +1,6 @@
-"""Interface of mailbox readers, which the watcher of a mailbox polls.
+"""Interface of mailbox readers, by which the watcher of a mailbox polls it.
 
-A reader has one lasting connection (IMAP), or a new one for each poll (POP3).
+A reader has one lasting connection (IMAP), or opens one for each poll (POP3).
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ WaitForPoll = Callable[[timedelta], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """Coverage of the final search of a mailbox."""
+    """Coverage of a final search, which looks for missing messages in all folders of a mailbox."""
 
-    #: Number of searched folders, and of all folders that may have the message; `None` if it is unknown.
+    #: Number of searched folders.
     folders: int
+    #: Number of folders that may have the message; `None` if it is unknown.
     total_folders: int | None
     #: The watcher's session is stale: the search found a message that the session did not show at its last poll.
     is_stale: bool = False
+    #: `None`: the server does not report it.
     quota: MailboxQuota | None = None
 
     @property
@@ -43,30 +45,30 @@ class SearchResult:
         full_text = (
             f"; the mailbox is full: {self.quota.summary}" if self.quota is not None and self.quota.is_full else ""
         )
-        return f"a new sign-in did not show it; looked into {self.folders} of {total} folders{full_text}"
+        return f"not found after a new sign-in; {self.folders} of {total} folders searched{full_text}"
 
 
 class MailReader(Protocol):
-    """Reader of a mailbox, over any number of connections. Each message is processed once. Not for concurrent use.
+    """Reader of a mailbox. It processes each message once, over any number of connections. Not for concurrent use.
 
-    Its methods raise `ProbeFailedError` when the mailbox cannot be read. The state of the connection is then undefined:
-    call `close`, then `open`.
+    Its methods raise `ProbeFailedError` if the mailbox cannot be read. Then call `close` and `open`, because the state
+    of the connection is undefined.
     """
 
     #: Timeouts of sessions; the watcher may replace them.
     timeouts: Timeouts
-    #: Set while no processed message is left to delete.
+    #: Set while no processed message remains to be deleted.
     deleted_all: asyncio.Event
     #: Messages that the server keeps although they were deleted.
     undeleted_messages: UndeletedMessages
-    #: The mailbox's quota when it was last opened; `None`: the server does not report it.
+    #: The mailbox's quota when the mailbox was last opened; `None`: the server does not report it.
     quota: MailboxQuota | None
     #: Error of a mailbox that another session locks, while the reader retries; otherwise `None`.
     lock_error: ProbeFailedError | None
 
     @property
     def has_more(self) -> bool:
-        """Whether another poll is needed to find messages of earlier runs that were not deleted."""
+        """Whether another poll is needed to finish the search for undeleted messages of earlier runs."""
 
     @property
     def cost(self) -> int:
@@ -76,10 +78,9 @@ class MailReader(Protocol):
         """Connect and sign in. Later phases are recorded in *trace*, too."""
 
     async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
-        """Process new mail, and junk folders whose last poll is *junk_interval* ago.
+        """Process new mail, and the junk folders whose last poll is at least *junk_interval* ago.
 
-        Every *sweep_interval*, messages of earlier runs that were not deleted are searched for. Each poll searches a
-        part.
+        Every *sweep_interval*, a search for undeleted messages of earlier runs begins. Each poll searches a part.
         """
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
@@ -89,10 +90,10 @@ class MailReader(Protocol):
         """Return the longest interval between polls while no run waits for mail."""
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
-        """Search for messages that runs still wait for. The search signs in anew; the open connection stays.
+        """Search for messages that runs still wait for, in a new session; the open connection stays.
 
         Found messages are delivered after *wait_for_poll*, because the watcher's own poll may find them first. Raise
-        `ProbeFailedError`, or `TimeoutError` after *within*; *trace* then has the phase.
+        `ProbeFailedError`, or `TimeoutError` after *within*; *trace* then has the phase that timed out.
         """
 
     def close(self) -> None:

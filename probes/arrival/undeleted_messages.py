@@ -1,4 +1,4 @@
-"""Probe messages that stay in a mailbox after deletion: by a legal hold, a setting, or a server that only reports success."""
+"""Probe messages that stay in a mailbox after their deletion, for example because of a legal hold or a setting."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 _ADVICE = (
-    "the server keeps what it is told to delete, and the mailbox fills with our messages: look for a legal hold, a read-only folder, "
-    "mails that somebody has marked as deleted and not removed, or a setting such as Gmail's "
-    "copy that is kept for POP; until then empty the mailbox by hand now and then"
+    "the server keeps messages that Pantau deletes, so the mailbox fills up: check for a legal hold, a read-only "
+    "folder, "
+    "mails that another client has marked as deleted and not removed, or a setting such as Gmail's "
+    "copy that is kept for POP; until this is solved, empty the mailbox by hand from time to time"
 )
 
 
 class UndeletedMessages:
-    """Undeleted probe messages of one mailbox, by folder. Logged once when they appear, and once when none is left."""
+    """Undeleted probe messages of one mailbox, by folder. Their appearance and their end are logged once each."""
 
     def __init__(self, mailbox: str) -> None:
         self._mailbox = mailbox
-        #: By folder: messages that were deleted and may still be present, and the number of them present at the last search.
+        #: By folder: messages that were deleted and may still be present, and their number at the last search.
         self._deleted: dict[str, set[Hashable]] = {}
         self._present_counts: dict[str, int] = {}
         self._is_logged = False
@@ -35,12 +36,12 @@ class UndeletedMessages:
         self._deleted.setdefault(folder, set()).update(message_ids)
 
     def forget(self, folder: str) -> None:
-        """Drop the identifiers of the folder's messages, which are void."""
+        """Drop the identifiers of the folder's messages, because they are no longer valid."""
         self._deleted.pop(folder, None)
         self._present_counts.pop(folder, None)
 
     def compare(self, folder: str, present: Collection[Hashable]) -> None:
-        """Compare with the messages in the folder, some time after the deletion. *present*: their identifiers."""
+        """Compare the deleted messages with *present*, the identifiers of the folder's messages some time later."""
         self._deleted[folder] = remaining = self._deleted.get(folder, set()) & set(present)
         self._present_counts[folder] = len(remaining)
         if not remaining and not self.count and self._is_logged:

@@ -1,8 +1,9 @@
 """Watcher of one mailbox, shared by all runs that wait for mail in it.
 
 Hundreds of routes share a reference mailbox (a mailbox of ours outside the agencies), and servers limit connections and
-sign-ins. So each mailbox has one watcher with one connection. It delivers every message to the run that waits for the
-message's token, deletes delivered messages, and counts messages that no run waits for.
+sign-ins. So each mailbox has one watcher with one connection. It delivers every message to the run (one execution of a
+probe) that waits for the message's token (its signed mark), deletes delivered messages, and counts messages for which
+no run waits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from probes.run.trace import TraceRecorder
 class WakeEvent:
     """Event with many setters and one waiter.
 
-    Smaller than an `asyncio.Event`, whose queue of waiters has 600 octets: too much for each of thousands of mailboxes.
+    It replaces `asyncio.Event`, whose queue of waiters takes 600 octets, because there are thousands of mailboxes.
     """
 
     __slots__ = ("_is_set", "_waiter")
@@ -43,7 +44,7 @@ class WakeEvent:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake the waiter, or let the next `wait` return at once. Repeated calls before that count as one call."""
+        """Wake the waiter, or let the next `wait` return at once. Repeated calls before that have no effect."""
         self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -61,16 +62,16 @@ class WakeEvent:
 
 _log = structlog.get_logger(__name__)
 
+#: Called with the kind of a message, its token's id and the present time.
 OnArrival = Callable[[Arrival, str | None, datetime], None]
 
 
 class MailboxWatcher:
     """Watcher of one mailbox. Start `run()` in a task group; `expect()` also works before the connection is open.
 
-    *on_arrival* is called for each message that no run waits for, with its kind, the token's id (`None` when forged)
-    and the present time. *ended* and *arrived* are token ids from the store: of earlier runs that have ended, and of
-    runs whose message has arrived. *on_line* is called with each line of the dialogue with the server, with masked
-    secrets.
+    *on_arrival* is called for each message for which no run waits; the token's id is `None` if the token is forged.
+    *ended* and *arrived* are token ids from the database: of earlier runs that have ended, and of runs whose message
+    has arrived. *on_line* is called with each line of the dialogue with the server, in which secrets are masked.
     """
 
     def __init__(
@@ -87,13 +88,15 @@ class MailboxWatcher:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.mailbox = mailbox
-        #: Why the mailbox cannot be read; `None` while it can be read, and before the first attempt.
+        #: Why the mailbox cannot be read; `None` if it can be read, and before the first attempt.
         self.failure: ProbeFailedError | None = None
-        #: Time of the last complete poll of inbox and junk, on the loop's clock.
+        #: End of the last complete poll of inbox and junk folders, in seconds of the loop's clock; `None` before the
+        #: first.
         self.polled_at: float | None = None
         self._on_line = on_line
         timeouts = timeouts or Timeouts()
         self._polling = polling or PollingPolicy()
+        #: Expectations by token id.
         self._waiting: dict[str, list[Expectation]] = {}
         self._registry = TokenRegistry(ended=ended, arrived=arrived)
         #: Set when the server announces new mail, when a run begins to wait, and when the connection is lost.
@@ -110,22 +113,25 @@ class MailboxWatcher:
         self._rate_limit = ReadRateLimit(
             read_burst=self._polling.read_burst, read_rate=self._polling.read_rate, clock=loop_time
         )
+        #: Trace of the present connection, which shows its phase; `None` before the first connection.
         self._recorder: TraceRecorder | None = None
         self._is_readable = False
         #: The part of the reader's cost that the rate limit has counted.
-        self._paid_cost = 0
-        #: Lifetime of a connection, and whether the present connection is stale: it does not show new mail.
+        self._counted_cost = 0
+        #: Lifetime of a connection. A connection is stale if the server does not show new mail in it.
         self._lifetime = self._polling.lifetime_of(mailbox.name)
         self._is_stale = False
-        #: Start of the last completed poll, on the loop's clock, and an event that each completed poll sets.
+        #: Start of the last complete poll, in seconds of the loop's clock, and an event that each complete poll sets.
         self._poll_started_at = float("-inf")
         self._polled = WakeEvent()
-        #: Requests for a final search by runs whose message is missing, each with the time that the search may take.
+        #: Requests for a final search by runs whose message is missing, each with the timeout of the search.
         self._search_requests: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
         self._search_requested = WakeEvent()
+        #: Number of consecutive failed connections, for the backoff.
         self._failures = 0
         #: The failure's reason that was logged last; `None` after the recovery was logged.
         self._logged_reason: str | None = None
+        #: Earliest time of the next connection, in seconds of the loop's clock.
         self._retry_not_before = 0.0
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
@@ -156,11 +162,11 @@ class MailboxWatcher:
         return expectation
 
     def final_search(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
-        """Request a search for missing messages by a new sign-in. *within* is the time that the run has for the result.
+        """Request a search for missing messages in a new session. *within*: time that the run waits for the result.
 
-        A search answers all pending requests, and takes at most half of the shortest *within*. A request that comes
-        during a search waits for the next search. So hundreds of runs cause one sign-in per half of that time. Found
-        messages are delivered before the future is set to the number of searched folders, or to the search's failure.
+        One search serves all pending requests, and takes at most half of the shortest *within*. A request during a
+        search waits for the next search. So hundreds of runs cause only one sign-in in half of that time. Found
+        messages are delivered before the future has its result: the coverage of the search, or its failure.
         """
         future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
         self._search_requests.append((future, within / 2))
@@ -170,9 +176,9 @@ class MailboxWatcher:
     def not_ready_failure(self) -> ProbeFailedError:
         """Return why the mailbox is not ready, for a run that has waited for the session timeout.
 
-        The failure is the lock of the mailbox by another session, or a timeout in the phase that the present connection
-        attempt has reached. `failure` is not used, because it is older than the run: a failure during the run would
-        have ended the run's wait.
+        The failure is that another session locks the mailbox, or a timeout in the phase of the present connection
+        attempt. `failure` is not returned: it is older than the run, because a failure during the run would have ended
+        its wait.
         """
         if self._reader.lock_error is not None:
             return self._reader.lock_error
@@ -182,7 +188,7 @@ class MailboxWatcher:
 
     @property
     def undeleted_count(self) -> int:
-        """Number of our messages that the last sweep (search for old messages) found although they were deleted."""
+        """Number of deleted probe messages that the last sweep (periodic search for leftovers) still found."""
         return self._reader.undeleted_messages.count
 
     @property
@@ -198,9 +204,9 @@ class MailboxWatcher:
         await self._reader.deleted_all.wait()
 
     async def poll_once(self) -> None:
-        """Process the mailbox once and delete our messages in it, for a mailbox that is not watched.
+        """Process the mailbox once and delete probe messages in it. Use it for a mailbox without a running watcher.
 
-        The caller sets the deadline. Raise `ProbeFailedError` when the mailbox cannot be read.
+        The caller sets the deadline. Raise `ProbeFailedError` if the mailbox cannot be read.
         """
         try:
             await self._reader.open(TraceRecorder(on_line=self._on_line))
@@ -215,7 +221,7 @@ class MailboxWatcher:
             self._reader.close()
 
     async def run(self) -> None:
-        """Watch until cancelled; reconnect after every failure."""
+        """Poll the mailbox until cancelled; reconnect after every failure."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_forever())
             tasks.create_task(self._run_final_searches())
@@ -223,28 +229,29 @@ class MailboxWatcher:
     async def _watch_forever(self) -> None:
         while True:
             started_at = loop_time()
-            was_readable, failure = await self._run_connection()
+            was_readable, error = await self._run_connection()
             self._is_readable = False
             lifetime = timedelta(seconds=loop_time() - started_at)
-            is_garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
-            if failure is None or (was_readable and lifetime >= self._polling.stable_after and not is_garbled):
-                # Servers restart and drop idle connections, so a loss is reported only if the next attempt fails.
+            is_protocol_violation = error is not None and error.failure.reason == Reason.UNEXPECTED_ANSWER
+            if error is None or (was_readable and lifetime >= self._polling.stable_after and not is_protocol_violation):
+                # Servers restart and drop idle connections, so a lost connection is reported only if the next attempt
+                # fails.
                 self._failures = 0
                 continue
-            self._report_failure(failure, is_garbled=is_garbled)
+            self._report_failure(error, is_protocol_violation=is_protocol_violation)
             await self._wait_before_retry()
 
     async def _run_connection(self) -> tuple[bool, ProbeFailedError | None]:
         """Connect and poll until the connection fails or expires.
 
-        Return whether the mailbox was readable, and the failure.
+        Return whether the mailbox was readable, and the failure; `None` if the connection expired.
         """
         recorder = self._recorder = TraceRecorder(on_line=self._on_line)
         try:
             await self._open_and_watch(recorder)
-        except ProbeFailedError as failure:
-            clear_tracebacks(failure)
-            return self._is_readable, failure
+        except ProbeFailedError as error:
+            clear_tracebacks(error)
+            return self._is_readable, error
         except TimeoutError as error:
             clear_tracebacks(error)
             return self._is_readable, timeout_failure(*recorder.location)
@@ -268,7 +275,7 @@ class MailboxWatcher:
         stable_at = opened_at + self._polling.stable_after.total_seconds()
         self._is_stale = False
         while loop_time() < expires_at and not self._is_stale:
-            # Cleared before the poll, so that a change during the poll causes the next poll.
+            # The event is cleared before the poll, so that an event during the poll causes the next poll.
             self._wake_event.clear()
             run_waits = any(
                 expectation.party is Party.RECIPIENT
@@ -292,10 +299,11 @@ class MailboxWatcher:
 
     async def _wait_for_rate_limit(self) -> None:
         """Wait until the cost of the server's responses is within the rate limit."""
-        cost, self._paid_cost = self._reader.cost - self._paid_cost, self._reader.cost
+        cost, self._counted_cost = self._reader.cost - self._counted_cost, self._reader.cost
         await asyncio.sleep(self._rate_limit.spend(cost))
 
     async def _run_final_searches(self) -> None:
+        """Run a final search for each batch of requests, at most one within the shortest timeout of a batch."""
         while True:
             await self._search_requested.wait()
             requests, self._search_requests = self._search_requests, []
@@ -311,20 +319,22 @@ class MailboxWatcher:
         recorder, recorder_before = TraceRecorder(on_line=self._on_line), self._recorder
         try:
             result = await self._reader.final_search(recorder, within, self._wait_for_poll)
-        except ProbeFailedError as failure:
-            clear_tracebacks(failure)
-            return failure
+        except ProbeFailedError as error:
+            clear_tracebacks(error)
+            return error
         except TimeoutError as error:
             clear_tracebacks(error)
             return timeout_failure(*recorder.location)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watcher, and is no fault of the server
             _log.exception("mailbox rescan failed", mailbox=self.mailbox.name)
             return _monitoring_fault(f"{type(error).__name__}: {error}")
+        # A connection that was opened during the search is not the stale one.
         if result.is_stale and recorder_before is self._recorder:
             self._replace_stale_connection()
         return result
 
     async def _wait_for_poll(self, within: timedelta) -> bool:
+        """Return whether a poll that starts from now on has completed *within* the given time."""
         requested_at = loop_time()
         self._wake_event.set()
         with suppress(TimeoutError):
@@ -355,42 +365,43 @@ class MailboxWatcher:
         )
 
     def _report_ready(self) -> None:
-        # `_failures` is not reset: a server that accepts the sign-in and then disconnects has not recovered.
+        # `_failures` is not reset yet, because a server that accepts the sign-in and then disconnects has not
+        # recovered.
         self.failure = None
         self._is_readable = True
         for expectations in self._waiting.values():
             for expectation in expectations:
                 expectation.set_ready()
 
-    def _report_failure(self, failure: ProbeFailedError, *, is_garbled: bool) -> None:
-        if self._logged_reason != failure.failure.reason:
-            self._logged_reason = failure.failure.reason
+    def _report_failure(self, error: ProbeFailedError, *, is_protocol_violation: bool) -> None:
+        if self._logged_reason != error.failure.reason:
+            self._logged_reason = error.failure.reason
             _log.warning(
                 "mailbox cannot be read",
                 mailbox=self.mailbox.name,
-                outcome=str(failure.outcome),
-                reason=str(failure.failure.reason),
-                detail=failure.failure.detail,
+                outcome=str(error.outcome),
+                reason=str(error.failure.reason),
+                detail=error.failure.detail,
             )
-        self.failure = failure
+        self.failure = error
         self._failures += 1
-        pause = self._polling.refusal_pause if failure.failure.credentials_refused else self._polling.retry_min
-        if is_garbled:
-            # Each attempt with a server that violates the protocol is costly, so a new run must not shorten the
+        pause = self._polling.refusal_pause if error.failure.credentials_refused else self._polling.retry_min
+        if is_protocol_violation:
+            # Each attempt with a server that violates the protocol takes much CPU, so a new run must not shorten the
             # backoff.
             pause = self._polling.backoff(self._failures)
         self._retry_not_before = loop_time() + pause.total_seconds()
         for expectations in self._waiting.values():
             for expectation in expectations:
-                expectation.fail(failure)
+                expectation.fail(error)
 
     async def _wait_before_retry(self) -> None:
         """Wait before the next attempt. A new run shortens the wait, but not below the minimum pause."""
-        until = max(self._retry_not_before, loop_time() + self._polling.backoff(self._failures).total_seconds())
+        retry_at = max(self._retry_not_before, loop_time() + self._polling.backoff(self._failures).total_seconds())
         while True:
             self._wake_event.clear()
             try:
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(retry_at):
                     await self._wake_event.wait()
             except TimeoutError:
                 return
@@ -401,9 +412,9 @@ class MailboxWatcher:
         if expectation.found_elsewhere is not None and not expectation.arrival.done():
             self._registry.mark_arrived(expectation.token.id)
         self._registry.end_wait(expectation.token.id, expectation.party)
-        others = [other for other in self._waiting.pop(expectation.token.id, []) if other is not expectation]
-        if others:
-            self._waiting[expectation.token.id] = others
+        remaining = [each for each in self._waiting.pop(expectation.token.id, []) if each is not expectation]
+        if remaining:
+            self._waiting[expectation.token.id] = remaining
 
 
 def _create_reader(
@@ -413,7 +424,7 @@ def _create_reader(
         return ImapReader(handler, timeouts=timeouts, polling=polling, wake=wake)
     if handler.mailbox.pop3 is not None:
         return Pop3Reader(handler, timeouts=timeouts, polling=polling)
-    raise ValueError(f"{handler.mailbox.name} has no server that it is read at")
+    raise ValueError(f"{handler.mailbox.name} has no IMAP or POP3 server")
 
 
 def _monitoring_fault(detail: str) -> ProbeFailedError:

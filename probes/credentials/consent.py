@@ -1,7 +1,7 @@
-"""Requests for a person's consent that Pantau reads and sends mail of a mailbox. A consent yields a refresh token.
+"""Requests for a person's consent that Pantau reads and sends the mail of a mailbox. A consent yields a refresh token.
 
 The person consents on the provider's page, by a device code (RFC 8628) or by an authorization code (RFC 6749 4.1) with
-PKCE (RFC 7636). Uses Authlib. Each call waits for one response only.
+PKCE (RFC 7636). Authlib makes the requests. Each function waits for one response only.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 #: Defaults of RFC 8628 3.2 and 3.5.
 _DEFAULT_INTERVAL: Final = timedelta(seconds=5)
 _SLOW_DOWN_STEP: Final = timedelta(seconds=5)
-#: Upper limits of the server's values.
+#: Upper limits of the values that the server states.
 _MAX_LIFETIME: Final = timedelta(minutes=30)
 _MAX_INTERVAL: Final = timedelta(minutes=1)
-#: Characters: of a user code, and of an address.
+#: Limits in characters of a user code and of a URL.
 _MAX_USER_CODE: Final = 40
 _MAX_ADDRESS: Final = 300
 
 
 class NoConsentReason(StrEnum):
-    """Reason for a missing consent."""
+    """Reason why no consent was given."""
 
     #: The person refused.
     DENIED = "denied"
@@ -43,13 +43,13 @@ class NoConsentReason(StrEnum):
     #: The provider, or the tenant's administrator, does not allow this client or this grant.
     BLOCKED = "blocked"
     #: The provider is unavailable.
-    AWAY = "away"
-    #: The consent ends with its access token: no refresh token was issued.
-    SHORT = "short"
+    UNAVAILABLE = "away"
+    #: The provider issued no refresh token, so the consent would end with the access token.
+    NO_REFRESH_TOKEN = "short"  # noqa: S105 - a reason, not a token
 
 
 class ConsentError(Exception):
-    """No consent results, and polling must end. The message, for a log, is the provider's, without secrets."""
+    """No consent was given, and polling must end. The message is the provider's, for a log, without secrets."""
 
     def __init__(self, reason: NoConsentReason, message: str = "") -> None:
         super().__init__(message or reason)
@@ -70,27 +70,29 @@ class DeviceCode:
     #: Code by which the client polls; it is secret and never shown.
     device_code: str = field(repr=False)
     user_code: str
-    #: Verification address, by https.
+    #: URL of the provider's page on which the person types the code; https.
     address: str
-    until: datetime
+    expires_at: datetime
     #: Minimum time between two polls.
     interval: timedelta
-    asked_at: datetime
+    #: Time of the last poll; before the first, of the request for the code.
+    polled_at: datetime
 
     def is_due(self, now: datetime) -> bool:
         """Whether the provider may be polled again."""
-        return (
-            not timedelta(0) <= now - self.asked_at < self.interval
-        )  # A clock that was set back must not extend the wait.
+        # A negative time counts as due, so that a clock that was set back does not extend the wait.
+        return not timedelta(0) <= now - self.polled_at < self.interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """Authorization request in a browser. The state identifies the redirect that answers it."""
+    """Authorization request in a browser."""
 
+    #: URL at the provider, which the browser opens.
     address: str
+    #: Random text by which the provider's redirect is matched with this request.
     state: str = field(repr=False)
-    #: PKCE verifier. Without it, a person who reads the address cannot redeem the code.
+    #: PKCE verifier. A person who reads only the address cannot redeem the code without it.
     verifier: str = field(repr=False)
 
 
@@ -106,44 +108,47 @@ async def request_device_code(client: Client, device_url: str, now: datetime | N
     # Google uses the parameter name of a draft of RFC 8628.
     address = response.get("verification_uri") or response.get("verification_url")
     if not (_is_valid_text(code, 4096) and _is_valid_text(user_code, _MAX_USER_CODE) and _is_https_address(address)):
-        raise ConsentError(NoConsentReason.AWAY, "the answer holds no code for people")
+        raise ConsentError(NoConsentReason.UNAVAILABLE, "the response contains no user code")
     return DeviceCode(
         device_code=str(code),
         user_code=str(user_code),
         address=str(address),
-        until=now + (parse_duration(response.get("expires_in"), _MAX_LIFETIME) or _MAX_LIFETIME),
+        expires_at=now + (parse_duration(response.get("expires_in"), _MAX_LIFETIME) or _MAX_LIFETIME),
         interval=parse_duration(response.get("interval"), _MAX_INTERVAL) or _DEFAULT_INTERVAL,
-        asked_at=now,
+        polled_at=now,
     )
 
 
 async def poll_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
-    """Poll once. Return the consent or, while the person has not decided, *code* with updated times of its polls.
+    """Poll once. Return the consent, or *code* with updated polling times while the person has not decided.
 
     Raise `ConsentError`.
     """
     now = now or utc_now()
-    if now >= code.until:
+    if now >= code.expires_at:
         raise ConsentError(NoConsentReason.EXPIRED)
     async with client.session() as session:
         request = session.fetch_token(client.token_url, grant_type=_DEVICE_GRANT, device_code=code.device_code)
         try:
             response = await read_response(request, client, code.device_code)
-        except AccessTokenError as refusal:
-            match refusal.error:
+        except AccessTokenError as error:
+            match error.error:
                 case "authorization_pending":
-                    return replace(code, asked_at=now)
+                    return replace(code, polled_at=now)
                 case "slow_down":
-                    return replace(code, asked_at=now, interval=code.interval + _SLOW_DOWN_STEP)
-                case "" | "temporarily_unavailable" | "server_error" if not refusal.refused:
-                    # A lost response does not end the request (RFC 8628 3.5); only the expiry of the code does.
-                    return replace(code, asked_at=now, interval=min(2 * code.interval, _MAX_INTERVAL))
-            raise _to_consent_error(refusal) from None
+                    return replace(code, polled_at=now, interval=code.interval + _SLOW_DOWN_STEP)
+                case "" | "temporarily_unavailable" | "server_error" if not error.refused:
+                    # A missing response does not end the polling (RFC 8628 3.5); only the expiry of the code does.
+                    return replace(code, polled_at=now, interval=min(2 * code.interval, _MAX_INTERVAL))
+            raise _to_consent_error(error) from None
     return _parse_consent(response)
 
 
 def authorization_request(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> AuthorizationRequest:
-    """Return the request to the provider, which redirects the browser to *redirect_uri*. *hint*: the mailbox."""
+    """Return the request to the provider, which then redirects the browser to *redirect_uri*.
+
+    *hint*: address of the mailbox, which the provider fills in as the account.
+    """
     state, verifier = token_urlsafe(32), token_urlsafe(48)
     address = prepare_grant_uri(
         authorize_url,
@@ -155,7 +160,7 @@ def authorization_request(client: Client, authorize_url: str, redirect_uri: str,
         code_challenge=create_s256_code_challenge(verifier),
         code_challenge_method="S256",
         login_hint=hint,
-        # Google's parameters: request a refresh token, even after an earlier consent.
+        # With these parameters, Google issues a refresh token even after an earlier consent.
         access_type="offline",
         prompt="consent",
     )
@@ -186,12 +191,13 @@ def consent_error(error: str) -> ConsentError:
         case "expired_token" | "code_expired":
             return ConsentError(NoConsentReason.EXPIRED)
         case "temporarily_unavailable" | "server_error" | "":
-            return ConsentError(NoConsentReason.AWAY)
+            return ConsentError(NoConsentReason.UNAVAILABLE)
         case _:
             return ConsentError(NoConsentReason.BLOCKED)
 
 
 def _to_consent_error(refusal: AccessTokenError) -> ConsentError:
+    # A refusal without an error code (only an HTTP status) counts as BLOCKED.
     reason = consent_error(refusal.error).reason if refusal.error or not refusal.refused else NoConsentReason.BLOCKED
     return ConsentError(reason, str(refusal))
 
@@ -199,20 +205,23 @@ def _to_consent_error(refusal: AccessTokenError) -> ConsentError:
 def _parse_consent(response: Mapping[str, Any]) -> Consent:
     token = response.get("refresh_token")
     if not isinstance(token, str) or not is_valid_token(token):
-        raise ConsentError(NoConsentReason.SHORT, "the answer holds no refresh token")
+        raise ConsentError(NoConsentReason.NO_REFRESH_TOKEN, "the response contains no refresh token")
     return Consent(refresh_token=token)
 
 
 async def _read_device_response(request: Any, client: Client) -> Mapping[str, Any]:
-    """Return the response of a device endpoint, which differs from a token response. Raise `ConsentError`."""
+    """Return the response of a device endpoint. It is not a token response, so Authlib does not parse its errors.
+
+    Raise `ConsentError`.
+    """
 
     async def read() -> Any:
         response = await request
-        answer = response.json()
-        if isinstance(answer, Mapping) and isinstance(error := answer.get("error"), str):
+        document = response.json()
+        if isinstance(document, Mapping) and isinstance(error := document.get("error"), str):
             raise ConsentError(consent_error(error).reason, shorten(error))
         response.raise_for_status()
-        return answer
+        return document
 
     try:
         return await read_response(read(), client)
@@ -225,7 +234,7 @@ def _is_valid_text(value: object, max_length: int) -> bool:
 
 
 def _is_https_address(value: object) -> bool:
-    """Whether *value* is an https address. A page by http could be forged and ask people for their password."""
+    """Whether *value* is an https URL. A page over http could be forged, and ask people for their password."""
     if not _is_valid_text(value, _MAX_ADDRESS):
         return False
     try:

@@ -1,4 +1,4 @@
-"""OAuth access tokens (RFC 6749 1.4) of a mailbox, cached until shortly before they expire. All sign-ins share them."""
+"""Cache of OAuth access tokens (RFC 6749 1.4), which all sign-ins to a mailbox share until shortly before expiry."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from probes.model.mailbox import AccessToken
 
 _log = structlog.get_logger(__name__)
 
-#: A token is renewed this long before it expires, or at a quarter of its lifetime if that is shorter.
-_MARGIN = timedelta(minutes=5)
-#: Lifetime of a token whose issuer states none.
+#: A token is renewed this long before its expiry, or a quarter of its lifetime before it if that is shorter.
+_RENEWAL_MARGIN = timedelta(minutes=5)
+#: Assumed lifetime of a token whose issuer states none.
 _DEFAULT_LIFETIME = timedelta(minutes=5)
-#: A rejected token that is younger than this has not expired early, so the server would also reject a new token.
+#: If a mail server rejects a token that is younger than this, it would also reject a new token.
 _MIN_REJECTED_AGE = timedelta(minutes=2)
-#: Pauses after a failure. They limit requests to the authorization server, which may lock an account after many
-#: refusals.
+#: Pauses after a refusal and after a missing response. They limit the requests to the authorization server, which may
+#: lock an account after many refusals.
 _REFUSAL_PAUSE = timedelta(seconds=60)
 _NO_RESPONSE_PAUSE = timedelta(seconds=5)
-#: Timeout of one response, shorter than a session's: a slow authorization server must not count as a slow mail server.
+#: Timeout of one response. It is shorter than that of a mail session, so that a slow authorization server does not
+#: count as a slow mail server.
 _RESPONSE_TIMEOUT = timedelta(seconds=10)
 
 
@@ -36,14 +37,14 @@ class AccessTokenError(Exception):
 
     def __init__(self, message: str, *, refused: bool = False, error: str = "") -> None:
         super().__init__(message)
-        #: The authorization server refused the request; any other failure says nothing about the account.
+        #: The authorization server refused the request. Any other failure is no evidence about the account.
         self.refused = refused
-        #: The server's error code (RFC 6749 5.2), if any.
+        #: The server's error code (RFC 6749 5.2); "" without one.
         self.error = error
 
 
 class Issuer(Protocol):
-    """Issuer that requests a token at each call."""
+    """Issuer of access tokens, without a cache."""
 
     async def issue(self) -> AccessToken:
         """Request a new token. Raise `AccessTokenError`. The caller sets the deadline."""
@@ -55,14 +56,14 @@ def utc_now() -> datetime:
 
 
 def monotonic_seconds() -> float:
-    """Return seconds of a clock that nobody can set, and that runs on while the machine is suspended."""
+    """Return the seconds since the machine's start, suspension included. Setting the time does not affect them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class TokenCache:
     """Implementation of `probes.model.mailbox.AccessTokens` with a cache.
 
-    It requests a token from *issuer* only when it has no valid token. Concurrent callers share one request.
+    It requests a token from *issuer* only if it has no valid token. Concurrent callers share one request.
     """
 
     def __init__(
@@ -96,23 +97,23 @@ class TokenCache:
         if (token := self._usable_token()) is not None:
             return token
         async with self._lock:
-            # Another caller may have requested one meanwhile.
+            # Another caller may have requested a token while this one waited for the lock.
             if (token := self._usable_token()) is not None:
                 return token
             if (recent := self._recent_failure()) is None:
                 try:
                     return await self._request()
-                except AccessTokenError as failure:
-                    self._failure, self._failed_at, recent = failure, self._clock(), failure
+                except AccessTokenError as error:
+                    self._failure, self._failed_at, recent = error, self._clock(), error
             if self._token is not None and not self._is_expired(self._token):
                 # The early renewal failed; the cached token is used until it expires.
                 return self._token
             raise AccessTokenError(str(recent), refused=recent.refused)
 
     def reject(self, token: AccessToken) -> bool:
-        """Drop *token*, which a mail server has rejected. Return whether a new token may be accepted.
+        """Drop *token*, which a mail server has rejected. Return whether the server may accept a new token.
 
-        The token is kept if it is so new that the server would also reject a new token.
+        A very young token is kept, because the server would also reject a new one.
         """
         if self._token is None or token.secret != self._token.secret:
             return True
@@ -126,7 +127,7 @@ class TokenCache:
             async with asyncio.timeout(self._within.total_seconds()):
                 token = await self._issuer.issue()
         except TimeoutError:
-            raise AccessTokenError("no answer to the request for a token") from None
+            raise AccessTokenError("no response to the request for a token") from None
         self._token, self._issued_at, self._failure = token, self._clock(), None
         self._issued_monotonic = self._monotonic()
         _log.debug("access token issued", expires_at=str(token.expires_at))
@@ -137,7 +138,7 @@ class TokenCache:
         if token is None:
             return None
         lifetime = self._lifetime(token)
-        return token if self._age() < lifetime - min(_MARGIN, lifetime / 4) else None
+        return token if self._age() < lifetime - min(_RENEWAL_MARGIN, lifetime / 4) else None
 
     def _is_expired(self, token: AccessToken) -> bool:
         return token.expires_at is not None and self._age() >= self._lifetime(token)
@@ -149,9 +150,9 @@ class TokenCache:
         if self._failure is None:
             return None
         pause = _REFUSAL_PAUSE if self._failure.refused else _NO_RESPONSE_PAUSE
-        # A clock that was set back must not extend the pause.
+        # A negative time ends the pause, so that a clock that was set back does not extend it.
         return self._failure if timedelta(0) <= self._clock() - self._failed_at < pause else None
 
     def _age(self) -> timedelta:
-        # The larger age counts: a wall clock that was set back must not extend the token's use.
+        # The larger age counts, so that a wall clock that was set back does not extend the use of the token.
         return max(self._clock() - self._issued_at, timedelta(seconds=self._monotonic() - self._issued_monotonic))

@@ -1,6 +1,6 @@
 """OAuth client of a token endpoint (RFC 6749 3.2), and two issuers of access tokens that use it.
 
-One issuer uses client credentials, the other a refresh token. Uses Authlib. Errors contain no secrets.
+One issuer uses client credentials, the other a refresh token. Authlib makes the requests. Errors contain no secrets.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _log = structlog.get_logger(__name__)
 class RefreshTokens(Protocol):
     """Source of the current refresh token.
 
-    The first refresh token comes from a person's consent. A provider may replace it at each use (RFC 6749 6, RFC 9700
-    4.14.2), which is called rotation.
+    The first refresh token comes from a person's consent. A provider may replace ("rotate") it at each use (RFC 6749 6,
+    RFC 9700 4.14.2).
     """
 
     async def current(self) -> str:
-        """Return the current token. Raise `AccessTokenError` when it is not known."""
+        """Return the current token. Raise `AccessTokenError` if it cannot be read."""
 
     async def rotate(self, rotated: str) -> None:
-        """Use *rotated* from now on. A failure to store it is not reported to the caller."""
+        """Use the new token *rotated* from now on. A failure to store it raises nothing."""
 
 
-#: Returns the source of a mailbox's current refresh token, for the configured token's name and value.
+#: Returns the source of a mailbox's current refresh token, by the name and the value of the configured one.
 RotationFactory = Callable[[str, str], RefreshTokens]
 
 
-class Rotation:
+class RefreshTokenStore:
     """Implementation of `RefreshTokens` in memory, or in a file.
 
-    Without *file*, a rotated token is kept in memory only. After a restart, or a change of the mailbox, the configured
-    token is used again, and a provider with strict rotation treats the reuse as theft. *file* is written by Pantau
-    only. It has a hash of the configured token that the rotated token replaces, so that a newly configured token is
-    used at once.
+    Without *file*, a rotated token is lost at a restart or a change of the mailbox. The configured token is then used
+    again, and a provider with strict rotation treats the reuse as theft. Only Pantau writes *file*. It contains the
+    rotated token, and a hash of the configured token that it replaces, so that a newly configured token is used at
+    once.
     """
 
     def __init__(self, configured: str, file: Path | None = None) -> None:
@@ -63,7 +63,7 @@ class Rotation:
         self._rotated: str | None = None
 
     async def current(self) -> str:
-        """Return the current token. Raise `AccessTokenError` when the file cannot be read."""
+        """Return the current token. Raise `AccessTokenError` if the file cannot be read."""
         if self._rotated is None and self._file is not None:
             self._rotated = await asyncio.to_thread(self._read, self._file)
         return self._rotated or self._configured
@@ -106,11 +106,12 @@ class Rotation:
         return hashlib.sha256(self._configured.encode()).hexdigest()
 
 
-#: Temporary errors of RFC 6749 4.1.2.1 and RFC 8628 3.5. They do not concern the account, and the client may repeat the
-#: request.
+#: Temporary errors of RFC 6749 4.1.2.1 and RFC 8628 3.5. They do not concern the account, and the request may be
+#: repeated.
 _TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
+#: Longest lifetime of an access token; a longer one is shortened.
 _MAX_LIFETIME = timedelta(days=365)
-#: Octets: tokens of Google and Microsoft have 2 to 4 KiB.
+#: Octets of a response. Tokens of Google and Microsoft have 2 to 4 KiB.
 _MAX_RESPONSE = 64 * 1024
 
 
@@ -121,16 +122,17 @@ class Client:
     token_url: str
     #: "" if another parameter of the request identifies the client (RFC 7523 2.1).
     client_id: str
-    #: `None` for a public client: a desktop application's refresh token needs no secret.
+    #: `None` for a public client, such as a desktop application, which has no secret.
     client_secret: str | None = field(default=None, repr=False)
-    #: Separated by spaces; `None`: the authorization server's default.
+    #: Scopes, separated by spaces; `None`: the authorization server's default.
     scope: str | None = None
+    #: TLS context with the trusted certificate authorities.
     tls: ssl.SSLContext = field(repr=False, compare=False)
 
     @property
     def _authentication(self) -> Any:
         if not self.client_id:
-            return _add_nothing
+            return _send_unauthenticated
         return "client_secret_post" if self.client_secret else "none"
 
     def session(self) -> AbstractAsyncContextManager[Any]:
@@ -152,14 +154,15 @@ class Client:
         )
 
 
-def _add_nothing(_client: object, _method: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
+def _send_unauthenticated(_client: object, _method: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
+    """Add nothing to the request (an authentication method of Authlib)."""
     return uri, headers, body
 
 
 async def _limit_response(response: httpx2.Response) -> None:
-    """Limit the size of *response* to that of a token endpoint's responses."""
+    """Limit the size of *response*. Raise `AccessTokenError` if it is compressed."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise AccessTokenError(f"{response.url.host} packs its answers, though it was asked not to")
+        raise AccessTokenError(f"{response.url.host} compresses its responses although the request excludes it")
     response.stream = _LimitedStream(response.stream, response.url.host)
 
 
@@ -175,14 +178,14 @@ class _LimitedStream(httpx2.AsyncByteStream):
         async for part in self._stream:
             size += len(part)
             if size > _MAX_RESPONSE:
-                raise AccessTokenError(f"{self._host} says more than a token endpoint has to say")
+                raise AccessTokenError(f"{self._host} sends a larger response than a token endpoint should")
             yield part
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-class ClientCredentials:
+class ClientCredentialsIssuer:
     """Issuer by client credentials (RFC 6749 4.4), as Microsoft 365 provides for services."""
 
     def __init__(self, client: Client, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -196,7 +199,7 @@ class ClientCredentials:
             return parse_token(await read_response(request, self._client), self._clock())
 
 
-class RefreshToken:
+class RefreshTokenIssuer:
     """Issuer by a refresh token from a person's consent (RFC 6749 6)."""
 
     def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -221,11 +224,12 @@ async def read_response(request: Awaitable[Any], client: Client, *secrets: str) 
     host = urlsplit(client.token_url).hostname
     try:
         response = await request
-    except OAuthError as refusal:
-        text = f"{refusal.error}: {refusal.description}" if refusal.description else str(refusal.error)
+    except OAuthError as error:
+        text = f"{error.error}: {error.description}" if error.description else str(error.error)
+        # Microsoft appends ids of the request, which differ each time.
         detail = _mask(text.partition("Trace ID:")[0], client.client_secret, *secrets)
-        error = str(refusal.error)
-        raise AccessTokenError(detail, refused=error not in _TEMPORARY_ERRORS, error=error) from None
+        code = str(error.error)
+        raise AccessTokenError(detail, refused=code not in _TEMPORARY_ERRORS, error=code) from None
     except httpx2.HTTPStatusError as error:
         status = error.response.status_code
         refused = 400 <= status < 500 and status not in {408, 429}
@@ -233,9 +237,9 @@ async def read_response(request: Awaitable[Any], client: Client, *secrets: str) 
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise AccessTokenError(shorten(f"{host} was not reached: {error or type(error).__name__}")) from None
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise AccessTokenError(f"{host} does not answer as a token endpoint does") from None
+        raise AccessTokenError(f"{host} does not respond like a token endpoint") from None
     if not isinstance(response, Mapping):
-        raise AccessTokenError(f"{host} does not answer as a token endpoint does")
+        raise AccessTokenError(f"{host} does not respond like a token endpoint")
     return response
 
 
@@ -243,18 +247,18 @@ def parse_token(response: Mapping[str, Any], now: datetime) -> AccessToken:
     """Return the token of a response received at *now*. Raise `AccessTokenError`."""
     secret = response.get("access_token")
     if not isinstance(secret, str) or not is_valid_token(secret):
-        raise AccessTokenError("the authorization server's answer holds no access token")
+        raise AccessTokenError("the authorization server's response contains no access token")
     lifetime = parse_duration(response.get("expires_in"), _MAX_LIFETIME)
     return AccessToken(secret=secret, expires_at=None if lifetime is None else now + lifetime)
 
 
 def is_valid_token(text: str) -> bool:
-    """Whether *text* can be a token (a superset of RFC 6750 2.1): a line of ASCII without spaces."""
+    """Whether *text* can be a token: ASCII on one line without spaces, a superset of RFC 6750 2.1."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def parse_duration(seconds: object, longest: timedelta) -> timedelta | None:
-    """Return the time for a number of seconds in a response, at most *longest*; `None` if *seconds* is invalid."""
+    """Return the duration of *seconds*, a number in a response, at most *longest*; `None` if it is invalid."""
     try:
         value = float(str(seconds))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Access tokens maintained by another program on this machine: in a file, or printed by a command."""
+"""Access tokens that another program on this machine provides: in a file, or as the output of a command."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from probes.credentials.oauth import AccessTokenError
 from probes.credentials.oauth_endpoint import is_valid_token
 from probes.model.mailbox import AccessToken
 
+#: Octets of a token.
 _MAX_TOKEN = 64 * 1024
 
 
 class TokenFile:
     """Implementation of `probes.model.mailbox.AccessTokens`: the first line of a file, read for each sign-in."""
 
+    #: The file does not state the expiry.
     expires_at: datetime | None = None
 
     def __init__(self, file: Path) -> None:
@@ -30,17 +32,17 @@ class TokenFile:
         """Return the token in the file. Raise `AccessTokenError`."""
         return await asyncio.to_thread(self._read)
 
-    def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - the file may hold another token
-        """Return that the file should be read again."""
+    def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - the file may contain another token
+        """Return `True`, so that the file is read again."""
         return True
 
     def _read(self) -> AccessToken:
         try:
-            # Non-blocking: a pipe without a writer would block a thread for ever, and the thread pool also resolves
-            # names.
+            # The file is opened non-blocking: a named pipe without a writer would block a thread for ever, and the same
+            # threads resolve host names.
             with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise AccessTokenError(f"{self._file} is no regular file")
+                    raise AccessTokenError(f"{self._file} is not a regular file")
                 line = file.readline(_MAX_TOKEN)
         except (OSError, ValueError) as error:
             raise AccessTokenError(f"{self._file} cannot be read: {_reason(error)}") from None
@@ -48,16 +50,16 @@ class TokenFile:
 
 
 class TokenCommand:
-    """Issuer by a command, which prints the token on its first line; msmtp and isync have the same setting.
+    """Implementation of `probes.credentials.oauth.Issuer` by a command, which prints the token on its first line.
 
-    Implements `probes.credentials.oauth.Issuer`. The command's standard error is discarded, as it may contain secrets.
+    msmtp and isync have the same setting. The command's standard error is discarded, because it may contain secrets.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
 
     async def issue(self) -> AccessToken:
-        """Return the output of the command.
+        """Run the command and return its token.
 
         Raise `AccessTokenError`. The command is killed at the caller's deadline.
         """
@@ -68,7 +70,7 @@ class TokenCommand:
                 line = await output.readline()
                 status = await process.wait()
             except ValueError:
-                raise AccessTokenError(f"{name} printed a line that is longer than any token") from None
+                raise AccessTokenError(f"{name} printed a line that is too long for a token") from None
             finally:
                 if process.returncode is None:
                     with suppress(ProcessLookupError):
@@ -86,7 +88,7 @@ class TokenCommand:
                 stdin=devnull,
                 stdout=write_end,
                 stderr=devnull,
-                # A new process group, so that its child processes end with it.
+                # A new process group, so that the command's child processes can be killed with it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -99,8 +101,8 @@ class TokenCommand:
 async def _open_pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
     """Provide the reader of a pipe and the descriptor of its write end, which the caller closes.
 
-    With asyncio's own pipe, the exit of a process is reported only after the pipe was read to its end. That never
-    happens if the process prints more than is read, or leaves a child process that keeps the pipe open.
+    asyncio's own pipe is not used, because it reports the exit of a process only when the pipe was read to its end.
+    This end never comes if the process prints more than is read, or leaves a child process that keeps the pipe open.
     """
     reader = asyncio.StreamReader(limit=_MAX_TOKEN)
     read_end, write_end = os.pipe()
@@ -120,5 +122,7 @@ def _reason(error: OSError | ValueError) -> str:
 def _parse_token(line: bytes, source: str) -> AccessToken:
     text = line.decode("latin-1").strip()
     if not is_valid_token(text):
-        raise AccessTokenError(f"{source} holds no access token" if not text else f"{source} holds something else")
+        raise AccessTokenError(
+            f"{source} contains no access token" if not text else f"{source} contains something else"
+        )
     return AccessToken(secret=text)

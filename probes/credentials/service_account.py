@@ -1,6 +1,7 @@
-"""Service account acting for a mailbox (RFC 7523), as Google provides with domain-wide delegation.
+"""Issuer of access tokens by a service account that acts for a mailbox (RFC 7523): Google's domain-wide delegation.
 
-Its private key signs an assertion of issuer, subject and scope, which the token endpoint exchanges for an access token.
+The account's private key signs an assertion (JWT) of issuer, subject and scope, which the token endpoint exchanges for
+an access token.
 """
 
 from __future__ import annotations
@@ -19,30 +20,31 @@ from probes.credentials.oauth import utc_now
 from probes.credentials.oauth_endpoint import Client, parse_token, read_response
 from probes.model.mailbox import AccessToken
 
-#: The only scope that opens IMAP and SMTP at Google.
+#: The only scope for IMAP and SMTP at Google.
 GOOGLE_SCOPE: Final = "https://mail.google.com/"
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-#: Characters of a key file: Google's has some 2,400, and parsing a larger RSA key takes seconds.
+#: Limit of characters of a key file. Google's has some 2,400; parsing a larger RSA key takes seconds.
 MAX_KEY_FILE: Final = 8 * 1024
 #: Characters of a name or number in a key file.
 _MAX_FIELD: Final = 254
 #: Longest lifetime of an assertion that Google allows.
 _LIFETIME: Final = timedelta(hours=1)
-#: Tolerance for a clock ahead of the provider's. A clock that is behind may use the rest of the hour.
+#: The assertion is dated back by this time, so that the provider accepts it although our clock is ahead. If our clock
+#: is behind, the rest of the hour is the tolerance.
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 
 class BadServiceAccountError(Exception):
-    """The text is no key of a service account. The message describes the format, and contains nothing of the text."""
+    """The text is not a key file of a service account. The message describes the format without quoting the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccount:
     """Service account, from its key file (JSON)."""
 
-    #: Its name: "pantau@projek-contoh.iam.gserviceaccount.com".
+    #: Name of the account: "pantau@projek-contoh.iam.gserviceaccount.com".
     email: str
-    #: Number by which an administrator delegates to it.
+    #: Number by which an administrator grants the delegation.
     client_id: str
     #: Id of the key.
     key_id: str
@@ -50,7 +52,7 @@ class ServiceAccount:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Parse a key file. Its token address is ignored. Raise `BadServiceAccountError`."""
+        """Parse a key file; the token URL in it is ignored. Raise `BadServiceAccountError`."""
         if len(text) > MAX_KEY_FILE:
             raise BadServiceAccountError(
                 f"has more than {MAX_KEY_FILE // 1024} KiB, and a service account's key has less"
@@ -63,13 +65,13 @@ class ServiceAccount:
             raise BadServiceAccountError("is the JSON of something else than a service account's key")
         values = {key: document.get(key) for key in ("client_email", "client_id", "private_key_id", "private_key")}
         fields = [value if isinstance(value, str) and value.isascii() else "" for value in values.values()]
-        email, client_id, key_id, private = fields
-        if not private or not all(value.isprintable() and 0 < len(value) <= _MAX_FIELD for value in fields[:3]):
+        email, client_id, key_id, private_key = fields
+        if not private_key or not all(value.isprintable() and 0 < len(value) <= _MAX_FIELD for value in fields[:3]):
             raise BadServiceAccountError(
                 f"does not say {', '.join(values)}, as the file of a service account's key does"
             )
         try:
-            key = RSAKey.import_key(private)
+            key = RSAKey.import_key(private_key)
         except (ValueError, TypeError):
             key = None
         if key is None or not key.is_private:
@@ -77,7 +79,7 @@ class ServiceAccount:
         return cls(email=email, client_id=client_id, key_id=key_id, key=key)
 
     def assertion(self, audience: str, subject: str, scope: str, now: datetime) -> str:
-        """Return the signed assertion for *audience*, in the name of *subject*."""
+        """Return the signed assertion for *audience*, a token endpoint, in the name of the mailbox *subject*."""
         issued_at = int((now - _CLOCK_TOLERANCE).timestamp())
         claims = {
             "iss": self.email,
@@ -90,14 +92,14 @@ class ServiceAccount:
         return jwt.encode({"alg": "RS256", "kid": self.key_id}, claims, self.key)
 
 
-class Delegated:
-    """Issuer by a service account's signed assertion (RFC 7523 2.1), in the name of one mailbox."""
+class ServiceAccountIssuer:
+    """Issuer of access tokens for one mailbox, by a service account's signed assertion (RFC 7523 2.1)."""
 
     def __init__(
         self, client: Client, account: ServiceAccount, subject: str, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        """*subject*: the mailbox's own address."""
-        # The assertion contains the client and the scope.
+        """*subject*: address of the mailbox."""
+        # The request has neither client nor scope, because the assertion contains both.
         self._client = replace(client, client_id="", client_secret=None, scope=None)
         self._scope = client.scope or ""
         self._account = account

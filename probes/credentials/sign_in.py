@@ -1,4 +1,4 @@
-"""Sign-in with a password or an access token, common to SMTP, IMAP and POP3. Masking of secrets in servers' texts."""
+"""Sign-in with a password or an access token for SMTP, IMAP and POP3, and masking of secrets in servers' texts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 
 T = TypeVar("T")
 
-#: Minimum number of consecutive characters of a secret that are masked in a text.
+#: Length of the shortest piece of a secret that is masked in a text.
 _MIN_DISCLOSED = 8
-#: A server's message is cut to this length before masking, which takes long; people are shown less.
+#: A server's message is cut to this length before masking, which takes long. People see an even shorter text.
 _MAX_SHOWN = 1024
+#: Masked characters are replaced by NUL first.
 _HIDDEN_RUN = re.compile("\0+")
-#: Maps each letter to one letter, which `lower` does not guarantee.
+#: Lower case of ASCII letters only: `str.lower` may change the length of a text with other letters.
 _LOWER_CASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """Sign-in with a valid access token."""
+    """Credential with a valid access token."""
 
     username: str
     token: AccessToken = field(repr=False)
@@ -51,14 +52,14 @@ async def with_credential(
     *,
     within: timedelta | None = None,
 ) -> T:
-    """Return the result of *attempt*, which opens its own connection and signs in with the given credential.
+    """Return the result of *attempt*, which opens a connection and signs in with the credential that it is given.
 
-    A token is obtained before the connection is opened: servers allow little time between connection and sign-in,
-    and a slow token endpoint must not count as a slow mail server. Obtaining it takes at most half of *within*. A
-    rejected token may have been revoked since it was issued: then *attempt* is repeated once, with another token.
-    Passwords are tried once, because the account could be locked.
+    A token is obtained before the connection is opened, in at most half of *within*: servers allow little time before
+    the sign-in, and a slow token endpoint must not count as a slow mail server. If the server rejects the token, it may
+    have been revoked, so *attempt* is repeated once with another token. A password is tried only once, because servers
+    lock accounts.
 
-    Raise `ProbeFailedError`; a failure to obtain a token says nothing about the mail server.
+    *party*: end of the route that a failure names. Raise `ProbeFailedError`. A failure to obtain a token is no evidence about the mail server.
     """
     if isinstance(login, UnavailableLogin):
         raise probe_failure(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.reason)
@@ -67,8 +68,8 @@ async def with_credential(
     token = await _get_token(login, party, within)
     try:
         return await attempt(Bearer(username=login.username, token=token))
-    except ProbeFailedError as refusal:
-        if not refusal.failure.credentials_refused or not login.tokens.reject(token):
+    except ProbeFailedError as error:
+        if not error.failure.credentials_refused or not login.tokens.reject(token):
             raise
         new_token = await _get_token(login, party, within)
         if new_token.secret == token.secret:
@@ -82,17 +83,18 @@ def plain_response(credential: Password) -> str:
 
 
 def mask_secrets(text: str, credential: Password | Bearer) -> str:
-    """Return *text*, a server's message about *credential*, without secrets: some servers repeat what they refuse.
+    """Return *text*, a server's message, without the secrets of *credential*, which some servers repeat in a refusal.
 
-    They repeat it as it was sent, decoded, cut off, wrapped, or in another case, so every part that has eight
-    consecutive characters in common with it is removed.
+    They repeat a secret as it was sent, decoded, cut off, wrapped, or in another case. So every piece of eight characters
+    that is also in a form of the secret is masked.
     """
     secret = credential.token.secret if isinstance(credential, Bearer) else credential.secret
-    sent = credential.response if isinstance(credential, Bearer) else plain_response(credential)
+    response = credential.response if isinstance(credential, Bearer) else plain_response(credential)
     forms = [
         form.translate(_LOWER_CASE)
-        for form in (secret, quote(secret, safe=""), sent, b64encode(secret.encode()).decode("ascii"))
+        for form in (secret, quote(secret, safe=""), response, b64encode(secret.encode()).decode("ascii"))
     ]
+    # `hidden` has the indexes of the masked characters.
     lower_text, hidden = text.translate(_LOWER_CASE), set[int]()
     for form in (form for form in forms if form):
         length = min(_MIN_DISCLOSED, len(form))
@@ -114,13 +116,13 @@ async def _get_token(login: OAuth, party: Party, within: timedelta | None) -> Ac
     except AccessTokenError as error:
         raise _token_failure(error, party) from None
     except TimeoutError:
-        raise _token_failure(AccessTokenError("no answer to the request for a token"), party) from None
+        raise _token_failure(AccessTokenError("no response to the request for a token"), party) from None
 
 
 def _token_failure(error: AccessTokenError, party: Party) -> ProbeFailedError:
-    """Return the failure for the run: a refused token is a fault of the account, any other error is inconclusive.
+    """Return the failure of the run: a refused token is a fault of the account, any other error is inconclusive.
 
-    The authorization server may be unreachable only from here, which says nothing about the mail server.
+    Any other error may be a fault of our network, and is no evidence about the mail server.
     """
     if error.refused:
         detail, account_cause = str(error), RefusalCause.ACCOUNT

@@ -1,7 +1,7 @@
 """DNS block lists of mail servers (RFC 5782).
 
-Only an answer within 127.0.0.0/8 is a listing. Some lists answer with an address to clients that they refuse to serve,
-and an abandoned list may answer every query: neither says anything about the queried address.
+Only an answer within 127.0.0.0/8 lists the queried address. A list may also return an address to a client that it
+refuses to serve, and an abandoned list may answer every query; neither is evidence about the queried address.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from enum import StrEnum
 
 from probes.domain.names import DnsClient, IPAddress
 
-#: Lists that serve anyone who sends few queries from an own name server. Each list's website defines "few".
+#: Lists that serve everyone who sends few queries and runs a name server. Each list's website defines "few".
 DEFAULT_LISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
 
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
-#: Refusals: .252 a mistyped list, .254 a public or unknown name server, .255 too many queries (Spamhaus).
+#: Answers that refuse the client (Spamhaus): .252 mistyped list, .254 public or unknown name server, .255 too many
+#: queries.
 _REFUSALS = ipaddress.ip_network("127.255.255.0/24")
 #: Test entries: always listed, and never listed (RFC 5782 5).
-_LISTED_TEST, _UNLISTED_TEST = ipaddress.ip_address("127.0.0.2"), ipaddress.ip_address("127.0.0.1")
+_TEST_LISTED, _TEST_UNLISTED = ipaddress.ip_address("127.0.0.2"), ipaddress.ip_address("127.0.0.1")
 
 
 class Listing(StrEnum):
@@ -28,8 +29,8 @@ class Listing(StrEnum):
     CLEAN = "not listed"
     #: The list refuses this client.
     REFUSED = "the list refuses to answer us"
-    #: The list gives invalid answers, or lacks its own test entries.
-    DEAD = "the list does not work"
+    #: The list gives invalid answers, or does not contain the test entries.
+    INVALID = "the list does not work"
 
 
 def classify_answer(addresses: tuple[IPAddress, ...]) -> Listing:
@@ -39,7 +40,7 @@ def classify_answer(addresses: tuple[IPAddress, ...]) -> Listing:
     if any(address in _REFUSALS for address in addresses):
         return Listing.REFUSED
     if any(address not in _LOOPBACK for address in addresses):
-        return Listing.DEAD
+        return Listing.INVALID
     return Listing.LISTED
 
 
@@ -59,10 +60,10 @@ async def test_list(dns_client: DnsClient, zone: str) -> Listing | None:
 
     Raise `DnsUnansweredError`.
     """
-    listed = await look_up(dns_client, zone, _LISTED_TEST)
+    listed = await look_up(dns_client, zone, _TEST_LISTED)
     if listed is Listing.REFUSED:
         return Listing.REFUSED
     if listed is not Listing.LISTED:
-        return Listing.DEAD
-    unlisted = await look_up(dns_client, zone, _UNLISTED_TEST)
-    return None if unlisted is Listing.CLEAN else Listing.DEAD
+        return Listing.INVALID
+    unlisted = await look_up(dns_client, zone, _TEST_UNLISTED)
+    return None if unlisted is Listing.CLEAN else Listing.INVALID

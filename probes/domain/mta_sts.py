@@ -15,26 +15,28 @@ from probes.domain.names import DnsClient, DnsUnansweredError
 from probes.model.egress import EgressPolicy
 from probes.model.reply import shorten
 
-_WITHIN_SECONDS = 20.0
+_TIMEOUT_SECONDS = 20.0
 #: Octets: the limit that RFC 8461 3.3 suggests.
-_SIZE_AT_MOST = 64 * 1024
+_MAX_SIZE = 64 * 1024
 
 
 class Mode(StrEnum):
-    """What senders do when a host does not satisfy the policy."""
+    """Mode of a policy: what senders do when an MX host does not satisfy it."""
 
+    #: Do not deliver.
     ENFORCE = "enforce"
-    #: They only report it.
+    #: Deliver, and report it.
     TESTING = "testing"
-    #: The domain withdraws MTA-STS.
+    #: Ignore the policy: the domain withdraws MTA-STS.
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """MX hosts of a domain, as published by its web server."""
+    """MTA-STS policy of a domain, as published by its web server."""
 
     mode: Mode
+    #: Names of the MX hosts; the first label may be "*".
     patterns: tuple[str, ...]
 
     def covers(self, host: str) -> bool:
@@ -43,16 +45,16 @@ class Policy:
 
 
 class MtaStsPolicyError(Exception):
-    """A required policy is missing or invalid: senders act as if there were none."""
+    """The announced policy is missing or invalid: senders act as if there were none."""
 
 
 class PolicyUnreachableError(Exception):
-    """The policy could not be fetched."""
+    """The policy could not be fetched, perhaps because of our network: no evidence about the domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyServer:
-    """Connection parameters of a policy's web server; only tests change the defaults."""
+    """Connection parameters of the web servers that publish policies; only tests change the defaults."""
 
     port: int = 443
     #: `None`: the certificate authorities of this machine.
@@ -69,17 +71,17 @@ async def fetch_policy(
     host = f"mta-sts.{domain}"
     try:
         addresses = await dns_client.resolve(host)
-    except DnsUnansweredError as trouble:
-        raise PolicyUnreachableError(str(trouble)) from trouble
+    except DnsUnansweredError as error:
+        raise PolicyUnreachableError(str(error)) from error
     if not addresses:
         raise MtaStsPolicyError(f"{host} has no address")
     if (
         egress is not None
         and (denial := egress.with_ports({server.port}).denial(str(addresses[0]), server.port)) is not None
     ):
-        raise PolicyUnreachableError(f"{host} is not asked: it leads to {denial}")
+        raise PolicyUnreachableError(f"{host} is not contacted: its address is {denial}")
     try:
-        async with asyncio.timeout(_WITHIN_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             text = await _download(str(addresses[0]), host, server)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise PolicyUnreachableError(f"{host} does not answer") from error
@@ -104,37 +106,37 @@ async def _download(address: str, host: str, server: PolicyServer) -> str:
     headers = {"Host": host, "Accept-Encoding": "identity"}
     # The connection goes to the resolved address, and the certificate must be valid for the name.
     async with (
-        httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=_WITHIN_SECONDS) as client,
+        httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=_TIMEOUT_SECONDS) as client,
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
     ):
         if response.status_code != httpx.codes.OK:
             raise MtaStsPolicyError(f"{host} answers {response.status_code}; 200 and no redirection is expected")
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             # A small compressed response may exceed the memory when unpacked.
-            raise MtaStsPolicyError(f"{host} packs the policy, though it is asked not to")
+            raise MtaStsPolicyError(f"{host} compresses the policy although the request excludes it")
         content = b""
         async for part in response.aiter_raw():
             content += part
-            if len(content) > _SIZE_AT_MOST:
-                raise MtaStsPolicyError(f"the policy of {host} is longer than {_SIZE_AT_MOST} octets")
+            if len(content) > _MAX_SIZE:
+                raise MtaStsPolicyError(f"the policy of {host} is longer than {_MAX_SIZE} octets")
     return content.decode("utf-8", "replace")
 
 
 @cache
 def _default_tls() -> ssl.SSLContext:
-    # A context of its own: httpx sets the HTTP protocol in it.
+    # Not shared with other clients, because httpx sets the HTTP protocol (ALPN) in it.
     return ssl.create_default_context()
 
 
 def _fetch_error(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
-    """Return the failure by cause: refusals and invalid certificates are the server's; a timeout is no evidence."""
+    """Return the error of a download. Only a refused connection or invalid certificate is the domain's fault."""
     causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
-    for one in causes:
-        if isinstance(one, ssl.SSLError):
-            detail = one.verify_message if isinstance(one, ssl.SSLCertVerificationError) else str(one)
+    while (linked := causes[-1].__cause__ or causes[-1].__context__) is not None and linked not in causes:
+        causes.append(linked)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            detail = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else str(cause)
             return MtaStsPolicyError(f"{host} is not trusted: {shorten(detail)}")
-        if isinstance(one, ConnectionRefusedError):
+        if isinstance(cause, ConnectionRefusedError):
             return MtaStsPolicyError(f"{host} refuses connections")
     return PolicyUnreachableError(f"{host}: {shorten(str(error) or type(error).__name__)}")

@@ -1,7 +1,7 @@
 """DNS client that distinguishes the reasons for a missing record (RFC 1035, RFC 2308, RFC 4035).
 
-A name that does not exist, a name without such a record, a server failure, and no answer are four cases: the first two
-are facts about the domain, the last two say nothing about it.
+It distinguishes four cases: a name that does not exist, a name without such a record, a server failure, and no answer.
+The first two are facts about the domain; the last two are no evidence about it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ import dns.resolver
 from probes.model.check import NameServers
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: Octets: answers up to this size are not fragmented in UDP (DNS flag day 2020).
-_PAYLOAD = 1232
+#: Octets of an answer that UDP does not fragment (DNS flag day 2020).
+_MAX_UDP_PAYLOAD = 1232
 _Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
 
 
 class DnsNoAnswerReason(StrEnum):
-    """Reason for a missing answer."""
+    """Reason for a missing answer: the start of the error message."""
 
     #: A name server failed (SERVFAIL) or refused (REFUSED).
     FAILED = "the name servers could not find out"
     #: No server answered in time.
     SILENT = "the name servers do not answer"
-    #: This machine has no name servers, or the query is invalid.
+    #: This machine has no name servers, or the query cannot be made or processed.
     UNASKED = "could not be asked"
 
 
 class DnsUnansweredError(Exception):
-    """The query had no answer about the name, which says nothing about the domain."""
+    """The query had no answer. This is no evidence about the domain."""
 
     def __init__(self, name: str, reason: DnsNoAnswerReason) -> None:
         super().__init__(f"{reason}: {name}")
@@ -51,39 +51,39 @@ class DnsUnansweredError(Exception):
 class DnsAnswer:
     """Answer for one name and one type of record."""
 
-    #: Empty when there is none of this type.
+    #: Empty if the name has none of this type.
     records: tuple[dns.rdata.Rdata, ...]
     #: The name exists (otherwise NXDOMAIN).
     exists: bool
     #: The name server reports the answer as validated by DNSSEC (the AD flag, RFC 4035 3.2.3).
-    validated: bool
+    is_validated: bool
     #: The name is an alias of another (CNAME).
-    alias: bool = False
+    is_alias: bool = False
     #: The complete answer, with its signatures and its authority section.
     message: dns.message.Message | None = field(default=None, repr=False, compare=False)
 
 
 class DnsClient:
-    """DNS client for the name servers of one check scope."""
+    """DNS client that queries the given name servers."""
 
     def __init__(self, servers: NameServers) -> None:
         self._servers = servers
 
-    async def query(self, name: str, kind: str, *, unchecked: bool = False) -> DnsAnswer:
+    async def query(self, name: str, kind: str, *, checking_disabled: bool = False) -> DnsAnswer:
         """Return the records of type *kind* ("MX") at *name*.
 
-        *unchecked* asks a validating server to return answers that it would otherwise reject as forged (the CD flag).
-        Raise `DnsUnansweredError`; an empty answer is valid.
+        *checking_disabled* (the CD flag) asks a validating server to return answers that it would otherwise reject as
+        forged. An empty answer is valid. Raise `DnsUnansweredError` if there is no answer.
         """
         try:
             resolver = configure_resolver(dns.asyncresolver.Resolver, self._servers)
-            resolver.use_edns(0, dns.flags.DO, _PAYLOAD)
-            resolver.flags = dns.flags.RD | (dns.flags.CD if unchecked else dns.flags.AD)
+            resolver.use_edns(0, dns.flags.DO, _MAX_UDP_PAYLOAD)
+            resolver.flags = dns.flags.RD | (dns.flags.CD if checking_disabled else dns.flags.AD)
             absolute = dns.name.from_text(name)
             answer = await resolver.resolve(absolute, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as nxdomain:
             message = nxdomain.responses().get(absolute)  # type: ignore[no-untyped-call]
-            return DnsAnswer(records=(), exists=False, validated=_is_validated(message), message=message)
+            return DnsAnswer(records=(), exists=False, is_validated=_is_validated(message), message=message)
         except dns.resolver.LifetimeTimeout as error:
             raise DnsUnansweredError(name, DnsNoAnswerReason.SILENT) from error
         except dns.resolver.NoNameservers as error:
@@ -93,8 +93,8 @@ class DnsClient:
         return DnsAnswer(
             records=tuple(answer.rrset or ()),
             exists=True,
-            validated=_is_validated(answer.response),
-            alias=answer.canonical_name != absolute,
+            is_validated=_is_validated(answer.response),
+            is_alias=answer.canonical_name != absolute,
             message=answer.response,
         )
 
@@ -115,7 +115,7 @@ class DnsClient:
 def configure_resolver(resolver_class: type[_Resolver], servers: NameServers) -> _Resolver:
     """Return a dnspython resolver that queries *servers*.
 
-    Raise `dns.resolver.NoResolverConfiguration` when that is this machine and it has none.
+    Raise `dns.resolver.NoResolverConfiguration` if *servers* is empty and this machine has no name servers.
     """
     resolver = resolver_class(configure=not servers.addresses)
     if servers.addresses:

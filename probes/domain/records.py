@@ -1,7 +1,7 @@
-"""Parser of a domain's mail records: SPF, DMARC, MTA-STS, TLS-RPT.
+"""Retrieval and parsing of a domain's DNS records about mail: SPF, DMARC, MTA-STS, TLS-RPT.
 
-Uses checkdmarc, which blocks, in a few threads of its own: the event loop's threads resolve server names, and must not
-wait for a slow domain. Only checkdmarc's functions for records are used: others connect to mail and web servers.
+checkdmarc blocks, so it runs in a separate thread pool: the event loop's threads resolve server names and must not wait
+for a slow domain. Only checkdmarc's functions for records are used, because others connect to mail and web servers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from probes.model.check import NameServers
 from probes.model.reply import shorten
 
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="records")
-#: Timeout for one kind of record of one domain, with everything that it includes.
+#: Timeout for one kind of record of one domain, with the records that it includes.
 _TIMEOUT = timedelta(seconds=20)
 _ERRORS = (
     *(SPFError, DMARCError, MTASTSError, SMTPTLSReportingError),
@@ -44,23 +44,23 @@ _NOT_FOUND_ERRORS = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFoun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordReading:
-    """One parsed record of a domain."""
+    """Result for one kind of record of a domain."""
 
-    #: Text of the record; `None` without one, or with several.
+    #: Text of the record; `None` if there is no record, or several.
     record: str | None = None
-    #: Result of checkdmarc: `tags`, or for SPF `parsed` and `dns_lookups`.
-    meaning: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    #: Error in the record.
+    #: Result of checkdmarc, with the key `tags`, or for SPF `parsed` (mechanisms and `all`) and `dns_lookups`.
+    parsed: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    #: Error in the record; "" for a valid or missing record.
     error: str = ""
-    #: Domain that has the record.
+    #: Domain that has the record: for DMARC perhaps the organizational domain. "" without a record.
     location: str = ""
-    #: Name of an unanswered query on which the result depends; "" when all were answered.
+    #: Name of an unanswered query on which the result depends; "" if all were answered.
     unanswered: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainRecords:
-    """Mail records of a domain."""
+    """DNS records of a domain about mail."""
 
     spf: RecordReading
     dmarc: RecordReading
@@ -69,12 +69,13 @@ class DomainRecords:
 
 
 async def read_records(domain: str, servers: NameServers, *, within: timedelta = _TIMEOUT) -> DomainRecords:
-    """Read the records of *domain*, each *within* a span; a record without an answer is undetermined."""
+    """Read the records of *domain*; *within* is the timeout of each. Errors are in the results; none is raised."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, _read_all, domain, servers, within)
 
 
 def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRecords:
-    # The library caches every answer for half an hour, by the name alone, even if another name server gave it.
+    # The library caches every answer for half an hour by the name alone, and would use the answer of another name
+    # server.
     with DNS_CACHE.lock:
         DNS_CACHE.clear()
     return DomainRecords(
@@ -86,16 +87,18 @@ def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRec
 
 
 class _RecordingResolver(dns.resolver.Resolver):
-    """Resolver that records unanswered queries, and sends none after the deadline.
+    """Resolver that records the first unanswered query, and sends no query after the deadline.
 
-    A thread cannot be cancelled, and one record may cause a hundred queries, so the resolver has the deadline.
+    The resolver enforces the deadline, because a thread cannot be cancelled and one record may cause a hundred queries.
     """
 
+    #: Name of the first unanswered query.
     unanswered = ""
-    until = 0.0
+    #: Seconds of the monotonic clock.
+    deadline = 0.0
 
     def resolve(self, qname: Any, *args: Any, **options: Any) -> dns.resolver.Answer:
-        if time.monotonic() >= self.until:
+        if time.monotonic() >= self.deadline:
             self.unanswered = self.unanswered or str(qname)
             raise dns.resolver.LifetimeTimeout(timeout=0.0, errors=[])  # type: ignore[no-untyped-call]
         try:
@@ -106,15 +109,18 @@ class _RecordingResolver(dns.resolver.Resolver):
 
 
 def _read(
-    read: Callable[[str, _RecordingResolver], RecordReading], domain: str, servers: NameServers, within: timedelta
+    read_record: Callable[[str, _RecordingResolver], RecordReading],
+    domain: str,
+    servers: NameServers,
+    within: timedelta,
 ) -> RecordReading:
     try:
         dns_resolver = configure_resolver(_RecordingResolver, servers)
     except dns.resolver.NoResolverConfiguration:
         return RecordReading(unanswered="this machine has no name servers")
-    dns_resolver.until = time.monotonic() + within.total_seconds()
+    dns_resolver.deadline = time.monotonic() + within.total_seconds()
     try:
-        return read(domain, dns_resolver)
+        return read_record(domain, dns_resolver)
     except _ERRORS as error:
         detail = "" if isinstance(error, _NOT_FOUND_ERRORS) else shorten(str(error))
         return RecordReading(error=detail, unanswered=dns_resolver.unanswered)
@@ -122,28 +128,28 @@ def _read(
 
 def _read_spf(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
     record = query_spf_record(domain, resolver=dns_resolver)["record"]
-    # The record was found, so nothing depends on a query that was not answered before.
+    # The record was found, so the result does not depend on an earlier unanswered query.
     dns_resolver.unanswered = ""
     try:
-        meaning = parse_spf_record(record, domain, resolver=dns_resolver)
+        parsed = parse_spf_record(record, domain, resolver=dns_resolver)
     except SPFError as error:
         return RecordReading(
             record=record, location=domain, error=shorten(str(error)), unanswered=dns_resolver.unanswered
         )
-    return RecordReading(record=record, location=domain, meaning=meaning)
+    return RecordReading(record=record, location=domain, parsed=parsed)
 
 
 def _read_dmarc(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
     answer = query_dmarc_record(domain, resolver=dns_resolver)
-    meaning = parse_dmarc_record(answer["record"], answer["location"], resolver=dns_resolver)
-    return RecordReading(record=answer["record"], location=answer["location"], meaning=meaning)
+    parsed = parse_dmarc_record(answer["record"], answer["location"], resolver=dns_resolver)
+    return RecordReading(record=answer["record"], location=answer["location"], parsed=parsed)
 
 
 def _read_mta_sts(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
     record = query_mta_sts_record(domain, resolver=dns_resolver)["record"]
-    return RecordReading(record=record, location=domain, meaning=parse_mta_sts_record(record))
+    return RecordReading(record=record, location=domain, parsed=parse_mta_sts_record(record))
 
 
 def _read_tls_rpt(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
     record = query_smtp_tls_reporting_record(domain, resolver=dns_resolver)["record"]
-    return RecordReading(record=record, location=domain, meaning=parse_smtp_tls_reporting_record(record))
+    return RecordReading(record=record, location=domain, parsed=parse_smtp_tls_reporting_record(record))

@@ -1,6 +1,6 @@
-"""Content of a server's certificate, trusted or not, and its match with a TLSA record. Pure.
+"""Content of a server's certificate, trusted or not (RFC 5280, RFC 9525), and its match with a TLSA record (RFC 6698).
 
-RFC 5280, RFC 9525; RFC 6698 for TLSA.
+Pure.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dns.rdtypes.ANY.TLSA import TLSA
 
-#: Checks warn of a certificate that expires sooner: time for an office to order, sign and install another, with a
-#: holiday between. The alert, the wallboard and the documents have the same value; a test compares them.
+#: Checks warn of a certificate that expires in less than this: an office needs the time to order, sign and install a
+#: new one, with a holiday between. The alert, the wallboard and the documents have the same value; a test compares
+#: them.
 RENEW_AHEAD = timedelta(days=21)
 
-#: Certificate usages of TLSA records: a record names the server's certificate, or its issuer.
+#: Certificate usages of TLSA records: the record pins an authority in the chain (TA), or the server's certificate (EE).
 DANE_TA, DANE_EE = 2, 3
 
-#: Errors for certificates that OpenSSL accepts and the `cryptography` library does not parse.
+#: Errors of the `cryptography` library for certificates that OpenSSL accepts.
 _UNSUPPORTED = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
@@ -37,8 +38,8 @@ class Certificate:
     not_before: datetime
     #: Earliest expiry in the chain: a chain is invalid once any certificate in it is.
     not_after: datetime
-    #: The server's own certificate expires first; otherwise an intermediate authority's.
-    own_expires_first: bool
+    #: Whether the server's own certificate expires first; otherwise an intermediate authority's does.
+    is_own_expiry_first: bool
 
 
 def parse_chain(chain: Sequence[bytes]) -> Certificate:
@@ -56,12 +57,12 @@ def parse_chain(chain: Sequence[bytes]) -> Certificate:
             names=_names(own),
             not_before=own.not_valid_before_utc,
             not_after=earliest_expiry,
-            own_expires_first=own.not_valid_after_utc == earliest_expiry,
+            is_own_expiry_first=own.not_valid_after_utc == earliest_expiry,
         )
 
 
 def read_issuer(chain: Sequence[bytes]) -> str:
-    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `parse_chain` does."""
+    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` if it is not parsed."""
     with _parsing_errors():
         if not chain:
             raise ValueError("no certificate was shown")
@@ -82,12 +83,12 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         # The common name has not counted as a name since RFC 6125.
         return ()
-    addresses = [str(one) for one in names.get_values_for_type(x509.IPAddress)]
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
     return tuple(name.lower() for name in [*names.get_values_for_type(x509.DNSName), *addresses])
 
 
 def covers_name(certificate: Certificate, name: str) -> bool:
-    """Return whether the certificate has *name*; "*" matches one whole label, the first."""
+    """Return whether the certificate is for *name*, a host or an IP address; "*" matches the first label."""
     normal_name = name.lower().rstrip(".")
     try:
         return str(ipaddress.ip_address(normal_name)) in certificate.names
@@ -98,6 +99,7 @@ def covers_name(certificate: Certificate, name: str) -> bool:
 
 def is_usable(record: TLSA) -> bool:
     """Return whether mail servers use the TLSA *record* (RFC 7672 3.1): DANE-TA or DANE-EE, and well formed."""
+    # `mtype` is the matching type: 0 the full data, 1 SHA-256, 2 SHA-512. `cert` is the data or its hash.
     length = {1: 32, 2: 64}.get(record.mtype, len(record.cert))
     return (
         record.usage in {DANE_TA, DANE_EE}
@@ -120,12 +122,12 @@ def matches_chain(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
 
 def _matches_certificate(record: TLSA, der: bytes) -> bool:
     octets = der
-    if record.selector == 1:
+    if record.selector == 1:  # The public key only; 0 is the whole certificate.
         with _parsing_errors():
             key = x509.load_der_x509_certificate(der).public_key()
             octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return _digest(octets, record.mtype) == bytes(record.cert)
 
 
-def _digest(octets: bytes, kind: int) -> bytes:
-    return {0: octets, 1: hashlib.sha256(octets).digest(), 2: hashlib.sha512(octets).digest()}[kind]
+def _digest(octets: bytes, matching_type: int) -> bytes:
+    return {0: octets, 1: hashlib.sha256(octets).digest(), 2: hashlib.sha512(octets).digest()}[matching_type]

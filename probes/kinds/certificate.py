@@ -1,7 +1,7 @@
 """Check of the certificates of the mailboxes' servers: validity, name, trust, expiry.
 
-Connects to each server up to TLS and no further. A server that cannot be reached is UNKNOWN here, because the round
-trip reports it.
+The check disconnects after the TLS handshake. An unreachable server is UNKNOWN here, because the round trip (message
+sent and received) reports it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from probes.protocol.cause import failure_of
 from probes.run.mailbox_check import gather_limited
 
 #: Seconds for both handshakes with one server.
-_SERVER_SECONDS = 30.0
+_SERVER_TIMEOUT_SECONDS = 30.0
 _CONCURRENCY = 4
 
+#: "offered" is first, because it alone is known of a server without TLS.
 _ASPECTS = ("offered", "expiry", "name", "trust")
 
 
@@ -34,17 +35,18 @@ _ASPECTS = ("offered", "expiry", "name", "trust")
 class _CertificateChain:
     """Certificates of a server."""
 
+    #: DER, the server's own first.
     chain: tuple[bytes, ...]
-    #: Why a client with the configured trust disconnects; `None`: the chain is trusted.
+    #: Error of a client that trusts the configured authorities; `None`: the chain is trusted.
     distrust: ssl.SSLCertVerificationError | None
 
 
 class _TlsNotOfferedError(Exception):
-    """The server answers without TLS, which is another finding than an invalid certificate."""
+    """The server answers, but TLS cannot be started."""
 
 
 class CertificateCheck:
-    """Checks each server of the mailboxes once, whatever the number of its mailboxes."""
+    """Checks each server once, even if several mailboxes use it."""
 
     def __init__(self, check_scope: CheckScope, now: Callable[[], datetime]) -> None:
         self._servers = servers_among(check_scope.mailboxes)
@@ -57,15 +59,15 @@ class CertificateCheck:
     async def _check_server(self, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
         subject = f"{server.host}:{server.port}"
         try:
-            async with asyncio.timeout(_SERVER_SECONDS):
+            async with asyncio.timeout(_SERVER_TIMEOUT_SECONDS):
                 certificate = await _fetch_chain(protocol, server)
         except TimeoutError:
             return _unknown_findings(subject, "it did not answer in time")
-        except ProbeFailedError as failure:
-            return _unknown_findings(subject, failure.failure.summary)
-        except _TlsNotOfferedError as refusal:
+        except ProbeFailedError as error:
+            return _unknown_findings(subject, error.failure.summary)
+        except _TlsNotOfferedError as error:
             return (
-                Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
+                Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(error)),
                 *_unknown_findings(subject, "no TLS, so no certificate")[1:],
             )
         return evaluate(subject, server.certificate_name, certificate.chain, certificate.distrust, self._now())
@@ -75,7 +77,7 @@ async def _fetch_chain(protocol: Protocol, server: Server) -> _CertificateChain:
     try:
         return _CertificateChain(await _handshake(protocol, server, server.tls), None)
     except ssl.SSLCertVerificationError as distrust:
-        # After a failed handshake the chain cannot be read, so a second handshake trusts any.
+        # The chain cannot be read after a failed handshake, so a second handshake accepts any certificate.
         try:
             return _CertificateChain(await _handshake(protocol, server, unverified_tls_context()), distrust)
         except (OSError, ProtocolError) as error:
@@ -85,14 +87,15 @@ async def _fetch_chain(protocol: Protocol, server: Server) -> _CertificateChain:
 
 
 def _handshake_error(error: Exception, server: Server) -> ProbeFailedError | _TlsNotOfferedError:
-    failure = failure_of(error, Phase.TLS, Party.SENDER)
-    if failure.outcome is Outcome.TLS:
+    failed = failure_of(error, Phase.TLS, Party.SENDER)
+    if failed.outcome is Outcome.TLS:
         expected = "TLS from the first octet" if server.security is Security.IMPLICIT else "TLS after STARTTLS"
-        return _TlsNotOfferedError(f"the handshake fails: {failure.failure.summary}; {expected} is expected")
-    return failure
+        return _TlsNotOfferedError(f"the handshake fails: {failed.failure.summary}; {expected} is expected")
+    return failed
 
 
 async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) -> tuple[bytes, ...]:
+    # The party has no effect, because findings do not name it.
     session = await open_session(protocol, server, Party.SENDER, tls)
     try:
         if server.security is Security.STARTTLS:
@@ -108,7 +111,7 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLCo
         raise ConnectionRefusedError(f"greeted with {greeting.text}")
     capabilities = await session.read_capabilities()
     if not offers_tls(protocol, capabilities):
-        raise _TlsNotOfferedError("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
+        raise _TlsNotOfferedError("STARTTLS is not offered; passwords would be sent unencrypted")
     reply = await session.start_tls(tls, name)
     if not reply.is_done:
         raise _TlsNotOfferedError(f"STARTTLS is refused: {reply.text}")
@@ -117,7 +120,7 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLCo
 def evaluate(
     subject: str, name: str, chain: tuple[bytes, ...], distrust: ssl.SSLCertVerificationError | None, now: datetime
 ) -> tuple[Finding, ...]:
-    """Return the findings on *chain* for a client that connects to the server *name*.
+    """Return the findings on *chain* for a client that connects to the server *name*. *distrust*: the client's error.
 
     OpenSSL reports only its first error, so the dates and the names are checked separately.
     """
@@ -151,7 +154,7 @@ def evaluate(
 
 def _judge_expiry(certificate: Certificate, now: datetime, *, is_expired: bool) -> tuple[Verdict, str]:
     expires_at = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
-    subject = "it" if certificate.own_expires_first else "an authority in its chain"
+    subject = "it" if certificate.is_own_expiry_first else "an authority in its chain"
     if now < certificate.not_before:
         return Verdict.FAIL, f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC"
     if now >= certificate.not_after:

@@ -1,7 +1,7 @@
-"""Check of an agency's domains in the DNS: authorized senders, protection of mail to them, block lists.
+"""Check of the DNS of an agency's domains: authorized senders, protection of incoming mail, block lists.
 
-Queries name servers, and one web server per domain for its MTA-STS policy. It connects to no mail server, and does not
-evaluate who operates the domain's mail servers.
+The check queries name servers, and one web server per domain for its MTA-STS policy. It connects to no mail server, and
+does not evaluate who operates the domain's mail servers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from probes.domain import blocklist
 from probes.domain.blocklist import Listing
-from probes.domain.dnssec import Signing, dnssec_status
+from probes.domain.dnssec import DnssecStatus, dnssec_status
 from probes.domain.exchanger import Exchangers, find_exchangers
 from probes.domain.mta_sts import MtaStsPolicyError, Policy, PolicyServer, PolicyUnreachableError, fetch_policy
 from probes.domain.names import DnsClient, DnsNoAnswerReason, DnsUnansweredError, IPAddress
@@ -26,22 +26,26 @@ from probes.verdict.domain import (
     judge_dane,
     judge_dkim,
     judge_dmarc,
+    judge_dnssec,
     judge_mta_sts,
-    judge_signing,
     judge_spf,
     judge_tls_rpt,
 )
 from probes.verdict.outbound import outbound_address
 
+#: All but the last are examined for each domain; "dnsbl" is examined once for the agency.
 _ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
 _CONCURRENCY = 4
-#: Limit of addresses that are queried on each list: a provider's further addresses add no information.
+#: Limit of addresses that are looked up in each block list: a provider's further addresses add no information.
 _MAX_ADDRESSES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _SampleMessage:
+    """Latest message from the agency that arrived in a mailbox."""
+
     message: bytes
+    #: Domain of its author (From).
     domain: str
 
 
@@ -74,16 +78,18 @@ class DomainCheck:
     async def _check_domain(
         self, domain: str, sample_message: _SampleMessage | None
     ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+        """Return the findings on *domain*, and its MX hosts."""
         mx_error: DnsUnansweredError | None = None
         try:
             mx = await find_exchangers(self._dns_client, domain)
-        except DnsUnansweredError as trouble:
-            if trouble.reason is not DnsNoAnswerReason.FAILED:
+        except DnsUnansweredError as error:
+            if error.reason is not DnsNoAnswerReason.FAILED:
                 # No name server answers, so the thirty further queries would fail, too.
-                judgement = (Verdict.UNKNOWN, str(trouble))
+                judgement = (Verdict.UNKNOWN, str(error))
                 return _findings(domain, dict.fromkeys(_ASPECTS[:-1], judgement)), ()
-            # With invalid DNSSEC signatures the other records can still be queried and reported.
-            mx_error, mx = trouble, Exchangers(domain=domain, hosts=())
+            # The name servers also fail if the signatures of the MX records are invalid. The other records can then
+            # still be queried and reported.
+            mx_error, mx = error, Exchangers(domain=domain, hosts=())
         records = await read_records(domain, self._check_scope.name_servers)
         judgements = {
             "spf": judge_spf(records.spf),
@@ -92,12 +98,12 @@ class DomainCheck:
             "mta-sts": judge_mta_sts(records.mta_sts, await self._fetch_policy(domain, records, mx), mx),
             "tls-rpt": judge_tls_rpt(records.tls_rpt, mx),
         }
-        signing: Signing | None = None
+        signing: DnssecStatus | None = None
         try:
             signing = await dnssec_status(self._dns_client, domain)
-            judgements["dnssec"] = judge_signing(signing)
-        except DnsUnansweredError as trouble:
-            judgements["dnssec"] = Verdict.UNKNOWN, str(trouble)
+            judgements["dnssec"] = judge_dnssec(signing)
+        except DnsUnansweredError as error:
+            judgements["dnssec"] = Verdict.UNKNOWN, str(error)
         judgements["dane"] = (
             (Verdict.UNKNOWN, str(mx_error)) if mx_error else await _or_unknown(self._check_dane(mx, signing))
         )
@@ -106,7 +112,7 @@ class DomainCheck:
     async def _fetch_policy(
         self, domain: str, records: DomainRecords, mx: Exchangers
     ) -> Policy | MtaStsPolicyError | PolicyUnreachableError | None:
-        if records.mta_sts.record is None or mx.null:
+        if records.mta_sts.record is None or mx.is_null_mx:
             return None
         try:
             return await fetch_policy(self._dns_client, domain, self._policy_server, self._check_scope.egress)
@@ -116,14 +122,14 @@ class DomainCheck:
     async def _check_dkim(self, domain: str, spf: RecordReading, sample_message: _SampleMessage | None) -> Judgement:
         if sample_message is None or sample_message.domain != domain:
             if declares_no_mail(spf):
-                return Verdict.PASS, "the domain sends no mail, says SPF"
+                return Verdict.PASS, "the domain sends no mail, by its SPF record"
             return Verdict.UNKNOWN, "no message from this domain has arrived yet"
         keys: dict[str, bytes] = {}
         for name in find_key_names(sample_message.message):
             keys[name] = next(iter(await self._dns_client.query_txt(name)), b"")
         return judge_dkim(domain, verify_signatures(sample_message.message, keys))
 
-    async def _check_dane(self, mx: Exchangers, signing: Signing | None) -> Judgement:
+    async def _check_dane(self, mx: Exchangers, signing: DnssecStatus | None) -> Judgement:
         records = {host: await self._dns_client.query(f"_25._tcp.{host}", "TLSA") for host in mx.hosts}
         return judge_dane(mx, records, signing)
 
@@ -148,12 +154,12 @@ class DomainCheck:
         if not addresses:
             return Verdict.UNKNOWN, "no address of the agency's mail servers is known"
         if (fault := await blocklist.test_list(self._dns_client, zone)) is not None:
-            return Verdict.UNKNOWN, f"{fault}; that says nothing about the agency"
+            return Verdict.UNKNOWN, f"{fault}; this is no evidence about the agency"
         listed = []
         for address in addresses:
             listing = await blocklist.look_up(self._dns_client, zone, address)
-            if listing in {Listing.REFUSED, Listing.DEAD}:
-                return Verdict.UNKNOWN, f"{listing}; that says nothing about the agency"
+            if listing in {Listing.REFUSED, Listing.INVALID}:
+                return Verdict.UNKNOWN, f"{listing}; this is no evidence about the agency"
             if listing is Listing.LISTED:
                 listed.append(address)
         if outbound in listed:
@@ -162,7 +168,7 @@ class DomainCheck:
             addresses_text = ", ".join(map(str, listed))
             return (
                 Verdict.WARN,
-                f"listed: {addresses_text}, which takes mail; it matters if mail is sent from there, too",
+                f"listed: {addresses_text}, which accepts mail; this matters if mail is sent from there, too",
             )
         return Verdict.PASS, f"none of {len(addresses)} addresses is listed"
 
@@ -178,8 +184,8 @@ def _findings(domain: str, judgements: dict[str, Judgement]) -> tuple[Finding, .
 async def _or_unknown(judgement: Awaitable[Judgement]) -> Judgement:
     try:
         return await judgement
-    except DnsUnansweredError as trouble:
-        return Verdict.UNKNOWN, str(trouble)
+    except DnsUnansweredError as error:
+        return Verdict.UNKNOWN, str(error)
 
 
 KIND = CheckKind(

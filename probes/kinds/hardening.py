@@ -1,7 +1,7 @@
 """Check that servers refuse sign-in without TLS, relaying for unauthenticated clients, and a wrong password.
 
-The check resembles an attacker's first attempts, so it is opt-in and opens one connection at a time. No message is ever
-sent. Each account is tried with one wrong password a run, which a server that locks accounts counts.
+The check resembles an attacker's first attempts, so it is opt-in and opens one connection at a time. It sends no
+message. In each run it tries one wrong password for each account; a server that locks accounts counts these attempts.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from probes.preauth.session import Protocol, ReplyKind, ServerReply, servers_amo
 from probes.protocol.cause import failure_of
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
-_ATTEMPT_SECONDS = 30.0
+_ATTEMPT_TIMEOUT_SECONDS = 30.0
 _PORT = 25
 #: Limit of MX hosts of an agency that are tried, so that the check ends in time.
-_HOSTS_AT_MOST = 6
+_MAX_HOSTS = 6
 
 _Result = tuple[Verdict, str]
 
 
 class HardeningCheck:
-    """Tries each server of the mailboxes, and each MX host, once."""
+    """Tests each server of the mailboxes, and each MX host, once."""
 
     def __init__(self, check_scope: CheckScope, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
         self._check_scope = check_scope
@@ -60,23 +60,23 @@ class HardeningCheck:
         return tuple(findings)
 
     async def _own_organizations(self) -> tuple[frozenset[str], str]:
-        """Return the organizational domains of the MX hosts of our own address, and an obstacle.
+        """Return the organizational domains of the MX hosts for our reference mailbox's domain, and an obstacle.
 
-        The obstacle is the reason why relaying cannot be checked; "" if there is none.
+        The reference mailbox is ours, outside the agencies. The obstacle is the reason why relaying cannot be checked; "" if there is none.
         """
         domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
-            return frozenset(), "no address of ours is configured to ask with"
+            return frozenset(), "no reference mailbox is configured as the sender"
         if domain in self._check_scope.domains:
-            return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
+            return frozenset(), f"{domain} is one of the agency's own domains; an address outside is needed"
         try:
             mx = await find_exchangers(self._dns_client, domain)
-        except DnsUnansweredError as trouble:
-            return frozenset(), str(trouble)
+        except DnsUnansweredError as error:
+            return frozenset(), str(error)
         return frozenset(get_base_domain(host) for host in mx.hosts), ""
 
     async def _mx_servers(self) -> list[tuple[Server, str]]:
-        """Return a server for each MX host, at its first address, with its name for findings."""
+        """Return the server at the first address of each MX host, and its subject for findings."""
         servers: dict[str, tuple[Server, str]] = {}
         for domain in self._check_scope.domains:
             try:
@@ -94,7 +94,7 @@ class HardeningCheck:
             except DnsUnansweredError:
                 # The MX check reports that the name servers do not answer.
                 continue
-        return list(servers.values())[:_HOSTS_AT_MOST]
+        return list(servers.values())[:_MAX_HOSTS]
 
     async def _check_clear_text(self, protocol: Protocol, server: Server) -> _Result:
         permitted = await try_clear_text_sign_in(protocol, server)
@@ -104,7 +104,11 @@ class HardeningCheck:
 
     async def _check_relay(self, server: Server, own_organizations: frozenset[str]) -> _Result:
         if get_base_domain(server.certificate_name) in own_organizations:
-            return Verdict.UNKNOWN, "it takes mail for our own address, too, and rightly; ask with an address elsewhere"
+            return (
+                Verdict.UNKNOWN,
+                "it also serves the domain of the reference mailbox, and may accept its mail; configure another one",
+            )
+        # Our address belongs to neither the server nor the agency, so mail from it to itself would be relayed.
         external_address = self._check_scope.our_address
         return judge_relay(await make_callout(server, sender=external_address, recipients=(external_address,)))
 
@@ -121,7 +125,7 @@ class HardeningCheck:
             elif isinstance(mailbox.login, UnavailableLogin):
                 result = Verdict.UNKNOWN, mailbox.login.reason
             else:
-                result = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
+                result = Verdict.UNKNOWN, "it signs in with access tokens, not with a password"
             findings.append(_finding("wrong-password", mailbox.name, result))
         return findings
 
@@ -135,13 +139,13 @@ def judge_relay(callout: Callout) -> _Result:
     if callout.connect_failure is not None:
         return Verdict.UNKNOWN, callout.connect_failure.summary
     if not callout.recipients:
-        return Verdict.UNKNOWN, f"it broke off: {callout.break_reason or 'nothing was said to the envelope'}"
+        return Verdict.UNKNOWN, f"it broke off: {callout.break_reason or 'no reply to the envelope'}"
     (reply,) = callout.recipients.values()
     match reply.kind:
         case ReplyKind.DONE:
-            return Verdict.FAIL, f"takes mail from strangers for strangers: {reply.text}"
+            return Verdict.FAIL, f"relays mail between external addresses: {reply.text}"
         case ReplyKind.TEMPORARY:
-            return Verdict.UNKNOWN, f"asks to come again: {reply.text}"
+            return Verdict.UNKNOWN, f"refuses temporarily: {reply.text}"
         case _:
             return Verdict.PASS, f"refuses: {reply.text}"
 
@@ -149,10 +153,10 @@ def judge_relay(callout: Callout) -> _Result:
 def judge_password(reply: ServerReply | None) -> _Result:
     """Return the finding for the answer to a wrong password."""
     if reply is None:
-        return Verdict.UNKNOWN, "there is no way to sign in with a password"
+        return Verdict.UNKNOWN, "the server offers no sign-in with a password"
     match reply.kind:
         case ReplyKind.DONE:
-            return Verdict.FAIL, "a wrong password is let in"
+            return Verdict.FAIL, "a wrong password is accepted"
         case ReplyKind.PERMANENT:
             return Verdict.PASS, "a wrong password is refused"
         case _:
@@ -162,12 +166,12 @@ def judge_password(reply: ServerReply | None) -> _Result:
 async def _or_unknown(attempt: Awaitable[_Result]) -> _Result:
     """Return the result of *attempt*; UNKNOWN if the attempt fails."""
     try:
-        async with asyncio.timeout(_ATTEMPT_SECONDS):
+        async with asyncio.timeout(_ATTEMPT_TIMEOUT_SECONDS):
             return await attempt
     except TimeoutError:
         return Verdict.UNKNOWN, "it did not answer in time"
-    except ProbeFailedError as failure:
-        return Verdict.UNKNOWN, failure.failure.summary
+    except ProbeFailedError as error:
+        return Verdict.UNKNOWN, error.failure.summary
     except (OSError, ProtocolError) as error:
         return Verdict.UNKNOWN, failure_of(error, Phase.CONNECT, Party.SENDER).failure.summary
 

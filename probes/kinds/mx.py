@@ -21,27 +21,28 @@ from probes.domain.names import DnsClient, DnsUnansweredError, IPAddress
 from probes.domain.x509 import is_usable
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Security, Server
-from probes.preauth.callout import Callout, TlsStage, make_callout, public_tls_context
+from probes.preauth.callout import Callout, TlsResult, make_callout, public_tls_context
 from probes.run.mailbox_check import gather_limited
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
+#: The last three require that the host greets.
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
 _CONCURRENCY = 4
-#: Limit of connections. A provider may have many addresses, of which the last add no information, and the check must
-#: end.
+#: Limit of callouts (sessions without a message), so that the check ends in time. Further addresses of a provider add no
+#: information.
 _MAX_CALLOUTS = 24
 _PORT = 25
 
 
 @dataclass(slots=True)
 class _MxAddress:
-    """One address of one MX host, and the domains that it accepts mail for."""
+    """One address of one MX host, and the domains for which it accepts mail."""
 
     host: str
     address: IPAddress
     domains: list[str] = field(default_factory=list)
-    #: Its TLSA records (RFC 7672), validated by DNSSEC.
-    dane: tuple[TLSA, ...] = ()
+    #: Usable TLSA records of the host (RFC 7672), validated by DNSSEC.
+    tlsa_records: tuple[TLSA, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -74,8 +75,8 @@ class MxCheck:
         for domain in self._check_scope.domains:
             try:
                 mx = await find_exchangers(self._dns_client, domain)
-            except DnsUnansweredError as trouble:
-                findings.append(_finding("records", domain, Verdict.UNKNOWN, str(trouble)))
+            except DnsUnansweredError as error:
+                findings.append(_finding("records", domain, Verdict.UNKNOWN, str(error)))
                 continue
             findings.append(_judge_records(mx))
             for host in mx.hosts:
@@ -83,19 +84,13 @@ class MxCheck:
         targets = [target for host_targets in targets_by_host.values() for target in host_targets][:_MAX_CALLOUTS]
         callouts = await gather_limited(_CONCURRENCY, self._make_callout, targets)
         policies = await self._policies(targets, callouts)
+        # Outgoing port 25 is open for the IP versions over which a host has answered.
         open_versions = {
-            version
-            for version in (4, 6)
-            if any(
-                callout.has_greeting
-                for target, callout in zip(targets, callouts, strict=True)
-                if target.address.version == version
-            )
-            or (
-                any(target.address.version == version for target in targets)
-                and await self._is_greeted_by_own_mx(version)
-            )
+            target.address.version for target, callout in zip(targets, callouts, strict=True) if callout.has_greeting
         }
+        for ip_version in sorted({target.address.version for target in targets} - open_versions):
+            if await self._is_greeted_by_own_mx(ip_version):
+                open_versions.add(ip_version)
         for target, callout in zip(targets, callouts, strict=True):
             findings += self._judge(target, callout, policies, is_open=target.address.version in open_versions)
         return tuple(findings)
@@ -103,7 +98,7 @@ class MxCheck:
     async def _add_host(
         self, host: str, mx: Exchangers, targets_by_host: dict[str, list[_MxAddress]]
     ) -> tuple[Finding, ...]:
-        """Add the addresses of *host* to *targets_by_host*; return findings on its name, once."""
+        """Add the addresses of *host* to *targets_by_host*; return findings on the host's name, once."""
         if host in targets_by_host:
             for target in targets_by_host[host]:
                 target.domains.append(mx.domain)
@@ -111,18 +106,20 @@ class MxCheck:
         targets_by_host[host] = []
         try:
             addresses = await self._dns_client.resolve(host)
-            alias = (await self._dns_client.query(host, "CNAME")).records
-            tlsa = await self._dns_client.query(f"_{_PORT}._tcp.{host}", "TLSA")
-        except DnsUnansweredError as trouble:
-            return (_finding("records", host, Verdict.UNKNOWN, str(trouble)),)
-        validated = tlsa.records if tlsa.validated and mx.validated else ()
-        dane = tuple(record for record in cast("tuple[TLSA, ...]", validated) if is_usable(record))
+            cname_records = (await self._dns_client.query(host, "CNAME")).records
+            tlsa_answer = await self._dns_client.query(f"_{_PORT}._tcp.{host}", "TLSA")
+        except DnsUnansweredError as error:
+            return (_finding("records", host, Verdict.UNKNOWN, str(error)),)
+        validated = tlsa_answer.records if tlsa_answer.is_validated and mx.is_validated else ()
+        usable = tuple(record for record in cast("tuple[TLSA, ...]", validated) if is_usable(record))
         for address in addresses:
-            targets_by_host[host].append(_MxAddress(host=host, address=address, domains=[mx.domain], dane=dane))
+            targets_by_host[host].append(
+                _MxAddress(host=host, address=address, domains=[mx.domain], tlsa_records=usable)
+            )
         if not addresses:
-            return (_finding("records", host, Verdict.FAIL, "an MX record names it, and it has no address"),)
-        if alias and not mx.implicit:
-            detail = "an MX record names it, and it is an alias; the name of a host is expected (RFC 2181 10.3)"
+            return (_finding("records", host, Verdict.FAIL, "an MX record names it, but it has no address"),)
+        if cname_records and not mx.is_implicit_mx:
+            detail = "an MX record names it, but it is an alias; the name of a host is expected (RFC 2181 10.3)"
             return (_finding("records", host, Verdict.WARN, detail),)
         return ()
 
@@ -142,6 +139,7 @@ class MxCheck:
         )
 
     def _recipients(self, target: _MxAddress) -> tuple[str, ...]:
+        """Return the address of one mailbox in each of the host's domains."""
         if not (self._check_scope.our_address and self._check_scope.ask_recipients):
             return ()
         addresses = (mailbox.address for mailbox in self._check_scope.mailboxes)
@@ -151,12 +149,12 @@ class MxCheck:
         return tuple(address_by_domain[domain] for domain in target.domains if domain in address_by_domain)
 
     async def _policies(self, targets: list[_MxAddress], callouts: Sequence[Callout]) -> dict[str, Policy]:
-        """Return the MTA-STS policies of domains whose MX host has no trusted certificate, by domain.
+        """Return the MTA-STS policies, by domain, of domains whose MX host has no trusted certificate.
 
-        With an enforced policy, an untrusted certificate is a failure.
+        An untrusted certificate is a failure only if a policy enforces trust.
         """
         untrusted = (
-            target for target, callout in zip(targets, callouts, strict=True) if callout.tls is not TlsStage.TRUSTED
+            target for target, callout in zip(targets, callouts, strict=True) if callout.tls is not TlsResult.TRUSTED
         )
         policies: dict[str, Policy] = {}
         for domain in dict.fromkeys(domain for target in untrusted for domain in target.domains):
@@ -169,8 +167,8 @@ class MxCheck:
                 continue
         return policies
 
-    async def _is_greeted_by_own_mx(self, version: int) -> bool:
-        """Return whether an MX host of our own address greets us, which shows that outgoing port 25 is open."""
+    async def _is_greeted_by_own_mx(self, ip_version: int) -> bool:
+        """Return whether an MX host of our reference mailbox greets us, which shows that outgoing port 25 is open."""
         domain = _domain_part(self._check_scope.our_address)
         if not domain or domain in self._check_scope.domains:
             return False
@@ -179,7 +177,7 @@ class MxCheck:
             addresses = [(host, candidate) for host in hosts for candidate in await self._dns_client.resolve(host)]
         except DnsUnansweredError:
             return False
-        for host, address in [candidate for candidate in addresses if candidate[1].version == version][:2]:
+        for host, address in [candidate for candidate in addresses if candidate[1].version == ip_version][:2]:
             if (await make_callout(self._server(_MxAddress(host=host, address=address)))).has_greeting:
                 return True
         return False
@@ -192,14 +190,14 @@ class MxCheck:
         if callout.greeting is None or not callout.greeting.is_done:
             rest = [_finding(aspect, target.subject, Verdict.UNKNOWN, "not reached") for aspect in _ASPECTS[2:]]
             return (*findings, *rest)
-        is_enforced = any(
+        is_mta_sts_enforced = any(
             domain in policies and policies[domain].mode is Mode.ENFORCE and policies[domain].covers(target.host)
             for domain in target.domains
         )
-        required_by = "DANE" if target.dane else "the MTA-STS policy" if is_enforced else ""
+        required_by = "DANE" if target.tlsa_records else "the MTA-STS policy" if is_mta_sts_enforced else ""
         findings.append(_finding("starttls", target.subject, *judge_tls(callout, required_by)))
         certificate_verdict, certificate_detail, expires_at = judge_certificate(
-            callout, target.host, target.dane, required_by, self._now()
+            callout, target.host, target.tlsa_records, required_by, self._now()
         )
         findings.append(_finding("certificate", target.subject, certificate_verdict, certificate_detail, expires_at))
         findings.append(_finding("recipient", target.subject, *judge_recipients(callout, self._check_scope)))
@@ -207,14 +205,14 @@ class MxCheck:
 
 
 def _judge_records(mx: Exchangers) -> Finding:
-    if mx.null:
-        return _finding("records", mx.domain, Verdict.PASS, "the domain says that it takes no mail (null MX)")
+    if mx.is_null_mx:
+        return _finding("records", mx.domain, Verdict.PASS, "the domain declares that it accepts no mail (null MX)")
     if not mx.exists:
         return _finding("records", mx.domain, Verdict.FAIL, "the domain does not exist")
     if not mx.hosts:
-        detail = "no host takes mail for the domain: it has neither an MX record nor an address"
+        detail = "no host accepts mail for the domain: it has neither an MX record nor an address"
         return _finding("records", mx.domain, Verdict.FAIL, detail)
-    if mx.implicit:
+    if mx.is_implicit_mx:
         detail = "there is no MX record; mail goes to the address of the domain itself (RFC 5321 5.1)"
         return _finding("records", mx.domain, Verdict.WARN, detail)
     return _finding("records", mx.domain, Verdict.PASS, f"mail goes to {', '.join(mx.hosts)}")

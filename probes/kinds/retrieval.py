@@ -1,6 +1,6 @@
 """Check that mailboxes can be read over IMAP or POP3: sign in, open, and fetch the newest header.
 
-A round trip (message sent and received) shows the same; this opt-in check tests reading alone.
+A round trip (message sent and received) proves the same. This opt-in check tests reading alone.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _ASPECT = "retrieval"
 
 
 def _build_check(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
-    readers = [mailbox for mailbox in check_scope.mailboxes if mailbox.is_readable]
-    return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_try_reading)
+    readable = [mailbox for mailbox in check_scope.mailboxes if mailbox.is_readable]
+    return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readable, attempt=_try_reading)
 
 
 async def _try_reading(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
@@ -70,6 +70,6 @@ KIND = CheckKind(
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
     build=_build_check,
-    # Each run is one more sign-in at a server that limits sign-ins, and the round trip shows the same.
+    # Opt-in, because each run adds a sign-in at a server that may limit sign-ins, and the round trip proves the same.
     opt_in=True,
 )

@@ -1,4 +1,7 @@
-"""Round trip, the probe that decides health: send a message, wait for its arrival, check its content and folder."""
+"""Round trip, the probe that decides health: send a message, wait for its arrival, check its content and folder.
+
+A `MailboxWatcher` reads each mailbox for all runs. A run registers an `Expectation` of its message with the watcher.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.runner import loop_time, utc_now
 
-#: Seconds: a last poll that is older than this at the deadline does not prove that the message is missing.
+#: Seconds. If the last poll is older than this at the deadline, the message is not proven to be missing.
 _MAX_POLL_AGE = 15.0
-#: Reasons for which a server refuses an additional session, such as too many sessions. They do not prove that mail
-#: failed.
+#: Reasons for which a server refuses the additional session of the final search, such as too many sessions. They do not
+#: prove that mail failed.
 _SESSION_REFUSALS = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
-#: A server's timestamp has whole seconds, so a message may seem to arrive up to a second before it was composed.
-_RESOLUTION = timedelta(seconds=1)
-#: Seconds by which the probe ends before the runner's deadline. At its deadline, the runner reports only the phase, and
+#: Resolution of servers' timestamps: a message may seem to arrive up to a second before it was composed.
+_TIMESTAMP_RESOLUTION = timedelta(seconds=1)
+#: Seconds by which the probe ends before the runner's deadline. At its deadline, the runner reports only the phase and
 #: no reason.
 _DEADLINE_MARGIN = 0.1
 
@@ -40,9 +43,9 @@ class RoundTrip:
     route: Route
     token: Token
     timeouts: Timeouts
-    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run early. `None` if nobody reads the
-    #: mailbox.
+    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run early; `None` if it cannot be read.
     sender: MailboxWatcher | None
+    #: Watcher of the recipient's mailbox.
     recipient: MailboxWatcher
     clock: Callable[[], datetime] = utc_now
 
@@ -61,7 +64,10 @@ class RoundTrip:
             with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
                 run_deadline = started_at + self.timeouts.total.total_seconds() - _DEADLINE_MARGIN
                 arrived = await self._wait_for_arrival(expectation, bounce_expectation, submission, run_deadline)
-            if arrived.server_time is not None and composed_at - _RESOLUTION <= arrived.server_time <= arrived.at:
+            if (
+                arrived.server_time is not None
+                and composed_at - _TIMESTAMP_RESOLUTION <= arrived.server_time <= arrived.arrived_at
+            ):
                 # The server's time of arrival is earlier than the time at which the session showed the message. The
                 # server's time is ignored if it contradicts our clock.
                 trace.limit_duration(Phase.TRANSIT, max(timedelta(), arrived.server_time - composed_at))
@@ -82,11 +88,11 @@ class RoundTrip:
             return Outcome.JUNK if arrived.folder is FolderKind.JUNK else Outcome.DELIVERED
 
     async def _require_readable(self, expectation: Expectation) -> None:
-        """Raise `ProbeFailedError` when the recipient's mailbox cannot be read: an arrival would remain unnoticed."""
+        """Raise `ProbeFailedError` if the recipient's mailbox cannot be read: an arrival would remain unnoticed."""
         await asyncio.wait({expectation.ready}, timeout=self.timeouts.session.total_seconds())
-        failure = expectation.ready.result() if expectation.ready.done() else self.recipient.not_ready_failure()
-        if failure is not None:
-            raise failure
+        error = expectation.ready.result() if expectation.ready.done() else self.recipient.not_ready_failure()
+        if error is not None:
+            raise error
 
     async def _submit(self, trace: Trace, now: datetime) -> SubmissionResult:
         message = compose(
@@ -107,11 +113,12 @@ class RoundTrip:
     ) -> Arrived | ArrivedElsewhere:
         """Wait for the message or for a bounce, whichever comes first.
 
-        Shortly before the deadline, a final search by a new sign-in is requested, while the wait continues.
+        Shortly before the deadline, a final search in a new session is requested, while the wait continues.
         """
         accepted_at = loop_time()
         deadline = min(run_deadline, accepted_at + self.timeouts.arrival.total_seconds())
-        until = deadline - self.timeouts.final_search.total_seconds()
+        # The first wait ends when the final search must start, the second at the deadline.
+        wake_at = deadline - self.timeouts.final_search.total_seconds()
         search: asyncio.Future[SearchResult | ProbeFailedError] | None = None
         bounce: DsnReport | None = None
         futures = (
@@ -120,15 +127,15 @@ class RoundTrip:
         pending = set(futures)
         while pending:
             done, pending = await asyncio.wait(
-                pending, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
+                pending, timeout=max(0.0, wake_at - loop_time()), return_when=asyncio.FIRST_COMPLETED
             )
             # The message is examined before a bounce: if it has arrived, the bounce does not matter.
             for future in (candidate for candidate in futures if candidate in done):
                 match future.result():
                     case Arrived() as arrived:
                         return arrived
-                    case ProbeFailedError() as failure:
-                        raise failure
+                    case ProbeFailedError() as error:
+                        raise error
                     case DsnReport() as report:
                         self._raise_if_bounced(report)
                         # The bounce concerns another recipient, such as the target of another forward.
@@ -136,7 +143,7 @@ class RoundTrip:
             if not done:
                 if search is not None or loop_time() >= deadline:
                     break
-                search, until = self.recipient.final_search(self.timeouts.final_search), deadline
+                search, wake_at = self.recipient.final_search(self.timeouts.final_search), deadline
         if expectation.found_elsewhere is not None:
             return expectation.found_elsewhere
         if bounce is not None:
@@ -144,22 +151,22 @@ class RoundTrip:
         raise submission.uncertain_failure or self._missing_failure(accepted_at, search)
 
     def _raise_if_bounced(self, report: DsnReport) -> None:
-        """Raise the failure that *report* proves; return when the message may still arrive."""
+        """Raise the failure that *report* proves; return if the message may still arrive."""
         to, recipient = self.route.address, self.route.recipient.address
         if (bounce := report.failure_at(to)) is not None:
             raise _bounce_failure(bounce)
         if (bounce := report.failure_at(recipient)) is not None:
-            # The bounce names the mailbox to which the address forwards, or of which it is an alias.
+            # The bounce is about the mailbox to which the address forwards, or of which the address is an alias.
             raise _bounce_failure(bounce, Reason.COPY_RETURNED)
         if self.route.to is None and report.has_failed_for(to):
-            # Mail systems that follow an alias also name the original recipient.
+            # Mail systems that resolve an alias also report the original recipient.
             raise _bounce_failure(report)
-        # The bounce proves nothing in any other case: it may be about the copy for another member of a public address.
+        # Otherwise the bounce proves nothing: it may be about the copy for another member of a public address.
 
     def _missing_failure(
         self, accepted_at: float, search: asyncio.Future[SearchResult | ProbeFailedError] | None
     ) -> ProbeFailedError:
-        """Return the failure for a missing message, by the result of the final search."""
+        """Return the failure for a missing message, by the result of the final *search* and the last poll's time."""
         polled_at = self.recipient.polled_at
         result = search.result() if search is not None and search.done() else None
         match result:
@@ -170,8 +177,8 @@ class RoundTrip:
             case SearchResult() if polled_at is not None and polled_at >= max(accepted_at, loop_time() - _MAX_POLL_AGE):
                 # While the mailbox is full, a sending server may retry for days without a bounce.
                 cause = RefusalCause.RECEIVING_LIMIT if result.is_full else None
-                reason_place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
-                return probe_failure(Outcome.LOST, *reason_place, result.summary, cause=cause)
+                reason_and_location = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
+                return probe_failure(Outcome.LOST, *reason_and_location, result.summary, cause=cause)
             case _:
                 return timeout_failure(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
 

@@ -1,7 +1,7 @@
-"""Check that mailboxes can submit a message now (RFC 6409). It stops before the message, and sends none.
+"""Check that mailboxes can submit a message (RFC 6409): sign-in, sender and recipient. No message is sent.
 
-A round trip (message sent and received) shows the same. For mailboxes without one, this opt-in check distinguishes a
-server that refuses submission from one that loses accepted mail.
+A round trip (message sent and received) proves the same. For mailboxes without a round trip, this opt-in check
+distinguishes a server that refuses submission from one that loses accepted mail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _build_check(check_scope: CheckScope, now: Callable[[], datetime]) -> Mailbo
 
 async def _try_submission(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
     await try_submission(mailbox, trace, SESSION)
-    return Verdict.PASS, f"signed in; {mailbox.address} is taken as sender and as recipient"
+    return Verdict.PASS, f"signed in; {mailbox.address} is accepted as sender and as recipient"
 
 
 KIND = CheckKind(
@@ -35,6 +35,6 @@ KIND = CheckKind(
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
     build=_build_check,
-    # Each run is one more sign-in at a server that limits sign-ins, and the round trip shows the same.
+    # Opt-in, because each run adds a sign-in at a server that may limit sign-ins, and the round trip proves the same.
     opt_in=True,
 )

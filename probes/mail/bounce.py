@@ -1,4 +1,4 @@
-"""Parser of delivery status notifications (bounces, RFC 3464): a mail system's report about an accepted message."""
+"""Parser of delivery status notifications (RFC 3464): reports on accepted messages, such as bounces."""
 
 from __future__ import annotations
 
@@ -15,59 +15,63 @@ _CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])", re.ASCII)
 
 
 class DsnAction(StrEnum):
-    """Outcome of the message (RFC 3464 2.3.3)."""
+    """Outcome for a recipient (RFC 3464 2.3.3), the worst first."""
 
-    #: It will not arrive.
+    #: The message will not arrive.
     FAILED = "failed"
-    #: It has not arrived yet and is retried: not final.
+    #: The message has not arrived yet, and delivery is retried.
     DELAYED = "delayed"
     DELIVERED = "delivered"
-    #: It was passed to a system that does not report.
+    #: The message was passed to a system that does not send notifications.
     RELAYED = "relayed"
-    #: It was delivered to a list.
+    #: The message was delivered to an alias and passed on to several addresses.
     EXPANDED = "expanded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DsnReport:
-    """Notification about one recipient."""
+    """Report on one recipient."""
 
     action: DsnAction
-    #: Address where delivery failed, in lower case (Final-Recipient); "" when the report has none.
+    #: Address to which the message could be delivered or not, in lower case (Final-Recipient); "" if it is not stated.
     recipient: str = ""
-    #: Address before aliases were followed (Original-Recipient); "" when the report has none.
-    original: str = ""
-    #: RFC 3463: "5.1.1".
+    #: Address before aliases were resolved (Original-Recipient); "" if the report has none.
+    original_recipient: str = ""
+    #: Enhanced status code (RFC 3463) such as "5.1.1".
     status: str | None = None
     #: SMTP reply code of the remote server; `None` without an SMTP reply.
     code: int | None = None
     #: The remote server's text.
     text: str = ""
-    #: The same notification's reports on its other recipients: an alias has several.
-    others: tuple[DsnReport, ...] = ()
+    #: Reports of the same notification on other recipients: an alias may have several.
+    other_reports: tuple[DsnReport, ...] = ()
 
     def failure_at(self, address: str) -> DsnReport | None:
-        """Return the failure at *address*, or in a report without an address; `None` without one."""
+        """Return the first report of a failed delivery to *address*, or to an unstated address; `None` without one."""
         return next(
-            (report for report in self._failures() if (report.recipient or report.original) in {"", address.lower()}),
+            (
+                report
+                for report in self._failures()
+                if (report.recipient or report.original_recipient) in {"", address.lower()}
+            ),
             None,
         )
 
     def has_failed_for(self, address: str) -> bool:
-        """Return whether delivery to *address* failed, there or at an address that it is an alias for."""
+        """Return whether delivery failed at *address*, or at an address for which it is an alias."""
         return self.failure_at(address) is not None or any(
-            report.original == address.lower() for report in self._failures()
+            report.original_recipient == address.lower() for report in self._failures()
         )
 
     def _failures(self) -> Iterator[DsnReport]:
-        return (report for report in (self, *self.others) if report.action is DsnAction.FAILED)
+        return (report for report in (self, *self.other_reports) if report.action is DsnAction.FAILED)
 
 
 def parse_report(message: Message) -> DsnReport | None:
-    """Parse a notification; return `None` when *message* is none.
+    """Parse a notification; return `None` if *message* is not one.
 
-    In a notification about several recipients, the worst result comes first. Free-text bounces (old Exim, qmail) do not
-    count: a text heuristic could take an out-of-office reply for an outage.
+    The report with the worst action is returned, with the others in it. Free-text bounces (old Exim, qmail) do not
+    count, because a text heuristic could take an out-of-office reply for an outage.
     """
     try:
         if message.get_content_type() != "multipart/report":
@@ -77,12 +81,12 @@ def parse_report(message: Message) -> DsnReport | None:
         return None
     if not reports:
         return None
-    worst, *others = sorted(reports, key=lambda report: list(DsnAction).index(report.action))
-    return replace(worst, others=tuple(others))
+    worst, *other_reports = sorted(reports, key=lambda report: list(DsnAction).index(report.action))
+    return replace(worst, other_reports=tuple(other_reports))
 
 
 def _find_blocks(message: Message) -> list[Message]:
-    """Return the groups of fields: one about the message, then one for each recipient."""
+    """Return the groups of fields of a notification: one about the message, then one for each recipient."""
     for part in message.walk():
         if part.get_content_type() in {"message/delivery-status", "message/global-delivery-status"}:
             payload = part.get_payload()
@@ -99,7 +103,7 @@ def _parse_block(block: Message) -> DsnReport | None:
     return DsnReport(
         action=DsnAction(action),
         recipient=_read_address(block, "Final-Recipient"),
-        original=_read_address(block, "Original-Recipient"),
+        original_recipient=_read_address(block, "Original-Recipient"),
         status=find_status(_read_field(block, "Status")) or find_status(diagnostic),
         code=int(code[1]) if code else None,
         text=shorten(diagnostic),
@@ -111,11 +115,11 @@ def _read_address(block: Message, name: str) -> str:
 
 
 def _read_field(block: Message, name: str) -> str:
-    # Folded lines are one line; a header that is not ASCII is a Header object.
+    # `split` unfolds the lines. `str` is needed, because a header that is not ASCII is a `Header` object.
     return " ".join(str(block.get(name, "")).split())
 
 
 def _strip_type(value: str) -> str:
-    """Remove the type: "smtp; 550 5.1.1 ..." and "rfc822; name@domain"."""
+    """Remove the type before the semicolon, as in "smtp; 550 5.1.1 ..." and "rfc822; name@domain"."""
     _, separator, rest = value.partition(";")
     return rest.strip() if separator else value.strip()

@@ -1,4 +1,7 @@
-"""Decision on each message found in a mailbox, by its token: deliver it to its run, count it, or delete it. Pure."""
+"""Decision on each message found in a mailbox, by its token: deliver it to its run, count it, or delete it. Pure.
+
+A token is a signed mark in a probe message that identifies its run. A prober is a process that runs probes.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,41 @@ from probes.mail.observed_message import MailKind, ObservedMessage
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 
-#: Number of token ids that are kept for a mailbox. At one run a second they reach back half a day, far longer than a
-#: message is late.
+#: Limit of token ids that are kept for a mailbox. At one run a second, they cover half a day, far longer than messages
+#: are late.
 _MAX_TOKENS = 50_000
-#: Time after the end of a run by which another prober has evidently abandoned its message. The message is then deleted.
+#: Time after the end of another prober's run at which that prober has evidently abandoned the message. It is then
+#: deleted.
 _FOREIGN_RETENTION = timedelta(hours=24)
 
 
 class TokenState(StrEnum):
     """State of a token in one mailbox."""
 
-    #: Its message has arrived.
+    #: The message has arrived.
     ARRIVED = "arrived"
-    #: Its run is over and the message has not arrived.
+    #: The run has ended, and the message has not arrived.
     ENDED = "ended"
-    #: It was sent from this mailbox; only a bounce was awaited.
+    #: The message was sent from this mailbox, where only a bounce was awaited.
     SENT = "sent"
-    #: The final search has delivered its message, which the watcher has yet to process.
-    TAKEN = "taken"
+    #: The final search of all folders has delivered the message, but the watcher has not processed it yet.
+    FOUND_BY_SEARCH = "found by search"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disposition:
-    """Actions on one mail, in this order: deliver, count, delete."""
+    """Actions on one message, in this order."""
 
+    #: Deliver it to the runs that wait for it.
     deliver: bool = False
+    #: Count it as this kind; `None`: do not count it.
     count: Arrival | None = None
+    #: Delete it from the mailbox.
     delete: bool = False
 
 
 class TokenRegistry:
-    """States of recent tokens."""
+    """States of recent tokens in one mailbox, by token id."""
 
     def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
         self._token_states: dict[str, TokenState] = dict.fromkeys(ended, TokenState.ENDED) | dict.fromkeys(
@@ -56,13 +63,13 @@ class TokenRegistry:
         """Record that the message of *token_id* has arrived."""
         self._set_state(token_id, TokenState.ARRIVED)
 
-    def mark_taken(self, token_id: str) -> None:
+    def mark_found_by_search(self, token_id: str) -> None:
         """Record that the final search has delivered the message of *token_id*, before the watcher processes it."""
-        self._set_state(token_id, TokenState.TAKEN)
+        self._set_state(token_id, TokenState.FOUND_BY_SEARCH)
 
     def end_wait(self, token_id: str, party: Party) -> None:
-        """Record that *party* no longer waits."""
-        if self._token_states.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
+        """Record that *party*, the sender or recipient of the run, no longer waits for mail."""
+        if self._token_states.get(token_id) not in {TokenState.ARRIVED, TokenState.FOUND_BY_SEARCH}:
             self._set_state(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
 
     def _set_state(self, token_id: str, token_state: TokenState) -> None:
@@ -79,32 +86,34 @@ def decide(
     awaited: Collection[Party],
     token_state: TokenState | None,
     now: datetime,
-    marked: bool = False,
+    is_marked_deleted: bool = False,
 ) -> Disposition:
     """Return the actions on the message *observed*.
 
-    *awaited*: ends of its run (sender, recipient) that still wait for mail in this mailbox. *origin*: issuer of its
-    token, if it has one. *marked*: the message is already marked as deleted.
+    *origin*: issuer of the token, if the message has one. *awaited*: parties of the run (sender, recipient) that still
+    wait for mail in this mailbox. *is_marked_deleted*: a client has already marked the message as deleted.
     """
     token = observed.token
     if token is None:
-        return Disposition(count=Arrival.FORGED if observed.forged else None)
+        return Disposition(count=Arrival.FORGED if observed.is_forged else None)
     if observed.kind is MailKind.REWRITTEN:
+        # Only its text shows that it is the message, so a person may have copied it.
         is_awaited = Party.RECIPIENT in awaited and token_state is not TokenState.ARRIVED
         return Disposition(deliver=is_awaited, delete=is_awaited)
     if observed.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
-        # A person may have written it.
+        # A person may have written it, so it is kept.
         return Disposition()
-    # INHERITED: a former prober's messages are registered here only if their routes have moved to this prober.
-    if origin is Origin.ANOTHER or (origin is Origin.INHERITED and token_state is None):
-        # A message that is marked as deleted was processed by the prober that sent it, so nobody needs it any longer.
-        return Disposition(delete=marked or _is_abandoned(token, now))
+    # Messages of a former prober (INHERITED) are registered here only if their routes have moved to this prober.
+    if origin is Origin.OTHER_PROBER or (origin is Origin.INHERITED and token_state is None):
+        # If the message is marked as deleted, its own prober has processed it, so it may be deleted.
+        return Disposition(delete=is_marked_deleted or _is_abandoned(token, now))
+    # PROBER_CONFLICT: another process uses this prober's name.
     if origin is Origin.PROBER_CONFLICT and token_state is None and not awaited:
         return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_abandoned(token, now))
     if observed.kind is MailKind.MESSAGE:
         return _decide_message(awaited, token_state)
-    failed = observed.report is not None and observed.report.action is DsnAction.FAILED
-    return Disposition(deliver=failed and bool(awaited), delete=True)
+    is_bounce = observed.report is not None and observed.report.action is DsnAction.FAILED
+    return Disposition(deliver=is_bounce and bool(awaited), delete=True)
 
 
 def _is_abandoned(token: Token, now: datetime) -> bool:
@@ -114,12 +123,12 @@ def _is_abandoned(token: Token, now: datetime) -> bool:
 def _decide_message(awaited: Collection[Party], token_state: TokenState | None) -> Disposition:
     if token_state is TokenState.ARRIVED:
         return Disposition(count=Arrival.DUPLICATE, delete=True)
-    if token_state is TokenState.TAKEN:
+    if token_state is TokenState.FOUND_BY_SEARCH:
         return Disposition(delete=True)
     if Party.RECIPIENT in awaited:
         return Disposition(deliver=True, delete=True)
     if Party.SENDER in awaited or token_state is TokenState.SENT:
-        # Some providers put a copy of sent mail into the sender's inbox. The copy does not prove a delivery.
+        # Some providers put a copy of sent mail into the sender's inbox. The copy is no evidence of delivery.
         return Disposition(delete=True)
-    # A token of ours that is not registered was sent before a restart, so its run is over, too.
+    # A token of this prober that is not registered was sent before a restart, so its run has ended, too.
     return Disposition(count=Arrival.LATE, delete=True)

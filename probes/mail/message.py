@@ -1,7 +1,7 @@
-"""Test message: its text, and the comparison of a received message with it.
+"""Composition of the test message, and comparison of a received message with it.
 
-All of its content is derived from its token (the signed mark of its run). So the comparison needs no stored state, and
-the message of an earlier run, or a cached attachment, does not match.
+The whole content is derived from the token (the signed mark of the run). So the comparison needs no stored state, and
+neither the message of an earlier run nor a cached attachment matches.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
 DIGEST_HEADER = "X-Pantau-SHA256"
-#: Precedes the token.
+#: Beginning of the subject, before the token.
 SUBJECT = "Semakan e-mel"
-#: Names of our own header fields, in lower case: everything above the first of these in a received message was added in
+#: Names of our own header fields, in lower case. Headers above the first of them in a received message were added in
 #: transit.
 OUR_HEADERS = frozenset(
     {
@@ -37,8 +37,8 @@ OUR_HEADERS = frozenset(
 _ATTACHMENT_NAME = "semakan.dat"
 _ATTACHMENT_OCTETS = 1500
 
-#: Lines of which each run uses some, so that a filter that counts identical bodies sees different ones. They are Malay,
-#: with non-ASCII letters and signs, so that the corruption of a character set by a relay is noticed.
+#: Each run uses one line of each tuple, so that bodies differ for filters that count identical ones. The lines are
+#: Malay with non-ASCII characters, so that the corruption of a character set by a relay is detected.
 _GREETINGS = (
     "Salam sejahtera. Ini ialah mesej semakan perkhidmatan e-mel rasmi — tiada tindakan diperlukan.",
     "Tuan/Puan, mesej ini dihantar secara automatik bagi menguji e-mel rasmi “pergi dan balik”.",
@@ -57,12 +57,12 @@ _SIGNATURES = ("Terima kasih.", "Sekian, terima kasih.", "Yang benar, sistem pem
 def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> bytes:
     """Return the message of one run as it is submitted, with CRLF line ends.
 
-    The token is in Subject, Message-ID, References, a header of its own and the body, because relays rewrite some of
+    The token is in Subject, Message-ID, References, a separate header and the body, because relays rewrite some of
     them. `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
 
-    The package `email` is not used: it would take a third of the CPU of a whole round trip. It would also break the
-    line between "Subject:" and the long token, and relays mishandle an empty first line. RFC 5322 2.1.1 allows 998
-    octets.
+    The package `email` is not used, because it would take a third of the CPU of a whole round trip. It would also fold
+    the line between "Subject:" and the long token, and relays mishandle an empty first line. RFC 5322 2.1.1 allows
+    lines of 998 octets.
     """
     lines = (
         f"From: {sender}",
@@ -95,7 +95,7 @@ def _body(token: Token) -> bytes:
         'Content-Type: text/plain; charset="utf-8"',
         "Content-Transfer-Encoding: quoted-printable",
         "",
-        # Quoted-printable passes relays without 8BITMIME, and a person can read it.
+        # Relays without 8BITMIME accept quoted-printable, and people can read it.
         b2a_qp(build_text(token).encode(), istext=True).decode("ascii"),
         f"--{boundary}",
         "Content-Type: application/octet-stream",
@@ -133,10 +133,10 @@ def build_text(token: Token) -> str:
 
 
 def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
-    """Return the damage to *raw*, the received message of *expected*: "text changed", "attachment missing".
+    """Return the damage to the received message *raw* of the token *expected*: "text changed", "attachment missing".
 
-    The result is empty for a complete message. A relay may rewrite headers, re-encode the parts, wrap the text, convert
-    it to HTML and add a disclaimer. A relay may not change, lose or truncate the text and the attachment.
+    The result is empty for an undamaged message. A relay may rewrite headers, re-encode the parts, wrap the text,
+    convert it to HTML and add a disclaimer. It may not change, lose or truncate the text and the attachment.
     """
     if _is_unchanged(raw, expected):
         return ()
@@ -148,13 +148,13 @@ def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
 
 
 def find_rewrites(raw: bytes, expected: Token) -> tuple[str, ...]:
-    """Return relays' harmless changes to the message of *expected*: "Message-ID replaced", "text as HTML only"."""
+    """Return relays' harmless changes to the message of the token *expected*: "Message-ID replaced"."""
     header = raw.partition(b"\r\n\r\n")[0]
     is_unchanged = _is_unchanged(raw, expected)
     if is_unchanged and all(
         f"\r\n{name}: {value}".encode() in header for name, (value, _) in _token_headers(expected).items()
     ):
-        # The usual case.
+        # In this usual case the message is not parsed.
         return ()
     try:
         message = parse_message(raw)
@@ -171,7 +171,7 @@ def find_rewrites(raw: bytes, expected: Token) -> tuple[str, ...]:
 
 
 def _token_headers(token: Token) -> Mapping[str, tuple[str, str]]:
-    """Return the headers with the token: the start of each, and the name of its change in reports."""
+    """Return the headers with the token, by name: the start of the value, and the description of a change."""
     return {
         "Subject": (build_subject(token), "subject changed"),
         "Message-ID": (f"<{token.text}@", "Message-ID replaced"),
@@ -181,22 +181,22 @@ def _token_headers(token: Token) -> Mapping[str, tuple[str, str]]:
 
 
 def contains_text(message: Message, expected: Token, *, nested: bool = True) -> bool:
-    """Return whether *message* contains the text of the message of *expected*, plain or as HTML.
+    """Return whether *message* contains the text of the message of the token *expected*, plain or as HTML.
 
-    *nested*: also in a message attached to *message*.
+    *nested*: attached messages count, too.
     """
     sent = _normalize(build_text(expected))
     return any(sent in text for text in _read_texts(message, nested=nested))
 
 
 def _is_unchanged(raw: bytes, expected: Token) -> bool:
-    """Return whether the body is identical to the sent body. If so, the message is not parsed, which saves much CPU."""
+    """Return whether the body is identical to the sent one. Such a message is not parsed, which saves much CPU."""
     header, _, body = raw.partition(b"\r\n\r\n")
     return body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header
 
 
 def _read_texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
-    """Return the plain text and the HTML text of *message*, normalized; *nested*: with those of attached messages."""
+    """Return the plain and the HTML text of *message*, normalized. *nested*: with the texts of attached messages."""
     texts: dict[str, list[str]] = {"plain": [], "html": []}
     for part in message.walk() if nested else _own_parts(message):
         if part.get_content_maintype() == "text" and (kind := part.get_content_subtype()) in texts:
@@ -205,6 +205,7 @@ def _read_texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
 
 
 def _own_parts(message: Message) -> Iterator[Message]:
+    """Yield the parts of *message*, but not those of attached messages."""
     payload = message.get_payload()
     if not isinstance(payload, list):
         yield message
@@ -215,7 +216,7 @@ def _own_parts(message: Message) -> Iterator[Message]:
 
 
 def _strip_tags(text: str) -> str:
-    """Return the HTML *text* without its tags, in one pass: a tag ends at the next ">"."""
+    """Return the HTML *text* without its tags. A tag ends at the next ">", so one pass suffices."""
     first, *pieces = text.split("<")
     return unescape(first + "".join(piece.partition(">")[2] for piece in pieces))
 
@@ -239,7 +240,7 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
     sent = _attachment(expected)
     if sent in attachments:
         return ()
-    # Base64 that ends within a group of four is not decoded by `email`.
+    # `email` returns base64 undecoded if it ends within a group of four characters.
     encoded = encodebytes(sent).replace(b"\n", b"")
     if any(piece and (sent.startswith(piece) or encoded.startswith(b"".join(piece.split()))) for piece in attachments):
         return ("attachment cut short",)
@@ -247,7 +248,7 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
 
 
 def _is_attachment(part: Message) -> bool:
-    # Some gateways rename the attachment, others change its type. The name or the type identifies it.
+    # The name or the type identifies the attachment: some gateways change the one, some the other.
     return part.get_filename() == _ATTACHMENT_NAME or part.get_content_type() == "application/octet-stream"
 
 
@@ -256,7 +257,7 @@ def _decode_text(part: Message) -> str:
     try:
         return _decode_payload(part).decode(charset if is_charset(charset) else "utf-8", "replace")
     except LookupError:
-        # Python names some codecs (such as base64) that do not result in text.
+        # Some of Python's codecs (such as base64) do not decode to text.
         return _decode_payload(part).decode("utf-8", "replace")
 
 
@@ -266,12 +267,12 @@ def _decode_payload(part: Message) -> bytes:
 
 
 def _normalize(text: str) -> str:
-    """Normalize wrapping, line ends and the composition of accents, which no reader sees."""
+    """Remove the differences in white space and in the composition of accents, which readers do not see."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFC", text))
 
 
 def _ascii_only(text: str) -> str:
-    # A lossy conversion writes "?"; none of our lines contains it.
+    # A lossy conversion writes "?", which our lines do not contain.
     return "".join(char for char in text if char.isascii() and char != "?")
 
 

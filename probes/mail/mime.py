@@ -1,6 +1,6 @@
-"""Bounded parser of mail from outside (RFC 5322, RFC 2045, RFC 2047). Pure.
+"""Parser of mail from outside with limits (RFC 5322, RFC 2045, RFC 2047). Pure.
 
-For some mail the standard library takes time that grows with the square of the length. Such mail is not passed to it.
+The limits exclude mail for which the standard library takes time that grows with the square of the length.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
 
-#: The parser compares each line with the boundaries of all enclosing parts. Real mail has a handful of boundaries.
+#: Limit of boundaries: the parser compares each line with the boundaries of all enclosing parts. Real mail has a few.
 _MAX_BOUNDARIES = 20
-#: The parser searches for the end of each encoded word up to the end of the header.
+#: Limit of encoded words: for each of them, the parser may search up to the end of the header.
 _MAX_ENCODED_WORDS = 50
-#: Python's own codecs, not meant for mail: one takes quadratic time, two emit warnings about their input.
+#: Codecs of Python that mail does not use: one takes quadratic time, two emit warnings about their input.
 _EXCLUDED_CODECS = frozenset({"punycode", "raw-unicode-escape", "unicode-escape"})
 
 
 def parse_message(raw: bytes) -> Message:
-    """Parse the message *raw*. One with far more MIME boundaries than real mail is parsed as a header and one body."""
+    """Parse *raw*. A message with too many MIME boundaries or nested messages is parsed as a header and one body."""
     if raw.lower().count(b"boundary") <= _MAX_BOUNDARIES:
         try:
             return message_from_bytes(raw, policy=policy.compat32)
         except RecursionError:
-            pass  # Nested messages.
+            pass  # There are too many nested messages.
     return parse_header(raw)
 
 
 def parse_header(raw: bytes) -> Message:
-    """Return the message *raw* with its body as one text."""
+    """Parse the header of *raw*; the body remains one text."""
     return BytesHeaderParser(policy=policy.compat32).parsebytes(raw)
 
 
 def decode_header_value(value: str) -> str:
-    """Return a header's *value* with its encoded words decoded; unchanged when they cannot be decoded."""
+    """Return a header's *value* with decoded encoded words, or unchanged if they cannot be decoded."""
     if value.count("=?") > _MAX_ENCODED_WORDS:
         return value
     try:

@@ -1,4 +1,7 @@
-"""Classification of a message in a mailbox: the one a run sent, a bounce of it, an answer to it, or foreign mail."""
+"""Classification of a message in a mailbox: a probe message, a bounce of it, an answer to it, or foreign mail.
+
+A probe message contains a token, the signed mark of the run that sent it.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,13 @@ from probes.mail.token import Token, TokenReading, TokenSigner
 _TOKEN_HEADERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
 _ANSWER_PREFIX = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
 _POSTMASTERS = re.compile(r"\b(?:mailer-daemon|postmaster)@", re.IGNORECASE)
-#: Tags that gateways put before a subject: "[EXTERNAL]", "[LUAR]".
+#: Tags that mail gateways put before a subject: "[EXTERNAL]", "[LUAR]".
 _SUBJECT_TAGS = re.compile(r"^(?:\s*\[[^\]]{0,40}\])+")
-#: Soft line breaks of quoted-printable, and the folding of headers, may split a token.
+#: End of a header field; a line that begins with a blank continues the field.
 _LINE_END = re.compile(rb"\r\n(?![ \t])")
 #: A header field in its usual form, folded or not (RFC 5322 2.2).
 _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)")
+#: Soft line breaks of quoted-printable, and the folding of headers: either may split a token.
 _SOFT_BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
 
 
@@ -31,36 +35,38 @@ class MailKind(StrEnum):
 
     #: The message that a run sent.
     MESSAGE = "message"
-    #: A delivery status notification about it.
+    #: A delivery status notification about the message.
     REPORT = "report"
-    #: The message with all the headers replaced that distinguish it from an answer, recognised by its text. It counts
-    #: only for a run that waits for it: a person may have copied it.
+    #: The message, recognised only by its text, because a relay has replaced the headers that distinguish it from an
+    #: answer. It counts only for a run that waits for it, because a person may have copied it.
     REWRITTEN = "rewritten"
-    #: Mail that quotes it: an automatic or a human answer, a free-text bounce. No evidence.
+    #: Mail that quotes the message: an automatic or human answer, or a free-text bounce. It is no evidence of delivery.
     ANSWER = "answer"
+    #: Mail without a valid token.
     FOREIGN = "foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMessage:
-    """Classified message; its body may not have been read."""
+    """Classified message; perhaps only its header was read."""
 
     kind: MailKind
-    #: Verified; `None` for foreign mail.
+    #: The verified token; `None` for foreign mail.
     token: Token | None = None
-    #: It contains an invalid token.
-    forged: bool = False
+    #: Whether foreign mail contains an invalid token.
+    is_forged: bool = False
+    #: Only for `MailKind.REPORT`.
     report: DsnReport | None = None
 
 
 def classify(raw: bytes, signer: TokenSigner) -> ObservedMessage:
-    """Return the kind of the mail *raw*, which is complete or its header only."""
+    """Classify the message *raw*: a whole message, or its header only."""
     message = _parse(raw)
     reading = _read_tokens(message, raw, signer)
     report = parse_report(message)
     token = reading.tokens[0] if reading.tokens else None
     if token is None:
-        return ObservedMessage(kind=MailKind.FOREIGN, forged=bool(reading.forged))
+        return ObservedMessage(kind=MailKind.FOREIGN, is_forged=bool(reading.forged))
     if report is not None:
         return ObservedMessage(kind=MailKind.REPORT, token=token, report=report)
     if _is_answer(message):
@@ -73,7 +79,7 @@ def classify(raw: bytes, signer: TokenSigner) -> ObservedMessage:
 def _read_tokens(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
     plain = signer.read(_unfold(raw))
     if len(plain.tokens) == 1 and not plain.forged:
-        # The usual case: hidden copies have the same token, and decoding everything takes time.
+        # In this usual case nothing else is decoded, which takes time: encoded parts have the same token.
         return plain
     return signer.read("\n".join(_text_sources(message, raw)))
 
@@ -83,6 +89,7 @@ def _unfold(raw: bytes) -> str:
 
 
 def _parse(raw: bytes) -> Message:
+    """Parse *raw*; if it is only a header, in the usual form, by the faster `_build_header`."""
     header = raw[:-4]
     if raw.endswith(b"\r\n\r\n") and b"\r\n\r\n" not in raw[:-1]:
         fields = [_FIELD.fullmatch(line) for line in _LINE_END.split(header)]
@@ -92,22 +99,22 @@ def _parse(raw: bytes) -> Message:
 
 
 def _build_header(fields: Iterable[tuple[bytes, bytes]]) -> Message:
-    """Return a message as `email` parses it, without the search for absent parts.
+    """Return the message that `email` would parse from a header alone, without its search for MIME parts.
 
-    That search would take half of the CPU of recognising a mail, most of it for the regular expression built from each
+    That search takes half of the CPU of a classification, mostly for the regular expression that it builds for each
     boundary.
     """
     message = Message(policy=policy.compat32)
     for name, value in fields:
         message.set_raw(name.decode("ascii"), value.decode("ascii", "surrogateescape"))
-    # An empty body, not a missing payload: `email` cannot decode a missing one when the header declares an encoding.
+    # The body is empty and not missing, because `email` cannot decode a missing one if the header declares an encoding.
     message.set_payload("")
     return message
 
 
 def may_hide_token(header: bytes) -> bool:
-    """Return whether to read the body although the header has no token: a report quotes the message in its body."""
-    # Most mail is no report, and parsing a header takes time.
+    """Return whether the body may have a token that the header lacks: a report quotes the message in its body."""
+    # This search avoids parsing the header of most mail, which takes time.
     if b"multipart/report" not in header.lower():
         return False
     return parse_header(header).get_content_type() == "multipart/report"
@@ -119,7 +126,7 @@ def _text_sources(message: Message, raw: bytes) -> Iterator[str]:
             yield decode_header_value(str(value))
     yield _unfold(raw)
     for part in message.walk():
-        # The code above does not see a token in encoded parts; only text may contain one.
+        # `raw` does not show a token in encoded parts. Only text parts may contain one.
         if part.get_content_maintype() in {"text", "message"} and not part.is_multipart():
             payload = part.get_payload(decode=True)
             if isinstance(payload, bytes):
@@ -127,9 +134,9 @@ def _text_sources(message: Message, raw: bytes) -> Iterator[str]:
 
 
 def _is_sent_message(message: Message, token: Token) -> bool:
-    """Return whether the mail is the sent one, by at least one feature that no answer, digest or complaint copies.
+    """Return whether *message* is the sent one, by a feature that answers, digests and complaints do not copy.
 
-    A person may quote a token, and a quarantine may list our subject: such mail belongs to people, and is never
+    A person may quote a token, and a quarantine's digest may list our subject. Such mail is for people, and is never
     deleted.
     """
     return (
@@ -141,10 +148,10 @@ def _is_sent_message(message: Message, token: Token) -> bool:
 
 
 def _is_rewritten(message: Message, reading: TokenReading) -> bool:
-    """Return whether the mail has the complete sent text, with one token only, and is no answer.
+    """Return whether *message* has the complete sent text and only one token, and is not an answer.
 
-    A digest lists several tokens, and no text. A message forwarded as a part has a subject of the forwarding person's;
-    a filter that forwards so adds a prefix to ours.
+    A digest lists several tokens, without the text. The text in an attached message counts only if the subject contains
+    ours: a filter that forwards as an attachment adds a prefix to it, but a person who forwards writes another subject.
     """
     if len(reading.tokens) != 1 or "In-Reply-To" in message:
         return False
@@ -153,12 +160,13 @@ def _is_rewritten(message: Message, reading: TokenReading) -> bool:
 
 
 def _is_answer(message: Message) -> bool:
-    by_robot = str(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
-    from_nobody = str(message.get("Return-Path", "")).strip() == "<>"
-    from_postmaster = _POSTMASTERS.search(str(message.get("From", ""))) is not None
-    return by_robot or from_nobody or from_postmaster or bool(_ANSWER_PREFIX.match(_subject(message)))
+    is_automatic_reply = str(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
+    has_null_sender = str(message.get("Return-Path", "")).strip() == "<>"
+    is_from_postmaster = _POSTMASTERS.search(str(message.get("From", ""))) is not None
+    has_answer_prefix = _ANSWER_PREFIX.match(_subject(message)) is not None
+    return is_automatic_reply or has_null_sender or is_from_postmaster or has_answer_prefix
 
 
 def _subject(message: Message) -> str:
-    """Return the decoded subject without the tags of gateways, so that an answer is recognised behind them."""
+    """Return the decoded subject without the tags of gateways, which may precede the prefix of an answer."""
     return _SUBJECT_TAGS.sub("", decode_header_value(str(message.get("Subject", "")))).strip()

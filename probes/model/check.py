@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     WARN = "warn"
     #: Broken, or absent where it is required.
     FAIL = "fail"
-    #: Could not be examined. Says nothing about the agency.
+    #: Could not be examined; no evidence about the agency.
     UNKNOWN = "unknown"
 
 
@@ -36,22 +36,23 @@ class Finding:
     #: The examined aspect: one of `CheckKind.aspects`, such as "spf".
     aspect: str
     #: The examined subject: a domain, a server as "imap.contoh.gov.my:993", an MX host with its address, a block list.
-    #: A metric label: the agency's configuration and DNS limit the number of values.
+    #: It is a metric label, whose values the agency's configuration and DNS determine.
     subject: str
     verdict: Verdict
     #: One line for people: what was found, and for a problem what is expected. No secrets.
     detail: str = ""
-    #: Expiry (of a certificate).
+    #: Expiry of a certificate; `None` for other aspects.
     expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameServers:
-    """Name servers to query. Empty: those of this machine (resolv.conf)."""
+    """Name servers to query."""
 
+    #: IP addresses. Empty: the name servers of this machine (resolv.conf).
     addresses: tuple[str, ...] = ()
     port: int = 53
-    #: Timeout of one query, with its repetitions.
+    #: Timeout of one query, retransmissions included.
     within: timedelta = timedelta(seconds=5)
 
 
@@ -62,17 +63,19 @@ class CheckScope:
     #: The agency's short code, or "" for the reference mailboxes, which are ours.
     agency: str
     mailboxes: tuple[Mailbox, ...]
-    #: Registered mail domains, in lower case.
+    #: The agency's registered mail domains, in lower case.
     domains: tuple[str, ...]
     name_servers: NameServers = field(default_factory=NameServers)
-    #: Returns the complete latest message from this agency that arrived in another mailbox; `None` without one.
+    #: Returns the latest message from this agency that arrived in a mailbox, in full; `None` if none has arrived. Its
+    #: DKIM signatures and Received headers are examined.
     sample_message: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
-    #: Address of a reference mailbox (ours, outside of the agency), for the envelope of sessions that send no message.
+    #: Address of a reference mailbox (ours, outside the agencies): sender in the envelope of SMTP sessions that send no
+    #: message. Empty if none is configured.
     our_address: str = ""
     #: Whether a check may ask servers (RCPT) if they accept mail for the agency's mailboxes.
     ask_recipients: bool = True
-    #: Egress policy for the hosts that the domains' DNS records name; `None`: an operator configured the domains, so that
-    #: any address is allowed.
+    #: Egress policy for the hosts that the domains' DNS records name. `None` allows any address: an operator configured
+    #: the domains.
     egress: EgressPolicy | None = None
 
 
@@ -82,8 +85,8 @@ class Check(Protocol):
     async def run(self) -> tuple[Finding, ...]:
         """Return every finding, in a stable order.
 
-        What cannot be examined is a finding UNKNOWN, not an exception; an exception is a bug. The caller sets the
-        deadline of the whole check.
+        An aspect that cannot be examined has the verdict UNKNOWN; an exception is a bug. The caller sets the deadline
+        of the whole check.
         """
 
 
@@ -100,5 +103,5 @@ class CheckKind:
     within: timedelta
     #: Builds a check of a scope; `now` is the wall clock.
     build: Callable[[CheckScope, Callable[[], datetime]], Check]
-    #: Opt-in: it does what an attacker would do, or opens additional connections.
+    #: Off by default, because the check does what an attacker would do, or opens additional connections.
     opt_in: bool = False

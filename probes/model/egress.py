@@ -1,8 +1,8 @@
 """Egress policy: which addresses connections may reach if no operator of this machine configured the host. Pure.
 
 Without a policy, a user who enters a host could reach the prober's own network (CWE-918): services that listen on this
-machine only, a cloud's metadata service, printers and databases behind the firewall. So each address is checked before
-a connection, by its effective destination and not by its notation.
+machine only, a cloud's metadata service, printers and databases behind the firewall. Each address is therefore checked
+before a connection, in its canonical form: "::ffff:127.0.0.1" counts as 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final, Self
 #: Submission, IMAP and POP3, with TLS from the first byte and without (RFC 8314 7, RFC 6409), and SMTP on port 25.
 MAIL_PORTS: Final = frozenset({25, 465, 587, 143, 993, 110, 995})
 
-#: The only range of IPv6 allocated for the Internet (RFC 4291 2.4); all others are reserved or unassigned.
+#: The only IPv6 range that is allocated for the Internet (RFC 4291 2.4). All others are reserved or unassigned.
 _GLOBAL: Final = IPv6Network("2000::/3")
-#: IPv6 prefixes with which a gateway elsewhere connects to an IPv4 address. That IPv4 address cannot be checked here.
+#: IPv6 prefixes for which a gateway on the way connects to an IPv4 address, which cannot be checked here.
 _TUNNELS: Final = tuple(
     IPv6Network(each)
     for each in (
@@ -49,7 +49,7 @@ class EgressDenial(StrEnum):
 
     PORT = "a port that mail servers do not use"
     THIS_MACHINE = "this machine itself"
-    #: Includes the metadata services of clouds, such as 169.254.169.254.
+    #: Link-local addresses; includes the metadata services of clouds, such as 169.254.169.254.
     LINK = "the link of this machine"
     PRIVATE = "a private network that the settings do not name"
     #: Multicast, tunnels, and reserved ranges.
@@ -57,11 +57,11 @@ class EgressDenial(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EgressException:
-    """Network that the settings allow although the policy denies it."""
+class AllowedNetwork:
+    """Network that the operator's settings allow although the policy denies it."""
 
     network: IPv4Network | IPv6Network
-    #: The only allowed port; `None`: the ports of mail servers.
+    #: The only allowed port; `None` allows the policy's ports.
     port: int | None = None
 
     @classmethod
@@ -77,9 +77,10 @@ class EgressException:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
-    """Egress policy: the public Internet and the exceptions of the settings, both on the ports of mail servers only."""
+    """Egress policy: allows the public Internet and the networks of the settings, on the ports of mail servers only."""
 
-    exceptions: tuple[EgressException, ...] = ()
+    #: Networks that the operator's settings allow in addition.
+    exceptions: tuple[AllowedNetwork, ...] = ()
     ports: frozenset[int] = field(default=MAIL_PORTS)
 
     def with_ports(self, ports: Iterable[int]) -> EgressPolicy:
@@ -87,11 +88,11 @@ class EgressPolicy:
         return EgressPolicy(exceptions=self.exceptions, ports=frozenset(ports))
 
     def denial(self, address: str, port: int) -> EgressDenial | None:
-        """Return why a connection to *address* at *port* is denied; `None`: it is allowed.
+        """Return why a connection to the IP *address* and *port* is denied; `None` if it is allowed.
 
         Raise `ValueError` for an invalid address.
         """
-        destination = _effective_address(address)
+        destination = _canonical_address(address)
         exception_ports = [exception.port for exception in self.exceptions if destination in exception.network]
         if port in exception_ports:
             return None
@@ -100,8 +101,8 @@ class EgressPolicy:
         return None if None in exception_ports else _classify(destination)
 
 
-def _effective_address(address: str) -> IPv4Address | IPv6Address:
-    """Return the effective address of a connection: IPv4 for an IPv4-mapped IPv6 address."""
+def _canonical_address(address: str) -> IPv4Address | IPv6Address:
+    """Parse *address*, without an IPv6 zone ("%eth0"); an IPv4-mapped IPv6 address becomes the IPv4 address."""
     parsed = ip_address(address.partition("%")[0])
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
         return parsed.ipv4_mapped

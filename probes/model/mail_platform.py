@@ -1,4 +1,4 @@
-"""Mail platforms, which run the mail of most agencies that have no servers, and the names of the platforms' servers."""
+"""Mail platforms that host the mail of agencies without own servers, and the domains of the platforms' servers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 
 
 class MailPlatform(StrEnum):
-    """Operator of an agency's mail, where it determines the sign-in."""
+    """A mail platform that requires its own way of signing in (OAuth access tokens)."""
 
     GOOGLE = "google"
     MICROSOFT = "microsoft"
 
 
-#: Domains of the platforms' submission, IMAP and POP3 servers, each with the names below it. A platform's access tokens
-#: may be sent only there.
+#: Domains of each platform's submission, IMAP and POP3 servers, subdomains included. The platform's access tokens may
+#: be sent only to these servers.
 PLATFORM_SERVERS: Final[Mapping[MailPlatform, tuple[str, ...]]] = {
     MailPlatform.GOOGLE: ("gmail.com", "googlemail.com"),
     MailPlatform.MICROSOFT: ("office365.com", "outlook.com", "office.com"),

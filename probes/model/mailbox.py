@@ -12,32 +12,32 @@ from probes.model.egress import EgressPolicy
 
 
 class Security(StrEnum):
-    """Encryption of a connection. An unencrypted connection is not possible."""
+    """Encryption of a connection. Unencrypted connections are not supported."""
 
     #: TLS from the first byte (RFC 8314): SMTP 465, IMAP 993.
     IMPLICIT = "implicit"
-    #: Upgraded before any secret is sent; a server that does not offer it fails the run (never opportunistic).
+    #: TLS starts before any secret is sent. If the server does not offer STARTTLS, the run fails (never opportunistic).
     STARTTLS = "starttls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One server of a mail system, with the trust for its certificate."""
+    """One server of a mail system, and the certificate authorities that are trusted for it."""
 
     host: str
     port: int
     security: Security
-    #: Certificate authorities that are trusted. Servers with the same trust share the context: creating one takes 4 ms of
-    #: CPU, and different contexts count as different trust.
+    #: TLS context with the trusted certificate authorities. Servers with the same authorities share one context,
+    #: because creating it takes 4 ms of CPU, and servers with different contexts do not compare equal.
     tls: ssl.SSLContext = field(repr=False)
-    #: Name that the certificate must have when it is not `host` (a server configured by address).
+    #: Name that the certificate must have; `None`: `host`. Set for a server that is configured by its IP address.
     tls_name: str | None = None
-    #: Egress policy for connections to `host`; `None`: an operator configured it, so that any address is allowed.
+    #: Egress policy for connections to `host`. `None` allows any address: an operator configured the host.
     egress: EgressPolicy | None = None
 
     @property
     def certificate_name(self) -> str:
-        """Name that its certificate must have (RFC 9525)."""
+        """Name that the certificate must have (RFC 9525)."""
         return self.tls_name or self.host
 
 
@@ -66,7 +66,7 @@ class AccessTokens(Protocol):
         """Expiry of the last token returned by `get`; `None` without a token or a stated expiry."""
 
     async def get(self) -> AccessToken:
-        """Return a token that is valid for the next minutes. Shared by all sign-ins to one mailbox.
+        """Return a token that is valid for the next minutes. All sign-ins to one mailbox share it.
 
         Raise `probes.credentials.oauth.AccessTokenError`, with the authorization server's reason and no secret.
         """
@@ -80,37 +80,38 @@ class OAuth:
     """A sign-in with an access token (SASL XOAUTH2), as Google Workspace and Microsoft 365 require."""
 
     username: str
-    #: Source of the tokens. Two sign-ins with the same user name and different sources are different.
+    #: Source of the tokens. Sign-ins with the same user name and different sources do not compare equal.
     tokens: AccessTokens = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnavailableLogin:
-    """A sign-in whose secret is unavailable: no server is contacted."""
+    """A sign-in whose secret is unavailable; its runs contact no server."""
 
     username: str
     #: The reason in one line, without a secret.
     reason: str
 
 
-#: Used share from which a mailbox counts as nearly full.
+#: Share of the quota in use (0 to 1) from which a mailbox counts as nearly full.
 NEARLY_FULL: Final = 0.9
-#: KiB: room for another probe message, with the headers that servers add.
+#: KiB of free space that one more probe message needs, with the headers that servers add.
 _MIN_FREE: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxQuota:
-    """Usage and limit of a mailbox's storage (RFC 9208): in KiB, or in messages."""
+    """Usage and limit of a mailbox (RFC 9208): in KiB, or as a number of messages."""
 
     used: int
     #: Above 0.
     limit: int
+    #: `used` and `limit` are numbers of messages; otherwise KiB.
     in_messages: bool = False
 
     @property
     def share(self) -> float:
-        """The used share; may exceed 1."""
+        """The share of the limit in use; may exceed 1."""
         return self.used / self.limit
 
     @property
@@ -132,24 +133,24 @@ class Mailbox:
     name: str
     address: str
     login: Password | OAuth | UnavailableLogin
-    #: `None`: no message is sent from it.
+    #: Submission server; `None`: no message is sent from the mailbox.
     smtp: Server | None = None
-    #: One of the two reads it; without either, it does not receive.
+    #: The mailbox is read over IMAP or over POP3. If both are `None`, it cannot be the recipient of a route.
     imap: Server | None = None
     pop3: Server | None = None
-    #: The IMAP folder where mail arrives; "shared/pro" for another mailbox's inbox that the login may read.
+    #: The IMAP folder where mail arrives. A shared mailbox, which the login may read, has a name such as "shared/pro".
     inbox: str = "INBOX"
-    #: Folders besides the SPECIAL-USE \Junk one (RFC 6154) where this mail provider puts suspected junk.
+    #: Folders in which the mail provider puts suspected junk, besides the folder with the attribute \Junk (RFC 6154).
     junk_folders: tuple[str, ...] = ()
-    #: One of a pool of mailboxes, of which each process uses its own: no other process sends from this one.
+    #: The mailbox is from a pool that gives each process its own mailbox: no other process sends from this one.
     pooled: bool = False
 
     @property
     def can_send(self) -> bool:
-        """Whether messages can be sent from it."""
+        """Whether messages can be sent from the mailbox."""
         return self.smtp is not None
 
     @property
     def is_readable(self) -> bool:
-        """Whether received messages can be read in it."""
+        """Whether received messages can be read in the mailbox."""
         return self.imap is not None or self.pop3 is not None

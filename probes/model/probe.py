@@ -1,4 +1,7 @@
-"""Interface between a probe kind and its runner: the probe, its route and timeouts, its trace and its errors."""
+"""Interface between a probe kind and its runner: the probe, its route and timeouts, its trace and its errors.
+
+A run is one execution of a probe on a route.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ class ProtocolError(Exception):
 
 
 class StartTlsInjectionError(ProtocolError):
-    """Plain text followed the response to STARTTLS; after the handshake it would count as sent under TLS."""
+    """Plain text followed the response to STARTTLS; a client would take it for text sent under TLS (CVE-2011-0411)."""
 
 
 class CommandRejectedError(Exception):
@@ -30,7 +33,7 @@ class CommandRejectedError(Exception):
 
 
 class ProbeFailedError(Exception):
-    """A run failed. `outcome` is the result for a mail user, `failure` has place and reason."""
+    """A run failed. `outcome` is the consequence for a mail user; `failure` has the phase, the party and the reason."""
 
     def __init__(self, outcome: Outcome, failure: Failure) -> None:
         super().__init__(f"{outcome}: {failure.reason}")
@@ -41,10 +44,11 @@ class ProbeFailedError(Exception):
 def clear_tracebacks(error: BaseException) -> None:
     """Clear the tracebacks of the handled *error* and of its causes.
 
-    A traceback refers to frames, and frames refer to the error and often to the broken connection. This cycle has 200
-    kB per run, and only Python's garbage collector would free it. The garbage collector runs once an hour.
+    A traceback refers to frames, and frames refer to the error and often to the broken connection. Such a cycle keeps
+    200 kB per run until Python's garbage collector runs, which it does once an hour.
     """
-    # The links are cleared, too, so that the loop ends: an error that was raised again may be linked to itself.
+    # Causes and contexts are cleared, too, so that the loop ends: an error that was raised again may be its own
+    # context.
     pending = [error]
     while pending:
         current = pending.pop()
@@ -56,14 +60,14 @@ class Trace(Protocol):
     """Records the phases of a run, the dialogue with the servers, and the received message."""
 
     def phase(self, phase: Phase, party: Party) -> AbstractContextManager[None]:
-        """Time the enclosed block as a phase; a block that ends with an error does not count."""
+        """Time the enclosed block as a phase. The time of a block that raises an error is not recorded."""
 
     @property
     def records_dialogue(self) -> bool:
-        """Whether lines of the dialogue are recorded. If not, the caller saves the time to mask them."""
+        """Whether lines of the dialogue are recorded. If not, callers need not mask secrets in them."""
 
     def add_line(self, party: Party, line: str) -> None:
-        """Record one line of the dialogue, in which the caller has masked secrets."""
+        """Record one line of the dialogue with *party*'s server. The caller has masked secrets in it."""
 
     def mark_uncertain(self) -> None:
         """Record that the submission ended without a response after the message was sent: it may have been accepted."""
@@ -72,7 +76,7 @@ class Trace(Protocol):
         """Limit the duration of a finished phase to *at_most*."""
 
     def record_message(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
-        """Record the received message, whose headers show its path; *rewrites*: changes by relays."""
+        """Record the received message, whose headers show its path, and the harmless changes by relays (*rewrites*)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class Route:
     sender: Mailbox
     #: Mailbox in which the message is awaited.
     recipient: Mailbox
-    #: Address to send to, if it is not the recipient mailbox's own: a public or secondary address whose mail is
+    #: Address to send to; `None`: the address of the recipient mailbox. A public or secondary address whose mail is
     #: forwarded to that mailbox or delivered in it.
     to: str | None = None
 
@@ -98,18 +102,18 @@ class Route:
 class Timeouts:
     """Timeouts of a run."""
 
-    #: Limit for the whole submission, from the name to the last reply, and for each step of reading a mailbox.
+    #: Limit for the whole submission, from the DNS query to the last reply, and for each step of reading a mailbox.
     session: timedelta = timedelta(seconds=30)
     #: A message that has not arrived this long after it was accepted is lost.
     arrival: timedelta = timedelta(minutes=4)
 
     @property
     def slow_data(self) -> timedelta:
-        """Threshold for a server's response to a message, above which sending is slow.
+        """Longest time until a server's response to a message for which sending does not count as slow.
 
-        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and
-        people send again. The test message has only 6 KiB: a server that scans content takes longer for larger ones.
-        RFC 5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use that time.
+        The default is 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and
+        people send again. The test message has only 6 KiB; a server that scans content takes longer for larger ones.
+        RFC 5321 4.5.3.2.6 lets clients wait for ten minutes, but 6.1 asks servers not to use that time.
         """
         return self.session / 2
 
@@ -120,7 +124,7 @@ class Timeouts:
 
     @property
     def final_search(self) -> timedelta:
-        """Time before the deadline at which a missing message is searched for by a new sign-in, in all folders."""
+        """Time before the deadline at which a new session starts to search all folders for a missing message."""
         return min(self.session, self.arrival / 2)
 
 
@@ -136,7 +140,8 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeKind:
-    """Description of a probe, exported by a module in `probes.kinds`: its name and its factory."""
+    """Description of a probe, exported by a module in `probes.kinds`."""
 
     name: str
+    #: Factory of a probe of one route; `probes.kinds.roundtrip` defines its parameters.
     build: Callable[..., Probe]

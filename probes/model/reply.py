@@ -16,6 +16,7 @@ from probes.model.probe import ProbeFailedError
 from probes.model.refusal import refusal_cause, sign_in_refusal
 from probes.model.result import Failure, Outcome, Party, Phase, RefusalCause
 
+#: Characters of `Failure.detail`.
 _MAX_DETAIL = 300
 _STATUS_CODE = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])", re.ASCII)
 _IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
@@ -23,21 +24,21 @@ _IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
 #: Reply codes that refuse the credentials: disabled account, weak mechanism, wrong password, encryption required (RFC
 #: 4954 6, RFC 5248 2.4).
 _CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
-#: Status codes that refuse the credentials. With 4.7.12 the server requires one sign-in by password before it accepts a
-#: new mechanism. Exchange Online refuses password sign-in by policy with 550 5.7.30, and a disabled account with
-#: 5.7.139.
+#: Enhanced status codes that refuse the credentials. With 4.7.12 the server requires one sign-in by password before it
+#: accepts a new mechanism. Exchange Online sends 550 5.7.30 if a policy disables password sign-in, and 5.7.139 if the
+#: account is disabled.
 _CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
-#: Text of Exchange Online for a mailbox that has too many sessions, or that must not be read over IMAP.
+#: Text of Exchange Online for a mailbox that has too many sessions, or for which IMAP is disabled.
 _NOT_CONNECTED_TEXT = re.compile("authenticated but not connected", re.IGNORECASE)
-#: Reply code with which a server ends the connection after any command: it is shutting down, or refuses further
+#: Reply code with which a server ends the connection after any command, because it shuts down or refuses further
 #: commands (RFC 5321 3.8).
 _CLOSING_CODE = 421
 #: IMAP response codes that concern the account. ALERT may have any meaning; Google sends it for a wrong password.
 _IMAP_CREDENTIALS = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
 )
-#: Texts for a mailbox that another session locks, from servers that send no code for it. An example of RFC 1939 5 has
-#: the first text.
+#: Texts of servers without response codes for a mailbox that another session locks. RFC 1939 5 has "maildrop already
+#: locked" as an example.
 _LOCKED_TEXT = re.compile(
     r"\b(?:maildrop|mailbox|mail ?drop|spool)\b.*\b(?:lock(?:ed)?|in use|busy)\b|\block (?:the )?(?:maildrop|mailbox|spool)",
     re.IGNORECASE,
@@ -47,7 +48,7 @@ _IMAP_NO_ACCESS = frozenset({"NOPERM", "NONEXISTENT"})
 
 
 class Reason(StrEnum):
-    """Why a run failed: a closed set, so that a reason may become a metric label."""
+    """Reason why a run failed, stored with the run. The set is closed, so that a reason may become a metric label."""
 
     NAME_UNKNOWN = "name unknown"
     NAME_SERVER_SILENT = "name server does not answer"
@@ -62,14 +63,17 @@ class Reason(StrEnum):
     TLS_UNAVAILABLE = "TLS not available"
     #: The handshake fails.
     TLS_REFUSED = "TLS refused"
+    #: The peer answers the handshake with something other than TLS.
     TLS_NOT_SPOKEN = "TLS not spoken"
     #: Plain text was injected after the response to STARTTLS (CVE-2011-0411).
-    TLS_INJECTION = "something said before TLS"
+    TLS_INJECTION = "data injected before TLS"
     CERTIFICATE_EXPIRED = "certificate expired"
     CERTIFICATE_NAME_MISMATCH = "certificate for another name"
     CERTIFICATE_UNTRUSTED = "certificate not trusted"
     CREDENTIALS_REFUSED = "credentials refused"
+    #: The server accepts no sign-in at present; the credentials were not refused.
     SIGN_IN_UNAVAILABLE = "sign-in not available"
+    #: The server does not offer a mechanism for the mailbox's login.
     SIGN_IN_NOT_OFFERED = "sign-in not offered"
     #: The authorization server refuses an access token (RFC 6749 5.2).
     TOKEN_REFUSED = "access token refused"  # noqa: S105 - a reason, not a token
@@ -78,32 +82,37 @@ class Reason(StrEnum):
     NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
     #: The stored secret cannot be decrypted, or was entered for other servers. The mail server was not contacted.
     NO_SECRET = "no secret to sign in with"  # noqa: S105 - a reason, not a secret
-    #: In the greeting, before any command.
+    #: The server refuses in its greeting, or after EHLO.
     SERVICE_REFUSED = "service refused"
     SENDER_REFUSED = "sender refused"
     RECIPIENT_REFUSED = "recipient refused"
     MESSAGE_REFUSED = "message refused"
-    TRY_LATER = "asked to come again"
+    #: The server refuses temporarily (4xx) or shuts down (421).
+    TRY_LATER = "temporarily refused"
+    #: The server refuses to open the mailbox's inbox, after the sign-in.
     MAILBOX_REFUSED = "mailbox refused"
     #: Another session uses the mailbox and locks it.
     MAILBOX_IN_USE = "mailbox in use"
+    #: A bounce reports that the message was not delivered.
     RETURNED = "returned to sender"
-    #: The bounce is about the mailbox to which the message's address forwards, or of which the address is an alias.
+    #: A bounce about the mailbox to which the message's address forwards, or of which the address is an alias.
     COPY_RETURNED = "forwarded copy returned"
+    #: The message arrived, but its content was changed on the way.
     CONTENT_CHANGED = "content changed"
     #: The message arrived in a folder that is not configured.
-    FOLDER_NOT_WATCHED = "in a folder that is not watched"
+    FOLDER_NOT_WATCHED = "in an unmonitored folder"
+    #: The message did not arrive before the deadline.
     NOT_ARRIVED = "not arrived"
     #: The egress policy denied the connection: only operators may configure a host with such an address.
     EGRESS_DENIED = "address not allowed"
     #: The prober could not run: no network on this machine, no file handles, or a bug.
-    MONITORING_FAULT = "our own fault"
+    MONITORING_FAULT = "monitoring fault"
     #: This process was blocked, so the result of the run is unknown.
-    PROCESS_BLOCKED = "we were late"
+    PROCESS_BLOCKED = "prober blocked"
 
 
 class SubmissionStep(StrEnum):
-    """Part of a submission that a reply answers."""
+    """Step of a submission to which the server replies."""
 
     GREETING = "greeting"
     HELLO = "hello"
@@ -112,7 +121,7 @@ class SubmissionStep(StrEnum):
     SENDER = "sender"
     RECIPIENT = "recipient"
     MESSAGE = "message"
-    #: Resets the envelope when no message is to be sent.
+    #: RSET: resets the envelope after a check that sends no message.
     RESET = "reset"
 
 
@@ -129,9 +138,10 @@ _REASON_BY_STEP = {
     SubmissionStep.SENDER: Reason.SENDER_REFUSED,
     SubmissionStep.RECIPIENT: Reason.RECIPIENT_REFUSED,
     SubmissionStep.MESSAGE: Reason.MESSAGE_REFUSED,
-    # Every server accepts it (RFC 5321 4.1.1.5).
+    # Every server must accept RSET (RFC 5321 4.1.1.5).
     SubmissionStep.RESET: Reason.UNEXPECTED_ANSWER,
 }
+#: Steps whose refusal may concern the recipient.
 _RECIPIENT_STEPS = frozenset({SubmissionStep.RECIPIENT, SubmissionStep.MESSAGE})
 
 
@@ -173,7 +183,7 @@ def smtp_failure(
         is_refusal = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
         return _sign_in_failure(text, party, is_refusal=is_refusal, code=code, status=status, challenge=challenge)
     outcome, reason = _classify(step, code)
-    subject = {"about_sender": step is SubmissionStep.SENDER, "about_recipient": step in _RECIPIENT_STEPS}
+    about = {"about_sender": step is SubmissionStep.SENDER, "about_recipient": step in _RECIPIENT_STEPS}
     return probe_failure(
         outcome,
         reason,
@@ -183,7 +193,7 @@ def smtp_failure(
         # A reply that aiosmtplib cannot parse has no code.
         code=code if 100 <= code < 600 else None,
         status=status,
-        cause=refusal_cause(code, status, text, **subject) if 400 <= code < 600 else None,
+        cause=refusal_cause(code, status, text, **about) if 400 <= code < 600 else None,
     )
 
 
@@ -197,14 +207,18 @@ def _sign_in_failure(
     response: str | None = None,
     challenge: str = "",
 ) -> ProbeFailedError:
-    """Return the error for a refused sign-in. `sign_in_refusal` explains the arguments.
+    """Return the error for a refused sign-in.
 
-    If other sessions prevent our session, the cause is our own setup. The mailbox may work, so the run is inconclusive.
+    *is_refusal*: the reply has a code that refuses the credentials, or no code. *code* and *status* are SMTP's;
+    *response* is the response code of IMAP or POP3. *challenge*: the text that `read_challenge` returned.
+
+    If other sessions of the account prevent the sign-in, the cause is our own setup. The mailbox may work, so the run
+    is inconclusive.
     """
     is_refusal, cause = sign_in_refusal(text, is_refusal=is_refusal, code=code, status=status, response=response)
     if code is not None and code < 400:
         # The text is a challenge in base64, which may contain our secret.
-        text = "it goes on asking instead of saying yes or no"
+        text = "the server sends another challenge instead of a result"
     return probe_failure(
         Outcome.INCONCLUSIVE if cause is RefusalCause.SESSION_LIMIT else Outcome.AUTH,
         Reason.CREDENTIALS_REFUSED if is_refusal else Reason.SIGN_IN_UNAVAILABLE,
@@ -236,7 +250,7 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
     """Return the error for a refused LOGIN or AUTHENTICATE. *challenge* is the text from `read_challenge`, if any.
 
     A NO without a response code refuses the credentials (RFC 3501 6.2.3). With UNAVAILABLE, LIMIT, INUSE and most other
-    codes of RFC 5530, the server accepts no sign-in at present. A BAD says nothing about the credentials.
+    codes of RFC 5530, the server accepts no sign-in at present. A BAD does not refuse the credentials.
     """
     code = response_code(text)
     is_refusal = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
@@ -261,36 +275,38 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
 
 
 def inbox_failure(text: str, *, is_shared: bool) -> ProbeFailedError | None:
-    """Return the error for a refusal to select the inbox; `None` if the server is at fault.
+    """Return the error for a refusal to select the inbox; `None` if the refusal means a fault of the server.
 
     *is_shared*: the mailbox is another user's (see `shared_mailbox_failure`). A mailbox that another session locks (RFC
     5530, INUSE) may work, so the run is inconclusive.
     """
-    end, limit = (Phase.RETRIEVE, Party.RECIPIENT), RefusalCause.SESSION_LIMIT
+    location, limit = (Phase.RETRIEVE, Party.RECIPIENT), RefusalCause.SESSION_LIMIT
     if response_code(text) in {"INUSE", "LIMIT"}:
-        return probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, *end, text, cause=limit)
+        return probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, *location, text, cause=limit)
     if _NOT_CONNECTED_TEXT.search(text):
-        return probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_REFUSED, *end, text, cause=limit)
+        return probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_REFUSED, *location, text, cause=limit)
     return shared_mailbox_failure(text) if is_shared else None
 
 
 def shared_mailbox_failure(text: str) -> ProbeFailedError:
-    """Return the error for a refusal to select another user's mailbox. The refusal says nothing about delivery.
+    """Return the error for a refusal to select another user's mailbox. The refusal is no evidence about delivery.
 
-    NOPERM and NONEXISTENT (RFC 5530) mean that our account has no permission; some servers send NONEXISTENT to hide
-    that.
+    NOPERM and NONEXISTENT (RFC 5530) mean that our account has no permission: some servers send NONEXISTENT to hide
+    that the mailbox exists.
     """
-    end = Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT
+    reason_and_location = Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT
     if response_code(text) in _IMAP_NO_ACCESS:
-        return probe_failure(Outcome.AUTH, *end, text, credentials_refused=True, cause=RefusalCause.ACCOUNT)
-    return probe_failure(Outcome.CONNECT, *end, text)
+        return probe_failure(
+            Outcome.AUTH, *reason_and_location, text, credentials_refused=True, cause=RefusalCause.ACCOUNT
+        )
+    return probe_failure(Outcome.CONNECT, *reason_and_location, text)
 
 
 def read_challenge(text: str) -> str:
     """Return the challenge that a server sends for a rejected XOAUTH2 token, as text: "status 401, scope ...".
 
-    The challenge (RFC 7628 3.2.2) is JSON in base64, and says more than the refusal after it. Return "" for any other
-    text.
+    The challenge (RFC 7628 3.2.2) is JSON in base64, and has more details than the refusal that follows it. Return ""
+    for any other text.
     """
     try:
         fields = json.loads(b64decode(text, validate=True))

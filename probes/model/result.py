@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 
 class Outcome(StrEnum):
@@ -23,11 +25,11 @@ class Outcome(StrEnum):
     DEFERRED = "deferred"
     #: It arrived changed.
     CORRUPTED = "corrupted"
-    #: It was accepted, had not arrived at the deadline, and a final search in all folders did not find it.
+    #: It was accepted, but did not arrive before the deadline, and a final search in all folders did not find it.
     LOST = "lost"
     #: A server refused the sign-in.
     AUTH = "auth"
-    #: A server offered no trusted TLS: none, an invalid certificate or another name.
+    #: A server offered no TLS, or its certificate was invalid or for another name.
     TLS = "tls"
     #: A server's name has no address.
     DNS = "dns"
@@ -35,12 +37,12 @@ class Outcome(StrEnum):
     CONNECT = "connect"
     #: A server stopped answering during a session.
     TIMEOUT = "timeout"
-    #: The run could not be completed: our own defect, configuration or shutdown. Says nothing about mail.
+    #: The run could not be completed: our own defect, configuration or shutdown. It is no evidence about mail.
     INCONCLUSIVE = "inconclusive"
 
 
 class Phase(StrEnum):
-    """Part of a round trip. Each is timed."""
+    """Timed part of a round trip."""
 
     #: Resolve the server's name.
     DNS = "dns"
@@ -68,47 +70,59 @@ class Party(StrEnum):
 
 
 class Arrival(StrEnum):
-    """Message with a token that no run waits for. Counted apart from outcomes."""
+    """Kind of a message with a token (signed, names a run) for which no run waits; counted apart from outcomes."""
 
-    #: Valid token; its run ended before the message came. The run changes from lost to slow.
+    #: Valid token, but its run ended before the message arrived. The run changes from lost to slow.
     LATE = "late"
-    #: Valid token that has already arrived, or a copy in a mailbox where it is not expected.
+    #: Valid token of a message that has already arrived, or of a copy in a mailbox where it is not expected.
     DUPLICATE = "duplicate"
     #: The token is invalid. The message is ignored and never deleted.
     FORGED = "forged"
-    #: Valid token of this prober's name that this process did not issue: another process uses the same name. The
+    #: Valid token with this prober's name that this process did not issue: another process uses the same name. The
     #: message is not deleted until it is old.
     PROBER_CONFLICT = "prober_conflict"
 
 
 class RefusalCause(StrEnum):
-    """Cause of a refusal, when the server's text shows that the service as a whole is not concerned."""
+    """Cause of a refusal that concerns only this account, mailbox, sender or session, and not the whole service."""
 
     #: The account is locked, disabled or expired, or requires another sign-in.
     ACCOUNT = "account"
-    #: Other sessions of the account, or one that locks its mailbox, prevent ours.
+    #: Other sessions of the account prevent this one, for example because one locks the mailbox.
     SESSION_LIMIT = "session limit"
-    #: The sender's account has reached its present limit.
+    #: The sender's account has reached its limit for the present.
     SENDING_LIMIT = "sending limit"
-    #: The recipient's mailbox accepts no more: it is over its quota, or has reached its present limit.
+    #: The recipient's mailbox accepts no more: it is over its quota, or has reached its limit for the present.
     RECEIVING_LIMIT = "receiving limit"
     #: The sender is on a block list.
     BLOCK_LIST = "block list"
-    #: The sender is not known yet, and must retry later (RFC 6647).
+    #: The server does not know the sender yet, so the sender must retry later (RFC 6647).
     GREYLISTING = "greylisting"
+
+
+#: Present values of `probes.model.reply.Reason` by those in databases of 0.2.0.
+_FORMER_REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "something said before TLS": "data injected before TLS",
+        "asked to come again": "temporarily refused",
+        "in a folder that is not watched": "in an unmonitored folder",
+        "our own fault": "monitoring fault",
+        "we were late": "prober blocked",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Place and reason of a run's failure.
-
-    `detail` is the remote server's text or the system's error text, shortened, without secrets. It may be shown to operators
-    and never becomes a metric label.
-    """
+    """Place and reason of a run's failure."""
 
     phase: Phase
+    #: End of the route whose server failed.
     party: Party
+    #: A `probes.model.reply.Reason`, or a reason of a third-party kind of probe.
     reason: str
+    #: Text of the server or the operating system, shortened, without secrets. Operators may see it; it never becomes a
+    #: metric label.
     detail: str = ""
     #: SMTP reply code (RFC 5321) or `None`.
     code: int | None = None
@@ -116,8 +130,11 @@ class Failure:
     status: str | None = None
     #: The server rejected our credentials permanently (535; IMAP AUTHENTICATIONFAILED); it may serve other accounts.
     credentials_refused: bool = False
-    #: `None`: the refusal concerns the service as a whole, as far as the text shows.
+    #: `None`: no refusal, or one that concerns the whole service as far as its text shows.
     cause: RefusalCause | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", _FORMER_REASONS.get(self.reason, self.reason))
 
     @property
     def summary(self) -> str:
@@ -129,9 +146,9 @@ class Failure:
 class Hop:
     """One relay that a message passed, by its Received header (RFC 5321 4.4)."""
 
-    #: The relay's name for itself. It comes from the message: for people, never a metric label.
+    #: The relay's own name in its header. Anyone may have written it, so it never becomes a metric label.
     by: str
-    #: Time since the relay before it; of the first, since submission. Never negative.
+    #: Time since the previous relay, or for the first relay since submission. Never negative.
     delay: timedelta
 
 
@@ -139,15 +156,16 @@ class Hop:
 class Path:
     """Path of one message, by its trusted Received headers."""
 
-    #: In the order in which the message passed them.
+    #: The relays, in the order in which the message passed them.
     hops: tuple[Hop, ...] = ()
-    #: Difference of a relay's clock from ours, at least: positive when it is ahead. `None` when the headers show none.
+    #: Lower bound of the largest difference between a relay's clock and ours, positive if the relay's is ahead; `None`
+    #: if the headers show no difference.
     skew: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """Result of one run. Times are aware UTC; spans are measured with a monotonic clock."""
+    """Result of one run. Times are aware UTC; durations are measured with a monotonic clock."""
 
     #: The route's name, unique in the service: "jabatan-contoh/outbound/reference-a".
     route: str
@@ -161,7 +179,7 @@ class ProbeResult:
     failure: Failure | None = None
     #: The submission ended without a response after the message was sent: it may or may not have been accepted.
     uncertain: bool = False
-    #: Path of a message that arrived; `None` when none did.
+    #: Path of the message; `None` if it did not arrive.
     path: Path | None = None
-    #: Harmless changes by relays to a message that arrived: "text as HTML only".
+    #: Harmless changes to the message by relays, such as "text as HTML only".
     rewrites: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
-"""Capabilities of a candidate server: reachability, trusted TLS, and the offered sign-ins. Nothing signs in.
+"""Capabilities of a candidate server: reachability, trusted TLS, and the offered sign-ins. No sign-in is attempted.
 
-The server's text is not shown: the user who entered the host learns the kind of failure only.
+Only the kind of a failure is shown to the user who entered the host, not the server's text.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from probes.preauth.session import PreAuthSession, Protocol, offers_tls, open_se
 from probes.protocol.cause import network_errors_as_failures
 from probes.run.mailbox_check import gather_limited
 
-#: Seconds for one server, from its name to its capabilities.
-_SERVER_SECONDS: Final = 5.0
+#: Limit for one server, from the DNS query to its capabilities.
+_SERVER_TIMEOUT_SECONDS: Final = 5.0
 #: Concurrent sessions of one call.
 _CONCURRENCY: Final = 12
 _PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
@@ -29,28 +29,29 @@ _PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
 class ServerCapabilities:
     """Capabilities of a server."""
 
-    #: Why a sign-in is not possible; its text is the server's, and must not be shown to the user who entered the host.
+    #: Why a sign-in is not possible; `None` if it is. Its `detail` is the server's text, and must not be shown to the
+    #: user who entered the host.
     failure: Failure | None = None
     #: The server accepts a password.
-    takes_password: bool = False
+    accepts_password: bool = False
 
     @property
     def is_usable(self) -> bool:
-        """Whether a sign-in is possible there."""
+        """Whether a sign-in to the server is possible."""
         return self.failure is None
 
 
 async def query_servers(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
-    """Examine servers concurrently; return the capabilities of each, in their order."""
+    """Query servers concurrently; return their capabilities in the order of *servers*."""
     return await gather_limited(_CONCURRENCY, lambda server: query_server(*server), servers)
 
 
 async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities:
-    """Examine a server. Never raises for what it does."""
+    """Query a server. Failures of the server are in the result; none is raised."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
     connect_phase = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
     try:
-        async with asyncio.timeout(_SERVER_SECONDS):
+        async with asyncio.timeout(_SERVER_TIMEOUT_SECONDS):
             with network_errors_as_failures(connect_phase, party):
                 session = await open_session(protocol, server, party)
             try:
@@ -67,8 +68,8 @@ async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities
         return ServerCapabilities(
             failure=probe_failure(Outcome.TIMEOUT, Reason.NO_ANSWER, Phase.CONNECT, party).failure
         )
-    except ProbeFailedError as failure:
-        return ServerCapabilities(failure=failure.failure)
+    except ProbeFailedError as error:
+        return ServerCapabilities(failure=error.failure)
     return parse_capabilities(protocol, capabilities)
 
 
@@ -90,11 +91,11 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, server: Server
 
 
 def parse_capabilities(protocol: Protocol, capabilities: Sequence[str]) -> ServerCapabilities:
-    """Return the capabilities for a server's offers, which are in upper case."""
-    password = bool(sasl_mechanisms(protocol, capabilities) & _PASSWORD_MECHANISMS)
+    """Return the capabilities of a server from its announced *capabilities*, which are in upper case."""
+    accepts_password = bool(sasl_mechanisms(protocol, capabilities) & _PASSWORD_MECHANISMS)
     if protocol is Protocol.IMAP:
-        password = password or "LOGINDISABLED" not in capabilities
+        accepts_password = accepts_password or "LOGINDISABLED" not in capabilities
     if protocol is Protocol.POP3:
-        # A server without CAPA lists none, and accepts USER (RFC 1939).
-        password = password or "USER" in capabilities or not capabilities
-    return ServerCapabilities(takes_password=password)
+        # A server that does not implement CAPA has an empty list, and accepts USER (RFC 1939).
+        accepts_password = accepts_password or "USER" in capabilities or not capabilities
+    return ServerCapabilities(accepts_password=accepts_password)

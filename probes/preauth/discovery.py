@@ -1,4 +1,4 @@
-"""Discovery of an address's servers: by its domain's SRV records, its MX hosts, and usual host names.
+"""Discovery of the servers of a mail address: by its domain's SRV records, its MX hosts, and common host names.
 
 A discovered server is only a suggestion. Pantau connects to it before a person sees it, and the person confirms it
 before a password is sent to it.
@@ -21,11 +21,11 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.preauth.session import Protocol
 
-#: Timeouts of one query, and of all queries together. They are short, because a user is waiting.
+#: Timeouts of one DNS query, and of all queries together. They are short, because a user is waiting.
 _QUERY_TIMEOUT: Final = timedelta(seconds=2)
-_WHOLE_SECONDS: Final = 6.0
-#: Limit of suggested servers, each for sending and for reading. It is low, because Pantau connects to each.
-MOST_CANDIDATES: Final = 6
+_TOTAL_TIMEOUT_SECONDS: Final = 6.0
+#: Limit of suggested servers for sending, and again for reading. It is low, because Pantau connects to each.
+MAX_CANDIDATES: Final = 6
 
 #: Services in SRV records, in the order of preference (RFC 6186, RFC 8314): implicit TLS before STARTTLS, IMAP before
 #: POP3.
@@ -36,45 +36,47 @@ _SERVICES: Final = (
     ("_imap", Protocol.IMAP, Security.STARTTLS),
     ("_pop3s", Protocol.POP3, Security.IMPLICIT),
 )
-#: Usual host names, in English and in Malay.
-_USUAL_NAMES: Final[Mapping[Protocol, Sequence[str]]] = {
+#: Common host names of mail servers, in English and in Malay.
+_COMMON_HOST_NAMES: Final[Mapping[Protocol, Sequence[str]]] = {
     Protocol.SMTP: ("smtp", "mail", "mel", "webmel"),
     Protocol.IMAP: ("imap", "mail", "mel", "webmel"),
 }
 #: Ports to try at a guessed host, in this order (RFC 8314, 7).
-_USUAL_PORTS: Final[Mapping[Protocol, Sequence[tuple[int, Security]]]] = {
+_STANDARD_PORTS: Final[Mapping[Protocol, Sequence[tuple[int, Security]]]] = {
     Protocol.SMTP: ((465, Security.IMPLICIT), (587, Security.STARTTLS)),
     Protocol.IMAP: ((993, Security.IMPLICIT), (143, Security.STARTTLS)),
 }
-_MAX_GUESSED_HOSTS: Final = MOST_CANDIDATES // 2
-#: Pattern of a host name. A DNS name may contain any octets.
+#: Limit of guessed hosts for each protocol; each has two ports.
+_MAX_GUESSED_HOSTS: Final = MAX_CANDIDATES // 2
+#: Pattern of a host name. It is checked, because a DNS name may contain any octets.
 _HOST_PATTERN: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII
 )
 
-
+#: Platforms by the parent domain of their MX hosts.
 _PLATFORM_BY_EXCHANGER: Final = {
     "google.com": MailPlatform.GOOGLE,
     "googlemail.com": MailPlatform.GOOGLE,
     "outlook.com": MailPlatform.MICROSOFT,
 }
+#: Platforms by the parent domain of their submission, IMAP and POP3 servers.
 _PLATFORM_BY_SERVER: Final = {name: platform for platform, names in PLATFORM_SERVERS.items() for name in names}
 
 
 class ServerSource(StrEnum):
     """Source of a suggested server."""
 
-    #: The domain announces it (RFC 6186).
+    #: The domain announces it in an SRV record (RFC 6186).
     ANNOUNCED = "announced"
-    #: The domain's MX records contain the platform's hosts.
+    #: It belongs to the platform to which the domain's MX hosts belong.
     PLATFORM = "platform"
-    #: A host with a usual name, or an MX host of the domain's own, exists.
+    #: It is a guess: a host with a common name, or an MX host within the domain, exists.
     USUAL = "usual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCandidate:
-    """Suggested server of an address."""
+    """Suggested server of a mail address."""
 
     protocol: Protocol
     host: str
@@ -83,7 +85,7 @@ class ServerCandidate:
     source: ServerSource
 
 
-#: The platforms' servers, by their documentation.
+#: The platforms' servers, from their documentation.
 _PLATFORM_CANDIDATES: Final = {
     MailPlatform.GOOGLE: (
         (Protocol.SMTP, "smtp.gmail.com", 465, Security.IMPLICIT),
@@ -100,83 +102,84 @@ _PLATFORM_CANDIDATES: Final = {
 class DiscoveredServers:
     """Servers found for a domain."""
 
-    #: The best first, of each protocol.
+    #: For each protocol, the best first.
     candidates: Sequence[ServerCandidate] = ()
-    #: The platform that runs its mail, as far as the MX hosts show.
+    #: The platform that hosts the domain's mail, by its MX hosts; `None` for others.
     platform: MailPlatform | None = None
     #: Some DNS queries were not answered: there may be more servers.
     is_incomplete: bool = False
 
-    def of(self, *protocols: Protocol) -> Sequence[ServerCandidate]:
-        """Return the candidates of some protocols."""
+    def for_protocols(self, *protocols: Protocol) -> Sequence[ServerCandidate]:
+        """Return the candidates for the given protocols."""
         return [each for each in self.candidates if each.protocol in protocols]
 
 
 async def find_servers(domain: str, servers: NameServers | None = None) -> DiscoveredServers:
-    """Return candidates for the servers of *domain*. Never raises for a DNS answer or its absence."""
+    """Return candidates for the servers of *domain*. Unanswered queries make the result incomplete; none raises."""
     servers = servers or NameServers()
     short_timeouts = replace(servers, within=min(servers.within, _QUERY_TIMEOUT))
     search = _Search(DnsClient(short_timeouts), domain.lower())
     try:
-        async with asyncio.timeout(_WHOLE_SECONDS):
+        async with asyncio.timeout(_TOTAL_TIMEOUT_SECONDS):
             return await search.run()
     except TimeoutError:
         return DiscoveredServers(is_incomplete=True)
 
 
 class _Search:
+    """Search for the servers of one domain."""
+
     def __init__(self, dns_client: DnsClient, domain: str) -> None:
         self._dns_client = dns_client
         self._domain = domain
         self._is_incomplete = False
+        #: Whether any query was answered.
         self._has_answer = False
 
     async def run(self) -> DiscoveredServers:
         async with asyncio.TaskGroup() as group:
-            services = [
+            srv_records = [
                 group.create_task(self._records(f"{service}._tcp.{self._domain}", "SRV")) for service, _, _ in _SERVICES
             ]
             exchangers = group.create_task(self._records(self._domain, "MX"))
         if not self._has_answer:
-            # A name server that has answered no query is not asked again, because a user is waiting.
+            # No further queries follow after none was answered, because a user is waiting.
             return DiscoveredServers(is_incomplete=True)
         announced = [
             ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
-            for (_, protocol, security), records in zip(_SERVICES, services, strict=True)
+            for (_, protocol, security), records in zip(_SERVICES, srv_records, strict=True)
             for host, port in srv_hosts(records.result())
         ]
+        # A record whose target is "." says that the domain does not offer the service (RFC 2782).
         denied = {
             protocol
-            for (_, protocol, _), records in zip(_SERVICES, services, strict=True)
+            for (_, protocol, _), records in zip(_SERVICES, srv_records, strict=True)
             if records.result() and not srv_hosts(records.result())
         }
         mail_hosts = [name for each in exchangers.result() if (name := _host_name(each.exchange))]
         platform = platform_of_exchangers(mail_hosts)
+        announced_protocols = {each.protocol for each in announced}
+        # No servers are guessed for a protocol that the domain announces or denies.
+        guessed = [] if platform else await self._guess_servers(announced_protocols | denied, mail_hosts)
         return DiscoveredServers(
             candidates=choose_candidates(
-                announced,
-                platform_candidates(platform),
-                # No servers are guessed for a protocol that the domain announces or denies (RFC 2782, target ".").
-                []
-                if platform
-                else await self._guess_servers({each.protocol for each in announced} | denied, mail_hosts),
-                denied=denied - {each.protocol for each in announced},
+                announced, platform_candidates(platform), guessed, denied=denied - announced_protocols
             ),
             platform=platform,
             is_incomplete=self._is_incomplete,
         )
 
     async def _guess_servers(
-        self, announced: Collection[Protocol], exchangers: Sequence[str]
+        self, excluded: Collection[Protocol], exchangers: Sequence[str]
     ) -> Sequence[ServerCandidate]:
-        # An MX host in the domain is often the mail server itself. An MX host elsewhere is a filter or a relay.
-        own = [each for each in exchangers if each.endswith(f".{self._domain}")]
+        # An MX host within the domain is often the mail server itself. An MX host elsewhere is a filter or a relay.
+        own_exchangers = [each for each in exchangers if each.endswith(f".{self._domain}")]
         hosts_by_protocol = {
-            protocol: [f"{name}.{self._domain}" for name in names] + own
-            for protocol, names in _USUAL_NAMES.items()
-            if not _is_covered(protocol, announced)
+            protocol: [f"{name}.{self._domain}" for name in names] + own_exchangers
+            for protocol, names in _COMMON_HOST_NAMES.items()
+            if not _is_excluded(protocol, excluded)
         }
-        hosts = list(dict.fromkeys(host for each in hosts_by_protocol.values() for host in each))[: 3 * MOST_CANDIDATES]
+        hosts = list(dict.fromkeys(host for each in hosts_by_protocol.values() for host in each))[: 3 * MAX_CANDIDATES]
         async with asyncio.TaskGroup() as group:
             lookups = {host: group.create_task(self._exists(host)) for host in hosts}
         existing = {host for host, found in lookups.items() if found.result()}
@@ -201,23 +204,23 @@ class _Search:
 
 
 def srv_hosts(records: Sequence[Any]) -> Sequence[tuple[str, int]]:
-    """Return hosts and ports of SRV records, by priority (RFC 2782); "." means none."""
+    """Return the hosts and ports of SRV records, by priority (RFC 2782), without the target ".", which means "none"."""
     ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
     return [(name, record.port) for record in ordered if record.port and (name := _host_name(record.target))]
 
 
 def platform_of_exchangers(hosts: Sequence[str]) -> MailPlatform | None:
-    """Return the platform of these MX hosts; `None`: none."""
+    """Return the platform to which one of these MX hosts belongs, or `None`."""
     return next((found for host in hosts if (found := _find_platform(host, _PLATFORM_BY_EXCHANGER))), None)
 
 
 def platform_of_server(host: str) -> MailPlatform | None:
-    """Return the platform of this mail server; `None`: none."""
+    """Return the platform to which this mail server belongs, or `None`."""
     return _find_platform(host, _PLATFORM_BY_SERVER)
 
 
 def platform_candidates(platform: MailPlatform | None) -> Sequence[ServerCandidate]:
-    """Return the servers of a platform."""
+    """Return the servers of a platform; none for `None`."""
     return [
         ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.PLATFORM)
         for protocol, host, port, security in (_PLATFORM_CANDIDATES[platform] if platform else ())
@@ -225,32 +228,31 @@ def platform_candidates(platform: MailPlatform | None) -> Sequence[ServerCandida
 
 
 def guess_candidates(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
-    """Return the candidates for a protocol at a host."""
+    """Return the candidates for *protocol* on *host*, at its standard ports."""
     return [
         ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.USUAL)
-        for port, security in _USUAL_PORTS[protocol]
+        for port, security in _STANDARD_PORTS[protocol]
     ]
 
 
 def choose_candidates(
     *sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()
 ) -> tuple[ServerCandidate, ...]:
-    """Return at most `MOST_CANDIDATES` servers for sending, and as many for reading.
+    """Return at most `MAX_CANDIDATES` servers for sending, and as many for reading.
 
-    For each of the two purposes, the first of *sources* that has candidates is used. A protocol in *denied* is
-    excluded.
+    For each of the two purposes, the first of *sources* with candidates is used. Protocols in *denied* are excluded.
     """
-    found: list[ServerCandidate] = []
-    for side in ((Protocol.SMTP,), (Protocol.IMAP, Protocol.POP3)):
-        of_side = (
-            [each for each in source if each.protocol in side and each.protocol not in denied] for source in sources
-        )
-        found += list(dict.fromkeys(next(filter(None, of_side), [])))[:MOST_CANDIDATES]
-    return tuple(found)
+    chosen: list[ServerCandidate] = []
+    for protocols in ({Protocol.SMTP}, {Protocol.IMAP, Protocol.POP3}):
+        allowed = protocols - set(denied)
+        candidates_by_source = ([each for each in source if each.protocol in allowed] for source in sources)
+        chosen += list(dict.fromkeys(next(filter(None, candidates_by_source), [])))[:MAX_CANDIDATES]
+    return tuple(chosen)
 
 
-def _is_covered(protocol: Protocol, protocols: Collection[Protocol]) -> bool:
-    return protocol in protocols or (protocol is Protocol.IMAP and Protocol.POP3 in protocols)
+def _is_excluded(protocol: Protocol, excluded: Collection[Protocol]) -> bool:
+    """Return whether *excluded* has *protocol*; POP3 counts as IMAP, because one protocol for reading suffices."""
+    return protocol in excluded or (protocol is Protocol.IMAP and Protocol.POP3 in excluded)
 
 
 def _find_platform(host: str, platforms: Mapping[str, MailPlatform]) -> MailPlatform | None:

@@ -1,7 +1,7 @@
 """Attempts that a server must refuse: a sign-in without TLS, and a wrong password.
 
-Without TLS only the sign-in command is sent; it is cancelled as soon as the server is ready for the credentials. The
-wrong password is random, is sent over trusted TLS only, and is tried once.
+Without TLS, only the sign-in command is sent, and it is cancelled as soon as the server asks for the credentials. The
+wrong password is random, is tried once, and is sent only over trusted TLS.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 
 
 async def try_clear_text_sign_in(protocol: Protocol, server: Server) -> str:
-    """Return how *server* permits a sign-in without TLS, or "" when it does not.
+    """Return how *server*, which uses STARTTLS, permits a sign-in without TLS; "" if it does not.
 
-    *server* uses STARTTLS. Raise the errors of a session: `OSError`, `ProtocolError`, `ProbeFailedError`.
+    Raise the errors of a session: `OSError`, `ProtocolError`, `ProbeFailedError`.
     """
-    async with _session(protocol, server, in_clear=True) as session:
+    async with _session(protocol, server, without_tls=True) as session:
         revealing = find_revealing_mechanisms(protocol, await session.read_capabilities())
         if revealing:
             return f"offers {revealing}"
@@ -49,9 +49,9 @@ async def try_clear_text_sign_in(protocol: Protocol, server: Server) -> str:
 
 
 def find_revealing_mechanisms(protocol: Protocol, capabilities: tuple[str, ...]) -> str:
-    """Return which of *capabilities*, made without TLS, reveal a password to an eavesdropper; "" for none."""
+    """Return the sign-ins in *capabilities* that reveal a secret to an eavesdropper without TLS; "" for none."""
     revealing = sasl_mechanisms(protocol, capabilities) & _REVEALING
-    # LOGIN needs no offer: it is available unless it is disabled (RFC 9051 6.2.3).
+    # IMAP servers do not announce LOGIN: it is available unless it is disabled (RFC 9051 6.2.3).
     if protocol is Protocol.IMAP and capabilities and "LOGINDISABLED" not in capabilities:
         revealing |= {"LOGIN"}
     if protocol is Protocol.POP3:
@@ -66,12 +66,12 @@ def _sign_in_commands(protocol: Protocol) -> tuple[str, ...]:
         case Protocol.IMAP:
             return "AUTHENTICATE LOGIN", "AUTHENTICATE PLAIN"
         case Protocol.POP3:
-            # A random name: the check only needs whether USER is accepted.
+            # The name is random, because only the acceptance of USER matters.
             return "AUTH PLAIN", f"USER {secrets.token_hex(6)}"
 
 
 async def try_wrong_password(protocol: Protocol, server: Server, username: str) -> ServerReply | None:
-    """Return the reply to one random password for *username*; `None` when the server offers no password sign-in."""
+    """Return the reply to one random password for *username*; `None` if the server offers no password sign-in."""
     password = secrets.token_urlsafe(18)
     async with _session(protocol, server) as session:
         match protocol:
@@ -99,17 +99,17 @@ async def _try_over_smtp(session: PreAuthSession, username: str, password: str) 
 
 
 @asynccontextmanager
-async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[PreAuthSession]:
-    """Open a session, with trusted TLS unless *in_clear*; log out at the end."""
+async def _session(protocol: Protocol, server: Server, *, without_tls: bool = False) -> AsyncIterator[PreAuthSession]:
+    """Open a session, with trusted TLS unless *without_tls*; log out at the end."""
     session = await open_session(protocol, server, Party.SENDER)
     try:
         greeting = await session.read_greeting()
         if not greeting.is_done:
             raise ConnectionRefusedError(f"greeted with {greeting.text}")
-        if server.security is Security.STARTTLS and not in_clear:
+        if server.security is Security.STARTTLS and not without_tls:
             has_tls = offers_tls(protocol, await session.read_capabilities())
             if not has_tls or not (await session.start_tls(server.tls, server.certificate_name)).is_done:
-                raise ConnectionRefusedError("no TLS, so nothing was said")
+                raise ConnectionRefusedError("TLS is not available, so no password was sent")
         yield session
         await session.log_out()
     finally:

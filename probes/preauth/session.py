@@ -23,8 +23,8 @@ from probes.protocol.connection import address_literal, open_socket
 from probes.protocol.line_wire import LineWire
 from probes.run.trace import TraceRecorder
 
-#: Seconds to wait for the response to the logout command.
-_LOG_OUT_SECONDS = 2.0
+#: Limit for the response to the logout command.
+_LOG_OUT_TIMEOUT_SECONDS = 2.0
 #: Limit of lines in a reply.
 _MAX_LINES = 200
 _SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$", re.ASCII)
@@ -46,7 +46,7 @@ class ReplyKind(StrEnum):
 
     #: Success (2xx, OK, +OK).
     DONE = "done"
-    #: The server waits for more (3xx, +).
+    #: The server waits for more input (3xx, +).
     CONTINUE = "go on"
     #: Temporary refusal (4xx).
     TEMPORARY = "later"
@@ -61,9 +61,9 @@ class ServerReply:
     kind: ReplyKind
     #: The whole reply on one line, with the code, for people.
     text: str
-    #: Texts of its lines.
+    #: The lines of the reply; for SMTP without the code.
     lines: tuple[str, ...] = ()
-    #: SMTP only.
+    #: Reply code; SMTP only.
     code: int | None = None
 
     @property
@@ -79,30 +79,33 @@ def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
 
 def servers_among(mailboxes: Iterable[Mailbox]) -> Collection[tuple[Protocol, Server]]:
     """Return the servers of *mailboxes*, each once."""
-    each_server = (each for mailbox in mailboxes for each in servers_of(mailbox))
-    return {(protocol, server.host, server.port): (protocol, server) for protocol, server in each_server}.values()
+    all_servers = (entry for mailbox in mailboxes for entry in servers_of(mailbox))
+    return {(protocol, server.host, server.port): (protocol, server) for protocol, server in all_servers}.values()
 
 
 class PreAuthSession:
-    """Session in one of the protocols.
+    """Session before sign-in, in one of the protocols.
 
-    Methods raise `OSError` when the connection fails, and `ProtocolError` when the peer violates the protocol. The
-    caller sets the deadlines.
+    Methods raise `OSError` if the connection fails, and `ProtocolError` if the peer violates the protocol. The caller
+    sets the deadlines.
     """
 
     def __init__(self, protocol: Protocol, wire: LineWire, *, may_quote: bool = True) -> None:
-        """*may_quote*: errors may quote a peer that is no mail server (`probes.protocol.connection.hide_peer_text`)."""
+        """*may_quote*: errors may contain the text of a peer that is not a mail server.
+
+        It is `False` for a host that a user entered, who could otherwise read the responses of any service.
+        """
         self._protocol = protocol
         self._wire = wire
         self._may_quote = may_quote
-        self._commands = 0
+        self._command_count = 0
 
     async def read_greeting(self) -> ServerReply:
-        """Return the greeting, after its last line. Postfix postscreen rejects a client that sends a command before."""
+        """Read the complete greeting. Postfix postscreen rejects a client that sends a command before its last line."""
         return await self._read_reply("*")
 
     async def read_capabilities(self) -> tuple[str, ...]:
-        """Return the server's present capabilities, called extensions in SMTP. Each is one item, in upper case."""
+        """Return the server's present capabilities (SMTP: extensions), each as one item in upper case."""
         match self._protocol:
             case Protocol.SMTP:
                 literal = address_literal(self._wire.transport)
@@ -122,20 +125,20 @@ class PreAuthSession:
 
     async def send_command(self, command: str) -> ServerReply:
         """Send *command* and return the reply."""
-        self._commands += 1
-        tag = f"p{self._commands}" if self._protocol is Protocol.IMAP else ""
+        self._command_count += 1
+        tag = f"p{self._command_count}" if self._protocol is Protocol.IMAP else ""
         self._wire.send_line(f"{tag} {command}" if tag else command)
         return await self._read_reply(tag)
 
     async def cancel_sign_in(self) -> None:
-        """Cancel a sign-in after the server has asked for the secret. The secret is never sent."""
+        """Cancel a sign-in for which the server has asked for the secret, without sending it."""
         with suppress(OSError, ProtocolError):
-            async with asyncio.timeout(_LOG_OUT_SECONDS):
+            async with asyncio.timeout(_LOG_OUT_TIMEOUT_SECONDS):
                 self._wire.send_line("*")
-                await self._read_reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
+                await self._read_reply(f"p{self._command_count}" if self._protocol is Protocol.IMAP else "")
 
     async def start_tls(self, tls: ssl.SSLContext, name: str) -> ServerReply:
-        """Request TLS and start it if the server agrees. Raise `ssl.SSLError` when the handshake fails."""
+        """Request TLS, and start it if the server agrees. Raise `ssl.SSLError` if the handshake fails."""
         reply = await self.send_command("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
         if reply.is_done:
             await self._wire.start_tls(tls, name)
@@ -144,14 +147,14 @@ class PreAuthSession:
     async def log_out(self) -> None:
         """Log out, and wait a moment for the reply. A missing reply is ignored."""
         with suppress(OSError, ProtocolError):
-            async with asyncio.timeout(_LOG_OUT_SECONDS):
+            async with asyncio.timeout(_LOG_OUT_TIMEOUT_SECONDS):
                 await self.send_command("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
 
     @property
     def certificate_chain(self) -> tuple[bytes, ...]:
         """The server's certificate chain in DER, beginning with the server's own certificate.
 
-        The chain has only that certificate if this version of Python provides no others; it is empty without TLS.
+        It is empty without TLS. It has only the server's own certificate if this version of Python provides no others.
         """
         ssl_object = self._wire.transport.get_extra_info("ssl_object")
         return () if ssl_object is None else _certificate_chain(ssl_object)
@@ -165,13 +168,14 @@ class PreAuthSession:
         return (await self._wire.read_line()).decode("utf-8", "replace").rstrip()
 
     async def _read_reply(self, tag: str) -> ServerReply:
+        """Read lines up to the end of the reply. *tag*: in IMAP, the tag of its last line; "*" for the greeting."""
         lines: list[str] = []
         while len(lines) < _MAX_LINES:
             lines.append(await self._read_line())
             try:
                 reply = self._parse_reply(lines, tag)
             except ProtocolError as error:
-                raise (error if self._may_quote else ProtocolError("not what mail servers say")) from None
+                raise (error if self._may_quote else ProtocolError("not a reply of a mail server")) from None
             if reply is not None:
                 return reply
         raise ProtocolError("a reply without an end")
@@ -198,10 +202,10 @@ class PreAuthSession:
 async def open_session(
     protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None
 ) -> PreAuthSession:
-    """Connect, with implicit TLS if *server* uses it. No command is sent. The caller closes the session.
+    """Connect, with implicit TLS if *server* uses it, and send no command. The caller closes the session.
 
-    The certificate is verified by *tls* or, without it, by `server.tls`. Raise `ProbeFailedError` when no connection
-    opens, and `OSError` (such as `ssl.SSLError`) when TLS fails.
+    *party*: end of the route that failures name. *tls* replaces `server.tls` for the verification of the certificate.
+    Raise `ProbeFailedError` if no connection opens, and `OSError` (such as `ssl.SSLError`) if TLS fails.
     """
     implicit_tls = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, TraceRecorder(), party)
@@ -210,7 +214,7 @@ async def open_session(
 
 
 async def open_wire(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:
-    """Return the wire for a connected socket; with *tls*, after the handshake. The wire owns the socket from now on."""
+    """Return the wire for a connected socket, with *tls* after the handshake. The wire then owns the socket."""
     wire = LineWire()
     try:
         await asyncio.get_running_loop().create_connection(
@@ -230,13 +234,13 @@ def sasl_mechanisms(protocol: Protocol, capabilities: Sequence[str]) -> frozense
             capability.removeprefix("AUTH=") for capability in capabilities if capability.startswith("AUTH=")
         )
     keyword = "AUTH" if protocol is Protocol.SMTP else "SASL"
-    # Old servers write "AUTH=LOGIN".
+    # Old servers write "AUTH=LOGIN" for "AUTH LOGIN".
     lines = [capability.replace("=", " ").split() for capability in capabilities]
     return frozenset(name for line in lines if line[:1] == [keyword] for name in line[1:])
 
 
 def offers_tls(protocol: Protocol, capabilities: Collection[str]) -> bool:
-    """Return whether *capabilities* announce TLS, which clients require also of POP3 servers (RFC 2595 4)."""
+    """Return whether *capabilities* announce STARTTLS, or STLS for POP3 (RFC 2595 4)."""
     return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in capabilities
 
 
@@ -258,15 +262,15 @@ def _parse_imap(lines: list[str], tag: str) -> ServerReply | None:
     last = lines[-1]
     if last.startswith("+"):
         return ServerReply(kind=ReplyKind.CONTINUE, text=shorten(last), lines=tuple(lines))
-    mark, _, rest = last.partition(" ")
-    word, _, text = rest.partition(" ")
-    if tag == "*" and mark != "*":
+    line_tag, _, rest = last.partition(" ")
+    status, _, text = rest.partition(" ")
+    if tag == "*" and line_tag != "*":
         raise ProtocolError(f"not IMAP: {shorten(last)}")
-    if mark != tag:
+    if line_tag != tag:
         if rest.upper().startswith("BYE"):
             raise ConnectionResetError(shorten(rest))
         return None
-    reply_kind = ReplyKind.DONE if word.upper() in {"OK", "PREAUTH"} else ReplyKind.PERMANENT
+    reply_kind = ReplyKind.DONE if status.upper() in {"OK", "PREAUTH"} else ReplyKind.PERMANENT
     if reply_kind is ReplyKind.PERMANENT and response_code(text) in _TEMPORARY_CODES:
         reply_kind = ReplyKind.TEMPORARY
     return ServerReply(kind=reply_kind, text=shorten(rest), lines=tuple(lines))
@@ -287,7 +291,7 @@ def _parse_pop3(line: str) -> ServerReply:
 
 
 def _certificate_chain(ssl_object: Any) -> tuple[bytes, ...]:
-    # The method is public since Python 3.13. Earlier versions have it on the inner object only.
+    # The method is public since Python 3.13. In earlier versions only the inner object has it.
     inner = ssl_object._sslobj  # noqa: SLF001 - see above
     get_chain = getattr(ssl_object, "get_unverified_chain", None) or getattr(inner, "get_unverified_chain", None)
     certificates = (get_chain() or ()) if get_chain is not None else ()

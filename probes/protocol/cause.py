@@ -1,4 +1,4 @@
-"""Translation of network errors into run failures: names, sockets, TLS and the mail libraries."""
+"""Conversion of errors of DNS, sockets, TLS and the mail libraries into failures of a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def timed_phase(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
 def network_errors_as_failures(phase: Phase, party: Party) -> Iterator[None]:
     """Convert a network error in the enclosed block into a `ProbeFailedError`.
 
-    Cancellation passes through, so the caller's deadline works. Any other error is a bug and passes through, too.
+    Cancellation is not caught, so that the caller's deadline works. Any other error is a bug and is not caught, either.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError
             return probe_failure(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
         return timeout_failure(phase, party, str(error))
     outcome, reason = _classify(error)
-    # The text of aiosmtplib's exceptions is a tuple when converted by `str`.
+    # `str` would convert aiosmtplib's exceptions to the text of a tuple.
     text = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
     return probe_failure(outcome, reason, phase, party, text or type(error).__name__)
 
@@ -66,8 +66,8 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError
 def _classify(error: Exception) -> tuple[Outcome, Reason]:
     match error:
         case socket.gaierror():
-            silent = error.errno == socket.EAI_AGAIN
-            return Outcome.DNS, Reason.NAME_SERVER_SILENT if silent else Reason.NAME_UNKNOWN
+            is_silent = error.errno == socket.EAI_AGAIN
+            return Outcome.DNS, Reason.NAME_SERVER_SILENT if is_silent else Reason.NAME_UNKNOWN
         case ssl.SSLCertVerificationError():
             return Outcome.TLS, _certificate_reason(error)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
@@ -101,5 +101,5 @@ def _certificate_reason(error: ssl.SSLCertVerificationError) -> Reason:
 def _is_not_tls(error: ssl.SSLError) -> bool:
     """Return whether the peer answered the TLS hello with something else, such as its plain-text greeting."""
     known = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"}
-    # Python has no name for the error of newer OpenSSL versions for an invalid record.
+    # Python has no `reason` for the error of newer OpenSSL versions about an invalid record.
     return error.reason in known or "record layer failure" in str(error)

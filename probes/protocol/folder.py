@@ -1,7 +1,7 @@
-"""Folders that belong to the mailbox that is read. Pure.
+"""Selection of the folders that belong to the mailbox that is read. Pure.
 
-A sign-in may also show folders of other users (RFC 2342). Other users' junk folders must not be read: a message found
-there would be deleted, and the run that waits for the message in that other mailbox would miss it.
+The server may also list folders of other users (RFC 2342). Other users' junk folders must not be read: a message found
+there would be deleted, and the run that waits for it in that other mailbox would miss it.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from probes.protocol.imap_response import ImapResponse, ListedFolder
 
-#: Maps the prefix of folder names to whether these folders are the account's own. The longest matching prefix counts.
-#: Empty if the server reports no prefixes.
+#: By prefix of folder names: whether these folders are the account's own. The longest matching prefix decides. Empty if
+#: the server reports no prefixes.
 Namespaces = Mapping[str, bool]
 
 #: A parenthesis, a quoted string (RFC 3501 9), or a word.
 _TOKEN = re.compile(r'[()]|"(?:[^"\\]|\\.)*"|[^\s()]+')
 _ESCAPED = re.compile(r"\\(.)")
-#: Hierarchy delimiters of all known servers, tried in this order: where "/" is the delimiter, addresses contain dots.
+#: Hierarchy delimiters of all known servers, in the order in which they are tried: "/" is before ".", because names of
+#: folders with the delimiter "/" may contain mail addresses, and thus dots.
 _DELIMITERS = ("/", ".", "\\")
 _INBOX = "INBOX"
 #: Attributes of folders that cannot be selected, that hold sent mail, or that show mail of other folders (RFC 6154).
 _EXCLUDED_ATTRIBUTES = frozenset(
     {"\\noselect", "\\nonexistent", "\\sent", "\\drafts", "\\all", "\\flagged", "\\important"}
 )
-#: Names of folders for sent mail, for servers that do not mark them. A copy of sent mail does not prove a delivery.
+#: Names of folders for sent mail, for servers that do not mark them. A copy of sent mail is no evidence of delivery.
 _SENT_NAMES = re.compile(
     r"(?:^|[/.\\])(?:sent(?:[ _-]?(?:items|mail|messages))?|(?:item |mel |e-mel )?dihantar|terkirim)$", re.IGNORECASE
 )
-#: Names of folders into which filters put mail, as providers and people use them, in English and Malay.
+#: Parts of names, in English and Malay, that providers and people give to folders into which filters put mail.
 _FILTER_NAMES = re.compile(
     r"junk|spam|bulk|scam|suspect|quarantin|kuarantin|karantin|remeh|sarap|sampah|tapis|filter|trash|deleted",
     re.IGNORECASE,
 )
-#: Roots of other users' folders on servers that do not report them (RFC 2342 has no fixed names).
+#: Usual roots of other users' folders, for servers that do not report them. RFC 2342 defines no names.
 _SHARED_ROOTS = re.compile(
     r"(?:shared|public|user|users|other users|shared folders|public folders|#[^/.]*)[/.]", re.IGNORECASE
 )
@@ -52,6 +53,7 @@ def parse_namespaces(responses: Iterable[ImapResponse]) -> Namespaces:
 
 
 def _read_prefixes(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each prefix, and whether it is the account's own, from "((prefix delimiter)...) (...) NIL"."""
     group, depth, previous = 0, 0, ""
     for word in words:
         if word == "(":
@@ -66,7 +68,7 @@ def _read_prefixes(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 
 def needs_namespaces(inbox: str, junk_folders: Iterable[str]) -> bool:
-    """Return whether the namespaces must be requested: the inbox, or a junk folder, may be another user's.
+    """Return whether the namespaces must be requested, because the inbox or a junk folder may be another user's.
 
     Other users' folders are always below another folder.
     """
@@ -74,9 +76,9 @@ def needs_namespaces(inbox: str, junk_folders: Iterable[str]) -> bool:
 
 
 def own_folders(inbox: str, folders: Sequence[str], namespaces: Namespaces) -> tuple[str, ...]:
-    """Return those of *folders* that belong to the mailbox with the inbox *inbox*.
+    """Return those of *folders* that belong to the mailbox whose inbox is *inbox*.
 
-    All names are as the server writes them. The folders of another user's mailbox are those below it.
+    All names are as the server writes them. If *inbox* is another user's, the folders below it belong to the mailbox.
     """
     if _is_own(inbox, namespaces, default=not may_be_shared(inbox)):
         return tuple(folder for folder in folders if _is_own(folder, namespaces, default=True))
@@ -89,9 +91,9 @@ def own_folders(inbox: str, folders: Sequence[str], namespaces: Namespaces) -> t
 def unwatched_folders(
     inbox: str, folders: Iterable[ListedFolder], namespaces: Namespaces, watched: Iterable[str]
 ) -> tuple[str, ...]:
-    """Return the mailbox's own folders in which mail may have been put, without those that are *watched*.
+    """Return the mailbox's own folders that may contain received mail, except its inbox and the *watched* ones.
 
-    Folders with a filter's usual names come first.
+    Folders whose names are usual for filters come first.
     """
     names = [
         folder.name
@@ -101,10 +103,10 @@ def unwatched_folders(
     if not may_be_shared(inbox) and not namespaces:
         names = [name for name in names if not _SHARED_ROOTS.match(name)]
     excluded = {inbox, *watched}
-    names_left = dict.fromkeys(
+    unwatched = dict.fromkeys(
         name for name in own_folders(inbox, names, namespaces) if name not in excluded and name.upper() != _INBOX
     )
-    return tuple(sorted(names_left, key=lambda name: _FILTER_NAMES.search(name) is None))
+    return tuple(sorted(unwatched, key=lambda name: _FILTER_NAMES.search(name) is None))
 
 
 def _is_own(folder: str, namespaces: Namespaces, *, default: bool) -> bool:
@@ -115,7 +117,7 @@ def _is_own(folder: str, namespaces: Namespaces, *, default: bool) -> bool:
 
 
 def may_be_shared(inbox: str) -> bool:
-    """Return whether *inbox* may be another user's: the own inbox is INBOX on every server (RFC 3501 5.1)."""
+    """Return whether *inbox* may be another user's. The account's own is INBOX on every server (RFC 3501 5.1)."""
     return inbox.upper() != _INBOX and _is_nested(inbox)
 
 

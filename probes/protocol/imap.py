@@ -1,6 +1,6 @@
 """Signed-in IMAP session with a mailbox: the commands that probes and checks need.
 
-Any error makes a session unusable: close it and open another.
+After any error the session is unusable: close it and open another.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from probes.protocol.imap_response import (
     quote_if_needed,
 )
 
-#: Octets: enough for a probe message's own headers and for those that relays add.
+#: Octets of a header that are fetched: enough for a probe message's headers and those that relays add.
 _MAX_HEADER = 32 * 1024
-#: Octets: a probe message has some 10 KiB, a bounce of it twice that.
+#: Octets of a message that are fetched. A probe message has some 10 KiB, a bounce of it twice that.
 _MAX_MESSAGE = 256 * 1024
 
 
@@ -66,14 +66,14 @@ class ImapSession:
         self._wire.set_response_timeout(response_timeout.total_seconds())
 
     async def select(self, folder: str) -> FolderStatus:
-        """Select *folder*, named as the server writes it."""
+        """Select *folder*. Names of folders are in the server's encoding, modified UTF-7."""
         require_ok(await self._wire.select(quote_if_needed(folder)))
-        # EXISTS in the response to SELECT is the present number of messages. Only a later EXISTS announces new mail.
+        # EXISTS in the response to SELECT is the present number of messages; only a later EXISTS announces new mail.
         self._wire.has_new_mail = False
         return parse_folder_status(self._wire.untagged)
 
     async def examine(self, folder: str) -> FolderStatus:
-        """Open *folder* read-only, named as the server writes it: its messages stay unread and recent."""
+        """Open *folder* read-only, so that its messages stay unread and recent."""
         require_ok(await self._wire.examine(quote_if_needed(folder)))
         return parse_folder_status(self._wire.untagged)
 
@@ -84,23 +84,23 @@ class ImapSession:
         return parse_folder_status(self._wire.untagged)
 
     async def noop(self) -> bool:
-        """Send NOOP, and return whether the server has announced mail since the last call.
+        """Return whether the server has announced mail since the last call.
 
-        Gmail announces mail only in response to NOOP. NOOP is not sent when mail has already been announced.
+        NOOP is sent unless mail has already been announced, because Gmail announces mail only in response to it.
         """
         if not self.has_new_mail:
             require_ok(await self._wire.simple_command("NOOP"))
-        news, self._wire.has_new_mail = self.has_new_mail, False
-        return news
+        has_new_mail, self._wire.has_new_mail = self.has_new_mail, False
+        return has_new_mail
 
     async def idle(self, wake_event: asyncio.Event, within: timedelta) -> None:
-        """Run IDLE (RFC 2177) until *wake_event* is set, by the server's mail or by a caller, at most for *within*."""
+        """Run IDLE (RFC 2177) until *wake_event* is set by new mail or by another task, at most for *within*."""
         wire = self._wire
         command = wire.command("IDLE")
         wire.begin_command(command)
         await wire.wait_for_event(wire.continuation_ready)
         if command.response.result in {"NO", "BAD"}:
-            # The server offers IDLE and rejects it: the caller polls instead.
+            # The server offers IDLE but rejects it, so the caller polls from now on.
             self.capabilities -= {"IDLE"}
             return
         with suppress(TimeoutError):
@@ -112,20 +112,20 @@ class ImapSession:
         await wire.finish_command(command)
 
     async def uids_from(self, first: int) -> list[int]:
-        """Return the UIDs from *first* on, in order."""
+        """Return the UIDs that are at least *first*, in ascending order."""
         messages = await self._fetch(f"{first}:*", "(UID)", by_uid=True)
-        # "n:*" names the last message even when its UID is below n (RFC 3501 6.4.8).
+        # "n:*" contains the last message even if its UID is below n (RFC 3501 6.4.8).
         return sorted({message.uid for message in messages if message.uid >= first})
 
     async def last_uids(self, count: int, exists: int) -> list[int]:
-        """Return the UIDs of the last *count* of *exists* messages, in order."""
+        """Return the UIDs of the last *count* of the folder's *exists* messages, in ascending order."""
         if not exists:
             return []
         messages = await self._fetch(f"{max(1, exists - count + 1)}:{exists}", "(UID)", by_uid=False)
         return sorted({message.uid for message in messages})
 
     async def fetch_newest(self, count: int, exists: int) -> list[FetchedMessage]:
-        """Return UID, size and time of arrival of the last *count* of *exists* messages, the newest first."""
+        """Return UID, size and arrival time of the last *count* of the folder's *exists* messages, newest first."""
         if not exists:
             return []
         first = max(1, exists - count + 1)
@@ -133,31 +133,30 @@ class ImapSession:
         return sorted(messages, key=lambda message: message.uid, reverse=True)
 
     async def fetch_headers(self, uids: Iterable[int]) -> list[FetchedMessage]:
-        """Return size and header of each message that still exists; it stays unread."""
+        """Return size, header and deletion mark of each of the messages that still exists. They stay unread."""
         requested = set(uids)
         items = f"(UID RFC822.SIZE FLAGS BODY.PEEK[HEADER]<0.{_MAX_HEADER}>)"
         return _requested_only(requested, await self._fetch(_message_set(requested), items, by_uid=True))
 
     async def fetch_message(self, uid: int) -> bytes | None:
-        """Return the message, or the beginning of a large message; `None` if the message is gone."""
+        """Return the message, or the beginning of a large message; `None` if the message no longer exists."""
         messages = await self._fetch(str(uid), f"(UID BODY.PEEK[]<0.{_MAX_MESSAGE}>)", by_uid=True)
         return next(
             (message.content for message in _requested_only({uid}, messages) if message.content is not None), None
         )
 
     async def delete(self, uids: Iterable[int], *, marked_before: AbstractSet[int] = frozenset()) -> bool:
-        """Delete our messages *uids*. Return whether they are gone; if not, they stay marked as deleted.
+        """Delete our messages *uids*. Return whether they were removed; if not, they stay marked as deleted.
 
-        *marked_before* are our messages that an earlier call has marked. Without UIDPLUS (RFC 4315), EXPUNGE is the
-        only way to delete, and it removes every message that is marked as deleted. So EXPUNGE is sent only when all
-        marked messages are ours.
+        *marked_before*: our messages that earlier calls have marked. Without UIDPLUS (RFC 4315), only EXPUNGE removes
+        messages, and it removes all that are marked as deleted. So it is sent only if all marked messages are ours.
         """
         own = set(uids)
         require_ok(await self._wire.store(_message_set(own), "+FLAGS.SILENT", r"(\Deleted)", by_uid=True))
         if "UIDPLUS" in self.capabilities:
             require_ok(await self._wire.expunge(_message_set(own), by_uid=True))
             return True
-        # The command has no CHARSET, because Exchange rejects CHARSET.
+        # The command has no CHARSET, because Exchange rejects it.
         require_ok(await self._wire.search("DELETED", charset=None, by_uid=True))
         if parse_search(self._wire.untagged) <= own | marked_before:
             require_ok(await self._wire.expunge())
@@ -170,12 +169,12 @@ class ImapSession:
             response = await self._wire.simple_command("LIST", "(SPECIAL-USE)", '"" "*"')
             if response.result == "OK":
                 return find_junk_folders(self._wire.untagged)
-            # Some servers mark junk folders, but cannot list by the mark, for which RFC 6154 requires LIST-EXTENDED.
+            # Some servers with SPECIAL-USE do not support this selection, which requires LIST-EXTENDED (RFC 6154 3).
         require_ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return find_junk_folders(self._wire.untagged)
 
     async def list_folders(self, at_most: int) -> list[ListedFolder]:
-        """Return the folders that the account sees, at most *at_most*."""
+        """Return the folders that the account may list, at most *at_most*."""
         require_ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return list(islice(parse_list(self._wire.untagged), at_most))
 
@@ -213,10 +212,10 @@ async def open_session(
 ) -> ImapSession:
     """Connect with TLS, and sign in.
 
-    *wake* is called when the server announces new mail or the connection is lost. Each response is awaited at most
-    *response_timeout*. Connection and sign-in must be complete *within* this time after the credentials are available.
-    Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or refuses the sign-in. Raise
-    `TimeoutError` at the end of the time; *trace* then has the phase.
+    *response_timeout* limits each response; *within* limits connection and sign-in, after the credentials are
+    available. *wake* is called if the server announces new mail or the connection is lost. Raise `ProbeFailedError` if
+    the server cannot be reached, is not trusted, or refuses the sign-in. Raise `TimeoutError` after *within*; *trace*
+    then has the phase that timed out.
     """
     server = mailbox.imap
     if server is None:
@@ -235,9 +234,9 @@ async def open_session(
 
 
 def _requested_only(requested: AbstractSet[int], messages: list[FetchedMessage]) -> list[FetchedMessage]:
-    """Return those of *messages* that were *requested*. Servers also report changes of other messages.
+    """Return those of *messages* that were *requested*. Servers also report changed flags of other messages.
 
-    Raise `ProtocolError` when a message that was not requested has a text.
+    Raise `ProtocolError` if a message that was not requested has a text.
     """
     if any(message.uid not in requested and message.content is not None for message in messages):
         raise ProtocolError("FETCH returned another message than the requested one")

@@ -1,4 +1,4 @@
-"""IMAP connection of a mailbox, from the greeting to the sign-in."""
+"""IMAP connection to a mailbox, from the greeting to the sign-in."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from probes.protocol.transcript import Transcript
 
 
 class ImapConnection:
-    """A wire, its transports, and the server's capabilities."""
+    """IMAP wire protocol with its transports, and the server's capabilities."""
 
     def __init__(self, wire: ImapWire, transport: asyncio.Transport, party: Party) -> None:
         self.wire = wire
         self.capabilities: frozenset[str] = frozenset()
+        #: The TCP transport and, after STARTTLS, the TLS transport.
         self._transports = [transport]
         self._party = party
-        #: Last text of the server that may contain its capabilities.
+        #: Last text of the server that may announce its capabilities.
         self._capability_text = ""
 
     async def read_greeting(self) -> None:
-        """Read the greeting."""
+        """Read the greeting. Raise `ProbeFailedError` or `ProtocolError` if the server refuses or is not IMAP."""
         try:
             await self.wire.wait_for_event(self.wire.greeted)
         except TimeoutError as error:
-            # The port is open, and the peer has sent no complete greeting.
+            # The port is open, but the peer has not sent a complete greeting.
             raise timeout_failure(Phase.CONNECT, self._party, str(error)) from error
         greeting = self.wire.greeting.upper()
         if greeting.startswith("* BYE"):
@@ -48,10 +49,10 @@ class ImapConnection:
         self._capability_text = greeting
 
     async def start_tls(self, server: Server) -> None:
-        """Start TLS (RFC 9051 6.2.1). Raise an error if that fails: the session never continues without TLS."""
+        """Start TLS (RFC 9051 6.2.1). A failure raises an error, so that the session never continues without TLS."""
         await self._request_capabilities()
-        # After PREAUTH, a greeting that signs the client in, STARTTLS is forbidden. An attacker may send it to prevent
-        # TLS.
+        # STARTTLS is forbidden after the greeting PREAUTH, which signs the client in. An attacker may send PREAUTH to
+        # prevent TLS.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
             detail = "the greeting signs in before TLS (PREAUTH)" if self.wire.is_signed_in else ""
             raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, detail)
@@ -75,22 +76,25 @@ class ImapConnection:
         if not self.wire.is_signed_in:
             response, challenge = await self._authenticate(credential)
             if response.result != "OK":
-                reason = mask_secrets(read_challenge(challenge), credential)
-                raise imap_sign_in_failure(response.result, response_text(response), self._party, challenge=reason)
+                challenge_text = mask_secrets(read_challenge(challenge), credential)
+                raise imap_sign_in_failure(
+                    response.result, response_text(response), self._party, challenge=challenge_text
+                )
             self._capability_text = response_text(response)
             await self._update_capabilities()
 
     async def _authenticate(self, credential: Password | Bearer) -> tuple[Any, str]:
+        """Return the response to the sign-in, and the server's last challenge or ""."""
         match credential:
             case Bearer() if "AUTH=XOAUTH2" in self.capabilities:
                 return await self.wire.authenticate(
-                    "XOAUTH2", credential.response, at_once="SASL-IR" in self.capabilities
+                    "XOAUTH2", credential.response, with_initial_response="SASL-IR" in self.capabilities
                 )
             case Password() if "LOGINDISABLED" not in self.capabilities:
                 return await self.wire.login(credential.username, credential.secret), ""
             case Password() if "AUTH=PLAIN" in self.capabilities:
                 return await self.wire.authenticate(
-                    "PLAIN", plain_response(credential), at_once="SASL-IR" in self.capabilities
+                    "PLAIN", plain_response(credential), with_initial_response="SASL-IR" in self.capabilities
                 )
             case _:
                 raise probe_failure(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
@@ -121,7 +125,10 @@ async def open_connection(
     wake: Callable[[], None],
     response_timeout: timedelta,
 ) -> ImapConnection:
-    """Connect, with TLS, and sign in with *credential*. Raise `ProbeFailedError`."""
+    """Connect with TLS, and sign in with *credential*. Raise `ProbeFailedError`.
+
+    *wake* is called if the server announces new mail or the connection is lost.
+    """
 
     def create_wire() -> ImapWire:
         wire = ImapWire(wake, response_timeout.total_seconds())
@@ -145,11 +152,11 @@ async def open_connection(
 
 
 def require_ok(response: Any) -> None:
-    """Raise `CommandRejectedError` when the server's response is not OK."""
+    """Raise `CommandRejectedError` if the server's response is not OK."""
     if response.result != "OK":
         raise CommandRejectedError(response.result, shorten(response_text(response)))
 
 
 def response_text(response: Any) -> str:
-    """Return the text of the server's response."""
+    """Return the text of the server's tagged response."""
     return bytes(response.lines[-1]).decode() if response.lines else ""

@@ -1,6 +1,6 @@
 """Parser of IMAP responses (RFC 3501 7, RFC 9051 7), and the encoding of folder names in commands. Pure.
 
-The server is not trusted: it may send any octets, in pieces of any size, without end.
+The server is not trusted: it may send any octets, in pieces of any size, without an end.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from probes.model.mailbox import MailboxQuota
 from probes.model.probe import ProtocolError
 from probes.model.reply import shorten
 
-#: Octets: a probe message has some 10 KiB, and no relevant line has more than 1 KiB.
+#: Limits in octets of a line and a literal. A probe message has some 10 KiB, and relevant lines have at most 1 KiB.
 _MAX_LINE = 64 * 1024
 _MAX_LITERAL = 1024 * 1024
-#: Octets of one response with all its lines and literals. Each line has a minimum cost, so that the number of empty
-#: lines is limited, too.
+#: Limit in octets of one response with all its lines and literals. A surcharge for each line limits the number of empty
+#: lines, too.
 _MAX_RESPONSE = 2 * _MAX_LITERAL
-_MIN_LINE_COST = 1024
-#: Maximum digits of a number in IMAP, which has 63 bits (RFC 9051 9). Python refuses to parse thousands of digits.
+_LINE_SURCHARGE = 1024
+#: Limit of digits of a number, which has 63 bits in IMAP (RFC 9051 9). Python refuses to parse thousands of digits.
 _MAX_DIGITS = 19
-#: Characters of a folder's name as shown to people.
+#: Limit of characters of a folder's name that is shown to people.
 _MAX_NAME = 80
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
-#: Responses with text for people, in which braces at the end announce no literal.
+#: Responses with text for people. Braces at the end of that text do not announce a literal.
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH\b( \()?", re.IGNORECASE)
 _BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
-#: Body in the response for a message that another client has removed (RFC 2180 4.1).
+#: Absent body of a message that another client has removed (RFC 2180 4.1).
 _NO_BODY = re.compile(r"\bBODY\[[^\[\]]*\](?:<\d+>)? NIL\b", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
-#: The pattern excludes a nested "(". Otherwise the regular expression would search for the end from each of many "(".
+#: The pattern excludes nested "(", because many of them would take quadratic time.
 _DELETED = re.compile(r"\bFLAGS \([^()]*\\Deleted\b", re.IGNORECASE)
 _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
@@ -46,28 +46,33 @@ _CAPABILITY_CODE = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 _QUOTA = re.compile(r'QUOTA (?:"(?:[^"\\]|\\.)*"|[^ ()"]*) ?\(([^()]*)\)', re.IGNORECASE)
 _QUOTA_LIMIT = re.compile(r"(?<![\w-])(STORAGE|MESSAGE) (\d+) (\d+)\b", re.IGNORECASE | re.ASCII)
-#: Name that may be sent without quotes (RFC 3501 9, astring). Office 365 hangs on a quoted name that contains "&-".
+#: Names that are sent without quotes (RFC 3501 9, astring). Office 365 hangs on a quoted name that contains "&-".
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImapResponse:
-    """One response. Its text has "{n}" in place of each literal (text of n octets), and *literals* has their octets."""
+    """One response of the server."""
 
+    #: The response without its literals; "{n}" stands for a literal of n octets.
     text: str
+    #: The octets of the literals, in order.
     literals: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedMessage:
-    """Content of a FETCH response about one message."""
+    """FETCH response about one message."""
 
     uid: int
+    #: Octets; `None` if not reported.
     size: int | None = None
-    #: Whether a client has marked the message as deleted and it has not been removed yet.
-    deleted: bool = False
+    #: A client has marked the message as deleted, and it has not been removed yet.
+    is_marked_deleted: bool = False
+    #: The requested part, header or whole message; `None` without it, or if another client has removed the message.
     content: bytes | None = None
-    #: Time of arrival by the server's clock, if it was requested and can be parsed. Whole seconds, UTC.
+    #: Arrival time by the server's clock (INTERNALDATE), in whole seconds UTC; `None` if it was not requested or is
+    #: invalid.
     server_time: datetime | None = None
 
 
@@ -75,7 +80,7 @@ class FetchedMessage:
 class ListedFolder:
     """Folder in a LIST response (RFC 3501 7.2.2)."""
 
-    #: As the server writes it.
+    #: In the server's encoding, modified UTF-7.
     name: str
     #: In lower case, such as "\\junk".
     attributes: frozenset[str] = frozenset()
@@ -83,33 +88,37 @@ class ListedFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderStatus:
-    """Status of a folder: UIDVALIDITY, the next UID, and the number of messages."""
+    """Status of a folder, from the responses to SELECT, EXAMINE or STATUS."""
 
+    #: 0 if the server does not report it.
     uid_validity: int
+    #: `None` if the server does not report it.
     next_uid: int | None
+    #: Number of messages; only from SELECT and EXAMINE.
     exists: int = 0
-    #: Whether STATUS has reported that the folder is empty.
+    #: The folder has no messages; only from STATUS.
     is_empty: bool = False
 
 
 class Framer:
-    """Splits the server's octets into responses. The octets may come in pieces of any size."""
+    """Splitter of the server's octets, which come in pieces of any size, into responses."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._lines: list[bytes] = []
         self._literals: list[bytes] = []
         self._literal_octets_left = 0
-        #: Octets of the response so far, in lines and literals: a server must not exhaust memory or CPU.
+        #: Size of the present response so far, with surcharges. It is limited, so that a server cannot exhaust memory
+        #: or CPU.
         self._size = 0
 
     @property
     def is_empty(self) -> bool:
-        """Whether all octets so far belong to complete responses."""
+        """Whether no incomplete response is present."""
         return not (self._buffer or self._lines)
 
     def feed(self, octets: bytes) -> Iterator[ImapResponse]:
-        """Yield the responses that are now complete. Raise `ProtocolError` when a line or a literal has no end."""
+        """Yield the responses that *octets* complete. Raise `ProtocolError` if a response exceeds the limits."""
         self._buffer += octets
         while True:
             if self._literal_octets_left:
@@ -124,7 +133,7 @@ class Framer:
                 return
             line = self._take(line_end + 1).rstrip(b"\r\n")
             self._lines.append(line)
-            self._size += len(line) + _MIN_LINE_COST
+            self._size += len(line) + _LINE_SURCHARGE
             if self._size > _MAX_RESPONSE:
                 raise ProtocolError("a response larger than any that is requested")
             if not self._announces_literal(line):
@@ -149,16 +158,16 @@ class Framer:
         return True
 
     def _finish_response(self) -> ImapResponse:
-        # Latin-1 decodes every octet; the parsed text is ASCII.
+        # Latin-1 decodes any octet. The parts that are parsed are ASCII.
         response = ImapResponse(text=b"".join(self._lines).decode("latin-1"), literals=tuple(self._literals))
         self._lines, self._literals, self._size = [], [], 0
         return response
 
 
 def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
-    """Parse a FETCH response. Return `None` for any other response, and for a FETCH response that only reports a flag.
+    """Parse a FETCH response. Return `None` for any other response, and for an unsolicited one without UID and text.
 
-    Raise `ProtocolError` when the response has a message's text but no UID, or a text that cannot be parsed. Otherwise
+    Raise `ProtocolError` if the response has a message's text but no UID, or a text that cannot be parsed. Otherwise
     the message would count as removed by another client.
     """
     if (match := _FETCH.match(response.text)) is None:
@@ -166,7 +175,7 @@ def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
     if match[1] is None:
         raise ProtocolError("a FETCH response without its list")
     quoted_body = _QUOTED_BODY.search(response.text)
-    # A quoted text of the message is removed first, because it may contain something like a UID.
+    # A quoted text of the message is removed before the attributes are searched, because it may contain "UID 1".
     attributes = response.text.replace(quoted_body[0], "") if quoted_body else response.text
     uid, size = _UID.search(attributes), _SIZE.search(attributes)
     has_text = bool(response.literals) or quoted_body is not None or _BODY.search(attributes) is not None
@@ -174,7 +183,6 @@ def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
         if has_text:
             raise ProtocolError("a FETCH response with text and without a UID")
         return None
-    deleted = _DELETED.search(attributes) is not None
     content = response.literals[0] if response.literals else None
     if content is None and quoted_body:
         content = _unquote(quoted_body[1]).encode("latin-1")
@@ -183,7 +191,7 @@ def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
     return FetchedMessage(
         uid=_int(uid[1]),
         size=_int(size[1]) if size else None,
-        deleted=deleted,
+        is_marked_deleted=_DELETED.search(attributes) is not None,
         content=content,
         server_time=_internal_date(attributes),
     )
@@ -194,14 +202,14 @@ def _internal_date(text: str) -> datetime | None:
     if match is None:
         return None
     try:
-        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time) is the date of a mail header, but with hyphens.
+        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time) is like the date of a mail header, but with hyphens.
         return parsedate_to_datetime(match[1].replace("-", " ", 2)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
 
 
 def parse_folder_status(responses: list[ImapResponse]) -> FolderStatus:
-    """Parse the responses to SELECT or STATUS about a folder."""
+    """Parse the responses to SELECT, EXAMINE or STATUS."""
     text = "\n".join(response.text for response in responses)
     return FolderStatus(
         uid_validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
@@ -212,7 +220,7 @@ def parse_folder_status(responses: list[ImapResponse]) -> FolderStatus:
 
 
 def parse_quota(responses: list[ImapResponse]) -> MailboxQuota | None:
-    """Parse QUOTA responses (RFC 9208 5.1). Return the limit that is used up most; `None` if there is no limit."""
+    """Parse QUOTA responses (RFC 9208 5.1). Return the limit with the largest used share, or `None` without a limit."""
     quotas = [
         MailboxQuota(used=_int(used), limit=limit, in_messages=resource.upper() == "MESSAGE")
         for response in responses
@@ -224,7 +232,7 @@ def parse_quota(responses: list[ImapResponse]) -> MailboxQuota | None:
 
 
 def parse_search(responses: list[ImapResponse]) -> set[int]:
-    """Parse SEARCH responses. Raise `ProtocolError` when a word in them is not a number."""
+    """Parse SEARCH responses. Raise `ProtocolError` if a word in them is not a number."""
     words = [response.text.split() for response in responses]
     numbers = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
     if not all(word.isascii() and word.isdecimal() for word in numbers):
@@ -247,7 +255,7 @@ def parse_announced_capabilities(text: str) -> frozenset[str]:
 def parse_list(responses: list[ImapResponse]) -> Iterator[ListedFolder]:
     """Yield the folders of LIST responses, in their order.
 
-    A name with a line break is left out: in a command, the text after the line break would be another command.
+    A name with a line break is left out, because in a command the text after the break would be another command.
     """
     for response in responses:
         if (match := _LIST.match(response.text)) is None:
@@ -258,8 +266,8 @@ def parse_list(responses: list[ImapResponse]) -> Iterator[ListedFolder]:
 
 
 def find_junk_folders(responses: list[ImapResponse]) -> tuple[str, ...]:
-    """Return the names, as the server writes them, of folders that LIST marks as junk (RFC 6154)."""
-    return tuple(one.name for one in parse_list(responses) if "\\junk" in one.attributes)
+    """Return the encoded names of folders that LIST marks as junk (RFC 6154)."""
+    return tuple(folder.name for folder in parse_list(responses) if "\\junk" in folder.attributes)
 
 
 def _folder_name(text: str, response: ImapResponse) -> str:
@@ -274,16 +282,13 @@ def encode_folder_name(name: str) -> str:
 
 
 def _encode_base64(match: re.Match[str]) -> str:
-    # Unlike UTF-7, modified UTF-7 begins a shift with "&", and writes "," for "/", which separates folders.
+    # Modified UTF-7 differs from UTF-7: "&" begins the base64, in which "," replaces "/", the separator of folders.
     return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
 
 
 def decode_folder_name(name: str) -> str:
-    """Return a folder's name, as a server writes it, in readable form: one line of limited length.
-
-    Users choose the names of folders, so they may contain anything.
-    """
-    # Some servers send UTF-8 (RFC 6855).
+    """Return a folder's encoded name in readable form, on one line of limited length, because users choose names."""
+    # Some servers send UTF-8 in place of modified UTF-7 (RFC 6855).
     decoded = name.encode("latin-1", "replace").decode("utf-8", "replace")
     return shorten(re.sub(r"&([^-&]{0,1000})-", _decode_base64, decoded))[:_MAX_NAME]
 

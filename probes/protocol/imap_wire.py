@@ -1,8 +1,8 @@
-"""IMAP wire protocol for a mailbox's connection; the only module that uses aioimaplib.
+"""IMAP wire protocol of one connection; the only module that uses aioimaplib.
 
-aioimaplib writes the commands and keeps the protocol's state. Its parser of responses is replaced for four reasons. It
-recurses once for each line, so that more than a thousand lines at once break it. It starts a task of its own. Pending
-commands wait for ever after the connection is lost or the server has sent BYE. Some of its errors include the password.
+aioimaplib writes the commands and keeps the protocol's state. Its parser of responses is replaced for four reasons. The
+parser recurses for each line, so that a thousand lines at once break it. It starts a task. After the connection is
+lost, or the server has sent BYE, pending commands wait for ever. Some of its errors contain the password.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from probes.model.probe import ProtocolError, StartTlsInjectionError
 from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
-_LOST = "LOST"
-#: Seconds: a server that has sent data within this time is not silent.
-_SILENCE_SECONDS = 3.0
+#: Result of a command that the loss of the connection has ended.
+_LOST_RESULT = "LOST"
+#: Time without data from the server after which it counts as silent.
+_MIN_SILENCE_SECONDS = 3.0
 #: Limits of the cost of responses, by `probes.model.polling.reading_cost`: for a command with a long response, for any
 #: other command, and for data that the server sends without a command.
 _MAX_LONG_COST = 32 * 1024 * 1024
@@ -33,37 +34,39 @@ _LONG_COMMANDS = frozenset({"FETCH", "LIST"})
 
 
 class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
-    """aioimaplib's protocol with its own parser of responses.
+    """aioimaplib's protocol with another parser of responses.
 
-    An error in the connection or in a response is raised by the pending command and makes the connection unusable.
+    The pending command raises any error of the connection or of a response. The connection is then unusable.
     """
 
     def __init__(self, wake: Callable[[], None], response_timeout: float) -> None:
+        """Call *wake* if the server announces a message or the connection is lost. *response_timeout*: seconds."""
         super().__init__(asyncio.get_running_loop())
-        # aioimaplib's queue for announcements is not used, and takes 3 KiB for every idle mailbox.
+        # aioimaplib's queue of announcements is not used, and would take 3 KiB for each idle mailbox.
         del self.idle_queue
+        #: Set when `greeting` has been received.
         self.greeted = asyncio.Event()
         self.greeting = ""
         #: Untagged responses to the last command.
         self.untagged: list[ImapResponse] = []
-        #: Set when the server requests continuation, or has completed or rejected the command.
+        #: Set when the server requests a continuation of the command, or has completed or rejected it.
         self.continuation_ready = asyncio.Event()
         #: Text of the continuation request (RFC 3501 7.5).
         self.continuation_text = ""
         #: Whether the server has announced a message. A caller that reads the new mail sets it to `False`.
         self.has_new_mail = False
-        #: Receives the dialogue; `None` when it is not recorded.
+        #: Receives the dialogue; `None` if it is not recorded.
         self.transcript: Transcript | None = None
-        #: Credentials, which are removed from errors if the server repeats them.
+        #: Credentials, which are masked in errors if the server repeats them.
         self.credential: Password | Bearer | None = None
         #: Error that made the connection unusable; `None` while it can be used.
         self.failure: Exception | None = None
-        #: Time of the server's last data, on the loop's clock.
+        #: Time of the server's last data, in seconds of the loop's clock.
         self._received_at = float("-inf")
-        #: Cost of the server's responses so far, and the cost that remains of the present limit.
+        #: Cost of the server's responses so far, and the rest of the present limit.
         self.cost = 0
         self._cost_left = _MAX_UNSOLICITED_COST
-        #: Whether IDLE has been sent and DONE has not.
+        #: Whether IDLE has been sent, but not yet DONE.
         self._is_idling = False
         self._wake = wake
         self._response_timeout = response_timeout
@@ -77,7 +80,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.cost += cost
         self._cost_left -= cost
         if self._cost_left < 0:
-            # Excess data is not parsed.
+            # Data above the limit is not parsed.
             self.fail(ProtocolError("the response is larger than any that is expected"))
             return
         try:
@@ -98,7 +101,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.greeted.set()
         self.continuation_ready.set()
         if (pending := self._pending()) is not None:
-            self._complete(pending, "", _LOST)
+            self._complete(pending, "", _LOST_RESULT)
         self._wake()
 
     def connection_error(self) -> Exception:
@@ -114,7 +117,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002 - the signature of aioimaplib
         if self.transcript is not None:
             self._record_command(self.transcript, line)
-        # aioimaplib logs what it sends, and does not mask a password that had to be escaped.
+        # This replaces aioimaplib's `send`, which logs the line and does not mask a password that had to be escaped.
         self.transport.write(f"{line}\r\n".encode())
 
     def _record_command(self, transcript: Transcript, line: str) -> None:
@@ -130,7 +133,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return aioimaplib.aioimaplib.Command(name, self.new_tag(), *arguments)
 
     def set_signed_in(self, *, signed_in: bool) -> None:
-        """Record whether the session is signed in: after the greeting (PREAUTH), or after a sign-in."""
+        """Record whether the session is signed in, by the greeting (PREAUTH) or by a sign-in."""
         self.state = aioimaplib.AUTH if signed_in else aioimaplib.NONAUTH
 
     @property
@@ -138,28 +141,28 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return bool(self.state not in {aioimaplib.aioimaplib.CONNECTED, aioimaplib.NONAUTH})
 
     async def login(self, user: str, password: str) -> Any:
-        # aioimaplib quotes the password only.
+        # aioimaplib quotes only the password.
         return await super().login(aioimaplib.aioimaplib.quoted(user), password)
 
     async def examine(self, folder: str) -> Any:
         """Open *folder* read-only (RFC 9051 6.3.3)."""
         response = await self.simple_command("EXAMINE", folder)
-        # aioimaplib sets the selected state for SELECT only.
+        # aioimaplib sets the selected state only for SELECT.
         self.state = aioimaplib.SELECTED if response.result == "OK" else aioimaplib.AUTH
         return response
 
-    async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
+    async def authenticate(self, mechanism: str, response: str, *, with_initial_response: bool) -> tuple[Any, str]:
         """Sign in with *response*, in base64. Return the server's final response, and its challenge or "".
 
-        *at_once*: *response* is sent in the command itself (RFC 4959). A challenge after *response* has the reason of a
-        refusal, and the refusal follows after an empty line from the client. aioimaplib does not send the empty line,
-        and would wait until the timeout.
+        *with_initial_response*: *response* is sent in the command itself (RFC 4959). A challenge after *response* has
+        the reason of a refusal. The refusal follows when the client has sent an empty line, which aioimaplib does not
+        send.
         """
-        words = (mechanism, response) if at_once else (mechanism,)
+        words = (mechanism, response) if with_initial_response else (mechanism,)
         command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
         self.begin_command(command)
         await self.wait_for_event(self.continuation_ready)
-        if not at_once and self._pending() is command:
+        if not with_initial_response and self._pending() is command:
             self.continuation_ready.clear()
             self.send(response)
             await self.wait_for_event(self.continuation_ready)
@@ -167,23 +170,23 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if self._pending() is command:
             challenge = self.continuation_text
             self.send("")
-        answer = await self.finish_command(command)
-        if answer.result == "OK":
+        final_response = await self.finish_command(command)
+        if final_response.result == "OK":
             self.set_signed_in(signed_in=True)
-        return answer, challenge
+        return final_response, challenge
 
     def log_out(self) -> None:
         """Send LOGOUT without waiting for a response."""
         if self.failure is not None:
             return
         if self._is_idling:
-            # During IDLE the server accepts only DONE. Without LOGOUT the session may count as open for some time.
+            # During IDLE the server accepts only DONE. Without LOGOUT, the server may count the session for some time.
             self.idle_done()
         self.send(f"{self.new_tag()} LOGOUT")
         self.fail(ConnectionAbortedError("closed"))
 
     async def execute(self, command: Any, scrub: str | None = None) -> Any:
-        """Send *command* and wait for its completion. Every command method of aioimaplib calls this method."""
+        """Send *command* and wait for its completion. All command methods of aioimaplib call this method."""
         self.begin_command(command, scrub)
         return await self.finish_command(command)
 
@@ -195,7 +198,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.untagged = []
         self._cost_left = _MAX_LONG_COST if command.name in _LONG_COMMANDS else _MAX_COST
         self.continuation_ready.clear()
-        # Only one command is pending at a time, so that every untagged response belongs to it.
+        # Only one command is pending at a time, so every untagged response belongs to it.
         self.pending_sync_command = command
         self._is_idling = command.name == "IDLE"
         self.send(str(command), scrub=scrub)
@@ -212,18 +215,18 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             self.fail(error)
             raise self._timeout_error() from error
         except Exception as error:
-            # The rest of a response may still arrive: the connection cannot be used again.
+            # The rest of the response may still arrive, so the connection cannot be used again.
             self.fail(error)
             raise
         except BaseException:
             self.log_out()
             raise
-        if command.response.result == _LOST:
+        if command.response.result == _LOST_RESULT:
             raise self.connection_error()
         return command.response
 
     async def wait_for_event(self, event: asyncio.Event) -> None:
-        """Wait until *event* is set, at most for the response timeout. Raise the error of a lost connection."""
+        """Wait until *event* is set, at most for the response timeout. Raise the error if the connection is lost."""
         try:
             async with asyncio.timeout(self._response_timeout):
                 await event.wait()
@@ -234,8 +237,8 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             raise self.connection_error()
 
     def _timeout_error(self) -> TimeoutError:
-        """Return the timeout error. Its text is "" if the server was silent, not if its response is incomplete."""
-        is_sending = self.loop.time() - self._received_at < min(_SILENCE_SECONDS, self._response_timeout / 2)
+        """Return the timeout error. Its text describes an incomplete response; "" means a silent server."""
+        is_sending = self.loop.time() - self._received_at < min(_MIN_SILENCE_SECONDS, self._response_timeout / 2)
         return TimeoutError("an answer without an end" if is_sending else "")
 
     def _on_response(self, response: ImapResponse) -> None:
@@ -257,14 +260,14 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def _on_untagged(self, response: ImapResponse) -> None:
         text = response.text.upper()
         if text.startswith("BYE"):
-            # Some servers send BYE and keep the connection open, without sending more.
+            # The connection is aborted, because some servers send BYE and keep it open without sending more.
             self.fail(EOFError(f"the server said {mask_refusal(response.text, self.credential)}"))
             return
         if text.endswith(" EXISTS"):
             self.has_new_mail = True
             if (pending := self._pending()) is None or pending.name == "IDLE":
-                # An announcement during a command does not wake the watcher: the caller of the command sees it. Some
-                # servers announce mail with each response, which would cause polls without end.
+                # An announcement during another command does not call `wake`, because the command's caller checks
+                # `has_new_mail`. Some servers announce mail with each response, which would cause endless polls.
                 self._wake()
         if self._pending() is not None:
             self.untagged.append(response)
@@ -274,11 +277,11 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         result, _, rest = rest.partition(" ")
         pending = self._pending()
         if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
-            # The error does not quote the text, because the peer may be no mail server.
+            # The error does not quote the text, because the peer may not be a mail server.
             raise ProtocolError("a response to no pending command")
         if pending.name == "STARTTLS" and not self._framer.is_empty:
-            # An attacker may append a response before TLS starts. Read after the handshake, it would seem to come from
-            # the server (RFC 9051 11.1).
+            # An attacker may append a response before TLS starts. After the handshake it would seem to come from the
+            # server (RFC 9051 11.1).
             raise StartTlsInjectionError("plain text after the response to STARTTLS")
         # Only the text of a refusal is shown to people.
         self._complete(pending, rest if result.upper() == "OK" else mask_refusal(rest, self.credential), result.upper())

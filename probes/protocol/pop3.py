@@ -1,7 +1,7 @@
 """POP3 session (RFC 1939). It shows the messages that are present at the sign-in, and deletes marked messages at QUIT.
 
-`poplib` is not used: it blocks, rejects lines above 2,048 octets although mail has longer ones, and does not limit a
-response.
+`poplib` is not used, because it blocks, rejects lines above 2,048 octets although mail has longer ones, and does not
+limit the size of a response.
 """
 
 from __future__ import annotations
@@ -22,46 +22,45 @@ from probes.protocol.connection import connect, hide_peer_text
 from probes.protocol.line_wire import LineWire
 from probes.protocol.transcript import Transcript
 
-#: A status line has 512 octets (RFC 1939 3).
-_STATUS_AT_MOST = 8 * 1024
-#: A line of a mail; servers break or refuse longer ones.
-_LINE_AT_MOST = 1024 * 1024
-#: Limit of a multi-line response: enough for the list of a mailbox with some hundred thousand messages.
-_TOTAL_AT_MOST = 16 * 1024 * 1024
-
-
-#: Octets: a larger message is not fetched. Our message has some 10 KiB, and its bounce about 20 KiB.
-_MESSAGE_AT_MOST = 256 * 1024
-#: Octets of a header that are returned; POP3 cannot fetch a part of a header.
-_HEADER_AT_MOST = 64 * 1024
-#: Number of the newest messages that are examined. A server lists all messages each time.
+#: Octets of a status line. RFC 1939 3 allows 512.
+_MAX_STATUS = 8 * 1024
+#: Octets of a line of mail; servers break or refuse longer ones.
+_MAX_LINE = 1024 * 1024
+#: Octets of a multi-line response: enough for the list of a mailbox with some hundred thousand messages.
+_MAX_TOTAL = 16 * 1024 * 1024
+#: Octets above which a message is not fetched. A probe message has some 10 KiB, and a bounce of it about 20 KiB.
+_MAX_MESSAGE = 256 * 1024
+#: Octets of a header that are returned. POP3 always sends the whole header.
+_MAX_HEADER = 64 * 1024
+#: Number of the newest messages that are returned. The server lists all messages each time.
 _MAX_LISTED = 2_000
-#: Number of the newest messages that are examined on a server without UIDs, where each message costs a round trip.
-_MAX_DIGESTED = 50
+#: The same for a server without UIDs, whose headers are fetched and hashed: each message costs a round trip.
+_MAX_HASHED = 50
+#: Header in which some servers record that a message was read.
 _STATUS_HEADER = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
-_LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
+_MAX_LOGIN_DELAY = timedelta(minutes=10)
 
 
 class Pop3Session:
-    """Connection to a POP3 mailbox. Messages have numbers, which are valid in this session only, and lasting UIDs."""
+    """Signed-in connection to a POP3 mailbox. A message has a number, valid in this session, and a permanent UID."""
 
     def __init__(
         self, wire: LineWire, party: Party, response_timeout: timedelta, transcript: Transcript | None = None
     ) -> None:
-        """Each line of a response is awaited at most *response_timeout*."""
+        """*response_timeout* limits the wait for each line of a response."""
         self._wire = wire
         self._party = party
         self._response_timeout = response_timeout.total_seconds()
         self._transcript = transcript
-        #: Credentials, which are removed from errors if the server repeats them.
+        #: Credentials, which are masked in errors if the server repeats them.
         self._credential: Password | Bearer | None = None
-        #: Whether the server has requested continuation of a sign-in. If so, the next command is a secret.
+        #: Whether the server has requested the continuation of a sign-in, so that the next command is secret.
         self._awaits_secret = False
-        #: Whether a multi-line response has begun and not ended.
+        #: Whether a multi-line response has begun, but not ended.
         self._in_multiline = False
-        #: Capabilities by CAPA (RFC 2449), in upper case; empty for a server without it.
+        #: Parameters of each capability from CAPA (RFC 2449), in upper case; empty for a server without CAPA.
         self.capabilities: dict[str, list[str]] = {}
-        #: Sizes by the last list.
+        #: Octets of each message, by its number, from the last LIST.
         self._sizes: dict[int, int] = {}
 
     @property
@@ -70,11 +69,11 @@ class Pop3Session:
         announced = next(iter(self.capabilities.get("LOGIN-DELAY", ())), "")
         if not announced.isdecimal() or len(announced) > 6:
             return timedelta(0)
-        return min(_LOGIN_DELAY_AT_MOST, timedelta(seconds=int(announced)))
+        return min(_MAX_LOGIN_DELAY, timedelta(seconds=int(announced)))
 
     @property
-    def incomplete_text(self) -> str:
-        """Text about an incomplete response; "" without one."""
+    def incomplete_response_text(self) -> str:
+        """Text for an error about an incomplete response; "" without one."""
         return "an answer without an end" if self._wire.has_unread_data or self._in_multiline else ""
 
     @property
@@ -85,20 +84,20 @@ class Pop3Session:
     async def list_uids(self) -> list[tuple[int, str]]:
         """Return number and UID of each of the newest messages, oldest first.
 
-        UIDL is optional (RFC 1939 7). Without UIDL, a hash of the message's header takes the place of its UID.
+        UIDL is optional (RFC 1939 7). Without it, a hash of the message's header replaces the UID.
         """
         try:
             lines = await self._multiline("UIDL")
         except CommandRejectedError:
             if "UIDL" in self.capabilities:
                 raise
-            numbers = sorted(await self.list_sizes())[-_MAX_DIGESTED:]
+            numbers = sorted(await self.list_sizes())[-_MAX_HASHED:]
             return [(number, _header_digest(await self.fetch_header(number))) for number in numbers]
         entries = [line.decode("latin-1").partition(" ") for line in lines[-_MAX_LISTED:]]
         return [(_number(number), uid.strip()) for number, _, uid in entries]
 
     async def list_sizes(self) -> dict[int, int]:
-        """Return the size of each of the newest messages, in octets."""
+        """Return the size in octets of each of the newest messages, by number."""
         entries = [line.decode("latin-1").split() for line in (await self._multiline("LIST"))[-_MAX_LISTED:]]
         self._sizes = {_number(words[0]): _number(words[1]) for words in entries if len(words) >= 2}
         return self._sizes
@@ -118,20 +117,20 @@ class Pop3Session:
         except CommandRejectedError:
             if "TOP" in self.capabilities:
                 raise
-            # Like UIDL, TOP is optional (RFC 1939 7).
+            # TOP is optional (RFC 1939 7).
             content = await self.fetch_message(number, self._sizes.get(number, 0)) or b""
-            return b"".join(content.partition(b"\r\n\r\n")[:2])[:_HEADER_AT_MOST]
-        return _join_lines(lines)[:_HEADER_AT_MOST]
+            return b"".join(content.partition(b"\r\n\r\n")[:2])[:_MAX_HEADER]
+        return _join_lines(lines)[:_MAX_HEADER]
 
     async def fetch_message(self, number: int, size: int) -> bytes | None:
         """Return a complete message; `None` if *size*, in octets, is above the limit."""
-        if size > _MESSAGE_AT_MOST:
+        if size > _MAX_MESSAGE:
             return None
         # The message may be larger than the server reported.
-        return _join_lines(await self._multiline(f"RETR {number}"))[:_MESSAGE_AT_MOST]
+        return _join_lines(await self._multiline(f"RETR {number}"))[:_MAX_MESSAGE]
 
     async def delete(self, number: int) -> None:
-        """Mark a message; it is deleted by `quit`."""
+        """Mark a message, which `quit` then deletes."""
         await self._command(f"DELE {number}")
 
     async def quit(self) -> None:
@@ -145,30 +144,30 @@ class Pop3Session:
     # -- commands and responses ----------------------------------------------------------------------------------
 
     async def _command(self, command: str | None = None) -> str:
-        """Send *command*, if any, and return the text of "+OK". Raise `CommandRejectedError` for "-ERR"."""
-        mark, text = await self._exchange(command)
-        if mark == "+OK":
+        """Send *command* unless it is `None`; return the text of "+OK". Raise `CommandRejectedError` for "-ERR"."""
+        status, text = await self._exchange(command)
+        if status == "+OK":
             return text
-        if mark == "-ERR":
-            raise CommandRejectedError(mark, text)
+        if status == "-ERR":
+            raise CommandRejectedError(status, text)
         raise ProtocolError("a continuation request outside of a sign-in")
 
     async def _exchange(self, command: str | None) -> tuple[str, str]:
-        """Send *command* and return the kind of the response, "+OK", "-ERR" or "+" (RFC 5034 4), and its text."""
+        """Send *command*, if any; return the status, "+OK", "-ERR" or "+" (RFC 5034 4), and the text of the reply."""
         if command is not None:
             if self._transcript is not None:
                 masked = "PASS ***" if command.startswith("PASS ") else command
                 self._transcript.add_command(masked, secret=self._awaits_secret)
             self._wire.send_line(command)
-        line = (await self._line(_STATUS_AT_MOST)).decode("utf-8", "replace")
-        mark, _, text = line.partition(" ")
-        self._awaits_secret = mark == "+"
+        line = (await self._line(_MAX_STATUS)).decode("utf-8", "replace")
+        status, _, text = line.partition(" ")
+        self._awaits_secret = status == "+"
         if self._transcript is not None:
             self._transcript.add_response(line, secret=self._awaits_secret)
-        if mark.upper() not in {"+OK", "-ERR", "+"}:
+        if status.upper() not in {"+OK", "-ERR", "+"}:
             raise ProtocolError(f"answered with {shorten(mask_refusal(line, self._credential))}")
         # Only the text of a refusal is shown to people.
-        return mark.upper(), mask_refusal(text, self._credential) if mark.upper() == "-ERR" else text
+        return status.upper(), mask_refusal(text, self._credential) if status.upper() == "-ERR" else text
 
     async def _multiline(self, command: str) -> list[bytes]:
         """Send *command* and return the lines of a multi-line response (RFC 1939 3). Raise `CommandRejectedError`."""
@@ -176,20 +175,22 @@ class Pop3Session:
         lines: list[bytes] = []
         self._in_multiline = True
         size = 0
-        while (line := await self._line(_LINE_AT_MOST)) != b".":
+        while (line := await self._line(_MAX_LINE)) != b".":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-            # Each line has a minimum cost, so that the number of empty lines is limited, too.
+            # A surcharge for each line limits the number of empty lines, too.
             size += len(line) + 64
-            if size > _TOTAL_AT_MOST:
+            if size > _MAX_TOTAL:
                 raise ProtocolError("an answer without an end")
         self._in_multiline = False
         return lines
 
     async def _line(self, at_most: int) -> bytes:
         try:
-            return await self._wire.read_line(at_most, until=asyncio.get_running_loop().time() + self._response_timeout)
-        except TimeoutError as late:
-            raise TimeoutError(self.incomplete_text) from late
+            return await self._wire.read_line(
+                at_most, deadline=asyncio.get_running_loop().time() + self._response_timeout
+            )
+        except TimeoutError as error:
+            raise TimeoutError(self.incomplete_response_text) from error
 
     # -- connecting ----------------------------------------------------------------------------------------------
 
@@ -197,9 +198,9 @@ class Pop3Session:
         """Read the greeting, and request the capabilities."""
         try:
             await self._command()
-        except TimeoutError as late:
-            # The port is open, and the peer has sent no complete greeting.
-            raise timeout_failure(Phase.CONNECT, self._party, str(late)) from late
+        except TimeoutError as error:
+            # The port is open, but the peer has not sent a complete greeting.
+            raise timeout_failure(Phase.CONNECT, self._party, str(error)) from error
         except CommandRejectedError as refusal:
             raise probe_failure(
                 Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, refusal.text
@@ -207,7 +208,7 @@ class Pop3Session:
         await self._read_capabilities()
 
     async def start_tls(self, server: Server) -> None:
-        """Start TLS (RFC 2595 4). Raise an error if that fails: the session never continues without TLS."""
+        """Start TLS (RFC 2595 4). A failure raises an error, so that the session never continues without TLS."""
         if "STLS" not in self.capabilities:
             raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
@@ -236,18 +237,18 @@ class Pop3Session:
                 raise probe_failure(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
     async def _authenticate(self, mechanism: str, credential: Password | Bearer, response: str) -> None:
-        # The response is sent on a separate line: a POP3 command line has at most 255 octets (RFC 5034 4), and
-        # Microsoft's server requires a separate line.
-        mark, text = await self._exchange(f"AUTH {mechanism}")
-        if mark == "+":
-            mark, text = await self._exchange(response)
+        # The response is sent on a separate line, because a command line has at most 255 octets (RFC 5034 4), and
+        # because Microsoft's server requires it.
+        status, text = await self._exchange(f"AUTH {mechanism}")
+        if status == "+":
+            status, text = await self._exchange(response)
         challenge = ""
-        if mark == "+":
-            # A second continuation request has the server's reason. The refusal follows after an empty line from the
-            # client.
+        if status == "+":
+            # A second continuation request has the reason of a refusal. The refusal follows when the client has sent an
+            # empty line.
             challenge = read_challenge(text)
-            mark, text = await self._exchange("")
-        if mark != "+OK":
+            status, text = await self._exchange("")
+        if status != "+OK":
             raise pop3_sign_in_failure(
                 mask_secrets(text, credential), self._party, challenge=mask_secrets(challenge, credential)
             )
@@ -264,8 +265,8 @@ async def open_session(
 ) -> Pop3Session:
     """Connect with TLS, and sign in. The sign-in locks the mailbox until the session ends.
 
-    Each line of a response is awaited at most *response_timeout*. Connection and sign-in must be complete *within* this
-    time after the credentials are available. Raise `ProbeFailedError`, or `TimeoutError`; *trace* then has the phase.
+    *response_timeout* limits the wait for each line of a response; *within* limits connection and sign-in, after the
+    credentials are available. Raise `ProbeFailedError`, or `TimeoutError`; *trace* then has the phase that timed out.
     """
     server = mailbox.pop3
     if server is None:
@@ -300,7 +301,7 @@ async def _connect(
 
 
 def _header_digest(header: bytes) -> str:
-    # The Status header is left out, because some servers change it when a message is read.
+    # The Status header is left out, because it changes when the message is read.
     return sha256(_STATUS_HEADER.sub(b"", header)).hexdigest()
 
 

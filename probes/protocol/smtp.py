@@ -1,7 +1,7 @@
-"""Submission of one message (RFC 6409) from a mailbox, over a connection of its own.
+"""Submission of one message (RFC 6409) from a mailbox, over a separate connection.
 
-Calls the single steps of aiosmtplib, so that each phase (name, port, TLS, sign-in, message) is timed separately and a
-failure names its phase.
+The module calls the single steps of aiosmtplib, so that each phase (DNS, connection, TLS, sign-in, message) is timed
+separately and a failure names its phase.
 """
 
 from __future__ import annotations
@@ -35,15 +35,17 @@ class SmtpWire(SMTPProtocol):
         super().__init__(loop=asyncio.get_running_loop())
         #: Text of the server's last challenge (RFC 4954 4). With XOAUTH2, it states why the token is rejected.
         self.challenge = ""
-        #: Credentials, which are removed from the trace if the server repeats them.
+        #: Credentials, which are masked in the trace and in errors if the server repeats them.
         self.credential: Password | Bearer | None = None
         self._trace = trace
+        #: Whether the server has sent a challenge, so that the next line of the client is secret.
         self._awaits_secret = False
+        #: Whether the last line of the client belongs to a sign-in.
         self._is_signing_in = False
 
     def write(self, data: bytes) -> None:
-        # aiosmtplib writes all commands by this method. It drops unsolicited data that comes in a separate packet. But
-        # data after a reply in the same packet would count as the reply to the next command.
+        # aiosmtplib writes all commands by this method. Unsolicited data in a separate packet is dropped, but data
+        # after a reply in the same packet would count as the reply to the next command.
         if self._buffer:
             raise aiosmtplib.SMTPException("the server sent data without a command")
         super().write(data)
@@ -63,12 +65,12 @@ class SmtpWire(SMTPProtocol):
         try:
             response = await super().read_response(timeout=timeout)
         except aiosmtplib.SMTPResponseException as error:
-            # An invalid reply line, which the error quotes.
+            # The error quotes an invalid line of the server, which may repeat the credentials.
             raise aiosmtplib.SMTPResponseException(error.code, mask_refusal(error.message, self.credential)) from None
-        # After the challenge 334 (RFC 4954) the client sends credentials. The challenge itself may also quote them.
+        # The client answers the challenge 334 (RFC 4954) with credentials, and the challenge itself may repeat them.
         self._awaits_secret = self._is_signing_in and response.code == 334
         if self._awaits_secret:
-            # Stored unmasked, because the client's response is computed from it.
+            # The challenge is returned unmasked, because the client's response is computed from it.
             self.challenge = response.message
             self._trace.add_line(_PARTY, f"S: {response.code} ***")
             return response
@@ -80,30 +82,30 @@ class SmtpWire(SMTPProtocol):
         return response
 
     @property
-    def incomplete_text(self) -> str:
-        """Text about an incomplete reply; "" without one."""
+    def incomplete_response_text(self) -> str:
+        """Text for an error about an incomplete reply; "" without one."""
         return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""
 
 
-#: Seconds to wait for the reply to QUIT. The wait is short, because the submission is already complete.
-_QUIT_SECONDS = 1.0
+#: Timeout of the reply to QUIT. It is short, because the submission is already complete.
+_QUIT_TIMEOUT_SECONDS = 1.0
 _LEADING_DOT = re.compile(rb"(?m)^\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionResult:
-    """Result of a submission: the server has accepted the message, or may have."""
+    """Result of a submission whose message the server has accepted, or may have accepted."""
 
-    #: Error after the message was sent and before the server replied; `None` when the server accepted the message.
-    #: After an error the message may be on its way, so the run waits for it, and the message is never sent again.
+    #: Error after the message was sent and before the server replied; `None` if the server accepted the message. After
+    #: such an error the message may still arrive, so the run waits for it, and the message is never sent again.
     uncertain_failure: ProbeFailedError | None = None
 
 
 async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> SubmissionResult:
-    """Send *message* from *mailbox* to *recipient*. *within* is the time for the whole session.
+    """Send *message*, with CRLF line ends, from *mailbox* to *recipient*. *within*: timeout of the whole session.
 
-    *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or
-    refuses. Raise `TimeoutError` when the time ends before the message was sent; *trace* then has the phase.
+    Raise `ProbeFailedError` if the server cannot be reached, is not trusted, or refuses. Raise `TimeoutError` if the
+    time expires before the message was sent; *trace* then has the phase that timed out.
     """
     async with _open_session(mailbox, trace, within) as session:
         async with session.before_deadline():
@@ -115,9 +117,9 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
 
 
 async def try_submission(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
-    """Run a submission without the message: sign in, send *mailbox* as sender and recipient, and reset.
+    """Run a submission without the message: sign in, send an envelope from *mailbox* to itself, and reset it.
 
-    No message is sent. Raise the same errors as `submit`.
+    Raise the same errors as `submit`.
     """
     async with _open_session(mailbox, trace, within) as session:
         async with session.before_deadline():
@@ -127,13 +129,13 @@ async def try_submission(mailbox: Mailbox, trace: Trace, within: timedelta) -> N
 
 @asynccontextmanager
 async def _open_session(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
-    """Connect and sign in. If the access token is rejected, retry once with a new token, before the same deadline."""
+    """Connect and sign in. If the access token is rejected, retry once with a new token within the same deadline."""
     deadline: float | None = None
 
     async def connect_with(credential: Password | Bearer) -> _Session:
         nonlocal deadline
-        # The time starts when the credentials are available: a slow authorization server says nothing about this
-        # server.
+        # The time starts when the credentials are available, because a slow authorization server is no evidence about
+        # the mail server.
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
@@ -154,10 +156,10 @@ async def _open_session(mailbox: Mailbox, trace: Trace, within: timedelta) -> As
 
 
 class _Session:
-    """Connection to a submission server. Its methods are the steps of one submission, in the order of their use."""
+    """Connection to a submission server. Its methods are the steps of one submission."""
 
     def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
-        #: End of the session, on the loop's clock.
+        #: End of the session, in seconds of the loop's clock.
         self._deadline = deadline
         #: Whether the message has been written. If so, the server may have accepted it.
         self._is_message_sent = False
@@ -166,7 +168,7 @@ class _Session:
             raise ValueError(f"{mailbox.name} has no submission server")
         self.server: Server = mailbox.smtp
         self._trace = trace
-        # The library's own timeouts are off: they would end before the caller's deadline and report less.
+        # The library's own timeouts are off, because they would expire before the deadline and report less.
         self._client = aiosmtplib.SMTP(
             hostname=self.server.host, timeout=None, start_tls=False, tls_context=self.server.tls
         )
@@ -180,7 +182,7 @@ class _Session:
                 yield
         except TimeoutError as error:
             wire = self._client.protocol
-            raise TimeoutError(wire.incomplete_text if isinstance(wire, SmtpWire) else "") from error
+            raise TimeoutError(wire.incomplete_response_text if isinstance(wire, SmtpWire) else "") from error
 
     async def open(self) -> None:
         """Connect, read the greeting, and start TLS. Implicit TLS starts before the greeting, STARTTLS after it."""
@@ -208,7 +210,7 @@ class _Session:
 
     async def _start_tls(self) -> None:
         with timed_phase(self._trace, Phase.TLS, _PARTY):
-            # The session never continues without TLS: an attacker may have removed the offer.
+            # The session never continues without TLS, because an attacker may have removed the offer.
             if not self._client.supports_extension("starttls"):
                 raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _PARTY)
             self._trace.add_line(_PARTY, "C: STARTTLS")
@@ -219,7 +221,7 @@ class _Session:
             self._transports.append(cast(asyncio.Transport, self._client.transport))
 
     async def sign_in(self, credential: Password | Bearer) -> None:
-        """Sign in, in one attempt: a second attempt by another mechanism may lock the account."""
+        """Sign in with one attempt, because a second attempt with another mechanism may lock the account."""
         with timed_phase(self._trace, Phase.AUTH, _PARTY):
             if self._client.is_ehlo_or_helo_needed:
                 await self._send_ehlo()
@@ -228,7 +230,7 @@ class _Session:
                 await self._authenticate(credential, self._client.server_auth_methods)
             except aiosmtplib.SMTPAuthenticationError as error:
                 challenge = read_challenge(self._wire.challenge) if isinstance(credential, Bearer) else ""
-                # `from None`: the original error contains the server's unmasked text.
+                # `from None` is needed, because the original error contains the server's unmasked text.
                 raise smtp_failure(
                     SubmissionStep.SIGN_IN, error.code, error.message, challenge=mask_secrets(challenge, credential)
                 ) from None
@@ -251,30 +253,30 @@ class _Session:
         return cast(SmtpWire, self._client.protocol)
 
     async def send_envelope(self, recipient: str) -> None:
-        """Send the envelope."""
+        """Send the envelope: the mailbox as sender, and *recipient*."""
         with timed_phase(self._trace, Phase.SUBMIT, _PARTY):
             await self._send_addresses(recipient)
 
     async def send_message(self, message: bytes) -> SubmissionResult:
         """Send the message before the deadline.
 
-        If the connection breaks or the deadline expires after the message is written, the server may have accepted the
-        message (RFC 5321 4.5.3.2.6). The result is then uncertain. The duration is recorded in any case.
+        If the connection breaks or the deadline expires after the message was written, the server may have accepted it
+        (RFC 5321 4.5.3.2.6), so the result is uncertain. The duration is recorded in this case, too.
         """
         with self._trace.phase(Phase.DATA, _PARTY):
             try:
                 with network_errors_as_failures(Phase.DATA, _PARTY):
                     async with self.before_deadline():
                         await self._send_data(message)
-            except ProbeFailedError as failure:
-                if not self._is_message_sent or failure.failure.code is not None:
+            except ProbeFailedError as error:
+                if not self._is_message_sent or error.failure.code is not None:
                     raise
                 self._trace.mark_uncertain()
-                return SubmissionResult(uncertain_failure=failure)
+                return SubmissionResult(uncertain_failure=error)
         return SubmissionResult()
 
     async def try_envelope(self) -> None:
-        """Send the envelope with the mailbox as sender and recipient, and reset it (RFC 5321 4.1.1.5)."""
+        """Send an envelope with the mailbox as sender and recipient, and reset it (RFC 5321 4.1.1.5)."""
         with timed_phase(self._trace, Phase.SUBMIT, _PARTY):
             await self._send_addresses(self._mailbox.address)
             try:
@@ -303,17 +305,17 @@ class _Session:
         if 400 <= reply.code < 600:
             raise smtp_failure(SubmissionStep.MESSAGE, *reply)
         if not 200 <= reply.code < 300:
-            # The reply is neither positive nor negative.
+            # The reply neither accepts nor refuses the message.
             raise aiosmtplib.SMTPException(f"{reply.code} {reply.message}")
 
     async def quit(self) -> None:
-        """Send QUIT, and wait a moment for the reply. Never raises for the server's behaviour."""
+        """Send QUIT, and wait a moment for the reply. Failures of the server are ignored."""
         with suppress(OSError, aiosmtplib.SMTPException):
-            async with asyncio.timeout(_QUIT_SECONDS):
+            async with asyncio.timeout(_QUIT_TIMEOUT_SECONDS):
                 await self._client.quit()
 
     def close(self) -> None:
-        """Abort at once; a TLS shutdown with a silent peer would keep the socket for another half minute."""
+        """Abort at once, because a TLS shutdown with a silent peer would keep the socket for another half minute."""
         for transport in self._transports:
             transport.abort()
         self._client.close()

@@ -1,4 +1,4 @@
-"""Transcript of an IMAP or POP3 session for people: its lines without secrets, message texts and repetitions."""
+"""Transcript of an IMAP or POP3 session for people, without secrets, texts of messages and repetitions."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from probes.model.probe import Trace
 from probes.model.reply import shorten
 from probes.model.result import Party
 
-#: Different lines of one connection. A mailbox is polled many times while a run waits, always with the same lines.
+#: Limit of different lines of one connection. Repeated lines are left out, because each poll of a mailbox has the same.
 _MAX_LINES = 100
-#: Lines of one response: a list of folders may have thousands.
+#: Limit of lines of one response, because a list of folders may have thousands.
 _MAX_RESPONSE_LINES = 20
+#: Characters of a line that are processed.
 _MAX_LINE = 1_000
-#: The text of a message, which is hidden: a reader of the transcript must not see people's mail.
+#: The text of a message. It is hidden, because readers of the transcript must not see people's mail.
 _MESSAGE_TEXT = re.compile(r"\bBODY\[.*", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 
 
 class Transcript:
-    """Passes the lines of one connection to *write*, each once."""
+    """Transcript of one connection. It passes each different line to *write* once."""
 
     def __init__(
         self, protocol: str, write: Callable[[str], None], credential: Password | Bearer | None = None
     ) -> None:
-        """*credential*: the credentials, which are removed if the server repeats them."""
+        """*credential*: the secrets that are masked if the server repeats them."""
         self._protocol = protocol
         self._write = write
         self._credential = credential
@@ -38,16 +39,16 @@ class Transcript:
 
     @classmethod
     def for_trace(cls, protocol: str, trace: Trace, party: Party, credential: Password | Bearer) -> Self | None:
-        """Return the transcript for *trace*; `None`: it records no dialogue."""
+        """Return a transcript that writes to *trace*; `None` if *trace* records no dialogue."""
         return cls(protocol, partial(trace.add_line, party), credential) if trace.records_dialogue else None
 
     def add_command(self, command: str, *, secret: bool = False) -> None:
-        """Add a command; a *secret* one without its text."""
+        """Add a command of the client. The text of a *secret* command is masked."""
         self._response_lines = 0
         self._add("C", _HIDDEN if secret else command)
 
     def add_response(self, text: str, *, secret: bool = False) -> None:
-        """Add a line of the server; of a *secret* one, such as a challenge, only its start."""
+        """Add a line of the server. Of a *secret* line, such as a challenge, only the first word is shown."""
         self._response_lines += 1
         if self._response_lines > _MAX_RESPONSE_LINES and text.startswith("* "):
             return

@@ -1,4 +1,4 @@
-"""Check that makes the same attempt with each mailbox, some concurrently, and reports a finding for each."""
+"""Check that makes the same attempt with each mailbox, a few at a time, and reports one finding per mailbox."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import ProbeFailedError, Trace
 from probes.model.reply import timeout_failure
-from probes.model.result import Outcome, Party
+from probes.model.result import Failure, Outcome, Party
 from probes.run.trace import TraceRecorder
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Timeout of one session, after the credentials are available.
+#: Timeout of one session. It begins when the credentials are available.
 SESSION = timedelta(seconds=30)
-#: Limit of one mailbox: an attempt may have to obtain a token, and a second token, before its session.
+#: Timeout of one attempt, which may have to obtain an access token, and a second one, before its session.
 _MAILBOX_TIMEOUT = 3 * SESSION
 _CONCURRENCY = 4
 
-#: Returns the verdict of a successful attempt, and its text. Raises `ProbeFailedError`, and `TimeoutError`.
+#: Attempt with one mailbox, such as a sign-in. Returns the verdict and the text of the finding. Raises
+#: `ProbeFailedError` and `TimeoutError`.
 Attempt = Callable[[Mailbox, Trace], Awaitable[tuple[Verdict, str]]]
 
 
 async def gather_limited(limit: int, process: Callable[[T], Awaitable[R]], items: Iterable[T]) -> Sequence[R]:
-    """Return the result of *process* for each item, in their order; at most *limit* run concurrently."""
+    """Return the result of *process* for each item, in the order of *items*; at most *limit* run concurrently."""
     semaphore = asyncio.Semaphore(limit)
 
     async def process_limited(item: T) -> R:
@@ -46,6 +47,7 @@ class MailboxCheck:
     """Implementation of `probes.model.check.Check`: one finding for each mailbox, in their order."""
 
     aspect: str
+    #: SENDER if the attempt is made with the submission server, RECIPIENT if with the IMAP or POP3 server.
     party: Party
     mailboxes: Sequence[Mailbox]
     attempt: Attempt
@@ -58,11 +60,11 @@ class MailboxCheck:
         try:
             async with asyncio.timeout(_MAILBOX_TIMEOUT.total_seconds()):
                 verdict, detail = await self.attempt(mailbox, recorder)
-        except ProbeFailedError as failure:
-            verdict, detail = _verdict(failure.outcome), _failure_text(failure)
+        except ProbeFailedError as error:
+            verdict, detail = _verdict(error.outcome), _failure_text(error.failure)
         except TimeoutError as error:
             timeout_error = timeout_failure(recorder.location[0], self.party, str(error))
-            verdict, detail = _verdict(timeout_error.outcome), _failure_text(timeout_error)
+            verdict, detail = _verdict(timeout_error.outcome), _failure_text(timeout_error.failure)
         return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
 
 
@@ -71,15 +73,14 @@ def _verdict(outcome: Outcome) -> Verdict:
         case Outcome.INCONCLUSIVE:
             return Verdict.UNKNOWN
         case Outcome.DEFERRED:
-            # A mail client retries, and its user waits.
+            # A mail client retries, so its user only waits.
             return Verdict.WARN
         case _:
             return Verdict.FAIL
 
 
-def _failure_text(failure: ProbeFailedError) -> str:
-    """Return place and reason: "auth: credentials refused (535 5.7.8 wrong password)"."""
-    details = failure.failure
-    code = "" if details.code is None or details.detail.startswith(str(details.code)) else str(details.code)
-    text = " ".join(part for part in (code, details.detail) if part)
-    return f"{details.phase}: {details.reason} ({text})" if text else f"{details.phase}: {details.reason}"
+def _failure_text(failure: Failure) -> str:
+    """Return phase, reason and detail: "auth: credentials refused (535 5.7.8 wrong password)"."""
+    code = "" if failure.code is None or failure.detail.startswith(str(failure.code)) else str(failure.code)
+    text = " ".join(part for part in (code, failure.detail) if part)
+    return f"{failure.phase}: {failure.reason} ({text})" if text else f"{failure.phase}: {failure.reason}"

@@ -39,7 +39,7 @@ async def run_probe(
 ) -> ProbeResult:
     """Run *probe* within `timeouts.total` and return its result.
 
-    Pass a *recorder* to read the dialogue afterwards. No exception is raised except cancellation.
+    Pass a *recorder* to read the dialogue afterwards. Only cancellation raises an exception.
     """
     recorder = recorder or TraceRecorder()
     started_at, started_monotonic = clock(), time.monotonic()
@@ -58,13 +58,14 @@ async def run_probe(
     )
 
 
-def _path(recorder: TraceRecorder, started_at: datetime, started: float) -> Path | None:
-    """Return the path of the message if it arrived, even if changed."""
+def _path(recorder: TraceRecorder, started_at: datetime, started_monotonic: float) -> Path | None:
+    """Return the path of the message if it arrived, unchanged or changed; otherwise `None`."""
     if recorder.content is None:
         return None
 
     def phase_start(phase: Phase) -> datetime:
-        return started_at + timedelta(seconds=recorder.phase_starts.get(phase, started) - started)
+        start_monotonic = recorder.phase_starts.get(phase, started_monotonic)
+        return started_at + timedelta(seconds=start_monotonic - started_monotonic)
 
     return read_path(recorder.content, submitted_at=phase_start(Phase.SUBMIT), arrived_at=phase_start(Phase.RETRIEVE))
 
@@ -75,21 +76,21 @@ async def _run_to_end(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as deadline:
-            # The timer sets the deadline one turn of the loop after the deadline is due. So, after the process was
-            # blocked, the probe's own earlier deadline still comes first. The probe reports more than the phase.
+            # The timer starts the timeout one iteration of the loop after the deadline. If the process was blocked, the
+            # probe's own earlier timeout thus still comes first; its error has more details than the phase.
             timer = loop.call_later(timeouts.total.total_seconds(), lambda: deadline.reschedule(loop.time()))
             try:
                 return await probe.run(recorder), None
             finally:
                 timer.cancel()
-    except ProbeFailedError as failure:
-        clear_tracebacks(failure)
-        return failure.outcome, failure.failure
-    except TimeoutError as timeout:
-        clear_tracebacks(timeout)
-        timeout_error = timeout_failure(*recorder.location, str(timeout))
+    except ProbeFailedError as error:
+        clear_tracebacks(error)
+        return error.outcome, error.failure
+    except TimeoutError as error:
+        clear_tracebacks(error)
+        timeout_error = timeout_failure(*recorder.location, str(error))
         return timeout_error.outcome, timeout_error.failure
-    except Exception as error:  # noqa: BLE001 - a bug of ours says nothing about the mail service
+    except Exception as error:  # noqa: BLE001 - a bug of ours is no evidence about mail
         _log.exception("probe failed unexpectedly", route=route)
         unexpected = probe_failure(
             Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT, *recorder.location, f"{type(error).__name__}: {error}"

@@ -9,13 +9,14 @@ from datetime import timedelta
 
 from probes.model.result import Party, Phase
 
-#: Limits of the dialogue: a server that sends without end must not exhaust memory.
-_LINES_AT_MOST = 400
-_LINE_AT_MOST = 500
+#: Limits of the dialogue, so that a server that sends without end does not exhaust memory: lines, and characters of
+#: one.
+_MAX_LINES = 400
+_MAX_LINE = 500
 
 
 class TraceRecorder:
-    """Implementation of `probes.model.probe.Trace`. One for each run."""
+    """Implementation of `probes.model.probe.Trace` for one run (one execution of a probe)."""
 
     def __init__(
         self,
@@ -25,7 +26,7 @@ class TraceRecorder:
         on_line: Callable[[str], None] | None = None,
     ) -> None:
         """*on_phase* is called with each phase before it begins. *on_line* is called with each line of the dialogue."""
-        #: Finished phases. A phase that was entered twice has the sum of both durations; a failed phase is absent.
+        #: Durations of finished phases. A phase that was entered twice has the sum; a failed phase is absent.
         self.phases: dict[Phase, timedelta] = {}
         #: The present phase and party. Between two phases, those of the last phase.
         self.location: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
@@ -35,18 +36,19 @@ class TraceRecorder:
         self.uncertain = False
         #: Lines, oldest first, secrets masked: "sender C: EHLO ...". Empty unless requested.
         self.dialogue: list[str] = []
-        #: The message as it was in the mailbox, if it arrived.
+        #: The message as it was in the mailbox; `None` if it did not arrive.
         self.content: bytes | None = None
+        #: Harmless changes to the message by relays.
         self.rewrites: tuple[str, ...] = ()
-        #: First start of each phase, on the monotonic clock.
+        #: First start of each phase, in seconds of the monotonic clock.
         self.phase_starts: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
-        self._entering = on_phase
+        self._on_phase = on_phase
         self._on_line = on_line
 
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
-        self._entering(phase)
+        self._on_phase(phase)
         self.location, self.current = (phase, party), phase
         started = time.monotonic()
         self.phase_starts.setdefault(phase, started)
@@ -65,10 +67,10 @@ class TraceRecorder:
     def add_line(self, party: Party, line: str) -> None:
         if self._on_line is not None:
             self._on_line(line)
-        if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
-            # It is printed on a terminal, which must not execute a server's control sequences, and cannot print a
-            # surrogate.
-            printable = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
+        if self._keep_dialogue and len(self.dialogue) < _MAX_LINES:
+            # The line is printed on a terminal, which must not execute a server's control sequences and cannot print
+            # surrogates.
+            printable = "".join(char if char.isprintable() else "\ufffd" for char in line[:_MAX_LINE])
             self.dialogue.append(f"{party} {printable}")
 
     def mark_uncertain(self) -> None:

@@ -1,7 +1,8 @@
-"""Address from which a message left its sender's mail system, as recorded by the receiving system. Pure.
+"""Address from which a message left its sender's mail system, by the Received headers of the receiving system. Pure.
 
-Headers above the one for the transfer are the receiver's own; the sender may have written anything below it. The
-transfer is the first, from the top, where a host of one organization received the message from a host of another.
+The transfer between the two systems is the first header, from the top, in which a host of one organization received the
+message from a host of another. The headers above it are the receiver's own. The sender may have written the
+headers below it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from checkdmarc.utils import get_base_domain
 from probes.domain.names import IPAddress
 from probes.mail.mime import parse_header
 
-_HEADERS_AT_MOST = 30
-_HEADER_AT_MOST = 2_000
+#: Limits of parsing: Received headers, and characters of one header.
+_MAX_HEADERS = 30
+_MAX_HEADER = 2_000
+#: Name of the sending host, text with its address, and name of the receiving host.
 _FROM = re.compile(r"from (\S{1,255}) (.{1,500}?) by ([^\s;]{1,255})", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9a-f:.]{2,45})[\])]", re.IGNORECASE)
 #: Internal networks: RFC 1918, RFC 4193, loopback, link-local.
 _INTERNAL = tuple(
-    ipaddress.ip_network(one)
-    for one in (
+    ipaddress.ip_network(network)
+    for network in (
         "10.0.0.0/8",
         "172.16.0.0/12",
         "192.168.0.0/16",
@@ -35,11 +38,11 @@ _INTERNAL = tuple(
 
 
 def outbound_address(message: bytes) -> IPAddress | None:
-    """Return the address that sent *message* to the receiving system; `None` when the headers do not contain it."""
+    """Return the address that sent *message* to the receiving system; `None` if the headers do not contain it."""
     headers = parse_header(message[:100_000])
-    for header in (headers.get_all("Received") or [])[:_HEADERS_AT_MOST]:
-        # Each run of blanks is replaced by one: otherwise the pattern would backtrack over all ways to split it.
-        match = _FROM.match(" ".join(str(header)[:_HEADER_AT_MOST].split()))
+    for header in (headers.get_all("Received") or [])[:_MAX_HEADERS]:
+        # Each run of blanks is replaced by one, so that the pattern does not backtrack over all ways to split it.
+        match = _FROM.match(" ".join(str(header)[:_MAX_HEADER].split()))
         if match is None or get_base_domain(match[1]) == get_base_domain(match[3]):
             continue
         if (address := _public_address(match[2])) is not None:

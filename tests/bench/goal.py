@@ -1,4 +1,4 @@
-"""What is measured, what it may be, and how it came out."""
+"""Goals of the benchmark and measured figures."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One figure."""
+    """A figure and its limit."""
 
     key: str
     meaning: str
     limit: float
-    #: Whether less is better, or more.
+    #: Whether a lower or a higher value is better.
     best: Literal["least", "most"] = "least"
 
     def is_met(self, value: float) -> bool:
-        """Whether *value* is within the limit."""
+        """Return whether *value* is within the limit."""
         return value <= self.limit if self.best == "least" else value >= self.limit
 
 
@@ -40,9 +40,16 @@ GOALS: Final = (
     Goal(key="lag_load", meaning="the same, runs a second / what the bare libraries reach", limit=0.78, best="most"),
     Goal(key="scheduler_core", meaning="the same, cores in use", limit=1),
     Goal(
-        key="deaf_loop_stall_ms", meaning="a reference loses all mail, the longest that the loop stood still", limit=20
+        key="lost_reference_stall_ms",
+        meaning="a reference loses all mail, the longest that the loop stood still",
+        limit=20,
     ),
-    Goal(key="deaf_runs_ratio", meaning="the same, runs that ended / runs that were due", limit=0.95, best="most"),
+    Goal(
+        key="lost_reference_runs_ratio",
+        meaning="the same, runs that ended / runs that were due",
+        limit=0.95,
+        best="most",
+    ),
     Goal(
         key="overload_delivered_ratio",
         meaning="twice what the bare libraries reach, runs delivered / runs made",
@@ -67,11 +74,11 @@ GOALS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a part of the bench found out."""
+    """Figures of a part of the benchmark."""
 
-    #: By key: a value for each round.
+    #: Values of the rounds by key.
     rounds: Mapping[str, Sequence[float]]
-    #: Absolute figures, for people; they do not travel.
+    #: Absolute figures for readers, which differ between machines.
     notes: Mapping[str, float] = field(default_factory=dict)
 
     def medians(self) -> dict[str, float]:
@@ -80,7 +87,7 @@ class Measured:
 
 
 def table(found: Mapping[str, float]) -> str:
-    """Return what was *found*, a line for each goal."""
+    """Return the found figures as a table, with a line for each goal."""
     lines = [
         f"{'':26}{'found':>12}{'goal':>12}",
         *(_line(goal, found[goal.key]) for goal in GOALS if goal.key in found),

@@ -1,8 +1,8 @@
-"""What a long history costs: whatever loops and people ask for, at one percent of it and at all of it, on both stores.
+"""Cost of a long history: requests of loops and people with one percent of it and all of it, on both stores.
 
-`python -m tests.bench.history` makes stores with as many runs, incidents and entries of the journal as asked, prints a
-table of CPU (ours and the database server's) and of how long the loop was held, and deletes them again. It takes some
-minutes and two gigabytes.
+`python -m tests.bench.history` creates stores with the given numbers of runs, incidents and audit entries, prints
+CPU (of Pantau and the database server) and the longest block of the event loop, and deletes the stores. It takes
+some minutes and two gigabytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sqlalchemy import Table, insert, select, text, update
 from alerts.model.event import Resolve
 from alerts.persistence.audit import CHECKPOINT, ChainHead, Verifier, checkpoint, seal
 from alerts.persistence.store import AuditEntry
-from monitor.audit.chain import Chain
+from monitor.audit.chain import ChainMonitor
 from monitor.config.service.store import RetentionSettings
 from monitor.metrics import Metrics
 from monitor.model.health import Grade
@@ -36,7 +36,7 @@ from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import hour_values, run_values
 from monitor.store.probing.retention import Retention
@@ -51,23 +51,23 @@ from monitor.store.schema.tables import (
     notification_incident,
     run,
 )
-from tests.bench.estate import delivered
-from tests.integration.alerts.station import Station
+from tests.bench.fleet import delivered
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0, trigger
 
 ROUTES = 1000
 FIVE = timedelta(minutes=5)
 DAY = timedelta(days=1)
-#: Incidents that a purge is asked about, whatever there is.
+#: Incidents of a purge, whatever the size of the store.
 PURGED = 500
-#: Each waits for the disk.
+#: Rows in a transaction, each of which waits for the disk.
 _CHUNK = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How much there is."""
+    """Size of a store."""
 
     runs: int
     incidents: int
@@ -84,23 +84,23 @@ class Size:
 
 async def make(database: Database, size: Size) -> None:
     """Fill an empty store."""
-    # What one incident leaves behind, as the engine wrote it; the others are its copies.
-    station = Station(database)
-    await station.submit(trigger())
-    await station.acknowledge()
-    await station.submit(Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+    # The rows of one incident, as the engine writes them; the others are copies.
+    engine_env = DispatcherEnv(database)
+    await engine_env.submit(trigger())
+    await engine_env.acknowledge()
+    await engine_env.submit(Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with SqlStore(database).transaction() as uow:
         await uow.deactivate_incident(1)
     await _copy_incidents(database, size.incidents)
     await _copy_runs(database, size.runs)
-    await _go_on_with_the_journal(database, size.entries, size.incidents)
+    await _extend_audit_log(database, size.entries, size.incidents)
     async with database.write() as connection:
-        # As any database that has lived for so long.
+        # As in any database of that age.
         await connection.execute(text("ANALYZE"))
 
 
 async def _copy_incidents(database: Database, number: int) -> None:
-    """Put copies of the first incident, and of all that hangs on it, into the time before it."""
+    """Insert earlier copies of the first incident and its rows."""
     tables = (incident, notification, notification_incident, delivery, attempt)
     async with database.read() as connection:
         first = {table: [dict(row) for row in (await connection.execute(select(table))).mappings()] for table in tables}
@@ -108,7 +108,7 @@ async def _copy_incidents(database: Database, number: int) -> None:
     def copies(table: Table) -> Iterator[dict[str, Any]]:
         for n in range(1, number):
             for row in first[table]:
-                # Ids grow as time does, but for the first, which is the latest.
+                # Ids grow with time, except the first, which is the latest.
                 yield _copy(table, row, n, number - n)
 
     for table in tables:
@@ -120,21 +120,23 @@ async def _copy_incidents(database: Database, number: int) -> None:
 
 
 #: Entries between two checkpoints.
-_CHECKED = 500
-#: Between the ids of one incident's notices and the next's.
-_STRIDE = 20
-_APART = timedelta(minutes=10)
+_CHECKPOINT_INTERVAL = 500
+#: Difference between the ids of notifications of two incidents.
+_ID_STEP = 20
+_INCIDENT_INTERVAL = timedelta(minutes=10)
 
 
 def _copy(table: Table, row: Mapping[str, Any], n: int, back: int) -> dict[str, Any]:
     """Return the *n*th copy of a row: *back* times ten minutes earlier, with ids and unique keys of its own."""
-    copied = {name: value - back * _APART if isinstance(value, datetime) else value for name, value in row.items()}
+    copied = {
+        name: value - back * _INCIDENT_INTERVAL if isinstance(value, datetime) else value for name, value in row.items()
+    }
     for name in ("number", "key", "reference"):
         if table.name != "delivery" and name in copied:
             copied[name] = f"{row[name]}/{n}"
     if table is incident:
         return copied | {"id": n + 1, "dedup_key": f"OLD{n % ROUTES}", "at_rest": True}
-    moved = {name: row[name] + n * _STRIDE for name in ("id", "notification_id", "delivery_id") if name in row}
+    moved = {name: row[name] + n * _ID_STEP for name in ("id", "notification_id", "delivery_id") if name in row}
     return copied | moved | ({"incident_id": n + 1} if "incident_id" in row else {})
 
 
@@ -145,22 +147,22 @@ async def _copy_runs(database: Database, number: int) -> None:
     def runs() -> Iterator[Mapping[str, Any]]:
         for n in range(number):
             code, at = n % ROUTES // 10, begins + n // ROUTES * FIVE
-            told = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}", "token_id": f"{n:016x}"}
-            yield values | told | {"started_at": at, "outcome": "lost" if n % 97 == 0 else "delivered"}
+            row_keys = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}", "token_id": f"{n:016x}"}
+            yield values | row_keys | {"started_at": at, "outcome": "lost" if n % 97 == 0 else "delivered"}
 
     def hours() -> Iterator[Mapping[str, Any]]:
         counted = hour_values(replace(delivered("x"), started_at=T0), "x", Grade.GOOD, FIVE)
         row = {name.removeprefix("hour_"): value for name, value in counted.items() if name.startswith("hour_")}
         for n in range(number // 12):
             code, at = n % ROUTES // 10, begins + n // ROUTES * timedelta(hours=1)
-            told = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}"}
-            yield row | told | {"starts_at": at.replace(minute=0)}
+            row_keys = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}"}
+            yield row | row_keys | {"starts_at": at.replace(minute=0)}
 
     await insert_all(database, run, runs())
     await insert_all(database, hour, hours())
 
 
-async def _go_on_with_the_journal(database: Database, number: int, incidents: int) -> None:
+async def _extend_audit_log(database: Database, number: int, incidents: int) -> None:
     async with database.read() as connection:
         head = await audit.head(connection)
     began = T0 - number * timedelta(minutes=1)
@@ -169,17 +171,17 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
         nonlocal head
         last = ChainHead()
         for n in range(number):
-            # Ten of each incident, one after the other, and one of ten about none.
-            about = None if n % 10 == 9 else min(n // 10 + 1, incidents)
+            # Ten entries of each incident in turn; every tenth entry belongs to none.
+            number_of_incident = None if n % 10 == 9 else min(n // 10 + 1, incidents)
             entry = AuditEntry(
                 at=began + n * timedelta(minutes=1),
                 actor="engine",
                 event="attempt written",
-                incident_id=about,
-                notification_id=None if about is None else about * _STRIDE,
+                incident_id=number_of_incident,
+                notification_id=None if number_of_incident is None else number_of_incident * _ID_STEP,
                 detail={"reference": f"p{n}-1", "gateway": "sms", "channel": "sms"},
             )
-            if n % _CHECKED == _CHECKED - 1:
+            if n % _CHECKPOINT_INTERVAL == _CHECKPOINT_INTERVAL - 1:
                 entry = checkpoint(entry.at, "pantau@bench", last)
             sealed = seal(entry, head)
             head = ChainHead(number=sealed.number, hash=sealed.hash)
@@ -202,41 +204,41 @@ async def insert_all(database: Database, table: Table, rows: Iterator[Mapping[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one deed: milliseconds of CPU, and the longest that it held the loop."""
+    """Cost of an action: CPU and longest block of the event loop, in ms."""
 
     cpu: float
-    held: float
+    blocked: float
 
 
 @dataclass(slots=True)
 class Meter:
-    """Measures deeds: our CPU, and that of a database's server."""
+    """Meter of actions: CPU of this process and of the database server."""
 
     server: Postgres | None
     found: dict[str, Cost] = field(default_factory=dict)
 
-    async def measure(self, what: str, deed: Callable[[], Awaitable[object]], times: int = 5) -> None:
-        """Do it so many times, and note the median."""
+    async def measure(self, what: str, action: Callable[[], Awaitable[object]], times: int = 5) -> None:
+        """Run an action several times and store the median."""
         if times > 1:
-            await deed()  # Statements are built once.
-        costs = [await self._once(deed) for _ in range(times)]
-        self.found[what] = Cost(cpu=median(cost.cpu for cost in costs), held=median(cost.held for cost in costs))
+            await action()  # Compiles the statements.
+        costs = [await self._once(action) for _ in range(times)]
+        self.found[what] = Cost(cpu=median(cost.cpu for cost in costs), blocked=median(cost.blocked for cost in costs))
 
-    async def _once(self, deed: Callable[[], Awaitable[object]]) -> Cost:
+    async def _once(self, action: Callable[[], Awaitable[object]]) -> Cost:
         gc.collect()
-        with holding() as longest:
+        with measure_blocking() as longest:
             began = time.process_time() + self._server_cpu()
-            await deed()
+            await action()
             spent = time.process_time() + self._server_cpu() - began
-        return Cost(cpu=1e3 * spent, held=1e3 * max(longest, default=0.0))
+        return Cost(cpu=1e3 * spent, blocked=1e3 * max(longest, default=0.0))
 
     def _server_cpu(self) -> float:
         return 0.0 if self.server is None else self.server.cpu_seconds()
 
 
 @contextmanager
-def holding() -> Iterator[list[float]]:
-    """Time each of the loop's callbacks."""
+def measure_blocking() -> Iterator[list[float]]:
+    """Record the longest CPU time of a callback of the event loop."""
     run_handle, longest = asyncio.Handle._run, [0.0]
 
     def timed(handle: asyncio.Handle) -> None:
@@ -251,19 +253,21 @@ def holding() -> Iterator[list[float]]:
         asyncio.Handle._run = run_handle  # type: ignore[method-assign]
 
 
-class IssuingOffice:
-    """What loops do and people ask for."""
+class Actions:
+    """Actions of loops and requests of people."""
 
     def __init__(self, database: Database, size: Size) -> None:
         self._database, self._size = database, size
         self._store, self._history, self._drills = SqlStore(database), History(database), Drills(database)
-        self._station = Station(database)
-        self._station.clock.moment = self._now = T0 + timedelta(hours=1)
+        self._engine_env = DispatcherEnv(database)
+        self._engine_env.clock.moment = self._now = T0 + timedelta(hours=1)
         self._old_at = T0 - (size.runs // ROUTES) * FIVE + 30 * DAY
 
     async def start(self) -> None:
         metrics = Metrics(version="bench", now=lambda: self._now)
-        await Chain(self._database, metrics, self._station.clock, "pantau@bench", timedelta(0)).verify_if_due()
+        await ChainMonitor(
+            self._database, metrics, self._engine_env.clock, "pantau@bench", timedelta(0)
+        ).verify_if_due()
         await self._history.healths()
         await self._history.deferrals(self._now - timedelta(hours=2))
         await self._history.tokens(self._now)
@@ -272,7 +276,7 @@ class IssuingOffice:
             await uow.opened_since(self._now - timedelta(hours=1))
             await uow.open_incidents()
 
-    async def look_around(self) -> None:
+    async def engine_cycle(self) -> None:
         async with self._store.transaction() as uow:
             await uow.renew_leases("bench", self._now, timedelta(seconds=30))
             await uow.move_times_back(self._now)
@@ -281,21 +285,21 @@ class IssuingOffice:
         await self._drills.under_way()
 
     async def outage(self) -> None:
-        clock = self._station.clock
-        # Beyond what budgets and flapping look back to.
+        clock = self._engine_env.clock
+        # Outside of the windows of rate limits and flapping.
         clock.moment += timedelta(hours=4)
-        opened = await self._station.submit(trigger(at=clock.moment))
+        opened = await self._engine_env.submit(trigger(at=clock.moment))
         assert opened is not None
-        await self._station.acknowledge(opened.id)
-        await self._station.submit(Resolve(dedup_key="JCM", at=clock.moment, ended_at=clock.moment))
+        await self._engine_env.acknowledge(opened.id)
+        await self._engine_env.submit(Resolve(dedup_key="JCM", at=clock.moment, ended_at=clock.moment))
 
-    async def end_of_a_run(self) -> None:
+    async def record_end_of_run(self) -> None:
         self._now += timedelta(seconds=1)
         result = replace(delivered("JCM1/outbound/1"), started_at=self._now)
         await self._history.record_run(result, "JCM1", {}, grade=Grade.GOOD, interval=FIVE)
 
     async def latest(self) -> None:
-        # Read once by each; asked for again it is in memory.
+        # A new object, because the result is cached.
         await History(self._database).latest()
 
     async def lists(self) -> None:
@@ -308,30 +312,30 @@ class IssuingOffice:
 
     async def on_call(self) -> None:
         async with self._store.reading() as uow:
-            await uow.duty.standing(self._now)
-            await uow.duty.answered()
+            await uow.oncall.list_overrides(self._now)
+            await uow.oncall.last_confirmations()
         await self._drills.confirmed()
         await self._drills.delivered()
         await self._drills.last_ended()
 
-    async def dossier(self) -> None:
+    async def incident_record(self) -> None:
         middle = self._size.incidents // 2
         async with self._store.reading() as uow:
             await uow.notifications(middle)
         async with self._database.read() as connection:
-            entries = await audit.of_incident(connection, middle)
+            entries = await audit.entries_of_incident(connection, middle)
             head = await audit.head(connection)
             await audit.read_chain_links(connection, [*(entry.number for entry in entries), head.number])
         await self._history.between("JCM1", T0 - timedelta(hours=2), T0)
 
-    async def dry_run(self) -> None:
-        # Of the oldest, as many whatever there is.
-        search = purge.Search(T0 - (self._size.incidents - PURGED) * _APART)
+    async def purge_dry_run(self) -> None:
+        # The same number of the oldest incidents for each size.
+        search = purge.Search(T0 - (self._size.incidents - PURGED) * _INCIDENT_INTERVAL)
         while not search.is_over:
             async with self._database.read() as connection:
-                await search.further(connection)
+                await search.search_next(connection)
 
-    async def part_of_the_journal(self) -> None:
+    async def verify_part(self) -> None:
         verifier = Verifier(ChainHead(number=self._size.entries // 2))
         async with self._database.read() as connection:
             for entry in await audit.entries(connection, self._size.entries // 2):
@@ -340,103 +344,106 @@ class IssuingOffice:
 
     async def retention(self) -> None:
         self._old_at += FIVE
-        await Retention(self._database).dispose(RetentionSettings().build(), self._old_at)
+        await Retention(self._database).delete_expired(RetentionSettings().build(), self._old_at)
 
-    async def whole_journal(self) -> None:
+    async def verify_all(self) -> None:
         await audit.verify(self._database.read)
 
-    async def whole_dry_run(self) -> None:
+    async def whole_purge_dry_run(self) -> None:
         search = purge.Search(self._now)
         while not search.is_over:
             async with self._database.read() as connection:
-                await search.further(connection)
+                await search.search_next(connection)
 
 
-async def ask_everything(database: Database, meter: Meter, size: Size) -> None:
-    """Do what loops do and people ask for, and measure it."""
-    office = IssuingOffice(database, size)
-    deeds: Mapping[str, Callable[[], Awaitable[object]]] = {
-        "start": office.start,
-        "look around (every 5 s)": office.look_around,
-        "an outage, told and ended": office.outage,
-        "end of a run": office.end_of_a_run,
-        "latest run of each route": office.latest,
-        "incidents and notices": office.lists,
-        "who is on call, drills": office.on_call,
-        "dossier (what it reads)": office.dossier,
-        f"purge dry run, {PURGED} incidents": office.dry_run,
-        "200 entries of the journal": office.part_of_the_journal,
-        "retention, five minutes' worth": office.retention,
+async def measure_all(database: Database, meter: Meter, size: Size) -> None:
+    """Measure all actions."""
+    all_actions = Actions(database, size)
+    actions: Mapping[str, Callable[[], Awaitable[object]]] = {
+        "start": all_actions.start,
+        "engine cycle (every 5 s)": all_actions.engine_cycle,
+        "an outage, notified and resolved": all_actions.outage,
+        "recording a run": all_actions.record_end_of_run,
+        "latest run of each route": all_actions.latest,
+        "incidents and notifications": all_actions.lists,
+        "who is on call, drills": all_actions.on_call,
+        "incident record (reading)": all_actions.incident_record,
+        f"purge dry run, {PURGED} incidents": all_actions.purge_dry_run,
+        "200 audit entries": all_actions.verify_part,
+        "retention, five minutes' worth": all_actions.retention,
     }
-    for what, deed in deeds.items():
-        await meter.measure(what, deed)
-    for what, deed in (("the journal, whole", office.whole_journal), ("purge dry run, whole", office.whole_dry_run)):
-        await meter.measure(what, deed, times=1)
+    for what, action in actions.items():
+        await meter.measure(what, action)
+    for what, action in (
+        ("all audit entries", all_actions.verify_all),
+        ("purge dry run, whole", all_actions.whole_purge_dry_run),
+    ):
+        await meter.measure(what, action, times=1)
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """A store of one size, measured."""
+class StoreFigures:
+    """Figures of a store of one size."""
 
     found: Mapping[str, Cost]
-    #: Octets on the disk for each run, and for each hour of a route.
+    #: Octets on disk for each run, and for each hour of a route.
     octets: Mapping[str, float]
 
 
-async def measured(place: Path, size: Size, server: Postgres | None) -> Filled:
+async def measured(place: Path, size: Size, server: Postgres | None) -> StoreFigures:
     meter, where = Meter(server), None if server is None else server.store()
     async with Database.open(place, where) as database:
         began = time.perf_counter()
         await make(database, size)
-        _say(f"  made in {time.perf_counter() - began:.0f} s")
+        _print(f"  made in {time.perf_counter() - began:.0f} s")
         octets = await _octets(database, size)
-        await ask_everything(database, meter, size)
-    return Filled(found=meter.found, octets=octets)
+        await measure_all(database, meter, size)
+    return StoreFigures(found=meter.found, octets=octets)
 
 
 async def _octets(database: Database, size: Size) -> Mapping[str, float]:
     if database.is_shared:
-        asked = "SELECT pg_total_relation_size('{0}')"
+        query = "SELECT pg_total_relation_size('{0}')"
     else:
-        asked = "SELECT sum(pgsize) FROM dbstat WHERE name = '{0}' OR name LIKE 'ix_{0}_%'"
+        query = "SELECT sum(pgsize) FROM dbstat WHERE name = '{0}' OR name LIKE 'ix_{0}_%'"
     async with database.read() as connection:
-        whole = {name: (await connection.execute(text(asked.format(name)))).scalar_one() for name in ("run", "hour")}
+        whole = {name: (await connection.execute(text(query.format(name)))).scalar_one() for name in ("run", "hour")}
     return {"a run": whole["run"] / size.runs, "an hour of a route": whole["hour"] / (size.runs // 12)}
 
 
 def main() -> None:
-    """Make, measure, print."""
-    asked = argparse.ArgumentParser(prog="python -m tests.bench.history", description=__doc__)
-    asked.add_argument("--runs", type=int, default=1_000_000)
-    asked.add_argument("--incidents", type=int, default=100_000)
-    asked.add_argument("--entries", type=int, default=1_000_000)
-    asked.add_argument("--store", choices=["sqlite", "postgresql"], action="append")
-    wanted = asked.parse_args()
+    """Create stores, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.history", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--incidents", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], action="append")
+    options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    size = Size(runs=wanted.runs, incidents=wanted.incidents, entries=wanted.entries)
-    for store in wanted.store or ("sqlite", "postgresql"):
+    size = Size(runs=options.runs, incidents=options.incidents, entries=options.entries)
+    for store in options.store or ("sqlite", "postgresql"):
         parts = []
         for share in (0.01, 1.0):
-            _say(f"{store}, {share:.0%}")
+            _print(f"{store}, {share:.0%}")
             with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
                 server = stack.enter_context(Postgres()) if store == "postgresql" else None
                 parts.append(asyncio.run(measured(Path(place), size.part(share), server)))
-        _say(*_table(*parts))
+        _print(*_table(*parts))
 
 
-def _table(few: Filled, many: Filled) -> Iterator[str]:
-    yield f"{'':34}{'CPU ms at 1 %':>14}{'at 100 %':>12}{'held ms':>10}"
-    for what, cost in few.found.items():
-        more = many.found[what]
-        yield f"{what:34}{cost.cpu:>14,.1f}{more.cpu:>12,.1f}{more.held:>10,.1f}"
-    for what, octets in many.octets.items():
+def _table(small: StoreFigures, large: StoreFigures) -> Iterator[str]:
+    yield f"{'':34}{'CPU ms at 1 %':>14}{'at 100 %':>12}{'block ms':>10}"
+    for what, cost in small.found.items():
+        more = large.found[what]
+        yield f"{what:34}{cost.cpu:>14,.1f}{more.cpu:>12,.1f}{more.blocked:>10,.1f}"
+    for what, octets in large.octets.items():
         yield f"{what:34}{octets:>26,.0f} octets"
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
-"""A thousand agencies fail at once, a hundred people are on duty: how long from the verdict to the gateway.
+"""Time from verdict to gateway when a thousand agencies fail at once and a hundred people are on duty.
 
-`python -m tests.bench.outages` prints times and counts for a store of the default kind in a temporary directory.
+`python -m tests.bench.outages` prints times and counts for a SQLite store in a temporary directory.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
 from alerts.persistence.clock import SystemClock
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
 _MINUTE = timedelta(minutes=1)
 
 
 @dataclass
-class Shifting:
-    """The machine's clock, and as far ahead of it as the bench says: nobody waits two minutes for a window to close."""
+class AheadClock:
+    """The machine's clock plus an offset, so that the bundle interval passes at once."""
 
     ahead: timedelta = timedelta(0)
 
@@ -60,20 +60,20 @@ class Shifting:
 
 
 @dataclass
-class Prompt:
-    """A gateway that takes 50 ms, as a provider's HTTP does, and notes when it was called."""
+class RecordingGateway:
+    """Gateway that takes 50 ms, like a provider's HTTP API, and records its calls."""
 
     called: list[tuple[SendRequest, float]] = field(default_factory=list)
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
-        self.called.append((order, time.perf_counter()))
+    async def send(self, request: SendRequest) -> DeliveryReport:
+        self.called.append((request, time.perf_counter()))
         await asyncio.sleep(0.05)
-        return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=order.reference)
+        return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=request.reference)
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
         return SubmissionNotFound(certain=True)
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
         return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=provider_id)
 
     async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
@@ -84,8 +84,8 @@ class Prompt:
 
 
 @dataclass
-class Count:
-    """Counts what the dispatcher says."""
+class CountingObserver:
+    """Observer that counts notifications."""
 
     states: Counter[NotificationState] = field(default_factory=Counter)
     bundled: int = 0
@@ -107,7 +107,7 @@ class Count:
     def record_cycle(self, now: datetime, oldest_pending: datetime | None, open_incidents: object) -> None: ...
 
 
-def _brief(number: int, contacts: int) -> PolicySnapshot:
+def _snapshot(number: int, contacts: int) -> PolicySnapshot:
     # Letters only: digits would look like a telephone number in an SMS.
     code = "".join(chr(ord("A") + number // 26**place % 26) for place in (2, 1, 0))
     phone = f"+60100{number % contacts:05}"
@@ -127,7 +127,7 @@ def _brief(number: int, contacts: int) -> PolicySnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds."""
+    """Distribution of times in seconds."""
 
     median: float
     p99: float
@@ -139,9 +139,9 @@ class Times:
         return cls(median=round(cuts[49], 3), p99=round(cuts[98], 3), worst=round(max(seconds), 3))
 
 
-async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> dict[str, object]:
-    """Let so many agencies fail, *gap* seconds apart, and follow all notices to the gateway."""
-    clock, sms, voice, count = Shifting(), Prompt(), Prompt(), Count()
+async def measure_outages(place: Path, outages: int, contacts: int, gap: float) -> dict[str, object]:
+    """Trigger incidents *gap* seconds apart, and follow all notifications to the gateway."""
+    clock, sms, voice, count = AheadClock(), RecordingGateway(), RecordingGateway(), CountingObserver()
     async with Database.open(place) as database:
         dispatcher = Dispatcher(
             store=SqlStore(database),
@@ -159,75 +159,77 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
         verdicts: dict[str, float] = {}
         began, began_cpu = time.perf_counter(), time.process_time()
 
-        async def evaluator(number: int) -> None:
+        async def report_outage(number: int) -> None:
             await asyncio.sleep(number * gap)
-            brief = _brief(number, contacts)
+            snapshot = _snapshot(number, contacts)
             verdicts.setdefault(f"+60100{number % contacts:05}", time.perf_counter())
             now = clock.now()
             await dispatcher.submit(
-                Trigger(dedup_key=brief.agency, at=now, type=IncidentType.BOTH, began_at=now - _MINUTE, policy=brief)
+                Trigger(
+                    dedup_key=snapshot.agency, at=now, type=IncidentType.BOTH, began_at=now - _MINUTE, policy=snapshot
+                )
             )
 
-        await asyncio.gather(*(evaluator(number) for number in range(outages)))
-        taken_in = time.perf_counter() - began
+        await asyncio.gather(*(report_outage(number) for number in range(outages)))
+        stored_after = time.perf_counter() - began
         await _until(lambda: len(sms.called) >= contacts)
         cpu = time.process_time() - began_cpu
-        first = [at - verdicts[order.address] for order, at in sms.called[:contacts]]
-        people = {order.address for order, _ in sms.called[:contacts]}
-        # The window closes: for each person one SMS about all the others.
+        first = [at - verdicts[request.address] for request, at in sms.called[:contacts]]
+        people = {request.address for request, _ in sms.called[:contacts]}
+        # The bundle interval ends: one SMS about the other incidents for each person.
         clock.ahead += BUNDLE_INTERVAL
         closed = time.perf_counter()
         dispatcher.wake()
-        await _quiet(sms)
+        await _wait_until_quiet(sms)
         bundles = [at - closed for _, at in sms.called[contacts:]]
         clock.ahead += 4 * _MINUTE
         dispatcher.wake()
-        await _quiet(voice)
+        await _wait_until_quiet(voice)
         engine.cancel()
         await asyncio.gather(engine, return_exceptions=True)
     return {
         "outages": outages,
         "contacts": contacts,
         "seconds between two verdicts": gap,
-        "seconds until all verdicts were stored": round(taken_in, 2),
-        "verdict to gateway, first SMS of each person": _shown(Times.of(first)),
+        "seconds until all verdicts were stored": round(stored_after, 2),
+        "verdict to gateway, first SMS of each person": _as_dict(Times.of(first)),
         "CPU seconds until all of them were told and all verdicts stored": round(cpu, 2),
         "people told first": len(people),
-        "window closed to gateway, one bundle a person": _shown(Times.of(bundles)),
+        "window closed to gateway, one bundle a person": _as_dict(Times.of(bundles)),
         "SMS": len(sms.called),
         "calls": len(voice.called),
         "notices bundled": count.bundled,
     }
 
 
-def _shown(times: Times) -> dict[str, float]:
+def _as_dict(times: Times) -> dict[str, float]:
     return {"median": times.median, "p99": times.p99, "worst": times.worst}
 
 
 async def _until(true: object, within: float = 60) -> None:
     async with asyncio.timeout(within):
-        while not true():  # type: ignore[operator]  # noqa: ASYNC110 - what is measured must not be woken by us
+        while not true():  # type: ignore[operator]  # noqa: ASYNC110 - waking this task would change the result
             await asyncio.sleep(0.005)
 
 
-async def _quiet(gateway: Prompt) -> None:
-    """Wait until the gateway was called, and then not any more for two seconds."""
+async def _wait_until_quiet(gateway: RecordingGateway) -> None:
+    """Wait until the gateway is called, and then not called for two seconds."""
     before = len(gateway.called)
     await _until(lambda: len(gateway.called) > before)
     await _until(lambda: time.perf_counter() - gateway.called[-1][1] > 2)
 
 
 def main() -> None:
-    """Run it once with all verdicts in one moment, and once with them spread over a minute's worth of probing."""
-    asked = argparse.ArgumentParser(prog="python -m tests.bench.outages", description=__doc__)
-    asked.add_argument("--outages", type=int, default=1000)
-    asked.add_argument("--contacts", type=int, default=100)
-    asked.add_argument("--gap", type=float, action="append", help="seconds between two verdicts; default: 0 and 0.02")
-    wanted = asked.parse_args()
+    """Measure with all verdicts at once, and with verdicts spread over the time of a probing round."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.outages", description=__doc__)
+    parser.add_argument("--outages", type=int, default=1000)
+    parser.add_argument("--contacts", type=int, default=100)
+    parser.add_argument("--gap", type=float, action="append", help="seconds between two verdicts; default: 0 and 0.02")
+    options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    for gap in wanted.gap or (0.0, 0.02):
+    for gap in options.gap or (0.0, 0.02):
         with tempfile.TemporaryDirectory() as place:
-            found = asyncio.run(fail_at_once(Path(place), wanted.outages, wanted.contacts, gap))
+            found = asyncio.run(measure_outages(Path(place), options.outages, options.contacts, gap))
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 

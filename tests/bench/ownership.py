@@ -1,4 +1,4 @@
-"""Who owns which of ten thousand agencies: how evenly they are spread, and how long it takes to say so."""
+"""Distribution of ten thousand agencies among processes, and its cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROCESSES = (3, 10)
 
 
 def measure(rounds: int) -> Measured:
-    """Share the agencies among few processes and among many."""
+    """Distribute the agencies among few and many processes."""
     codes = [f"AG{number:05d}" for number in range(_AGENCIES)]
     spread: list[float] = []
     seconds: list[float] = []
@@ -31,5 +31,5 @@ def measure(rounds: int) -> Measured:
 
 
 def profiled() -> None:
-    """Do it often, for a profiler around it."""
+    """Distribute repeatedly under a profiler."""
     measure(20)

@@ -1,4 +1,4 @@
-"""The status page of a whole country: what the loop feels of those who look at it, and what each of them is sent."""
+"""The status page of a thousand agencies: blocking of the event loop, and octets for each viewer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from monitor.service.facade import ServiceFacade
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.views.self_health import SelfHealthInputs
@@ -35,20 +35,20 @@ from monitor.web.portal import portal
 from monitor.web.serving import listener_url, open_port, serve
 from probes.model.check import CheckScope
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
-from tests.bench.apart import apart
-from tests.bench.estate import NOON, controls, delivered, findings, routes
+from tests.bench.fleet import NOON, controls, delivered, findings, routes
 from tests.bench.goal import Measured
-from tests.bench.light import Light, light
-from tests.unit.alerts.people import BRIEF
+from tests.bench.mail_stub import MailStub, run_mail_stub
+from tests.bench.subprocesses import run_in_subprocess
+from tests.unit.alerts.people import SNAPSHOT
 
 _AGENCIES = 1000
-#: Of them so many are down, with an incident each.
+#: Agencies that are down, with an incident each.
 _DOWN = 300
-#: Agencies that change between two looks.
+#: Agencies that change between two requests.
 _CHANGED = 50
-#: Ends of runs that are written in one commit.
-_AT_ONCE = 1000
-#: Looks as a browser does, in a process of its own.
+#: Runs recorded in one commit.
+_COMMIT_SIZE = 1000
+#: Requests the page like a browser, in a process of its own.
 _VIEWER = """
 import sys, urllib.request
 asked = urllib.request.Request(sys.argv[1], headers={"Accept-Encoding": "gzip"})
@@ -57,18 +57,18 @@ print(len(urllib.request.urlopen(asked).read()))
 
 
 def measure(rounds: int) -> Measured:
-    """Look at the page for the first time, and again after changes; let programs list agencies, incidents and notices."""
-    with light() as server:
-        found = [apart(lambda: asyncio.run(_looks(server))) for _ in range(rounds)]
+    """Request the page first and after changes, and the lists of agencies, incidents and notifications."""
+    with run_mail_stub() as server:
+        found = [run_in_subprocess(lambda: asyncio.run(_measure_page(server))) for _ in range(rounds)]
     return Measured(
         rounds={
             "page_held_ms": [max(each.first, each.again, each.listed) * 1000 for each in found],
             "page_bytes_gzip": [each.octets for each in found],
         },
         notes={
-            "page: held by the first rendering, ms": found[0].first * 1000,
-            "page: held by one after changes, ms": found[0].again * 1000,
-            "page: held by the lists for programs, ms": found[0].listed * 1000,
+            "page: blocked by the first rendering, ms": found[0].first * 1000,
+            "page: blocked by one after changes, ms": found[0].again * 1000,
+            "page: blocked by the lists for programs, ms": found[0].listed * 1000,
             "page: CPU of the first rendering, ms": found[0].first_cpu * 1000,
             "page: CPU of one after changes, ms": found[0].again_cpu * 1000,
             "page: CPU of a look without changes, ms": found[0].idle_cpu * 1000,
@@ -77,14 +77,14 @@ def measure(rounds: int) -> Measured:
 
 
 def profiled() -> None:
-    """Look for the first time and again, for a profiler around it."""
-    with light() as server:
-        asyncio.run(_looks(server))
+    """Request the page under a profiler."""
+    with run_mail_stub() as server:
+        asyncio.run(_measure_page(server))
 
 
 @dataclass(slots=True, kw_only=True)
-class _Looks:
-    """What came of it: octets, and seconds."""
+class _PageCosts:
+    """Octets, and seconds."""
 
     octets: int = 0
     first: float = 0.0
@@ -96,7 +96,7 @@ class _Looks:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Country:
+class _Backend:
     """The part of the service that the page needs."""
 
     status_reader: StatusReader
@@ -105,7 +105,7 @@ class _Country:
     codes: Sequence[str] = field(default_factory=list)
 
     async def change(self, agencies: Sequence[str]) -> None:
-        """Let a route of each of these fail once more, and otherwise than before."""
+        """Record another failure on a route of each agency."""
         for number, code in enumerate(agencies):
             route = f"{code}/internal"
             run = replace(_refused(route), failure=_failure(f"4.7.{number}"))
@@ -113,65 +113,67 @@ class _Country:
             await self.history.record_run(run, code, {})
 
 
-async def _looks(server: Light) -> _Looks:
-    made = _Looks()
+async def _measure_page(server: MailStub) -> _PageCosts:
+    made = _PageCosts()
     with tempfile.TemporaryDirectory() as directory:
-        async with _country(server, Path(directory)) as country:
-            source = cast(ServiceFacade, SimpleNamespace(status_reader=country.status_reader))
+        async with _open_backend(server, Path(directory)) as page_backend:
+            source = cast(ServiceFacade, SimpleNamespace(status_reader=page_backend.status_reader))
             listener = open_port("127.0.0.1", 0)
             async with serve(portal(source, ["127.0.0.1"]), listener):
                 url = listener_url(listener)
-                # The very first answer also imports and connects.
-                await _look(f"{url}/-/healthy")
-                made.octets, made.first, made.first_cpu = await _look(f"{url}/fragment")
-                await country.change(country.codes[:_CHANGED])
-                # The page is shared by all who look within two seconds.
+                # The first response also imports and connects.
+                await _request(f"{url}/-/healthy")
+                made.octets, made.first, made.first_cpu = await _request(f"{url}/fragment")
+                await page_backend.change(page_backend.codes[:_CHANGED])
+                # The page is cached for two seconds.
                 await asyncio.sleep(2.1)
-                _, made.again, made.again_cpu = await _look(f"{url}/fragment")
+                _, made.again, made.again_cpu = await _request(f"{url}/fragment")
                 await asyncio.sleep(2.1)
-                _, _, made.idle_cpu = await _look(f"{url}/fragment")
-                lists = [await _look(f"{url}/api/v1/{listed}") for listed in ("agencies", "incidents", "notices")]
-                made.listed = max(held for _, held, _ in lists)
+                _, _, made.idle_cpu = await _request(f"{url}/fragment")
+                lists = [
+                    await _request(f"{url}/api/v1/{listed}") for listed in ("agencies", "incidents", "notifications")
+                ]
+                made.listed = max(blocked for _, blocked, _ in lists)
     return made
 
 
-async def _look(url: str) -> tuple[int, float, float]:
-    """Return how many octets came, how long the loop was held at most, and what it cost us."""
+async def _request(url: str) -> tuple[int, float, float]:
+    """Return the octets, the longest block of the loop, and the CPU time."""
     quiet = asyncio.subprocess.PIPE
     viewer = await asyncio.create_subprocess_exec(sys.executable, "-c", _VIEWER, url, stdout=quiet)
     began = time.process_time()
-    with _turns() as held:
+    with _loop_work() as blocked:
         answer, _ = await asyncio.wait_for(viewer.communicate(), 60)
-    return int(answer), max(held), time.process_time() - began
+    return int(answer), max(blocked), time.process_time() - began
 
 
 @contextmanager
-def _turns() -> Iterator[list[float]]:
-    """Note what the loop's thread works between two turns of somebody who only wants a turn.
+def _loop_work() -> Iterator[list[float]]:
+    """Record the CPU time of the loop's thread between two steps of an idle task.
 
-    Its CPU and not the time: whoever else is busy on this machine is no work of ours.
+    CPU time excludes other work on this machine.
     """
-    held = [0.0]
+    blocked = [0.0]
 
-    async def turn() -> None:
+    async def step() -> None:
         while True:
             before = time.thread_time()
             await asyncio.sleep(0.0005)
-            held.append(time.thread_time() - before)
+            blocked.append(time.thread_time() - before)
 
-    turning = asyncio.get_running_loop().create_task(turn())
+    stepping = asyncio.get_running_loop().create_task(step())
     try:
-        yield held
+        yield blocked
     finally:
-        turning.cancel()
+        stepping.cancel()
 
 
 @asynccontextmanager
-async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
+async def _open_backend(server: MailStub, directory: Path) -> AsyncIterator[_Backend]:
     watched = {**routes(server, _AGENCIES), **controls(server)}
     evaluator = HealthEvaluator(watched.values(), HealthPolicy())
     codes = sorted({route.agency for route in watched.values()} - {""})
-    inspections = {code: _inspections(code) for code in codes}
+    check_runs = {code: _check_runs(code) for code in codes}
     agencies = {code: SimpleNamespace(name=f"Jabatan {code} Malaysia", domains=[f"{code}.gov.my"]) for code in codes}
     runtime = SimpleNamespace(
         configuration=SimpleNamespace(
@@ -183,18 +185,18 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         owned={*codes},
         probed_by=lambda _: "",
         peer_evaluator=SimpleNamespace(routes={}),
-        check_runner=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
-        reporter=SimpleNamespace(closed_by_hand={}, site_statuses=lambda _: {}),
+        check_runner=SimpleNamespace(latest=lambda code: check_runs.get(code, {})),
+        reporter=SimpleNamespace(manually_closed={}, site_statuses=lambda _: {}),
     )
     async with Database.open(directory) as database:
         store, history = SqlStore(database), History(database)
         await _fill(store, history, evaluator, watched, codes[:_DOWN])
-        # As after a start: what ended before was read from the store, and is set aside with all that has come to stay.
+        # As after a start: the latest runs are read, and all objects are frozen.
         before = History(database)
         await before.latest()
         gc.collect()
         gc.freeze()
-        board = StatusReader(
+        reader_of_status = StatusReader(
             store=store,
             history=before,
             days=DayRecords(database),
@@ -203,7 +205,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
             runtime=cast(Callable[[], ProbingRuntime], lambda: runtime),
             self_health_inputs=SelfHealthInputs,
         )
-        yield _Country(status_reader=board, history=before, evaluator=evaluator, codes=codes)
+        yield _Backend(status_reader=reader_of_status, history=before, evaluator=evaluator, codes=codes)
 
 
 async def _fill(
@@ -216,17 +218,17 @@ async def _fill(
     runs = [_refused(name) if route.agency in down else delivered(name) for name, route in watched.items()]
     for run in runs:
         evaluator.record_run(run, NOON)
-    for some in (runs[start : start + _AT_ONCE] for start in range(0, len(runs), _AT_ONCE)):
+    for some in (runs[start : start + _COMMIT_SIZE] for start in range(0, len(runs), _COMMIT_SIZE)):
         await asyncio.gather(*(history.record_run(run, watched[run.route].agency, {}) for run in some))
     async with store.transaction() as uow:
         for code in down:
             event = Trigger(
-                dedup_key=code, at=NOON, type=IncidentType.BOTH, began_at=NOON, policy=replace(BRIEF, agency=code)
+                dedup_key=code, at=NOON, type=IncidentType.BOTH, began_at=NOON, policy=replace(SNAPSHOT, agency=code)
             )
             await uow.add_incidents([event])
 
 
-def _inspections(code: str) -> dict[str, CheckRun]:
+def _check_runs(code: str) -> dict[str, CheckRun]:
     nowhere = CheckScope(agency=code, mailboxes=(), domains=())
     found = findings(f"jabatan-{code.lower()}.gov.my")
     return {kind: CheckRun(findings=tuple(each), at=NOON, check_scope=nowhere) for kind, each in found.items()}

@@ -1,13 +1,13 @@
-"""What every page and every route of the API costs with two thousand agencies and a year behind them.
+"""Cost of every page and API route with two thousand agencies and a year of history.
 
-`python -m tests.bench.portal` makes a store with so many agencies' documents, a hundred thousand incidents, their notices, a
-million ends of runs and entries of the journal, and a year of days; starts the real service on it, with people who sign in; and
-asks each GET of the gate's table (`tests.unit.monitor.web.test_gate`) ten times, as an administrator, as an officer of one
-agency and as the NOC. It prints milliseconds, CPU, how long the loop was held, octets and statements, saves a document five
-times, and names statements that read a long table from end to end.
+`python -m tests.bench.portal` creates a store with the documents of the agencies, a hundred thousand incidents with
+notifications, a million runs and audit entries, and a year of days. It starts the real service and requests each GET
+of the table of routes (`tests.unit.monitor.web.test_access_control`) ten times as administrator, officer of one
+agency, NOC and clerk. It prints milliseconds, CPU, blocking of the event loop, octets and statements, saves a
+document five times, and names statements that scan a long table.
 
-`--at DIRECTORY` keeps the store there, and goes on with what is there. `--only PART` asks for some routes only. Where other work
-shares the machine, "ms" is how long that let us wait; "CPU ms" and "held" are our own.
+`--at DIRECTORY` keeps the store there, and uses an existing one. `--only PART` selects routes. If other work shares
+the machine, "ms" includes waiting for it; "CPU ms" and "blocked" do not.
 """
 
 from __future__ import annotations
@@ -67,23 +67,23 @@ from monitor.store.schema.tables import (
     run,
 )
 from tests.bench import history
-from tests.bench.estate import delivered, files
-from tests.bench.ticking import ticking
+from tests.bench.fleet import delivered, files
+from tests.bench.loop_delay import measure_loop_delay
 from tests.real.postgres import Postgres
 from tests.unit.alerts.documents.pages import FACTS
 from tests.unit.alerts.people import MINISTRY
 from tests.unit.monitor.cli.office import ENVIRON
-from tests.unit.monitor.web.test_gate import NAMES, TABLE
+from tests.unit.monitor.web.test_access_control import PATH_VALUES, TABLE
 
 _DAY: Final = timedelta(days=1)
-#: Open incidents, letters in the trays, notices whose fate nobody knows.
+#: Open incidents, letters in the trays, notifications of unknown state.
 _OPEN, _LETTERS, _UNKNOWN = 300, 600, 100
-#: Versions of the document of the officer's agency; of every other one.
+#: Versions of the document of the officer's agency, and of every other one.
 _EDITED, _WRITTEN = 400, 5
-#: Who looks, and as what.
+#: Users by role.
 _VIEWERS: Final = {"admin": ("admin",), "officer": ("officer:{code}",), "noc": ("noc",), "clerk": ("clerk",)}
-#: What is asked beside the table: filters, long pages, and what follows the first page.
-_BESIDE: Final = (
+#: Additional requests: filters, long pages, later pages.
+_ADDITIONAL: Final = (
     "/?q=contoh",
     "/?state=down",
     "/audit?agency={code}",
@@ -99,11 +99,12 @@ _BESIDE: Final = (
     "/api/v1/notifications?state=failed",
     "/api/v1/agencies/{code}/days?days=400",
 )
-#: Milliseconds, of the answer and of the loop.
-_MOST_MS, _MOST_HELD_MS = 300.0, 20.0
-#: A table with more rows than this is not to be read from end to end.
-_LONG: Final = 20_000
-#: Reads lines "METHOD path cookie [file]", asks, and writes "status milliseconds octets plain-octets ETag".
+#: Limits in milliseconds, of the response and of blocking.
+_MAX_MS, _MAX_BLOCKED_MS = 300.0, 20.0
+#: Rows from which a table must not be scanned.
+_LONG_TABLE: Final = 20_000
+#: Reads lines "METHOD path cookie match [file]", sends the requests, and writes "status milliseconds octets
+#: plain-octets ETag".
 _VIEWER: Final = """
 import gzip, http.client, sys, time
 connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=120)
@@ -131,8 +132,8 @@ for line in sys.stdin:
 # -- making it -------------------------------------------------------------------------------------------------------
 
 
-def lay_out(directory: Path, agencies: int, store: str) -> Path:
-    """Write the settings and the agencies' files; return the settings file."""
+def write_files(directory: Path, agencies: int, store: str) -> Path:
+    """Write settings and files of agencies; return the settings file."""
     settings = files(directory, agencies)
     written = settings.read_text()
     changes = {
@@ -140,7 +141,7 @@ def lay_out(directory: Path, agencies: int, store: str) -> Path:
         r"^  listen: .*$": "  listen: 127.0.0.1:0",
         r"^agencies: .*$": f"agencies: database\n{store}portal: {{}}\nmode: monitor_only",
         r"/var/spool/pantau/surat": str(directory / "surat"),
-        # Nobody's mail is there to be proven, and what probes cost is measured elsewhere.
+        # Mail is not probed here: its cost is measured elsewhere.
         r"^probing:$": 'probing:\n  active_hours: [{cron: "30 3 * * *", for: 30m}]',
         r"^drills:\n(  .*\n)+": "",
     }
@@ -156,9 +157,9 @@ async def make(database: Database, settings: Path, size: history.Size, now: date
     codes = await _write_documents(database, settings, now)
     await history.make(database, history.Size(runs=history.ROUTES, incidents=size.incidents, entries=size.entries))
     async with database.write() as connection:
-        await _give_incidents_away(connection, codes, size.incidents)
-        await _leave_open(connection, min(_OPEN, len(codes)), now)
-        await _lay_letters(connection, settings.parent / "surat", now)
+        await _distribute_incidents(connection, codes, size.incidents)
+        await _make_open(connection, min(_OPEN, len(codes)), now)
+        await _write_letters(connection, settings.parent / "surat", now)
         await _make_users(connection, codes, now)
     routes = await _routes(settings, database)
     await history.insert_all(database, run, _runs(routes, size.runs, now))
@@ -169,12 +170,12 @@ async def make(database: Database, settings: Path, size: history.Size, now: date
 
 async def _write_documents(database: Database, settings: Path, now: datetime) -> Sequence[str]:
     documents = Documents(database)
-    wanted = []
+    options = []
     for file in sorted((settings.parent / "agencies").iterdir()):
         written = file.read_text()
-        wanted.append(WrittenDocument(agency=file.stem.upper(), name=file.name, text=written))
-    await documents.write({}, wanted, [], edit_source=EditSource.FILES, by="bench", now=now - 365 * _DAY)
-    codes = [each.agency for each in wanted]
+        options.append(WrittenDocument(agency=file.stem.upper(), name=file.name, text=written))
+    await documents.write({}, options, [], edit_source=EditSource.FILES, by="bench", now=now - 365 * _DAY)
+    codes = [each.agency for each in options]
     async with database.write() as connection:
         rows = [dict(each) for each in (await connection.execute(select(document))).mappings()]
         before = []
@@ -190,30 +191,30 @@ async def _write_documents(database: Database, settings: Path, now: datetime) ->
     return codes
 
 
-async def _give_incidents_away(connection: AsyncConnection, codes: Sequence[str], incidents: int) -> None:
-    """Let each agency have as many of the copies."""
-    brief = (await connection.execute(select(incident.c.brief).limit(1))).scalar_one()
+async def _distribute_incidents(connection: AsyncConnection, codes: Sequence[str], incidents: int) -> None:
+    """Distribute the copied incidents among the agencies."""
+    snapshot = (await connection.execute(select(incident.c.policy).limit(1))).scalar_one()
     change = text(
-        "UPDATE incident SET number = :number, agency = :code, dedup_key = :code, brief = :brief WHERE id = :id"
+        "UPDATE incident SET number = :number, agency = :code, dedup_key = :code, policy = :policy WHERE id = :id"
     )
     await connection.execute(text("UPDATE incident SET number = 'x' || id"))
     rows = []
     for n in range(incidents):
         code = codes[n % len(codes)]
         number = f"{code}-{n // len(codes) + 1:02}"
-        rows.append({"id": n + 1, "code": code, "number": number, "brief": brief.replace('"JCM"', f'"{code}"')})
+        rows.append({"id": n + 1, "code": code, "number": number, "policy": snapshot.replace('"JCM"', f'"{code}"')})
     for first in range(0, incidents, 10_000):
         await connection.execute(change, rows[first : first + 10_000])
     counted = [{"name": code, "next": incidents // len(codes) + 2} for code in codes]
     await connection.execute(insert(counter), counted)
 
 
-async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -> None:
-    """Let some incidents be open, some notices be letters in a tray, and of some nobody know what became of them."""
+async def _make_open(connection: AsyncConnection, number: int, now: datetime) -> None:
+    """Make some incidents open, some notifications letters in a tray, and some of unknown state."""
     opened = {
         "state": "triggered",
         "at_rest": False,
-        **dict.fromkeys(("resolved_at", "ended_at", "acknowledged_at", "acknowledged_by", "heard_at")),
+        **dict.fromkeys(("resolved_at", "ended_at", "acknowledged_at", "acknowledged_by", "last_response_at")),
     }
     opened |= {"opened_at": now - timedelta(hours=2), "began_at": now - timedelta(hours=2), "since": now}
     newest = select(incident.c.id).order_by(incident.c.id.desc()).limit(number).scalar_subquery()
@@ -229,12 +230,12 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     await connection.execute(
         update(delivery).where(of_letters).values(channel="letter", number="kementerian", extension="")
     )
-    laid = {"gateway": "dulang-surat", "state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED]}
-    laid |= {"started_at": now - 2 * _DAY, "ended_at": None}
-    # That of a copy is no part of a file's name.
-    laid |= {"reference": "d" + cast(attempt.c.delivery_id, String) + "-1"}
+    queued = {"gateway": "dulang-surat", "state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED]}
+    queued |= {"started_at": now - 2 * _DAY, "ended_at": None}
+    # The reference of a copy cannot be part of a file name.
+    queued |= {"reference": "d" + cast(attempt.c.delivery_id, String) + "-1"}
     mine = attempt.c.delivery_id.in_([each.id for each in letters])
-    await connection.execute(update(attempt).where(mine).values(**laid))
+    await connection.execute(update(attempt).where(mine).values(**queued))
     some = (
         select(notification.c.id).order_by(notification.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
     )
@@ -243,27 +244,31 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     )
 
 
-async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -> None:
-    """Lay in the tray what lies there by the store: one letter, time and again."""
+async def _write_letters(connection: AsyncConnection, tray: Path, now: datetime) -> None:
+    """Write the letters that are in the tray according to the store, all with the same content."""
     pdf = letter(FACTS, MINISTRY.addressee, load_wording()).pdf
     query = select(attempt.c.reference, delivery.c.notification_id).join(
         delivery, delivery.c.id == attempt.c.delivery_id
     )
-    laid = (await connection.execute(query.where(attempt.c.gateway == "dulang-surat"))).all()
-    said = {"sha256": sha256(pdf).hexdigest()}
-    told = [
+    queued = (await connection.execute(query.where(attempt.c.gateway == "dulang-surat"))).all()
+    digest_detail = {"sha256": sha256(pdf).hexdigest()}
+    sent_entries = [
         AuditEntry(
-            at=now, actor="dulang-surat", event="send: accepted", notification_id=n, detail={"reference": at} | said
+            at=now,
+            actor="dulang-surat",
+            event="send: accepted",
+            notification_id=n,
+            detail={"reference": at} | digest_detail,
         )
-        for at, n in laid
+        for at, n in queued
     ]
-    await audit.append(connection, told)
-    for reference, _ in laid:
+    await audit.append(connection, sent_entries)
+    for reference, _ in queued:
         (tray / f"{now:%Y-%m-%d}_{reference}_gangguan.pdf").write_bytes(pdf)
 
 
 async def _make_users(connection: AsyncConnection, codes: Sequence[str], now: datetime) -> None:
-    """Make an officer and somebody on duty for each agency, those who look, and programs' tokens."""
+    """Create an officer and a duty officer for each agency, the measured users, and tokens."""
     names = [(f"{role}.{code.lower()}", f"{role}:{code}") for code in codes for role in ("officer", "duty")]
     names += [(f"melihat.{who}", role.format(code=codes[1])) for who, roles in _VIEWERS.items() for role in roles]
     made = {"failures": 0, "made_by": "bench", "made_at": now, "password": "!"}
@@ -288,10 +293,10 @@ async def _make_users(connection: AsyncConnection, codes: Sequence[str], now: da
 
 
 async def _routes(settings: Path, database: Database) -> Sequence[tuple[str, str]]:
-    """Return the routes' names, each with its agency."""
+    """Return the names of the routes with their agencies."""
     latest = (await Documents(database).latest()).values()
     sources = [stored_source(each.document) for each in latest if each.document is not None]
-    loaded = await asyncio.to_thread(lambda: load(settings, ENVIRON, documents=sources).accepted())
+    loaded = await asyncio.to_thread(lambda: load(settings, ENVIRON, documents=sources).require_configuration())
     return [(each.name, each.agency) for each in loaded.registry.routes]
 
 
@@ -301,8 +306,8 @@ def _runs(routes: Sequence[tuple[str, str]], number: int, now: datetime) -> Iter
         at = now - back * (29 * _DAY / rounds)
         values = run_values(delivered("x"), "x")
         for place, (route, agency) in enumerate(routes):
-            told = {"agency": agency, "route": route, "token_id": f"{back:08x}{place:08x}", "started_at": at}
-            yield values | told
+            sent_entries = {"agency": agency, "route": route, "token_id": f"{back:08x}{place:08x}", "started_at": at}
+            yield values | sent_entries
 
 
 def _days(codes: Sequence[str], now: datetime, number: int) -> Iterator[Mapping[str, Any]]:
@@ -315,15 +320,15 @@ def _days(codes: Sequence[str], now: datetime, number: int) -> Iterator[Mapping[
 
 
 @dataclass(slots=True, kw_only=True)
-class Asked:
-    """What a route has cost: milliseconds, and octets."""
+class RequestCost:
+    """Cost of requests of a route: milliseconds, and octets."""
 
     status: int = 0
     took: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    #: CPU of the longest that the loop's thread worked without a turn for others; and how late the loop came back.
-    held: list[float] = field(default_factory=list)
-    late: list[float] = field(default_factory=list)
+    #: Longest CPU time of the loop's thread without a switch, and longest delay of the loop.
+    blocked: list[float] = field(default_factory=list)
+    delays: list[float] = field(default_factory=list)
     octets: int = 0
     plain: int = 0
     statements: int = 0
@@ -335,17 +340,17 @@ class Asked:
 
     @property
     def is_refused(self) -> bool:
-        """Whether this was not for whoever asked."""
+        """Whether the user may not request it."""
         return self.status in {303, 401, 403}
 
     @property
-    def is_too_much(self) -> bool:
-        return not self.is_refused and (self.p95 > _MOST_MS or max(self.held) > _MOST_HELD_MS)
+    def exceeds_limit(self) -> bool:
+        return not self.is_refused and (self.p95 > _MAX_MS or max(self.blocked) > _MAX_BLOCKED_MS)
 
 
 @dataclass(slots=True)
 class Statements:
-    """The statements that were sent to the store, each with the parameters that it had last."""
+    """Statements sent to the store, each with its last parameters."""
 
     sent: dict[str, Any] = field(default_factory=dict)
     count: int = 0
@@ -355,21 +360,21 @@ class Statements:
         self.sent[statement] = parameters
 
 
-class CallbackHandler:
-    """Asks the running service, from a process of its own."""
+class PortalClient:
+    """Client of the running service in a process of its own."""
 
     def __init__(self, viewer: asyncio.subprocess.Process, statements: Statements) -> None:
         self._viewer = viewer
         self._statements = statements
 
-    async def ask(
-        self, path: str, cookie: str, found: Asked, *, method: str = "GET", match: str = "", body: str = ""
+    async def request(
+        self, path: str, cookie: str, found: RequestCost, *, method: str = "GET", match: str = "", body: str = ""
     ) -> None:
-        """Ask once, and add what it cost to what was *found*."""
+        """Send a request, and add its cost to *found*."""
         assert self._viewer.stdin is not None
         assert self._viewer.stdout is not None
         before = self._statements.count
-        with ticking() as late, history.holding() as held:
+        with measure_loop_delay() as delays, history.measure_blocking() as blocked:
             began = time.process_time()
             self._viewer.stdin.write(f"{method}\t{path}\t{cookie}\t{match}\t{body}\n".encode())
             await self._viewer.stdin.drain()
@@ -378,13 +383,13 @@ class CallbackHandler:
         found.status, found.etag = int(line[0]), line[4]
         found.took.append(float(line[1]))
         found.octets, found.plain = int(line[2]), int(line[3])
-        found.held.append(1000 * held[0])
-        found.late.append(1000 * max(late))
+        found.blocked.append(1000 * blocked[0])
+        found.delays.append(1000 * max(delays))
         found.statements = self._statements.count - before
 
 
-async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
-    """Return a cookie for each of those who look."""
+async def start_sessions(database: Database, now: datetime) -> Mapping[str, str]:
+    """Return a session cookie for each user."""
     users, keys = Users(database), {}
     for who in _VIEWERS:
         kept = await users.find(f"melihat.{who}")
@@ -398,24 +403,24 @@ async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
             ends_at=now + MAX_SESSION_TIME,
             address="127.0.0.1",
         )
-        await users.begin(session, AuditEntry(at=now, actor="bench", event="signed in"))
+        await users.start_session(session, AuditEntry(at=now, actor="bench", event="signed in"))
         keys[who] = key.text
     return keys
 
 
 @asynccontextmanager
-async def at_work(settings: Path) -> AsyncIterator[tuple[App, int]]:
-    """Run the service; return it and its port."""
+async def run_service(settings: Path) -> AsyncIterator[tuple[App, int]]:
+    """Run the service; yield it and its port."""
     app, ports = App(settings, ENVIRON), list[int]()
 
-    def hear(_logger: object, method: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if said.get("event") == "started":
-            ports.append(int(said["portal"].rpartition(":")[2].strip("/")))
+    def watch_log(_logger: object, method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if entry.get("event") == "started":
+            ports.append(int(entry["portal"].rpartition(":")[2].strip("/")))
         if method in {"error", "critical", "exception"}:
-            _say(f"  {said}")
+            _print(f"  {entry}")
         raise structlog.DropEvent
 
-    structlog.configure(processors=[hear], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    structlog.configure(processors=[watch_log], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     running = asyncio.create_task(app.run())
     try:
         while not ports:
@@ -428,55 +433,55 @@ async def at_work(settings: Path) -> AsyncIterator[tuple[App, int]]:
         await running
 
 
-async def ask_everything(settings: Path, directory: Path, times: int, only: str, where: PostgresServer | None) -> int:
-    """Start the service, ask every route, and print what it cost; return how many cost too much."""
+async def measure_all(settings: Path, directory: Path, times: int, only: str, where: PostgresServer | None) -> int:
+    """Start the service, request every route and print the costs; return how many exceed a limit."""
     now = datetime.now(UTC)
     async with Database.open(directory / "state", where) as database:
-        keys = await sessions(database, now)
+        keys = await start_sessions(database, now)
         names = await _names(database)
     began = time.process_time()
-    async with at_work(settings) as (app, port):
-        _say(f"  started with {time.process_time() - began:.1f} s of CPU")
+    async with run_service(settings) as (app, port):
+        _print(f"  started with {time.process_time() - began:.1f} s of CPU")
         statements = Statements()
         event.listen(app._database._engine.sync_engine, "before_cursor_execute", statements.note)
         quiet = asyncio.subprocess.PIPE
         viewer = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _VIEWER, str(port), stdin=quiet, stdout=quiet
         )
-        desk = CallbackHandler(viewer, statements)
+        client = PortalClient(viewer, statements)
         try:
-            # What loops do at the start is none of a page.
+            # The start of the service's loops is not measured.
             await asyncio.sleep(10)
-            _say(_HEAD)
+            _print(_HEAD)
             if not only:
-                _say(_row("nobody", "(nothing is asked for a minute)", await _rest()))
-            found = await _asked(desk, keys, names, times, only)
+                _print(_row("nobody", "(idle for a minute)", await _measure_idle()))
+            found = await _measure_routes(client, keys, names, times, only)
             if not only or only in "PUT":
-                saved = await _saved(desk, keys["admin"], names, directory)
+                saved = await _measure_saving(client, keys["admin"], names, directory)
                 found["admin", "PUT"] = saved
-                _say(_row("admin", "PUT /api/v1/agencies/{code}/document", saved))
+                _print(_row("admin", "PUT /api/v1/agencies/{code}/document", saved))
         finally:
             viewer.kill()
             await viewer.wait()
     if where is None:
         async with Database.open(directory / "state") as database:
-            _say(*await _scans(database, statements))
-    return sum(each.is_too_much for each in found.values())
+            _print(*await _scans(database, statements))
+    return sum(each.exceeds_limit for each in found.values())
 
 
 async def _names(database: Database) -> Mapping[str, str]:
-    """Return what stands in the store for what a path names."""
+    """Return values of the path parameters that exist in the store."""
     async with database.read() as connection:
         code = select(role_assignment.c.agency).join(portal_user, portal_user.c.id == role_assignment.c.user_id)
         mine = code.where(portal_user.c.name == "melihat.officer").scalar_subquery()
         query = select(incident).where(incident.c.agency == mine).order_by(incident.c.id.desc()).limit(1)
         row = (await connection.execute(query)).one()
-        told = select(func.max(notification_incident.c.notification_id)).where(
+        sent_entries = select(func.max(notification_incident.c.notification_id)).where(
             notification_incident.c.incident_id == row.id
         )
-        notification_id = (await connection.execute(told)).scalar_one()
+        notification_id = (await connection.execute(sent_entries)).scalar_one()
         return {
-            **NAMES,
+            **PATH_VALUES,
             "code": row.agency,
             "number": row.number,
             "notification_id": str(notification_id),
@@ -484,54 +489,54 @@ async def _names(database: Database) -> Mapping[str, str]:
         }
 
 
-async def _asked(
-    desk: CallbackHandler, keys: Mapping[str, str], names: Mapping[str, str], times: int, only: str
-) -> dict[tuple[str, str], Asked]:
+async def _measure_routes(
+    client: PortalClient, keys: Mapping[str, str], names: Mapping[str, str], times: int, only: str
+) -> dict[tuple[str, str], RequestCost]:
     table = [each.removeprefix("GET ") for each in TABLE if each.startswith("GET ")]
-    found: dict[tuple[str, str], Asked] = {}
-    # The very first answer also imports and connects.
-    await desk.ask("/-/healthy", keys["admin"], Asked())
-    for path in (*table, *_BESIDE):
+    found: dict[tuple[str, str], RequestCost] = {}
+    # The first response also imports and connects.
+    await client.request("/-/healthy", keys["admin"], RequestCost())
+    for path in (*table, *_ADDITIONAL):
         if only not in path:
             continue
-        asked = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
+        path_with_values = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
         for who, key in keys.items():
-            cost = Asked()
+            cost = RequestCost()
             for _ in range(times):
-                await desk.ask(asked, key, cost)
+                await client.request(path_with_values, key, cost)
                 if cost.is_refused or cost.status == 404:
                     break
-                # Some pages are shared by all who look within two seconds.
+                # Some pages are cached for two seconds.
                 await asyncio.sleep(0.25)
             found[who, path] = cost
             if not cost.is_refused:
-                _say(_row(who, path, cost))
+                _print(_row(who, path, cost))
     return found
 
 
-async def _rest() -> Asked:
-    """Return what the service's own loops cost meanwhile."""
-    with ticking() as late, history.holding() as held:
+async def _measure_idle() -> RequestCost:
+    """Return the cost of the service's own loops."""
+    with measure_loop_delay() as delays, history.measure_blocking() as blocked:
         began = time.process_time()
         await asyncio.sleep(61)
         spent = time.process_time() - began
-    return Asked(took=[61_000.0], cpu=[1000 * spent], held=[1000 * held[0]], late=[1000 * max(late)])
+    return RequestCost(took=[61_000.0], cpu=[1000 * spent], blocked=[1000 * blocked[0]], delays=[1000 * max(delays)])
 
 
-async def _saved(desk: CallbackHandler, key: str, names: Mapping[str, str], directory: Path) -> Asked:
-    """Save a document some times, each time another."""
-    path, saved, read = f"/api/v1/agencies/{names['code']}/document", Asked(), Asked()
+async def _measure_saving(client: PortalClient, key: str, names: Mapping[str, str], directory: Path) -> RequestCost:
+    """Save different versions of a document."""
+    path, saved, read = f"/api/v1/agencies/{names['code']}/document", RequestCost(), RequestCost()
     written = (directory / "agencies" / f"{names['code'].lower()}.yaml").read_text()
     body = directory / "document.yaml"
-    await desk.ask(path, key, read)
+    await client.request(path, key, read)
     for n in range(5):
         body.write_text(f"{written}# {os.getpid()} {n}\n")
-        await desk.ask(path, key, saved, method="PUT", match=read.etag if n == 0 else saved.etag, body=str(body))
+        await client.request(path, key, saved, method="PUT", match=read.etag if n == 0 else saved.etag, body=str(body))
     return saved
 
 
 async def _scans(database: Database, statements: Statements) -> Iterator[str]:
-    """Return what reads a long table from its beginning to its end."""
+    """Return the statements that scan a long table."""
     found, long = list[str](), set[str]()
     async with database.read() as connection:
         for name in (
@@ -546,7 +551,7 @@ async def _scans(database: Database, statements: Statements) -> Iterator[str]:
             "document",
         ):
             rows = (await connection.execute(text(f"SELECT count(*) FROM {name}"))).scalar_one()
-            long |= {name} if rows > _LONG else set()
+            long |= {name} if rows > _LONG_TABLE else set()
         for statement, parameters in statements.sent.items():
             if not statement.startswith(("SELECT", "WITH")):
                 continue
@@ -559,15 +564,15 @@ async def _scans(database: Database, statements: Statements) -> Iterator[str]:
 
 
 _HEAD: Final = (
-    f"{'':66}{'':4}{'ms':>8}{'p95':>8}{'CPU ms':>8}{'held':>7}{'late':>7}{'octets':>10}{'plain':>11}{'sql':>5}"
+    f"{'':66}{'':4}{'ms':>8}{'p95':>8}{'CPU ms':>8}{'block':>7}{'delay':>7}{'octets':>10}{'plain':>11}{'sql':>5}"
 )
 
 
-def _row(who: str, path: str, each: Asked) -> str:
+def _row(who: str, path: str, each: RequestCost) -> str:
     return (
         f"{path[:56]:56} {who:8} {each.status:4}{median(each.took):>8,.1f}{each.p95:>8,.1f}{median(each.cpu):>8,.1f}"
-        f"{max(each.held):>7,.1f}{median(each.late):>7,.1f}{each.octets:>10,}{each.plain:>11,}{each.statements:>5}"
-        f"{' MISSED' if each.is_too_much else ''}"
+        f"{max(each.blocked):>7,.1f}{median(each.delays):>7,.1f}{each.octets:>10,}{each.plain:>11,}{each.statements:>5}"
+        f"{' MISSED' if each.exceeds_limit else ''}"
     )
 
 
@@ -575,7 +580,7 @@ def _row(who: str, path: str, each: Asked) -> str:
 
 
 @contextmanager
-def _place(at: Path | None) -> Iterator[Path]:
+def _directory(at: Path | None) -> Iterator[Path]:
     if at is not None:
         at.mkdir(parents=True, exist_ok=True)
         yield at
@@ -585,53 +590,53 @@ def _place(at: Path | None) -> Iterator[Path]:
 
 
 def main() -> int:
-    """Make, ask, print."""
-    asked = argparse.ArgumentParser(prog="python -m tests.bench.portal", description=__doc__)
-    asked.add_argument("--agencies", type=int, default=2_000)
-    asked.add_argument("--incidents", type=int, default=100_000)
-    asked.add_argument("--entries", type=int, default=1_000_000)
-    asked.add_argument("--runs", type=int, default=1_000_000)
-    asked.add_argument("--times", type=int, default=10)
-    asked.add_argument("--only", default="", help="ask for the routes only that have this in them")
-    asked.add_argument("--at", type=Path, help="where the store is made and kept, or is already")
-    asked.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
-    wanted = asked.parse_args()
+    """Create the store, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.portal", description=__doc__)
+    parser.add_argument("--agencies", type=int, default=2_000)
+    parser.add_argument("--incidents", type=int, default=100_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--only", default="", help="ask for the routes only that have this in them")
+    parser.add_argument("--at", type=Path, help="where the store is made and kept, or is already")
+    parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    size = history.Size(runs=wanted.runs, incidents=wanted.incidents, entries=wanted.entries)
-    with _place(wanted.at) as directory:
-        if wanted.store == "postgresql":
+    size = history.Size(runs=options.runs, incidents=options.incidents, entries=options.entries)
+    with _directory(options.at) as directory:
+        if options.store == "postgresql":
             with Postgres() as server:
-                return _measured(directory, size, wanted, server.store())
-        return _measured(directory, size, wanted, None)
+                return _measure(directory, size, options, server.store())
+        return _measure(directory, size, options, None)
 
 
-def _measured(directory: Path, size: history.Size, wanted: argparse.Namespace, where: PostgresServer | None) -> int:
+def _measure(directory: Path, size: history.Size, options: argparse.Namespace, where: PostgresServer | None) -> int:
     settings = directory / "pantau.yaml"
     if where is not None or not (directory / "made").exists():
-        settings = lay_out(directory, wanted.agencies, "" if where is None else _named(where))
+        settings = write_files(directory, options.agencies, "" if where is None else _store_setting(where))
         began = time.perf_counter()
-        asyncio.run(_filled(settings, directory, size, where))
-        _say(f"  made in {time.perf_counter() - began:.0f} s")
+        asyncio.run(_fill(settings, directory, size, where))
+        _print(f"  made in {time.perf_counter() - began:.0f} s")
         (directory / "made").touch()
     load_before = os.getloadavg()[0]
-    missed = asyncio.run(ask_everything(settings, directory, wanted.times, wanted.only, where))
-    _say(
+    missed = asyncio.run(measure_all(settings, directory, options.times, options.only, where))
+    _print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load_before:.1f} before and "
-        f"{os.getloadavg()[0]:.1f} after, {wanted.store}; over {_MOST_MS:g} ms or {_MOST_HELD_MS:g} ms of the loop: {missed}"
+        f"{os.getloadavg()[0]:.1f} after, {options.store}; over {_MAX_MS:g} ms or {_MAX_BLOCKED_MS:g} ms of the loop: {missed}"
     )
     return 1 if missed else 0
 
 
-async def _filled(settings: Path, directory: Path, size: history.Size, where: PostgresServer | None) -> None:
+async def _fill(settings: Path, directory: Path, size: history.Size, where: PostgresServer | None) -> None:
     async with Database.open(directory / "state", where) as database:
         await make(database, settings, size, datetime.now(UTC))
 
 
-def _named(where: PostgresServer) -> str:
+def _store_setting(where: PostgresServer) -> str:
     return f"store: {{url: postgresql://{where.user}@{where.host}:{where.port}/{where.database}}}\n"
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

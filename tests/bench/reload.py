@@ -1,4 +1,4 @@
-"""A start with two thousand agencies, and a reload after one of them was edited: the CPU, and what the loop feels of it."""
+"""CPU of a start with two thousand agencies, and of a reload after one edit, with the loop's delay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from alerts.persistence.clock import SystemClock
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.loading import LoadCache
 from monitor.metrics import Metrics
 from monitor.runtime.gc_control import freeze_heap
@@ -19,23 +19,23 @@ from monitor.service.probing_runtime import RuntimeContext
 from monitor.service.reloader import Reloader, read
 from monitor.store.admin.documents import Documents
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
-from tests.bench.apart import apart
-from tests.bench.estate import files
+from tests.bench.fleet import files
 from tests.bench.goal import Measured
-from tests.bench.ticking import ticking
+from tests.bench.loop_delay import measure_loop_delay
+from tests.bench.subprocesses import run_in_subprocess
 from tests.bench.trip import SIGNER, cpu
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.unit.monitor.cli.office import ENVIRON
 
 _AGENCIES = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Life:
-    """What one process measured, in seconds."""
+class _ProcessTimes:
+    """Times of one process in seconds."""
 
     start: float
     reloads: Sequence[float]
@@ -43,29 +43,29 @@ class _Life:
 
 
 def measure(rounds: int) -> Measured:
-    """Start in so many processes, and reload in each of them as often."""
+    """Start several processes, and reload several times in each."""
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as directory:
         settings = files(Path(directory), _AGENCIES)
-        lives = [apart(lambda: asyncio.run(_life(settings, rounds))) for _ in range(rounds)]
+        measured = [run_in_subprocess(lambda: asyncio.run(_measure_process(settings, rounds))) for _ in range(rounds)]
     return Measured(
         rounds={
-            "start_cpu_seconds": [life.start for life in lives],
-            "reload_cpu_seconds": [seconds for life in lives for seconds in life.reloads],
+            "start_cpu_seconds": [life.start for life in measured],
+            "reload_cpu_seconds": [seconds for life in measured for seconds in life.reloads],
         },
         notes={
-            "reload: the longest that the loop stood still, ms": max(max(life.stalls) for life in lives) * 1000,
-            "reload: the same, median of the reloads, ms": median(s for life in lives for s in life.stalls) * 1000,
+            "reload: the longest that the loop stood still, ms": max(max(life.stalls) for life in measured) * 1000,
+            "reload: the same, median of the reloads, ms": median(s for life in measured for s in life.stalls) * 1000,
         },
     )
 
 
 def profiled() -> None:
-    """Start and reload, for a profiler around it."""
+    """Start and reload under a profiler."""
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as directory:
-        asyncio.run(_life(files(Path(directory), _AGENCIES // 10), 1))
+        asyncio.run(_measure_process(files(Path(directory), _AGENCIES // 10), 1))
 
 
-async def _life(settings: Path, rounds: int) -> _Life:
+async def _measure_process(settings: Path, rounds: int) -> _ProcessTimes:
     began, memory = cpu(), LoadCache()
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
         configuration = await read(settings, ENVIRON, memory)
@@ -73,16 +73,16 @@ async def _life(settings: Path, rounds: int) -> _Life:
             reloader = _reloader(database, settings, memory)
             await reloader.begin(configuration)
             start = cpu() - began
-            # As the service does once it is at work.
+            # Like the running service.
             freeze_heap()
             reloads, stalls = [], []
             for number in range(rounds):
                 began = cpu()
-                with ticking() as late:
+                with measure_loop_delay() as late:
                     await _edit_and_reload(reloader, settings, number)
                 reloads.append(cpu() - began)
                 stalls.append(max(late))
-    return _Life(start=start, reloads=reloads, stalls=stalls)
+    return _ProcessTimes(start=start, reloads=reloads, stalls=stalls)
 
 
 async def _edit_and_reload(reloader: Reloader, settings: Path, number: int) -> None:
@@ -94,24 +94,24 @@ async def _edit_and_reload(reloader: Reloader, settings: Path, number: int) -> N
 
 
 def _reloader(database: Database, settings: Path, memory: LoadCache) -> Reloader:
-    station, clock, store = Station(database), SystemClock(), SqlStore(database)
-    around = RuntimeContext(
+    engine_env, clock, store = DispatcherEnv(database), SystemClock(), SqlStore(database)
+    runtime_context = RuntimeContext(
         signer=SIGNER,
         store=store,
         history=History(database),
-        alerting=station.dispatcher,
+        alerting=engine_env.dispatcher,
         metrics=Metrics(version="bench", now=clock.now),
         clock=clock,
     )
     return Reloader(
         settings,
         ENVIRON,
-        context=around,
+        context=runtime_context,
         records=ConfigurationRecords(database),
         documents=Documents(database),
-        lifecycle=Lifecycle(store, clock, "pantau@bangku"),
-        pool=station.pool,
-        dispatcher=station.dispatcher,
-        memory=memory,
+        lifecycle=LifecycleRecorder(store, clock, "pantau@bangku"),
+        pool=engine_env.pool,
+        dispatcher=engine_env.dispatcher,
+        load_cache=memory,
         manager=ServiceManager({}),
     )

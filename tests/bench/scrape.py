@@ -1,4 +1,4 @@
-"""One scrape of a whole country over real HTTP, and what the event loop feels of it."""
+"""A scrape of a thousand agencies over HTTP, and the delay of the event loop."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from monitor.metrics import Metrics
 from monitor.service.facade import ServiceFacade
 from monitor.web.portal import portal
 from monitor.web.serving import listener_url, open_port, serve
-from tests.bench.apart import apart
-from tests.bench.estate import fill, routes
+from tests.bench.fleet import fill, routes
 from tests.bench.goal import Measured
-from tests.bench.light import Light, light
-from tests.bench.ticking import ticking
+from tests.bench.loop_delay import measure_loop_delay
+from tests.bench.mail_stub import MailStub, run_mail_stub
+from tests.bench.subprocesses import run_in_subprocess
 
 _AGENCIES = 1000
-#: Reads as Prometheus does, in a process of its own: a thread would hold up the loop by its own work.
+#: Reads like Prometheus, in a process of its own: a thread would block the loop.
 _READER = """
 import sys, time, urllib.request
 began = time.perf_counter()
@@ -31,9 +31,9 @@ print(octets, time.perf_counter() - began)
 
 
 def measure(rounds: int) -> Measured:
-    """Scrape so many times; and let prometheus-client render as many lines."""
-    with light() as server:
-        found = apart(lambda: asyncio.run(_scrapes(server, rounds)))
+    """Scrape several times, and render as much with prometheus-client."""
+    with run_mail_stub() as server:
+        found = run_in_subprocess(lambda: asyncio.run(_scrapes(server, rounds)))
     octets = found[0][0]
     return Measured(
         rounds={
@@ -41,53 +41,53 @@ def measure(rounds: int) -> Measured:
             "scrape_seconds": [seconds for _, seconds, _ in found],
             "loop_stall_ms": [stall * 1000 for _, _, stall in found],
         },
-        notes={"scrape: prometheus-client for as many octets, s": apart(lambda: _library(octets))},
+        notes={"scrape: prometheus-client for as many octets, s": run_in_subprocess(lambda: _library_seconds(octets))},
     )
 
 
 def profiled() -> None:
-    """Render, for a profiler around it."""
-    with light() as server:
-        metrics = _full(server)
+    """Render under a profiler."""
+    with run_mail_stub() as server:
+        metrics = _filled_metrics(server)
     for _ in range(20):
         metrics.render()
 
 
-class _Only:
+class _MetricsFacade:
     """The part of the service that a scrape needs."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics.pieces
-        #: Nobody looks at the page.
+        #: The page is not requested.
         self.status_reader = None
 
 
-async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]:
-    metrics = _full(server)
+async def _scrapes(server: MailStub, rounds: int) -> list[tuple[int, float, float]]:
+    metrics = _filled_metrics(server)
     listener = open_port("127.0.0.1", 0)
-    async with serve(portal(cast(ServiceFacade, _Only(metrics)), ["127.0.0.1"]), listener):
-        # The first one also imports and connects.
+    async with serve(portal(cast(ServiceFacade, _MetricsFacade(metrics)), ["127.0.0.1"]), listener):
+        # The first scrape also imports and connects.
         return [await _scrape(f"{listener_url(listener)}/metrics") for _ in range(rounds + 1)][1:]
 
 
 async def _scrape(url: str) -> tuple[int, float, float]:
-    """Return how many octets came, how long it took, and how long the loop stood still at most."""
+    """Return the octets, the time, and the longest delay of the loop."""
     quiet = asyncio.subprocess.PIPE
     reader = await asyncio.create_subprocess_exec(sys.executable, "-c", _READER, url, stdout=quiet)
-    with ticking() as late:
+    with measure_loop_delay() as late:
         answer, _ = await asyncio.wait_for(reader.communicate(), 30)
     octets, seconds = answer.split()
     return int(octets), float(seconds), max(late)
 
 
-def _full(server: Light) -> Metrics:
+def _filled_metrics(server: MailStub) -> Metrics:
     metrics = Metrics(version="bench", now=lambda: datetime.now(UTC))
     fill(metrics, routes(server, _AGENCIES))
     return metrics
 
 
-def _library(octets: int) -> float:
-    """Return how long prometheus-client takes to render so many octets in series like ours; a tenth is measured."""
+def _library_seconds(octets: int) -> float:
+    """Return the time of prometheus-client for as many octets of similar series; a tenth is measured."""
     registry = CollectorRegistry()
     gauge = Gauge("pantau_probe_phase_duration_seconds", "How long.", ["agency", "route", "phase"], registry=registry)
     line = len(

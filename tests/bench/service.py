@@ -1,4 +1,4 @@
-"""The real judge, pipeline, history and prober over an estate, as `monitor.service.probing_runtime` joins them."""
+"""Evaluator, pipeline, history and prober of many routes, joined as in `monitor.service.probing_runtime`."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from monitor.store.probing.history import History
 from probes.kinds.roundtrip import KIND
 from probes.model.result import ProbeResult
 from tests.bench.trip import SIGNER
-from tests.unit.alerts.people import BRIEF
+from tests.unit.alerts.people import SNAPSHOT
 
-#: One provider runs all of it: the usual room of a single server would be what is measured.
+#: One provider with high limits: the default limit of a server would be measured otherwise.
 _MAIL_PROVIDERS = MailProviders(
     (MailProvider(name="ringan", hosts=("127.0.0.1",), concurrency=1000, account_concurrency=1000),)
 )
 
 
-class Watchful(Metrics):
-    """The metrics, and what they do not keep one by one."""
+class RecordingMetrics(Metrics):
+    """Metrics that also keep single values."""
 
     def __init__(self) -> None:
         super().__init__(version="bench", now=SystemClock().now)
-        #: How late each run was started, in seconds.
+        #: Start delay of each run in seconds.
         self.lags: list[float] = []
         self.outcomes: list[str] = []
         self.skipped = 0
-        self.disbelieved = 0
+        self.discarded = 0
 
     def count_skipped_runs(self, rounds: int) -> None:
         super().count_skipped_runs(rounds)
@@ -53,13 +53,13 @@ class Watchful(Metrics):
 
     def count_discarded_run(self) -> None:
         super().count_discarded_run()
-        self.disbelieved += 1
+        self.discarded += 1
 
     def clear(self) -> None:
-        """Forget what was kept one by one."""
+        """Clear the single values."""
         self.lags.clear()
         self.outcomes.clear()
-        self.skipped = self.disbelieved = 0
+        self.skipped = self.discarded = 0
 
     def record_schedule_lag(self, lag: timedelta) -> None:
         super().record_schedule_lag(lag)
@@ -72,8 +72,8 @@ class Watchful(Metrics):
         self.outcomes.append(result.outcome)
 
 
-class _Nobody:
-    """Hears what is told, which is nothing while nothing breaks."""
+class _IgnoringAlerting:
+    """Alerting that ignores events; none is expected."""
 
     async def submit(self, event: Event) -> Incident | None:
         return None
@@ -81,7 +81,7 @@ class _Nobody:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is at work."""
+    """The running parts."""
 
     prober: Prober
     evaluator: HealthEvaluator
@@ -89,7 +89,7 @@ class Service:
 
 @asynccontextmanager
 async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Metrics) -> AsyncIterator[Service]:
-    """Build it, with its store in *state*; the prober is not started."""
+    """Build the parts, with a store in *state*; the prober is not started."""
     clock, lag = SystemClock(), LagMeter()
     agencies = {route.agency for route in routes.values() if route.agency}
     for agency in (*agencies, ""):
@@ -97,8 +97,8 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
     async with Database.open(state) as database:
         history = History(database)
         reporter = IncidentReporter(
-            policies=IncidentPolicies(agencies=dict.fromkeys(agencies, BRIEF), monitoring_fault=lambda _: BRIEF),
-            alerting=_Nobody(),
+            policies=IncidentPolicies(agencies=dict.fromkeys(agencies, SNAPSHOT), monitoring_fault=lambda _: SNAPSHOT),
+            alerting=_IgnoringAlerting(),
             open_incidents={},
             metrics=metrics,
             clock=clock,
@@ -127,18 +127,18 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
             lag=lag,
         )
         works = (lag.keep_measuring(metrics), freeze_periodically(), reporter.run())
-        beside = [asyncio.create_task(work) for work in works]
+        background_tasks = [asyncio.create_task(work) for work in works]
         try:
             yield Service(prober, evaluator)
         finally:
-            for task in beside:
+            for task in background_tasks:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*background_tasks, return_exceptions=True)
 
 
 @asynccontextmanager
-async def at_work(routes: Mapping[str, MonitoredRoute], metrics: Metrics) -> AsyncIterator[Service]:
-    """Let it probe for as long as the block lasts."""
+async def run_prober(routes: Mapping[str, MonitoredRoute], metrics: Metrics) -> AsyncIterator[Service]:
+    """Run the prober for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="pantau-bench-") as state:
         async with service(routes, Path(state), metrics) as it:
             probing = asyncio.create_task(it.prober.run())

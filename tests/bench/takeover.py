@@ -1,8 +1,8 @@
-"""Two real services share agencies on one PostgreSQL, and one after the other is killed: how long until the other probes in its place.
+"""Time until a service takes over the agencies of another that was killed, on one PostgreSQL.
 
-`python -m tests.bench.takeover` kills twenty times, at a random moment of a round, starts again what it has killed, and prints a
-line for each, then what all of them come to. The interval is ten seconds, as long as a take-over may last: where it is longer,
-no more rounds are lost.
+`python -m tests.bench.takeover` kills twenty times at random moments of a round, restarts the killed service, and
+prints a line for each kill and a summary. The interval is ten seconds, like the longest take-over; with a longer
+interval no more rounds are lost.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from statistics import median
 
 from pantau_lab.world import AGENCIES
 from tests.real.postgres import Postgres
-from tests.stories.company import Company, company
-from tests.stories.theatre import BRISK, Theatre
+from tests.stories.running_service import FAST_TIMING, RunningService
+from tests.stories.two_services import TwoServices, two_services
 
 _INTERVAL = timedelta(seconds=10)
-#: Three that are the one's while both live, and three that are the other's.
+#: Three agencies for each service while both run.
 _AGENCIES = (
     *AGENCIES,
     *(
@@ -36,57 +36,57 @@ _AGENCIES = (
     ),
 )
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-#: Rounds begin some time early or late, which is no round lost.
+#: Tolerance of a round's start, as a share of the interval.
 _SLACK = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Takeover:
-    """What came of one kill, in seconds since it."""
+    """Times in seconds since a kill."""
 
-    #: Until the other one says that all are its own.
+    #: Until the other service owns all agencies.
     owned: float
-    #: Until each agency, and each route, was run by the other one.
+    #: Until each agency, and each route, was run by the other service.
     agencies: float
     routes: float
-    #: The longest that a route went without a run, beyond the interval; and how many of its rounds were lost by that.
+    #: Longest time without a run of a route beyond the interval, and rounds lost by that.
     late: float
     lost: int
 
 
-async def owned(service: Theatre) -> int:
-    """Return how many agencies a service says are its own."""
+async def owned(service: RunningService) -> int:
+    """Return how many agencies a service owns."""
     async with service.web() as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return next(int(float(line.split()[-1])) for line in lines if line.startswith("pantau_agencies_owned "))
 
 
-async def killed(both: Company, purge_set: str) -> Takeover:
-    """Kill a service, follow the other one until it has run everything, and start the first again."""
-    dead, left = both.services[purge_set], both.other_than(purge_set)
-    await dead.kill()
+async def kill_and_restart(both: TwoServices, victim: str) -> Takeover:
+    """Kill a service, wait until the other has run everything, and restart the first."""
+    stopped, survivor = both.services[victim], both.other_service(victim)
+    await stopped.kill()
     at = datetime.now(UTC)
     before = {route: times[-1] for route, times in both.runs(_EPOCH, at).items()}
 
     async def has_all() -> bool:
-        return await owned(left) == len(_AGENCIES)
+        return await owned(survivor) == len(_AGENCIES)
 
-    await left.until(has_all, "the other one has taken over")
+    await survivor.until(has_all, "the other service has taken over")
     taken = datetime.now(UTC)
 
     async def all_are_run() -> bool:
         return both.runs(at, datetime.now(UTC)).keys() >= before.keys()
 
-    await left.until(all_are_run, "every route is run again")
-    # Nobody else lives: what has begun since is the other one's.
+    await survivor.until(all_are_run, "every route is run again")
+    # Only the other service runs, so that all later runs are its own.
     first = {route: times[0] for route, times in both.runs(at, datetime.now(UTC)).items()}
     late = max((first[route] - before[route] - _INTERVAL).total_seconds() for route in before)
-    await dead.start()
+    await stopped.start()
 
     async def both_have_some() -> bool:
-        return await owned(dead) + await owned(left) == len(_AGENCIES) and await owned(dead) > 0
+        return await owned(stopped) + await owned(survivor) == len(_AGENCIES) and await owned(stopped) > 0
 
-    await left.until(both_have_some, "they share again")
+    await survivor.until(both_have_some, "both share again")
     return Takeover(
         owned=(taken - at).total_seconds(),
         agencies=max(_since(at, first).values()),
@@ -97,7 +97,7 @@ async def killed(both: Company, purge_set: str) -> Takeover:
 
 
 def _since(at: datetime, first: Mapping[str, datetime]) -> Mapping[str, float]:
-    """Return how long after *at* each agency was run first, on any of its routes."""
+    """Return the seconds from *at* to the first run of each agency."""
     found: dict[str, float] = {}
     for route, when in first.items():
         agency = route.partition("/")[0]
@@ -106,22 +106,22 @@ def _since(at: datetime, first: Mapping[str, datetime]) -> Mapping[str, float]:
 
 
 async def take_over(directory: Path, kills: int) -> None:
-    """Kill so many times, by turns, and print what came of it."""
+    """Kill the services in turn, and print the results."""
     found: list[Takeover] = []
     every = f"{_INTERVAL.total_seconds():.0f}s"
-    timing = replace(BRISK, interval=every, deferral_timeout=every)
+    timing = replace(FAST_TIMING, interval=every, deferral_timeout=every)
     with Postgres() as postgres:
-        async with company(directory, postgres, timing, _AGENCIES) as both:
+        async with two_services(directory, postgres, timing, _AGENCIES) as both:
             for service in both.services.values():
-                await service.everybody_is_up()
-            # Mail is proven before each route has been run.
+                await service.wait_until_up()
+            # Not every route has run when the service is up.
             await asyncio.sleep(_INTERVAL.total_seconds())
             for number in range(kills):
                 await asyncio.sleep(random.uniform(0, _INTERVAL.total_seconds()))
-                found.append(await killed(both, ("utama", "selatan")[number % 2]))
-                _say({"kill": number + 1} | asdict(found[-1]))
+                found.append(await kill_and_restart(both, ("utama", "selatan")[number % 2]))
+                _print({"kill": number + 1} | asdict(found[-1]))
             incidents = [each["agency"] for each in await both.services["utama"].get("/incidents?limit=1000")]
-    _say(_summary(found, incidents))
+    _print(_summary(found, incidents))
 
 
 def _summary(found: Sequence[Takeover], incidents: Sequence[str]) -> Mapping[str, object]:
@@ -142,18 +142,18 @@ def _spread(seconds: Sequence[float]) -> Mapping[str, float]:
     return {"median": round(median(seconds), 2), "worst": round(max(seconds), 2)}
 
 
-def _say(what: Mapping[str, object]) -> None:
+def _print(what: Mapping[str, object]) -> None:
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
     """Measure."""
-    asked = argparse.ArgumentParser(prog="python -m tests.bench.takeover", description=__doc__)
-    asked.add_argument("--kills", type=int, default=20)
-    wanted = asked.parse_args()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.takeover", description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        asyncio.run(take_over(Path(place), wanted.kills))
+        asyncio.run(take_over(Path(place), options.kills))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Round trips through the product, and through the two libraries alone."""
+"""Round trips with the product, and with its two libraries alone."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from probes.model.result import Outcome
 from probes.run.runner import run_probe
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "bangku-ujian")
-PATIENCE = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
-#: How long the bare libraries wait between two looks: as long as the product does when a message is young.
-_LOOK_AGAIN = 0.1
+TIMEOUTS = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+#: Polling interval of the bare libraries, which is that of the product for a young message.
+_POLL_INTERVAL = 0.1
 
 Trip = Callable[[], Awaitable[None]]
 #: Opens a mailbox for round trips.
-Way = Callable[[Mailbox], AbstractAsyncContextManager[Trip]]
+TripMaker = Callable[[Mailbox], AbstractAsyncContextManager[Trip]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What some round trips took of one process."""
+    """Cost of round trips in one process."""
 
     trips: int
     #: User and system time, in seconds.
@@ -48,30 +48,30 @@ class Cost:
 
     @property
     def cpu_a_trip(self) -> float:
-        """CPU seconds for one."""
+        """CPU seconds of one round trip."""
         return self.cpu / self.trips
 
     @property
     def rate(self) -> float:
-        """Round trips in a second."""
+        """Round trips a second."""
         return self.trips / self.seconds
 
 
 @asynccontextmanager
-async def the_product(mailbox: Mailbox) -> AsyncIterator[Trip]:
-    """Watch *mailbox*, and give a way to send a message from it to itself and see it arrive, as `pantau probe` does."""
-    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE)
+async def product_trips(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Watch *mailbox*, and yield a function for a round trip to itself, as in `pantau probe`."""
+    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=TIMEOUTS)
 
     async def trip() -> None:
         token = SIGNER.issue("bangku", datetime.now(UTC))
         probe = KIND.build(
             route=Route(name="bangku", sender=mailbox, recipient=mailbox),
             token=token,
-            timeouts=PATIENCE,
+            timeouts=TIMEOUTS,
             sender=watcher,
             recipient=watcher,
         )
-        result = await run_probe(probe, route="bangku", token_id=token.id, timeouts=PATIENCE)
+        result = await run_probe(probe, route="bangku", token_id=token.id, timeouts=TIMEOUTS)
         if result.outcome is not Outcome.DELIVERED:
             raise RuntimeError(f"{result.outcome}: {result.failure}")
         await watcher.wait_until_deleted()
@@ -86,21 +86,23 @@ async def the_product(mailbox: Mailbox) -> AsyncIterator[Trip]:
 
 
 @asynccontextmanager
-async def the_libraries(mailbox: Mailbox) -> AsyncIterator[Trip]:
-    """Do the same with aiosmtplib and aioimaplib and nothing else: no junk, no bounces, no proof of what arrived.
+async def library_trips(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Do the same with aiosmtplib and aioimaplib only, without junk folder, bounces and check of the content.
 
-    As their documentation shows it: the message is an `EmailMessage`, which aiosmtplib puts into words.
+    As in their documentation, the message is an `EmailMessage`, which aiosmtplib serializes.
     """
     async with _libraries(mailbox, lambda sender, mark: sender.send_message(_message(mailbox.address, mark))) as trip:
         yield trip
 
 
 @asynccontextmanager
-async def the_libraries_with_a_form(mailbox: Mailbox) -> AsyncIterator[Trip]:
-    """Do the same with a message that was written once, and is only marked anew for each trip."""
-    address, form = mailbox.address, _message(mailbox.address, "TANDA").as_string()
-    way = _libraries(mailbox, lambda sender, mark: sender.sendmail(address, [address], form.replace("TANDA", mark)))
-    async with way as trip:
+async def prepared_library_trips(mailbox: Mailbox) -> AsyncIterator[Trip]:
+    """Do the same with a serialized message, in which only the mark is replaced."""
+    address, template = mailbox.address, _message(mailbox.address, "TANDA").as_string()
+    make_trip = _libraries(
+        mailbox, lambda sender, mark: sender.sendmail(address, [address], template.replace("TANDA", mark))
+    )
+    async with make_trip as trip:
         yield trip
 
 
@@ -110,7 +112,7 @@ async def _libraries(
 ) -> AsyncIterator[Trip]:
     smtp, imap, login = _server(mailbox.smtp), _server(mailbox.imap), mailbox.login
     assert isinstance(login, Password)
-    reader = aioimaplib.IMAP4_SSL(imap.host, imap.port, ssl_context=unnamed(imap.tls))
+    reader = aioimaplib.IMAP4_SSL(imap.host, imap.port, ssl_context=without_name_check(imap.tls))
     await reader.wait_hello_from_server()
     await reader.login(login.username, login.secret)
     await reader.select("INBOX")
@@ -125,15 +127,15 @@ async def _libraries(
             password=login.secret,
             use_tls=implicit,
             start_tls=not implicit,
-            tls_context=unnamed(smtp.tls),
+            tls_context=without_name_check(smtp.tls),
             local_hostname="[127.0.0.1]",
         ) as sender:
             await send(sender, mark)
-        while not (uids := await _found(reader, mark)):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(_LOOK_AGAIN)
+        while not (uids := await _search(reader, mark)):  # noqa: ASYNC110 - the library has no event
+            await asyncio.sleep(_POLL_INTERVAL)
         response = await reader.uid("fetch", uids, "(UID BODY.PEEK[])")
         if not any(mark.encode() in line for line in response.lines):
-            raise RuntimeError("what arrived is something else")
+            raise RuntimeError("another message has arrived")
         await reader.uid("store", uids, r"+FLAGS.SILENT (\Deleted)")
         await reader.uid("expunge", uids)
 
@@ -141,7 +143,7 @@ async def _libraries(
     await reader.logout()
 
 
-async def _found(reader: aioimaplib.IMAP4_SSL, mark: str) -> str:
+async def _search(reader: aioimaplib.IMAP4_SSL, mark: str) -> str:
     await reader.noop()
     response = await reader.uid_search(f'HEADER X-Pantau-Token "{mark}"', charset=None)
     words = bytes(response.lines[0]).decode().removeprefix("SEARCH").split()
@@ -149,7 +151,7 @@ async def _found(reader: aioimaplib.IMAP4_SSL, mark: str) -> str:
 
 
 def _message(address: str, mark: str) -> EmailMessage:
-    """Return a message of the size of ours."""
+    """Return a message of the size of Pantau's."""
     message = EmailMessage()
     message["From"] = message["To"] = address
     message["Subject"] = f"Semakan e-mel {mark}"
@@ -160,8 +162,8 @@ def _message(address: str, mark: str) -> EmailMessage:
 
 
 @cache
-def unnamed(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return a context with the same trust: the bare libraries cannot meet a server by its address and check its name."""
+def without_name_check(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a context with the same trust that checks no name: the bare libraries connect to an address."""
     other = ssl.create_default_context()
     for certificate in context.get_ca_certs(binary_form=True):
         with suppress(ssl.SSLError):
@@ -170,28 +172,28 @@ def unnamed(context: ssl.SSLContext) -> ssl.SSLContext:
     return other
 
 
-def run(way: Way, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool = False) -> Cost:
-    """Make so many round trips, one at a time in each mailbox, and say what they cost this process.
+def run(make_trip: TripMaker, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool = False) -> Cost:
+    """Make round trips, one at a time in each mailbox, and return their cost.
 
-    Each message is submitted over a connection of its own. The mailbox is opened anew for each, or is *kept* open.
+    Each message has an SMTP connection of its own. The mailbox is opened for each message, or *kept* open.
     """
-    return asyncio.run(_run(way, mailboxes, trips, kept=kept))
+    return asyncio.run(_run(make_trip, mailboxes, trips, kept=kept))
 
 
-async def _run(way: Way, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool) -> Cost:
+async def _run(make_trip: TripMaker, mailboxes: Sequence[Mailbox], trips: int, *, kept: bool) -> Cost:
     each = max(1, trips // len(mailboxes))
-    # What is made once (contexts, codecs, the servers' processes) is none of a trip's cost.
+    # Contexts, codecs and server processes are made before the measurement.
     ready, begun = asyncio.Barrier(len(mailboxes) + 1), asyncio.Barrier(len(mailboxes) + 1)
 
     async def some(mailbox: Mailbox) -> None:
-        async with way(mailbox) as trip:
+        async with make_trip(mailbox) as trip:
             await trip()
             await ready.wait()
             await begun.wait()
             if kept:
                 await _times(each, trip)
         if not kept:
-            await _times(each, lambda: _fresh(way, mailbox))
+            await _times(each, lambda: _single_trip(make_trip, mailbox))
 
     async with asyncio.timeout(100), asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(some(mailbox)) for mailbox in mailboxes]
@@ -207,8 +209,8 @@ async def _times(count: int, trip: Trip) -> None:
         await trip()
 
 
-async def _fresh(way: Way, mailbox: Mailbox) -> None:
-    async with way(mailbox) as trip:
+async def _single_trip(make_trip: TripMaker, mailbox: Mailbox) -> None:
+    async with make_trip(mailbox) as trip:
         await trip()
 
 
@@ -220,8 +222,8 @@ def cpu(who: int = resource.RUSAGE_SELF) -> float:
 
 def cpu_of(pid: int) -> float:
     """Return the user and system time of another process, in seconds."""
-    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _server(server: Server | None) -> Server:

@@ -1,4 +1,4 @@
-"""What all journeys share: a Pantau at work, and a browser; each has windows of its own."""
+"""Fixtures of the browser tests: one running Pantau and one browser. Each test has its own browser contexts."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.guest import PATIENCE, Door
+from tests.browser.browser_session import TIMEOUT_MS, BrowserSessions
 from tests.browser.running_site import RunningSite, running_site
-from tests.real.visitor import opened_browser
+from tests.real.playwright_browser import open_browser
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningSite]:
-    """One for all journeys: each leaves what the others look at as it was, or is about an agency or a user of its own."""
+    """Start one site for all tests. A test leaves shared data as it was, or uses an agency or user of its own."""
     async with running_site(tmp_path_factory.mktemp("site")) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    async with opened_browser() as opened:
+    async with open_browser() as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def empty() -> list[Page]:
-    """Return the windows that nobody is before."""
+def idle_pages() -> list[Page]:
+    """Return the pages that no test uses."""
     return []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def door(site: RunningSite, browser: Browser, empty: list[Page]) -> AsyncIterator[Door]:
-    """Let people in; and when they have gone, no browser of theirs may have complained of anything."""
+async def sessions(site: RunningSite, browser: Browser, idle_pages: list[Page]) -> AsyncIterator[BrowserSessions]:
+    """Open browser sessions. Fail if a browser reported an unexpected error."""
     async with AsyncExitStack() as stack:
-        opened = Door(site, browser, empty, stack)
-        yield opened
-        assert [said for guest in opened.guests for said in guest.unforeseen()] == []
+        browser_sessions = BrowserSessions(site, browser, idle_pages, stack)
+        yield browser_sessions
+        assert [error for session in browser_sessions.opened for error in session.unexpected_errors()] == []

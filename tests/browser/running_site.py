@@ -1,4 +1,7 @@
-"""One Pantau at work for all journeys: people of each role, agencies in the store, ninety days of history, and an outage."""
+"""One running Pantau for all browser tests.
+
+It has users of each role, agencies in the database, 90 days of history and an outage.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ from pantau_lab.mail import Fault
 from pantau_lab.seed.login import DemoLogin, demo_logins, new_password, write_private
 from pantau_lab.seed.seed_store import prologue
 from pantau_lab.world import AGENCIES
-from tests.stories.theatre import BRISK, Theatre
+from tests.stories.running_service import FAST_TIMING, RunningService
 
 JCM, MDC, UCM = AGENCIES
-#: Calm enough to look at: what fails is noticed in seconds, nobody is called a second time, and a person releases. Beside a
-#: browser the machine may be late: that is no outage of an agency's.
+#: Failures are noticed in seconds, nobody is called a second time, and a person releases. A slow machine beside a
+#: browser causes no outage.
 TIMING: Final = replace(
-    BRISK,
+    FAST_TIMING,
     interval="20s",
     session_timeout="15s",
     arrival_timeout="25s",
@@ -37,18 +40,18 @@ TIMING: Final = replace(
     release="manual",
     release_after="1s",
 )
-#: Of its rota: the first is on call in odd weeks.
+#: A rota of JCM: the first person is on call in odd weeks.
 ROTA: Final = "bertugas"
-#: What a program may that prepares a journey, and looks at what came of it.
+#: Roles of the program that prepares tests and reads results.
 _ROLES: Final = ("viewer", "officer", "clerk", "noc")
 _BY: Final = "Ujian"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningSite:
-    """The service, the fictional world that it watches, and who signs in."""
+    """The service, its fictional world, and the logins."""
 
-    play: Theatre
+    play: RunningService
     logins: Mapping[str, DemoLogin]
     _web: httpx.AsyncClient
 
@@ -57,86 +60,89 @@ class RunningSite:
         """The portal's address."""
         return self.play.url
 
-    async def ask(self, path: str) -> Any:
-        """Return what a program is told at *path* below /api/v1."""
+    async def get(self, path: str) -> Any:
+        """Return the API's response at *path* below /api/v1."""
         return (await self._web.get(f"/api/v1{path}")).raise_for_status().json()
 
-    async def order(self, path: str, **said: Any) -> Any:
-        """Have something done as a program does."""
-        return (await self._web.post(f"/api/v1{path}", json=said)).raise_for_status().json()
+    async def post(self, path: str, **body: Any) -> Any:
+        """Send a command to the API."""
+        return (await self._web.post(f"/api/v1{path}", json=body)).raise_for_status().json()
 
-    async def command(self, path: str, **word: Any) -> Any:
-        """Have something done as the command line does."""
-        return (await self.play.control(path, by=_BY, **word)).raise_for_status().json()
+    async def command(self, path: str, **body: Any) -> Any:
+        """Send a command to the control socket."""
+        return (await self.play.control(path, by=_BY, **body)).raise_for_status().json()
 
-    async def outage(self) -> str:
-        """Wait for the outage that goes on all the time, which probes have found; return its number."""
+    async def wait_for_outage(self) -> str:
+        """Wait until probes find the permanent outage; return its number."""
 
         async def there() -> bool:
             return bool(await open_ones())
 
         async def open_ones() -> list[str]:
-            found = await self.ask(f"/incidents?agency={UCM.code}")
+            found = await self.get(f"/incidents?agency={UCM.code}")
             return [each["number"] for each in found if each["state"] != "resolved"]
 
         await self.play.until(there, f"the outage of {UCM.code} is found")
         return (await open_ones())[0]
 
-    async def proven(self, agency: str) -> None:
-        """Wait until it is known how an agency's mail flows in each direction."""
+    async def wait_until_probed(self, agency: str) -> None:
+        """Wait until the health of each direction of an agency is known."""
 
         async def known() -> bool:
-            healths = (await self.ask(f"/agencies/{agency}"))["health"].values()
+            healths = (await self.get(f"/agencies/{agency}"))["health"].values()
             return "unknown" not in healths
 
         await self.play.until(known, f"the mail of {agency} is proven")
 
-    async def own_health_known(self) -> None:
-        """Wait until every part of Pantau itself is proven or known to be in trouble: up to two minutes after a start."""
+    async def wait_for_self_health(self) -> None:
+        """Wait until the health of every component is known: up to two minutes after a start."""
 
         async def known() -> bool:
-            return all(part["health"] != "unknown" for part in await self.ask("/self-health"))
+            return all(part["health"] != "unknown" for part in await self.get("/self-health"))
 
         await self.play.until(known, "every part of Pantau itself is proven")
 
-    async def declared(self, agency: str) -> str:
-        """Declare that an agency's mail fails; return the number of the incident."""
-        said = await self.order("/declarations", agency=agency, type="both", reason="Pengguna menelefon")
-        return str(said["incident"]["number"])
+    async def declare_outage(self, agency: str) -> str:
+        """Declare an outage of an agency; return the incident's number."""
+        body = await self.post("/declarations", agency=agency, type="both", reason="Pengguna menelefon")
+        return str(body["incident"]["number"])
 
-    async def released(self, agency: str) -> str:
-        """Declare it, and let the offices outside be told, which waits in the clerk's tray then; return the number."""
-        number = await self.declared(agency)
-        await self.order(f"/incidents/{number}/release")
+    async def release_outage(self, agency: str) -> str:
+        """Declare an outage and release its announcement; return the incident's number.
+
+        The letters are in the tray then.
+        """
+        number = await self.declare_outage(agency)
+        await self.post(f"/incidents/{number}/release")
 
         async def in_the_tray() -> bool:
-            waiting = [each for each in await self.ask("/letters") if each["incident"].startswith(number)]
+            waiting = [each for each in await self.get("/letters") if each["incident"].startswith(number)]
             return len(waiting) == len(recipients(agency))
 
         await self.play.until(in_the_tray, f"the letters of {number} wait")
         return number
 
-    async def over(self, number: str) -> None:
+    async def close_incident(self, number: str) -> None:
         """Close an incident."""
-        await self.order(f"/incidents/{number}/close", reason="Telah pulih", recovered=True)
+        await self.post(f"/incidents/{number}/close", reason="Telah pulih", recovered=True)
 
-    def journal(self, event: str, **detail: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
-        """Return who did something and with which details, from the store itself; *detail*: only where it is so."""
+    def audit_entries(self, event: str, **detail: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """Return actor and details of an event from the database; *detail*: a filter."""
         with self._store() as store:
             rows = store.execute("SELECT actor, detail FROM audit_log WHERE event = ? ORDER BY id", (event,)).fetchall()
         found = [(actor, json.loads(kept)) for actor, kept in rows]
         return [(actor, kept) for actor, kept in found if detail.items() <= kept.items()]
 
     async def document(self, agency: str) -> Mapping[str, Any]:
-        """Return an agency's document, as the store has it and the API reads it out."""
+        """Return an agency's document as the API returns it."""
         read: Mapping[str, Any] = yaml.safe_load((await self._document(agency)).text)
         return read
 
-    async def rewritten(self, agency: str, how: Callable[[str], str]) -> int:
-        """Write an agency's document with another pen, a program's; return the number of the version."""
+    async def edit_document(self, agency: str, change: Callable[[str], str]) -> int:
+        """Edit an agency's document over the API; return the version's number."""
         before = await self._document(agency)
         match = {"If-Match": before.headers["etag"], "Content-Type": "application/yaml"}
-        text = how(before.text)
+        text = change(before.text)
         assert text != before.text
         path = f"/api/v1/agencies/{agency}/document"
         (await self._web.put(path, content=text, headers=match)).raise_for_status()
@@ -164,8 +170,8 @@ def recipients(agency: str) -> Sequence[str]:
 _SECOND: Final = "Pejabat Daerah Contoh"
 
 
-def _people() -> Sequence[DemoLogin]:
-    """Return whom the demo has, and some whose account a journey changes, or who may little."""
+def _logins() -> Sequence[DemoLogin]:
+    """Return the demo's logins, and some more whose accounts the tests change."""
     more = (
         ("mei", MDC.duty.name, f"viewer:{MDC.code}"),
         ("ravi", MDC.deputy.name, f"officer:{MDC.code}"),
@@ -178,8 +184,8 @@ def _people() -> Sequence[DemoLogin]:
     ]
 
 
-def _dress(world: DemoEnvironment) -> None:
-    """Add to the demo's configuration what it has not: a rota, a second office, and a key for secrets."""
+def _configure(world: DemoEnvironment) -> None:
+    """Add a rota, a second office and a secrets key to the demo's configuration."""
     folder = world.settings.parent
     write_private(folder / "secrets" / "kunci", new_key())
     text = world.settings.read_text()
@@ -198,21 +204,21 @@ def _dress(world: DemoEnvironment) -> None:
     _change(folder / "agencies" / "mdc.yaml", with_office)
 
 
-def _change(file: Path, how: Any) -> None:
-    file.write_text(yaml.safe_dump(how(yaml.safe_load(file.read_text())), sort_keys=False, allow_unicode=True))
+def _change(file: Path, change: Any) -> None:
+    file.write_text(yaml.safe_dump(change(yaml.safe_load(file.read_text())), sort_keys=False, allow_unicode=True))
 
 
 @asynccontextmanager
 async def running_site(directory: Path) -> AsyncIterator[RunningSite]:
-    """Start all of it, as whoever installs it would: files first, which the store takes in, then the store."""
-    logins = _people()
+    """Start the site as an operator does: agencies in files, which the database imports."""
+    logins = _logins()
     async with stage(directory, timing=TIMING, signs_in=True) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
-        _dress(world)
+        _configure(world)
         await prologue(world.settings, logins)
         await world.network.systems[UCM.code].break_(Fault.REFUSE)
-        play = Theatre(world=world, directory=directory)
+        play = RunningService(world=world, directory=directory)
         await play.start()
         world.settings.write_text(world.settings.read_text().replace("agencies: agencies/", "agencies: database"))
         try:

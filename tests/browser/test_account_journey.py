@@ -1,4 +1,4 @@
-"""Somebody's own account: a second factor that is set up, asked for and lost, and a language that stays."""
+"""Account page in a browser: second factor, recovery codes and language."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from playwright.async_api import expect
 
 from monitor.web.page import PageLanguage
 from tests.authenticator import code_at
-from tests.browser.guest import NARROW, Door
+from tests.browser.browser_session import NARROW, BrowserSessions
 from tests.browser.running_site import UCM, RunningSite
-from tests.real.visitor import shut_out
+from tests.real.playwright_browser import accessibility_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_a_second_factor_is_set_up_used_and_a_recovery_code_opens_once(site: RunningSite, door: Door) -> None:
-    nur = await door.admit("nur", screen=NARROW)
+async def test_second_factor_set_up_and_recovery_code_accepted_once(
+    site: RunningSite, sessions: BrowserSessions
+) -> None:
+    nur = await sessions.open("nur", screen=NARROW)
     login = site.logins["nur"]
     await nur.go("/account")
     await nur.press(nur.link("access.factor_set_up"))
@@ -29,8 +31,8 @@ async def test_a_second_factor_is_set_up_used_and_a_recovery_code_opens_once(sit
     await nur.press(nur.button("access.factor_on"))
     codes = await nur.page.locator(".codes code").all_inner_texts()
     assert len(codes) == 10
-    assert await shut_out(nur.page) == []
-    assert await nur.wider_than(NARROW["width"]) == []
+    assert await accessibility_violations(nur.page) == []
+    assert await nur.overflowing(NARROW["width"]) == []
 
     async def signs_in(code: str, path: str = "/account") -> None:
         await nur.press(nur.button("access.sign_out"))
@@ -40,21 +42,21 @@ async def test_a_second_factor_is_set_up_used_and_a_recovery_code_opens_once(sit
         await nur.field("access.one_time").fill(code)
         await nur.press(nur.button("access.sign_in"))
 
-    # That of the set-up has counted; the telephone shows the next one, or is half a minute ahead.
+    # The set-up used the present code; the next one is accepted half a minute early.
     await signs_in(code_at(secret, begun + timedelta(seconds=30)))
     assert await nur.path() == "/account"
     await signs_in(codes[0])
     assert await nur.path() == "/account"
     await signs_in(codes[0])
-    await nur.sees("access.one_time_wrong")
+    await nur.expect_text("access.one_time_wrong")
     await nur.field("access.one_time").fill(codes[1])
     await nur.press(nur.button("access.sign_in"))
     assert await nur.path() == "/account"
-    assert len(site.journal("second factor set up")) == 1, site.journal("second factor set up")
+    assert len(site.audit_entries("second factor set up")) == 1, site.audit_entries("second factor set up")
 
 
-async def test_the_language_is_switched_where_one_is_and_stays(door: Door) -> None:
-    noc = await door.admit("noc")
+async def test_language_switch_keeps_page_and_persists(sessions: BrowserSessions) -> None:
+    noc = await sessions.open("noc")
     for path in (f"/agencies/{UCM.code}", "/?state=down", "/tasks", "/rotas"):
         await noc.go(f"{path}{'&' if '?' in path else '?'}lang=ms")
         await noc.press(noc.page.locator("a[hreflang=en]"))
@@ -62,7 +64,7 @@ async def test_the_language_is_switched_where_one_is_and_stays(door: Door) -> No
         assert noc.page.url.removeprefix(noc.site.url).startswith(path)
     noc.language = PageLanguage.ENGLISH
     await noc.go("/account")
-    await noc.sees("access.your_roles")
-    # Also where nobody has signed in.
+    await noc.expect_text("access.your_roles")
+    # The language also applies without a session.
     await noc.press(noc.button("access.sign_out"))
-    await noc.sees("access.no_account")
+    await noc.expect_text("access.no_account")

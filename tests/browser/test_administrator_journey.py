@@ -1,4 +1,4 @@
-"""An administrator: people come by a code, have roles, and are gone when they are disabled; programs have tokens."""
+"""Administrator pages in a browser: users, invitation codes, roles, API tokens and agencies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import expect
 
 from monitor.web.page import PageLanguage
-from tests.browser.guest import Door
+from tests.browser.browser_session import BrowserSessions
 from tests.browser.running_site import JCM, MDC, UCM, RunningSite
-from tests.real.visitor import shut_out
+from tests.real.playwright_browser import accessibility_violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -17,10 +17,10 @@ PASSWORD = "sampan kecil menyusur sungai"
 
 
 @pytest.mark.parametrize(("language", "name"), [(PageLanguage.MALAY, "farid"), (PageLanguage.ENGLISH, "devi")])
-async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void(
-    site: RunningSite, door: Door, language: PageLanguage, name: str
+async def test_user_created_with_roles_and_new_invitation_code_voids_earlier(
+    site: RunningSite, sessions: BrowserSessions, language: PageLanguage, name: str
 ) -> None:
-    admin = await door.admit("pentadbir", language=language)
+    admin = await sessions.open("pentadbir", language=language)
     await admin.go("/users")
     await admin.field("access.name").fill(name)
     await admin.field("access.full_name").fill(f"{name.title()} Contoh")
@@ -31,7 +31,7 @@ async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void
     await admin.choice("access.role").select_option("clerk")
     await admin.field("access.agency").fill(MDC.code)
     await admin.press(admin.button("access.add_role"))
-    assert [kept["roles"] for _, kept in site.journal("roles given", user=name)][
+    assert [kept["roles"] for _, kept in site.audit_entries("roles given", user=name)][
         -1
     ] == f"clerk:{MDC.code} viewer:{JCM.code}"
 
@@ -39,8 +39,8 @@ async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void
     first = await admin.page.locator(".secret").inner_text()
     await admin.press(admin.button("access.by_telephone"))
     second = await admin.page.locator(".secret").inner_text()
-    assert await shut_out(admin.page) == []
-    them = await door.admit(language=language)
+    assert await accessibility_violations(admin.page) == []
+    them = await sessions.open(language=language)
     for code, is_good in ((first, False), (second, True)):
         await them.go("/welcome")
         await them.field("access.name").fill(name)
@@ -48,35 +48,35 @@ async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void
         await them.field("access.new_password").fill(PASSWORD)
         await them.press(them.button("access.choose"))
         if not is_good:
-            await them.sees("access.code_wrong")
+            await them.expect_text("access.code_wrong")
     assert await them.path() == "/account"
     assert (await them.go(f"/agencies/{JCM.code}")).status == 200
     assert (await them.go(f"/agencies/{UCM.code}")).status == 403
 
 
-async def test_whoever_is_disabled_is_out_of_the_page_that_they_have_open(site: RunningSite, door: Door) -> None:
-    admin, jok = await door.admit("pentadbir"), await door.admit("jok")
+async def test_disabled_user_is_signed_out_of_open_page(site: RunningSite, sessions: BrowserSessions) -> None:
+    admin, jok = await sessions.open("pentadbir"), await sessions.open("jok")
     await jok.go(f"/agencies/{UCM.code}")
     await expect(jok.page.locator("#asof")).to_be_visible()
     await admin.go("/users")
     await admin.press(admin.page.get_by_role("link", name="jok", exact=True))
     await admin.press(admin.button("access.disable"))
     await expect(admin.button("access.enable")).to_be_visible()
-    await jok.is_sent_away()
+    await jok.expect_sign_in()
     await jok.sign_in(site.logins["jok"])
-    await jok.sees("access.sign_in_wrong")
-    assert [kept["user"] for _, kept in site.journal("user disabled")] == ["jok"]
+    await jok.expect_text("access.sign_in_wrong")
+    assert [kept["user"] for _, kept in site.audit_entries("user disabled")] == ["jok"]
 
 
-async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: RunningSite, door: Door) -> None:
-    admin = await door.admit("pentadbir", language=PageLanguage.ENGLISH)
+async def test_token_shown_once_authenticates_until_revoked(site: RunningSite, sessions: BrowserSessions) -> None:
+    admin = await sessions.open("pentadbir", language=PageLanguage.ENGLISH)
     await admin.go("/tokens")
     await admin.field("token.program").fill("konsol-contoh")
     await admin.choice("access.role").select_option("admin")
     await admin.press(admin.button("token.add"))
     secret = await admin.page.locator(".secret").inner_text()
     assert secret.startswith("pantau_")
-    assert await shut_out(admin.page) == []
+    assert await accessibility_violations(admin.page) == []
 
     async def asked() -> int:
         async with httpx.AsyncClient(base_url=site.url, trust_env=False, timeout=30) as program:
@@ -92,8 +92,8 @@ async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: R
     assert await asked() == 401
 
 
-async def test_an_agency_is_added_its_officer_is_next_and_it_is_taken_out_again(site: RunningSite, door: Door) -> None:
-    admin = await door.admit("pentadbir")
+async def test_agency_added_leads_to_officer_form_and_is_removed(site: RunningSite, sessions: BrowserSessions) -> None:
+    admin = await sessions.open("pentadbir")
     await admin.go("/agencies")
     for field, typed in (
         ("roll.code_field", "JLN"),
@@ -110,7 +110,7 @@ async def test_an_agency_is_added_its_officer_is_next_and_it_is_taken_out_again(
     await admin.go("/agencies/JLN/remove")
     await admin.page.locator("main input[name=code]").fill("JLN")
     await admin.press(admin.page.locator("main form button"))
-    await admin.sees("roll.gone", code="JLN")
+    await admin.expect_text("roll.gone", code="JLN")
     assert await admin.page.locator("td", has_text="JLN").count() == 0
-    (_, removed) = site.journal("documents written", removed="JLN")[-1]
+    (_, removed) = site.audit_entries("documents written", removed="JLN")[-1]
     assert removed["address"] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What Chromium does that no HTTP client does: the provider of identities behind a form, and a form whose session has ended."""
+"""Behaviour of Chromium that no HTTP client has: the OpenID redirect of a form, and a form whose session has ended."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from monitor.web.access.access_control import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider
 from pantau_lab.serving import serve
-from tests.real.visitor import shut_out
-from tests.unit.monitor.web.signed import PASSWORD, House, house
-from tests.unit.monitor.web.source import Service
+from tests.real.playwright_browser import accessibility_violations
+from tests.unit.monitor.web.fake_service import Service
+from tests.unit.monitor.web.portal_env import PASSWORD, PortalEnv, open_portal
 
 pytestmark = [pytest.mark.browser, pytest.mark.access, pytest.mark.asyncio(loop_scope="session")]
 
 
 @asynccontextmanager
-async def served(place: House) -> AsyncIterator[str]:
-    """Serve what *place* has as its portal at the time of each request."""
+async def served(env: PortalEnv) -> AsyncIterator[str]:
+    """Serve the portal that *env* has at the time of each request."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        present: ASGIApp = place.app
+        present: ASGIApp = env.app
         await present(scope, receive, send)
 
     async with serve(app) as url:
@@ -38,7 +38,7 @@ async def served(place: House) -> AsyncIterator[str]:
 
 
 async def window(browser: Browser, url: str, client: httpx.AsyncClient) -> Page:
-    """Open a window with the cookies of somebody who is signed in."""
+    """Open a page with the cookies of a signed-in client."""
     context = await browser.new_context(locale="ms-MY")
     await context.add_cookies(
         [{"name": each.name, "value": each.value or "", "url": url} for each in client.cookies.jar]
@@ -46,9 +46,9 @@ async def window(browser: Browser, url: str, client: httpx.AsyncClient) -> Page:
     return await context.new_page()
 
 
-async def test_openid_link_leads_to_the_provider_and_back(browser: Browser, tmp_path: Path) -> None:
+async def test_openid_link_leads_to_provider_and_back(browser: Browser, tmp_path: Path) -> None:
     provider = OpenIdProvider()
-    async with serve(provider.app()) as provider.url, house(tmp_path) as place, served(place) as url:
+    async with serve(provider.app()) as provider.url, open_portal(tmp_path) as env, served(env) as url:
         client = OpenIdClient(
             issuer=provider.url,
             client_id=provider.client_id,
@@ -56,9 +56,9 @@ async def test_openid_link_leads_to_the_provider_and_back(browser: Browser, tmp_
             redirect_uri=f"{url}/sign-in/openid/answer",
             trust=ssl.create_default_context(),
         )
-        door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], access_control=AccessControl(place.authenticator), openid=door)
-        page = await window(browser, url, await place.admitted("siti", "viewer"))
+        openid = OpenIdLogin(client, "SSO Contoh", env.authenticator, env.users, env.clock)
+        env.app = portal(Service(), ["localhost"], access_control=AccessControl(env.authenticator), openid=openid)
+        page = await window(browser, url, await env.session_for("siti", "viewer"))
         await page.goto(f"{url}/account")
         await page.get_by_role("button", name="Pautkan akaun SSO Contoh saya").click()
         await page.get_by_text("Akaun SSO Contoh anda telah dipautkan.").wait_for()
@@ -66,9 +66,9 @@ async def test_openid_link_leads_to_the_provider_and_back(browser: Browser, tmp_
         await page.context.close()
 
 
-async def test_form_whose_session_has_ended_is_sent_after_signing_in(browser: Browser, tmp_path: Path) -> None:
-    async with house(tmp_path) as place, served(place) as url:
-        page = await window(browser, url, await place.signed_in("siti", "officer:JCM"))
+async def test_form_with_ended_session_is_sent_after_sign_in(browser: Browser, tmp_path: Path) -> None:
+    async with open_portal(tmp_path) as env, served(env) as url:
+        page = await window(browser, url, await env.signed_in("siti", "officer:JCM"))
         await page.goto(f"{url}/agencies/JCM/settings")
         text = page.locator("textarea[name=text]")
         typed = (await text.input_value()) + '# Ditaip lama, "dengan" <tanda> & baris.\n'
@@ -79,7 +79,7 @@ async def test_form_whose_session_has_ended_is_sent_after_signing_in(browser: Br
         await page.context.clear_cookies()
         await text.locator("xpath=ancestor::form").get_by_role("button").first.click()
         await page.get_by_text("Tiada apa-apa yang hilang").wait_for()
-        assert await shut_out(page) == []
+        assert await accessibility_violations(page) == []
         async with page.expect_popup() as opened:
             await page.get_by_role("link", name="Log masuk").click()
         other = await opened.value
@@ -90,5 +90,5 @@ async def test_form_whose_session_has_ended_is_sent_after_signing_in(browser: Br
         await other.close()
         await page.get_by_role("button", name="Hantar semula").click()
         await page.wait_for_load_state()
-        assert await place.site.text() == typed
+        assert await env.site.text() == typed
         await page.context.close()

@@ -1,4 +1,4 @@
-"""Somebody who may look: in by the form, no further than their agency, and gone without a trace in the browser."""
+"""Viewer in a browser: sign-in, own agency only, and nothing left after sign-out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import pytest
 from playwright.async_api import expect
 
 from monitor.web.page import PageLanguage
-from tests.browser.guest import Door
+from tests.browser.browser_session import BrowserSessions
 from tests.browser.running_site import JCM, MDC, RunningSite
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.mark.parametrize("language", PageLanguage)
-async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind(
-    site: RunningSite, door: Door, language: PageLanguage
+async def test_viewer_sees_own_agency_only_and_nothing_after_sign_out(
+    site: RunningSite, sessions: BrowserSessions, language: PageLanguage
 ) -> None:
-    mei = await door.admit(language=language)
-    # Whoever opens a page first is brought back to it.
+    mei = await sessions.open(language=language)
+    # Sign-in returns to the page that was opened first.
     await mei.go(f"/agencies/{MDC.code}")
     await mei.sign_in(site.logins["mei"])
     assert await mei.path() == f"/agencies/{MDC.code}"
@@ -28,7 +28,7 @@ async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind
 
     refused = await mei.go(f"/agencies/{JCM.code}")
     assert refused.status == 403
-    await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.say("refusal.s403"))
+    await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.translate("refusal.s403"))
     why = {
         PageLanguage.MALAY: f"mei tiada kebenaran untuk melihat keadaan e-mel bagi {JCM.code}",
         PageLanguage.ENGLISH: f"mei has no permission to read for {JCM.code}",
@@ -43,4 +43,4 @@ async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind
     await mei.page.go_back()
     await expect(mei.page.locator("body")).not_to_contain_text(site.logins["mei"].full_name)
     assert await mei.path() == "/sign-in"
-    assert [by for by, _ in site.journal("signed out")][-1] == f"{site.logins['mei'].full_name} (mei)"
+    assert [by for by, _ in site.audit_entries("signed out")][-1] == f"{site.logins['mei'].full_name} (mei)"

@@ -1,4 +1,4 @@
-"""The stores that every promise about a store is tested on: the embedded file, and a real PostgreSQL."""
+"""The two stores of the contract tests: an SQLite file and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from tests.real.postgres import Postgres
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def server(request: pytest.FixtureRequest) -> PostgresServer | None:
-    """Return the server with an empty store; `None`: it is the file."""
+    """Return the server with an empty store, or None for the SQLite file."""
     if request.param == "sqlite":
         return None
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -25,7 +25,7 @@ def server(request: pytest.FixtureRequest) -> PostgresServer | None:
 
 @pytest.fixture
 def open_database(server: PostgresServer | None, tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[Database]]:
-    """Open the same store again and again, empty at first."""
+    """Return a function that opens the same store, empty at first."""
     return lambda: Database.open(tmp_path, server)
 
 

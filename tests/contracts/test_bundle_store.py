@@ -1,4 +1,4 @@
-"""What every store keeps of bundles, budgets and silences."""
+"""Bundles, rate limits and silences on both stores."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from alerts.model.event import Resolve
 from alerts.model.incident import Incident, apply
 from alerts.model.urgency import Urgency
 from alerts.persistence.store import Store, UnitOfWork
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
 
 
-async def opened(uow: UnitOfWork, *keys: str) -> list[Incident]:
+async def open_incidents(uow: UnitOfWork, *keys: str) -> list[Incident]:
     return [(await uow.add_incidents([replace(trigger(), dedup_key=key)]))[0] for key in keys]
 
 
-async def bundled(uow: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
-    """Return the number of a notice that tells of an incident for each key, and the incidents."""
-    incidents = await opened(uow, *keys)
+async def add_bundle(uow: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
+    """Add a notification with an incident for each key; return its id and the incidents."""
+    incidents = await open_incidents(uow, *keys)
     await uow.add_notification(incidents[0], draft(incidents[0], keys[0]), T0, bundle_key="g", not_before=T0 + MINUTE)
     (notice,) = await uow.notifications(incidents[0].id)
     for number, incident in enumerate(incidents[1:], start=1):
@@ -30,47 +30,47 @@ async def bundled(uow: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
     return notice.id, incidents
 
 
-async def test_a_bundle_has_a_part_for_each_incident_and_each_sees_its_own(store: Store) -> None:
+async def test_bundle_has_part_per_incident_and_each_reads_its_own(store: Store) -> None:
     async with store.transaction() as uow:
-        notification_id, incidents = await bundled(uow, "a", "b", "c")
+        notification_id, incidents = await add_bundle(uow, "a", "b", "c")
     async with store.transaction() as uow:
         whole = await uow.notification(notification_id)
-        own = [(await uow.notifications(incident.id))[0] for incident in incidents]
+        own_view = [(await uow.notifications(incident.id))[0] for incident in incidents]
 
     assert whole.incident_ids == tuple(incident.id for incident in incidents)
     assert [part.facts.number for part in whole.parts] == [incident.number for incident in incidents]
     assert (whole.incident_count, whole.leads) == (3, True)
-    assert [notice.step for notice in own] == [0, 1, 2]
-    assert [notice.leads for notice in own] == [True, False, False]
-    assert [len(notice.parts) for notice in own] == [1, 1, 1]
+    assert [notice.step for notice in own_view] == [0, 1, 2]
+    assert [notice.leads for notice in own_view] == [True, False, False]
+    assert [len(notice.parts) for notice in own_view] == [1, 1, 1]
     assert whole.not_before == whole.due_at == T0 + MINUTE
 
 
-async def test_what_is_in_a_bundle_is_decided(store: Store) -> None:
+async def test_bundled_notification_is_decided(store: Store) -> None:
     async with store.transaction() as uow:
-        _, incidents = await bundled(uow, "a", "b")
+        _, incidents = await add_bundle(uow, "a", "b")
         joined = replace(draft(incidents[1], "b"), step=1)
         assert await uow.is_notification_decided(joined.key)
         assert not await uow.is_notification_decided(draft(incidents[1], "c").key)
         assert not await uow.add_notification(incidents[1], joined, T0)
 
 
-async def test_an_incident_that_leaves_is_not_told_and_the_next_looks_after_the_rest(store: Store) -> None:
+async def test_leave_notification_moves_sending_to_next_incident(store: Store) -> None:
     async with store.transaction() as uow:
-        notification_id, (first, second, third) = await bundled(uow, "a", "b", "c")
+        notification_id, (first, second, third) = await add_bundle(uow, "a", "b", "c")
         await uow.leave_notification(notification_id, first.id, T0)
         assert await uow.sending_incident(notification_id) == second.id
 
         assert await uow.notifications(first.id) == []
         assert (await uow.notification(notification_id)).incident_ids == (second.id, third.id)
         assert (await uow.notifications(second.id))[0].leads
-        assert await uow.is_notification_decided(draft(first, "a").key), "it is not decided on again"
+        assert await uow.is_notification_decided(draft(first, "a").key), "it stays decided"
 
 
-async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) -> None:
+async def test_join_notification_refused_once_gateway_is_called(store: Store) -> None:
     async with store.transaction() as uow:
-        notification_id, _ = await bundled(uow, "a", "b")
-        (late,) = await opened(uow, "late")
+        notification_id, _ = await add_bundle(uow, "a", "b")
+        (late,) = await open_incidents(uow, "late")
         delivery = await uow.add_delivery(notification_id, SMS_SITI)
         assert [(g.is_started, g.has_incident) for g in await uow.bundle_candidates("g", T0 - MINUTE, late.id)] == [
             (False, False)
@@ -82,11 +82,11 @@ async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) ->
         assert await uow.notifications(late.id) == []
 
 
-async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(store: SqlStore) -> None:
-    """Two engines at once: what joins is in what is sent."""
+async def test_join_and_send_concurrent_send_what_has_joined(store: SqlStore) -> None:
+    """Two engines at the same time: an incident that has joined is in the sent notification."""
     async with store.transaction() as uow:
-        notification_id, _ = await bundled(uow, "a", "b")
-        (late,) = await opened(uow, "late")
+        notification_id, _ = await add_bundle(uow, "a", "b")
+        (late,) = await open_incidents(uow, "late")
         delivery = await uow.add_delivery(notification_id, SMS_SITI)
 
     async def send() -> int:
@@ -99,13 +99,13 @@ async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(stor
         async with store.transaction() as uow:
             return await uow.join_notification(notification_id, late, draft(late, "late"))
 
-    told_of, joined = await asyncio.gather(send(), join())
-    assert told_of == (3 if joined else 2)
+    sent_count, joined = await asyncio.gather(send(), join())
+    assert sent_count == (3 if joined else 2)
 
 
-async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -> None:
+async def test_bundle_candidates_are_found_by_key_and_age(store: Store) -> None:
     async with store.transaction() as uow:
-        notification_id, (first, *_) = await bundled(uow, "a", "b")
+        notification_id, (first, *_) = await add_bundle(uow, "a", "b")
         await uow.set_notification_state(notification_id, NotificationState.SENT)
 
         (found,) = await uow.bundle_candidates("g", T0 - SECOND, first.id)
@@ -117,9 +117,9 @@ async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -
         assert await uow.bundle_candidates("other", T0 - SECOND, first.id) == []
 
 
-async def test_a_notice_that_is_held_says_until_when_and_how_it_presses(store: Store) -> None:
+async def test_throttled_notification_has_due_time_and_urgency(store: Store) -> None:
     async with store.transaction() as uow:
-        (incident,) = await opened(uow, "a")
+        (incident,) = await open_incidents(uow, "a")
         await uow.add_notification(incident, draft(incident), T0, urgency=Urgency.REPEAT)
         (notice,) = await uow.notifications(incident.id)
         assert (notice.urgency, notice.not_before, notice.due_at) == (Urgency.REPEAT, None, T0)
@@ -127,9 +127,9 @@ async def test_a_notice_that_is_held_says_until_when_and_how_it_presses(store: S
         assert (await uow.notification(notice.id)).due_at == T0 + 5 * MINUTE
 
 
-async def test_a_notice_that_was_settled_can_be_sent_again_until_another_time(store: Store) -> None:
+async def test_reopened_notification_can_be_sent_until_new_expiry(store: Store) -> None:
     async with store.transaction() as uow:
-        (incident,) = await opened(uow, "a")
+        (incident,) = await open_incidents(uow, "a")
         await uow.add_notification(incident, draft(incident), T0)
         (notice,) = await uow.notifications(incident.id)
         await uow.set_notification_state(notice.id, NotificationState.UNKNOWN)
@@ -139,9 +139,9 @@ async def test_a_notice_that_was_settled_can_be_sent_again_until_another_time(st
         assert (again.state, again.expires_at) == (NotificationState.PENDING, T0 + 90 * MINUTE)
 
 
-async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_refused_is_not(store: Store) -> None:
+async def test_accepted_call_times_by_address_and_gateway_leave_out_refused(store: Store) -> None:
     async with store.transaction() as uow:
-        (incident,) = await opened(uow, "a")
+        (incident,) = await open_incidents(uow, "a")
         for number, (address, gateway, state, provider_id) in enumerate(
             [
                 (SMS_SITI, "sms", AttemptState.ACCEPTED, "1"),
@@ -168,7 +168,7 @@ async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_
         assert await uow.accepted_call_times(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
 
 
-async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> None:
+async def test_silence_is_listed_until_it_ends_or_is_ended(store: Store) -> None:
     hour = timedelta(hours=1)
     async with store.transaction() as uow:
         short = await uow.add_silence("JCM", T0, T0 + hour, "kerja", "Siti Contoh")
@@ -181,11 +181,11 @@ async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> Non
         assert await uow.silences(T0 + MINUTE) == [short]
 
 
-async def test_an_incident_that_comes_and_goes_says_so(store: SqlStore) -> None:
+async def test_flapping_incident_is_stored_and_counted(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        [monotonic] = await uow.add_incidents([replace(trigger(), dedup_key="a")])
+        [steady] = await uow.add_incidents([replace(trigger(), dedup_key="a")])
         [unsteady] = await uow.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", flapping=True)])
-        await uow.save_incident(apply(monotonic, Resolve(dedup_key="a", at=T0, ended_at=T0)))
+        await uow.save_incident(apply(steady, Resolve(dedup_key="a", at=T0, ended_at=T0)))
         assert await uow.incident(unsteady.id) == unsteady
         assert unsteady.flapping
         assert await uow.opened_since(T0 - MINUTE) == [("a", T0), ("b", T0 + MINUTE)]

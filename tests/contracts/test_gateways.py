@@ -1,6 +1,6 @@
-"""What every gateway promises, run over every module found in `alerts.gateways`, over real sockets.
+"""Contract of gateways, tested with every module in `alerts.gateways` over real sockets.
 
-A new gateway adds a bench to `BENCHES`: its stand-in, and how to look at what has arrived there.
+A new gateway adds a bench to `BENCHES`: its simulator, and how to count what has arrived there.
 """
 
 import asyncio
@@ -52,16 +52,16 @@ from pantau_lab.faxservice.service import FaxService
 from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import claimed, serve
 from tests import sms_providers
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 FOUND = gateway_kinds()
 
-#: Has the form of a Malaysian number and cannot be one: subscriber numbers never begin with 0.
+#: Looks like a Malaysian number and cannot be one: subscriber numbers never begin with 0.
 NUMBER = "+60100000101"
 FAX_NUMBER = "+60300000201"
 SECRET = "rahsia-yang-tidak-patut-keluar"
-#: In seconds: when a provider that says nothing is given up.
-GIVEN_UP = 2.0
+#: Timeout in seconds for a provider that does not answer.
+ANSWER_TIMEOUT_SECONDS = 2.0
 TEXT = "RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JPC-07"
 PDF = b"%PDF-1.7\n1 0 obj << /Type /Page >> endobj\n%%EOF\n"
 
@@ -91,7 +91,7 @@ ADDRESSES = {
 
 
 def kind_of(name: str) -> GatewayKind:
-    """Return what a module offers; behind a colon may stand which provider it is described for."""
+    """Return the gateway kind of a module. A provider may follow after a colon."""
     kind = FOUND[name.partition(":")[0]]
     assert isinstance(kind, GatewayKind)
     return kind
@@ -110,7 +110,7 @@ def order_for(channel: Channel, reference: str = "d42-1") -> SendRequest:
 
 @dataclass(kw_only=True)
 class Bench:
-    """A gateway's stand-in, ready."""
+    """A gateway's simulator."""
 
     build: Callable[..., Gateway]
     #: How many submissions have arrived.
@@ -118,8 +118,8 @@ class Bench:
     settled: Callable[[], Any]
     #: Faults of the next submissions; for gateways over HTTP.
     faults: deque[SubmissionFault] = field(default_factory=deque)
-    #: Lets the person at `NUMBER` send an SMS to our number; for gateways that people can answer.
-    say: Callable[[str], Awaitable[None]] | None = None
+    #: Lets the person at `NUMBER` reply by SMS; for gateways with replies.
+    reply: Callable[[str], Awaitable[None]] | None = None
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def twilio(name: str, directory: Path) -> AsyncIterator[Bench]:
             arrived=lambda: len(carrier.messages) + len(carrier.calls),
             settled=carrier.settled,
             faults=carrier.faults,
-            say=lambda text: carrier.answer(carrier.phones[NUMBER], text),
+            reply=lambda text: carrier.answer(carrier.phones[NUMBER], text),
         )
 
 
@@ -153,27 +153,29 @@ async def sinch(name: str, directory: Path) -> AsyncIterator[Bench]:
 
 
 @asynccontextmanager
-async def described(name: str, directory: Path) -> AsyncIterator[Bench]:
+async def http_sms(name: str, directory: Path) -> AsyncIterator[Bench]:
     account = Aggregator(secret=SECRET)
 
-    async def nothing() -> None:
+    async def no_wait() -> None:
         pass
 
-    async def say(text: str) -> None:
+    async def reply(text: str) -> None:
         account.say(NUMBER, text)
 
-    face = {"http_sms:awan": awan, "http_sms:suria": suria}[name]
-    async with serve(face(account)) as base_url:
+    simulator = {"http_sms:awan": awan, "http_sms:suria": suria}[name]
+    async with serve(simulator(account)) as base_url:
 
         def build(**changes: Any) -> Gateway:
-            return build_described(name, directory, **{"base_url": base_url, **changes})
+            return build_http_sms(name, directory, **{"base_url": base_url, **changes})
 
-        yield Bench(build=build, arrived=lambda: len(account.messages), settled=nothing, faults=account.faults, say=say)
+        yield Bench(
+            build=build, arrived=lambda: len(account.messages), settled=no_wait, faults=account.faults, reply=reply
+        )
 
 
 @asynccontextmanager
 async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
-    async def nothing() -> None:
+    async def no_wait() -> None:
         pass
 
     def build(**changes: Any) -> Gateway:
@@ -181,13 +183,13 @@ async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
         settings = kind.config.model_validate({"directory": "letters", **changes})
         return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
-    yield Bench(build=build, arrived=lambda: len(list(directory.rglob("*.pdf"))), settled=nothing)
+    yield Bench(build=build, arrived=lambda: len(list(directory.rglob("*.pdf"))), settled=no_wait)
 
 
 def build_twilio(name: str, directory: Path, **changes: Any) -> Gateway:
     kind = kind_of(name)
     account = {"account_sid": "AC" + "5" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
-    settings = kind.config.model_validate({**account, "deadline_seconds": HANGS, **changes})
+    settings = kind.config.model_validate({**account, "deadline_seconds": HANG_TIMEOUT, **changes})
     return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
 
@@ -199,20 +201,22 @@ def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
         "key_secret": SECRET,
         "from_number": "+60300000100",
     }
-    settings = kind.config.model_validate({**project, "deadline_seconds": HANGS, **changes})
+    settings = kind.config.model_validate({**project, "deadline_seconds": HANG_TIMEOUT, **changes})
     return kind.build(settings, GatewayContext(callback_base=None, directory=str(directory)))
 
 
-def build_described(name: str, _directory: Path, **changes: Any) -> Gateway:
-    return sms_providers.build(name.partition(":")[2], **{"secret": SECRET, "deadline_seconds": HANGS, **changes})
+def build_http_sms(name: str, _directory: Path, **changes: Any) -> Gateway:
+    return sms_providers.build(
+        name.partition(":")[2], **{"secret": SECRET, "deadline_seconds": HANG_TIMEOUT, **changes}
+    )
 
 
 BENCHES: dict[str, Callable[[str, Path], AbstractAsyncContextManager[Bench]]] = {
     "twilio_sms": twilio,
     "twilio_voice": twilio,
     "sinch_fax": sinch,
-    "http_sms:awan": described,
-    "http_sms:suria": described,
+    "http_sms:awan": http_sms,
+    "http_sms:suria": http_sms,
     "tray": tray,
 }
 
@@ -221,16 +225,16 @@ OVER_HTTP: dict[str, Callable[..., Gateway]] = {
     "twilio_sms": build_twilio,
     "twilio_voice": build_twilio,
     "sinch_fax": build_sinch,
-    "http_sms:awan": build_described,
-    "http_sms:suria": build_described,
+    "http_sms:awan": build_http_sms,
+    "http_sms:suria": build_http_sms,
 }
 
-#: The setting that proves who we are.
-PROOF = {"twilio_sms": "auth_token", "twilio_voice": "auth_token", "sinch_fax": "key_secret"}
+#: The setting with the credential.
+CREDENTIAL_SETTING = {"twilio_sms": "auth_token", "twilio_voice": "auth_token", "sinch_fax": "key_secret"}
 
 
-#: Gateways that people can answer, and how each is told to go and look.
-ANSWERED: dict[str, dict[str, Any]] = {
+#: Gateways with replies, and the settings that make them poll.
+REPLY_SETTINGS: dict[str, dict[str, Any]] = {
     name: {"replies": "poll"} for name in ("twilio_sms", "http_sms:awan", "http_sms:suria")
 }
 
@@ -258,28 +262,26 @@ def order(name: str) -> SendRequest:
     return order_for(kind_of(name).channel)
 
 
-def test_every_module_ends_in_a_gateway_of_its_own_name(name: str) -> None:
+def test_module_has_gateway_of_its_own_name(name: str) -> None:
     assert kind_of(name).name == name.partition(":")[0]
 
 
-def test_every_gateway_has_a_bench() -> None:
+def test_every_gateway_has_test_bench() -> None:
     assert set(FOUND) == {name.partition(":")[0] for name in BENCHES}
 
 
-def test_an_unknown_setting_is_refused(name: str) -> None:
+def test_config_unknown_setting_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         kind_of(name).config.model_validate({"tiada": 1})
 
 
-def test_secrets_are_secret_in_the_settings(name: str) -> None:
+def test_config_secrets_are_secret_strings(name: str) -> None:
     for setting, about in kind_of(name).config.model_fields.items():
         if any(word in setting for word in ("token", "secret", "password")):
             assert SecretStr.__name__ in str(about.annotation), setting
 
 
-async def test_a_submission_is_accepted_under_an_id_and_arrives_once(
-    bench: Bench, gateway: Gateway, order: SendRequest
-) -> None:
+async def test_send_is_accepted_with_id_and_arrives_once(bench: Bench, gateway: Gateway, order: SendRequest) -> None:
     report = await gateway.send(order)
     await bench.settled()
     assert report.progress is SubmissionState.ACCEPTED
@@ -287,23 +289,21 @@ async def test_a_submission_is_accepted_under_an_id_and_arrives_once(
     assert bench.arrived() == 1
 
 
-async def test_after_a_crash_a_new_process_finds_the_submission(
-    bench: Bench, gateway: Gateway, order: SendRequest
-) -> None:
+async def test_find_after_restart_returns_submission(bench: Bench, gateway: Gateway, order: SendRequest) -> None:
     sent = await gateway.send(order)
-    reborn = bench.build()
-    found = await reborn.find(order)
-    await reborn.close()
+    restarted = bench.build()
+    found = await restarted.find(order)
+    await restarted.close()
     assert isinstance(found, DeliveryReport)
     assert found.provider_id == sent.provider_id
 
 
-async def test_what_was_never_sent_is_absent(name: str, gateway: Gateway, order: SendRequest) -> None:
-    # Only a directory knows; an index may lag behind.
+async def test_find_never_sent_is_not_found(name: str, gateway: Gateway, order: SendRequest) -> None:
+    # Only a directory is certain; a provider's index may lag.
     assert await gateway.find(order) == SubmissionNotFound(certain=name == "tray")
 
 
-async def test_an_earlier_submission_to_the_same_person_is_not_taken_for_this_one(
+async def test_find_earlier_submission_to_same_person_is_not_found(
     name: str, gateway: Gateway, order: SendRequest
 ) -> None:
     await gateway.send(order)
@@ -319,23 +319,26 @@ async def test_an_earlier_submission_to_the_same_person_is_not_taken_for_this_on
 
 
 @pytest.mark.parametrize("name", ["twilio_sms", "twilio_voice", "sinch_fax", "tray"])
-async def test_verify_sends_nothing_and_wrong_credentials_or_an_odd_answer_raise(name: str, tmp_path: Path) -> None:
-    async with BENCHES[name](name, tmp_path) as bench, serve(answering(200)) as odd:
+async def test_verify_sends_nothing_and_raises_on_wrong_credentials_or_answer(name: str, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench, serve(answering(200)) as invalid_answer:
         gateway = bench.build()
         assert isinstance(gateway, Verifiable)
         await gateway.verify()
         await bench.settled()
         assert bench.arrived() == 0
         if name != "tray":
-            for wrong in (bench.build(**{PROOF[name]: "salah"}), OVER_HTTP[name](name, tmp_path, base_url=odd)):
-                assert isinstance(wrong, Verifiable)
+            for other in (
+                bench.build(**{CREDENTIAL_SETTING[name]: "salah"}),
+                OVER_HTTP[name](name, tmp_path, base_url=invalid_answer),
+            ):
+                assert isinstance(other, Verifiable)
                 with pytest.raises(DeliveryError):
-                    await wrong.verify()
-                await wrong.close()
+                    await other.verify()
+                await other.close()
         await gateway.close()
 
 
-async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, order: SendRequest) -> None:
+async def test_check_returns_receipt(bench: Bench, gateway: Gateway, order: SendRequest) -> None:
     sent = await gateway.send(order)
     await bench.settled()
     report = await gateway.check(order, sent.provider_id or "")
@@ -343,69 +346,69 @@ async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, orde
     assert report.progress is not SubmissionState.FAILED
 
 
-async def test_what_was_handed_in_is_asked_about_without_what_it_says(
+async def test_find_check_and_withdraw_without_content(
     name: str, bench: Bench, gateway: Gateway, order: SendRequest
 ) -> None:
-    """To set a page takes 50 ms. Where a provider has no reference of ours it is found by its words: an SMS."""
+    """Rendering a page takes 50 ms. An SMS needs its text, because providers do not store our reference."""
     sent = await gateway.send(order)
     await bench.settled()
-    silent = replace(order, content=None)
+    without_content = replace(order, content=None)
     if kind_of(name).channel in ON_PAPER:
-        assert isinstance(await gateway.find(silent), DeliveryReport)
-    assert (await gateway.check(silent, sent.provider_id or "")).provider_id == sent.provider_id
+        assert isinstance(await gateway.find(without_content), DeliveryReport)
+    assert (await gateway.check(without_content, sent.provider_id or "")).provider_id == sent.provider_id
     if isinstance(gateway, SupportsWithdrawal):
-        await gateway.withdraw(silent, sent.provider_id or "")
+        await gateway.withdraw(without_content, sent.provider_id or "")
 
 
-async def test_an_order_without_content_cannot_be_sent(gateway: Gateway, order: SendRequest) -> None:
+async def test_send_without_content_raises(gateway: Gateway, order: SendRequest) -> None:
     with pytest.raises(TypeError):
         await gateway.send(replace(order, content=None))
 
 
-def test_only_what_lies_in_a_tray_can_be_taken_back(name: str, gateway: Gateway) -> None:
+def test_only_tray_supports_withdrawal(name: str, gateway: Gateway) -> None:
     assert isinstance(gateway, SupportsWithdrawal) is (name == "tray")
 
 
-async def test_content_of_another_channel_is_our_bug(name: str, gateway: Gateway, order: SendRequest) -> None:
+async def test_send_content_of_other_channel_raises(name: str, gateway: Gateway, order: SendRequest) -> None:
     channel = kind_of(name).channel
-    wrong = CONTENTS[Channel.SMS if channel is not Channel.SMS else Channel.LETTER]
+    other = CONTENTS[Channel.SMS if channel is not Channel.SMS else Channel.LETTER]
     with pytest.raises(TypeError):
         await gateway.send(
             SendRequest(
                 reference=order.reference,
                 address=order.address,
-                content=wrong,
+                content=other,
                 created_at=order.created_at,
                 expires_at=order.expires_at,
             )
         )
 
 
-@pytest.mark.parametrize("name", ANSWERED)
-async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", REPLY_SETTINGS)
+async def test_collect_passes_replies_with_same_ids_again(name: str, tmp_path: Path) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        assert bench.say is not None
-        # Our clock is ahead of the provider's.
+        assert bench.reply is not None
+        # The local clock is ahead of the provider's.
         since, desk = datetime.now(UTC) + timedelta(minutes=10), RecordingCallbackHandler(answers=TEXT)
-        await bench.say("1A")
-        await bench.say("terima")
+        await bench.reply("1A")
+        await bench.reply("terima")
         for _ in range(2):
-            reborn = bench.build(**ANSWERED[name])
-            assert isinstance(reborn, SupportsReplies)
-            assert reborn.receives_replies
-            await reborn.collect(since, desk)
-            await reborn.close()
+            restarted = bench.build(**REPLY_SETTINGS[name])
+            assert isinstance(restarted, SupportsReplies)
+            assert restarted.receives_replies
+            await restarted.collect(since, desk)
+            await restarted.close()
         await bench.settled()
     assert [(said.sender, said.text) for said in desk.said] == [(NUMBER, "1A"), (NUMBER, "terima")]
     assert sorted(desk.repeated) == sorted(said.event_id for said in desk.said)
-    assert bench.arrived() == 2, "each is answered once"
+    assert bench.arrived() == 2, "each reply is answered once"
     assert NUMBER not in repr(desk.said)
 
 
-async def test_a_gateway_that_people_can_answer_says_whether_it_is_listening(name: str, gateway: Gateway) -> None:
+async def test_receives_replies_only_when_configured(name: str, gateway: Gateway) -> None:
     built: object = gateway
-    assert isinstance(built, SupportsReplies) is (name in ANSWERED)
-    assert not (isinstance(built, SupportsReplies) and built.receives_replies), "not before somebody has configured it"
+    assert isinstance(built, SupportsReplies) is (name in REPLY_SETTINGS)
+    assert not (isinstance(built, SupportsReplies) and built.receives_replies), "only when configured"
 
 
 STATUSES = [
@@ -426,7 +429,7 @@ STATUSES = [
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 @pytest.mark.parametrize(("status", "expected"), STATUSES)
-async def test_each_http_status_has_its_class(name: str, status: int, expected: ErrorClass, tmp_path: Path) -> None:
+async def test_http_status_maps_to_error_class(name: str, status: int, expected: ErrorClass, tmp_path: Path) -> None:
     async with serve(answering(status)) as base_url:
         gateway, order = OVER_HTTP[name](name, tmp_path, base_url=base_url), order_for(kind_of(name).channel)
         with pytest.raises(DeliveryError) as submitted:
@@ -436,7 +439,7 @@ async def test_each_http_status_has_its_class(name: str, status: int, expected: 
         await gateway.close()
     assert submitted.value.error is expected
     assert submitted.value.retry_after == (timedelta(seconds=7) if status >= 400 else None)
-    # A question changes nothing, so it can simply be asked again.
+    # A query changes nothing, so it can be repeated.
     assert asked.value.error is (ErrorClass.TRANSIENT if expected is ErrorClass.UNKNOWN else expected)
 
 
@@ -450,20 +453,20 @@ def answering(status: int) -> Starlette:
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 @pytest.mark.parametrize("fault", [SubmissionFault.ERROR_AFTER, SubmissionFault.DROP_AFTER, SubmissionFault.HANG_AFTER])
-async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(
+async def test_lost_answer_is_unknown_and_submission_is_found(
     name: str, fault: SubmissionFault, tmp_path: Path
 ) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        # It has to hear of the message before, however busy the machine is.
-        silent = {"deadline_seconds": GIVEN_UP} if fault is SubmissionFault.HANG_AFTER else {}
-        gateway, order = bench.build(**silent), order_for(kind_of(name).channel)
+        # The provider must have received the message before the timeout, also on a busy machine.
+        without_content = {"deadline_seconds": ANSWER_TIMEOUT_SECONDS} if fault is SubmissionFault.HANG_AFTER else {}
+        gateway, order = bench.build(**without_content), order_for(kind_of(name).channel)
         bench.faults.append(fault)
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order)
         await gateway.close()
-        patient = bench.build()
-        found = await patient.find(order)
-        await patient.close()
+        restarted_later = bench.build()
+        found = await restarted_later.find(order)
+        await restarted_later.close()
         assert raised.value.error is ErrorClass.UNKNOWN
         assert isinstance(found, DeliveryReport)
         assert bench.arrived() == 1
@@ -474,24 +477,24 @@ async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(
     "fault",
     [SubmissionFault.ERROR_BEFORE, SubmissionFault.DROP_BEFORE, SubmissionFault.HANG_BEFORE, SubmissionFault.PORTAL],
 )
-async def test_a_lost_request_looks_the_same_and_nothing_is_found(
+async def test_lost_request_is_unknown_and_submission_is_not_found(
     name: str, fault: SubmissionFault, tmp_path: Path
 ) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        silent = {"deadline_seconds": GIVEN_UP} if fault is SubmissionFault.HANG_BEFORE else {}
-        gateway, order = bench.build(**silent), order_for(kind_of(name).channel)
+        without_content = {"deadline_seconds": ANSWER_TIMEOUT_SECONDS} if fault is SubmissionFault.HANG_BEFORE else {}
+        gateway, order = bench.build(**without_content), order_for(kind_of(name).channel)
         bench.faults.append(fault)
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order)
         await gateway.close()
-        patient = bench.build()
-        assert await patient.find(order) == SubmissionNotFound(certain=False)
-        await patient.close()
+        restarted_later = bench.build()
+        assert await restarted_later.find(order) == SubmissionNotFound(certain=False)
+        await restarted_later.close()
         assert raised.value.error is ErrorClass.UNKNOWN
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-async def test_too_many_requests_were_never_processed(name: str, tmp_path: Path) -> None:
+async def test_too_many_requests_is_transient_and_not_sent(name: str, tmp_path: Path) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
         gateway, order = bench.build(), order_for(kind_of(name).channel)
         bench.faults.append(SubmissionFault.TOO_MANY)
@@ -505,7 +508,7 @@ async def test_too_many_requests_were_never_processed(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-async def test_nobody_listening_means_nothing_was_sent(name: str, tmp_path: Path) -> None:
+async def test_connection_refused_is_transient(name: str, tmp_path: Path) -> None:
     with claimed(1) as (port,):
         gateway = OVER_HTTP[name](name, tmp_path, base_url=f"http://127.0.0.1:{port}")
         with pytest.raises(DeliveryError) as raised:
@@ -515,7 +518,7 @@ async def test_nobody_listening_means_nothing_was_sent(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-async def test_cancellation_passes_through(name: str, tmp_path: Path) -> None:
+async def test_send_cancellation_propagates(name: str, tmp_path: Path) -> None:
     arrived = asyncio.Event()
 
     async def hang(_: Request) -> Response:
@@ -528,16 +531,16 @@ async def test_cancellation_passes_through(name: str, tmp_path: Path) -> None:
         sending = asyncio.create_task(gateway.send(order_for(kind_of(name).channel)))
         await arrived.wait()
         sending.cancel()
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             with pytest.raises(asyncio.CancelledError):
                 await sending
         await gateway.close()
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
-async def test_wrong_credentials_are_a_matter_of_configuration(name: str, tmp_path: Path) -> None:
+async def test_wrong_credentials_are_configuration_error(name: str, tmp_path: Path) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        gateway = bench.build(**{PROOF.get(name, "secret"): "salah-sama-sekali"})
+        gateway = bench.build(**{CREDENTIAL_SETTING.get(name, "secret"): "salah-sama-sekali"})
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order_for(kind_of(name).channel))
         await gateway.close()
@@ -546,17 +549,17 @@ async def test_wrong_credentials_are_a_matter_of_configuration(name: str, tmp_pa
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 302, 200])
-async def test_no_error_and_no_log_tells_a_secret_a_number_or_a_text(
+async def test_errors_and_logs_contain_no_secret_number_or_text(
     name: str, status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     async with serve(answering(status)) as base_url:
         gateway, order = OVER_HTTP[name](name, tmp_path, base_url=base_url), order_for(kind_of(name).channel)
         errors = [await refused(gateway.send(order)), await refused(gateway.find(order))]
-        shown = "".join(whole_story(error) for error in errors) + repr(gateway) + repr(order) + caplog.text
+        visible = "".join(everything_shown(error) for error in errors) + repr(gateway) + repr(order) + caplog.text
         await gateway.close()
     for private in (SECRET, order.address, order.address[-7:], "terganggu", PDF.decode()[:8]):
-        assert private not in shown
+        assert private not in visible
 
 
 async def refused(call: Any) -> DeliveryError:
@@ -565,8 +568,8 @@ async def refused(call: Any) -> DeliveryError:
     return raised.value
 
 
-def whole_story(error: BaseException) -> str:
-    """Return what a careless log could show: the chain of causes and contexts, and what their objects hold."""
+def everything_shown(error: BaseException) -> str:
+    """Return everything that a log could show: the chain of causes and contexts, and their attributes."""
     story = io.StringIO()
     traceback.TracebackException.from_exception(error).print(file=story, chain=True)
     chain: Sequence[BaseException | None] = [error, error.__cause__, error.__context__]

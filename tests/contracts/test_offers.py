@@ -1,4 +1,4 @@
-"""What every store promises about what a hub offers to a site."""
+"""Documents offered by a hub to a site, on both stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import insert, select, update
 
 from monitor.model.desired_document import DesiredDocument
-from monitor.store.admin.offers import AGAIN, Offers
+from monitor.store.admin.offers import RETRY_INTERVAL, Offers
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import desired_document
 from tests.unit.alerts.people import MINUTE, T0
@@ -29,25 +29,25 @@ async def write(database: Database, *offers: DesiredDocument) -> None:
         await connection.execute(insert(desired_document), rows)
 
 
-async def test_what_was_taken_up_is_looked_at_once_and_what_was_refused_again_after_a_minute(
+async def test_offer_applied_is_due_once_and_rejected_is_retried(
     database: Database,
 ) -> None:
     offers, both = Offers(database), [offer("JCM"), offer("MDC", None)]
     await write(database, *both)
     assert await offers.due(T0) == both
-    await offers.processed(both, {"MDC": "no password"}, T0)
-    assert await offers.due(T0 + AGAIN) == []
-    assert await offers.due(T0 + AGAIN + SECOND) == [offer("MDC", None, "no password")]
-    assert await offers.due(T0 - 60 * AGAIN) == [offer("MDC", None, "no password")], "the clock was set back"
+    await offers.record_results(both, {"MDC": "no password"}, T0)
+    assert await offers.due(T0 + RETRY_INTERVAL) == []
+    assert await offers.due(T0 + RETRY_INTERVAL + SECOND) == [offer("MDC", None, "no password")]
+    assert await offers.due(T0 - 60 * RETRY_INTERVAL) == [offer("MDC", None, "no password")], "the clock was set back"
 
 
-async def test_what_the_hub_has_written_meanwhile_is_not_taken_for_looked_at(database: Database) -> None:
+async def test_offer_changed_meanwhile_stays_due(database: Database) -> None:
     offers = Offers(database)
     await write(database, offer("JCM"))
-    looked_at: Sequence[DesiredDocument] = await offers.due(T0)
+    due: Sequence[DesiredDocument] = await offers.due(T0)
     async with database.write() as connection:
         await connection.execute(update(desired_document).values(text="lain", offered_at=T0 + MINUTE))
-    await offers.processed(looked_at, {"JCM": "no password"}, T0)
+    await offers.record_results(due, {"JCM": "no password"}, T0)
     async with database.read() as connection:
         rows = (await connection.execute(select(desired_document.c.processed_at, desired_document.c.refusal))).all()
     assert [tuple(row) for row in rows] == [(None, None)]

@@ -1,4 +1,4 @@
-"""What every store promises about calendars of rotas that are read with a key."""
+"""Calendar feeds of rotas on both stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from alerts.persistence.store import AuditEntry
-from monitor.model.renaming import Renamed, Renaming
+from monitor.model.renaming import RenamedKind, Renaming
 from monitor.store.admin.renames import Renames
 from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.backend.database import Database
@@ -21,7 +21,7 @@ def entry(what: str = "calendar made") -> AuditEntry:
     return AuditEntry(at=T0, actor="Siti Contoh (siti)", event=what)
 
 
-async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(database: Database) -> None:
+async def test_rota_feed_is_found_by_key_digest_until_revoked(database: Database) -> None:
     feeds = RotaFeeds(database)
     made = [await feeds.add("JCM/bertugas", "siti", sign * 64, entry()) for sign in "ab"]
     first, second = (RotaFeed(id=number, rota="JCM/bertugas", user="siti", made_at=T0) for number in made)
@@ -30,7 +30,7 @@ async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(
     assert await feeds.find("b" * 64) == second
     assert await feeds.find("c" * 64) is None
 
-    # Of another rota there is none with this id.
+    # The id belongs to another rota.
     assert not await feeds.revoke(first.id, "MDC/bertugas", entry("must not be there"))
     assert await feeds.revoke(first.id, "JCM/bertugas", entry("calendar revoked"))
     assert not await feeds.revoke(first.id, "JCM/bertugas", entry("must not be there"))
@@ -43,10 +43,10 @@ async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(
     assert (kept.revoked_by, kept.revoked_at) == ("Siti Contoh (siti)", T0)
 
 
-async def test_a_calendar_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
+async def test_rename_agency_renames_rota_feeds(database: Database) -> None:
     feeds = RotaFeeds(database)
     made = [await feeds.add(rota, "siti", sign * 64, entry()) for rota, sign in (("JCM/a", "a"), ("MDC/a", "b"))]
-    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
+    renaming = Renaming(kind=RenamedKind.AGENCY, old="JCM", new="JKM")
     await Renames(database).rename(renaming, by="Siti Contoh", now=T0 + HOUR, is_rest=False)
     assert [(each.id, each.rota) for rota in ("JCM/a", "JKM/a", "MDC/a") for each in await feeds.of(rota)] == [
         (made[0], "JKM/a"),

@@ -1,4 +1,4 @@
-"""What every store promises about secrets: encrypted, in their place, and under another key whenever one is wanted."""
+"""Stored secrets on both stores: encryption, key rotation and missing keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select, update
 
 from alerts.persistence.store import AuditEntry
-from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.service.access.secret_store import SecretStore
 from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.keyring import Keyring, SecretLockedError, new_key
-from monitor.store.admin.secrets import RotatedToken, Secrets, drop_secret, keep_secret
+from monitor.store.admin.secrets import RotatedToken, Secrets, delete_secret, store_secret
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import audit_log, secret
 from tests.unit.alerts.people import T0
@@ -29,72 +29,74 @@ class Clock:
         return T0
 
 
-def place(owner: object) -> SecretPlace:
-    return SecretPlace(purpose=SecretPurpose.ONE_TIME, owner=str(owner))
+def secret_id(owner: object) -> SecretId:
+    return SecretId(purpose=SecretPurpose.ONE_TIME, owner=str(owner))
 
 
 def safe(database: Database, *keys: str) -> SecretStore:
     return SecretStore(Secrets(database), Clock(), Keyring(*keys) if keys else None)
 
 
-async def keep(database: Database, count: int, key: str = OLD) -> None:
+async def add_secrets(database: Database, count: int, key: str = OLD) -> None:
     ring = Keyring(key)
     # Not in one transaction: a busy machine may not end it before its deadline.
     for begin in range(0, count, 50):
         async with database.write() as connection:
             for number in range(begin, min(begin + 50, count)):
-                where = place(f"{number:04}")
-                await keep_secret(connection, where, ring.encrypt(where, f"rahsia {number}"), ENTRY)
+                where = secret_id(f"{number:04}")
+                await store_secret(connection, where, ring.encrypt(where, f"rahsia {number}"), ENTRY)
 
 
-async def test_a_secret_is_read_at_its_place_until_it_is_forgotten_and_the_last_written_counts(
+async def test_secret_read_returns_last_written_until_deleted(
     database: Database,
 ) -> None:
-    await keep(database, 2)
-    at_hand = safe(database, OLD)
-    assert await at_hand.read(place("0001")) == "rahsia 1"
+    await add_secrets(database, 2)
+    with_key = safe(database, OLD)
+    assert await with_key.read(secret_id("0001")) == "rahsia 1"
     async with database.write() as connection:
-        await keep_secret(connection, place("0001"), at_hand.encrypt(place("0001"), "baharu"), ENTRY)
-    assert await at_hand.read(place("0001")) == "baharu"
+        await store_secret(connection, secret_id("0001"), with_key.encrypt(secret_id("0001"), "baharu"), ENTRY)
+    assert await with_key.read(secret_id("0001")) == "baharu"
     async with database.write() as connection:
-        await drop_secret(connection, place("0001"))
-    assert await at_hand.read(place("0001")) is None
-    assert await at_hand.read(place("0000")) == "rahsia 0"
+        await delete_secret(connection, secret_id("0001"))
+    assert await with_key.read(secret_id("0001")) is None
+    assert await with_key.read(secret_id("0000")) == "rahsia 0"
 
 
-async def test_nothing_of_a_secret_is_in_the_database_in_the_clear(database: Database) -> None:
-    await keep(database, 1)
+async def test_secret_is_stored_encrypted_only(database: Database) -> None:
+    await add_secrets(database, 1)
     async with database.read() as connection:
         [row] = (await connection.execute(select(secret))).all()
     assert "rahsia" not in str(row)
     assert OLD not in str(row)
-    assert "rahsia" not in repr(await Secrets(database).find(place("0000")))
+    assert "rahsia" not in repr(await Secrets(database).find(secret_id("0000")))
 
 
-async def test_a_ciphertext_that_is_moved_to_another_row_does_not_open_there(database: Database) -> None:
-    await keep(database, 2)
+async def test_ciphertext_moved_to_other_row_is_rejected(database: Database) -> None:
+    await add_secrets(database, 2)
     async with database.write() as connection:
-        theirs = select(secret.c.ciphertext).where(secret.c.owner == "0000").scalar_subquery()
-        await connection.execute(update(secret).where(secret.c.owner == "0001").values(ciphertext=theirs))
+        other_ciphertext = select(secret.c.ciphertext).where(secret.c.owner == "0000").scalar_subquery()
+        await connection.execute(update(secret).where(secret.c.owner == "0001").values(ciphertext=other_ciphertext))
     with pytest.raises(SecretLockedError, match="belongs to something else"):
-        await safe(database, OLD).read(place("0001"))
-    assert await safe(database, OLD).read(place("0000")) == "rahsia 0"
+        await safe(database, OLD).read(secret_id("0001"))
+    assert await safe(database, OLD).read(secret_id("0000")) == "rahsia 0"
 
 
-async def test_all_secrets_come_under_the_new_key_and_the_old_is_needed_no_more(database: Database) -> None:
-    await keep(database, 250)
-    both = safe(database, NEW, OLD)
-    assert await both.read(place("0249")) == "rahsia 249"
-    assert {(each.count, each.is_current, each.is_readable) for each in await both.counts()} == {(250, False, True)}
-    done = await both.rotate(by="Pentadbir Contoh")
+async def test_rotate_reencrypts_all_with_new_key(database: Database) -> None:
+    await add_secrets(database, 250)
+    with_both_keys = safe(database, NEW, OLD)
+    assert await with_both_keys.read(secret_id("0249")) == "rahsia 249"
+    assert {(each.count, each.is_current, each.is_readable) for each in await with_both_keys.counts()} == {
+        (250, False, True)
+    }
+    done = await with_both_keys.rotate(by="Pentadbir Contoh")
     assert (done.changed, done.locked) == (250, 0)
     alone = safe(database, NEW)
-    assert [await alone.read(place(f"{each:04}")) for each in (0, 100, 249)] == [
+    assert [await alone.read(secret_id(f"{each:04}")) for each in (0, 100, 249)] == [
         "rahsia 0",
         "rahsia 100",
         "rahsia 249",
     ]
-    assert (await both.rotate(by="Pentadbir Contoh")).changed == 0
+    assert (await with_both_keys.rotate(by="Pentadbir Contoh")).changed == 0
     async with database.read() as connection:
         rows = (await connection.execute(select(audit_log.c.actor, audit_log.c.detail))).all()
     assert [(row.actor, row.detail["secrets"]) for row in rows] == [
@@ -104,94 +106,92 @@ async def test_all_secrets_come_under_the_new_key_and_the_old_is_needed_no_more(
     ]
 
 
-async def test_of_tokens_that_came_in_exchange_the_latest_stays_whoever_writes_last(database: Database) -> None:
+async def test_store_rotated_token_latest_is_kept_in_any_write_order(database: Database) -> None:
     name, secrets = "typed-aaaabbbbccccdddd", Secrets(database)
-    typed = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+    typed = SecretId(purpose=SecretPurpose.MAILBOX, owner=name)
     async with database.write() as connection:
-        await keep_secret(connection, typed, Keyring(OLD).encrypt(typed, "{}"), ENTRY)
-    come = [
+        await store_secret(connection, typed, Keyring(OLD).encrypt(typed, "{}"), ENTRY)
+    tokens = [
         RotatedToken(secret=Ciphertext(key_id="1", text=str(second)), at=T0 + timedelta(seconds=second))
         for second in range(6)
     ]
-    assert all(await asyncio.gather(*(secrets.renew(name, each) for each in (*come[3:], *come[:3]))))
-    assert await secrets.renewed(name) == come[-1]
-    # Of two that came at one moment the last to be written counts, and the typed one is as it was.
-    again = RotatedToken(secret=Ciphertext(key_id="1", text="lagi"), at=come[-1].at)
-    assert await secrets.renew(name, again)
-    assert await secrets.renewed(name) == again
+    assert all(await asyncio.gather(*(secrets.store_rotated_token(name, each) for each in (*tokens[3:], *tokens[:3]))))
+    assert await secrets.find_rotated_token(name) == tokens[-1]
+    # Of two tokens with the same time the last written is kept; the typed secret is unchanged.
+    again = RotatedToken(secret=Ciphertext(key_id="1", text="lagi"), at=tokens[-1].at)
+    assert await secrets.store_rotated_token(name, again)
+    assert await secrets.find_rotated_token(name) == again
     assert await safe(database, OLD).read(typed) == "{}"
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """The process was killed."""
 
 
-async def test_a_rotation_that_is_killed_in_the_middle_loses_nothing_and_goes_on(
+async def test_rotate_killed_midway_loses_nothing_and_continues(
     open_database: Callable[[], AbstractAsyncContextManager[Database]],
 ) -> None:
-    class Mortal(Secrets):
+    class KilledSecrets(Secrets):
         batches = 0
 
-        async def replace(
-            self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry
-        ) -> int:
+        async def replace(self, changes: Sequence[tuple[SecretId, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
             if self.batches == 1:
                 raise Killed
             self.batches += 1
             return await super().replace(changes, entry)
 
     async with open_database() as database:
-        await keep(database, 250)
+        await add_secrets(database, 250)
         with pytest.raises(Killed):
-            await SecretStore(Mortal(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
+            await SecretStore(KilledSecrets(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
     async with open_database() as database:
-        both = safe(database, NEW, OLD)
-        assert sorted(each.count for each in await both.counts()) == [100, 150]
-        assert [await both.read(place(f"{each:04}")) for each in range(250)] == [f"rahsia {n}" for n in range(250)]
-        assert (await both.rotate(by="Pentadbir Contoh")).changed == 150
-        assert await safe(database, NEW).read(place("0249")) == "rahsia 249"
+        with_both_keys = safe(database, NEW, OLD)
+        assert sorted(each.count for each in await with_both_keys.counts()) == [100, 150]
+        assert [await with_both_keys.read(secret_id(f"{each:04}")) for each in range(250)] == [
+            f"rahsia {n}" for n in range(250)
+        ]
+        assert (await with_both_keys.rotate(by="Pentadbir Contoh")).changed == 150
+        assert await safe(database, NEW).read(secret_id("0249")) == "rahsia 249"
 
 
-async def test_what_somebody_writes_while_a_rotation_is_under_way_stays(database: Database) -> None:
-    await keep(database, 1)
+async def test_rotate_keeps_secret_written_meanwhile(database: Database) -> None:
+    await add_secrets(database, 1)
 
-    class Slow(Secrets):
-        async def replace(
-            self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry
-        ) -> int:
+    class RacingSecrets(Secrets):
+        async def replace(self, changes: Sequence[tuple[SecretId, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
             async with database.write() as connection:
-                written = Keyring(NEW).encrypt(place("0000"), "ditulis tadi")
-                await keep_secret(connection, place("0000"), written, ENTRY)
+                written = Keyring(NEW).encrypt(secret_id("0000"), "ditulis tadi")
+                await store_secret(connection, secret_id("0000"), written, ENTRY)
             return await super().replace(changes, entry)
 
-    done = await SecretStore(Slow(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
+    done = await SecretStore(RacingSecrets(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
     assert done.changed == 0
-    assert await safe(database, NEW).read(place("0000")) == "ditulis tadi"
+    assert await safe(database, NEW).read(secret_id("0000")) == "ditulis tadi"
 
 
-async def test_two_rotations_at_once_leave_every_secret_readable(database: Database) -> None:
-    await keep(database, 120)
-    both = [safe(database, NEW, OLD).rotate(by="Pentadbir Contoh") for _ in range(2)]
-    assert sum(done.changed for done in await asyncio.gather(*both)) == 120
-    assert await safe(database, NEW).read(place("0119")) == "rahsia 119"
+async def test_rotate_twice_concurrently_keeps_secrets_readable(database: Database) -> None:
+    await add_secrets(database, 120)
+    with_both_keys = [safe(database, NEW, OLD).rotate(by="Pentadbir Contoh") for _ in range(2)]
+    assert sum(done.changed for done in await asyncio.gather(*with_both_keys)) == 120
+    assert await safe(database, NEW).read(secret_id("0119")) == "rahsia 119"
 
 
-async def test_with_a_lost_key_it_is_said_which_and_nothing_is_lost(database: Database) -> None:
-    await keep(database, 3)
-    lost = safe(database, NEW)
-    with pytest.raises(SecretLockedError, match=rf"with the key {Keyring(OLD).key_id}, which is not here"):
-        await lost.read(place("0000"))
-    done = await lost.rotate(by="Pentadbir Contoh")
+async def test_missing_key_is_named_and_secrets_are_kept(database: Database) -> None:
+    await add_secrets(database, 3)
+    without_old_key = safe(database, NEW)
+    with pytest.raises(SecretLockedError, match=rf"with the key {Keyring(OLD).key_id}, which is not available"):
+        await without_old_key.read(secret_id("0000"))
+    done = await without_old_key.rotate(by="Pentadbir Contoh")
     assert (done.changed, done.locked) == (0, 3)
-    assert [each.is_readable for each in await lost.counts()] == [False]
-    # The key is found again.
-    assert await safe(database, OLD).read(place("0000")) == "rahsia 0"
+    assert [each.is_readable for each in await without_old_key.counts()] == [False]
+    # The key is available again.
+    assert await safe(database, OLD).read(secret_id("0000")) == "rahsia 0"
 
 
-async def test_without_a_key_nothing_is_kept_and_it_is_said_how_one_is_made(database: Database) -> None:
-    none = safe(database)
-    assert not none.has_key
+async def test_without_key_encrypt_and_rotate_name_setting(database: Database) -> None:
+    without_keys = safe(database)
+    assert not without_keys.has_key
     with pytest.raises(SecretLockedError, match="secrets_key_file"):
-        none.encrypt(place("0000"), "rahsia")
+        without_keys.encrypt(secret_id("0000"), "rahsia")
     with pytest.raises(OperationRejectedError, match="secrets_key_file"):
-        await none.rotate(by="Pentadbir Contoh")
+        await without_keys.rotate(by="Pentadbir Contoh")

@@ -1,4 +1,4 @@
-"""What every store promises to the dispatcher (`alerts.persistence.store.Store`)."""
+"""Contract of `alerts.persistence.store.Store` on both stores."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.ledger import SqlStore
-from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, OFFICE, SMS_SITI, T0, VOICE_SITI, trigger
+from monitor.store.engine.unit_of_work import SqlStore
+from tests.unit.alerts.people import FAX, LETTER, MINUTE, OFFICE, SMS_SITI, SNAPSHOT, T0, VOICE_SITI, trigger
 
 
 def draft(of: Incident, key: str = "k", *addresses: Address) -> NotificationDraft:
     return NotificationDraft(
         incident_id=of.id,
-        once=key,
+        key_suffix=key,
         person="siti",
         language=Language.MALAY,
         facts=build_facts(of, Plan.ESCALATION, Purpose.OUTAGE, T0),
@@ -40,8 +40,8 @@ def draft(of: Incident, key: str = "k", *addresses: Address) -> NotificationDraf
     )
 
 
-async def with_notice(uow: UnitOfWork, key: str = "k") -> Notification:
-    """Open an incident with one notice that has one delivery."""
+async def add_notification_with_delivery(uow: UnitOfWork, key: str = "k") -> Notification:
+    """Open an incident with one notification that has one delivery."""
     [opened] = await uow.add_incidents([replace(trigger(), dedup_key=key)])
     await uow.add_notification(opened, draft(opened, key), T0)
     (notice,) = await uow.notifications(opened.id)
@@ -49,12 +49,12 @@ async def with_notice(uow: UnitOfWork, key: str = "k") -> Notification:
     return await uow.notification(notice.id)
 
 
-async def with_attempt(uow: UnitOfWork, key: str = "k") -> Attempt:
-    notice = await with_notice(uow, key)
+async def add_attempt_in_new_incident(uow: UnitOfWork, key: str = "k") -> Attempt:
+    notice = await add_notification_with_delivery(uow, key)
     return await uow.add_attempt(notice.deliveries[0], "first", T0, query_at=T0 + MINUTE)
 
 
-async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlStore) -> None:
+async def test_declared_and_detected_types_are_stored_separately(store: SqlStore) -> None:
     declare = Declare(
         dedup_key="JCM",
         at=T0,
@@ -62,7 +62,7 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
         type=IncidentType.RECEIVING,
         began_at=T0,
         reason="penapis spam",
-        policy=BRIEF,
+        policy=SNAPSHOT,
     )
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([declare])
@@ -81,7 +81,7 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
             assert (await uow.open_incidents_by_key())["JCM"].detected is IncidentType.SENDING
 
 
-async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_measured_no_more(
+async def test_manually_closed_incident_is_stored_and_counts_as_outage_when_resolved(
     store: SqlStore,
 ) -> None:
     async with store.transaction() as uow:
@@ -98,7 +98,7 @@ async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_m
     assert opened.detected is None
 
 
-async def stored(uow: UnitOfWork, reference: str) -> Attempt:
+async def stored_attempt(uow: UnitOfWork, reference: str) -> Attempt:
     found = await uow.attempt(reference)
     assert found is not None
     return found[1]
@@ -111,7 +111,7 @@ class Interrupted(Exception):
     pass
 
 
-async def break_off(store: SqlStore) -> None:
+async def write_and_interrupt(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([trigger()])
         await uow.add_notification(opened, draft(opened), T0)
@@ -119,18 +119,18 @@ async def break_off(store: SqlStore) -> None:
         raise Interrupted
 
 
-async def test_a_transaction_is_written_whole_or_not_at_all(store: SqlStore) -> None:
+async def test_transaction_failed_leaves_nothing(store: SqlStore) -> None:
     with pytest.raises(Interrupted):
-        await break_off(store)
+        await write_and_interrupt(store)
 
     async with store.transaction() as uow:
         assert await uow.active_incidents() == []
         assert await uow.add_callback("sms", "1", T0)
-        # Nor is the number gone that it would have had.
+        # Nor is its incident number used.
         assert (await uow.add_incidents([trigger()]))[0].number == "JCM-01"
 
 
-async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store: SqlStore) -> None:
+async def test_transaction_cancelled_leaves_nothing_and_blocks_no_other(store: SqlStore) -> None:
     inside = asyncio.Event()
 
     async def hang() -> None:
@@ -149,7 +149,7 @@ async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store:
         assert await uow.active_incidents() == []
 
 
-async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
+async def test_transactions_are_serialized(store: SqlStore) -> None:
     async def count_up() -> str:
         async with store.transaction() as uow:
             last = await uow.last_incident("JCM")
@@ -162,7 +162,7 @@ async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
     assert sorted(numbers) == [f"JCM-{n:02d}" for n in range(1, 11)]
 
 
-async def test_what_was_committed_is_there_after_the_store_was_closed(
+async def test_committed_incident_is_there_after_reopening(
     open_database: Callable[[], AbstractAsyncContextManager[Database]],
 ) -> None:
     async with open_database() as database, SqlStore(database).transaction() as uow:
@@ -171,10 +171,10 @@ async def test_what_was_committed_is_there_after_the_store_was_closed(
         assert await uow.incident(opened.id) == opened
 
 
-# -- what there is only one of ---------------------------------------------------------------------------------------
+# -- uniqueness ------------------------------------------------------------------------------------------------------
 
 
-async def test_there_is_one_open_incident_about_a_thing(store: SqlStore) -> None:
+async def test_second_open_incident_with_same_key_is_refused(store: SqlStore) -> None:
     async with store.transaction() as uow:
         await uow.add_incidents([trigger()])
 
@@ -183,7 +183,7 @@ async def test_there_is_one_open_incident_about_a_thing(store: SqlStore) -> None
             await uow.add_incidents([trigger()])
 
 
-async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
+async def test_incident_after_resolved_one_with_same_key_is_allowed(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [first] = await uow.add_incidents([trigger()])
         over = apply(first, Resolve(dedup_key="JCM", at=T0, ended_at=T0))
@@ -194,7 +194,7 @@ async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
         assert await uow.last_incident("JCM") == second
 
 
-async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: SqlStore) -> None:
+async def test_add_notification_same_key_is_written_once(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([trigger()])
         added = await uow.add_notification(opened, draft(opened), T0)
@@ -207,24 +207,24 @@ async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: Sq
         assert notice.created_at == T0
 
 
-async def test_every_attempt_has_a_reference_of_its_own(store: SqlStore) -> None:
+async def test_attempt_references_are_unique(store: SqlStore) -> None:
     async with store.transaction() as uow:
         references = set()
         for key in ("a", "b"):
-            notice = await with_notice(uow, key)
+            notice = await add_notification_with_delivery(uow, key)
             for _ in range(3):
                 made = await uow.add_attempt(notice.deliveries[0], "first", T0, query_at=T0)
                 references.add(made.reference)
                 notice = await uow.notification(notice.id)
-                assert await stored(uow, made.reference) == made
+                assert await stored_attempt(uow, made.reference) == made
             assert [a.n for a in notice.deliveries[0].attempts] == [1, 2, 3]
 
     assert len(references) == 6
 
 
-async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(store: SqlStore) -> None:
+async def test_two_attempts_from_same_read_are_not_both_written(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        notice = await with_notice(uow)
+        notice = await add_notification_with_delivery(uow)
         await uow.add_attempt(notice.deliveries[0], "first", T0, query_at=T0)
 
     with pytest.raises(IntegrityError):
@@ -232,39 +232,39 @@ async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(s
             await uow.add_attempt(notice.deliveries[0], "second", T0 + MINUTE, query_at=T0)
 
 
-async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_are_told_apart(store: SqlStore) -> None:
+async def test_latest_and_missing_receipts_are_separated_by_gateway(store: SqlStore) -> None:
     async with store.transaction() as uow:
         for n in range(6):
-            notice = await with_notice(uow, f"k{n}")
+            notice = await add_notification_with_delivery(uow, f"k{n}")
             at = T0 + n * MINUTE
             sent = await uow.add_attempt(notice.deliveries[0], "first", at, query_at=at)
             state = (AttemptState.DELIVERED, AttemptState.ACCEPTED, AttemptState.SENT)[n % 3]
             await uow.save_attempt(replace(sent, state=state, ended_at=at + MINUTE if n % 3 == 0 else None))
-        answered = [ReceivedReceipt(accepted_at=T0 + n * MINUTE, received_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
-        assert await uow.latest_receipts(["first"], 20) == {"first": answered}
-        assert await uow.latest_receipts(["second", "first"], 1) == {"first": answered[1:], "second": []}
+        received = [ReceivedReceipt(accepted_at=T0 + n * MINUTE, received_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
+        assert await uow.latest_receipts(["first"], 20) == {"first": received}
+        assert await uow.latest_receipts(["second", "first"], 1) == {"first": received[1:], "second": []}
         assert await uow.latest_receipts([], 20) == {}
-        # SQLite joins 500 questions at the most.
+        # SQLite joins at most 500 SELECTs.
         others = [f"other {n}" for n in range(199)]
-        assert await uow.latest_receipts([*others, "first"], 20) == {**{name: [] for name in others}, "first": answered}
+        assert await uow.latest_receipts([*others, "first"], 20) == {**{name: [] for name in others}, "first": received}
 
-        async def unanswered(after: int, until: int, at_most: int = 20) -> list[int]:
+        async def missing(after: int, until: int, at_most: int = 20) -> list[int]:
             found = await uow.missing_receipts("first", T0 + after * MINUTE, T0 + until * MINUTE, at_most)
             assert {each.number for each in found} <= {SMS_SITI.number}
             return [(each.accepted_at - T0) // MINUTE for each in found]
 
-        assert await unanswered(0, 9) == [1, 2, 4, 5]
-        assert await unanswered(1, 4) == [2, 4]
-        assert await unanswered(0, 9, 2) == [4, 5]
+        assert await missing(0, 9) == [1, 2, 4, 5]
+        assert await missing(1, 4) == [2, 4]
+        assert await missing(0, 9, 2) == [4, 5]
 
 
-async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: SqlStore) -> None:
+async def test_add_callback_true_once_per_gateway_and_event(store: SqlStore) -> None:
     async with store.transaction() as uow:
         assert await uow.add_callback("sms", "1", T0)
         assert not await uow.add_callback("sms", "1", T0)
         assert await uow.add_callback("sms", "2", T0)
         assert await uow.add_callback("voice", "1", T0)
-        # The transaction goes on as if nothing had happened.
+        # The transaction continues after a duplicate.
         await uow.add_incidents([trigger()])
     async with store.transaction() as uow:
         assert not await uow.add_callback("sms", "1", T0 + MINUTE)
@@ -272,14 +272,14 @@ async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: Sql
 
 
 async def open_and_end(uow: UnitOfWork, agency: str) -> str:
-    event = trigger(brief=replace(BRIEF, agency=agency))
+    event = trigger(snapshot=replace(SNAPSHOT, agency=agency))
     [opened] = await uow.add_incidents([event])
     await uow.save_incident(apply(opened, Resolve(dedup_key=agency, at=T0, ended_at=T0)))
     await uow.deactivate_incident(opened.id)
     return opened.number
 
 
-async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: SqlStore) -> None:
+async def test_incident_numbers_increase_by_prefix_and_are_not_reused(store: SqlStore) -> None:
     async with store.transaction() as uow:
         numbers = [await open_and_end(uow, agency) for agency in ("jkr", "jkr", "", "kementerian-a", "kementerian-b")]
     async with store.transaction() as uow:
@@ -288,12 +288,12 @@ async def test_numbers_go_up_by_prefix_and_are_never_used_again(store: SqlStore)
     assert numbers == ["JKR-01", "JKR-02", "NOC-01", "KEMEN-01", "KEMEN-02", "JKR-03", "KEMEN-03", "NOC-02"]
 
 
-async def test_an_incident_is_found_by_its_agencys_whole_code(store: SqlStore) -> None:
+async def test_incident_by_number_accepts_whole_agency_code(store: SqlStore) -> None:
     async with store.transaction() as uow:
         numbers = [await open_and_end(uow, agency) for agency in ("JBA1001", "JBA1002", "JCONTOH")]
     async with store.reading() as asked:
-        quoted = ("jba1001-01", "JBA10-01", "JBA1002-2", "JCONTOH-01", "jcont-1", "JBA1002-01", "JCONTAN-01")
-        found = [await asked.incident_by_number(each) for each in quoted]
+        numbers_typed = ("jba1001-01", "JBA10-01", "JBA1002-2", "JCONTOH-01", "jcont-1", "JBA1002-01", "JCONTAN-01")
+        found = [await asked.incident_by_number(each) for each in numbers_typed]
 
     assert numbers == ["JBA10-01", "JBA10-02", "JCONT-01"]
     assert [each and each.number for each in found] == [
@@ -302,16 +302,16 @@ async def test_an_incident_is_found_by_its_agencys_whole_code(store: SqlStore) -
     ]
 
 
-async def test_an_incident_of_the_centre_is_found_by_what_its_sms_begins_with(store: SqlStore) -> None:
+async def test_incident_by_number_accepts_office_short_name_for_noc(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        ours = replace(BRIEF, agency="", office=replace(OFFICE, short="PANTAU"))
-        await uow.add_incidents([replace(trigger(brief=ours), dedup_key="ours/network")])
+        ours = replace(SNAPSHOT, agency="", office=replace(OFFICE, short="PANTAU"))
+        await uow.add_incidents([replace(trigger(snapshot=ours), dedup_key="ours/network")])
         await open_and_end(uow, "JCM")
         found = [await uow.incident_by_number(each) for each in ("NOC-01", "pantau-1", "JCM-01", "PANTA-01", "JKR-1")]
     assert [each and each.number for each in found] == ["NOC-01", "NOC-01", "JCM-01", None, None]
 
 
-async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:
+async def test_hundredth_incident_number_has_three_digits(store: SqlStore) -> None:
     numbers = []
     # Not in one transaction: a busy machine may not end it before its deadline.
     for _ in range(10):
@@ -321,32 +321,32 @@ async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:
     assert numbers[-2:] == ["JKR-99", "JKR-100"]
 
 
-# -- states only go forward ------------------------------------------------------------------------------------------
+# -- order of states -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("first", AttemptState)
-async def test_a_late_report_never_takes_an_attempt_back(store: SqlStore, first: AttemptState) -> None:
+async def test_save_attempt_late_report_does_not_move_state_back(store: SqlStore, first: AttemptState) -> None:
     for then in AttemptState:
         async with store.transaction() as uow:
-            made = await with_attempt(uow, f"{first}-{then}")
+            made = await add_attempt_in_new_incident(uow, f"{first}-{then}")
             assert await uow.save_attempt(replace(made, state=first, detail="first"))
             written = await uow.save_attempt(replace(made, state=then, detail="then"))
-            after = await stored(uow, made.reference)
+            after = await stored_attempt(uow, made.reference)
 
-        # A failure that is reported after the arrival: providers' reports overtake each other.
+        # Reports of providers may be out of order: a failure after the delivery is ignored.
         arrived = first is AttemptState.DELIVERED and then is AttemptState.FAILED
         assert written is (RANK[then] >= RANK[first] and not arrived)
         assert (after.state, after.detail) == ((then, "then") if written else (first, "first"))
 
 
-async def test_an_attempt_that_is_not_there_cannot_be_written(store: SqlStore) -> None:
+async def test_save_attempt_unknown_id_is_not_written(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        made = await with_attempt(uow)
+        made = await add_attempt_in_new_incident(uow)
 
         assert not await uow.save_attempt(replace(made, id=made.id + 1))
 
 
-# -- everything comes back as it went in -----------------------------------------------------------------------------
+# -- round trips -----------------------------------------------------------------------------------------------------
 
 MALAYSIA = timezone(timedelta(hours=8))
 LATER = datetime(2027, 1, 1, 7, 59, 59, 999999, tzinfo=MALAYSIA)
@@ -374,38 +374,38 @@ WHOLE_OFFICE = IssuingOffice(
     unsigned=True,
     english_attachment=True,
 )
-WHOLE_BRIEF = replace(
-    BRIEF,
+WHOLE_POLICY = replace(
+    SNAPSHOT,
     office=WHOLE_OFFICE,
     subject="peti rujukan A",
     subject_en="reference mailbox A",
     cause=Cause.CONNECT,
     announcement=AnnouncementPlan(
-        recipients=BRIEF.announcement.recipients,
+        recipients=SNAPSHOT.announcement.recipients,
         automatic=True,
         release_offered_after=timedelta(seconds=90, microseconds=5),
     ),
 )
 
 
-def test_the_examples_below_leave_nothing_at_its_default() -> None:
-    # A field that is added later and not stored would go unnoticed here.
+def test_example_office_has_no_default_values() -> None:
+    # Otherwise a new field that is not stored would not be noticed.
     default = IssuingOffice(short="", name="", domain="")
     assert all(getattr(WHOLE_OFFICE, f.name) != getattr(default, f.name) for f in fields(IssuingOffice))
 
 
-async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlStore) -> None:
-    event = replace(trigger(IncidentType.SENDING, brief=WHOLE_BRIEF), began_at=LATER - MINUTE, at=LATER)
+async def test_incident_round_trip_with_whole_policy_snapshot(store: SqlStore) -> None:
+    event = replace(trigger(IncidentType.SENDING, snapshot=WHOLE_POLICY), began_at=LATER - MINUTE, at=LATER)
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([event])
     async with store.transaction() as uow:
         assert await uow.incident(opened.id) == opened
         assert await uow.last_incident("JCM") == opened
-    assert opened.policy == WHOLE_BRIEF
+    assert opened.policy == WHOLE_POLICY
     assert (opened.began_at, opened.opened_at, opened.since) == (LATER - MINUTE, LATER, LATER)
 
 
-async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
+async def test_save_incident_round_trip_of_every_field(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([trigger()])
         changed = replace(
@@ -431,7 +431,7 @@ async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
     assert back == changed
 
 
-async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: SqlStore) -> None:
+async def test_notification_round_trip_of_every_field(store: SqlStore) -> None:
     addressee = Addressee(
         title="Ketua Setiausaha",
         organisation="Kementerian Contoh",
@@ -466,9 +466,9 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         round=2,
         step=3,
     )
-    # Stores know it by this.
+    # The stores use this key.
     assert wanted.key == "1/announcement/1.2.3/recovery/kementerian/letter"
-    assert replace(wanted, once="2026-11-24").key == "1/announcement/1.2.3/recovery/kementerian/letter/2026-11-24"
+    assert replace(wanted, key_suffix="2026-11-24").key == "1/announcement/1.2.3/recovery/kementerian/letter/2026-11-24"
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([trigger()])
         await uow.add_notification(opened, wanted, T0 + 9 * MINUTE)
@@ -480,7 +480,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         "key",
         "plan",
         "purpose",
-        *(field.name for field in fields(NotificationDraft) if field.name != "once"),
+        *(field.name for field in fields(NotificationDraft) if field.name != "key_suffix"),
     ):
         assert getattr(notice, name) == getattr(wanted, name), name
     assert (notice.incident_id, notice.state, notice.created_at) == (
@@ -491,9 +491,9 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
     assert [d.address for d in notice.deliveries] == [wanted.addresses[1]]
 
 
-async def test_every_change_of_an_attempt_comes_back(store: SqlStore) -> None:
+async def test_save_attempt_round_trip_of_every_field(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        made = await with_attempt(uow)
+        made = await add_attempt_in_new_incident(uow)
         changed = replace(
             made,
             state=AttemptState.FAILED,
@@ -507,15 +507,15 @@ async def test_every_change_of_an_attempt_comes_back(store: SqlStore) -> None:
         )
         await uow.save_attempt(changed)
     async with store.transaction() as uow:
-        assert await stored(uow, made.reference) == changed
+        assert await stored_attempt(uow, made.reference) == changed
 
 
-async def test_what_others_say_is_kept_as_far_as_it_fits(store: SqlStore) -> None:
+async def test_provider_texts_are_cleaned_and_truncated(store: SqlStore) -> None:
     nul, long = "a\0b", "ü" * 1000
     async with store.transaction() as uow:
-        made = await with_attempt(uow)
+        made = await add_attempt_in_new_incident(uow)
         await uow.save_attempt(replace(made, code=nul + long, detail=nul + long, provider_id=nul))
-        back = await stored(uow, made.reference)
+        back = await stored_attempt(uow, made.reference)
         assert (back.code, back.detail, back.provider_id) == ("ab" + "ü" * 62, "ab" + long, "ab")
         for event_id in (nul, "ab", long, long + "ü"):
             assert await uow.add_callback("sms", event_id, T0)
@@ -523,7 +523,7 @@ async def test_what_others_say_is_kept_as_far_as_it_fits(store: SqlStore) -> Non
         await uow.add_audit_entry(AuditEntry(at=T0, actor=nul + long, event=long, detail={"why": nul}))
 
 
-async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store: SqlStore) -> None:
+async def test_datetimes_are_read_in_utc(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([replace(trigger(), at=LATER)])
         back = await uow.incident(opened.id)
@@ -533,14 +533,14 @@ async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store:
     assert back.opened_at.tzinfo is UTC
 
 
-async def test_a_moment_without_a_zone_is_refused(store: SqlStore) -> None:
+async def test_naive_datetime_is_refused(store: SqlStore) -> None:
     naive = replace(trigger(), at=T0.replace(tzinfo=None))
     with pytest.raises(Exception, match="has no time zone"):
         async with store.transaction() as uow:
             await uow.add_incidents([naive])
 
 
-async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_were_written(store: SqlStore) -> None:
+async def test_notifications_deliveries_and_attempts_are_in_written_order(store: SqlStore) -> None:
     async with store.transaction() as uow:
         [opened] = await uow.add_incidents([trigger()])
         for key in ("c", "a", "b"):
@@ -559,7 +559,7 @@ async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_w
     assert [[a.n for a in d.attempts] for d in notice.deliveries] == [list(range(1, 12))] * 2
 
 
-async def test_what_is_not_there_is_not_found(store: SqlStore) -> None:
+async def test_missing_records_are_not_found(store: SqlStore) -> None:
     async with store.transaction() as uow:
         assert await uow.incident(7) is None
         assert await uow.last_incident("JCM") is None
@@ -569,10 +569,10 @@ async def test_what_is_not_there_is_not_found(store: SqlStore) -> None:
             await uow.notification(7)
 
 
-# -- what is still to be done ----------------------------------------------------------------------------------------
+# -- active incidents ------------------------------------------------------------------------------------------------
 
 
-async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore) -> None:
+async def test_incident_is_active_until_deactivated(store: SqlStore) -> None:
     async with store.transaction() as uow:
         ids = [(await uow.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in "abc"]
         opened = await uow.incident(ids[1])
@@ -586,7 +586,7 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore)
         assert (await uow.incident(ids[1])) is not None
 
 
-async def test_of_the_open_incidents_a_new_outage_goes_before_what_has_been_slow_for_long(store: SqlStore) -> None:
+async def test_open_incidents_first_new_outage_before_old_degradation(store: SqlStore) -> None:
     async with store.transaction() as uow:
         slow = await uow.add_incidents(
             [replace(trigger(IncidentType.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}") for n in range(6)]
@@ -595,11 +595,11 @@ async def test_of_the_open_incidents_a_new_outage_goes_before_what_has_been_slow
         assert [i.id for i in await uow.open_incidents_first(3)] == [outage.id, slow[5].id, slow[4].id]
 
 
-async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(store: SqlStore) -> None:
+async def test_unreleased_incidents_are_found_by_agency(store: SqlStore) -> None:
     async with store.transaction() as uow:
         opened = await uow.add_incidents(
             [
-                replace(trigger(brief=replace(BRIEF, agency=agency)), dedup_key=f"{agency}/{n}")
+                replace(trigger(snapshot=replace(SNAPSHOT, agency=agency)), dedup_key=f"{agency}/{n}")
                 for n in range(20)
                 for agency in ("JCM", "MDC", "UCM")
             ]
@@ -615,74 +615,74 @@ async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(
         assert [found[each.id] for each in opened[2:]] == opened[2:]
 
 
-#: What an engine waits for: the end of its own call, or a receipt.
-AWAITED = {AttemptState.CALLING, AttemptState.ACCEPTED, AttemptState.SENT}
+#: States in which an engine waits for the end of its call or for a receipt.
+AWAITED_STATES = {AttemptState.CALLING, AttemptState.ACCEPTED, AttemptState.SENT}
 
 
-async def test_where_one_engine_is_alone_what_a_dead_one_waited_for_is_asked_about_at_once(
+async def test_requery_orphaned_calls_on_sqlite_sets_awaited_attempts_due(
     store: SqlStore, server: PostgresServer | None
 ) -> None:
     now = T0 + timedelta(seconds=5)
-    # Where others are at work, a call may be theirs, and goes on.
+    # On a shared store the call may belong to another engine.
     due = now if server is None else T0 + MINUTE
     async with store.transaction() as uow:
         made = {}
         for state in AttemptState:
-            made[state] = await with_attempt(uow, state)
+            made[state] = await add_attempt_in_new_incident(uow, state)
             await uow.save_attempt(replace(made[state], state=state))
 
         assert await uow.requery_orphaned_calls(now) == (due == now)
         for state, before in made.items():
-            after = await stored(uow, before.reference)
-            assert after.query_at == (due if state in AWAITED else T0 + MINUTE)
+            after = await stored_attempt(uow, before.reference)
+            assert after.query_at == (due if state in AWAITED_STATES else T0 + MINUTE)
             assert after.state is state
 
 
-# -- who does it -----------------------------------------------------------------------------------------------------
+# -- leases ----------------------------------------------------------------------------------------------------------
 
 LEASE = timedelta(seconds=30)
 
 
-async def opened_about(store: SqlStore, *keys: str) -> list[int]:
+async def open_incidents_with_keys(store: SqlStore, *keys: str) -> list[int]:
     async with store.transaction() as uow:
         return [(await uow.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in keys]
 
 
-async def test_an_incident_is_one_engines_until_its_lease_ends(store: SqlStore) -> None:
-    (first,) = await opened_about(store, "a")
+async def test_claim_incident_is_exclusive_until_lease_ends(store: SqlStore) -> None:
+    (first,) = await open_incidents_with_keys(store, "a")
     async with store.transaction() as uow:
         assert await uow.claim_incident(first, "utama", T0, LEASE)
-        assert await uow.claim_incident(first, "utama", T0, LEASE), "claimed twice, it is still its own"
+        assert await uow.claim_incident(first, "utama", T0, LEASE), "the owner may claim it again"
         assert not await uow.claim_incident(first, "kedua", T0 + LEASE - timedelta(microseconds=1), LEASE)
         assert await uow.claim_incident(first, "kedua", T0 + LEASE, LEASE)
         assert not await uow.claim_incident(first, "utama", T0 + LEASE, LEASE)
 
 
-async def test_a_claim_is_renewed_before_it_ends(store: SqlStore) -> None:
-    (first,) = await opened_about(store, "a")
+async def test_claim_incident_is_renewed_before_lease_ends(store: SqlStore) -> None:
+    (first,) = await open_incidents_with_keys(store, "a")
     for seconds in range(0, 120, 10):
         async with store.transaction() as uow:
             assert await uow.claim_incident(first, "utama", T0 + timedelta(seconds=seconds), LEASE)
             assert not await uow.claim_incident(first, "kedua", T0 + timedelta(seconds=seconds + 10), LEASE)
 
 
-async def test_what_is_anothers_or_at_rest_is_not_to_be_claimed(store: SqlStore) -> None:
-    mine, anothers, free, resting = await opened_about(store, *"abcd")
+async def test_claimable_incidents_leaves_out_leased_and_inactive(store: SqlStore) -> None:
+    own, anothers, free, inactive = await open_incidents_with_keys(store, *"abcd")
     async with store.transaction() as uow:
-        await uow.claim_incident(mine, "utama", T0, LEASE)
+        await uow.claim_incident(own, "utama", T0, LEASE)
         await uow.claim_incident(anothers, "kedua", T0, LEASE)
-        await uow.deactivate_incident(resting)
+        await uow.deactivate_incident(inactive)
 
-        assert await uow.claimable_incidents("utama", T0) == [mine, free]
-        assert await uow.claimable_incidents("utama", T0 + LEASE) == [mine, anothers, free]
-        assert not await uow.claim_incident(resting + 1, "utama", T0, LEASE), "there is no such incident"
+        assert await uow.claimable_incidents("utama", T0) == [own, free]
+        assert await uow.claimable_incidents("utama", T0 + LEASE) == [own, anothers, free]
+        assert not await uow.claim_incident(inactive + 1, "utama", T0, LEASE), "there is no such incident"
 
 
-async def test_an_engine_that_stops_leaves_its_work_and_its_calls_to_the_others_at_once(store: SqlStore) -> None:
+async def test_release_leases_makes_incidents_and_calls_available_at_once(store: SqlStore) -> None:
     now = T0 + timedelta(seconds=5)
     async with store.transaction() as uow:
-        its, anothers = await with_attempt(uow, "a"), await with_attempt(uow, "b")
-        arrived = await with_attempt(uow, "c")
+        own_attempt, anothers = await add_attempt_in_new_incident(uow, "a"), await add_attempt_in_new_incident(uow, "b")
+        arrived = await add_attempt_in_new_incident(uow, "c")
         await uow.save_attempt(replace(arrived, state=AttemptState.DELIVERED))
         for incident_id, owner in ((1, "utama"), (2, "kedua"), (3, "utama")):
             await uow.claim_incident(incident_id, owner, T0, LEASE)
@@ -691,27 +691,27 @@ async def test_an_engine_that_stops_leaves_its_work_and_its_calls_to_the_others_
         assert await uow.renew_leases("ketiga", now, LEASE) == [1, 3]
         assert await uow.renew_leases("ketiga", now, LEASE) == []
         assert not await uow.claim_incident(1, "utama", now, LEASE)
-        assert (await stored(uow, its.reference)).query_at == now
-        assert (await stored(uow, anothers.reference)).query_at == T0 + MINUTE
-        assert (await stored(uow, arrived.reference)).query_at == T0 + MINUTE
+        assert (await stored_attempt(uow, own_attempt.reference)).query_at == now
+        assert (await stored_attempt(uow, anothers.reference)).query_at == T0 + MINUTE
+        assert (await stored_attempt(uow, arrived.reference)).query_at == T0 + MINUTE
 
 
-async def test_whoever_takes_over_asks_for_the_receipts_that_a_dead_engine_has_not_heard(store: SqlStore) -> None:
+async def test_renew_leases_takes_over_and_requeries_missing_receipts(store: SqlStore) -> None:
     now = T0 + LEASE
     async with store.transaction() as uow:
         for incident_id, owner in ((1, "utama"), (2, "ketiga")):
-            sent = await with_attempt(uow, owner)
+            sent = await add_attempt_in_new_incident(uow, owner)
             await uow.save_attempt(replace(sent, state=AttemptState.SENT))
             await uow.claim_incident(incident_id, owner, T0, LEASE)
         await uow.renew_leases("ketiga", T0 + LEASE / 2, LEASE)
 
         assert await uow.renew_leases("kedua", now, LEASE) == [1]
-        looks = [(await uow.notifications(i))[0].deliveries[0].attempts[0].query_at for i in (1, 2)]
-        assert looks == [now, T0 + MINUTE]
+        query_times = [(await uow.notifications(i))[0].deliveries[0].attempts[0].query_at for i in (1, 2)]
+        assert query_times == [now, T0 + MINUTE]
 
 
-async def test_who_wanted_to_claim_what_is_anothers_has_nudged_that_one(store: SqlStore) -> None:
-    first, second = await opened_about(store, "a", "b")
+async def test_failed_claim_wakes_owner_of_lease(store: SqlStore) -> None:
+    first, second = await open_incidents_with_keys(store, "a", "b")
     async with store.transaction() as uow:
         for incident_id in (first, second):
             await uow.claim_incident(incident_id, "utama", T0, LEASE)
@@ -720,8 +720,8 @@ async def test_who_wanted_to_claim_what_is_anothers_has_nudged_that_one(store: S
         assert await uow.renew_leases("utama", T0, LEASE) == []
 
 
-async def test_a_change_of_an_incident_is_no_change_of_who_brings_it_forward(store: SqlStore) -> None:
-    (first,) = await opened_about(store, "a")
+async def test_save_incident_does_not_change_lease(store: SqlStore) -> None:
+    (first,) = await open_incidents_with_keys(store, "a")
     async with store.transaction() as uow:
         await uow.claim_incident(first, "utama", T0, LEASE)
         opened = await uow.incident(first)
@@ -730,15 +730,15 @@ async def test_a_change_of_an_incident_is_no_change_of_who_brings_it_forward(sto
         assert not await uow.claim_incident(first, "kedua", T0, LEASE)
 
 
-async def test_a_notice_keeps_the_state_that_was_last_written(store: SqlStore) -> None:
+async def test_set_notification_state_is_stored(store: SqlStore) -> None:
     async with store.transaction() as uow:
-        notice = await with_notice(uow)
+        notice = await add_notification_with_delivery(uow)
         for state in NotificationState:
             await uow.set_notification_state(notice.id, state)
             assert (await uow.notification(notice.id)).state is state
 
 
-async def test_the_journal_takes_what_it_is_given(store: SqlStore) -> None:
+async def test_add_audit_entry_accepts_any_fields(store: SqlStore) -> None:
     async with store.transaction() as uow:
         await uow.add_audit_entry(AuditEntry(at=T0, actor="engine", event="started"))
         await uow.add_audit_entry(

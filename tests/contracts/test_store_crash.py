@@ -1,4 +1,4 @@
-"""What a store keeps when its process is killed."""
+"""Contents of a store whose process is killed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import pytest
 
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from tests.real.postgres import Postgres
 
 pytestmark = pytest.mark.crash
 
-#: Commits one incident, writes others without committing them, says so and waits to be killed.
+#: Commits one incident, writes others without a commit, prints "ready" and waits to be killed.
 CHILD = """
 import asyncio, json, sys
 from dataclasses import replace
 from pathlib import Path
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.backend.postgres import PostgresServer
 from tests.unit.alerts.people import trigger
 
@@ -34,11 +34,11 @@ async def main():
     server = PostgresServer(**json.loads(sys.argv[2])) if len(sys.argv) > 2 else None
     async with Database.open(Path(sys.argv[1]), server) as database:
         store = SqlStore(database)
-        async with store.transaction() as ledger:
-            await ledger.add_incidents([trigger()])
-        async with store.transaction() as ledger:
-            # At once: a transaction has ten seconds, and it is to be looked at from outside meanwhile.
-            await ledger.add_incidents([replace(trigger(), dedup_key=f"lost-{n}") for n in range(200)])
+        async with store.transaction() as uow:
+            await uow.add_incidents([trigger()])
+        async with store.transaction() as uow:
+            # In one call: a transaction has ten seconds, and the test reads the store meanwhile.
+            await uow.add_incidents([replace(trigger(), dedup_key=f"lost-{n}") for n in range(200)])
             print("ready", flush=True)
             await asyncio.Event().wait()
 
@@ -47,18 +47,18 @@ asyncio.run(main())
 
 
 @asynccontextmanager
-async def in_the_middle(place: Path, server: PostgresServer | None) -> AsyncIterator[None]:
-    """Run a process that is in the middle of a transaction; kill it at the end of the block."""
-    words = [str(place)]
+async def during_transaction(place: Path, server: PostgresServer | None) -> AsyncIterator[None]:
+    """Run a process with an open transaction; kill it at the end of the block."""
+    arguments = [str(place)]
     if server is not None:
-        words.append(json.dumps({n: getattr(server, n) for n in ("host", "port", "database", "user", "tls")}))
+        arguments.append(json.dumps({n: getattr(server, n) for n in ("host", "port", "database", "user", "tls")}))
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CHILD, *words), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        *(sys.executable, "-c", CHILD, *arguments), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert child.stdout is not None
         while (line := await child.stdout.readline()) != b"ready\n":
-            assert line, "it ended"
+            assert line, "the process ended"
         yield
     finally:
         child.kill()
@@ -66,7 +66,7 @@ async def in_the_middle(place: Path, server: PostgresServer | None) -> AsyncIter
     assert child.returncode == -signal.SIGKILL
 
 
-async def check_what_was_kept(place: Path, server: PostgresServer | None) -> None:
+async def check_committed(place: Path, server: PostgresServer | None) -> None:
     async with Database.open(place, server) as database, SqlStore(database).transaction() as uow:
         assert await uow.active_incidents() == [1]
         kept = await uow.incident(1)
@@ -75,23 +75,23 @@ async def check_what_was_kept(place: Path, server: PostgresServer | None) -> Non
         assert await uow.last_incident("lost-0") is None
 
 
-async def test_a_kill_in_the_middle_of_a_transaction_loses_nothing_committed_and_keeps_nothing_else(
+async def test_kill_during_transaction_keeps_exactly_what_was_committed(
     tmp_path: Path,
 ) -> None:
-    async with in_the_middle(tmp_path, None):
-        # While it lives, nobody else gets in.
+    async with during_transaction(tmp_path, None):
+        # While the process runs, the store is in use.
         with pytest.raises(StoreInUseError):
             async with Database.open(tmp_path):
                 pass
 
-    await check_what_was_kept(tmp_path, None)
+    await check_committed(tmp_path, None)
 
 
 @pytest.mark.real
-async def test_a_killed_engine_keeps_no_other_from_the_store_they_share(tmp_path: Path, postgres: Postgres) -> None:
+async def test_killed_engine_does_not_block_shared_store(tmp_path: Path, postgres: Postgres) -> None:
     server = postgres.database()
-    # While it lives, others get in and read, and their decisions wait for its transaction.
-    async with in_the_middle(tmp_path, server), Database.open(tmp_path, server, name="kedua") as database:
+    # While the process runs, others read, and their transactions wait for its transaction.
+    async with during_transaction(tmp_path, server), Database.open(tmp_path, server, name="kedua") as database:
         store = SqlStore(database)
         async with store.reading() as uow:
             assert [incident.number for incident in await uow.open_incidents()] == ["JCM-01"]
@@ -101,4 +101,4 @@ async def test_a_killed_engine_keeps_no_other_from_the_store_they_share(tmp_path
         deciding.cancel()
         await asyncio.gather(deciding, return_exceptions=True)
 
-    await check_what_was_kept(tmp_path, server)
+    await check_committed(tmp_path, server)

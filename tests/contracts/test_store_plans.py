@@ -1,7 +1,6 @@
-"""Nothing that loops or people ask for reads a table whole that grows with history: the plan of every statement.
+"""Query plans of every statement: none scans a table that grows with history.
 
-Every public operation of the store is carried out, what it says to the database is overheard, and the database is asked
-how it would go about it.
+The tests call every public operation of the store, record its statements, and ask the database for their plans.
 """
 
 from __future__ import annotations
@@ -56,13 +55,13 @@ from monitor.store.admin.traces import AgencyTraces
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
-from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages
+from monitor.store.engine.audit_log_pages import AuditLogFilter, AuditLogPages
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter, SqlListing
 from monitor.store.engine.oncall import SqlOnCall
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
+from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
@@ -80,7 +79,7 @@ from tests.unit.monitor.store.probing.test_history import ended
 
 DAY = timedelta(days=1)
 
-#: Tables that do not grow with time: one row for each thing that is configured or at work.
+#: Tables that do not grow with time: one row for each configured or running thing.
 BOUNDED = frozenset(
     {
         *(
@@ -99,46 +98,46 @@ BOUNDED = frozenset(
     }
 )
 GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
-#: Indexes of a part of the rows that is nearly all of them.
+#: Partial indexes of nearly all rows.
 MOST = frozenset({"ix_token_came", "ix_audit_log_incident_id", "ix_audit_log_notification_id"})
-#: Indexes of few rows, by their making: the active incidents, the tokens whose mail has not come.
+#: Partial indexes of few rows, such as active incidents and tokens without arrival.
 FEW = {
     str(index.name)
     for table in metadata.tables.values()
     for index in table.indexes
     if index.dialect_options["sqlite"]["where"] is not None
 } - MOST
-#: So many from one end of the table, and nothing is left out on the way.
+#: The first or last rows of a table by id, without a filter.
 FIRST = re.compile(r"FROM (\w+) ORDER BY \1\.id(?: DESC)?\s+LIMIT ")
 
 
 @dataclass(frozen=True, slots=True)
-class InboundSms:
-    """A statement, and values that it was run with."""
+class ExecutedStatement:
+    """A statement, and values that it was executed with."""
 
     statement: str
     values: Any
 
 
 @contextmanager
-def overhearing() -> Iterator[dict[str, InboundSms]]:
-    said: dict[str, InboundSms] = {}
+def record_statements() -> Iterator[dict[str, ExecutedStatement]]:
+    executed: dict[str, ExecutedStatement] = {}
 
     def hear(_c: Connection, _k: object, statement: str, values: Any, _x: object, many: bool) -> None:  # noqa: FBT001
-        said.setdefault(statement, InboundSms(statement, values[0] if many else values))
+        executed.setdefault(statement, ExecutedStatement(statement, values[0] if many else values))
 
     event.listen(Engine, "before_cursor_execute", hear)
     try:
-        yield said
+        yield executed
     finally:
         event.remove(Engine, "before_cursor_execute", hear)
 
 
-class LetterRecord:
-    """Notes what is asked of something."""
+class RecordingProxy:
+    """Proxy that records the names of the attributes read."""
 
-    def __init__(self, inner: object, asked: set[str]) -> None:
-        self._inner, self._asked = inner, asked
+    def __init__(self, inner: object, called: set[str]) -> None:
+        self._inner, self._asked = inner, called
 
     def __getattr__(self, name: str) -> Any:
         owner = self._inner.__name__ if isinstance(self._inner, ModuleType) else type(self._inner).__name__
@@ -173,7 +172,7 @@ PARTS: tuple[type | ModuleType, ...] = (
 
 
 def operations(of: type | ModuleType) -> set[str]:
-    """Return the names of what can be asked of a part of the store."""
+    """Return the names of the operations of a part of the store."""
     return {
         f"{of.__name__}.{name}"
         for name, member in inspect.getmembers(of, inspect.iscoroutinefunction)
@@ -181,31 +180,31 @@ def operations(of: type | ModuleType) -> set[str]:
     }
 
 
-# -- everything that is asked ----------------------------------------------------------------------------------------
+# -- calls of every operation ----------------------------------------------------------------------------------------
 
 
-async def ask_everything(database: Database, asked: set[str]) -> None:
-    """Carry out every operation of the store."""
-    incidents, notices = await ask_of_alerting(SqlStore(database), asked)
-    await ask_of_probing(database, asked)
-    await ask_of_drills(LetterRecord(Drills(database), asked))
+async def call_everything(database: Database, called: set[str]) -> None:
+    """Call every operation of the store."""
+    incidents, notices = await call_alerting(SqlStore(database), called)
+    await call_probing(database, called)
+    await call_drills(RecordingProxy(Drills(database), called))
     processes, records = (
-        LetterRecord(Processes(database, "utama"), asked),
-        LetterRecord(ConfigurationRecords(database), asked),
+        RecordingProxy(Processes(database, "utama"), called),
+        RecordingProxy(ConfigurationRecords(database), called),
     )
     await processes.beat(T0, T0)
     await processes.refresh_heartbeat(T0)
     await processes.others()
-    await processes.record_documents_level(3)
+    await processes.record_documents_revision(3)
     await processes.record_agencies(["JCM"])
     await processes.known(["utama"])
-    await processes.last_beat()
+    await processes.last_heartbeat()
     await processes.continuity()
     await processes.stop(T0)
-    calls = LetterRecord(ProbeRequests(database), asked)
-    await calls.place("JCM", T0)
-    await calls.fresh(T0)
-    standings = LetterRecord(SiteStatuses(database, "utama"), asked)
+    calls = RecordingProxy(ProbeRequests(database), called)
+    await calls.add("JCM", T0)
+    await calls.list_current(T0)
+    standings = RecordingProxy(SiteStatuses(database, "utama"), called)
     await standings.write_heartbeat(SiteHeartbeat(at=T0, monotonic=timedelta(0), incarnation="a"))
     _, mark = await standings.changed(None)
     await standings.changed(mark)
@@ -214,31 +213,31 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.reset_to_unknown()
     await standings.subjects_by_site()
     await standings.delete(["JCM"])
-    teller = LetterRecord(SiteRunWriter(database, "johor"), asked)
-    await teller.has_hub()
-    await teller.is_heard()
-    await teller.newest()
-    await teller.before(T0)
-    await teller.publish_failed(0, 9, T0)
-    await teller.first_hour(T0 - timedelta(days=7), T0)
-    await teller.publish_hour(T0, T0)
-    told = LetterRecord(SiteRecords(database, "utama", ["johor"]), asked)
-    await told.failed("JCM", T0, T0 + MINUTE, 10)
-    await told.sums("JCM", T0)
+    writer = RecordingProxy(SiteRunWriter(database, "johor"), called)
+    await writer.has_hub()
+    await writer.is_read_by_hub()
+    await writer.latest_run_id()
+    await writer.run_id_before(T0)
+    await writer.publish_failed(0, 9, T0)
+    await writer.first_hour(T0 - timedelta(days=7), T0)
+    await writer.publish_hour(T0, T0)
+    site_records = RecordingProxy(SiteRecords(database, "utama", ["johor"]), called)
+    await site_records.failed("JCM", T0, T0 + MINUTE, 10)
+    await site_records.sums("JCM", T0)
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)
-    await ask_of_advance_notices(LetterRecord(MaintenanceNoticeRecords(database), asked))
-    await ask_of_documents(LetterRecord(Documents(database), asked))
-    await ask_of_offers(LetterRecord(Offers(database), asked))
-    await LetterRecord(AgencyTraces(database), asked).of("JCM")
-    await ask_of_the_journal(database, asked, incidents[0].id)
+    await call_maintenance_notices(RecordingProxy(MaintenanceNoticeRecords(database), called))
+    await call_documents(RecordingProxy(Documents(database), called))
+    await call_offers(RecordingProxy(Offers(database), called))
+    await RecordingProxy(AgencyTraces(database), called).of("JCM")
+    await call_audit_log(database, called, incidents[0].id)
     assert notices
 
 
-async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notification]]:
+async def call_alerting(store: SqlStore, called: set[str]) -> tuple[list[Incident], list[Notification]]:
     async with store.transaction() as own:
-        uow: Any = LetterRecord(own, asked)
+        uow: Any = RecordingProxy(own, called)
         incidents = [(await uow.add_incidents([replace(trigger(), dedup_key="a")]))[0]]
         incidents += await uow.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
         first, second, third = incidents
@@ -286,17 +285,17 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         ):
             await getattr(uow, asking)()
         await uow.recent_notifications(states=[NotificationState.PENDING], most=5)
-        await ask_for_lists(LetterRecord(own.listing, asked), first.id)
+        await call_lists(RecordingProxy(own.listing, called), first.id)
         await uow.list_notifications([notice.id], first.id)
         await uow.incidents([first.id, second.id])
         await uow.unreleased_incidents({"JCM", "MDC"})
         await uow.opened_since(T0)
         await uow.notifications(first.id)
         whole = await uow.notification(notice.id)
-        await ask_of_silences(uow)
-        await ask_about_claims_and_alerts(uow, first.id)
-        await ask_about_restorations(LetterRecord(uow.restorations, asked))
-        await ask_of_people(uow, whole, asked)
+        await call_silences(uow)
+        await call_leases_and_alerts(uow, first.id)
+        await call_restorations(RecordingProxy(uow.restorations, called))
+        await call_responses_and_oncall(uow, whole, called)
         await uow.leave_notification(notice.id, second.id, T0)
         await uow.set_notification_state(notice.id, NotificationState.DELIVERED)
         for each in incidents:
@@ -307,24 +306,24 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
             AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notification_id=notice.id)
         )
         await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="x"))
-        asked.add("SqlUnitOfWork.seal_audit_log")
+        called.add("SqlUnitOfWork.seal_audit_log")
     return incidents, [whole]
 
 
-async def ask_of_calls(uow: Any, attempt_id: int) -> None:
+async def call_calls(uow: Any, attempt_id: int) -> None:
     for telephone in (None, VOICE_SITI):
         await uow.calls_under_way(T0, telephone)
     await uow.end_call(attempt_id, T0)
     await uow.incidents_waiting_for(VOICE_SITI)
 
 
-async def ask_of_silences(uow: Any) -> None:
+async def call_silences(uow: Any) -> None:
     silence = await uow.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
     await uow.silences(T0)
     await uow.end_silence(silence.id, T0)
 
 
-async def ask_for_lists(listing: Any, incident_id: int) -> None:
+async def call_lists(listing: Any, incident_id: int) -> None:
     codes, since, until = {"a", "b"}, T0 - DAY, T0 + DAY
     for wanted in (
         IncidentFilter(),
@@ -337,7 +336,7 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
         await listing.incidents(wanted, most=2)
         await listing.open_incidents(wanted)
     bad = {NotificationState.FAILED, NotificationState.UNKNOWN}
-    for told in (
+    for site_records in (
         NotificationFilter(),
         NotificationFilter(agencies=codes),
         NotificationFilter(incident_id=incident_id),
@@ -345,7 +344,7 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
         NotificationFilter(since=since, until=until),
         NotificationFilter(agencies=codes, incident_id=incident_id, states=bad),
     ):
-        await listing.notifications(told, most=2)
+        await listing.notifications(site_records, most=2)
     for wanted in (IncidentFilter(), IncidentFilter(agencies=codes)):
         await listing.unacknowledged(wanted, most=2)
         await listing.acknowledged_by({"Siti"}, wanted, most=2)
@@ -355,7 +354,7 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
     await listing.open_during("JCM", T0, T0 + DAY)
 
 
-async def ask_about_claims_and_alerts(uow: Any, incident_id: int) -> None:
+async def call_leases_and_alerts(uow: Any, incident_id: int) -> None:
     for owner, at in (("one", T0), ("two", T0), ("two", T0 + DAY)):
         await uow.claim_incident(incident_id, owner, at, MINUTE)
         await uow.claimable_incidents(owner, at)
@@ -364,7 +363,7 @@ async def ask_about_claims_and_alerts(uow: Any, incident_id: int) -> None:
     await uow.renew_leases("three", T0 + 2 * DAY, MINUTE)
     await uow.release_leases("two", T0)
     await uow.requery_orphaned_calls(T0)
-    # Nothing lies ahead, and then all does.
+    # First no times are in the future, then all are.
     for now in (T0 + 2 * DAY, T0 - DAY):
         await uow.move_times_back(now)
     await uow.is_paper_paused()
@@ -376,7 +375,7 @@ async def ask_about_claims_and_alerts(uow: Any, incident_id: int) -> None:
     await uow.count_open_alert_incidents()
 
 
-async def ask_about_restorations(restorations: Any) -> None:
+async def call_restorations(restorations: Any) -> None:
     await restorations.position([1, 2])
     await restorations.is_alive(T0)
     await restorations.begin(DetectionMethod.OLDER, T0, T0, numbers={"JCM": 3})
@@ -392,9 +391,9 @@ async def ask_about_restorations(restorations: Any) -> None:
     await restorations.all()
 
 
-async def ask_of_people(uow: Any, notice: Notification, asked: set[str]) -> None:
-    await ask_of_calls(uow, notice.attempts[0].id)
-    responses, duty = LetterRecord(uow.responses, asked), LetterRecord(uow.duty, asked)
+async def call_responses_and_oncall(uow: Any, notice: Notification, called: set[str]) -> None:
+    await call_calls(uow, notice.attempts[0].id)
+    responses, oncall = RecordingProxy(uow.responses, called), RecordingProxy(uow.oncall, called)
     for _ in range(2):
         await responses.assign_response_code(SMS_SITI.number, notice, T0)
         await responses.save_sms_number(SMS_SITI.number, SmsNumber(unrecognised=1))
@@ -403,16 +402,16 @@ async def ask_of_people(uow: Any, notice: Notification, asked: set[str]) -> None
     await responses.sms_number(SMS_SITI.number)
     await responses.add_pin_attempt(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, accepted=True))
     await responses.pin_attempts({"JCM"}, "siti", T0)
-    override = await duty.add(rota="JCM/duti", contact=SITI, begins=T0, ends=T0 + DAY, by="x", now=T0)
+    override = await oncall.add(rota="JCM/duti", contact=SITI, starts_at=T0, ends_at=T0 + DAY, by="x", now=T0)
     await uow.overrides(["JCM/duti"], T0)
-    await duty.standing(T0)
-    await duty.answered()
-    await duty.update_contact(override.id, RAVI)
-    await duty.remove(override.id, "x", T0)
+    await oncall.list_overrides(T0)
+    await oncall.last_confirmations()
+    await oncall.update_contact(override.id, RAVI)
+    await oncall.remove(override.id, "x", T0)
 
 
-async def ask_of_probing(database: Database, asked: set[str]) -> None:
-    history: Any = LetterRecord(History(database, SiteStatuses(database, "utama")), asked)
+async def call_probing(database: Database, called: set[str]) -> None:
+    history: Any = RecordingProxy(History(database, SiteStatuses(database, "utama")), called)
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST, Outcome.DEFERRED)):
         await history.record_sent_token(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
         await history.record_run(
@@ -432,30 +431,30 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.failed("JCM", T0, T0 + DAY, 9)
     await history.catch_up()
     await history.drain(MINUTE)
-    asked.add("History.keep_writing")  # Writes what the others could not.
-    days: Any = LetterRecord(DayRecords(database), asked)
+    called.add("History.keep_writing")  # Writes what other operations could not.
+    days: Any = RecordingProxy(DayRecords(database), called)
     for _ in range(2):
         await days.add({("JCM", day_of(T0)): DayTimeline("w5"), ("MDC", day_of(T0)): DayTimeline("w5")})
     await days.since("JCM", day_of(T0))
     await days.on([day_of(T0), day_of(T0 - DAY)])
-    await days.gathered(["JCM", "MDC"], day_of(T0 - 89 * DAY))
+    await days.joined_days(["JCM", "MDC"], day_of(T0 - 89 * DAY))
     keep = RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
     async with database.write() as connection:
         await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])
-    await LetterRecord(Retention(database), asked).dispose(keep, T0 + 30 * DAY)
+    await RecordingProxy(Retention(database), called).delete_expired(keep, T0 + 30 * DAY)
 
 
-async def ask_of_drills(drills: Any) -> None:
+async def call_drills(drills: Any) -> None:
     target = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
-    begun = await drills.begin("k", contact="all", requested_by="x", begins_at=T0, ends_at=T0 + DAY)
-    exercise = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
-    told = build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
-    record = await drills.write(begun, exercise, told, DrillState.CALLING, T0)
+    begun = await drills.begin("k", contact="all", requested_by="x", starts_at=T0, ends_at=T0 + DAY)
+    drill_notification = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
+    site_records = build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
+    record = await drills.write(begun, drill_notification, site_records, DrillState.CALLING, T0)
     await drills.change(record.reference, DrillState.CONFIRMED, T0)
     await drills.find(record.reference)
     for asking in ("under_way", "last_ended", "confirmed", "delivered", "open_incidents"):
         await getattr(drills, asking)()
-    await drills.is_notice_pending(T0)
+    await drills.is_notification_pending(T0)
     await drills.notifications(begun.id)
     await drills.latest(2)
     await drills.latest_requested("JCM", T0)
@@ -463,7 +462,7 @@ async def ask_of_drills(drills: Any) -> None:
     await drills.end(begun, T0 + DAY)
 
 
-async def ask_of_advance_notices(records: Any) -> None:
+async def call_maintenance_notices(records: Any) -> None:
     planned = MaintenanceNotice(
         kind=MaintenanceNoticeKind.PLANNED,
         number="JCM-P261124-1415",
@@ -480,51 +479,51 @@ async def ask_of_advance_notices(records: Any) -> None:
     await records.taken([planned.number])
 
 
-async def ask_of_documents(documents: Any) -> None:
+async def call_documents(documents: Any) -> None:
     first, second = (WrittenDocument(agency="JCM", name="jcm.yaml", text=text) for text in ("first", "second"))
     for wanted, gone in (([first], []), ([second], []), ([], ["JCM"])):
         await documents.write(await documents.latest(), wanted, gone, edit_source=EditSource.API, by="x", now=T0)
-    await documents.follow([first], by="x", now=T0)
-    await documents.level([first])
+    await documents.store_files([first], by="x", now=T0)
+    await documents.revision_sum([first])
     await documents.text("JCM", first.digest)
     await documents.versions("JCM", before_number=2)
-    await documents.marks(at_most=2)
-    await documents.marks(search="J", agencies=["JCM", "MDC"], after="A", at_most=2)
+    await documents.list_latest(at_most=2)
+    await documents.list_latest(search="J", agencies=["JCM", "MDC"], after="A", at_most=2)
 
 
-async def ask_of_offers(offers: Any) -> None:
+async def call_offers(offers: Any) -> None:
     await offers.due(T0)
-    await offers.processed([DesiredDocument(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
+    await offers.record_results([DesiredDocument(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
 
 
-async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:
-    journal: Any = LetterRecord(audit, asked)
-    disposal: Any = LetterRecord(purge, asked)
+async def call_audit_log(database: Database, called: set[str], incident_id: int) -> None:
+    audit_log: Any = RecordingProxy(audit, called)
+    purging: Any = RecordingProxy(purge, called)
     async with database.read() as connection:
-        await journal.head(connection)
-        await journal.entries(connection)
-        await journal.of_incident(connection, incident_id)
-        await journal.read_chain_links(connection, [1, 2])
-        await journal.links(connection, 1, 2)
-        await journal.hash_of(connection, 1)
-        await journal.read_entry(connection, 1)
-        search: Any = LetterRecord(purge.Search(T0 + DAY), asked)
-        purge_set = await search.further(connection)
+        await audit_log.head(connection)
+        await audit_log.entries(connection)
+        await audit_log.entries_of_incident(connection, incident_id)
+        await audit_log.read_chain_links(connection, [1, 2])
+        await audit_log.links(connection, 1, 2)
+        await audit_log.hash_of(connection, 1)
+        await audit_log.read_entry(connection, 1)
+        search: Any = RecordingProxy(purge.Search(T0 + DAY), called)
+        purge_set = await search.search_next(connection)
         while not search.is_over:
-            assert not (await search.further(connection)).incidents
-    await ask_for_pages_of_the_journal(LetterRecord(AuditLogPages(database), asked))
-    verifier = await journal.verify(database.read)
+            assert not (await search.search_next(connection)).incidents
+    await call_audit_log_pages(RecordingProxy(AuditLogPages(database), called))
+    verifier = await audit_log.verify(database.read)
     async with database.write() as connection:
-        await journal.add_checkpoint(connection, verifier, T0, "x")
-        await journal.last_checkpoint(connection)
-    said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+        await audit_log.add_checkpoint(connection, verifier, T0, "x")
+        await audit_log.last_checkpoint(connection)
+    executed = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
-        await disposal.carry_out(connection, purge_set, said)
+        await purging.delete_records(connection, purge_set, executed)
     async with database.write() as connection:
-        await journal.append(connection, [said])
+        await audit_log.append(connection, [executed])
 
 
-async def ask_for_pages_of_the_journal(pages: Any) -> None:
+async def call_audit_log_pages(pages: Any) -> None:
     for wanted in (
         AuditLogFilter(),
         AuditLogFilter(actor="x"),
@@ -538,27 +537,29 @@ async def ask_for_pages_of_the_journal(pages: Any) -> None:
         await pages.page(wanted, most=2)
 
 
-# -- how the database goes about it ----------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------------------------
 
 
-def scanned_by_sqlite(connection: Connection, said: InboundSms) -> list[str]:
-    plan = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said.statement}", said.values)]
-    tables = dict(re.findall(r"(\w+) AS (\w+)", said.statement))
+def scanned_by_sqlite(connection: Connection, executed: ExecutedStatement) -> list[str]:
+    plan = [
+        row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {executed.statement}", executed.values)
+    ]
+    tables = dict(re.findall(r"(\w+) AS (\w+)", executed.statement))
     names = {alias: table for table, alias in tables.items()}
     found = Counter(
         names.get(match[1], match[1])
         for step in plan
         if (match := re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", step)) and match[2] not in FEW
     )
-    found -= Counter(FIRST.findall(said.statement))
+    found -= Counter(FIRST.findall(executed.statement))
     return [name for name in found if name in GROWING]
 
 
-def scanned_by_postgresql(connection: Connection, said: InboundSms) -> list[str]:
-    # On a table that is all but empty any plan is cheap: only what cannot be avoided is to be left.
-    for way in ("seqscan", "mergejoin", "hashjoin"):
-        connection.exec_driver_sql(f"SET enable_{way} = off")
-    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {said.statement}", said.values).one()
+def scanned_by_postgresql(connection: Connection, executed: ExecutedStatement) -> list[str]:
+    # On a nearly empty table every plan is cheap: disable what an index can avoid.
+    for method in ("seqscan", "mergejoin", "hashjoin"):
+        connection.exec_driver_sql(f"SET enable_{method} = off")
+    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {executed.statement}", executed.values).one()
     return [name for name in scans(plan[0]["Plan"], limited=False) if name in GROWING]
 
 
@@ -567,69 +568,69 @@ def scans(node: Mapping[str, Any], *, limited: bool) -> Iterator[str]:
     by_index = index is None or "Index Cond" in node or index in FEW or limited
     if kind == "Seq Scan" or ("Index" in kind and not by_index):
         yield node.get("Relation Name", index)
-    # What is sorted is read to its end, whatever is left of it afterwards.
+    # A sort or an aggregate reads all rows, whatever the limit above it.
     limited = kind == "Limit" or (limited and kind not in ("Sort", "Aggregate", "Hash", "HashAggregate"))
     for inner in node.get("Plans", ()):
         yield from scans(inner, limited=limited)
 
 
 @pytest.mark.blind
-async def test_no_statement_reads_a_table_whole_that_grows_with_history(
+async def test_statements_do_not_scan_growing_tables(
     database: Database, server: PostgresServer | None, tmp_path: Path
 ) -> None:
     """Defect: Twenty statements read a table from end to end, some every five seconds.
 
     Pantau: Each uses an index on both stores; the test asks the database for every plan.
     """
-    asked: set[str] = set()
-    with overhearing() as said:
-        await ask_everything(database, asked)
+    called: set[str] = set()
+    with record_statements() as executed:
+        await call_everything(database, called)
 
     scanned_by = scanned_by_sqlite if server is None else scanned_by_postgresql
     engine = create_engine(f"sqlite:///{tmp_path / 'pantau.sqlite'}" if server is None else server.url())
     with engine.connect() as connection:
         found = {
             " ".join(each.statement.split()): tables
-            for each in said.values()
+            for each in executed.values()
             if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", each.statement)
             if (tables := scanned_by(connection, each))
         }
     engine.dispose()
     assert found == {}
-    # Whoever adds an operation has its plan looked at, too.
-    assert set().union(*map(operations, PARTS)) - asked == set()
+    # A new operation must be called here.
+    assert set().union(*map(operations, PARTS)) - called == set()
 
 
-async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
+async def test_purge_search_uses_index_of_entries_without_subject(
     database: Database, server: PostgresServer | None, tmp_path: Path
 ) -> None:
     async with database.write() as connection:
-        # Nearly every entry of a journal is about something.
+        # Nearly every audit entry is about something.
         for about in (*[1] * 20, None):
             entry = AuditEntry(at=T0, actor="x", event="x", incident_id=about, notification_id=about)
             await audit.append(connection, [entry] * 20)
-    with overhearing() as said:
+    with record_statements() as executed:
         async with database.read() as connection:
-            assert len((await purge.Search(T0 + DAY).further(connection)).entries) == 20
+            assert len((await purge.Search(T0 + DAY).search_next(connection)).entries) == 20
 
-    (asked,) = (each for each in said.values() if "FROM audit_log" in each.statement)
+    (called,) = (each for each in executed.values() if "FROM audit_log" in each.statement)
     explain = "EXPLAIN QUERY PLAN" if server is None else "EXPLAIN"
     engine = create_engine(f"sqlite:///{tmp_path / 'pantau.sqlite'}" if server is None else server.url())
     with engine.connect() as connection:
         if server is not None:
             connection.exec_driver_sql("SET enable_seqscan = off")  # The table is small.
-        plan = str(connection.exec_driver_sql(f"{explain} {asked.statement}", asked.values).all())
+        plan = str(connection.exec_driver_sql(f"{explain} {called.statement}", called.values).all())
     engine.dispose()
     assert re.findall(r"ix_\w+", plan) == ["ix_audit_log_about_none"]
 
 
 @pytest.mark.blind
-def test_whatever_refers_to_a_row_that_can_be_deleted_is_found_by_an_index() -> None:
+def test_foreign_keys_to_deletable_rows_have_indexes() -> None:
     """Defect: Deleting a notification scans all response codes.
 
     Pantau: An index finds whatever refers to a deletable row.
     """
-    # The database looks for it at each deletion, and shows no plan.
+    # The database searches references at each deletion without showing a plan.
     without = [
         f"{table.name}.{key.parent.name}"
         for table in metadata.sorted_tables

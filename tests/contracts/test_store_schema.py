@@ -1,4 +1,4 @@
-"""What the migrations promise, on every database: the tables as the code knows them, and what older versions stored."""
+"""Migrations on both stores: resulting tables, interrupted upgrades, and data of older versions."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema import migrations
-from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
+from monitor.store.schema.migrations import StoreBlockedError, StoreTooNewError, upgrade
 from monitor.store.schema.rows import POLICY
 from monitor.store.schema.tables import audit_log, desired_document, document, hour, maintenance_notice, metadata
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
@@ -73,7 +73,7 @@ BEFORE = "0009"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceLocation:
+class EmptyDatabase:
     """An empty database."""
 
     directory: Path
@@ -84,7 +84,7 @@ class SourceLocation:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
 def server(request: pytest.FixtureRequest) -> PostgresServer | None:
-    """Return the server with a database in which nothing is; `None`: it is the file."""
+    """Return the server with an empty database, or None for the SQLite file."""
     if request.param == "sqlite":
         return None
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -92,99 +92,99 @@ def server(request: pytest.FixtureRequest) -> PostgresServer | None:
 
 
 @pytest.fixture
-def place(server: PostgresServer | None, tmp_path: Path) -> Iterator[SourceLocation]:
+def empty_database(server: PostgresServer | None, tmp_path: Path) -> Iterator[EmptyDatabase]:
     url = make_url(f"sqlite:///{tmp_path / 'pantau.sqlite'}") if server is None else server.url()
     engine = create_engine(url)
-    yield SourceLocation(directory=tmp_path, server=server, url=url, engine=engine)
+    yield EmptyDatabase(directory=tmp_path, server=server, url=url, engine=engine)
     engine.dispose()
 
 
-def test_the_migrations_make_what_the_tables_say(place: SourceLocation) -> None:
-    upgrade(place.url)
+def test_migrations_create_the_tables_of_metadata(empty_database: EmptyDatabase) -> None:
+    upgrade(empty_database.url)
 
-    with place.engine.connect() as connection:
-        assert different(connection) == []
+    with empty_database.engine.connect() as connection:
+        assert differences(connection) == []
 
 
-def different(connection: Connection) -> list[Any]:
-    """Return what in a database is not as the tables say; of parts of a table nothing is said there."""
+def differences(connection: Connection) -> list[Any]:
+    """Return the differences between a database and the metadata, which has no partitions."""
 
-    def is_meant(name: str | None, kind: str, _: object) -> bool:
+    def is_included(name: str | None, kind: str, _: object) -> bool:
         return kind != "table" or not (name or "").startswith("rest_of_")
 
-    opts = {"compare_type": True, "compare_server_default": True, "include_name": is_meant}
+    opts = {"compare_type": True, "compare_server_default": True, "include_name": is_included}
     return list(compare_metadata(MigrationContext.configure(connection, opts=opts), metadata))
 
 
-def test_an_upgrade_can_be_repeated(place: SourceLocation) -> None:
+def test_upgrade_can_be_repeated(empty_database: EmptyDatabase) -> None:
     for _ in range(2):
-        upgrade(place.url)
+        upgrade(empty_database.url)
 
 
-def test_the_newest_schema_is_the_last_of_the_migrations() -> None:
-    assert migrations.known()[0] == migrations.NEWEST
+def test_newest_revision_is_last_migration() -> None:
+    assert migrations.known_revisions()[0] == migrations.NEWEST
 
 
-def test_a_file_that_is_up_to_date_is_opened_without_what_migrates_one(tmp_path: Path) -> None:
+def test_upgrade_current_file_does_not_load_migrations(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'pantau.sqlite'}"
     upgrade(url)
     with patch.object(migrations, "_migrate", side_effect=AssertionError("is up to date")):
         upgrade(url)
 
 
-def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place: SourceLocation) -> None:
-    with place.engine.begin() as connection:
-        # In the way of one of the last tables: what was made before it must not stay behind.
+def test_upgrade_failed_leaves_nothing_and_can_be_repeated(empty_database: EmptyDatabase) -> None:
+    with empty_database.engine.begin() as connection:
+        # Conflicts with one of the last tables: tables created before it must not remain.
         connection.execute(text("CREATE TABLE attempt (id INTEGER)"))
     with pytest.raises(DBAPIError, match="attempt"):
-        upgrade(place.url)
+        upgrade(empty_database.url)
 
-    assert inspect(place.engine).get_table_names() == ["attempt"]
-    with place.engine.begin() as connection:
+    assert inspect(empty_database.engine).get_table_names() == ["attempt"]
+    with empty_database.engine.begin() as connection:
         connection.execute(text("DROP TABLE attempt"))
-    upgrade(place.url)
-    assert {table.name for table in metadata.sorted_tables} < set(inspect(place.engine).get_table_names())
+    upgrade(empty_database.url)
+    assert {table.name for table in metadata.sorted_tables} < set(inspect(empty_database.engine).get_table_names())
 
 
 @pytest.mark.blind
-def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: SourceLocation) -> None:
+def test_upgrade_killed_at_any_statement_changes_nothing_and_can_be_repeated(empty_database: EmptyDatabase) -> None:
     """Defect: An index on a hundred million runs stops the service for an hour, and 32-bit ids end after two years.
 
     Pantau: The upgrade makes an empty table; rows move while the service runs, and a kill changes nothing.
     """
-    upgrade(place.url, to=BEFORE)
-    before = inspect(place.engine).get_table_names()
-    with dying() as asked:
-        upgrade(place.url, to=BEFORE)
+    upgrade(empty_database.url, to=BEFORE)
+    before = inspect(empty_database.engine).get_table_names()
+    with dying_after() as checks:
+        upgrade(empty_database.url, to=BEFORE)
 
-    # At the very last: of all that came before it nothing is kept, wherever one migration ends and another begins.
-    with dying(saying=f"'{migrations.NEWEST}'") as statements, pytest.raises(Killed):
-        upgrade(place.url)
-    assert stood(place) == (BEFORE, before)
+    # Killed at the last statement: nothing of any earlier migration is kept.
+    with dying_after(saying=f"'{migrations.NEWEST}'") as statements, pytest.raises(Killed):
+        upgrade(empty_database.url)
+    assert schema_state(empty_database) == (BEFORE, before)
     assert len(statements) > 100
 
-    # And at each: where one of them was a transaction of its own, what it made would be there.
+    # Killed at each statement: a migration with a transaction of its own would leave changes.
     fatal = 1
-    for number in [number for number in reversed(migrations.known()) if number > BEFORE]:
-        stands = stood(place)
+    for number in [number for number in reversed(migrations.known_revisions()) if number > BEFORE]:
+        state_before = schema_state(empty_database)
         while True:
-            with dying(fatal):
+            with dying_after(fatal):
                 try:
-                    upgrade(place.url, to=number)
+                    upgrade(empty_database.url, to=number)
                 except Killed:
                     fatal += 1
                 else:
                     break
-            assert stood(place) == stands
-        # What is asked before the first statement of a migration is the same for all.
-        fatal = len(asked) + 1
-    with place.engine.connect() as connection:
-        assert different(connection) == []
+            assert schema_state(empty_database) == state_before
+        # The checks before the first statement of a migration are the same for all.
+        fatal = len(checks) + 1
+    with empty_database.engine.connect() as connection:
+        assert differences(connection) == []
 
 
-def stood(place: SourceLocation) -> tuple[str, list[str]]:
-    """Return the number of the schema that is there, and its tables."""
-    with place.engine.connect() as connection:
+def schema_state(empty_database: EmptyDatabase) -> tuple[str, list[str]]:
+    """Return the revision of the schema, and its tables."""
+    with empty_database.engine.connect() as connection:
         number = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
         return number, inspect(connection).get_table_names()
 
@@ -194,8 +194,8 @@ class Killed(Exception):
 
 
 @contextmanager
-def dying(fatal: int | None = None, *, saying: str | None = None) -> Iterator[list[str]]:
-    """Die after so many statements, or after one that says this; give those that were said."""
+def dying_after(fatal: int | None = None, *, saying: str | None = None) -> Iterator[list[str]]:
+    """Raise Killed after *fatal* statements or after one that contains *saying*; yield the statements."""
     statements: list[str] = []
 
     def note(_c: object, _k: object, statement: str, *_: object) -> None:
@@ -210,31 +210,31 @@ def dying(fatal: int | None = None, *, saying: str | None = None) -> Iterator[li
         event.remove(Engine, "after_cursor_execute", note)
 
 
-async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(place: SourceLocation) -> None:
-    upgrade(place.url)
-    with place.engine.begin() as connection:
+async def test_store_of_newer_version_is_refused_with_remedy(empty_database: EmptyDatabase) -> None:
+    upgrade(empty_database.url)
+    with empty_database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
-        async with Database.open(place.directory, place.server):
+    with pytest.raises(StoreTooNewError, match="install that version again, or restore the backup"):
+        async with Database.open(empty_database.directory, empty_database.server):
             pass
 
 
-async def test_a_database_in_which_a_copy_was_not_put_to_its_end_is_no_empty_one(place: SourceLocation) -> None:
-    with place.engine.begin() as connection:
+async def test_interrupted_restore_is_not_an_empty_database(empty_database: EmptyDatabase) -> None:
+    with empty_database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
         audit_log.create(connection)
 
-    with pytest.raises(StoreBarredError, match="broken off: put it into an empty database again"):
-        async with Database.open(place.directory, place.server):
+    with pytest.raises(StoreBlockedError, match="interrupted restore: restore the copy into an empty database"):
+        async with Database.open(empty_database.directory, empty_database.server):
             pass
 
 
-# -- what older versions stored --------------------------------------------------------------------------------------
+# -- data of older versions ------------------------------------------------------------------------------------------
 
 
 @cache
-def released() -> dict[str, list[dict[str, Any]]]:
+def released_rows() -> dict[str, list[dict[str, Any]]]:
     """Return the rows of an open incident with a call under way, as the versions with these schemas wrote them."""
     rows: dict[str, list[dict[str, Any]]] = json.loads(
         (Path(__file__).parent / "released.json").read_text(encoding="utf-8")
@@ -242,8 +242,8 @@ def released() -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def store_as_before(connection: Connection) -> None:
-    for table, rows in released().items():
+def store_released_rows(connection: Connection) -> None:
+    for table, rows in released_rows().items():
         for row in rows:
             values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
             columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
@@ -262,18 +262,18 @@ def store_as_before(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("schema", ["0001", "0002"])
-async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place: SourceLocation, schema: str) -> None:
-    upgrade(place.url, to=schema)
-    with place.engine.begin() as connection:
+async def test_upgrade_keeps_data_of_older_versions(empty_database: EmptyDatabase, schema: str) -> None:
+    upgrade(empty_database.url, to=schema)
+    with empty_database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL timezone = 'UTC'"))
-        store_as_before(connection)
-    (told,) = released()["notice"]
+        store_released_rows(connection)
+    (told,) = released_rows()["notice"]
 
-    async with Database.open(place.directory, place.server) as database:
+    async with Database.open(empty_database.directory, empty_database.server) as database:
         history = History(database)
         tokens = await history.tokens(AT + MINUTE)
-        # Only the second schema can have known; the first learns it from the runs.
+        # In the first schema arrivals come from the runs.
         assert {token: sent.has_arrived for token, sent in tokens.items()} == {
             "came": schema == "0001",
             "lost": False,
@@ -285,7 +285,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
         for _ in range(2):
             runs = await history.between("JCM", AT - MINUTE, AT + MINUTE)
             assert [(result.token_id, result.outcome) for result in runs] == [("came", "junk"), ("lost", "lost")]
-            assert await Retention(database).dispose(keep, AT + MINUTE) == 0
+            assert await Retention(database).delete_expired(keep, AT + MINUTE) == 0
         async with database.read() as connection:
             assert (await connection.execute(select(func.sum(hour.c.runs)))).scalar_one() == 2
 
@@ -305,51 +305,59 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             assert [a.number for a in notice.addresses] == [a["number"] for a in told["addresses"]]
             (attempt,) = (a for d in notice.deliveries for a in d.attempts)
             assert (attempt.state, attempt.reference) == (AttemptState.CALLING, "p1-1-1795500900")
-            # What comes new gets an id and a number of its own.
+            # New rows get new ids and numbers.
             assert (await uow.add_incidents([replace(trigger(), dedup_key="other")]))[0].number == "JCM-02"
             await uow.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, query_at=AT + 2 * MINUTE)
             assert await uow.claim_incident(active, "utama", AT, MINUTE)
 
 
-def opened_at(schema: str, place: SourceLocation, **changed: str) -> None:
+def store_with_incident(schema: str, empty_database: EmptyDatabase, **changed: str) -> None:
     """Leave a store of *schema* with the incident of the first release, as far as it is not *changed*."""
-    upgrade(place.url, to=schema)
-    with place.engine.begin() as connection:
+    upgrade(empty_database.url, to=schema)
+    with empty_database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL timezone = 'UTC'"))
-        for row in released()["incident"]:
+        for row in released_rows()["incident"]:
             values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
             values |= changed
             columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
             connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({places})"), values)
 
 
-async def test_what_was_open_before_a_person_could_declare_an_outage_was_measured(place: SourceLocation) -> None:
-    opened_at("0017", place)
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+async def test_upgrade_incidents_before_declarations_are_detected(empty_database: EmptyDatabase) -> None:
+    store_with_incident("0017", empty_database)
+    async with (
+        Database.open(empty_database.directory, empty_database.server) as database,
+        SqlStore(database).transaction() as uow,
+    ):
         (active,) = await uow.active_incidents()
         known = await uow.incident(active)
     assert known is not None
     assert (known.detected, known.declared) == (known.type, None)
 
 
-async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(
-    place: SourceLocation,
+async def test_upgrade_acknowledgement_before_expiry_starts_at_upgrade(
+    empty_database: EmptyDatabase,
 ) -> None:
-    opened_at("0013", place, state="acknowledged", acknowledged_by="Siti Contoh")
+    store_with_incident("0013", empty_database, state="acknowledged", acknowledged_by="Siti Contoh")
     before = datetime.now(UTC)
 
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+    async with (
+        Database.open(empty_database.directory, empty_database.server) as database,
+        SqlStore(database).transaction() as uow,
+    ):
         (active,) = await uow.active_incidents()
-        taken = await uow.incident(active)
-    assert taken is not None
-    assert taken.last_response_at is not None
-    assert taken.last_response_at >= before
-    assert taken.acknowledged_until == taken.last_response_at + timedelta(hours=1), "of a plan that says nothing of it"
+        acknowledged = await uow.incident(active)
+    assert acknowledged is not None
+    assert acknowledged.last_response_at is not None
+    assert acknowledged.last_response_at >= before
+    assert acknowledged.acknowledged_until == acknowledged.last_response_at + timedelta(hours=1), (
+        "the default of a policy without this setting"
+    )
 
 
-async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_upgrade(place: SourceLocation) -> None:
-    upgrade(place.url, to="0033")
+async def test_upgrade_creates_maintenance_notices_from_audit_log(empty_database: EmptyDatabase) -> None:
+    upgrade(empty_database.url, to="0033")
     begins = AT + timedelta(days=7)
     told = {
         "agency": "JCM",
@@ -361,20 +369,26 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
         "before": "",
     }
     changed = told | {"number": "JKM-P261125-0900", "news": "maintenance_changed", "agency": "JKM"}
-    said = (
+    events = (
         ("advance notice made", told),
         ("renamed", {"what": "agency", "old": "JCM", "new": "JKM", "runs": "0"}),
         ("advance notice made", changed | {"before": told["number"]}),
         ("advance notice downloaded", told),
     )
     journal_before = audit_log.to_metadata(MetaData(), name="journal")
-    with place.engine.begin() as connection:
-        for number, (what, detail) in enumerate(said, 1):
-            sealed = {"previous": f"{number:064}", "content": "0" * 64, "hash": "0" * 64}
-            values = {"id": number, "at": AT, "actor": "Siti Contoh (siti)", "event": what, "detail": detail} | sealed
+    with empty_database.engine.begin() as connection:
+        for number, (what, detail) in enumerate(events, 1):
+            chain_values = {"previous": f"{number:064}", "content": "0" * 64, "hash": "0" * 64}
+            values = {
+                "id": number,
+                "at": AT,
+                "actor": "Siti Contoh (siti)",
+                "event": what,
+                "detail": detail,
+            } | chain_values
             connection.execute(insert(journal_before).values(**values))
 
-    async with Database.open(place.directory, place.server) as database:
+    async with Database.open(empty_database.directory, empty_database.server) as database:
         found = await MaintenanceNoticeRecords(database).of("JKM", AT)
         async with database.read() as connection:
             entries = (
@@ -396,16 +410,16 @@ escalation: {acknowledge_for: 2h}
 """
 
 
-async def test_migration_renames_keys_of_documents_and_policies(place: SourceLocation) -> None:
-    """A store of the schema before holds old keys; what was replaced stays as its writer left it."""
-    brief = replace(trigger().policy, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
-    before = POLICY.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
+async def test_migration_renames_keys_of_documents_and_policies(empty_database: EmptyDatabase) -> None:
+    """The migration renames keys in current documents and policies; replaced versions stay unchanged."""
+    snapshot = replace(trigger().policy, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
+    before = POLICY.dump_json(snapshot).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
     before = before.replace('"release_offered_after"', '"offered_after"')
     assert before.count("acknowledge_for") == before.count('"offered_after"') == 1
-    opened_at("0049", place, brief=before)
+    store_with_incident("0049", empty_database, brief=before)
     versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at, replaced_at)"
     offers = "INSERT INTO offered_document (agency, name, text, offered_by, offered_at)"
-    with place.engine.begin() as connection:
+    with empty_database.engine.begin() as connection:
         for number, replaced_at in ((1, AT), (2, None)):
             row = {"number": number, "text": _DOCUMENT, "at": AT, "replaced_at": replaced_at}
             values = "VALUES ('JCM', :number, 'jcm.yaml', :text, 'files', 'Siti', :at, :replaced_at)"
@@ -413,7 +427,7 @@ async def test_migration_renames_keys_of_documents_and_policies(place: SourceLoc
         offered = {"text": _DOCUMENT, "at": AT}
         connection.execute(text(f"{offers} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), offered)
 
-    async with Database.open(place.directory, place.server) as database:
+    async with Database.open(empty_database.directory, empty_database.server) as database:
         async with database.read() as connection:
             texts = await connection.execute(select(document.c.text).order_by(document.c.number))
             assert list(texts.scalars()) == [_DOCUMENT, rename_keys(_DOCUMENT)]
@@ -424,24 +438,24 @@ async def test_migration_renames_keys_of_documents_and_policies(place: SourceLoc
             (active,) = await uow.active_incidents()
             found = await uow.incident(active)
     assert found is not None
-    assert found.policy == brief
+    assert found.policy == snapshot
 
 
 # -- a store of 0.2.0, from before tables, columns and values had standard names -----------------------------------------
 
 
-def store_of_0049(place: SourceLocation) -> dict[str, list[dict[str, Any]]]:
+def store_of_0049(empty_database: EmptyDatabase) -> dict[str, list[dict[str, Any]]]:
     """Leave the store that an engine of 0.2.0 wrote: six incidents, sent and waiting notifications, a drill. Return its rows."""
-    upgrade(place.url, to="0049")
+    upgrade(empty_database.url, to="0049")
     file = Path(__file__).parent / "schema_0049.json"
     rows: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
     tables = MetaData()
-    tables.reflect(place.engine)
-    with place.engine.begin() as connection:
+    tables.reflect(empty_database.engine)
+    with empty_database.engine.begin() as connection:
         for table in tables.sorted_tables:
             for row in rows.get(table.name, ()):
                 values = {name: _typed(table.c[name].type, value) for name, value in row.items()}
-                # The head is there from the beginning.
+                # The row of the head exists from the start.
                 written = update(table) if table.name == "journal_head" else insert(table)
                 connection.execute(written.values(**values))
             if connection.dialect.name == "postgresql" and table.name in rows and "id" in table.c:
@@ -462,9 +476,12 @@ def _typed(kind: Any, value: Any) -> Any:
     return value
 
 
-async def test_store_of_0049_migrated_has_same_incidents_and_notifications(place: SourceLocation) -> None:
-    rows = store_of_0049(place)
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+async def test_store_of_0049_migrated_has_same_incidents_and_notifications(empty_database: EmptyDatabase) -> None:
+    rows = store_of_0049(empty_database)
+    async with (
+        Database.open(empty_database.directory, empty_database.server) as database,
+        SqlStore(database).transaction() as uow,
+    ):
         active = await uow.active_incidents()
         incidents = {found.number: found for number in active if (found := await uow.incident(number))}
         notices = {found.key: found for number in active for found in await uow.notifications(number)}
@@ -492,46 +509,46 @@ async def test_store_of_0049_migrated_has_same_incidents_and_notifications(place
     assert {notice.state for notice in notices.values()} == {NotificationState.SENT}
 
 
-async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(place: SourceLocation) -> None:
-    rows = store_of_0049(place)
+async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(empty_database: EmptyDatabase) -> None:
+    rows = store_of_0049(empty_database)
     assert "own_fault" in {row["matter"] for row in rows["incident"]} & {row["matter"] for row in rows["standing"]}
     assert "refused" in {row["cause"] for row in rows["standing"]}
-    async with Database.open(place.directory, place.server) as database:
+    async with Database.open(empty_database.directory, empty_database.server) as database:
         async with SqlStore(database).transaction() as uow:
             incidents = {found.number: found for number in range(1, 7) if (found := await uow.incident(number))}
             (notice,) = await uow.notifications(incidents["NOC-01"].id)
-        said, _ = await SiteStatuses(database, "noc").changed(None)
+        events, _ = await SiteStatuses(database, "noc").changed(None)
     fault = incidents["NOC-01"]
     assert (fault.type, fault.current_type, fault.detected) == (IncidentType.MONITORING_FAULT,) * 3
     assert notice.facts.type is IncidentType.MONITORING_FAULT
     assert incidents["JCM-01"].policy.cause is Cause.CONNECT
-    network, agency = said["johor"]["ours/network"], said["johor"]["JCM"]
+    network, agency = events["johor"]["ours/network"], events["johor"]["JCM"]
     assert (network.trouble and network.trouble.type, agency.cause) == (
         IncidentType.MONITORING_FAULT,
         Cause.CONNECT,
     )
 
 
-async def test_store_of_0049_audit_chain_verifies_and_continues(place: SourceLocation) -> None:
-    rows = store_of_0049(place)
-    async with Database.open(place.directory, place.server) as database:
+async def test_store_of_0049_audit_chain_verifies_and_continues(empty_database: EmptyDatabase) -> None:
+    rows = store_of_0049(empty_database)
+    async with Database.open(empty_database.directory, empty_database.server) as database:
         verifier = await audit.verify(database.read)
-        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
+        assert (verifier.violations, verifier.head.number) == ([], len(rows["journal"]))
         async with SqlStore(database).transaction() as uow:
             (opened,) = await uow.add_incidents([replace(trigger(), dedup_key="KLB")])
             assert opened.id == len(rows["incident"]) + 1
             await uow.add_audit_entry(AuditEntry(at=AT, actor="engine", event="incident opened", incident_id=opened.id))
         verifier = await audit.verify(database.read)
-        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]) + 1)
+        assert (verifier.violations, verifier.head.number) == ([], len(rows["journal"]) + 1)
     for statement in ("DELETE FROM audit_log", "UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_head"):
-        with place.engine.begin() as connection, pytest.raises(DBAPIError, match="append-only"):
+        with empty_database.engine.begin() as connection, pytest.raises(DBAPIError, match="append-only"):
             connection.execute(text(statement))
 
 
-async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: SourceLocation) -> None:
-    rows = store_of_0049(place)
-    async with Database.open(place.directory, place.server) as database:
-        station = Station(database)
+async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(empty_database: EmptyDatabase) -> None:
+    rows = store_of_0049(empty_database)
+    async with Database.open(empty_database.directory, empty_database.server) as database:
+        station = DispatcherEnv(database)
         for gateway in station.gateways:
             gateway.taken = {row["reference"]: SubmissionState.ACCEPTED for row in rows["attempt"]}
         station.clock.moment = AT + 5 * MINUTE
@@ -545,17 +562,17 @@ async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: 
         (record,) = await Drills(database).notifications(drill.id)
         async with SqlStore(database).transaction() as uow:
             (silence,) = await uow.silences(station.clock.now())
-            (override,) = await uow.duty.standing(station.clock.now())
+            (override,) = await uow.oncall.list_overrides(station.clock.now())
     assert (drill.requested_by, record.contact, record.state) == ("Ali Contoh", "mei", DrillState.FAILED)
     assert (silence.target, silence.ends_at - silence.starts_at) == ("JKM", timedelta(hours=1))
     assert (override.rota, override.contact.name) == ("JCM/utama", "Ravi Contoh")
 
 
-def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: SourceLocation) -> None:
+def test_store_of_0049_is_read_with_present_names_before_migration(empty_database: EmptyDatabase) -> None:
     """Defect: Secrets and documents are read before the store is opened, and the first start after an upgrade finds none."""
-    store_of_0049(place)
-    with place.engine.begin() as connection:
-        at = {"at": AT if place.server else "2026-11-24 06:15:00.000000"}
+    store_of_0049(empty_database)
+    with empty_database.engine.begin() as connection:
+        at = {"at": AT if empty_database.server else "2026-11-24 06:15:00.000000"}
         secret = "INSERT INTO kept_secret VALUES ('mailbox', 'JCM/a', 'k1', 'sulit', 'Siti', :at)"
         connection.execute(text(secret), at)
         written = (
@@ -563,23 +580,23 @@ def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: S
             " VALUES ('JCM', 1, 'jcm.yaml', :text, 'portal', 'Siti', :at)"
         )
         connection.execute(text(written), {**at, "text": _DOCUMENT})
-    before = inspect(place.engine).get_table_names()
+    before = inspect(empty_database.engine).get_table_names()
 
-    secrets = read_secrets(place.directory, place.server, SecretPurpose.MAILBOX)
-    documents = read_documents(place.directory, place.server)
-    duty = read_duty(place.directory, place.server, AT + MINUTE)
+    secrets = read_secrets(empty_database.directory, empty_database.server, SecretPurpose.MAILBOX)
+    documents = read_documents(empty_database.directory, empty_database.server)
+    duty = read_duty(empty_database.directory, empty_database.server, AT + MINUTE)
 
     assert {owner: kept.text for owner, kept in secrets.items()} == {"JCM/a": "sulit"}
     assert [each.text for each in documents.values()] == [rename_keys(_DOCUMENT)]
     assert ([each.rota for each in duty.overrides], duty.unread) == (["JCM/utama"], "")
-    assert inspect(place.engine).get_table_names() == before
+    assert inspect(empty_database.engine).get_table_names() == before
 
 
-async def test_store_of_0049_file_audit_chain_verifies_before_it_is_migrated(place: SourceLocation) -> None:
-    rows = store_of_0049(place)
-    if place.server is None:
-        verifier = await audit.verify(lambda: audit.open_sqlite_file(place.directory / "pantau.sqlite"))
-        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
+async def test_store_of_0049_file_audit_chain_verifies_before_migration(empty_database: EmptyDatabase) -> None:
+    rows = store_of_0049(empty_database)
+    if empty_database.server is None:
+        verifier = await audit.verify(lambda: audit.open_sqlite_file(empty_database.directory / "pantau.sqlite"))
+        assert (verifier.violations, verifier.head.number) == ([], len(rows["journal"]))
 
 
 _LATER = """\
@@ -589,17 +606,20 @@ probing: {when: []}
 """
 
 
-async def test_migration_renames_keys_of_documents_once_more(place: SourceLocation) -> None:
+async def test_migration_renames_keys_of_documents_with_some_new_keys(empty_database: EmptyDatabase) -> None:
     """A store whose documents have some of the new keys gets the others."""
-    opened_at("0051", place)
+    store_with_incident("0051", empty_database)
     values = {"text": _LATER, "at": AT}
-    with place.engine.begin() as connection:
+    with empty_database.engine.begin() as connection:
         versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
         connection.execute(text(f"{versions} VALUES ('JCM', 1, 'jcm.yaml', :text, 'files', 'Siti', :at)"), values)
         desired = "INSERT INTO desired_document (agency, name, text, offered_by, offered_at)"
         connection.execute(text(f"{desired} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), values)
 
-    async with Database.open(place.directory, place.server) as database, database.read() as connection:
+    async with (
+        Database.open(empty_database.directory, empty_database.server) as database,
+        database.read() as connection,
+    ):
         (found,) = (await connection.execute(select(document.c.text))).scalars()
         (other,) = (await connection.execute(select(desired_document.c.text))).scalars()
     assert found == other == rename_keys(_LATER)

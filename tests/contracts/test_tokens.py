@@ -1,4 +1,4 @@
-"""What every store promises about programs' tokens."""
+"""API tokens on both stores."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ def entry(what: str = "said") -> AuditEntry:
     return AuditEntry(at=T0, actor="Pentadbir Contoh", event=what)
 
 
-async def made(records: TokenRecords, digest: str, *roles: str) -> int:
+async def add_token(records: TokenRecords, digest: str, *roles: str) -> int:
     return await records.add("konsol", digest, {parse_assignment(each) for each in roles}, T0 + DAY, entry("made"))
 
 
-async def test_a_token_stands_until_it_ends_or_is_taken_back(database: Database) -> None:
+async def test_token_is_valid_until_end_or_revocation(database: Database) -> None:
     records = TokenRecords(database)
-    first = await made(records, "a" * 64, "viewer:JCM", "duty:MDC")
-    second = await made(records, "b" * 64, "noc")
-    standing = await records.standing(T0)
-    assert {digest: sorted(map(str, each.assignments)) for digest, each in standing.items()} == {
+    first = await add_token(records, "a" * 64, "viewer:JCM", "duty:MDC")
+    second = await add_token(records, "b" * 64, "noc")
+    valid = await records.list_valid(T0)
+    assert {digest: sorted(map(str, each.assignments)) for digest, each in valid.items()} == {
         "a" * 64: ["duty:MDC", "viewer:JCM"],
         "b" * 64: ["noc"],
     }
     await records.revoke(first, entry("taken back"))
-    assert [each.id for each in (await records.standing(T0)).values()] == [second]
-    assert not await records.standing(T0 + DAY)
-    # The journal names them by number, so they stay.
+    assert [each.id for each in (await records.list_valid(T0)).values()] == [second]
+    assert not await records.list_valid(T0 + DAY)
+    # Revoked tokens stay, because the audit log refers to their numbers.
     assert [(each.id, each.revoked_at) for each in await records.all()] == [(second, None), (first, T0)]
     async with database.read() as connection:
         events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert list(events)[-3:] == ["made", "made", "taken back"]
 
 
-async def test_when_one_was_used_is_kept(database: Database) -> None:
+async def test_token_last_use_is_stored(database: Database) -> None:
     records = TokenRecords(database)
-    number = await made(records, "a" * 64, "viewer")
+    number = await add_token(records, "a" * 64, "viewer")
     await records.use(number, T0 + timedelta(minutes=5))
     found = await records.find(number)
     assert found is not None

@@ -1,7 +1,7 @@
-"""Every kind of request that goes to Twilio, at a stand-in that holds it to Twilio's published description.
+"""Every kind of request to Twilio, against a simulator that checks it with Twilio's published description.
 
-The facts of the description are `pantau_lab.carrier.parameter`; the documents that a call speaks are held to the list of
-voices that Twilio publishes beside `<Say>`.
+`pantau_lab.carrier.parameter` has the facts of the description. The voices of call documents are checked with the list
+that Twilio publishes for `<Say>`.
 """
 
 from collections.abc import AsyncIterator
@@ -35,15 +35,15 @@ from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.serving import serve
 
-MOBILE, OFFICE, OURS = "+60100000101", "+60300000101", "+60300000100"
+MOBILE, OFFICE, SENDER = "+60100000101", "+60300000101", "+60300000100"
 TEXT = SmsContent(text="RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Balas 1A. Ruj JPC-07")
-#: message_enum_status without what only messages to us have; call_enum_status.
+#: message_enum_status without the statuses of inbound messages; call_enum_status.
 SMS_STATUSES = {
     *("queued", "sending", "sent", "failed", "delivered", "undelivered"),
     *("accepted", "scheduled", "read", "partially_delivered", "canceled"),
 }
 CALL_STATUSES = {"queued", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled"}
-#: Of the voices that Twilio lists for a language, those of Google's two older families.
+#: Twilio's voices per language, of Google's two older families.
 VOICES = {
     language: {f"Google.{language}-{family}-{letter}" for family in ("Standard", "Wavenet") for letter in letters}
     for language, letters in (("ms-MY", "ABCD"), ("en-GB", "ABCDF"))
@@ -68,27 +68,27 @@ def script(language: str, block: str = "E-mel rasmi terganggu.") -> Script:
 
 
 CALL = VoiceContent(scripts=(script("ms-MY"), script("en-GB")))
-#: Longer than what a request may bring along.
-LONG = VoiceContent(scripts=(script("ms-MY", block="a" * 4000),))
+#: Longer than a document in a request may be.
+LONG_CALL = VoiceContent(scripts=(script("ms-MY", block="a" * 4000),))
 
 
 @dataclass(kw_only=True)
 class Twilio:
     carrier: Carrier
-    desk: RecordingCallbackHandler
+    callback_handler: RecordingCallbackHandler
     sms: Gateway
     voice: Gateway
     base_url: str
-    #: Whether Twilio can reach us.
-    called_back: bool
+    #: Whether Twilio can reach the service.
+    has_callbacks: bool
 
     async def send(
         self, gateway: Gateway, content: Content, to: str = MOBILE, extension: str = ""
     ) -> tuple[SendRequest, str]:
-        """Send, wait until it is over, and return what it is asked for by."""
+        """Send and wait until it has ended; return the request and the provider's id."""
         now = datetime.now(UTC)
-        reference = f"d{len(self.desk.contents)}-1"
-        self.desk.contents[reference] = content
+        reference = f"d{len(self.callback_handler.contents)}-1"
+        self.callback_handler.contents[reference] = content
         order = SendRequest(
             reference=reference,
             address=to,
@@ -104,8 +104,8 @@ class Twilio:
 
 @pytest.fixture(params=[True, False], ids=["called-back", "asked"])
 async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
-    carrier, desk = Carrier(), RecordingCallbackHandler()
-    listener = CallbackListener(desk=desk)
+    carrier, callback_handler = Carrier(), RecordingCallbackHandler()
+    listener = CallbackListener(desk=callback_handler)
     carrier.phone(MOBILE)
     carrier.phone(OFFICE)
     async with AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
         base_url = await stack.enter_async_context(serve(app(carrier)))
 
         def build(kind: Any, name: str, **more: str) -> Gateway:
-            account = {"account_sid": carrier.account_sid, "auth_token": carrier.auth_token, "from_number": OURS}
+            account = {"account_sid": carrier.account_sid, "auth_token": carrier.auth_token, "from_number": SENDER}
             base = f"{listener.public_base}/{name}" if request.param else None
             gateway: Gateway = kind.build(
                 kind.config.model_validate({**account, "base_url": base_url, **more}),
@@ -125,35 +125,35 @@ async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
 
         yield Twilio(
             carrier=carrier,
-            desk=desk,
+            callback_handler=callback_handler,
             sms=build(twilio_sms.GATEWAY, "sms", replies="poll"),
             voice=build(twilio_voice.GATEWAY, "voice"),
             base_url=base_url,
-            called_back=request.param,
+            has_callbacks=request.param,
         )
 
 
-async def test_an_sms_is_sent_asked_for_and_looked_for(twilio: Twilio) -> None:
+async def test_sms_send_check_and_find_match_description(twilio: Twilio) -> None:
     order, sid = await twilio.send(twilio.sms, TEXT)
     assert (await twilio.sms.check(order, sid)).provider_id == sid
     assert not isinstance(await twilio.sms.find(order), SubmissionNotFound)
-    # The order is of use for three days, and Twilio keeps nothing for longer than ten hours.
+    # The request is valid for three days; Twilio's maximum is ten hours.
     assert twilio.carrier.messages[0].validity == 36000
     assert twilio.carrier.errors == []
 
 
-async def test_answers_are_fetched_and_answered(twilio: Twilio) -> None:
+async def test_sms_replies_are_collected_and_answered(twilio: Twilio) -> None:
     await twilio.carrier.answer(twilio.carrier.phones[MOBILE], "1A")
     assert isinstance(twilio.sms, SupportsReplies)
-    twilio.desk.answers = "Pengesahan 1A direkodkan."
-    await twilio.sms.collect(datetime.now(UTC) - timedelta(days=1), twilio.desk)
+    twilio.callback_handler.answers = "Pengesahan 1A direkodkan."
+    await twilio.sms.collect(datetime.now(UTC) - timedelta(days=1), twilio.callback_handler)
     await twilio.carrier.settled()
     assert [sms.body for sms in twilio.carrier.messages] == ["Pengesahan 1A direkodkan."]
     assert twilio.carrier.errors == []
 
 
 @pytest.mark.parametrize("keys", [["1"], ["2", "3", "1"], ["4"], ["5", "280146#", "1"], []])
-async def test_a_call_speaks_its_document_whatever_is_pressed(twilio: Twilio, keys: list[str]) -> None:
+async def test_call_document_matches_description_for_any_keys(twilio: Twilio, keys: list[str]) -> None:
     twilio.carrier.phones[MOBILE].keys = keys
     order, sid = await twilio.send(twilio.voice, CALL)
     assert (await twilio.voice.check(order, sid)).provider_id == sid
@@ -164,12 +164,12 @@ async def test_a_call_speaks_its_document_whatever_is_pressed(twilio: Twilio, ke
     assert twilio.carrier.errors == []
 
 
-async def test_a_call_that_is_too_long_for_a_request_is_fetched_or_never_made(twilio: Twilio) -> None:
-    if not twilio.called_back:
+async def test_call_document_too_long_is_fetched_or_rejected(twilio: Twilio) -> None:
+    if not twilio.has_callbacks:
         with pytest.raises(DeliveryError, match="too long"):
-            await twilio.send(twilio.voice, LONG)
+            await twilio.send(twilio.voice, LONG_CALL)
     else:
-        await twilio.send(twilio.voice, LONG)
+        await twilio.send(twilio.voice, LONG_CALL)
         assert (twilio.carrier.calls[0].twiml, bool(twilio.carrier.calls[0].url)) == ("", True)
     assert twilio.carrier.errors == []
 
@@ -177,20 +177,20 @@ async def test_a_call_that_is_too_long_for_a_request_is_fetched_or_never_made(tw
 @pytest.mark.parametrize(
     ("extension", "pressed"), [("W1234#", "ww1234#"), ("ww1#", "ww1#"), ("W" * 12 + "123456*#", "w" * 24 + "123456*#")]
 )
-async def test_an_extension_is_pressed_in_keys_that_twilio_knows(twilio: Twilio, extension: str, pressed: str) -> None:
+async def test_call_extension_is_converted_to_twilio_digits(twilio: Twilio, extension: str, pressed: str) -> None:
     await twilio.send(twilio.voice, CALL, OFFICE, extension)
     assert twilio.carrier.calls[0].extension == pressed
     assert twilio.carrier.errors == []
 
 
-def test_every_status_that_twilio_describes_means_something() -> None:
+def test_every_described_status_is_mapped() -> None:
     assert SMS_PROGRESS.keys() == SMS_STATUSES
-    # "initiated" is told in callbacks and never shown.
+    # "initiated" appears in callbacks only.
     assert CALL_PROGRESS.keys() == CALL_STATUSES | {"initiated"}
 
 
-GOOD_SMS = {"To": MOBILE, "From": OURS, "Body": "RM0 JPC: ujian"}
-GOOD_CALL = {"To": MOBILE, "From": OURS, "Twiml": "<Response/>"}
+GOOD_SMS = {"To": MOBILE, "From": SENDER, "Body": "RM0 JPC: ujian"}
+GOOD_CALL = {"To": MOBILE, "From": SENDER, "Twiml": "<Response/>"}
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ GOOD_CALL = {"To": MOBILE, "From": OURS, "Twiml": "<Response/>"}
         ("Calls", GOOD_CALL | {"StatusCallbackEvent": ["initiated", "hung-up"]}, 20001),
     ],
 )
-async def test_the_stand_in_refuses_what_the_description_refuses(
+async def test_simulator_rejects_invalid_requests(
     twilio: Twilio, resource: str, form: dict[str, str | list[str]], code: int
 ) -> None:
-    answer = await _ask(twilio, "POST", resource, data=form)
+    answer = await _request(twilio, "POST", resource, data=form)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert not twilio.carrier.messages
     assert not twilio.carrier.calls
@@ -240,12 +240,12 @@ async def test_the_stand_in_refuses_what_the_description_refuses(
         ("Calls", {"Status": "over"}),
     ],
 )
-async def test_a_list_is_asked_for_as_described(twilio: Twilio, resource: str, query: dict[str, str]) -> None:
-    assert (await _ask(twilio, "GET", resource, params=query)).json()["code"] == 20001
+async def test_simulator_rejects_invalid_list_queries(twilio: Twilio, resource: str, query: dict[str, str]) -> None:
+    assert (await _request(twilio, "GET", resource, params=query)).json()["code"] == 20001
 
 
-async def test_a_name_that_nobody_knows_is_noted_because_twilio_would_pass_over_it(twilio: Twilio) -> None:
-    await _ask(twilio, "POST", "Messages", data=GOOD_SMS | {"Validity": "60"})
+async def test_simulator_records_unknown_parameter(twilio: Twilio) -> None:
+    await _request(twilio, "POST", "Messages", data=GOOD_SMS | {"Validity": "60"})
     assert twilio.carrier.errors == ["Validity: no parameter that is known here"]
 
 
@@ -254,7 +254,7 @@ def _id(report: DeliveryReport) -> str:
     return report.provider_id
 
 
-async def _ask(twilio: Twilio, method: str, resource: str, **what: Any) -> httpx.Response:
+async def _request(twilio: Twilio, method: str, resource: str, **what: Any) -> httpx.Response:
     carrier = twilio.carrier
     url = f"{twilio.base_url}/2010-04-01/Accounts/{carrier.account_sid}/{resource}.json"
     async with httpx.AsyncClient(auth=(carrier.account_sid, carrier.auth_token)) as client:

@@ -1,4 +1,4 @@
-"""What every store promises about users, their sessions and codes."""
+"""Users, sessions, access codes and linked identities on both stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.persistence.store import AuditEntry
-from monitor.access.invitation_code import CodeWay
+from monitor.access.invitation_code import CodeKind
 from monitor.access.lockout import Failures
 from monitor.access.principal import User
 from monitor.access.role import parse_assignment
@@ -32,8 +32,8 @@ from tests.unit.alerts.people import T0
 HOUR = timedelta(hours=1)
 
 
-class StorePosition:
-    """A clock that stands."""
+class FixedClock:
+    """A clock that does not advance."""
 
     def now(self) -> datetime:
         return T0
@@ -43,7 +43,7 @@ def entry(what: str = "said") -> AuditEntry:
     return AuditEntry(at=T0, actor="Pentadbir Contoh", event=what)
 
 
-async def made(users: Users, name: str = "siti", *roles: str) -> User:
+async def add_user(users: Users, name: str = "siti", *roles: str) -> User:
     number = await users.add(name, "Siti Contoh", entry())
     await users.assign(number, {parse_assignment(each) for each in roles}, entry())
     found = await users.find(name)
@@ -55,15 +55,15 @@ def session(user: User, digest: str = "a" * 64) -> WebSession:
     return WebSession(digest=digest, user=user, started_at=T0, seen_at=T0, ends_at=T0 + HOUR, address="127.0.0.1")
 
 
-async def test_users_are_listed_a_page_at_a_time_by_name_full_name_or_agency(database: Database) -> None:
+async def test_users_page_searches_name_full_name_and_agency(database: Database) -> None:
     users = Users(database)
     for name, role in (("ali", "viewer:JCM"), ("siti", "officer:MDC"), ("ravi.j", "noc"), ("ravi", "clerk:MDC")):
-        await made(users, name, role)
+        await add_user(users, name, role)
 
-    async def listed(wanted: str, after: str = "", most: int = 9) -> list[str]:
-        return [each.name for each in await users.page(wanted, after=after, most=most)]
+    async def listed(wanted: str, after: str = "", limit: int = 9) -> list[str]:
+        return [each.name for each in await users.page(wanted, after=after, limit=limit)]
 
-    assert await listed("", most=3) == ["ali", "ravi", "ravi.j"]
+    assert await listed("", limit=3) == ["ali", "ravi", "ravi.j"]
     assert await listed("", "ravi.j") == ["siti"]
     assert await listed("RAVI") == ["ravi", "ravi.j"]
     assert await listed("siti c") == ["ali", "ravi", "ravi.j", "siti"]
@@ -71,14 +71,14 @@ async def test_users_are_listed_a_page_at_a_time_by_name_full_name_or_agency(dat
     assert await listed("mdc", "ravi") == ["siti"]
     for nothing in ("%", "_", "tiada", "j_m"):
         assert await listed(nothing) == []
-    (siti,) = await users.page("siti", after="ravi.j", most=1)
+    (siti,) = await users.page("siti", after="ravi.j", limit=1)
     assert {str(each) for each in siti.assignments} == {"officer:MDC"}
 
 
-async def test_a_user_has_the_roles_that_were_given_last_and_no_others(database: Database) -> None:
+async def test_assign_replaces_roles(database: Database) -> None:
     users = Users(database)
-    user = await made(users, "siti", "officer:JCM", "clerk:JCM")
-    await made(users, "ravi", "noc")
+    user = await add_user(users, "siti", "officer:JCM", "clerk:JCM")
+    await add_user(users, "ravi", "noc")
     assert {str(each) for each in user.assignments} == {"officer:JCM", "clerk:JCM"}
     assert not user.has_password
     await users.assign(user.id, {parse_assignment("duty:MDC")}, entry())
@@ -89,9 +89,9 @@ async def test_a_user_has_the_roles_that_were_given_last_and_no_others(database:
     assert await users.find("nobody") is None
 
 
-async def test_a_name_is_given_once(database: Database) -> None:
+async def test_add_duplicate_name_is_refused(database: Database) -> None:
     users = Users(database)
-    await made(users)
+    await add_user(users)
     with pytest.raises(UserExistsError):
         await users.add("siti", "Siti Lain", entry("must not be there"))
     async with database.read() as connection:
@@ -99,41 +99,41 @@ async def test_a_name_is_given_once(database: Database) -> None:
     assert "must not be there" not in events
 
 
-async def test_a_session_is_known_with_its_users_present_roles_until_it_ends(database: Database) -> None:
+async def test_session_has_current_roles_until_ended(database: Database) -> None:
     users = Users(database)
-    user = await made(users, "siti", "viewer")
+    user = await add_user(users, "siti", "viewer")
     begun = session(user)
-    await users.begin(begun, entry())
+    await users.start_session(begun, entry())
     assert await users.session(begun.digest) == begun
     await users.assign(user.id, set(), entry())
-    await users.see(begun.digest, T0 + timedelta(minutes=5))
+    await users.record_use(begun.digest, T0 + timedelta(minutes=5))
     found = await users.session(begun.digest)
     assert found is not None
     assert (found.user.assignments, found.seen_at) == (frozenset(), T0 + timedelta(minutes=5))
-    await users.end(begun.digest, entry())
+    await users.end_session(begun.digest, entry())
     assert await users.session(begun.digest) is None
 
 
-async def test_what_has_ended_is_cleared_away_when_the_next_begins(database: Database) -> None:
+async def test_start_session_deletes_expired_sessions(database: Database) -> None:
     users = Users(database)
-    user = await made(users)
-    await users.begin(session(user), entry())
+    user = await add_user(users)
+    await users.start_session(session(user), entry())
     later = WebSession(
         digest="b" * 64, user=user, started_at=T0 + HOUR, seen_at=T0 + HOUR, ends_at=T0 + 2 * HOUR, address=""
     )
-    await users.begin(later, entry())
+    await users.start_session(later, entry())
     assert await users.session("a" * 64) is None
     assert await users.session("b" * 64) == later
 
 
 @pytest.mark.parametrize("how", ["disabled", "another password"])
-async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Database, how: str) -> None:
+async def test_disable_or_new_password_ends_sessions_and_codes(database: Database, how: str) -> None:
     users = Users(database)
-    user = await made(users)
-    other = await made(users, "ravi")
-    await users.begin(session(user), entry())
-    await users.begin(session(other, "c" * 64), entry())
-    await users.invite(user.id, AccessCodeRecord(kind=CodeWay.LETTER, digest="digest", ends_at=T0 + HOUR), entry())
+    user = await add_user(users)
+    other = await add_user(users, "ravi")
+    await users.start_session(session(user), entry())
+    await users.start_session(session(other, "c" * 64), entry())
+    await users.invite(user.id, AccessCodeRecord(kind=CodeKind.LETTER, digest="digest", ends_at=T0 + HOUR), entry())
     if how == "disabled":
         await users.disable(user.id, T0, entry())
     else:
@@ -146,83 +146,85 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
     assert (found.user.disabled_at, found.password) == ((T0, None) if how == "disabled" else (None, "$argon2id$..."))
 
 
-async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> None:
+async def test_failures_are_kept_until_sign_in(database: Database) -> None:
     users = Users(database)
-    user = await made(users)
-    await users.fail(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP)
-    # Of a browser that has a count of its own.
-    await users.fail(user.id, entry(), failed_attempt=None)
+    user = await add_user(users)
+    await users.record_failure(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP)
+    # A failure of a browser with a separate count.
+    await users.record_failure(user.id, entry(), failed_attempt=None)
     for _ in range(2):
-        await users.fail(user.id, entry(), failed_attempt=FailedAttempt.SECOND_STEP)
+        await users.record_failure(user.id, entry(), failed_attempt=FailedAttempt.SECOND_STEP)
     found = await users.find("siti")
     assert found is not None
     assert (found.failures, found.code_failures) == (Failures(count=1, last=T0), Failures(count=2, last=T0))
-    await users.begin(session(user), entry())
+    await users.start_session(session(user), entry())
     found = await users.find("siti")
     assert found is not None
     assert (found.failures, found.code_failures) == (Failures(), Failures())
 
 
-async def test_unlock_forgets_failures_until_somebody_signs_in(database: Database) -> None:
+async def test_unlock_resets_failures_until_sign_in(database: Database) -> None:
     users = Users(database)
-    user = await made(users)
+    user = await add_user(users)
     for failed_attempt in FailedAttempt:
-        await users.fail(user.id, entry(), failed_attempt=failed_attempt)
+        await users.record_failure(user.id, entry(), failed_attempt=failed_attempt)
     await users.unlock(user.id, T0 + HOUR, entry())
     found = await users.find("siti")
     assert found is not None
     assert (found.failures, found.code_failures) == (Failures(), Failures())
     assert found.user.unlocked_until == T0 + HOUR
-    await users.begin(session(user), entry())
+    await users.start_session(session(user), entry())
     found = await users.find("siti")
     assert found is not None
     assert found.user.unlocked_until is None
 
 
 @pytest.mark.access
-@pytest.mark.parametrize("ways", [("disable", "disable"), ("disable", "assign"), ("assign", "assign")])
+@pytest.mark.parametrize("operations", [("disable", "disable"), ("disable", "assign"), ("assign", "assign")])
 async def test_administration_two_administrators_at_once_leave_one(
-    database: Database, ways: tuple[Literal["disable", "assign"], ...]
+    database: Database, operations: tuple[Literal["disable", "assign"], ...]
 ) -> None:
     users = Users(database)
-    administration = Administration(users, StorePosition(), agencies=tuple, factors=SecondFactors(database))
+    administration = Administration(users, FixedClock(), agencies=tuple, factors=SecondFactors(database))
     for name in ("ali", "siti"):
-        user = await made(users, name, "admin")
+        user = await add_user(users, name, "admin")
         await users.choose_password(user.id, "$argon2id$...", entry())
 
-    async def lose(name: str, way: Literal["disable", "assign"]) -> User:
-        if way == "disable":
+    async def lose_admin(name: str, operation: Literal["disable", "assign"]) -> User:
+        if operation == "disable":
             return await administration.disable(name, by="Ujian")
         return await administration.assign(name, ["viewer"], by="Ujian")
 
-    orders = [lose(name, way) for name, way in zip(("ali", "siti"), ways, strict=True)]
+    orders = [lose_admin(name, operation) for name, operation in zip(("ali", "siti"), operations, strict=True)]
     done = await asyncio.gather(*orders, return_exceptions=True)
     assert [type(each) for each in done].count(OperationRejectedError) == 1, done
     left = [each for each in await users.all() if "admin" in map(str, each.assignments) and each.disabled_at is None]
     assert len(left) == 1
 
 
-async def test_what_fails_at_several_services_at_once_is_counted_each_time(database: Database) -> None:
+async def test_concurrent_failures_are_all_counted(database: Database) -> None:
     users = Users(database)
-    user = await made(users)
-    await asyncio.gather(*(users.fail(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP) for _ in range(5)))
+    user = await add_user(users)
+    await asyncio.gather(
+        *(users.record_failure(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP) for _ in range(5))
+    )
     found = await users.find("siti")
     assert found is not None
     assert found.failures.count == 5
 
 
-async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) -> None:
+async def test_invite_replaces_earlier_code(database: Database) -> None:
     users = Users(database)
-    user = await made(users)
+    user = await add_user(users)
     for kept in ("first", "second"):
-        await users.invite(user.id, AccessCodeRecord(kind=CodeWay.TELEPHONE, digest=kept, ends_at=T0 + HOUR), entry())
-    assert await users.code(user.id) == AccessCodeRecord(kind=CodeWay.TELEPHONE, digest="second", ends_at=T0 + HOUR)
+        await users.invite(user.id, AccessCodeRecord(kind=CodeKind.TELEPHONE, digest=kept, ends_at=T0 + HOUR), entry())
+    assert await users.code(user.id) == AccessCodeRecord(kind=CodeKind.TELEPHONE, digest="second", ends_at=T0 + HOUR)
     assert "second" not in repr(await users.code(user.id))
 
 
-async def test_an_account_elsewhere_is_one_users_and_each_has_one_at_a_provider(database: Database) -> None:
+async def test_identity_belongs_to_one_user_and_user_has_one_per_provider(database: Database) -> None:
     users, issuer = Users(database), "https://log-masuk.contoh.gov.my"
-    siti, ravi = await made(users, "siti", "viewer"), await made(users, "ravi")
+    siti, ravi = await add_user(users, "siti", "viewer"), await add_user(users, "ravi")
     await users.link(siti.id, issuer, "a1", entry())
     assert await users.user_by_identity(issuer, "a1") == siti
     assert await users.user_by_identity(issuer, "a2") is None

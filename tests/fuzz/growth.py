@@ -1,4 +1,4 @@
-"""How the time that a target takes grows with what it is given."""
+"""Growth of a target's run time with the size of its input."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from tests.fuzz.target import Target
 
-#: What takes less is not looked at: a machine's own noise is larger.
-_WORTH_SECONDS = 0.05
-#: Four times as much may take so many times as long; what grows with the square takes 16 times.
-_RATIO_AT_MOST = 9.0
-#: Nothing of the largest size may hold the loop for longer.
-_SECONDS_AT_MOST = 2.0
+#: Shorter times are ignored, as noise of the machine.
+_MIN_SECONDS = 0.05
+#: Limit of the factor for four times the size; quadratic growth has 16.
+_MAX_RATIO = 9.0
+#: Limit for the largest size, because it blocks the event loop.
+_MAX_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """What one input that swells costs, in seconds of CPU."""
+    """CPU seconds of a growing input at a quarter and at the whole of the largest size."""
 
     what: str
     quarter: float
@@ -26,13 +26,13 @@ class Growth:
 
     @property
     def is_bounded(self) -> bool:
-        slow = self.whole > _WORTH_SECONDS and self.whole > _RATIO_AT_MOST * self.quarter
-        return not slow and self.whole <= _SECONDS_AT_MOST
+        slow = self.whole > _MIN_SECONDS and self.whole > _MAX_RATIO * self.quarter
+        return not slow and self.whole <= _MAX_SECONDS
 
 
-def grown(target: Target) -> Iterator[Growth]:
-    """Measure each of a target's swollen inputs, at the most that ever comes and at a quarter of it."""
-    for what, make in target.swollen.items():
+def measure_growth(target: Target) -> Iterator[Growth]:
+    """Measure each growing input of a target."""
+    for what, make in target.growing.items():
         quarter, whole = (_cost(target.run, make(size)) for size in (target.largest // 4, target.largest))
         yield Growth(what=what, quarter=quarter, whole=whole)
 

@@ -1,6 +1,6 @@
-"""Look for inputs that break one target, guided by what of the code they reach: python -m tests.fuzz.guided NAME ...
+"""Coverage-guided fuzzing of one target with atheris: python -m tests.fuzz.guided NAME ...
 
-Run by `tests.fuzz.__main__`, a process a target, because libFuzzer ends the one that it runs in.
+`tests.fuzz.__main__` runs it in a process for each target, because libFuzzer ends its process.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import atheris
 
 
 def main() -> None:
-    """Fuzz the target that is named first; what follows is libFuzzer's."""
+    """Fuzz the target named first; other arguments are libFuzzer's."""
     name, *options = sys.argv[1:]
-    # Whatever is imported in here tells which of its branches were taken.
+    # Modules imported in this block are instrumented.
     with atheris.instrument_imports(
         include=["probes", "alerts", "monitor", "email", "dkim", "checkdmarc", "aiosmtplib"]
     ):
-        from tests.fuzz.found import targets  # noqa: PLC0415 - see above
+        from tests.fuzz.registry import targets  # noqa: PLC0415 - see above
 
         target = targets()[name]
     atheris.Setup([sys.argv[0], *options], target.run)

@@ -1,4 +1,4 @@
-"""What an IMAP server says: a reading of the words alone, and a whole watch over a mailbox at it."""
+"""Fuzz targets of IMAP: the response parser, and a watch of a mailbox."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _HOUR = timedelta(hours=1)
 
 
 def _answer(octets: bytes) -> None:
-    """Each answer is read or unreadable, and no folder is called something that is more than one line."""
+    """Each response is parsed or raises ProtocolError, and a quoted folder name has one line."""
     try:
         answers = list(Framer().feed(octets))
     except ProtocolError:
@@ -76,13 +76,13 @@ def _answer(octets: bytes) -> None:
 
 
 def _watch(octets: bytes) -> None:
-    """A watch over a mailbox ends in a failure of the run, says its password once, and stores no flag on foreign mail."""
+    """A watch ends normally or in a probe failure, shows no password, and flags no foreign mail."""
 
     async def watch() -> Peer:
         wire = ImapWire(lambda: None, 1.0)
         peer = Peer(wire, octets)
         trace = TraceRecorder()
-        postbox = ImapReader(
+        reader = ImapReader(
             MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
@@ -95,30 +95,30 @@ def _watch(octets: bytes) -> None:
             polling=PollingPolicy(),
             wake=lambda: None,
         )
-        line = ImapConnection(wire, peer, Party.RECIPIENT)
+        connection = ImapConnection(wire, peer, Party.RECIPIENT)
         try:
             with timed_phase(trace, Phase.CONNECT, Party.RECIPIENT):
-                await line.read_greeting()
-                await line.sign_in(Password(username="u", secret=SECRET))
-                postbox._session = session = ImapSession(line)
-                await postbox._find_folders(session)
+                await connection.read_greeting()
+                await connection.sign_in(Password(username="u", secret=SECRET))
+                reader._session = session = ImapSession(connection)
+                await reader._find_folders(session)
                 await session.idle(asyncio.Event(), timedelta())
             for _ in range(3):
-                await postbox.poll(junk_interval=timedelta(), sweep_interval=_HOUR)
+                await reader.poll(junk_interval=timedelta(), sweep_interval=_HOUR)
         except ProbeFailedError as failure:
-            assert b" LOGIN " not in peer.heard or SECRET not in failure.failure.summary
+            assert b" LOGIN " not in peer.received or SECRET not in failure.failure.summary
             assert failure.failure.summary.isprintable()
         finally:
-            line.close()
+            connection.close()
         return peer
 
-    said = bytes(asyncio.run(watch()).heard)
-    # A command is one line: what a server calls its folders cannot become another command.
-    assert b"\0" not in said
-    assert all(b" " in line or line in {b"DONE", b""} for line in said.split(b"\r\n"))
+    sent = bytes(asyncio.run(watch()).received)
+    # A command has one line: a folder name cannot inject another command.
+    assert b"\0" not in sent
+    assert all(b" " in line or line in {b"DONE", b""} for line in sent.split(b"\r\n"))
     if not any(token.text.encode() in octets.lower() for token in (TOKEN, LATE)):
-        assert b"\\Deleted" not in said
-        assert b"EXPUNGE" not in said
+        assert b"\\Deleted" not in sent
+        assert b"EXPUNGE" not in sent
 
 
 def _literal(octets: bytes) -> bytes:
@@ -126,7 +126,7 @@ def _literal(octets: bytes) -> bytes:
 
 
 def _session(*after: bytes) -> bytes:
-    """Return what a well-behaved server says up to the folders, and then whatever is given."""
+    """Return valid responses up to the folders, followed by *after*."""
     done = TAG + b" OK selesai\r\n"
     turns = (
         b"* OK [CAPABILITY IMAP4rev1 IDLE UIDPLUS NAMESPACE SPECIAL-USE] sedia\r\n",
@@ -173,7 +173,7 @@ TARGETS = (
             "a folder in quotes": b'* LIST (\\HasNoChildren \\Junk) NIL "E-mel \\"Sarap\\""\r\n',
             "a folder in UTF-7": b'* LIST (\\Junk) "." &U,BTFw-&AGE-\r\n',
             "a folder of two lines": b'* LIST (\\Junk) "/" ' + _literal(b"x\r\nA1 LOGOUT") + b"\r\n",
-            "standing": b"* STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)\r\n* 3 EXISTS\r\n",
+            "status": b"* STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)\r\n* 3 EXISTS\r\n",
             "found": b"* SEARCH 1 3 \xb2\r\n* SEARCH \r\n",
             "name spaces": b'* NAMESPACE (("" "/")) (("shared/" "/")("a\\"b" NIL)) NIL\r\n',
             "capabilities": b"* OK [CAPABILITY IMAP4rev1 IDLE] x\r\n* CAPABILITY IMAP4rev1\r\n",
@@ -181,7 +181,7 @@ TARGETS = (
             "a literal of 5,000 digits": b"* 1 FETCH (BODY[] {" + b"9" * 5000 + b"}\r\n",
             "a number of 5,000 digits": b"* " + b"9" * 5000 + b" EXISTS\r\n* 1 FETCH (UID " + b"9" * 5000 + b")\r\n",
         },
-        swollen={
+        growing={
             "bodies without end": lambda size: (
                 b"* 1 FETCH (" + (b"BODY[" * 12_000 + b"{0}\r\n") * (size // 60_000) + b"\r\n"
             ),
@@ -203,7 +203,7 @@ TARGETS = (
         seeds={
             "an empty mailbox": _session(*[_DONE] * 12),
             "our own mail": _session(b"* 1 EXISTS\r\n" + _DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(message(LATE))),
-            "left over": _session(_DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(message(TOKEN))),
+            "undeleted message": _session(_DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(message(TOKEN))),
             "a report": _session(_DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(report(message(TOKEN)))),
             "foreign mail": _session(
                 _DONE, b"* 1 FETCH (UID 1)\r\n" + _DONE, _mail(b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n")
@@ -218,13 +218,11 @@ TARGETS = (
                     *[_DONE] * 8,
                 )
             ),
-            "the password said again": TURN.join(
+            "password in response": TURN.join(
                 (b"* OK sedia\r\n", b"* CAPABILITY IMAP4rev1\r\n" + _DONE, TAG + b" NO u " + SECRET.encode() + b"\r\n")
             ),
-            "the password said in a goodbye": TURN.join(
-                (b"* OK [CAPABILITY IMAP4rev1] x\r\n", b"* BYE " + SECRET.encode() + b"\r\n")
-            ),
-            "the password said of a folder": TURN.join(
+            "password in BYE": TURN.join((b"* OK [CAPABILITY IMAP4rev1] x\r\n", b"* BYE " + SECRET.encode() + b"\r\n")),
+            "password in folder response": TURN.join(
                 (
                     b"* OK [CAPABILITY IMAP4rev1] x\r\n",
                     TAG + b" OK [CAPABILITY IMAP4rev1] x\r\n",
@@ -232,7 +230,7 @@ TARGETS = (
                     TAG + b" NO " + SECRET.encode() + b"\r\n",
                 )
             ),
-            "a goodbye at once": b"* BYE penuh\r\n",
+            "BYE at once": b"* BYE penuh\r\n",
             "not IMAP": b"220 mel.jabatan-contoh.gov.my ESMTP\r\n",
         },
     ),

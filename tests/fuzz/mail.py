@@ -1,4 +1,4 @@
-"""Mail that lies in a mailbox: anybody may have sent it."""
+"""Fuzz targets of received mail."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ LATE = SIGNER.issue(ROUTE, NOW, nonce=b"contoh-2")
 ISSUED = {TOKEN.id, LATE.id}
 _FORGED = TokenSigner(b"kunci-orang-lain-sahaja", "putrajaya-1").issue(ROUTE, NOW, nonce=b"contoh-3")
 
-#: A public key; nobody has kept the other half.
+#: A public key without known private key.
 _KEY = b"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCyqzb1ZlniD1dzPe8yUta0W5qOV8E3qKeQcOHW2+g0Tdx66pCJ3TvQ+ibCZofYAEBe7hnsRlvlaMLRemXwj9LVN92pvlUH8RMWomfgWiEAyQudtmZt/H4Wc6CunsDMDIJxj/S6Uy3kXOwG4HzqvI/sIkK/EsSWkS1/YoEABcxaLQIDAQAB"
 _KEY_NAME = "s1._domainkey.rujukan.example"
 
 
 def message(token: Token = TOKEN) -> bytes:
-    """Return the message of a run, as it is sent."""
+    """Return the message of a run."""
     return compose(token, sender="a@rujukan.example", recipient="semakan@jabatan-contoh.gov.my", now=NOW)
 
 
 def report(about: bytes) -> bytes:
-    """Return a notification that *about* was not delivered."""
+    """Return a delivery status notification about a failed message."""
     return (
         b"From: MAILER-DAEMON@mel.jabatan-contoh.gov.my\r\nSubject: Undelivered\r\n"
         b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\r\n\r\n'
@@ -56,7 +56,7 @@ RELAYED = (
     b" with ESMTPS id 4X; Fri, 27 Nov 2026 16:00:02 +0800 (MYT)\r\n"
     b"Authentication-Results: mel.jabatan-contoh.gov.my; spf=pass; dkim=pass\r\n" + message()
 )
-#: The hash is that of an empty body.
+#: The body hash is that of an empty body.
 _SIGNED = (
     b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=rujukan.example; s=s1;\r\n"
     b"\th=from:to:subject; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;\r\n\tb=" + b"YWFh" * 42 + b"YWE=\r\n"
@@ -64,7 +64,7 @@ _SIGNED = (
 
 
 def _receive(octets: bytes) -> None:
-    """Whatever lies there: it is dealt with, and only what holds a token that was issued is deleted or counted as ours."""
+    """Only messages with an issued token are deleted or counted as ours."""
     header, blank, _ = octets.partition(b"\r\n\r\n")
     counted: list[str | None] = []
 
@@ -83,8 +83,8 @@ def _receive(octets: bytes) -> None:
             on_arrival=lambda _, token, at: counted.append(token),
             clock=lambda: NOW,
         )
-        letter = MailboxMessage(uid=1, header=header + blank, size=len(octets), fetch_content=whole)
-        return await handler.process(letter, FolderKind.INBOX, count=True)
+        mailbox_message = MailboxMessage(uid=1, header=header + blank, size=len(octets), fetch_content=whole)
+        return await handler.process(mailbox_message, FolderKind.INBOX, count=True)
 
     deleted = asyncio.run(received())
     assert ISSUED.issuperset(token for token in counted if token is not None)
@@ -94,7 +94,7 @@ def _receive(octets: bytes) -> None:
 
 
 def _read(octets: bytes) -> None:
-    """A message that arrived is looked at from all sides; what is told of it fits on a line."""
+    """All findings about a message are printable and short."""
     assert all(change.isprintable() for change in find_changes(octets, TOKEN))
     path = read_path(octets, submitted_at=NOW, arrived_at=NOW + timedelta(minutes=1))
     assert len(path.hops) <= 30
@@ -107,11 +107,11 @@ def _read(octets: bytes) -> None:
 
 
 def _notify(octets: bytes) -> None:
-    """A report is read, or is none; what it says fits on a line."""
+    """A report is parsed, or is none; its text is printable and short."""
     found = parse_report(message_from_bytes(octets, policy=policy.compat32))
     if found is None:
         return
-    for one in (found, *found.others):
+    for one in (found, *found.other_reports):
         assert isinstance(one, DsnReport)
         assert one.text.isprintable()
         assert len(one.text) <= 300
@@ -121,15 +121,15 @@ def _notify(octets: bytes) -> None:
 
 
 def _sign(octets: bytes) -> None:
-    """No signature that was made without the key is valid, and none stops the loop."""
+    """A signature without the private key is invalid, and none blocks the event loop."""
     assert len(find_key_names(octets)) <= 5
     for signature in verify_signatures(octets, {_KEY_NAME: _KEY}):
-        assert not signature.valid
+        assert not signature.is_valid
         assert signature.fault.isprintable()
 
 
 def _nested(size: int) -> bytes:
-    """Return parts in parts, as deep as the parser goes, and nothing but line ends in the innermost."""
+    """Return parts nested to the parser's limit, with line ends in the innermost."""
     opened = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))
     return opened + b"\r\n" * max(0, (size - len(opened)) // 2)
 
@@ -141,13 +141,13 @@ _SEEDS = {
     "a message with a forged token": message(_FORGED),
     "a report about it": report(message()),
     "an answer to it": b"Subject: Re: Semakan e-mel " + TOKEN.text.encode() + b"\r\nIn-Reply-To: <x@y>\r\n\r\nOK\r\n",
-    "a subject in other letters": b"Subject: =?utf-8?b?" + b"cGFudGF1LQ==" + b"?=\r\n\r\n",
-    "a token with letters that only look like some": (b"Subject: =?utf-8?q?pantau-" + b"a" * 54 + b"=C4=B0?=\r\n\r\n"),
-    "ten thousand parts in each other": b"".join(
+    "encoded subject": b"Subject: =?utf-8?b?" + b"cGFudGF1LQ==" + b"?=\r\n\r\n",
+    "token with similar letters": (b"Subject: =?utf-8?q?pantau-" + b"a" * 54 + b"=C4=B0?=\r\n\r\n"),
+    "ten thousand nested parts": b"".join(
         b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(10_000)
     ),
-    "parameters in pieces": b"Content-Type: text/plain; charset*0*=x'%ff; charset*1=\"; name*9999999999999*=a\r\n\r\nx",
-    "an encoding that is none": b"Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 666 \xff\r\n\x80\x80\r\nend\r\n",
+    "split parameters": b"Content-Type: text/plain; charset*0*=x'%ff; charset*1=\"; name*9999999999999*=a\r\n\r\nx",
+    "invalid encoding": b"Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 666 \xff\r\n\x80\x80\r\nend\r\n",
 }
 
 TARGETS = (
@@ -155,8 +155,8 @@ TARGETS = (
         name="mail",
         run=_receive,
         seeds=_SEEDS,
-        swollen={
-            "parts in each other": _nested,
+        growing={
+            "nested parts": _nested,
             "encoded words": lambda size: b"Subject: " + b"=?a?q?a " * (size // 8) + b"\r\n\r\n",
             "words in punycode": lambda size: (
                 b"Subject: =?punycode?q?" + b"a" * (size // 2) + b"-" + b"b" * (size // 2) + b"?=\r\n\r\n"
@@ -169,7 +169,7 @@ TARGETS = (
         run=_read,
         seeds={
             **_SEEDS,
-            "stamps of no time": b"".join(
+            "impossible time stamps": b"".join(
                 b"Received: by %d; %s\r\n" % (number, stamp)
                 for number, stamp in enumerate(
                     (
@@ -183,10 +183,10 @@ TARGETS = (
             + message(),
             "an author in brackets": b"From: " + b"(" * 5000 + b"\r\n\r\n",
             "a thousand authors": b"From: " + b"a," * 1000 + b"\r\n\r\n",
-            "an author at a name that is none": b"From: a@[x\r\nFrom: <@:>@..\xff\r\n\r\n",
+            "author with invalid domain": b"From: a@[x\r\nFrom: <@:>@..\xff\r\n\r\n",
         },
-        swollen={
-            "parts in each other": _nested,
+        growing={
+            "nested parts": _nested,
             "authors": lambda size: b"From: " + b"a," * (size // 2) + b"\r\n\r\n",
             "comments": lambda size: b"From: " + b"(" * size + b"\r\n\r\n",
             "comments in stamps": lambda size: (
@@ -210,10 +210,10 @@ TARGETS = (
             "a report of a thousand recipients": report(message()).replace(
                 b"Final-Recipient", b"Final-Recipient: a\r\nAction: failed\r\n\r\nFinal-Recipient", 1
             ),
-            "a status in other digits": report(b"").replace(b"5.1.1", "5.\u0661.1".encode()),
+            "status in non-ASCII digits": report(b"").replace(b"5.1.1", "5.\u0661.1".encode()),
             "no report": message(),
         },
-        swollen={
+        growing={
             "recipients": lambda size: (
                 b"Content-Type: multipart/report; boundary=b\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"
                 + b"Action: failed\r\n\r\n" * (size // 18)
@@ -226,13 +226,13 @@ TARGETS = (
         run=_sign,
         seeds={
             "a signed message": _SIGNED + message(),
-            "a selector that terminals obey": _SIGNED.replace(b"s=s1", b"s=s1\x1b[2J\x7f") + b"\r\n",
+            "selector with control characters": _SIGNED.replace(b"s=s1", b"s=s1\x1b[2J\x7f") + b"\r\n",
             "five signatures": _SIGNED * 6 + b"\r\n",
             "tags without end": b"DKIM-Signature: " + b"v=1;" * 500 + b"\r\n\r\n",
-            "times of no clock": _SIGNED.replace(b"s=s1;", b"s=s1; t=" + b"9" * 5000 + b"; x=-1;") + b"\r\n",
-            "a length of more than there is": _SIGNED.replace(b"s=s1;", b"s=s1; l=" + b"9" * 5000 + b";") + b"\r\n",
+            "impossible times": _SIGNED.replace(b"s=s1;", b"s=s1; t=" + b"9" * 5000 + b"; x=-1;") + b"\r\n",
+            "length beyond the body": _SIGNED.replace(b"s=s1;", b"s=s1; l=" + b"9" * 5000 + b";") + b"\r\n",
         },
-        swollen={
+        growing={
             "headers and their names": lambda size: (
                 _SIGNED.replace(b"h=from:", b"h=from:" + b":".join(b"a%d" % n for n in range(size // 16)) + b":")
                 + b"b:\r\n" * (size // 8)

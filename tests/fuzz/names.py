@@ -1,4 +1,4 @@
-"""What name servers, web servers, token endpoints and certificates say of themselves."""
+"""Fuzz targets of DNS records, MTA-STS policies, token endpoints and certificates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,13 @@ from probes.credentials.consent import (
     request_device_code,
 )
 from probes.credentials.oauth import AccessTokenError
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _limit_response
+from probes.credentials.oauth_endpoint import (
+    Client,
+    ClientCredentialsIssuer,
+    RefreshTokenIssuer,
+    RefreshTokenStore,
+    _limit_response,
+)
 from probes.credentials.service_account import BadServiceAccountError, ServiceAccount
 from probes.domain.exchanger import Exchangers
 from probes.domain.mta_sts import MtaStsPolicyError, parse_policy
@@ -60,7 +66,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class _Zone(_RecordingResolver):
-    """Name servers that know nothing but one text, at each name of the domain."""
+    """Resolver with one TXT record at each name of the domain."""
 
     text = b""
 
@@ -81,34 +87,34 @@ class _Zone(_RecordingResolver):
 
 
 def _records(octets: bytes) -> None:
-    """Each record is read, or wrong in words; a verdict follows from it."""
+    """Each record is read or has a printable error, and gets a verdict."""
     zone = _Zone(configure=False)
     zone.text = octets[:4000]
-    zone.until = float("inf")
+    zone.deadline = float("inf")
     readings = []
     for kind in (_read_spf, _read_dmarc, _read_mta_sts, _read_tls_rpt):
         with DNS_CACHE.lock:
             DNS_CACHE.clear()
-        found = _read(partial(_in, zone, kind), _DOMAIN, NameServers(addresses=("192.0.2.53",)), _SECOND)
+        found = _read(partial(_read_in_zone, zone, kind), _DOMAIN, NameServers(addresses=("192.0.2.53",)), _SECOND)
         assert found.error.isprintable()
         assert len(found.error) <= 300
         readings.append(found)
     spf, dmarc, mta_sts, tls_rpt = readings
-    told = (
+    verdicts = (
         judge_spf(spf),
         judge_dmarc(dmarc, _DOMAIN),
         judge_mta_sts(mta_sts, None, _HOSTS),
         judge_tls_rpt(tls_rpt, _HOSTS),
     )
-    assert all(len(words) < 5_000 for _, words in told)
+    assert all(len(words) < 5_000 for _, words in verdicts)
 
 
-def _in(zone: _Zone, kind: Any, domain: str, _asker: _RecordingResolver) -> Any:
+def _read_in_zone(zone: _Zone, kind: Any, domain: str, _asker: _RecordingResolver) -> Any:
     return kind(domain, zone)
 
 
 def _policy(octets: bytes) -> None:
-    """A policy is read, or is none; whom it covers can be asked."""
+    """A policy is parsed or refused, and can be asked for covered hosts."""
     try:
         policy = parse_policy(octets.decode("utf-8", "replace"))
     except MtaStsPolicyError as why:
@@ -119,8 +125,8 @@ def _policy(octets: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Scripted(Client):
-    """A client whose endpoint says what it was told to say."""
+class _ScriptedClient(Client):
+    """OAuth client with a scripted response."""
 
     answer: httpx2.Response
 
@@ -139,9 +145,9 @@ _CODE = DeviceCode(
     device_code="kod-peranti",
     user_code="KAYU-BATU",
     address="https://log-masuk.contoh.example/",
-    until=_NOW + timedelta(minutes=15),
+    expires_at=_NOW + timedelta(minutes=15),
     interval=timedelta(seconds=5),
-    asked_at=_NOW - timedelta(seconds=5),
+    polled_at=_NOW - timedelta(seconds=5),
 )
 
 
@@ -151,10 +157,10 @@ def _tls() -> ssl.SSLContext:
 
 
 def _client(octets: bytes) -> Client:
-    """Return a client whose endpoint answers once with these octets: what is before TURN makes the status."""
+    """Return a client whose endpoint answers with these octets. The part before TURN gives the status."""
     status, _, body = octets.partition(TURN)
     code = 200 if status == b"200" else 200 + int.from_bytes(status[:2].ljust(2, b"\0"), "big") % 400
-    return _Scripted(
+    return _ScriptedClient(
         token_url=_TOKEN_URL,
         client_id="k",
         client_secret=SECRET,
@@ -164,7 +170,7 @@ def _client(octets: bytes) -> Client:
 
 
 def _service_account(octets: bytes) -> None:
-    """What somebody pastes is a key, or said to be none without a word of it."""
+    """A pasted text is a key, or is refused without being quoted."""
     try:
         account = ServiceAccount.read(octets.decode("utf-8", "surrogateescape"))
     except BadServiceAccountError as bad:
@@ -174,7 +180,7 @@ def _service_account(octets: bytes) -> None:
 
 
 def _consent(octets: bytes) -> None:
-    """An endpoint gives a code that people may be shown, a consent, or a reason without the secret."""
+    """An endpoint gives a device code, a consent, or an error without the secret."""
     out = AuthorizationRequest(address="https://x.invalid/", state="s", verifier="v")
     for asked in (
         request_device_code(_client(octets), _TOKEN_URL, _NOW),
@@ -192,18 +198,18 @@ def _consent(octets: bytes) -> None:
             continue
         assert found.address.startswith("https://")
         assert found.user_code.isprintable()
-        assert _NOW < found.until <= _NOW + timedelta(minutes=30)
+        assert _NOW < found.expires_at <= _NOW + timedelta(minutes=30)
         assert timedelta(0) < found.interval <= timedelta(minutes=1)
 
 
 def _endpoint(octets: bytes) -> None:
-    """An endpoint gives a token that can be said to a server, or a reason without the secret."""
-    for kind in (ClientCredentials, RefreshToken):
+    """An endpoint gives an ASCII token, or an error without the secret."""
+    for kind in (ClientCredentialsIssuer, RefreshTokenIssuer):
         client = _client(octets)
         issuer = (
-            ClientCredentials(client, clock=lambda: _NOW)
-            if kind is ClientCredentials
-            else RefreshToken(client, Rotation("segar-0"), clock=lambda: _NOW)
+            ClientCredentialsIssuer(client, clock=lambda: _NOW)
+            if kind is ClientCredentialsIssuer
+            else RefreshTokenIssuer(client, RefreshTokenStore("segar-0"), clock=lambda: _NOW)
         )
         try:
             token = asyncio.run(issuer.issue())
@@ -216,7 +222,7 @@ def _endpoint(octets: bytes) -> None:
 
 
 def _certificate(octets: bytes) -> None:
-    """A certificate is read, or cannot be."""
+    """A certificate is parsed, or raises ValueError."""
     record = TLSA(dns.rdataclass.IN, dns.rdatatype.TLSA, 3, 1, 1, octets[:32].ljust(32, b"\0"))  # type: ignore[no-untyped-call]
     assert is_usable(record)
     try:
@@ -230,7 +236,7 @@ def _certificate(octets: bytes) -> None:
 
 
 @cache
-def _shown() -> bytes:
+def _sample_certificate() -> bytes:
     authority = trustme.CA()
     leaf = authority.issue_cert("mel.jabatan-contoh.gov.my", "*.contoh.gov.my", "192.0.2.1", "2001:db8::1")
     return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
@@ -242,14 +248,14 @@ TARGETS = (
         run=_records,
         seeds={
             "SPF": b"v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 a mx include:lain.example exists:%{i}.x -all",
-            "SPF of itself": b"v=spf1 include:jabatan-contoh.gov.my redirect=jabatan-contoh.gov.my",
-            "SPF of addresses that are none": b"v=spf1 ip4:999.1.2.3/99 ip6::::/999 +all",
-            "macros without end": b"v=spf1 exists:" + b"%{ir}." * 200 + b" -all",
+            "recursive SPF": b"v=spf1 include:jabatan-contoh.gov.my redirect=jabatan-contoh.gov.my",
+            "SPF with invalid addresses": b"v=spf1 ip4:999.1.2.3/99 ip6::::/999 +all",
+            "many macros": b"v=spf1 exists:" + b"%{ir}." * 200 + b" -all",
             "DMARC": b"v=DMARC1; p=reject; sp=none; rua=mailto:a@jabatan-contoh.gov.my!10m; pct=50; t=y",
             "DMARC of 5,000 digits": b"v=DMARC1; p=none; pct=" + b"9" * 3000 + b"; ri=" + b"9" * 900,
             "MTA-STS": b"v=STSv1; id=20261127",
             "TLS-RPT": b"v=TLSRPTv1; rua=mailto:a@jabatan-contoh.gov.my,https://x.example/",
-            "a host of one long label": b"v=spf1 include:" + b"a" * 300 + b".example a:" + b"." * 90,
+            "host with one long label": b"v=spf1 include:" + b"a" * 300 + b".example a:" + b"." * 90,
             "octets": bytes(range(256)),
         },
         largest=4000,
@@ -260,10 +266,10 @@ TARGETS = (
         seeds={
             "a policy": b"version: STSv1\r\nmode: enforce\r\nmx: mx.jabatan-contoh.gov.my\r\nmx: *.contoh.gov.my\r\nmax_age: 604800\r\n",
             "an age of 5,000 digits": b"version: STSv1\nmode: testing\nmx: a\nmax_age: " + b"9" * 5000 + b"\n",
-            "digits of others": "version: STSv1\nmode: none\nmax_age: \u0661\u00b2\n".encode(),
+            "non-ASCII digits": "version: STSv1\nmode: none\nmax_age: \u0661\u00b2\n".encode(),
             "no values": b"version:\nmode:\nmx:\nmax_age:\n",
         },
-        swollen={"hosts": lambda size: b"version: STSv1\nmode: none\nmax_age: 1\n" + b"mx: a.b\n" * (size // 8)},
+        growing={"hosts": lambda size: b"version: STSv1\nmode: none\nmax_age: 1\n" + b"mx: a.b\n" * (size // 8)},
     ),
     Target(
         name="consent",
@@ -272,10 +278,10 @@ TARGETS = (
             "a code": b"200"
             + TURN
             + b'{"device_code": "x", "user_code": "KAYU-BATU", "verification_uri": "https://a.example/", "interval": 5}',
-            "a code of long ago": b"200"
+            "expired code": b"200"
             + TURN
             + b'{"device_code": "x", "user_code": "K", "verification_url": "https://a.example/", "expires_in": -1e309}',
-            "a code for a script": b"200"
+            "code with control characters": b"200"
             + TURN
             + b'{"device_code": "x", "user_code": "\\u202e", "verification_uri": "https://[", "interval": NaN}',
             "no object": b"200" + TURN + b"[[]]",
@@ -298,7 +304,7 @@ TARGETS = (
             b'"private_key_id": "1", "private_key": "\\ud800"}',
             "no object": b"[[]]",
         },
-        swollen={"brackets": lambda size: b"[" * size},
+        growing={"brackets": lambda size: b"[" * size},
     ),
     Target(
         name="endpoint",
@@ -307,14 +313,14 @@ TARGETS = (
             "a token": b"200"
             + TURN
             + b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "segar-1"}',
-            "a span of ages": b"200" + TURN + b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 1e309}',
+            "infinite span": b"200" + TURN + b'{"access_token": "abc", "token_type": "Bearer", "expires_in": 1e309}',
             "a span of 5,000 digits": b"200"
             + TURN
             + b'{"access_token": "abc", "token_type": "b", "expires_in": '
             + b"9" * 5000
             + b"}",
-            "a span that is none": b"200" + TURN + b'{"access_token": "abc", "token_type": "b", "expires_in": NaN}',
-            "a token of lines": b"200" + TURN + b'{"access_token": "a\\r\\nb", "token_type": "b", "expires_in": -1}',
+            "invalid span": b"200" + TURN + b'{"access_token": "abc", "token_type": "b", "expires_in": NaN}',
+            "token of two lines": b"200" + TURN + b'{"access_token": "a\\r\\nb", "token_type": "b", "expires_in": -1}',
             "half a character": b"200" + TURN + b'{"access_token": "\\ud800", "error_description": "\\ud800"}',
             "a refusal": b"\x00\xc8"
             + TURN
@@ -324,10 +330,13 @@ TARGETS = (
             "a refusal that is a list": b"\x00\xc8" + TURN + b'{"error": [{}], "error_description": {"a": 1}}',
             "nested without end": b"200" + TURN + b"[" * 60_000,
             "a list": b"200" + TURN + b"[]",
-            "a page of a portal": b"200" + TURN + b"<html>",
+            "HTML page": b"200" + TURN + b"<html>",
         },
     ),
     Target(
-        name="certificate", run=_certificate, seeds={"a certificate": _shown(), "none": b"0\x82"}, largest=16 * 1024
+        name="certificate",
+        run=_certificate,
+        seeds={"a certificate": _sample_certificate(), "none": b"0\x82"},
+        largest=16 * 1024,
     ),
 )

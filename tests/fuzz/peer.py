@@ -1,4 +1,4 @@
-"""A server that says what it was told to say, whatever it is asked, and hangs up when it has said everything."""
+"""Scripted server: it sends its script in turns, whatever the client sends, and then disconnects."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from typing import Any
 
 from tests.fuzz.target import TAG, TURN
 
-#: No step of a session takes more rounds of the loop before it says something.
-_ROUNDS = 50
+#: Loop iterations without a client's write after which the client is taken to wait for data.
+_QUIET_ITERATIONS = 50
 
 
 class Peer(asyncio.Transport):
-    """The transport between a protocol of ours and such a server. No socket, and no time passes."""
+    """In-memory transport between a client protocol and the scripted server. No time passes."""
 
     def __init__(self, protocol: asyncio.BaseProtocol, script: bytes) -> None:
         super().__init__()
-        self.heard = bytearray()
+        self.received = bytearray()
         self._protocol: Any = protocol
         self._turns = script.split(TURN)
         self._loop = asyncio.get_running_loop()
-        self._over = False
-        self._asked = 0
+        self._is_closed = False
+        self._writes = 0
         protocol.connection_made(self)
-        self._loop.call_soon(self._speak)
+        self._loop.call_soon(self._send_turn)
 
     def write(self, data: Any) -> None:
-        self.heard += data
-        self._asked += 1
-        self._loop.call_soon(self._speak)
+        self.received += data
+        self._writes += 1
+        self._loop.call_soon(self._send_turn)
 
-    def _speak(self) -> None:
-        if self._over:
+    def _send_turn(self) -> None:
+        if self._is_closed:
             return
         if not self._turns:
             self.abort()
             return
-        # The last line that had one: the end of IDLE has none.
-        asked = next((line for line in reversed(self.heard.split(b"\r\n")) if b" " in line), b"")
-        self._protocol.data_received(self._turns.pop(0).replace(TAG, bytes(asked.partition(b" ")[0])))
-        self._wait(self._asked, _ROUNDS)
+        # The last line with a tag: DONE, which ends IDLE, has none.
+        last_command = next((line for line in reversed(self.received.split(b"\r\n")) if b" " in line), b"")
+        self._protocol.data_received(self._turns.pop(0).replace(TAG, bytes(last_command.partition(b" ")[0])))
+        self._wait(self._writes, _QUIET_ITERATIONS)
 
-    def _wait(self, asked: int, rounds: int) -> None:
-        """Go on unasked when nothing has been said for so many rounds of the loop: they wait for more."""
-        if self._asked != asked:
+    def _wait(self, last_command: int, rounds: int) -> None:
+        """Send the next turn when the client has written nothing for some iterations."""
+        if self._writes != last_command:
             return
         if rounds:
-            self._loop.call_soon(self._wait, asked, rounds - 1)
+            self._loop.call_soon(self._wait, last_command, rounds - 1)
         else:
-            self._speak()
+            self._send_turn()
 
     def abort(self) -> None:
-        if not self._over:
-            self._over = True
+        if not self._is_closed:
+            self._is_closed = True
             self._loop.call_soon(self._protocol.connection_lost, None)
 
     close = abort
 
     def is_closing(self) -> bool:
-        return self._over
+        return self._is_closed
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         known: Mapping[str, Any] = {"sockname": ("192.0.2.1", 49152), "peername": ("192.0.2.2", 143)}

@@ -1,4 +1,4 @@
-"""What a POP3 server says, from the greeting to the goodbye of a look into its mailbox."""
+"""Fuzz target of a POP3 session."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _BOX = Mailbox(name="m", address="semakan@jabatan-contoh.gov.my", login=Password
 _HOUR = timedelta(hours=1)
 
 
-def _look(octets: bytes) -> None:
-    """A look ends in a failure of the run or well, and deletes only what holds a token that was issued."""
+def _poll_mailbox(octets: bytes) -> None:
+    """A session ends normally or in a probe failure, and deletes only messages with an issued token."""
 
-    async def look() -> Peer:
+    async def poll_mailbox() -> Peer:
         wire = LineWire()
         peer = Peer(wire, octets)
         session = Pop3Session(wire, Party.RECIPIENT, timedelta(seconds=1))
-        drop = Pop3Reader(
+        reader = Pop3Reader(
             MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
@@ -48,19 +48,19 @@ def _look(octets: bytes) -> None:
             with timed_phase(TraceRecorder(), Phase.CONNECT, Party.RECIPIENT):
                 await session.read_greeting()
                 await session.sign_in(Password(username="u", secret=SECRET))
-            drop._session = session
-            await drop.poll(junk_interval=_HOUR, sweep_interval=_HOUR)
+            reader._session = session
+            await reader.poll(junk_interval=_HOUR, sweep_interval=_HOUR)
             assert timedelta() <= session.login_delay <= timedelta(minutes=10)
         except ProbeFailedError as failure:
-            assert b"PASS " not in peer.heard or SECRET not in failure.failure.summary
+            assert b"PASS " not in peer.received or SECRET not in failure.failure.summary
             assert failure.failure.summary.isprintable()
         finally:
             session.close()
         return peer
 
-    said = bytes(asyncio.run(look()).heard)
+    sent = bytes(asyncio.run(poll_mailbox()).received)
     if not any(token.text.encode() in octets.lower() for token in (TOKEN, LATE)):
-        assert b"DELE" not in said
+        assert b"DELE" not in sent
 
 
 def _stuffed(octets: bytes) -> bytes:
@@ -82,7 +82,7 @@ def _mail(octets: bytes) -> bytes:
 TARGETS = (
     Target(
         name="pop3_session",
-        run=_look,
+        run=_poll_mailbox,
         seeds={
             "an empty mailbox": _session(b"+OK\r\n.\r\n", b"+OK\r\n"),
             "our own mail": _mail(message(LATE)),
@@ -90,13 +90,13 @@ TARGETS = (
             "foreign mail": _mail(b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n"),
             "no numbers": _session(b"+OK\r\n\xb2 a\r\n" + b"9" * 5000 + b" b\r\n.\r\n"),
             "two mails of one UID": _session(b"+OK\r\n1 a\r\n2 a\r\n.\r\n", b"+OK\r\n1 -1\r\n2\r\n.\r\n"),
-            "a delay of ages": TURN.join(
+            "long delay": TURN.join(
                 (b"+OK x\r\n", b"+OK\r\nLOGIN-DELAY " + b"9" * 5000 + b"\r\n.\r\n", b"-ERR [IN-USE] x\r\n")
             ),
-            "the password said again": TURN.join(
+            "password in response": TURN.join(
                 (b"+OK x\r\n", b"-ERR\r\n", b"+OK\r\n", b"-ERR " + SECRET.encode() + b"\r\n")
             ),
-            "the password said in no answer": TURN.join(
+            "password in invalid response": TURN.join(
                 (b"+OK x\r\n", b"-ERR\r\n", b"+OK\r\n", b"R " + SECRET.encode() + b"\r\n")
             ),
             "not POP3": b"* OK IMAP4rev1\r\n",

@@ -1,4 +1,4 @@
-"""What people write into an SMS, and people who are none."""
+"""Fuzz target of SMS replies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unre
 from tests.fuzz.target import Target
 
 
-def _understand(octets: bytes) -> None:
-    """A text means one of four things; a code or a number that it stands for is one that we could have printed."""
+def _parse(octets: bytes) -> None:
+    """A text has one of four meanings; its code or number could have been printed by Pantau."""
     meaning: Meaning = parse_reply(octets.decode("utf-8", "replace"))
     match meaning:
         case Acknowledgement(code=code, number=number):
@@ -24,16 +24,16 @@ def _understand(octets: bytes) -> None:
 TARGETS = (
     Target(
         name="sms",
-        run=_understand,
+        run=_parse,
         seeds={
             "a code": b"1A",
             "a number": b"ack jcm - 01, terima kasih",
-            "digits of others": "\u0661A \uff11A \u1369A \u00b2A \u2460A".encode(),
-            "letters that only look like some": "\u0410CK 1\u0410".encode(),
-            "one character that stands for eighteen": "\ufdfa".encode() * 500,
+            "non-ASCII digits": "\u0661A \uff11A \u1369A \u00b2A \u2460A".encode(),
+            "similar letters": "\u0410CK 1\u0410".encode(),
+            "character that expands to eighteen": "\ufdfa".encode() * 500,
             "stop": b"STOP",
             "nothing but marks": "a\u0300\u0301".encode() * 200,
         },
-        swollen={"digits and hyphens": lambda size: b"a-" * (size // 2), "long words": lambda size: b"a" * size},
+        growing={"digits and hyphens": lambda size: b"a-" * (size // 2), "long words": lambda size: b"a" * size},
     ),
 )

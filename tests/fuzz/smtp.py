@@ -1,4 +1,4 @@
-"""What a submission server says, and any server to whoever calls at it without signing in."""
+"""Fuzz targets of SMTP submission and of sessions before sign-in."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _BOX = Mailbox(
 
 
 def _submit(octets: bytes) -> None:
-    """A submission ends well, in doubt, or in a failure; whatever is kept of the dialogue can be printed."""
+    """A submission ends normally or in a probe failure, and its dialogue is printable."""
 
     async def submit() -> TraceRecorder:
         trace = TraceRecorder(keep_dialogue=True)
@@ -60,7 +60,7 @@ def _submit(octets: bytes) -> None:
             await session.send_message(message())
             await session.quit()
         except ProbeFailedError as failure:
-            assert b"AUTH " not in peer.heard or SECRET not in failure.failure.summary
+            assert b"AUTH " not in peer.received or SECRET not in failure.failure.summary
             assert failure.failure.summary.isprintable()
         finally:
             session.close()
@@ -68,18 +68,18 @@ def _submit(octets: bytes) -> None:
 
     trace = asyncio.run(submit())
     assert all(line.isprintable() for line in trace.dialogue)
-    # What a server was not told it cannot repeat.
-    told = next((at for at, line in enumerate(trace.dialogue) if " C: AUTH" in line), len(trace.dialogue))
-    assert not any(SECRET in line for line in trace.dialogue[told:])
+    # A server cannot repeat a password that was not sent.
+    sent_at = next((at for at, line in enumerate(trace.dialogue) if " C: AUTH" in line), len(trace.dialogue))
+    assert not any(SECRET in line for line in trace.dialogue[sent_at:])
 
 
-def _call(octets: bytes) -> None:
-    """Each of the three protocols is greeted, asked and left; the peer errs or is unreadable."""
+def _callout(octets: bytes) -> None:
+    """A session of each protocol ends normally or in OSError or ProtocolError."""
     for protocol in Protocol:
-        asyncio.run(_called(protocol, octets))
+        asyncio.run(_run_callout(protocol, octets))
 
 
-async def _called(protocol: Protocol, octets: bytes) -> None:
+async def _run_callout(protocol: Protocol, octets: bytes) -> None:
     wire = LineWire()
     Peer(wire, octets)
     session = PreAuthSession(protocol, wire)
@@ -95,8 +95,8 @@ async def _called(protocol: Protocol, octets: bytes) -> None:
         session.close()
 
 
-def _words(octets: bytes) -> None:
-    """What a refusal says becomes a line of words, a code and a status, and keeps no secret."""
+def _response_text(octets: bytes) -> None:
+    """A response text becomes a printable line, a code and a status, without secrets."""
     text = octets.decode("utf-8", "surrogateescape")
     assert len(shorten(text)) <= 300
     assert shorten(text).isprintable()
@@ -137,7 +137,7 @@ TARGETS = (
         run=_submit,
         seeds={
             "a submission": _SUBMITTED,
-            "a challenge that is none": TURN.join(
+            "invalid challenge": TURN.join(
                 (b"220 x\r\n", b"250-x\r\n250 AUTH CRAM-MD5\r\n", b"334 !!!\r\n", b"535 5.7.8 x\r\n")
             ),
             "a challenge twice": TURN.join(
@@ -152,17 +152,17 @@ TARGETS = (
             "the password in other words": TURN.join(
                 (b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"535-5.7.8 \x1b[2J\xff\r\n535 x\r\n")
             ),
-            "the password said in no reply": TURN.join(
+            "password in invalid reply": TURN.join(
                 (b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"R " + SECRET.encode() + b"\r\n")
             ),
-            "codes that are none": TURN.join((b"+22 x\r\n", b"-99 x\r\n", b"1_0 x\r\n", b"2\xd9\xa1\xd9\xa1 x\r\n")),
-            "put off": TURN.join((b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"454 4.7.0 x\r\n")),
+            "invalid codes": TURN.join((b"+22 x\r\n", b"-99 x\r\n", b"1_0 x\r\n", b"2\xd9\xa1\xd9\xa1 x\r\n")),
+            "temporary failure": TURN.join((b"220 x\r\n", b"250-x\r\n250 AUTH PLAIN\r\n", b"454 4.7.0 x\r\n")),
             "not SMTP": b"* OK IMAP4rev1\r\n",
         },
     ),
     Target(
         name="callout",
-        run=_call,
+        run=_callout,
         seeds={
             "SMTP": TURN.join((b"220-x\r\n220 y\r\n", b"250-x\r\n250 STARTTLS\r\n", b"250 ok\r\n")),
             "IMAP": TURN.join(
@@ -173,15 +173,15 @@ TARGETS = (
                 )
             ),
             "POP3": TURN.join((b"+OK sedia\r\n", b"+OK\r\nSTLS\r\n.\r\n", b"-ERR [SYS/TEMP] x\r\n")),
-            "digits of others": "2\u0661\u0661 x\r\n".encode(),
+            "non-ASCII digits": "2\u0661\u0661 x\r\n".encode(),
         },
     ),
     Target(
         name="words",
-        run=_words,
+        run=_response_text,
         seeds={
             "a status": b"550-5.7.1 [192.0.2.1] ditolak; 5.1.1\r\n",
-            "a status in other digits": "550 5.\u0661.\u0662 x".encode(),
+            "status in non-ASCII digits": "550 5.\u0661.\u0662 x".encode(),
             "a code": b"[AUTHENTICATIONFAILED] " + SECRET.encode(),
             "a challenge": b"eyJzdGF0dXMiOiI0MDEiLCJzY29wZSI6IngifQ==",
             "a challenge of 5,000 digits": b"eyJzdGF0dXMiOjk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5fQ==",

@@ -1,4 +1,4 @@
-"""The contract of a target: octets in, nothing out; what must hold is asserted on the way."""
+"""Contract of a fuzz target: it takes octets and asserts what must hold."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-#: Stands between the answers of a peer that is spoken to in turns.
+#: Separator between the turns of a scripted server.
 TURN = b"\x1e"
-#: Where a server's answer names the question's tag.
+#: Placeholder for the tag of the last command.
 TAG = b"%T"
 
-#: What breaks parsers, whatever they read: numbers without end, other alphabets, halves of characters, things that open.
+#: Octets that break parsers: endless numbers, other alphabets, half characters, opening brackets.
 _PIECES = (
     *(b"\0", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\r\n ", b"\t", b"\x0b", b"\x1b[2J", b"\x7f", b"\x85", b"\xff\xfe"),
     *(b"9" * 20, b"9" * 5000, b"-1", b"1e309", b"NaN", b"0x10", b"1_0", b"\xd9\xa1", b"\xc2\xb2", b"\xef\xbc\x91"),
@@ -24,21 +24,21 @@ _PIECES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Something that reads what strangers write."""
+    """A parser of untrusted input."""
 
     name: str
-    #: Raises nothing for any octets, unless a promise is broken.
+    #: Raises nothing for any octets, unless a contract is broken.
     run: Callable[[bytes], None]
-    #: Where to begin, each by a word on what it is. What once broke something stays among them.
+    #: Initial inputs by description, including those that once failed.
     seeds: Mapping[str, bytes]
-    #: Makes inputs of about so many octets that grow in the way that hurts most.
-    swollen: Mapping[str, Callable[[int], bytes]] = field(default_factory=dict)
-    #: The most octets that ever come at once.
+    #: Makers of inputs of about a given size with the worst growth.
+    growing: Mapping[str, Callable[[int], bytes]] = field(default_factory=dict)
+    #: Largest size of an input in octets.
     largest: int = 64 * 1024
 
 
-def drawn(target: Target) -> st.SearchStrategy[bytes]:
-    """Return what hypothesis draws for a target: a seed with a few edits, or nothing but octets."""
+def generated(target: Target) -> st.SearchStrategy[bytes]:
+    """Return a hypothesis strategy: a seed with some edits, or random octets."""
     seeds = st.sampled_from(sorted(target.seeds.values(), key=len))
     piece = st.sampled_from(_PIECES) | st.binary(max_size=8)
     edit = st.tuples(st.integers(0, 4096), st.integers(0, 64), piece)

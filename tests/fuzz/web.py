@@ -1,4 +1,4 @@
-"""What people and programs send to the portal and the control socket, and what strangers' words look like on the page."""
+"""Fuzz targets of the portal, the control socket, webhooks, and names on pages and paper."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from tests.fuzz.target import TURN, Target
 from tests.unit.alerts.inbound.test_alertmanager import ALERT
 from tests.unit.alerts.inbound.test_alertmanager import octets as webhook_octets
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.web.source import TOKEN, Service
+from tests.unit.monitor.web.fake_service import TOKEN, Service
 
 _HOSTS = ("localhost",)
 
 
-def _order(octets: bytes) -> None:
-    """An order is carried out or refused; no answer is an error of ours, and what is kept of it is legible."""
-    asyncio.run(_ordered(octets))
+def _command(octets: bytes) -> None:
+    """A request is executed or refused without a server error, and its recorded name is printable."""
+    asyncio.run(_send_command(octets))
 
 
 @cache
-def _served() -> tuple[Service, tuple[Any, Any]]:
-    """Return a service and the applications over it: making those takes longer than all that is done with them."""
+def _applications() -> tuple[Service, tuple[Any, Any]]:
+    """Return a service and its applications, cached because making them takes longest."""
     service = Service()
     return service, (portal(service, _HOSTS, service), control(service, letter_commands(service)))
 
 
-async def _ordered(octets: bytes) -> None:
+async def _send_command(octets: bytes) -> None:
     path, _, body = octets.partition(TURN)
     number = "".join(f"%{octet:02X}" for octet in path[:200]) or "x"
-    service, apps = _served()
-    service.orders.clear()
+    service, apps = _applications()
+    service.commands.clear()
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
     paths = (
         (f"/api/v1/incidents/{number}/acknowledge", f"/letters/{number}/posted", "/letters/7/printed"),
@@ -58,14 +58,14 @@ async def _ordered(octets: bytes) -> None:
     for app, each in zip(apps, paths, strict=True):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as web:
-            for order in each:
-                answer = await web.post(order, content=body)
+            for path_of_command in each:
+                answer = await web.post(path_of_command, content=body)
                 assert answer.status_code < 500
-    assert all(by.isprintable() and len(by) <= 150 for _, by in service.orders)
+    assert all(by.isprintable() and len(by) <= 150 for _, by in service.commands)
 
 
 class _Tags(HTMLParser):
-    """Counts the elements of a page."""
+    """Collects the elements of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,19 +87,19 @@ def _tags(words: str) -> list[str]:
 
 
 @cache
-def _usual(words: str) -> tuple[str, ...]:
+def _expected_tags(words: str) -> tuple[str, ...]:
     return tuple(_tags(words))
 
 
 def _page(octets: bytes) -> None:
-    """Whatever an agency is called, and a server says, the page has the elements that it always has."""
+    """A page has the same elements for each name of an agency and each response of a server."""
     words = octets.decode("utf-8", "replace")
-    # Where a server has said nothing there is no place for its words.
-    assert tuple(_tags(words)) == _usual("x" if words else "")
+    # Without a response there is no element for it.
+    assert tuple(_tags(words)) == _expected_tags("x" if words else "")
 
 
 def _paper(octets: bytes) -> None:
-    """Whatever somebody is called, it can be printed, and be part of a file's name."""
+    """Each name can be printed and be part of a file name."""
     text = octets.decode("utf-8", "replace")
     shown = printable(text)
     assert shown.isprintable()
@@ -112,7 +112,7 @@ def _paper(octets: bytes) -> None:
 
 
 def _webhook(octets: bytes) -> None:
-    """What Alertmanager brings is read or refused in a short line; of its words nothing but letters and digits is told."""
+    """A webhook is parsed, or refused with a short reason; only letters and digits are notified."""
     try:
         webhook = read_webhook(octets, T0)
     except WebhookRejectedError as refused:
@@ -122,11 +122,11 @@ def _webhook(octets: bytes) -> None:
     known: KnownAlert | None = None
     for alert in webhook.alerts:
         _, known = apply_alert(alert, known, T0)
-        assert _TOLD.fullmatch(alert.subject)
+        assert _NOTIFIED.fullmatch(alert.subject)
         assert all(text.isprintable() and len(text) <= 1000 for text in alert.audit_details().values())
 
 
-_TOLD = re.compile(r"[A-Za-z0-9._ ()-]{0,57}", re.ASCII)
+_NOTIFIED = re.compile(r"[A-Za-z0-9._ ()-]{0,57}", re.ASCII)
 
 
 def _alerts(size: int) -> bytes:
@@ -143,18 +143,16 @@ TARGETS = (
             "one that is over": webhook_octets(
                 alerts=[{**ALERT, "status": "resolved", "endsAt": "2026-11-24T06:20:00Z"}]
             ),
-            "a name that a text would take for its own": webhook_octets(
+            "name with placeholders and markup": webhook_octets(
                 alerts=[{**ALERT, "labels": {"alertname": "{number} [a|b] <b>&\x1b[2J\u202e\0", "instance": "(x)"}}]
             ),
-            "a beginning that no clock shows": webhook_octets(
-                alerts=[{**ALERT, "startsAt": "0001-01-01T00:00:00+08:00"}]
-            ),
-            "a form of somebody's own making": b'{"text": "Cakera penuh"}',
+            "start before the first time": webhook_octets(alerts=[{**ALERT, "startsAt": "0001-01-01T00:00:00+08:00"}]),
+            "other form": b'{"text": "Cakera penuh"}',
             "half a character": b'{"version": "4", "groupKey": "\\ud800", "alerts": []}',
             "nested without end": b'{"version": "4", "alerts": ' + b"[" * 20_000,
             "not UTF-8": b'{"version": "4", "alerts": ["\xff"]}',
         },
-        swollen={
+        growing={
             "alerts": _alerts,
             "one long name": lambda size: webhook_octets(
                 alerts=[{**ALERT, "labels": {"alertname": "a b" * (size // 3)}}]
@@ -167,21 +165,21 @@ TARGETS = (
         largest=MAX_WEBHOOK,
     ),
     Target(
-        name="order",
-        run=_order,
+        name="command",
+        run=_command,
         seeds={
             "an acknowledgement": b"JCM-07" + TURN + b'{"by": "siti"}',
             "a correction": b"JCM-07" + TURN + b'{"by": "siti", "reason": "salah"}',
             "a number of 5,000 digits": b"9" * 199 + TURN + b'{"by": ' + b"9" * 5000 + b"}",
             "a name of half a character": b"1" + TURN + b'{"by": "\\ud800", "reason": "\\ud800"}',
-            "a name that terminals obey": b"1" + TURN + b'{"by": "\\u001b[2J", "reason": "\\u202e"}',
+            "name with control characters": b"1" + TURN + b'{"by": "\\u001b[2J", "reason": "\\u202e"}',
             "a NUL": b"\0" + TURN + b'{"by": "\\u0000"}',
             "no finite number": b"-1" + TURN + b'{"by": NaN, "reason": 1e309}',
             "nested without end": b"../x" + TURN + b'{"by":' * 20_000,
             "a list": b"x" + TURN + b"[]",
             "a clerk's form": b"7" + TURN + b"by=Kerani+Contoh",
             "a form of a thousand fields": b"7" + TURN + b"by=a&" * 800,
-            "a form that terminals obey": b"7" + TURN + b"by=%1b%5b2J&by=%00",
+            "form with control characters": b"7" + TURN + b"by=%1b%5b2J&by=%00",
             "not UTF-8": b"\xff\xfe" + TURN + b'{"by": "\xff"}',
         },
         largest=32 * 1024,
@@ -203,10 +201,10 @@ TARGETS = (
         run=_paper,
         seeds={
             "a name": b"Siti binti Contoh",
-            "a way out": b"../../etc/passwd\0",
+            "path traversal": b"../../etc/passwd\0",
             "letters of all kinds": "Ñandú \u202egnirahasia \ufdfa \U0001f600 a\u0300\u0301".encode(),
             "markup": b'#import "x.typ" $x$ *a* <label> @ref',
         },
-        swollen={"marks": lambda size: "a\u0301\u0323".encode() * (size // 5)},
+        growing={"marks": lambda size: "a\u0301\u0323".encode() * (size // 5)},
     ),
 )

@@ -1,4 +1,4 @@
-"""Configurations that ship, for the tests that run on one."""
+"""Fixtures with the shipped configurations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def sample(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Return a copy of the settings of a site, with its secrets, and of an agency of which it knows nobody."""
+    """Return a copy of the settings of a site, with its secrets, and of an agency without contacts."""
     shutil.copy(DEPLOY / "site" / "pantau.yaml", tmp_path)
     (tmp_path / "agencies").mkdir()
     agency = yaml.safe_load((DEPLOY / "agencies" / "jabatan-contoh.yaml").read_text())
@@ -36,7 +36,7 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(sample: Path) -> Path:
-    """Return a copy of the sample configuration that has become a hub, with its secrets, keys and certificates."""
+    """Return a copy of the sample configuration as a hub, with its secrets, keys and certificates."""
     own = (DEPLOY / "hub" / "pantau.yaml").read_text().replace("/etc/postgresql/pantau/", "")
     sample.write_text(sample.read_text() + own)
     _with_secrets(sample.parent)
@@ -69,7 +69,7 @@ def _with_secrets(directory: Path) -> Path:
 
 @cache
 def _secrets_in(text: str) -> Sequence[str]:
-    """Return the files of secrets that a document names; many tests have the same."""
+    """Return the secret files that a document names. Cached, because many tests use the same document."""
     return _secret_files(yaml.safe_load(text))
 
 

@@ -1,4 +1,4 @@
-"""The sample for Alertmanager: what it accepts, where an alert goes, and what mutes what."""
+"""The sample configuration for Alertmanager: validity, routing and inhibition."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def amtool(*words: str | Path) -> str:
     return done.stdout.strip()
 
 
-def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path: Path) -> None:
+def test_amtool_accepts_sample_and_its_commented_options(tmp_path: Path) -> None:
     amtool("check-config", SHIPPED)
-    wanted = tmp_path / SHIPPED.name
-    # Prose begins one blank after the mark, what is commented out with a key of Alertmanager's or further in.
+    uncommented = tmp_path / SHIPPED.name
+    # Comments have one blank after the mark; commented options begin with a key or are indented further.
     text = re.sub(r"(?m)^    # (?=webhook_configs:|  )", "    ", SHIPPED.read_text())
-    wanted.write_text(text)
-    amtool("check-config", wanted)
+    uncommented.write_text(text)
+    amtool("check-config", uncommented)
     receivers = {each["name"]: each for each in yaml.safe_load(text)["receivers"]}
     assert receivers["dead-mans-switch"]["webhook_configs"][0]["send_resolved"] is False
     assert receivers["pantau"]["webhook_configs"][0]["url"].endswith("/api/v1/alertmanager")
@@ -40,7 +40,7 @@ def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path:
     [
         ({"alertname": "PantauDown", "severity": "critical", "instance": "127.0.0.1:8080"}, "pantau-is-dead"),
         ({"alertname": "PantauAbsent", "severity": "critical"}, "pantau-is-dead"),
-        # What Pantau tells people of is not told back to it.
+        # Alerts about incidents of Pantau are not sent back to it.
         *(
             ({"alertname": rule["alert"], "severity": rule["labels"]["severity"], "agency": "JCM"}, "screen")
             for rule in ALERTS.values()
@@ -52,12 +52,12 @@ def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path:
     ],
     ids=lambda value: value["alertname"] if isinstance(value, dict) else "",
 )
-def test_an_alert_goes_where_it_should(labels: dict[str, str], receiver: str) -> None:
+def test_alert_is_routed_to_its_receiver(labels: dict[str, str], receiver: str) -> None:
     words = [f"{name}={value}" for name, value in labels.items()]
     assert amtool("config", "routes", "test", f"--config.file={SHIPPED}", *words) == receiver
 
 
-def test_budgets_that_burn_at_many_agencies_at_once_are_one_notice() -> None:
+def test_error_budget_burns_are_grouped_over_agencies() -> None:
     routes = yaml.safe_load(SHIPPED.read_text())["route"]["routes"]
     [burns] = [each for each in routes if "ErrorBudgetBurn" in each["matchers"][0]]
     assert "agency" not in burns["group_by"]
@@ -65,13 +65,13 @@ def test_budgets_that_burn_at_many_agencies_at_once_are_one_notice() -> None:
 
 
 @pytest.mark.real
-async def test_a_mass_outage_mutes_the_single_ones_of_its_installation_and_faults_of_our_own_mute_nothing(
+async def test_mass_outage_inhibits_only_mail_alerts_of_its_installation(
     tmp_path: Path,
 ) -> None:
     def alert(name: str, agency: str = "", installation: str = "pusat") -> dict[str, str]:
         return {"alertname": name, "installation": installation} | ({"agency": agency} if agency else {})
 
-    told = {
+    alerts_by_name = {
         "mass": alert("PantauMassOutage"),
         "down": alert("PantauMailDown", "JCM"),
         "down elsewhere": alert("PantauMailDown", "JCM", "sabah"),
@@ -84,13 +84,13 @@ async def test_a_mass_outage_mutes_the_single_ones_of_its_installation_and_fault
         "of others": {"alertname": "LinkDown", "installation": "pusat"},
     }
     async with alertmanager(tmp_path, SHIPPED) as server:
-        await server.take(*told.values())
+        await server.post_alerts(*alerts_by_name.values())
         muted: set[str] = set()
         async with asyncio.timeout(60):
-            # It learns of one after another, and an answer is put together meanwhile.
-            while len(found := await server.alerts()) < len(told) or not muted >= {"down", "degraded"}:
+            # Alertmanager processes alerts one by one, and an answer may be incomplete.
+            while len(found := await server.alerts()) < len(alerts_by_name) or not muted >= {"down", "degraded"}:
                 muted = {
-                    name for name, labels in told.items() for each in found
+                    name for name, labels in alerts_by_name.items() for each in found
                     if each["labels"] == labels and each["status"]["inhibitedBy"]
                 }  # fmt: skip
                 await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""`pantau check` on the configuration that ships, and on one that is wrong."""
+"""`pantau check` on the shipped and on invalid configurations."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ def run(config: Path, **environ: str) -> tuple[int, list[str]]:
     return result.exit_code, result.stdout.replace(f"{config.parent}/", "").splitlines()
 
 
-def test_the_sample_is_accepted_and_only_its_placeholders_are_remarked_on(sample: Path) -> None:
+def test_check_sample_warns_only_of_placeholders_and_unverified_numbers(sample: Path) -> None:
     code, lines = run(sample, **_PASSWORD)
     assert code == 1
     assert lines[-1] == "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 0 errors, 16 warnings"
-    assert lines[-2] == "pantau.yaml: the store grows to about 68.3 MB: 91,246 runs, 105,120 hours of routes"
+    assert lines[-2] == "pantau.yaml: the store grows to about 68.3 MB: 91,246 runs, 105,120 hourly counts"
     assert all(": warning: " in line for line in lines[:-2])
     placeholders = [line for line in lines[:-2] if "is in no range that is known" in line]
     assert len(placeholders) == 10
     assert all("is not verified" in line for line in lines[:-2] if line not in placeholders)
 
 
-def test_the_first_configuration_of_the_readme_is_accepted_and_only_its_number_is_remarked_on(first: Path) -> None:
+def test_check_tutorial_configuration_warns_only_of_its_number(first: Path) -> None:
     code, lines = run(first)
     assert code == 1
     assert lines[-1] == "pantau.yaml: accepted: 1 agency, 7 routes, 1 gateway; 0 errors, 2 warnings"
     assert all("contacts.pegawai" in line for line in lines[:-2])
 
 
-def test_the_settings_of_a_site_are_accepted_and_nothing_is_remarked_on(site: Path) -> None:
+def test_check_site_settings_has_no_warnings(site: Path) -> None:
     code, lines = run(site)
     assert (code, lines[-1]) == (0, "pantau.yaml: accepted: 1 agency, 7 routes, 0 gateways; 0 errors, 0 warnings")
 
 
-def test_what_makes_a_hub_of_the_sample_is_accepted_with_no_more_remarks(hub: Path) -> None:
+def test_check_hub_settings_adds_no_warnings(hub: Path) -> None:
     code, lines = run(hub, **_PASSWORD)
     assert (code, lines[-1]) == (
         1,
@@ -55,7 +55,7 @@ def test_what_makes_a_hub_of_the_sample_is_accepted_with_no_more_remarks(hub: Pa
     )
 
 
-def test_a_day_on_which_nobody_is_on_call_and_no_fallback_is_told_is_warned_of(sample: Path) -> None:
+def test_check_on_call_gap_without_fallback_warns(sample: Path) -> None:
     agency = sample.parent / "agencies" / "jabatan-contoh.yaml"
     agency.write_text(agency.read_text().replace("days: rest", "days: workdays"))
     _, lines = run(sample, **_PASSWORD)
@@ -70,7 +70,7 @@ def test_a_day_on_which_nobody_is_on_call_and_no_fallback_is_told_is_warned_of(s
     assert lines[-1] == "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 0 errors, 17 warnings"
 
 
-def test_the_sample_without_its_secrets_names_every_one(tmp_path: Path) -> None:
+def test_check_missing_secrets_are_all_named(tmp_path: Path) -> None:
     shutil.copytree(_DEPLOY / "agencies", tmp_path / "agencies")
     shutil.copy(_DEPLOY / "pantau.yaml", tmp_path)
     code, lines = run(tmp_path / "pantau.yaml")
@@ -84,7 +84,7 @@ def line_of(file: Path, words: str) -> int:
     return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if words in line)
 
 
-def test_every_problem_is_one_line_and_the_last_line_sums_up(sample: Path) -> None:
+def test_check_prints_one_line_per_problem_and_summary(sample: Path) -> None:
     agency = sample.parent / "agencies" / "jabatan-contoh.yaml"
     agency.write_text(agency.read_text().replace("channels: [fax, letter]", "channels: [faks, email]"))
     majlis = sample.parent / "agencies" / "majlis-contoh.yaml"
@@ -100,7 +100,7 @@ def test_every_problem_is_one_line_and_the_last_line_sums_up(sample: Path) -> No
     assert lines[-1] == "pantau.yaml: refused: 3 errors, 10 warnings in 3 files"
 
 
-def test_the_command_answers_from_a_shell(tmp_path: Path) -> None:
+def test_check_runs_from_shell(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "monitor.cli", "check", "--config", "tiada.yaml"],
         cwd=tmp_path,

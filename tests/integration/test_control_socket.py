@@ -1,4 +1,4 @@
-"""The control socket: who may use it, and what becomes of it."""
+"""The control socket: permissions, path length, stale sockets and concurrency."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from monitor.cli.service import request
 from monitor.web.command.control import control
 from monitor.web.letters import letter_commands
 from monitor.web.serving import open_unix, serve
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.fake_service import Service
 
 
-async def test_only_its_user_may_use_it(tmp_path: Path) -> None:
+async def test_socket_is_accessible_to_owner_only(tmp_path: Path) -> None:
     listener = open_unix(tmp_path / "control.sock")
     listener.close()
 
@@ -25,7 +25,7 @@ async def test_only_its_user_may_use_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 8])
-async def test_it_answers_however_deep_it_lies(tmp_path: Path, depth: int) -> None:
+async def test_socket_answers_at_any_path_length(tmp_path: Path, depth: int) -> None:
     path = tmp_path.joinpath(*["a-rather-long-name"] * depth) / "control.sock"
     path.parent.mkdir(parents=True, exist_ok=True)
     async with serve(control(Service()), open_unix(path)):
@@ -35,7 +35,7 @@ async def test_it_answers_however_deep_it_lies(tmp_path: Path, depth: int) -> No
     assert answer.json()[0]["number"] == "JCM-01"
 
 
-async def test_one_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
+async def test_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -46,7 +46,7 @@ async def test_one_that_a_dead_process_left_is_replaced(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_when_the_service_ends_nobody_answers(tmp_path: Path) -> None:
+async def test_socket_after_service_stop_refuses(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     async with serve(control(Service()), open_unix(path)):
         pass
@@ -55,7 +55,7 @@ async def test_when_the_service_ends_nobody_answers(tmp_path: Path) -> None:
         request(path, "GET", "/incidents")
 
 
-async def test_orders_that_come_together_are_all_answered(tmp_path: Path) -> None:
+async def test_concurrent_commands_are_all_answered(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     service = Service()
     async with serve(control(service, letter_commands(service)), open_unix(path)):
@@ -67,4 +67,4 @@ async def test_orders_that_come_together_are_all_answered(tmp_path: Path) -> Non
         )
 
     assert {answer.status_code for answer in answers} == {200}
-    assert sorted(service.orders) == sorted((f"posted {n}", "Siti") for n in range(1, 21))
+    assert sorted(service.commands) == sorted((f"posted {n}", "Siti") for n in range(1, 21))

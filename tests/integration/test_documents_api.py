@@ -1,4 +1,4 @@
-"""Agencies' documents over HTTP, at a running service: read, written over what was seen, refused where it is wrong, taken out."""
+"""Agency documents over HTTP at a running service: reading, conditional writes, errors and removal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from monitor.config.files.problem import Severity
 from monitor.config.loading import load
 from monitor.model.document import EditSource, WrittenDocument, digest_of
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.runtime.control_socket import CONTROL_SOCKET
 from monitor.store.admin.documents import Documents, read_documents
 from monitor.store.backend.database import Database
 from pantau_lab.serving import claimed
-from tests.integration.watching import agency, laid_out, service
-from tests.stories.theatre import lay_store
+from tests.integration.monitor_only import agency, service, write_files
+from tests.stories.running_service import create_store
 from tests.unit.alerts.people import T0
 
 JCM = "/api/v1/agencies/JCM/document"
@@ -26,9 +26,9 @@ JCM = "/api/v1/agencies/JCM/document"
 
 @asynccontextmanager
 async def running(place: Path, *codes: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the service of these agencies with a portal; yield a program with an administrator's token."""
+    """Run the service of these agencies with a portal; yield a client with an administrator's token."""
     with claimed(1) as [port]:
-        settings = laid_out(place) / "pantau.yaml"
+        settings = write_files(place) / "pantau.yaml"
         text = settings.read_text().replace(
             "listen: 127.0.0.1:0\ncall", f"listen: 127.0.0.1:{port}\nportal: {{}}\ncall"
         )
@@ -60,7 +60,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def test_a_service_begins_without_an_agency_and_the_first_comes_over_the_portal(tmp_path: Path) -> None:
+async def test_service_starts_without_agency_if_portal_can_add_one(tmp_path: Path) -> None:
     async with running(tmp_path) as web:
         assert (await web.get("/api/v1/agencies")).json() == []
         written = await web.put(JCM, content=agency("JCM"), headers={"If-None-Match": "*"})
@@ -68,40 +68,38 @@ async def test_a_service_begins_without_an_agency_and_the_first_comes_over_the_p
         assert [each["agency"] for each in (await web.get("/api/v1/agencies")).json()] == ["JCM"]
 
 
-def test_where_nobody_can_add_one_a_store_without_an_agency_is_refused(tmp_path: Path) -> None:
+def test_empty_store_without_portal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
-    lay_store(tmp_path / "state")
-    settings = laid_out(tmp_path) / "pantau.yaml"
+    create_store(tmp_path / "state")
+    settings = write_files(tmp_path) / "pantau.yaml"
     assert [p.key for p in load(settings, {}).problems if p.severity is Severity.ERROR] == ["agencies"]
     settings.write_text(settings.read_text() + "portal: {}\n")
     assert [p.severity for p in load(settings, {}).problems if p.key == "agencies"] == [Severity.WARNING]
 
 
-async def test_a_document_is_read_and_written_over_the_version_that_was_seen(
-    web: httpx.AsyncClient, tmp_path: Path
-) -> None:
+async def test_document_put_replaces_version_seen_only(web: httpx.AsyncClient, tmp_path: Path) -> None:
     read = await web.get(JCM)
     assert (read.status_code, read.text) == (200, agency("JCM"))
     assert read.headers["ETag"] == f'"{digest_of(agency("JCM"))}"'
     assert read.headers["content-type"].startswith("application/yaml")
 
     assert (await web.get(JCM, headers={"If-None-Match": read.headers["ETag"]})).status_code == 304
-    ours = read.text.replace("Jabatan JCM", "Jabatan Contoh")
+    changed = read.text.replace("Jabatan JCM", "Jabatan Contoh")
     match = {"If-Match": read.headers["ETag"]}
-    written = await web.put(JCM, content=ours, headers=match)
+    written = await web.put(JCM, content=changed, headers=match)
     assert (written.status_code, written.json()["taken"]) == (200, True), written.text
-    assert written.headers["ETag"] == f'"{digest_of(ours)}"'
-    assert stored(tmp_path)["JCM"] == ours
+    assert written.headers["ETag"] == f'"{digest_of(changed)}"'
+    assert stored(tmp_path)["JCM"] == changed
     version = read_documents(tmp_path / "state", None)["JCM"]
     assert (version.number, version.source, version.by) == (2, EditSource.API, "program penyunting")
     [shown] = [each for each in (await web.get("/api/v1/agencies")).json() if each["agency"] == "JCM"]
     assert shown["name"] == "Jabatan Contoh"
 
-    # Somebody else starts from what was there before.
+    # Another client writes with the old version.
     late = await web.put(JCM, content=agency("JCM").replace("Jabatan", "Kementerian"), headers=match)
     assert late.status_code == 412
-    assert (late.json()["seen"], late.json()["present"]) == (digest_of(agency("JCM")), digest_of(ours))
-    assert stored(tmp_path)["JCM"] == ours
+    assert (late.json()["seen"], late.json()["present"]) == (digest_of(agency("JCM")), digest_of(changed))
+    assert stored(tmp_path)["JCM"] == changed
 
 
 @pytest.mark.parametrize(
@@ -109,25 +107,25 @@ async def test_a_document_is_read_and_written_over_the_version_that_was_seen(
     [({}, 428), ({"If-Match": "*"}, 422), ({"If-Match": 'W/"x"'}, 422), ({"If-None-Match": "*"}, 412)],
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_nothing_is_written_over_that_was_not_seen(
+async def test_document_write_without_matching_version_is_refused(
     web: httpx.AsyncClient, tmp_path: Path, method: str, headers: dict[str, str], status: int
 ) -> None:
     before = stored(tmp_path)
     answer = await web.request(method, JCM, content=agency("JCM") + "# lain\n", headers=headers)
-    # To take out what one has never seen says nothing of a version.
+    # A DELETE with If-None-Match names no version.
     assert answer.status_code == (428 if method == "DELETE" and "If-None-Match" in headers else status), answer.text
     assert stored(tmp_path) == before
 
 
-async def test_what_is_wrong_is_said_with_line_and_pointer_and_nothing_is_written(
+async def test_document_invalid_returns_line_and_pointer_and_is_not_written(
     web: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     before, match = stored(tmp_path), {"If-Match": (await web.get(JCM)).headers["ETag"]}
     wrong = agency("JCM").replace("port: 3}\n    imap", "port: tiga}\n    imap")
     answer = await web.put(JCM, content=wrong, headers=match)
     assert answer.status_code == 422
-    [part] = answer.json()["errors"]
-    assert (part["pointer"], part["line"]) == ("#/mailboxes/utama/smtp/port", 8)
+    [error] = answer.json()["errors"]
+    assert (error["pointer"], error["line"]) == ("#/mailboxes/utama/smtp/port", 8)
     for text, pointer in ((agency("MDC"), None), (agency("BARU", "jcm.gov.my"), "#/agency")):
         answer = await web.put(JCM, content=text, headers=match)
         assert answer.status_code == 422, answer.text
@@ -137,7 +135,7 @@ async def test_what_is_wrong_is_said_with_line_and_pointer_and_nothing_is_writte
     assert stored(tmp_path) == before
 
 
-async def test_a_new_agency_is_written_and_taken_out_again(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_document_new_agency_is_created_and_deleted(web: httpx.AsyncClient, tmp_path: Path) -> None:
     path, new = "/api/v1/agencies/BARU/document", {"If-None-Match": "*"}
     assert (await web.get(path)).status_code == 404
     made = await web.put(path, content=agency("BARU"), headers=new)
@@ -147,20 +145,20 @@ async def test_a_new_agency_is_written_and_taken_out_again(web: httpx.AsyncClien
     assert (gone.status_code, gone.json()["digest"]) == (200, ""), gone.text
     assert stored(tmp_path) == {"JCM": agency("JCM"), "MDC": agency("MDC"), "BARU": None}
     assert (await web.get(path)).status_code == 404
-    # What was there once is a new one again.
+    # A removed agency can be created again.
     assert (await web.put(path, content=agency("BARU"), headers=new)).status_code == 200
 
 
-async def test_two_who_started_from_the_same_lose_nothing_unseen(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_document_concurrent_puts_one_succeeds(web: httpx.AsyncClient, tmp_path: Path) -> None:
     match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
     texts = [agency("JCM") + f"# {n}\n" for n in range(4)]
     answers = await asyncio.gather(*(web.put(JCM, content=text, headers=match) for text in texts))
     assert sorted(each.status_code for each in answers) == [200, 412, 412, 412]
-    [won] = [text for text, each in zip(texts, answers, strict=True) if each.status_code == 200]
-    assert stored(tmp_path)["JCM"] == won
+    [stored_text] = [text for text, each in zip(texts, answers, strict=True) if each.status_code == 200]
+    assert stored(tmp_path)["JCM"] == stored_text
 
 
-async def test_an_officer_writes_their_own_and_moves_no_secret(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_officer_writes_own_agency_and_no_secret(web: httpx.AsyncClient, tmp_path: Path) -> None:
     match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
     for roles, reads in ((["officer:JCM"], True), (["officer"], True), (["officer:MDC"], False), (["noc"], False)):
         shown = {"Authorization": f"Bearer {await token(tmp_path, *roles)}"}
@@ -174,32 +172,32 @@ async def test_an_officer_writes_their_own_and_moves_no_secret(web: httpx.AsyncC
         assert new.status_code == 403
 
     shown = {"Authorization": f"Bearer {await token(tmp_path, 'officer:JCM')}"}
-    for old, ours in (
+    for old, changed in (
         ("secrets/mail", "/etc/passwd"),
         ("127.0.0.1, port: 3}\n    imap", "127.0.0.2, port: 3}\n    imap"),
     ):
-        refused = await web.put(JCM, content=agency("JCM").replace(old, ours), headers={**match, **shown})
+        refused = await web.put(JCM, content=agency("JCM").replace(old, changed), headers={**match, **shown})
         assert refused.status_code == 422
-        [part] = refused.json()["errors"]
-        assert "only an administrator changes" in part["detail"]
-        assert part["pointer"].startswith("#/mailboxes/utama/")
+        [error] = refused.json()["errors"]
+        assert "only an administrator may change" in error["detail"]
+        assert error["pointer"].startswith("#/mailboxes/utama/")
     assert stored(tmp_path)["JCM"] == agency("JCM")
     written = await web.put(JCM, content=agency("JCM") + "# pegawai\n", headers={**match, **shown})
     assert (written.status_code, written.json()["taken"]) == (200, True)
 
 
-async def test_an_officer_is_told_nothing_of_another_agency(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_officer_errors_reveal_nothing_of_other_agency(web: httpx.AsyncClient, tmp_path: Path) -> None:
     shown = {"Authorization": f"Bearer {await token(tmp_path, 'officer:JCM')}"}
     match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
     for text in (agency("JCM").replace("agency: JCM", "agency: MDC"), agency("JCM", "mdc.gov.my")):
         answer = await web.put(JCM, content=text, headers={**match, **shown})
         assert answer.status_code == 422
-        assert all("pointer" in part for part in answer.json()["errors"]), "only what is theirs"
+        assert all("pointer" in error for error in answer.json()["errors"]), "no error about another agency"
     assert stored(tmp_path) == {code: agency(code) for code in ("JCM", "MDC")}
     assert (await web.get("/api/v1/agencies/MDC/document", headers=shown)).status_code == 403
 
 
-async def test_where_agencies_are_files_nothing_is_read_or_written_here(tmp_path: Path) -> None:
+async def test_document_api_agencies_in_files_returns_conflict(tmp_path: Path) -> None:
     async with running(tmp_path, "JCM", "MDC") as web:
         settings = tmp_path / "pantau.yaml"
         settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies"))

@@ -1,4 +1,4 @@
-"""`pantau apply` and `pantau export`: agency files into the store and out of it, with a service and without one."""
+"""`pantau apply` and `pantau export` of agency files, with and without a running service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.config.loading import AgencySource, load
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.store.admin.documents import Documents, read_documents
 from monitor.store.backend.database import Database
-from tests.integration.watching import agency, laid_out, service
+from tests.integration.monitor_only import agency, service, write_files
 from tests.unit.alerts.people import T0
 
 app = typer.Typer()
@@ -29,12 +29,12 @@ app.command("export")(export)
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Lay out a service that only watches, with two agency files that nobody has applied."""
-    return laid_out(tmp_path)
+    """Write a service that only monitors, with two agency files that are not applied yet."""
+    return write_files(tmp_path)
 
 
 def run(place: Path, command: str, directory: str = "agencies", *words: str) -> tuple[int, list[str]]:
-    """Return with what the command ended, and its lines without directories."""
+    """Return the exit code of the command, and its lines without directories."""
     config = ["--config", str(place / "pantau.yaml"), "--by", "Siti"][: 4 if command == "apply" else 2]
     result = CliRunner().invoke(app, [command, str(place / directory), *words, *config])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -45,15 +45,15 @@ def stored(place: Path) -> dict[str, str | None]:
     return {code: each.text for code, each in read_documents(place / "state", None).items()}
 
 
-def taken_up(place: Path) -> Mapping[str, str]:
-    """Return the names of the agencies that the service has in force."""
+def applied_names(place: Path) -> Mapping[str, str]:
+    """Return the names of the agencies that the service has applied."""
     with closing(sqlite3.connect(place / "state" / "pantau.sqlite")) as store:
         rows = store.execute("SELECT key, document FROM record WHERE kind = 'agency'").fetchall()
     return {key: json.loads(document)["name"] for key, document in rows}
 
 
-async def by_the_portal(place: Path, code: str, text: str | None) -> None:
-    """Write as another pen does."""
+async def write_from_portal(place: Path, code: str, text: str | None) -> None:
+    """Write a version as the portal does."""
     async with Database.open(place / "state") as database:
         documents = Documents(database)
         wanted = [] if text is None else [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)]
@@ -61,7 +61,7 @@ async def by_the_portal(place: Path, code: str, text: str | None) -> None:
         await documents.write(await documents.latest(), wanted, gone, edit_source=EditSource.PORTAL, by="Ravi", now=T0)
 
 
-def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:
+def test_apply_and_export_round_trip(place: Path) -> None:
     assert run(place, "apply") == (
         0,
         ["+ JCM: new", "+ MDC: new", "2 written. A service applies them at its start, or with `pantau reload`."],
@@ -78,11 +78,11 @@ def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:
     for file in ("jcm.yaml", "mdc.yaml"):
         assert (place / "out" / file).read_bytes() == (place / "agencies" / file).read_bytes()
     assert run(place, "apply", "out") == (0, ["The store is up to date."])
-    accepted = load(place / "pantau.yaml", {}).accepted()
+    accepted = load(place / "pantau.yaml", {}).require_configuration()
     assert set(accepted.registry.agencies) == {"JCM", "MDC"}
 
 
-def test_what_becomes_different_is_shown_and_a_dry_run_writes_nothing(place: Path) -> None:
+def test_apply_shows_diff_and_dry_run_writes_nothing(place: Path) -> None:
     run(place, "apply")
     file = place / "agencies" / "jcm.yaml"
     file.write_text(file.read_text().replace("Jabatan JCM", "Jabatan Contoh"))
@@ -95,7 +95,7 @@ def test_what_becomes_different_is_shown_and_a_dry_run_writes_nothing(place: Pat
     assert stored(place)["JCM"] == agency("JCM")
 
 
-def test_one_bad_file_keeps_all_of_them_out_and_is_told_as_check_tells_it(place: Path) -> None:
+def test_apply_one_invalid_file_writes_none(place: Path) -> None:
     (place / "agencies" / "mdc.yaml").write_text(agency("MDC").replace("domains", "domain"))
     code, lines = run(place, "apply")
     assert code == 2
@@ -104,7 +104,7 @@ def test_one_bad_file_keeps_all_of_them_out_and_is_told_as_check_tells_it(place:
     assert stored(place) == {}
 
 
-def test_what_does_not_go_together_with_an_agency_in_the_store_is_refused(place: Path) -> None:
+def test_apply_conflict_with_agency_in_store_is_refused(place: Path) -> None:
     run(place, "apply")
     (place / "more").mkdir()
     (place / "more" / "x.yaml").write_text(agency("X", "jcm.gov.my"))
@@ -116,9 +116,9 @@ def test_what_does_not_go_together_with_an_agency_in_the_store_is_refused(place:
     assert "X" not in stored(place)
 
 
-def test_what_somebody_else_wrote_meanwhile_is_shown_and_written_over_by_number_only(place: Path) -> None:
+def test_apply_concurrent_edit_is_shown_and_overwritten_by_version_only(place: Path) -> None:
     run(place, "apply")
-    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    asyncio.run(write_from_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
     file = place / "agencies" / "jcm.yaml"
     file.write_text(file.read_text().replace("Jabatan JCM", "Ours"))
 
@@ -138,9 +138,9 @@ def test_what_somebody_else_wrote_meanwhile_is_shown_and_written_over_by_number_
     assert "name: Ours" in (stored(place)["JCM"] or "")
 
 
-def test_a_file_that_was_not_touched_undoes_nothing_and_export_fetches_what_is_newer(place: Path) -> None:
+def test_apply_unchanged_file_reverts_nothing_and_export_updates_it(place: Path) -> None:
     run(place, "apply")
-    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    asyncio.run(write_from_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
     code, lines = run(place, "apply")
     assert (code, lines[-1]) == (0, "The store is up to date.")
     assert lines[0].startswith("  JCM: version 2 in the store is newer (by Ravi,")
@@ -148,9 +148,9 @@ def test_a_file_that_was_not_touched_undoes_nothing_and_export_fetches_what_is_n
     assert "Theirs" in (place / "agencies" / "jcm.yaml").read_text()
 
 
-def test_an_export_leaves_what_was_edited(place: Path) -> None:
+def test_export_keeps_edited_file(place: Path) -> None:
     run(place, "apply")
-    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    asyncio.run(write_from_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
     file = place / "agencies" / "jcm.yaml"
     file.write_text("agency: JCM\n")
     code, lines = run(place, "export")
@@ -159,7 +159,7 @@ def test_an_export_leaves_what_was_edited(place: Path) -> None:
     assert file.read_text() == "agency: JCM\n"
 
 
-def test_an_agency_leaves_with_prune_and_its_file_with_the_export_elsewhere(place: Path) -> None:
+def test_apply_prune_removes_agency_and_export_removes_its_file(place: Path) -> None:
     run(place, "apply")
     run(place, "export", "out")
     (place / "agencies" / "mdc.yaml").unlink()
@@ -176,7 +176,7 @@ def test_an_agency_leaves_with_prune_and_its_file_with_the_export_elsewhere(plac
     assert stored(place) == {"JCM": agency("JCM"), "MDC": None}
 
 
-def test_where_files_count_nothing_is_applied(place: Path) -> None:
+def test_apply_agencies_in_files_is_refused(place: Path) -> None:
     settings = place / "pantau.yaml"
     settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies/"))
     code, lines = run(place, "apply")
@@ -191,20 +191,20 @@ def test_where_files_count_nothing_is_applied(place: Path) -> None:
         (["--expect-version", "JCM=x"], "'JCM=x' is not a version; write JCONTOH=7"),
     ],
 )
-def test_who_mistypes_is_told_what_to_write(place: Path, words: Sequence[str], says: str) -> None:
+def test_apply_invalid_expect_version_says_what_to_write(place: Path, words: Sequence[str], says: str) -> None:
     code, lines = run(place, "apply", "agencies", *words)
     assert code == 2
     assert says in " ".join(" ".join(lines).replace("│", " ").split())
 
 
 @pytest.mark.parametrize("directory", ["nowhere", "secrets"])
-def test_a_directory_without_agencies_is_named(place: Path, directory: str) -> None:
+def test_apply_directory_without_agencies_is_named(place: Path, directory: str) -> None:
     code, (line, *_) = run(place, "apply", directory)
     assert code == 2
     assert line.startswith(directory)
 
 
-def test_marks_that_cannot_be_read_are_named_and_nothing_is_written(place: Path) -> None:
+def test_apply_unreadable_marks_file_is_named_and_nothing_written(place: Path) -> None:
     (place / "agencies" / ".pantau-documents.json").write_text("{")
     code, lines = run(place, "apply")
     assert code == 2
@@ -212,14 +212,14 @@ def test_marks_that_cannot_be_read_are_named_and_nothing_is_written(place: Path)
     assert stored(place) == {}
 
 
-def test_a_file_that_is_no_text_is_told_as_check_tells_it(place: Path) -> None:
+def test_apply_file_not_utf8_is_reported_as_by_check(place: Path) -> None:
     (place / "agencies" / "mdc.yaml").write_bytes(b"agency: \xff\n")
     code, lines = run(place, "apply")
     assert code == 2
     assert lines[0] == "agencies/mdc.yaml:1: is not UTF-8 text; write instead: the same, saved as UTF-8"
 
 
-def test_a_file_whose_name_nobody_can_write_down_is_told(place: Path) -> None:
+def test_apply_file_name_not_utf8_is_reported(place: Path) -> None:
     (place / "agencies" / "b\udcff.yaml").write_text(agency("B"))
     code, lines = run(place, "apply")
     assert code == 2
@@ -227,23 +227,23 @@ def test_a_file_whose_name_nobody_can_write_down_is_told(place: Path) -> None:
     assert stored(place) == {}
 
 
-async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path) -> None:
+async def test_apply_running_service_applies_documents(place: Path) -> None:
     await asyncio.to_thread(run, place, "apply")
     async with service(place):
         file = place / "agencies" / "jcm.yaml"
         file.write_text(file.read_text().replace("Jabatan JCM", "Jabatan Contoh"))
         code, lines = await asyncio.to_thread(run, place, "apply")
         assert (code, lines[-1]) == (0, "1 written. The service has applied them.")
-        assert taken_up(place)["JCM"] == "Jabatan Contoh"
+        assert applied_names(place)["JCM"] == "Jabatan Contoh"
         (place / "agencies" / "mdc.yaml").unlink()
         code, lines = await asyncio.to_thread(run, place, "apply", "agencies", "--prune", "--no-reload")
         assert lines[-1] == "1 written. A service applies them at its start, or with `pantau reload`."
-        assert set(taken_up(place)) == {"JCM", "MDC"}
+        assert set(applied_names(place)) == {"JCM", "MDC"}
         assert (await asyncio.to_thread(run, place, "export", "out"))[0] == 0
     assert sorted(each.name for each in (place / "out").iterdir()) == [".pantau-documents.json", "jcm.yaml"]
 
 
-async def test_what_the_files_held_is_in_the_store_when_the_settings_turn_to_it(place: Path) -> None:
+async def test_service_start_imports_files_into_store(place: Path) -> None:
     settings = place / "pantau.yaml"
     there = settings.read_text()
     settings.write_text(there.replace("agencies: database", "agencies: agencies/"))
@@ -252,27 +252,27 @@ async def test_what_the_files_held_is_in_the_store_when_the_settings_turn_to_it(
     settings.write_text(there)
     assert stored(place) == {code: agency(code) for code in ("JCM", "MDC")}
     assert run(place, "export")[0] == 0
-    assert set(load(settings, {}).accepted().registry.agencies) == {"JCM", "MDC"}
+    assert set(load(settings, {}).require_configuration().registry.agencies) == {"JCM", "MDC"}
 
 
-def test_an_empty_store_is_accepted_where_there_is_a_portal_and_what_it_would_refuse_is_said_before(
+def test_load_empty_store_with_portal_is_accepted_and_later_errors_warned(
     place: Path,
 ) -> None:
     settings = place / "pantau.yaml"
     settings.write_text(settings.read_text() + "portal: {}\n")
-    asyncio.run(_made(place))
+    asyncio.run(create_store(place))
     found = load(settings, {})
     assert (found.errors, [each.key for each in found.problems]) == ((), ["agencies"])
     before, _, _ = settings.read_text().partition("references:")
     settings.write_text(before + "portal: {}\n")
     found = load(settings, {})
     assert found.errors == ()
-    assert any("references: there are not two" in str(each) for each in found.problems)
-    # As the portal would say of the first one.
+    assert any("references: there are fewer than two" in str(each) for each in found.problems)
+    # The errors that the portal would report for the first agency.
     refused = load(settings, {}, documents=[AgencySource(label="JCM", name="jcm.yaml", text=agency("JCM"))]).errors
-    assert any("one alone cannot tell whose side is broken" in str(each) for each in refused)
+    assert any("one alone cannot show which side is at fault" in str(each) for each in refused)
 
 
-async def _made(place: Path) -> None:
+async def create_store(place: Path) -> None:
     async with Database.open(place / "state"):
         pass

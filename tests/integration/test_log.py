@@ -1,4 +1,4 @@
-"""What a journal gets: a real process, whose standard error is a socket as systemd gives it."""
+"""Log lines for the systemd journal and other outputs, of a real process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-#: What each kind of line is said by. A library's logger says what went wrong, several lines long.
+#: Logs each kind of line, also a multi-line traceback of a library.
 PROGRAM = """
 import logging, structlog
 from monitor.cli.log import Level, log_to_stderr, write_error
@@ -28,7 +28,7 @@ write_error("pantau.yaml:3: odd", "warning")
 """
 
 
-def said(*, level: str = "info", to_journal: bool = True) -> list[str]:
+def log_lines(*, level: str = "info", to_journal: bool = True) -> list[str]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         status = os.fstat(theirs.fileno())
@@ -44,8 +44,8 @@ def said(*, level: str = "info", to_journal: bool = True) -> list[str]:
         return ours.makefile().read().splitlines()
 
 
-def test_each_line_in_a_journal_has_its_priority_and_not_its_time() -> None:
-    lines = said()
+def test_journal_line_has_priority_and_no_time() -> None:
+    lines = log_lines()
     assert lines[:2] == [
         "<6>level=info event=started portal=http://127.0.0.1:8080",
         '<4>level=warning event="database not writable" reason=a\\nb',
@@ -58,8 +58,8 @@ def test_each_line_in_a_journal_has_its_priority_and_not_its_time() -> None:
     assert lines[-3:] == ["<3>pantau.yaml:1: bad", "<3>pantau.yaml:2: bad", "<4>pantau.yaml:3: odd"]
 
 
-def test_what_is_no_journal_gets_the_time_and_no_priority() -> None:
-    lines = said(to_journal=False)
+def test_other_stderr_line_has_time_and_no_priority() -> None:
+    lines = log_lines(to_journal=False)
     assert lines[0].startswith("timestamp=20")
     assert lines[0].endswith("level=info event=started portal=http://127.0.0.1:8080")
     assert lines[3] == "ERROR library broken"
@@ -67,13 +67,13 @@ def test_what_is_no_journal_gets_the_time_and_no_priority() -> None:
 
 
 @pytest.mark.parametrize(("level", "first"), [("info", "<6>"), ("warning", "<4>"), ("error", "<3>")])
-def test_only_what_is_as_bad_as_the_level_is_said(level: str, first: str) -> None:
-    lines = said(level=level)
+def test_log_level_filters_lines(level: str, first: str) -> None:
+    lines = log_lines(level=level)
     assert lines[0].startswith(first)
-    assert lines[-1] == "<4>pantau.yaml:3: odd", "why it ends is always said"
+    assert lines[-1] == "<4>pantau.yaml:3: odd", "the reason for the exit is always logged"
 
 
-def test_what_a_library_says_again_and_again_is_written_once_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
+def test_repeated_library_message_is_logged_once_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
     program = """
 import logging, structlog, time
 moment = [0.0]

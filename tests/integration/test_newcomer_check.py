@@ -1,4 +1,4 @@
-"""What a newcomer reads when the machine lacks something for `make setup`."""
+"""`deploy/newcomer-check`: what is missing on a machine for `make setup`."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def machine(tmp_path: Path) -> Machine:
     return machine
 
 
-def test_it_is_silent_when_nothing_is_missing(machine: Machine) -> None:
+def test_nothing_missing_prints_nothing(machine: Machine) -> None:
     machine.install_python("python3")
     assert machine.check() == (0, "")
 
 
-def test_it_names_everything_at_once(tmp_path: Path) -> None:
-    code, told = Machine(tmp_path).check()
+def test_everything_missing_is_listed_at_once(tmp_path: Path) -> None:
+    code, errors = Machine(tmp_path).check()
     assert code == 1
-    assert told.splitlines() == [
+    assert errors.splitlines() == [
         "Pantau cannot be set up here yet. Missing:",
         "  - git",
         "  - make",
@@ -61,38 +61,38 @@ def test_it_names_everything_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_it_names_the_package_that_brings_pip_into_a_venv(machine: Machine) -> None:
+def test_venv_without_ensurepip_names_package(machine: Machine) -> None:
     machine.install_python("python3", lacking="ensurepip")
-    code, told = machine.check()
+    code, errors = machine.check()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert code == 1
-    assert told.splitlines()[1:] == [
+    assert errors.splitlines()[1:] == [
         f"  - venv with ensurepip for python3 ({version})",
         "On Debian 12 or 13, as root:",
         f"  apt-get install python{version}-venv",
     ]
 
 
-def test_a_python_that_is_too_old_is_named_with_its_version(machine: Machine) -> None:
+def test_old_python_is_named_with_version(machine: Machine) -> None:
     machine.install("python3", 'case "$*" in *platform*) echo 3.9.2;; *) exit 1;; esac')
-    code, told = machine.check()
+    code, errors = machine.check()
     assert code == 1
-    assert "Python 3.11 or newer (python3 is 3.9.2; name another with make PYTHON=python3.13)" in told
+    assert "Python 3.11 or newer (python3 is 3.9.2; name another with make PYTHON=python3.13)" in errors
 
 
-def test_another_python_can_be_chosen(machine: Machine) -> None:
+def test_other_python_can_be_chosen(machine: Machine) -> None:
     machine.install("python3", "exit 1")
     machine.install_python("python3.13")
     assert machine.check("python3.13") == (0, "")
 
 
-def test_setup_without_a_package_index_names_the_way_in_one_line(tmp_path: Path) -> None:
+def test_setup_without_package_index_prints_way_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", f"VENV={tmp_path}", "PYTHON=true", "PIP=false", f"{tmp_path}/.lab"],
         cwd=CHECK.parents[1], capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert done.returncode == 2
-    told = done.stderr.splitlines()[0]
-    assert told.startswith("Setting up needs a package index. Without a network: ")
-    assert "pip download -d wheels --require-hashes -r requirements/lab.txt &&" in told
-    assert told.endswith(f"PIP_NO_INDEX=1 PIP_FIND_LINKS={CHECK.parents[1]}/wheels make setup")
+    errors = done.stderr.splitlines()[0]
+    assert errors.startswith("Setting up needs a package index. Without a network: ")
+    assert "pip download -d wheels --require-hashes -r requirements/lab.txt &&" in errors
+    assert errors.endswith(f"PIP_NO_INDEX=1 PIP_FIND_LINKS={CHECK.parents[1]}/wheels make setup")

@@ -1,4 +1,4 @@
-"""`pantau probe` against mail systems that are broken in turn: whether an operator would know what to do."""
+"""`pantau probe` against mail systems with one fault each: explanation, remedy and exit code."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ PROVIDERS = StandIns(
     key_secret="rahsia-kunci",
     fax_caller="+60300000199",
 )
-#: Nothing that is answered, or arrives, comes too late on a machine that stands still for a while.
-PATIENT = Timing(
+#: Long enough for a busy machine.
+LONG_TIMEOUTS = Timing(
     interval="20s", session_timeout="20s", arrival_timeout="20s", slow_threshold="15s", deferral_timeout="30s"
 )
-#: What is told only once nothing has come for so long.
-BRIEF = {
-    Fault.LOSE: replace(PATIENT, arrival_timeout="2s", slow_threshold="1s"),
-    Fault.CUT_LOST: replace(PATIENT, arrival_timeout="2s", slow_threshold="1s"),
-    Fault.MUTE: replace(PATIENT, session_timeout="4s"),
+#: Shorter timeouts for faults that are reported after a timeout.
+SHORT_TIMEOUTS = {
+    Fault.LOSE: replace(LONG_TIMEOUTS, arrival_timeout="2s", slow_threshold="1s"),
+    Fault.CUT_LOST: replace(LONG_TIMEOUTS, arrival_timeout="2s", slow_threshold="1s"),
+    Fault.MUTE: replace(LONG_TIMEOUTS, session_timeout="4s"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackHandler:
+class Terminal:
     """An operator's terminal, eighty columns wide."""
 
     network: LabNetwork
     config: Path
 
-    def waits(self, timing: Timing) -> None:
-        """Let nobody wait longer than this says."""
+    def write_timing(self, timing: Timing) -> None:
+        """Write the configuration with this timing."""
         write(self.config.parent, self.network, PROVIDERS, timing, listen="127.0.0.1:0", callbacks="127.0.0.1:8081")
 
     async def probe(self, *words: str) -> tuple[int, str]:
@@ -60,17 +60,17 @@ class CallbackHandler:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[CallbackHandler]:
+async def terminal(tmp_path: Path) -> AsyncIterator[Terminal]:
     plans = [SystemPlan.with_one_mailbox(each.code, each.domain) for each in AGENCIES]
     plans += [SystemPlan.with_one_mailbox(each.key, each.domain) for each in REFERENCES]
     async with LabNetwork(plans, folder=tmp_path) as network:
-        made = CallbackHandler(network, tmp_path / "pantau.yaml")
-        made.waits(PATIENT)
+        made = Terminal(network, tmp_path / "pantau.yaml")
+        made.write_timing(LONG_TIMEOUTS)
         yield made
 
 
-def squeezed(text: str) -> str:
-    """Return *text* as if nothing had been wrapped."""
+def unwrapped(text: str) -> str:
+    """Return *text* without line breaks."""
     return " ".join(text.split())
 
 
@@ -100,26 +100,26 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "route", "code", "expected"), FAULTS, ids=[each[0] for each in FAULTS])
-async def test_a_fault_is_told_with_what_to_do(
-    desk: CallbackHandler, fault: Fault, route: str, code: int, expected: str
+async def test_probe_fault_is_explained_with_remedy(
+    terminal: Terminal, fault: Fault, route: str, code: int, expected: str
 ) -> None:
-    system = desk.network.systems[AGENCY]
-    desk.waits(BRIEF.get(fault, PATIENT))
+    system = terminal.network.systems[AGENCY]
+    terminal.write_timing(SHORT_TIMEOUTS.get(fault, LONG_TIMEOUTS))
     await system.break_(fault)
     try:
-        ended, text = await desk.probe(route)
+        ended, text = await terminal.probe(route)
     finally:
         await system.repair()
 
-    assert (ended, expected in squeezed(text)) == (code, True), text
+    assert (ended, expected in unwrapped(text)) == (code, True), text
     assert "Traceback" not in text
     assert "level=" not in text
     assert max(map(len, text.splitlines())) <= 80, text
     assert all(label in text for label in ("  Means   ", "  Do      "))
 
 
-async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: CallbackHandler) -> None:
-    code, text = await desk.probe("outbound/rujukan-b", "--verbose")
+async def test_probe_delivered_shows_relays_and_dialogue(terminal: Terminal) -> None:
+    code, text = await terminal.probe("outbound/rujukan-b", "--verbose")
 
     assert code == 0
     assert "DELIVERED: arrived in the inbox, whole" in text
@@ -129,50 +129,50 @@ async def test_mail_that_flows_is_told_to_and_its_way_is_shown(desk: CallbackHan
     assert "recipient IMAP C: SELECT INBOX" in text
 
 
-async def test_every_route_that_was_asked_for_is_told_and_the_worst_is_the_exit_code(desk: CallbackHandler) -> None:
-    await desk.network.systems[AGENCY].break_(Fault.SMTP)
+async def test_probe_several_routes_are_shown_and_worst_is_exit_code(terminal: Terminal) -> None:
+    await terminal.network.systems[AGENCY].break_(Fault.SMTP)
     try:
-        code, text = await desk.probe("outbound", "--explain")
+        code, text = await terminal.probe("outbound", "--explain")
     finally:
-        await desk.network.systems[AGENCY].repair()
+        await terminal.network.systems[AGENCY].repair()
 
     assert code == 19
     assert text.count("Check these, in this order:") == len(REFERENCES)
 
 
-async def test_a_check_is_shown_as_a_table_and_fails_when_something_does(desk: CallbackHandler) -> None:
-    code, text = await desk.probe("--check", "certificate")
+async def test_probe_check_prints_table_and_fails_on_finding(terminal: Terminal) -> None:
+    code, text = await terminal.probe("--check", "certificate")
     assert code == 0, text
     assert "PASS" in text or "WARN" in text
 
-    await desk.network.systems[AGENCY].break_(Fault.EXPIRED)
+    await terminal.network.systems[AGENCY].break_(Fault.EXPIRED)
     try:
-        code, text = await desk.probe("--check", "certificate")
+        code, text = await terminal.probe("--check", "certificate")
     finally:
-        await desk.network.systems[AGENCY].repair()
+        await terminal.network.systems[AGENCY].repair()
     assert code == 22, text
     assert "FAIL" in text
 
 
-async def test_a_check_that_could_look_at_nothing_is_no_success(desk: CallbackHandler) -> None:
-    for system in desk.network.systems.values():
+async def test_probe_check_unable_to_look_fails(terminal: Terminal) -> None:
+    for system in terminal.network.systems.values():
         await system.break_(Fault.SMTP)
         await system.break_(Fault.IMAP)
     try:
-        code, text = await desk.probe("--check", "certificate")
+        code, text = await terminal.probe("--check", "certificate")
     finally:
-        for system in desk.network.systems.values():
+        for system in terminal.network.systems.values():
             await system.repair()
     assert (code, "PASS" in text) == (21, False), text
 
 
-async def test_a_check_is_of_no_route(desk: CallbackHandler) -> None:
-    code, text = await desk.probe("outbound", "--check", "certificate")
+async def test_probe_check_with_route_is_refused(terminal: Terminal) -> None:
+    code, text = await terminal.probe("outbound", "--check", "certificate")
     assert code == 2
     assert "leave out the route outbound" in text
 
 
-async def test_a_check_that_there_is_not_is_said_with_those_that_there_are(desk: CallbackHandler) -> None:
-    code, text = await desk.probe("--check", "horoscope")
+async def test_probe_check_unknown_lists_checks(terminal: Terminal) -> None:
+    code, text = await terminal.probe("--check", "horoscope")
     assert code == 2
     assert "there is no check horoscope; there are " in text

@@ -1,4 +1,4 @@
-"""The scrape configuration that we ship, laid out as docs/how-to/operator/install.md says."""
+"""The shipped scrape configuration, installed as in docs/how-to/operator/install.md."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path / SHIPPED.name
 
 
-def test_promtool_accepts_it_together_with_the_rules(installed: Path) -> None:
+def test_promtool_accepts_configuration_with_rules(installed: Path) -> None:
     checked = subprocess.run(
         ["promtool", "check", "config", "--lint=all", "--lint-fatal", installed],
         capture_output=True, text=True, check=False, timeout=30,
@@ -34,12 +34,12 @@ def test_promtool_accepts_it_together_with_the_rules(installed: Path) -> None:
     assert "2 rule files found" in checked.stdout
 
 
-def test_the_job_is_the_one_that_rules_and_dashboards_ask_for(installed: Path) -> None:
+def test_job_name_matches_rules_and_dashboards(installed: Path) -> None:
     configuration: dict[str, Any] = yaml.safe_load(installed.read_text())
     assert "pantau" in [job["job_name"] for job in configuration["scrape_configs"]]
 
 
-def test_it_scrapes_as_often_as_the_data_source_says(installed: Path) -> None:
+def test_scrape_interval_matches_data_source(installed: Path) -> None:
     configuration: dict[str, Any] = yaml.safe_load(installed.read_text())
     provisioned = ROOT / "grafana" / "provisioning" / "datasources" / "pantau.yaml"
     source: dict[str, Any] = yaml.safe_load(provisioned.read_text())["datasources"][0]

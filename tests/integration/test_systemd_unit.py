@@ -1,4 +1,4 @@
-"""The unit that we ship, against an installation laid out in a directory. No systemd has to run."""
+"""The shipped systemd unit, with an installation in a directory. No systemd needs to run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from monitor.watchdog import heartbeat, process_heartbeat
 
 UNIT = Path(__file__).parents[2] / "deploy" / "pantau.service"
 
-#: What systemd thinks of our sandbox: 0 is shut, 10 is open. What is left is the network, which is our work, and
-#: /proc/stat. Lower it when it gets better.
+#: Exposure level of the sandbox by systemd-analyze: 0 is closed, 10 is open. The rest is the network, which the service
+#: needs, and /proc/stat. Lower it when the level falls.
 EXPOSURE = 1.1
 
-#: Denies itself memory that is writable and executable, as the unit does, then does what the service does.
+#: Denies itself memory that is writable and executable, as the unit does, then uses the libraries of the service.
 WITHOUT_WRITABLE_CODE = """
 import ctypes, mmap, sys
 if ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0):  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
@@ -52,7 +52,7 @@ asyncio.run(ask())
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Path:
-    """Lay out what docs/how-to/operator/install.md installs, among the targets that every Debian has."""
+    """Install as in docs/how-to/operator/install.md into a directory with the targets of Debian."""
     units = tmp_path / "usr" / "lib" / "systemd" / "system"
     units.mkdir(parents=True)
     for target in Path("/usr/lib/systemd/system").glob("*.target"):
@@ -75,7 +75,7 @@ def analyze(stage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_systemd_has_nothing_to_say_about_it(stage: Path) -> None:
+def test_systemd_analyze_verify_reports_nothing(stage: Path) -> None:
     done = analyze(stage, "verify")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -83,13 +83,13 @@ def test_systemd_has_nothing_to_say_about_it(stage: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "mistaken"), [("ProtectClock=", "ProtectKlock="), ("/opt/pantau/bin/pantau", "/opt/pantau/bin/panto")]
 )
-def test_systemd_would_say_so_if_it_were_wrong(stage: Path, written: str, mistaken: str) -> None:
+def test_systemd_analyze_verify_detects_mistakes(stage: Path, written: str, mistaken: str) -> None:
     unit = stage / "etc" / "systemd" / "system" / UNIT.name
     unit.write_text(unit.read_text().replace(written, mistaken))
     assert mistaken.rstrip("=") in analyze(stage, "verify").stderr
 
 
-def test_its_sandbox_is_as_tight_as_it_was(stage: Path) -> None:
+def test_sandbox_exposure_is_not_above_limit(stage: Path) -> None:
     done = analyze(stage, "security", "--offline=yes", f"--threshold={round(EXPOSURE * 10)}")
     level = re.search(r"Overall exposure level for pantau.service: ([\d.]+)", done.stdout)
     assert level, done.stderr
@@ -97,10 +97,10 @@ def test_its_sandbox_is_as_tight_as_it_was(stage: Path) -> None:
     assert done.returncode == 0
 
 
-def test_only_what_it_needs_is_left_open(stage: Path) -> None:
+def test_sandbox_leaves_open_only_what_is_needed(stage: Path) -> None:
     done = analyze(stage, "security", "--offline=yes", "--json=short")
-    open_to_it = {check["json_field"] for check in json.loads(done.stdout) if not check["set"]}
-    assert open_to_it == {
+    unset = {check["json_field"] for check in json.loads(done.stdout) if not check["set"]}
+    assert unset == {
         "RootDirectoryOrRootImage",
         "RestrictAddressFamilies_AF_UNIX",
         "RestrictAddressFamilies_AF_INET_INET6",
@@ -111,7 +111,7 @@ def test_only_what_it_needs_is_left_open(stage: Path) -> None:
     }
 
 
-def test_the_service_needs_no_memory_that_is_writable_and_executable() -> None:
+def test_service_needs_no_writable_executable_memory() -> None:
     assert "\nMemoryDenyWriteExecute=yes\n" in UNIT.read_text()
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_WRITABLE_CODE], capture_output=True, text=True, check=False, timeout=60
@@ -127,23 +127,23 @@ def setting(key: str) -> str:
     return found[1]
 
 
-def test_the_unit_and_the_program_agree_on_what_only_a_person_can_mend() -> None:
+def test_unit_and_program_agree_on_exit_status_without_restart() -> None:
     assert setting("Type") == "notify"
     assert setting("RestartPreventExitStatus") == str(run._MISCONFIGURED)
 
 
-def test_the_longest_way_between_two_signs_of_life_is_well_within_the_watchdog() -> None:
+def test_watchdog_exceeds_longest_heartbeat_interval() -> None:
     beat = (
         process_heartbeat._INTERVAL.total_seconds()
         + process_heartbeat._WRITE_TIMEOUT_SECONDS
-        + heartbeat._DEADLINE_SECONDS
+        + heartbeat._TIMEOUT_SECONDS
     )
     watchdog = parse_duration(setting("WatchdogSec").replace("min", "m"))
     assert timedelta(seconds=3 * beat) <= watchdog
 
 
 @pytest.mark.parametrize("key", ["ExecStart", "ExecReload"])
-def test_what_the_unit_calls_is_a_command_with_such_options(key: str) -> None:
+def test_unit_commands_and_options_exist(key: str) -> None:
     _, name, *words = setting(key).split()
     parsed = load_command(name).make_context(name, words, resilient_parsing=False)
     assert str(parsed.params["config"]) == "/etc/pantau/pantau.yaml"

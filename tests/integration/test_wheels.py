@@ -1,4 +1,4 @@
-"""The two wheels: what is in them, that anybody builds the same, and that they work where nothing else of Pantau is."""
+"""The two wheels: contents, reproducible build, and use in an environment without the source tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RELEASE = ROOT / "deploy" / "release.py"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
-#: Of a commit, in seconds.
+#: Time of a commit, in seconds.
 EPOCH = "1795737600"
 
 
@@ -27,13 +27,13 @@ def run(*command: str | Path, cwd: Path = ROOT, **environ: str) -> subprocess.Co
 
 
 def tracked() -> list[str]:
-    """Return the names of the files that a clone would have if everything here were committed."""
+    """Return the names of tracked files and of new ones that are not ignored."""
     done = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     return sorted(name for name in done.stdout.split("\0") if (ROOT / name).is_file())
 
 
 def clone(to: Path, umask: int) -> Path:
-    """Return a tree as git lays it for somebody with that *umask*, today."""
+    """Copy the tree to *to*, as `git clone` writes it with *umask*."""
     before = os.umask(umask)
     try:
         for name in tracked():
@@ -46,7 +46,7 @@ def clone(to: Path, umask: int) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Build both wheels twice: in two places, with different rights, and with what an ignored file would add."""
+    """Build both wheels twice: in two directories, with different permissions, and with an ignored file."""
     place = tmp_path_factory.mktemp("clones")
     one, other = clone(place / "one", 0o022), clone(place / "another" / "place", 0o077)
     (other / "monitor" / "__pycache__").mkdir()
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return one / "dist", other / "dist"
 
 
-def test_two_clones_make_the_same_wheels_octet_by_octet(built: tuple[Path, Path]) -> None:
+def test_two_clones_build_identical_wheels(built: tuple[Path, Path]) -> None:
     one, other = built
     names = {f"pantau-{VERSION}-py3-none-any.whl", f"pantau_lab-{VERSION}-py3-none-any.whl"}
     assert {wheel.name for wheel in one.iterdir()} == {wheel.name for wheel in other.iterdir()} == names
@@ -68,7 +68,7 @@ def test_two_clones_make_the_same_wheels_octet_by_octet(built: tuple[Path, Path]
     ("distribution", "below", "packages"),
     [("pantau", "", ("alerts/", "monitor/", "probes/")), ("pantau_lab", "lab/", ("pantau_lab/",))],
 )
-def test_a_wheel_holds_every_file_of_its_packages_and_nothing_else(
+def test_wheel_contains_exactly_files_of_its_packages(
     built: tuple[Path, Path], distribution: str, below: str, packages: tuple[str, ...]
 ) -> None:
     about = f"{distribution}-{VERSION}.dist-info/"
@@ -82,7 +82,7 @@ def test_a_wheel_holds_every_file_of_its_packages_and_nothing_else(
 
 @pytest.fixture(scope="module")
 def environment(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install both wheels into an environment of their own, which sees the libraries of this one and not its Pantau."""
+    """Install both wheels into a new environment that has the libraries of this one, and not its Pantau."""
     place = tmp_path_factory.mktemp("environment")
     wheels = sorted(built[0].iterdir())
     made = run(sys.executable, "-m", "venv", "--without-pip", place)
@@ -92,35 +92,35 @@ def environment(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     assert installed.returncode == 0, installed.stderr
     libraries = sysconfig.get_paths()["purelib"]
     inside = sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)})
-    # What a .pth file names is added as it is: the .pth files in there, by which this tree is found, are not read.
+    # Directories in a .pth file are added without reading their own .pth files, which would add this source tree.
     (Path(inside) / "libraries.pth").write_text(f"{libraries}\n")
     return place
 
 
-def test_the_installed_program_is_the_one_of_the_wheel(environment: Path, tmp_path: Path) -> None:
+def test_installed_program_is_from_wheel(environment: Path, tmp_path: Path) -> None:
     where = "import alerts, monitor, pantau_lab, probes; print(alerts, monitor, pantau_lab, probes, sep='\\n')"
     found = run(environment / "bin" / "python", "-c", where, cwd=tmp_path).stdout.splitlines()
     assert [line for line in found if str(environment) in line] == found
     assert len(found) == 4
 
     assert run(environment / "bin" / "pantau", "--version", cwd=tmp_path).stdout == f"pantau {VERSION}\n"
-    told = run(environment / "bin" / "pantau", "--help", cwd=tmp_path)
-    assert {"run", "check", "ack", "demo"} < set(told.stdout.split())
+    help_output = run(environment / "bin" / "pantau", "--help", cwd=tmp_path)
+    assert {"run", "check", "ack", "demo"} < set(help_output.stdout.split())
 
 
-def test_the_installed_program_accepts_the_sample_and_sets_its_letter(environment: Path, sample: Path) -> None:
+def test_installed_program_checks_sample_and_renders_letter(environment: Path, sample: Path) -> None:
     pantau, here = environment / "bin" / "pantau", sample.parent
     secret = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}
     checked = run(pantau, "check", cwd=here, **secret)
-    assert checked.returncode == 1, "nobody is known to have answered at its numbers"
+    assert checked.returncode == 1, "no number is verified"
     assert checked.stdout.splitlines()[-1].startswith("pantau.yaml: accepted: 2 agencies")
 
-    laid = run(pantau, "letter-preview", "JCONTOH", "--output", "letter.pdf", cwd=here, **secret)
-    assert laid.returncode == 0, laid.stderr
+    printed = run(pantau, "letter-preview", "JCONTOH", "--output", "letter.pdf", cwd=here, **secret)
+    assert printed.returncode == 0, printed.stderr
     assert (here / "letter.pdf").read_bytes().startswith(b"%PDF-")
 
 
-def test_the_commands_of_the_lab_are_found_where_its_wheel_is_installed(environment: Path, tmp_path: Path) -> None:
+def test_lab_commands_are_found_with_installed_wheel(environment: Path, tmp_path: Path) -> None:
     listed = run(environment / "bin" / "pantau", "lab", "--list", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "greylist" in listed.stdout

@@ -1,7 +1,7 @@
-"""Install by docs/how-to/operator/install.md word for word, start, break, lay a letter, put a copy back, upgrade, move to PostgreSQL, remove.
+"""Installation test on a new Debian system with the commands of the documents: from install to removal.
 
-`python -m tests.machine`, as root, on a Debian with debootstrap and systemd-container. What a chapter does beyond the documents stands
-beside it.
+Run `python -m tests.machine` as root, on a Debian with debootstrap and systemd-container. Comments say what a step
+does beyond the documents.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from tests.machine.edit import BAD_INTERVAL, SECRET_IN_A_FILE, STORE_ON_SERVER, 
 from tests.machine.machine import Failed, Machine
 
 INSTALLING = "docs/how-to/operator/install.md"
-#: The operator's hand: whatever is to be edited is a secret, and gets one.
+#: Replacement of the operator's editor, which writes a secret.
 EDITOR = """#!/bin/sh
 echo rahsia-contoh-yang-panjang > "$1"
 """
 CONFIG = "--config /etc/pantau/pantau.yaml"
-ASK = "runuser -u pantau -- pantau"
-#: Secrets that the shipped configuration names beside the one that the document makes.
+PANTAU = "runuser -u pantau -- pantau"
+#: Secrets of the shipped configuration in addition to the one of the document.
 SECRETS = ("rujukan-b", "twilio", "sinch", "sinch-callback", "jabatan-contoh", "mpcontoh-awan", "mpcontoh-kaunter")
 
 
-def expect(said: str, *words: str) -> None:
-    for word in words:
-        if re.search(word, said) is None:
-            raise Failed(f"nothing like {word!r} in:\n{said}")
+def expect(output: str, *options: str) -> None:
+    for word in options:
+        if re.search(word, output) is None:
+            raise Failed(f"nothing like {word!r} in:\n{output}")
 
 
 def edit(machine: Machine, *edits: Edit) -> None:
-    """Edit the installed configuration; owner and mode of a file stay."""
+    """Edit the installed configuration without changing owner and mode of a file."""
     for each in edits:
         file = machine.root / "etc" / "pantau" / each.file
         file.write_text(each.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def install(machine: Machine) -> None:
-    """Follow section 1: the program, its user, the tray."""
+    """Follow section 1: program, user, tray."""
     editor = machine.root / "usr" / "local" / "bin" / "editor"
     editor.write_text(EDITOR)
     editor.chmod(0o755)
     for block in commands(INSTALLING, "1. The program"):
-        # A person answers yes.
+        # The operator answers yes.
         machine.prepare('apt-get() { command apt-get --yes "$@"; }\napt-get -q update\n' + block)
-    # Once it is booted its network is its own: what docs/how-to/operator/postgresql.md asks for is fetched before.
+    # A booted machine has no Internet: install what docs/how-to/operator/postgresql.md needs now.
     machine.prepare("apt-get -q --yes install postgresql sudo sqlite3")
 
 
 def configure(machine: Machine) -> None:
-    """Follow section 2: files and secrets, until `check` prints no errors; a start before that fails."""
+    """Follow section 2: files and secrets, until `check` prints no errors. A start before that fails."""
     files, check = commands(INSTALLING, "2. Configuration and secrets")
     machine.run(files)
     expect(machine.run(check, code=2), "secrets/twilio does not exist")
@@ -66,46 +66,46 @@ def configure(machine: Machine) -> None:
         machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/{secret}\n")
         machine.run(f"editor /etc/pantau/secrets/{secret}")
     edit(machine, SECRET_IN_A_FILE)
-    # Its telephone numbers are placeholders, of which it warns.
+    # The telephone numbers are placeholders, which cause warnings.
     expect(machine.run(check, code=1), "accepted: 2 agencies", "0 errors")
 
 
 def start(machine: Machine, *, code: int = 0) -> str:
-    """Follow section 3: the unit. What never ends, the log that is followed, is left to its reader."""
+    """Follow section 3: the unit, without following the log, which never ends."""
     [block] = commands(INSTALLING, "3. The service")
     return machine.run(block.replace("journalctl -u pantau -f\n", ""), code=code)
 
 
-def work(machine: Machine) -> None:
-    """See that it is ready when the command returns, says what it watches, and has priorities in its log."""
+def check_running(machine: Machine) -> None:
+    """Check that it is ready when the command returns, and that its log has priorities."""
     start(machine)
-    expect(machine.run(f"{ASK} incidents {CONFIG}"), ".")
-    machine.until("systemctl status pantau | grep 'Watching 2 agencies by 12 routes'")
+    expect(machine.run(f"{PANTAU} incidents {CONFIG}"), ".")
+    machine.until("systemctl status pantau | grep 'Monitoring 2 agencies by 12 routes'")
     expect(machine.run("journalctl -u pantau -p warning -o cat"), "name server does not answer")
     found = machine.run("journalctl -u pantau -o cat --grep 'verdict changed' || true")
     if found.count("verdict=unknown") > 5:
-        raise Failed(f"what is unknown at a start floods the log:\n{found}")
+        raise Failed(f"unknown verdicts after the start flood the log:\n{found}")
 
 
 def reload(machine: Machine) -> None:
-    """Give it a good file, two bad ones, and a good one again; it goes on all the time."""
+    """Reload a valid, two invalid, and a valid configuration without a restart."""
     before = machine.run("systemctl show -P MainPID pantau")
     machine.run("systemctl reload pantau; cp -p /etc/pantau/pantau.yaml /root/good.yaml")
-    spoilings: tuple[Callable[[], object], ...] = (
+    corruptions: tuple[Callable[[], object], ...] = (
         lambda: machine.run("echo 'x: [' >> /etc/pantau/pantau.yaml"),
         lambda: edit(machine, BAD_INTERVAL),
     )
-    for spoil in spoilings:
-        spoil()
+    for corrupt in corruptions:
+        corrupt()
         expect(machine.run("systemctl reload pantau", code=1), "Job for pantau.service failed")
         machine.until("systemctl status pantau | grep 'configuration refused'")
         machine.run("cp -p /root/good.yaml /etc/pantau/pantau.yaml; systemctl reload pantau")
     if machine.run("systemctl show -P MainPID pantau") != before:
-        raise Failed("it was started anew")
+        raise Failed("the service was restarted")
 
 
-def break_(machine: Machine) -> None:
-    """Kill it with -9, and let it stand still: systemd starts it anew."""
+def crash(machine: Machine) -> None:
+    """Kill and then suspend it: systemd restarts it."""
     machine.run("systemctl kill --signal KILL pantau")
     machine.until("systemctl show pantau -p NRestarts -p ActiveState | tr '\\n' ' ' | grep '1 ActiveState=active '")
     machine.run("systemctl kill --signal STOP pantau")
@@ -114,80 +114,82 @@ def break_(machine: Machine) -> None:
 
 
 def letter(machine: Machine) -> None:
-    """Declare an outage, release it, and let a clerk of the group post a letter; a stranger reads nothing."""
+    """Declare and release an outage, and post its letter as a clerk; another user cannot read it."""
     machine.run("useradd --create-home kerani; adduser kerani pantau-tray; useradd --create-home orang")
-    machine.run(f"cd /; {ASK} declare JCONTOH both --reason ujian --by operator {CONFIG}")
-    machine.run(f"cd /; {ASK} release JCONT-01 --by operator {CONFIG}")
+    machine.run(f"cd /; {PANTAU} declare JCONTOH both --reason ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {PANTAU} release JCONT-01 --by operator {CONFIG}")
     tray = "/var/spool/pantau/surat"
     found = machine.until(f"ls {tray}/*.pdf").split()[0]
     expect(machine.run(f"cd /; runuser -u kerani -- head -c 4 {found}"), "%PDF")
     expect(machine.run(f"cd /; runuser -u orang -- cat {found}", code=1), "Permission denied")
     machine.run(f"cd /; runuser -u kerani -- mv {found} {tray}/posted/")
-    machine.until(f"cd /; {ASK} letters list {CONFIG} | grep posted")
+    machine.until(f"cd /; {PANTAU} letters list {CONFIG} | grep posted")
 
 
 def copy(machine: Machine) -> None:
-    """Take a copy while it works, by docs/how-to/operator/backup.md."""
+    """Back up the running service by docs/how-to/operator/backup.md."""
     for block in commands("docs/how-to/operator/backup.md", "Back up"):
         expect(machine.run(f"cd /; {block}"), "pantau-.*sqlite")
 
 
-def named(block: str, file: str) -> str:
-    """Write the name of a copy in the place of the one that the document has."""
+def with_backup_name(block: str, file: str) -> str:
+    """Replace the name of the backup in the document's command."""
     return re.sub(r"\S+/pantau-\d{8}T\d{6}Z\.sqlite", file, block)
 
 
-def put_back(machine: Machine) -> None:
-    """Let a letter go out after the copy, then put the copy back: paper waits, and no number stands on paper twice."""
+def restore_backup(machine: Machine) -> None:
+    """Restore a backup that is older than a letter: paper is paused, and no number is used twice."""
     copy = machine.run("ls -t /var/backups/pantau/*.sqlite").split()[0]
     [test] = commands("docs/how-to/operator/backup.md", "Test a backup")
-    expect(machine.run(named(test, copy)), "The audit log is intact")
-    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG}")
+    expect(machine.run(with_backup_name(test, copy)), "The audit log is intact")
+    machine.run(f"cd /; {PANTAU} close JCONT-01 --recovered --reason ujian --by operator {CONFIG}")
     outage(machine, "JCONT-02")
-    machine.until(f"cd /; {ASK} letters list {CONFIG} | grep JCONT-02")
+    machine.until(f"cd /; {PANTAU} letters list {CONFIG} | grep JCONT-02")
 
     [block] = commands("docs/how-to/operator/backup.md", "Restore a backup")
     service_at_work = block.replace("systemctl stop pantau\n", "")
-    machine.run(f"cd /; {named(service_at_work, copy)}", code=1)
-    expect(machine.run(f"cd /; {named(block, copy)}"), "is the store now", "Letters and faxes are paused")
-    noticed(machine, "restored an older copy")
+    machine.run(f"cd /; {with_backup_name(service_at_work, copy)}", code=1)
+    expect(machine.run(f"cd /; {with_backup_name(block, copy)}"), "is the store now", "Letters and faxes are paused")
+    expect_paused_paper(machine, "restored an older copy")
     outage(machine, "JCONT-03")
-    machine.until(f"cd /; {ASK} paper status {CONFIG} | grep JCONT-03")
-    let_go(machine, "JCONT-03")
+    machine.until(f"cd /; {PANTAU} paper status {CONFIG} | grep JCONT-03")
+    resume_paper(machine, "JCONT-03")
 
     machine.run(f"systemctl stop pantau; rm /var/lib/pantau/pantau.sqlite*; cp {copy} /var/lib/pantau/pantau.sqlite")
     machine.run("chown pantau:pantau /var/lib/pantau/pantau.sqlite; systemctl start pantau")
-    noticed(machine, "the store is older than its high-water mark")
+    expect_paused_paper(machine, "the store is older than its high-water mark")
     outage(machine, "JCONT-04")
-    let_go(machine, "JCONT-04")
+    resume_paper(machine, "JCONT-04")
 
 
 def outage(machine: Machine, number: str) -> None:
-    """Declare the next outage of the agency and release it; what is open of it ends before."""
-    machine.run(f"cd /; {ASK} close JCONT-01 --recovered --reason ujian --by operator {CONFIG} || true")
-    machine.run(f"cd /; {ASK} declare JCONTOH both --reason ujian --by operator {CONFIG}")
-    machine.run(f"cd /; {ASK} release {number} --by operator {CONFIG}")
+    """Close the open incident, declare the next outage of the agency and release it."""
+    machine.run(f"cd /; {PANTAU} close JCONT-01 --recovered --reason ujian --by operator {CONFIG} || true")
+    machine.run(f"cd /; {PANTAU} declare JCONTOH both --reason ujian --by operator {CONFIG}")
+    machine.run(f"cd /; {PANTAU} release {number} --by operator {CONFIG}")
 
 
-def noticed(machine: Machine, how: str) -> None:
-    """See that paper waits, and that the letters which the store does not know are named."""
-    said = machine.until(f"cd /; {ASK} paper status {CONFIG} | grep -B 9 -A 99 ' NO *$'")
-    expect(said, how, "not in the store: ")
+def expect_paused_paper(machine: Machine, how: str) -> None:
+    """Check that paper is paused and unknown letters are named."""
+    output = machine.until(f"cd /; {PANTAU} paper status {CONFIG} | grep -B 9 -A 99 ' NO *$'")
+    expect(output, how, "not in the store: ")
 
 
-def let_go(machine: Machine, number: str) -> None:
-    """Look that nothing new lies in the tray, and let it go: then it lies there."""
-    listed = f"cd /; {ASK} letters list {CONFIG}"
+def resume_paper(machine: Machine, number: str) -> None:
+    """Check that the letter is not in the tray, resume paper, and wait until it is."""
+    listed = f"cd /; {PANTAU} letters list {CONFIG}"
     if number in machine.run(listed):
-        raise Failed(f"{number} was laid into the tray before anybody has looked")
+        raise Failed(f"{number} is in the tray before paper was resumed")
     expect(
-        machine.run(f"cd /; {ASK} paper resume --reason 'looked at all letters with the clerk' --by operator {CONFIG}"),
+        machine.run(
+            f"cd /; {PANTAU} paper resume --reason 'looked at all letters with the clerk' --by operator {CONFIG}"
+        ),
         "are sent again. Skipped numbers: JCONT-02",
     )
     machine.until(f"{listed} | grep {number}")
 
 
-#: Makes a store as the first release did, by its migration; with what `tests/contracts` has of that release.
+#: Creates a store of the first release with the data in `tests/contracts`.
 FIRST_RELEASE = """
 import json, pathlib, sqlite3
 from monitor.store.schema.migrations import upgrade
@@ -203,7 +205,7 @@ with sqlite3.connect("/var/lib/pantau/pantau.sqlite") as store:
 
 
 def upgrade(machine: Machine) -> None:
-    """Start on a store of the first release, and on a copy of it: the schema is brought up to date, the history is there."""
+    """Start with a store of the first release, and with its backup: both are migrated and keep the history."""
     machine.run("systemctl stop pantau")
     machine.run("find /var/lib/pantau /var/spool/pantau -type f -not -name token.key -delete")
     machine.run(
@@ -212,21 +214,24 @@ def upgrade(machine: Machine) -> None:
     [backup] = commands("docs/how-to/operator/backup.md", "Back up")
     copy = machine.run(f"cd /; {backup}").split()[0]
     machine.run("systemctl start pantau")
-    _is_of_the_first_release(machine)
-    [restore] = commands("docs/how-to/operator/backup.md", "Restore a backup")
-    machine.run(f"cd /; {named(restore, copy)}")
-    _is_of_the_first_release(machine)
-    machine.run(f"cd /; {ASK} paper resume --reason ujian --by operator {CONFIG}")
+    _expect_first_release(machine)
+    [restore_command] = commands("docs/how-to/operator/backup.md", "Restore a backup")
+    machine.run(f"cd /; {with_backup_name(restore_command, copy)}")
+    _expect_first_release(machine)
+    machine.run(f"cd /; {PANTAU} paper resume --reason ujian --by operator {CONFIG}")
 
 
-def _is_of_the_first_release(machine: Machine) -> None:
-    expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
-    expect(machine.run(f"cd /; {ASK} audit verify {CONFIG}"), "The audit log is intact")
-    expect(machine.run(f"cd /; {ASK} audit export {CONFIG} | head -1"), "incident opened", "2026-11-24")
+def _expect_first_release(machine: Machine) -> None:
+    expect(machine.run(f"cd /; {PANTAU} incidents {CONFIG}"), "JCONT-01")
+    expect(machine.run(f"cd /; {PANTAU} audit verify {CONFIG}"), "The audit log is intact")
+    expect(machine.run(f"cd /; {PANTAU} audit export {CONFIG} | head -1"), "incident opened", "2026-11-24")
 
 
 def move(machine: Machine) -> None:
-    """Move the store to PostgreSQL by docs/how-to/operator/postgresql.md, try it before, and go back at last as an older copy."""
+    """Move the store to PostgreSQL by docs/how-to/operator/postgresql.md, after a trial.
+
+    Finally go back to SQLite, as a restored older copy.
+    """
     [made] = commands(INSTALLING, "Several machines: PostgreSQL")
     machine.until("pg_isready")
     machine.run(f"cd /; printf '%s\\n' {2 * 'rahsia-contoh-yang-panjang '}| {{\n{made}}}")
@@ -244,16 +249,16 @@ def move(machine: Machine) -> None:
 
     [copy] = commands("docs/how-to/operator/postgresql.md", "Move")
     edit(machine, *STORE_ON_SERVER)
-    machine.run(f"{ASK} check --severity error {CONFIG}")
+    machine.run(f"{PANTAU} check --severity error {CONFIG}")
     expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
     machine.run("systemctl stop pantau")
-    before = machine.run(f"cd /; {ASK} audit export --store /var/lib/pantau/pantau.sqlite")
-    said = machine.run(f"cd /; {copy}")
-    expect(said, "each compared", "Start the service")
+    before = machine.run(f"cd /; {PANTAU} audit export --store /var/lib/pantau/pantau.sqlite")
+    output = machine.run(f"cd /; {copy}")
+    expect(output, "each compared", "Start the service")
     machine.run("systemctl start pantau")
-    expect(machine.run(f"cd /; {ASK} incidents {CONFIG}"), "JCONT-01")
-    if not machine.run(f"cd /; {ASK} audit export {CONFIG}").startswith(before):
-        raise Failed("the journal on the server does not begin with that of the file")
+    expect(machine.run(f"cd /; {PANTAU} incidents {CONFIG}"), "JCONT-01")
+    if not machine.run(f"cd /; {PANTAU} audit export {CONFIG}").startswith(before):
+        raise Failed("the audit log on the server does not begin with that of the file")
     [backup] = commands("docs/how-to/operator/backup.md", "Back up")
     expect(machine.run(f"cd /; {backup}"), "pantau-.*dump")
 
@@ -261,27 +266,27 @@ def move(machine: Machine) -> None:
     expect(machine.run("systemctl start pantau", code=1), "control process exited with error code")
     expect(machine.run("systemctl show pantau -p ExecMainStatus"), "ExecMainStatus=78")
     expect(machine.run("journalctl -u pantau -o cat -n 20"), "PostgreSQL at localhost")
-    machine.run(f"cd /; {ASK} restore /var/lib/pantau/pantau.sqlite {CONFIG}; systemctl start pantau")
-    expect(machine.run(f"cd /; {ASK} paper status {CONFIG}"), r"restored an older copy .* NO *\n")
+    machine.run(f"cd /; {PANTAU} restore /var/lib/pantau/pantau.sqlite {CONFIG}; systemctl start pantau")
+    expect(machine.run(f"cd /; {PANTAU} paper status {CONFIG}"), r"restored an older copy .* NO *\n")
 
 
 def remove(machine: Machine) -> None:
-    """Remove it by docs/how-to/operator/maintenance.md; nothing of it is left."""
+    """Remove it completely by docs/how-to/operator/maintenance.md."""
     for block in commands("docs/how-to/operator/maintenance.md", "The end"):
         machine.run(block)
     left = "find / -xdev -name '*pantau*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/var/backups/*'"
     if found := machine.run(f"{{ {left}; getent passwd pantau; getent group pantau pantau-tray; }} || true").strip():
-        raise Failed(f"this is left:\n{found}")
+        raise Failed(f"files or users are left:\n{found}")
 
 
-CHAPTERS: dict[str, Callable[[Machine], None]] = {
+STEPS: dict[str, Callable[[Machine], None]] = {
     "configure": configure,
-    "work": work,
+    "check": check_running,
     "reload": reload,
-    "break": break_,
+    "break": crash,
     "letter": letter,
     "copy": copy,
-    "put back": put_back,
+    "put back": restore_backup,
     "upgrade": upgrade,
     "move": move,
     "remove": remove,
@@ -289,36 +294,36 @@ CHAPTERS: dict[str, Callable[[Machine], None]] = {
 
 
 def main() -> int:
-    """Tell the story; return the exit code."""
+    """Run the steps; return the exit code."""
     asked = argparse.ArgumentParser(prog="python -m tests.machine", description=__doc__)
     asked.add_argument("--directory", type=Path, default=Path("/var/tmp/pantau-machine"), help="Where it is made.")
     asked.add_argument("--suite", default="trixie", help="Debian's: bookworm or trixie.")
-    words = asked.parse_args()
+    options = asked.parse_args()
     missing = [name for name in ("debootstrap", "systemd-nspawn", "nsenter", "git") if shutil.which(name) is None]
     if os.getuid() != 0 or missing:
         print("This needs root" + (f", and {', '.join(missing)}" if missing else "") + ". It was not run.")
         return 2
-    words.directory.mkdir(parents=True, exist_ok=True)
-    machine = Machine(words.directory / "machine")
+    options.directory.mkdir(parents=True, exist_ok=True)
+    machine = Machine(options.directory / "machine")
     began = time.monotonic()
 
-    def tell(name: str, chapter: Callable[[], None]) -> None:
+    def run_step(name: str, step: Callable[[], None]) -> None:
         since = time.monotonic()
         print(f"{name} ...", end=" ", flush=True)
-        chapter()
+        step()
         print(f"{time.monotonic() - since:.0f} s", flush=True)
 
     try:
-        tell("make", lambda: machine.make(words.suite, words.directory / words.suite))
+        run_step("make", lambda: machine.make(options.suite, options.directory / options.suite))
         machine.clone(ROOT)
-        tell("install", lambda: install(machine))
+        run_step("install", lambda: install(machine))
         with machine.booted():
-            for name, chapter in CHAPTERS.items():
-                tell(name, lambda chapter=chapter: chapter(machine))  # type: ignore[misc]
+            for name, step in STEPS.items():
+                run_step(name, lambda step=step: step(machine))  # type: ignore[misc]
     except Failed as failed:
         print(f"FAILED\n{failed}")
         return 1
-    print(f"{len(CHAPTERS) + 1} chapters in {(time.monotonic() - began) / 60:.0f} minutes")
+    print(f"{len(STEPS) + 1} steps in {(time.monotonic() - began) / 60:.0f} minutes")
     return 0
 
 

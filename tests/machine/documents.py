@@ -1,4 +1,4 @@
-"""The commands of a document, as an operator would copy them."""
+"""Shell commands of a document, as an operator would copy them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(document: str, heading: str) -> list[str]:
-    """Return the blocks of shell in the section *heading* of a document, in their order. Raise `LookupError`: no such one."""
+    """Return the shell blocks in the section *heading* of a document. Raise `LookupError` if it has none."""
     text = (ROOT / document).read_text(encoding="utf-8")
     found = re.search(
         rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,6}} |\Z)", _without_comments(text), re.MULTILINE | re.DOTALL

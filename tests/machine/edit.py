@@ -1,4 +1,4 @@
-"""Edits of the shipped configuration: each replaces exactly one line, as an operator would."""
+"""Edits of the shipped configuration: each replaces exactly one line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SETTINGS = "pantau.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A line of a file in `deploy/`, and the line that an operator writes in its place."""
+    """A line of a file in `deploy/`, and its replacement."""
 
-    #: Its path in `deploy/`, and in `/etc/pantau`.
+    #: Path in `deploy/` and in `/etc/pantau`.
     file: str
-    #: Of the whole line.
+    #: Pattern of the whole line.
     pattern: str
     line: str
 
@@ -28,14 +28,14 @@ class Edit:
         return "".join(f"{line}\n" for line in lines)
 
 
-#: The service has no environment by which it is given a password.
+#: The service has no environment variables for passwords.
 SECRET_IN_A_FILE = Edit(
     "agencies/majlis-contoh.yaml",
     r" *login: .*password_env: PANTAU_MPCONTOH_PASSWORD\}",
     "    login: {username: pantau@mpcontoh.gov.my, password_file: secrets/mpcontoh-awan}",
 )
 BAD_INTERVAL = Edit(SETTINGS, "  interval: 5m", "  interval: x")
-#: The store on the server that the story makes on its own machine.
+#: The store on the machine's PostgreSQL.
 STORE_ON_SERVER = (
     Edit(SETTINGS, "# store:", "store:"),
     Edit(SETTINGS, r"#   url: postgresql://pantau@.*", "  url: postgresql://pantau@localhost/pantau"),

@@ -1,4 +1,4 @@
-"""A machine of its own: Debian with its systemd as the first process, its network a loopback of its own (systemd-nspawn)."""
+"""Debian with its systemd in a container with its own network (systemd-nspawn)."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: What Debian's installer brings and debootstrap's smallest variant does not.
-_BESIDE = "adduser,ca-certificates,dbus,procps,systemd,systemd-sysv"
-#: How long is waited for what takes seconds on a machine that does nothing else. This one may be busy with other things.
-_PATIENCE = 600.0
+#: Packages of Debian's installer that debootstrap's smallest variant lacks.
+_PACKAGES = "adduser,ca-certificates,dbus,procps,systemd,systemd-sysv"
+#: In seconds. Long enough for a busy machine.
+_TIMEOUT = 600.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: What pip is told on this machine holds for it, too: where packages come from, and whom it trusts.
-_HANDED_ON = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES")
+#: pip's settings of this machine, which also hold in the container.
+_PASSED_VARIABLES = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES")
 
 
 class Failed(Exception):
-    """A command did not end as it should; the message has what it said."""
+    """A command failed; the message has its output."""
 
 
 class Machine:
-    """Made, used in its own network while it is booted, thrown away."""
+    """A container that is made, booted in its own network, and removed."""
 
     def __init__(self, directory: Path) -> None:
         self.root = directory
         self._leader: int | None = None
 
     def make(self, suite: str, base: Path) -> None:
-        """Lay Debian out anew. *base*: kept for the next time, for this takes minutes."""
+        """Install Debian. *base*: directory that keeps it for later runs, because this takes minutes."""
         if not base.exists():
-            half = base.with_suffix(".half")
-            shutil.rmtree(half, ignore_errors=True)
-            _run(["debootstrap", "--variant=minbase", f"--include={_BESIDE}", suite, str(half)], within=1800)
-            half.rename(base)
+            unfinished = base.with_suffix(".half")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", suite, str(unfinished)], within=1800)
+            unfinished.rename(base)
         shutil.rmtree(self.root, ignore_errors=True)
         _run(["cp", "-a", "--reflink=auto", str(base), str(self.root)], within=600)
         (self.root / "etc" / "hostname").write_text("mesin-contoh\n")
 
     def clone(self, sources: Path) -> None:
-        """Put a clone of *sources*, as they are committed, into root's home."""
+        """Clone the committed *sources* into root's home."""
         _run(["git", "clone", "-q", f"file://{sources}", str(self.root / "root" / "pantau")], within=600)
 
     def prepare(self, commands: str, within: float = 1800) -> str:
-        """Run commands with this machine's network and without systemd: what fetches packages."""
+        """Run commands with this machine's network, without systemd, to fetch packages."""
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe", f"--directory={self.root}"]
-        environ = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+        environ = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
         if trusted := os.environ.get("PIP_CERT"):
             words += [f"--bind-ro={trusted}:/mnt/trusted.pem"]
             environ["PIP_CERT"] = "/mnt/trusted.pem"
@@ -59,7 +59,7 @@ class Machine:
 
     @contextmanager
     def booted(self) -> Iterator[None]:
-        """Let its systemd run for as long as the block lasts."""
+        """Boot the container for the duration of the block."""
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--console=pipe"]
         nspawn = subprocess.Popen(
             [*words, f"--directory={self.root}", "--boot"],
@@ -73,7 +73,7 @@ class Machine:
             yield
         finally:
             self._leader = None
-            nspawn.terminate()  # It tells its systemd to halt.
+            nspawn.terminate()  # It shuts systemd down.
             try:
                 nspawn.wait(90)
             except subprocess.TimeoutExpired:
@@ -81,15 +81,15 @@ class Machine:
                 nspawn.wait()
 
     def run(self, commands: str, *, code: int = 0, environ: Mapping[str, str] | None = None) -> str:
-        """Run commands as root beside its systemd, in the clone; return what they say. Raise `Failed`."""
+        """Run commands as root in the clone; return their output. Raise `Failed`."""
         variables = {"PATH": _PATH, "HOME": "/root", "TERM": "dumb", "LANG": "C.UTF-8", **(environ or {})}
-        inside = ["nsenter", f"--target={self._leader}", "--all", "env", "-i"]
-        words = [*inside, *(f"{name}={value}" for name, value in variables.items())]
-        return _run([*words, "bash", "-euc", f"cd /root/pantau\n{commands}"], within=_PATIENCE, code=code)
+        enter = ["nsenter", f"--target={self._leader}", "--all", "env", "-i"]
+        words = [*enter, *(f"{name}={value}" for name, value in variables.items())]
+        return _run([*words, "bash", "-euc", f"cd /root/pantau\n{commands}"], within=_TIMEOUT, code=code)
 
     def until(self, commands: str) -> str:
-        """Run commands again and again until they succeed."""
-        deadline = time.monotonic() + _PATIENCE
+        """Repeat commands until they succeed."""
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             try:
                 return self.run(commands)
@@ -100,22 +100,22 @@ class Machine:
 
 
 def _leader(nspawn: subprocess.Popen[bytes]) -> int:
-    """Return the first process of the machine. For a moment it has a parent beside nspawn, which then ends."""
+    """Return the first process of the container. Its first parent, beside nspawn, soon ends."""
     deadline = time.monotonic() + 60
     children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children")
     while time.monotonic() < deadline and nspawn.poll() is None:
         for child in children.read_text().split():
-            # By the numbers that it has outside and inside.
+            # Its numbers outside and inside.
             if re.search(r"^NSpid:\t\d+\t1$", _status(child), re.MULTILINE):
                 return int(child)
         time.sleep(0.1)
-    raise Failed("systemd-nspawn has started nothing")
+    raise Failed("systemd-nspawn has started no process")
 
 
 def _status(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # It has ended meanwhile.
+    except (FileNotFoundError, ProcessLookupError):  # The process has ended.
         return ""
 
 
@@ -126,7 +126,7 @@ def _run(words: list[str], *, within: float, code: int = 0) -> str:
         )
     except subprocess.TimeoutExpired as late:
         raise Failed(f"{words[-1]}\n... has not ended within {within:.0f} s") from late
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     if done.returncode != code:
-        raise Failed(f"{words[-1]}\n... ended with {done.returncode} and not {code}:\n{said}")
-    return said
+        raise Failed(f"{words[-1]}\n... ended with {done.returncode} and not {code}:\n{output}")
+    return output

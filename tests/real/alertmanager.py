@@ -1,4 +1,4 @@
-"""Debian's own Alertmanager with a configuration that brings every alert to a webhook within a second."""
+"""Debian's Alertmanager, configured to send every alert to a webhook within a second."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.real.prometheus import Alertmanager
 
 @asynccontextmanager
 async def alertmanager(directory: Path, *, webhook: str = "", token: str = "") -> AsyncIterator[Alertmanager]:
-    """Run an Alertmanager in *directory* that brings all alerts to *webhook*, if there is one, again and again."""
-    async with prometheus.alertmanager(directory, _configured(directory, webhook, token)) as server:
+    """Run an Alertmanager in *directory* that repeatedly sends all alerts to *webhook*, if one is given."""
+    async with prometheus.alertmanager(directory, _write_configuration(directory, webhook, token)) as server:
         yield server
 
 
-def _configured(directory: Path, webhook: str, token: str) -> Path:
+def _write_configuration(directory: Path, webhook: str, token: str) -> Path:
     directory.mkdir(exist_ok=True)
     receiver: dict[str, Any] = {"name": "pantau"}
     if webhook:

@@ -1,4 +1,4 @@
-"""Debian's Chromium, without a window: what a page has become after a while of its own time."""
+"""Debian's Chromium without a window: documents and pictures of pages."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-#: The browser, which goes on when networks come and go beside it.
+#: A start script of the browser that ignores changes of the network.
 CHROMIUM = str(Path(__file__).with_name("chromium.py"))
-#: None of it is about the page: no sandbox for root, and no word to anybody but the page's own server.
-ALONE = (
+#: No sandbox, because tests run as root, and no connection except to the server of the page.
+OFFLINE_OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-#: Starting takes seconds; a loaded machine may need many.
-_PATIENCE = 90
+#: In seconds. A start takes some, and many more on a busy machine.
+_TIMEOUT = 90
 
 
-async def page_after(url: str, span: timedelta, directory: Path) -> str:
-    """Return the document at *url* as it stands after *span* of the page's own time, which passes at once."""
+async def dump_page_after(url: str, span: timedelta, directory: Path) -> str:
+    """Return the document at *url* after *span* of the page's virtual time, which passes at once."""
     browser = await asyncio.create_subprocess_exec(
-        # Ends with us, even if we are killed.
+        # The browser ends with this process, even if that is killed.
         *("setpriv", "--pdeathsig", "KILL", CHROMIUM),
-        *ALONE,
+        *OFFLINE_OPTIONS,
         f"--user-data-dir={directory / 'profile'}",
         f"--virtual-time-budget={span / timedelta(milliseconds=1):.0f}",
         "--dump-dom",
@@ -32,7 +32,7 @@ async def page_after(url: str, span: timedelta, directory: Path) -> str:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             document, _ = await browser.communicate()
     finally:
         if browser.returncode is None:
@@ -41,11 +41,11 @@ async def page_after(url: str, span: timedelta, directory: Path) -> str:
     return document.decode()
 
 
-async def picture(url: str, image: Path, size: tuple[int, int], directory: Path) -> None:
-    """Write how a page looks in a window of this size, as PNG."""
+async def take_screenshot(url: str, image: Path, size: tuple[int, int], directory: Path) -> None:
+    """Write a screenshot of a page in a window of this size, as PNG."""
     browser = await asyncio.create_subprocess_exec(
         *("setpriv", "--pdeathsig", "KILL", CHROMIUM),
-        *ALONE,
+        *OFFLINE_OPTIONS,
         f"--user-data-dir={directory / 'profile'}",
         f"--window-size={size[0]},{size[1]}",
         "--hide-scrollbars",
@@ -56,7 +56,7 @@ async def picture(url: str, image: Path, size: tuple[int, int], directory: Path)
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             await browser.wait()
     finally:
         if browser.returncode is None:

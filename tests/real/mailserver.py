@@ -1,7 +1,7 @@
-"""A private Postfix and Dovecot, with recipients that meet every fate a message can have.
+"""Private Postfix and Dovecot, with recipients for each outcome of a message.
 
-Both run in a temporary directory on free loopback ports, with a certificate authority of their own, and touch nothing of
-the machine's own mail. Postfix must be started by root. Dovecot is 2.4: its configuration differs from 2.3.
+Both run in a temporary directory on free loopback ports with their own certificate authority, and do not touch the
+machine's own mail. Postfix must be started by root. Dovecot is 2.4, whose configuration differs from that of 2.3.
 """
 
 from __future__ import annotations
@@ -30,44 +30,44 @@ from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 
 DOMAIN = "jabatan-contoh.gov.my"
-#: The domain of our own, outside the agency.
+#: Our own domain, outside the agency.
 REFERENCE = "rujukan.example"
 SECRET = "rahsia-ujian"
 HOST = "mel.jabatan-contoh.gov.my"
 _MAIL_UID = 5000
-#: In seconds; a machine that is busy with other things may need many.
-_PATIENCE = 90.0
+#: In seconds, for a busy machine.
+_TIMEOUT = 90.0
 
 
-class Door(StrEnum):
-    """A listener, and what is special about it."""
+class Listener(StrEnum):
+    """A listener of one of the servers."""
 
-    #: Submission with STARTTLS, as RFC 6409 and RFC 8314 know it.
+    #: Submission with STARTTLS (RFC 6409, RFC 8314).
     SUBMISSION = "submission"
-    #: Submission with TLS from the first octet.
+    #: Submission with implicit TLS.
     SUBMISSIONS = "submissions"
-    #: As SUBMISSIONS, but the certificate has expired.
+    #: As SUBMISSIONS, with an expired certificate.
     EXPIRED = "expired"
     #: No STARTTLS.
     CLEAR = "clear"
-    #: Whatever enters here is changed on its way.
+    #: Changes the body of every message.
     CORRUPTING = "corrupting"
-    #: Where mail to `TokenState.BOUNCED` is refused after it was accepted. Not for clients.
+    #: Refuses mail to `RecipientOutcome.BOUNCED` after it was accepted. Not for clients.
     REFUSING = "refusing"
-    #: For programs on this machine, such as the Sieve rules that send a copy on. Not for clients.
+    #: For local programs, such as Sieve rules that redirect a copy. Not for clients.
     INSIDE = "inside"
     IMAP = "imap"
     IMAPS = "imaps"
     POP3 = "pop3"
     POP3S = "pop3s"
-    #: Where Dovecot asks whom an access token lets in (RFC 7662): the test that needs it listens there.
+    #: Token introspection (RFC 7662), which the test that needs it serves.
     INTROSPECTION = "introspection"
-    #: Nobody listens.
+    #: No listener.
     CLOSED = "closed"
 
 
-class TokenState(StrEnum):
-    """The part before the @ of a recipient, and what becomes of mail to it. All others are delivered."""
+class RecipientOutcome(StrEnum):
+    """Local parts of recipients by the outcome of mail to them. Mail to all others is delivered."""
 
     REJECTED = "tolak"
     DEFERRED = "tangguh"
@@ -77,41 +77,41 @@ class TokenState(StrEnum):
     LOST = "hilang"
     #: Delivered into the junk folder.
     JUNK = "sarap"
-    #: Kept until `release()`.
+    #: Held until `release()`.
     HELD = "tahan"
     #: Delivered twice.
     DOUBLED = "kembar"
 
 
-#: Signing in as this name fails for now: the server cannot look the password up (454, UNAVAILABLE).
-UNKNOWABLE = "sementara"
-_IMPLICIT = frozenset({Door.SUBMISSIONS, Door.EXPIRED, Door.IMAPS, Door.POP3S})
-#: Not the servers' own.
-_NOT_OURS = frozenset({Door.CLOSED, Door.INTROSPECTION})
+#: Sign-in under this name fails temporarily, because its password cannot be looked up (454, UNAVAILABLE).
+UNAVAILABLE_USER = "sementara"
+_IMPLICIT = frozenset({Listener.SUBMISSIONS, Listener.EXPIRED, Listener.IMAPS, Listener.POP3S})
+#: Not served by Postfix or Dovecot.
+_NOT_SERVED = frozenset({Listener.CLOSED, Listener.INTROSPECTION})
 
 
 @dataclass(slots=True)
 class MailServer:
-    """Start it with `with`; it takes about two seconds to start and as long to stop."""
+    """Context manager. Start and stop take about two seconds each."""
 
     directory: Path = field(init=False)
     trust: ssl.SSLContext = field(init=False)
-    ports: dict[Door, int] = field(init=False)
-    _held: ExitStack = field(init=False, default_factory=ExitStack)
+    ports: dict[Listener, int] = field(init=False)
+    _claims: ExitStack = field(init=False, default_factory=ExitStack)
     _aliases: dict[str, tuple[str, ...]] = field(init=False, default_factory=dict)
 
     def __enter__(self) -> Self:
-        # Short: the sockets in it must stay below 108 characters. Open: Postfix's children are not root.
+        # Short, because paths of sockets have at most 108 characters. Readable, because Postfix's children are not root.
         self.directory = Path(tempfile.mkdtemp(prefix="pmail-"))
         self.directory.chmod(0o755)
-        # Some are opened later, or closed and opened again.
-        self.ports = dict(zip(Door, self._held.enter_context(claimed(len(Door))), strict=True))
+        # Some ports open later, or close and open again.
+        self.ports = dict(zip(Listener, self._claims.enter_context(claimed(len(Listener))), strict=True))
         try:
             self._write()
             self.start_imap()
             _run("postfix", "-c", str(self.directory / "postfix"), "start")
-            for door in Door:
-                if door not in _NOT_OURS:
+            for door in Listener:
+                if door not in _NOT_SERVED:
                     self._wait_for(door)
         except BaseException:
             self.__exit__()
@@ -122,26 +122,26 @@ class MailServer:
         with suppress(subprocess.CalledProcessError):
             _run("postfix", "-c", str(self.directory / "postfix"), "stop")
         self.stop_imap()
-        self._held.close()
+        self._claims.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def start_imap(self) -> None:
         _run("dovecot", "-c", str(self.directory / "dovecot.conf"))
-        self._wait_for(Door.IMAPS)
-        # It writes down its number when its ports are open already; without it, it cannot be stopped.
-        _until(self._pid_file.exists, "Dovecot to say its number")
+        self._wait_for(Listener.IMAPS)
+        # Dovecot writes its pid file after its ports are open, and cannot be stopped without that.
+        _until(self._pid_file.exists, "Dovecot's pid file")
 
     def stop_imap(self) -> None:
         with suppress(FileNotFoundError, ProcessLookupError):
             pid = int(self._pid_file.read_text())
             os.kill(pid, signal.SIGTERM)
             _until(lambda: not self._pid_file.exists(), "Dovecot to stop")
-            # Its children hold the port a moment longer, and answer nothing there.
-            _until(lambda: not _is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
+            # Its children hold the port a moment longer without answering.
+            _until(lambda: not _is_open(self.ports[Listener.IMAPS]), "Dovecot's port to close")
 
     @contextmanager
     def imap_down(self) -> Iterator[None]:
-        """Stop Dovecot for as long as the block lasts."""
+        """Stop Dovecot for the duration of the block."""
         self.stop_imap()
         try:
             yield
@@ -150,8 +150,8 @@ class MailServer:
 
     @contextmanager
     def hung_smtp(self) -> Iterator[None]:
-        """Stop Postfix in its tracks: the kernel still takes connections, and nobody says a word."""
-        # The father first: what he has then is all that there is.
+        """Freeze Postfix: the kernel accepts connections, and no server answers."""
+        # The parent first, so that it starts no more children.
         os.kill(self._postfix, signal.SIGSTOP)
         children = _children(self._postfix)
         for pid in children:
@@ -172,14 +172,14 @@ class MailServer:
         name: str,
         *,
         domain: str = DOMAIN,
-        smtp: Door = Door.SUBMISSION,
-        imap: Door = Door.IMAPS,
-        pop3: Door | None = None,
+        smtp: Listener = Listener.SUBMISSION,
+        imap: Listener = Listener.IMAPS,
+        pop3: Listener | None = None,
         secret: str = SECRET,
         login: Password | OAuth | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Mailbox:
-        """Return a mailbox here; it exists as soon as mail comes or somebody signs in. With *pop3* it is read by that."""
+        """Return a mailbox, which exists from the first mail or sign-in. With *pop3* it is read by POP3."""
         address = self.address(name, domain)
         return Mailbox(
             name=address,
@@ -190,45 +190,47 @@ class MailServer:
             login=login or Password(username=address, secret=secret),
         )
 
-    def server(self, door: Door, tls: ssl.SSLContext | None = None) -> Server:
+    def server(self, door: Listener, tls: ssl.SSLContext | None = None) -> Server:
         security = Security.IMPLICIT if door in _IMPLICIT else Security.STARTTLS
         return Server(host="localhost", port=self.ports[door], security=security, tls=tls or self.trust, tls_name=HOST)
 
     def deliver(self, address: str, raw: bytes) -> None:
-        """Put *raw* into a mailbox, past Postfix."""
+        """Deliver *raw* into a mailbox without Postfix."""
         with smtplib.LMTP(str(self.directory / "dovecot/run/lmtp")) as lmtp:
             lmtp.sendmail("luar@luar.example", [address], raw)
 
     def mails(self, address: str, folder: str = "") -> list[bytes]:
-        """Return what is in a mailbox now: the inbox, or a folder such as "Junk"."""
+        """Return the messages in the inbox, or in a folder such as "Junk"."""
         maildir = self.directory / "mail" / address / "Maildir" / (f".{folder}" if folder else "")
         while True:
             files = [file for part in ("new", "cur") for file in sorted((maildir / part).glob("*"))]
-            # A file that gets another name or goes while we look: it is looked once more.
+            # A file may be renamed or removed meanwhile; then list again.
             with suppress(FileNotFoundError):
-                # The flag T: marked as deleted and not yet expunged.
+                # Flag T: marked as deleted, not yet expunged.
                 return [file.read_bytes() for file in files if "T" not in file.name.partition(":2,")[2]]
 
     def release(self) -> None:
-        """Let go what `TokenState.HELD` has kept."""
+        """Release the mail held by `RecipientOutcome.HELD`."""
         where = str(self.directory / "postfix")
         _run("postsuper", "-c", where, "-H", "ALL")
         _run("postqueue", "-c", where, "-f")
 
     def alias(self, address: str, *targets: str) -> None:
-        """Let mail to *address* go to these addresses instead, and to itself only if it is among them; to none: as before."""
+        """Redirect mail for *address* to *targets*, or stop redirecting if there are none."""
         self._aliases[address] = targets
-        self._tell("aliases", (f"{name} {', '.join(others)}" for name, others in self._aliases.items() if others))
+        self._write_table(
+            "aliases", (f"{name} {', '.join(others)}" for name, others in self._aliases.items() if others)
+        )
 
     def refuse(self, *addresses: str) -> None:
-        """Accept mail to these addresses, and to no others, and then return it to the sender."""
-        door = f"smtp:[127.0.0.1]:{self.ports[Door.REFUSING]}"
-        self._tell("refused", (f"{address} {door}" for address in addresses))
+        """Bounce mail to exactly these addresses after accepting it."""
+        door = f"smtp:[127.0.0.1]:{self.ports[Listener.REFUSING]}"
+        self._write_table("refused", (f"{address} {door}" for address in addresses))
 
     def rule(self, address: str, sieve: str | None) -> None:
-        """Let the mailbox of *address* treat its mail by this Sieve script (RFC 5228), or by none."""
+        """Set the Sieve script (RFC 5228) of the mailbox *address*, or remove it."""
         home = self.directory / "mail" / address
-        _make_theirs(home)
+        _make_home(home)
         for old in home.glob("active.*"):
             old.unlink()
         if sieve is not None:
@@ -236,22 +238,22 @@ class MailServer:
             os.chown(home / "active.sieve", _MAIL_UID, _MAIL_UID)
 
     def share(self, settings: str) -> None:
-        """Let Dovecot have these settings, too; it is stopped and started."""
+        """Add these settings to Dovecot and restart it."""
         (self.directory / "sharing.conf").write_text(settings)
         self.stop_imap()
         self.start_imap()
 
     def doveadm(self, command: str) -> None:
-        """Run a command of Dovecot's administrator; it begins with "doveadm"."""
+        """Run a doveadm command, which begins with "doveadm"."""
         program, *arguments = shlex.split(command)
         _run(program, "-c", str(self.directory / "dovecot.conf"), *arguments)
 
     def log(self) -> str:
-        """Return what both servers have logged."""
+        """Return the logs of both servers."""
         files = (self.directory / "mail.log", self.directory / "dovecot/dovecot.log")
         return "\n".join(file.read_text(errors="replace") for file in files if file.exists())
 
-    def _tell(self, table: str, lines: Iterable[str]) -> None:
+    def _write_table(self, table: str, lines: Iterable[str]) -> None:
         file = self.directory / "postfix" / table
         text = "".join(f"{line}\n" for line in lines)
         if text == file.read_text():
@@ -263,9 +265,9 @@ class MailServer:
         self._reload()
 
     def _reload(self) -> None:
-        """Let Postfix read its files anew, and wait until nobody works any more by what they said before.
+        """Reload Postfix, and wait until no process uses the old configuration.
 
-        It only tells its processes, and each ends when it hears of it: what is sent meanwhile may meet an old one.
+        A process ends when it notices the reload; until then it serves new connections.
         """
         old = {*_children(self._postfix)}
         _run("postfix", "-c", str(self.directory / "postfix"), "reload")
@@ -279,7 +281,7 @@ class MailServer:
     def _pid_file(self) -> Path:
         return self.directory / "dovecot/run/master.pid"
 
-    def _wait_for(self, door: Door) -> None:
+    def _wait_for(self, door: Listener) -> None:
         _until(lambda: _is_open(self.ports[door]), f"{door} to open")
 
     def _write(self) -> None:
@@ -288,12 +290,12 @@ class MailServer:
         shutil.chown(self.directory / "pfdata", "postfix")
         for name in ("mail", "sieve"):
             os.chown(self.directory / name, _MAIL_UID, _MAIL_UID)
-        # The server may not read this user's password file: an error of its own, which it reports as temporary.
-        (self.directory / "passwd" / self.address(UNKNOWABLE)).touch(mode=0o600)
+        # Dovecot may not read this password file: an internal error, which it reports as temporary.
+        (self.directory / "passwd" / self.address(UNAVAILABLE_USER)).touch(mode=0o600)
         self._write_certificates()
         values = {"DIR": str(self.directory), "DOMAIN": DOMAIN, "REFERENCE": REFERENCE, "HOST": HOST, "SECRET": SECRET}
         values |= {f"PORT_{door.name}": str(port) for door, port in self.ports.items()}
-        values |= {token_state.name: token_state.value for token_state in TokenState}
+        values |= {token_state.name: token_state.value for token_state in RecipientOutcome}
         for file, text in _FILES.items():
             for name in sorted(values, key=len, reverse=True):
                 text = text.replace(f"@{name}@", values[name])  # noqa: PLW2901 - the text is filled in, name by name
@@ -310,7 +312,7 @@ class MailServer:
             (self.directory / f"tls/{name}.pem").chmod(0o600)
 
 
-def _make_theirs(directory: Path) -> None:
+def _make_home(directory: Path) -> None:
     if not directory.exists():
         directory.mkdir()
         os.chown(directory, _MAIL_UID, _MAIL_UID)
@@ -322,9 +324,9 @@ def _children(parent: int) -> list[int]:
 
 
 def _run(*command: str) -> None:
-    # Daemons keep what they inherit: with a pipe, whoever reads it waits for ever.
+    # Daemons inherit pipes, and a reader would wait for ever.
     nothing = subprocess.DEVNULL
-    subprocess.run(command, check=True, stdin=nothing, stdout=nothing, stderr=nothing, timeout=_PATIENCE)
+    subprocess.run(command, check=True, stdin=nothing, stdout=nothing, stderr=nothing, timeout=_TIMEOUT)
 
 
 def _is_open(port: int) -> bool:
@@ -333,11 +335,11 @@ def _is_open(port: int) -> bool:
     return False
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _until(condition: Callable[[], bool], awaited: str) -> None:
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited for {what}")
+            raise TimeoutError(f"waited for {awaited}")
         time.sleep(0.01)
 
 

@@ -1,7 +1,7 @@
-"""Private name servers: Knot serves and signs the zones of a test, Unbound answers from them and checks the signatures.
+"""Private name servers: Knot serves and signs the zones of a test, Unbound resolves and validates.
 
-Both run in a temporary directory on free loopback ports. They know nothing of the real Internet and ask nobody there: the
-root that Unbound knows is Knot. Nothing is remembered between two questions, so a test may put records in at any time.
+Both run in a temporary directory on free loopback ports and never query the Internet: Unbound's root is Knot.
+Unbound caches nothing, so a test may add records at any time.
 """
 
 from __future__ import annotations
@@ -28,48 +28,47 @@ import dns.update
 from pantau_lab.serving import claim
 from probes.model.check import NameServers
 
-#: Signed; Unbound trusts its key, as it trusts that of the root in the world outside.
+#: Signed. Unbound trusts its key, like that of the real root.
 SIGNED = "gov.my"
-#: Not signed: our own domain and the block lists are below it.
+#: Not signed. Our own domain and the block lists are below it.
 UNSIGNED = "example"
-#: Signed, and its parent vouches for its key.
-VOUCHED = "sah.gov.my"
-#: Signed, and its parent vouches for a key that is not its own: what a forged answer looks like.
+#: Signed, with a DS record in the parent.
+DELEGATED_SIGNED = "sah.gov.my"
+#: Signed, with a DS record of another key in the parent, like a forged answer.
 FORGED = "palsu.gov.my"
-#: Signed, and its parent vouches for nothing.
+#: Signed, without a DS record in the parent.
 ISLAND = "pulau.gov.my"
-#: Not signed, below a parent that is.
-BARE = "biasa.gov.my"
+#: Not signed, below a signed parent.
+DELEGATED_UNSIGNED = "biasa.gov.my"
 
-_ZONES = ("my", SIGNED, UNSIGNED, VOUCHED, FORGED, ISLAND, BARE)
-_WITH_KEYS = (SIGNED, VOUCHED, FORGED, ISLAND)
-#: In seconds; a machine that is busy with other things may need many.
-_PATIENCE = 90.0
+_ZONES = ("my", SIGNED, UNSIGNED, DELEGATED_SIGNED, FORGED, ISLAND, DELEGATED_UNSIGNED)
+_WITH_KEYS = (SIGNED, DELEGATED_SIGNED, FORGED, ISLAND)
+#: In seconds, for a busy machine.
+_TIMEOUT = 90.0
 _NO_SUCH_KEY = "IN DS 11111 13 2 " + "ab" * 32
 
 
 @dataclass(slots=True)
 class NameServer:
-    """Start it with `with`; it takes about a second."""
+    """Context manager. The start takes about a second."""
 
     directory: Path = field(init=False)
-    #: Asked as a name server of a site is: it checks signatures and says so.
+    #: Validating resolver, as at a site.
     validating: NameServers = field(init=False)
-    #: The same answers from one that checks nothing.
-    careless: NameServers = field(init=False)
-    #: Nobody answers there.
+    #: The same records without validation.
+    not_validating: NameServers = field(init=False)
+    #: Never answers.
     silent: NameServers = field(init=False)
     _processes: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
-    #: The ports.
-    _held: ExitStack = field(init=False, default_factory=ExitStack)
+    _claims: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="pnames-"))
-        knot, unbound = (self._held.enter_context(_claimed()) for _ in range(2))
-        # Bound and never read: a closed port would be told by ICMP, where a packet filter says nothing.
-        silent = self._held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        knot, unbound = (self._claims.enter_context(_claimed()) for _ in range(2))
+        # Bound and never read: a closed port would answer with ICMP, unlike a packet filter.
+        silent = self._claims.enter_context(socket.socket(type=socket.SOCK_DGRAM))
         silent.bind(("127.0.0.1", 0))
-        self.careless = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=15))
+        self.not_validating = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=15))
         self.validating = NameServers(addresses=("127.0.0.1",), port=unbound, within=timedelta(seconds=15))
         self.silent = NameServers(addresses=("127.0.0.1",), port=silent.getsockname()[1], within=timedelta(seconds=0.3))
         try:
@@ -88,18 +87,18 @@ class NameServer:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(timeout=_PATIENCE)
-        self._held.close()
+            process.wait(timeout=_TIMEOUT)
+        self._claims.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def add(self, name: str, kind: str, *values: str) -> None:
-        """Put records in: `add("contoh.gov.my", "MX", "10 mx1.contoh.gov.my.")`. A TXT value goes without quotes."""
+        """Add records: `add("contoh.gov.my", "MX", "10 mx1.contoh.gov.my.")`. A TXT value has no quotes."""
         owner = dns.name.from_text(name)
         zone = max((one for one in _ZONES if owner.is_subdomain(dns.name.from_text(one))), key=len)
         update = dns.update.UpdateMessage(zone)
         for value in values:
             update.add(owner, 1, kind, _quoted(value) if kind == "TXT" else value)
-        answer = dns.query.tcp(update, "127.0.0.1", port=self.careless.port, timeout=_PATIENCE)
+        answer = dns.query.tcp(update, "127.0.0.1", port=self.not_validating.port, timeout=_TIMEOUT)
         if answer.rcode() != dns.rcode.NOERROR:
             raise ValueError(f"{name} {kind} {values}: {dns.rcode.to_text(answer.rcode())}")
 
@@ -113,7 +112,7 @@ class NameServer:
 
     def _wait_for(self, port: int) -> None:
         question = dns.message.make_query(SIGNED, "SOA")
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline:
             try:
                 if dns.query.udp(question, "127.0.0.1", port=port, timeout=0.2).answer:
@@ -132,7 +131,7 @@ class NameServer:
         for zone in _WITH_KEYS:
             self._keymgr(zone, "generate", "ksk=yes", "zsk=yes")
         for zone in _ZONES:
-            below = _DELEGATIONS + self._keymgr(VOUCHED, "ds").splitlines()[0] if zone == SIGNED else ""
+            below = _DELEGATIONS + self._keymgr(DELEGATED_SIGNED, "ds").splitlines()[0] if zone == SIGNED else ""
             (self.directory / f"{zone}.zone").write_text(_ZONE.format(zone=zone, below=below))
 
     def _write_unbound(self, port: int, knot: int) -> None:
@@ -149,7 +148,7 @@ class NameServer:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         ).stdout
 
 
@@ -166,7 +165,7 @@ def _claimed() -> Iterator[int]:
             tcp, udp = stack.enter_context(claim()), stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             port: int = tcp.getsockname()[1]
-            # What comes to an address that a server has bound goes to the server, and not to this.
+            # Packets to the server's bound address go to the server and not to this socket.
             with suppress(OSError):
                 udp.bind(("", port))
                 break
@@ -174,11 +173,11 @@ def _claimed() -> Iterator[int]:
 
 
 _DELEGATIONS = f"""
-{VOUCHED}. NS ns.{SIGNED}.
+{DELEGATED_SIGNED}. NS ns.{SIGNED}.
 {FORGED}. NS ns.{SIGNED}.
 {FORGED}. {_NO_SUCH_KEY}
 {ISLAND}. NS ns.{SIGNED}.
-{BARE}. NS ns.{SIGNED}.
+{DELEGATED_UNSIGNED}. NS ns.{SIGNED}.
 ns.{SIGNED}. A 127.0.0.1
 """
 

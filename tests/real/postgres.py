@@ -1,6 +1,6 @@
-"""A private PostgreSQL in a temporary directory: its own port on loopback, its own socket, nothing of the machine's.
+"""Private PostgreSQL in a temporary directory, with its own loopback port and socket.
 
-Where the tests are root's, who may not run it, it is run by the user `postgres` of Debian's package.
+If the tests run as root, which PostgreSQL refuses, it runs as the user `postgres` of Debian's package.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from pantau_lab.sites.cluster import DEBIAN
 from pantau_lab.sites.cluster import programs as installed
 from tests.in_memory import MEMORY, in_memory
 
-#: Where `install-debian` unpacks a newer version, if an old one is installed.
+#: Here `install-debian` unpacks a newer version if an old one is installed.
 UNPACKED = Path(os.environ.get("PANTAU_TEST_CACHE", "/var/cache/pantau-tests")) / "postgresql17"
 
 _OWNER = "postgres"
 _USER = "pantau"
-#: A role that is only let in with its password, and owns nothing.
+#: A role that needs its password and owns nothing.
 WITH_PASSWORD, PASSWORD = "tetamu", "rahsia-pangkalan"
-#: In seconds; it takes two, and a machine that is busy with other things may need many.
-_PATIENCE = 90
-#: So many stores are kept; no test has more of its own.
-_KEPT = 8
+#: In seconds. The start takes two, and many more on a busy machine.
+_TIMEOUT = 90
+#: Number of stores that are kept; no test needs more.
+_MAX_STORES = 8
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -66,9 +66,9 @@ autovacuum = {autovacuum}
 
 
 def programs(least: int = 0) -> Path:
-    """Return the directory of the server's programs: the newest that Debian has installed, which are not in PATH.
+    """Return the directory of the newest installed PostgreSQL programs, which are not in PATH.
 
-    *least*: the oldest version that will do; where what is installed is older, one is unpacked beside it.
+    *least*: the oldest sufficient version. If the installed one is older, an unpacked one is used.
     """
     if (found := installed(least, DEBIAN, UNPACKED / "usr/lib/postgresql")) is not None:
         return found
@@ -79,35 +79,34 @@ def programs(least: int = 0) -> Path:
 
 @dataclass(slots=True)
 class Postgres:
-    """Start it with `with`; it takes two seconds to start and one to stop."""
+    """Context manager. The start takes two seconds, the stop one."""
 
-    #: Whether its files are in memory, where there is room: to copy a store takes half the work. And it does nothing of its
-    #: own accord. Not where it is measured.
-    #: A store has ten megabytes, in four hundred files.
+    #: Keep the files in memory if there is room, which halves the time to copy a store (ten megabytes in 400 files),
+    #: and switch autovacuum off. Not for measurements.
     in_memory: bool = False
     directory: Path = field(init=False)
     port: int = field(init=False)
-    #: The port stays ours while the server is stopped.
+    #: The port stays claimed while the server is stopped.
     _claim: socket.socket = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
     _databases: Iterator[int] = field(init=False, default_factory=lambda: count(1))
-    #: The database that stores are copied from.
-    _made: str | None = field(init=False, default=None)
-    #: Those that were, the oldest first.
+    #: Template database of stores.
+    _template: str | None = field(init=False, default=None)
+    #: Names of the copies, the oldest first.
     _stores: deque[str] = field(init=False, default_factory=deque)
-    #: By which databases are made, and orders given.
-    _maker: psycopg.Connection[Any] | None = field(init=False, default=None)
+    #: Administrative connection.
+    _admin: psycopg.Connection[Any] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
-        # Short: the socket in it must stay below 108 characters.
+        # Short, because the path of the socket has at most 108 characters.
         self.directory = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=memory() if self.in_memory else None))
         self._claim = claim()
         self.port = self._claim.getsockname()[1]
         try:
             if os.geteuid() == 0:
                 shutil.chown(self.directory, _OWNER)
-            self._lay_data()
-            self._certify()
+            self._create_data()
+            self._create_certificates()
             rules = self._data / "pg_hba.conf"
             rules.write_text(f"{self._rules()}\n{rules.read_text()}")
             with (self._data / "postgresql.conf").open("a") as configuration:
@@ -120,7 +119,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         if self.is_running:
-            # Nobody reads again what a shutdown would write to the disk first, for each database that was made.
+            # A clean shutdown would write every database to the disk first.
             self._end(signal.SIGQUIT)
         self._claim.close()
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -133,13 +132,13 @@ class Postgres:
     def _programs(self) -> Path:
         return programs()
 
-    def _lay_data(self) -> None:
-        """Let its data be there, as before a first start."""
+    def _create_data(self) -> None:
+        """Create the data directory."""
         initdb = [str(self._programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
         self._run(*initdb, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8")
 
     def _rules(self) -> str:
-        """Return who is let in how, before what holds for all others."""
+        """Return the first rules of pg_hba.conf."""
         return f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256"
 
     def _configuration(self) -> str:
@@ -147,12 +146,12 @@ class Postgres:
         return _CONFIGURATION.format(directory=self.directory, port=self.port, autovacuum=autovacuum)
 
     def _launcher(self) -> tuple[list[str], dict[str, Any]]:
-        """Return what starts the server, and as whom."""
-        # Ends with us, even if we are killed: SIGQUIT stops all of its processes.
+        """Return the command before the server's, and arguments of `Popen`."""
+        # The server ends with this process, even if that is killed: SIGQUIT stops all of its processes.
         return ["setpriv", "--pdeathsig", "QUIT"], _as_owner()
 
-    def _certify(self) -> None:
-        """Give it a certificate for `localhost`, and not for its address."""
+    def _create_certificates(self) -> None:
+        """Create a certificate for `localhost`, and not for the address."""
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost")
         authority.cert_pem.write_to_path(self.ca_file)
@@ -164,12 +163,12 @@ class Postgres:
 
     @property
     def ca_file(self) -> Path:
-        """The authority of its certificate."""
+        """The certificate authority."""
         return self.directory / "ca.pem"
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
-        launcher, whose = self._launcher()
+        """Start the server and wait until it accepts connections."""
+        launcher, owner_options = self._launcher()
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*launcher, str(self._programs / "postgres"), "-D", str(self._data)],
@@ -178,7 +177,7 @@ class Postgres:
                 stderr=log,
                 cwd=self.directory,
                 start_new_session=True,
-                **whose,
+                **owner_options,
             )
         ready = [
             str(self._programs / "pg_isready"),
@@ -189,7 +188,7 @@ class Postgres:
             "--timeout",
             "1",
         ]
-        for _ in range(_PATIENCE * 10):
+        for _ in range(_TIMEOUT * 10):
             if self._run(*ready, check=False) == 0:
                 return
             if self._process.poll() is not None:
@@ -199,11 +198,11 @@ class Postgres:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process is there."""
+        """Whether the server process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stop it at once, as `systemctl stop` does: every connection breaks (a "fast" shutdown)."""
+        """Stop the server like `systemctl stop`: all connections break (a "fast" shutdown)."""
         if self.is_running:
             try:
                 self._end(signal.SIGINT)
@@ -213,76 +212,76 @@ class Postgres:
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
         self.thaw()
-        if self._maker is not None:
-            self._maker.close()
-            self._maker = None
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
         self._process.send_signal(how)
-        self._process.wait(_PATIENCE)
+        self._process.wait(_TIMEOUT)
 
     def freeze(self) -> None:
-        """Let it neither answer nor break any connection, as a machine that hangs does."""
+        """Suspend the server: it neither answers nor closes connections, like a hanging machine."""
         self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the server."""
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
         assert self._process is not None
-        # The father first: once he stands still he has no more children than are listed.
+        # The parent first, so that it starts no more children.
         self._process.send_signal(number)
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=True
         )
         for pid in map(int, listed.stdout.split()):
-            # One that served somebody may have ended since.
+            # A session may have ended since.
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def database(self, **options: str) -> PostgresServer:
-        """Make an empty database and return where it is. *options* of CREATE DATABASE, such as `encoding`."""
+        """Create an empty database and return its address. *options* of CREATE DATABASE, such as `encoding`."""
         name = f"pantau{next(self._databases)}"
         words = [
             sql.SQL("{} {}").format(sql.SQL(option.upper()), sql.Literal(value)) for option, value in options.items()
         ]
         make = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(words))
-        self._order(make)
+        self._execute(make)
         return PostgresServer(host="127.0.0.1", port=self.port, database=name, user=_USER, tls=False)
 
     def store(self) -> PostgresServer:
-        """Make a database with the tables of a store, empty, and return where it is.
+        """Create an empty store and return its address.
 
-        A copy of one that the migrations made: to run them takes half a second, and hundreds of tests want a store.
+        It is a copy of a template, because the migrations take half a second and hundreds of tests need a store.
         """
-        if self._made is None:
+        if self._template is None:
             made = self.database()
             upgrade(made.url(), arguments=made.arguments())
-            self._made = made.database
-        # Its files are copied, and not each page of them through the server's memory, its log and the disk: a third less work.
-        copy = self.database(template=self._made, strategy="file_copy")
+            self._template = made.database
+        # A copy of the files takes a third less time than pages through the server's memory and log.
+        copy = self.database(template=self._template, strategy="file_copy")
         self._stores.append(copy.database)
-        if len(self._stores) > _KEPT:
-            with suppress(psycopg.errors.ObjectInUse):  # Somebody has not hung up yet: it stays.
-                self._order(sql.SQL("DROP DATABASE {}").format(sql.Identifier(self._stores.popleft())))
+        if len(self._stores) > _MAX_STORES:
+            with suppress(psycopg.errors.ObjectInUse):  # It still has connections, and stays.
+                self._execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(self._stores.popleft())))
         return copy
 
-    def _order(self, statement: sql.Composed) -> None:
-        """Have a statement carried out that makes a database, or takes one away."""
-        if self._maker is None:
-            self._maker = psycopg.connect(self.address("postgres"), autocommit=True)
-        self._maker.execute(statement)
+    def _execute(self, statement: sql.Composed) -> None:
+        """Execute a statement that creates or drops a database."""
+        if self._admin is None:
+            self._admin = psycopg.connect(self.address("postgres"), autocommit=True)
+        self._admin.execute(statement)
 
     def address(self, database: str) -> str:
-        """Return what libpq connects to."""
+        """Return the connection string for libpq."""
         return f"host=127.0.0.1 port={self.port} user={_USER} dbname={database}"
 
     def cpu_seconds(self) -> float:
-        """Return the CPU that its processes have used which live now."""
-        ours = str(self._process.pid) if self._process else ""
+        """Return the CPU seconds of the server's running processes."""
+        server_pid = str(self._process.pid) if self._process else ""
         spent = 0
         for status in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # It has just ended.
-                if ours in (status.parent.name, status.read_text().rpartition(")")[2].split()[1]):
+                if server_pid in (status.parent.name, status.read_text().rpartition(")")[2].split()[1]):
                     spent += int((status.parent / "schedstat").read_text().split()[0])
         return spent / 1e9
 
@@ -292,7 +291,7 @@ class Postgres:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=self.directory,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             check=False,
             **_as_owner(),
         )
@@ -302,7 +301,7 @@ class Postgres:
 
 
 def memory() -> Path | None:
-    """Return where files are in memory, if there is room, without what test processes that were killed have left there."""
+    """Return an in-memory directory if there is room. Remove directories left by killed test processes."""
     for left in MEMORY.glob("ppg-*-*"):
         if not Path("/proc", left.name.split("-")[1]).exists():
             shutil.rmtree(left, ignore_errors=True)

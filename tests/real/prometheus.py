@@ -1,4 +1,4 @@
-"""Debian's own Prometheus and Alertmanager, started in a directory of their own, on free loopback ports, and stopped again."""
+"""Debian's Prometheus and Alertmanager in a directory of their own, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 
 import httpx
 
-#: Once a second: a test that waits for five scrapes takes five seconds.
+#: A test that waits for five scrapes takes five seconds.
 INTERVAL = "1s"
 
-KEEPS_EXEMPLARS = "--enable-feature=exemplar-storage"
+EXEMPLARS_OPTION = "--enable-feature=exemplar-storage"
 
-#: It has to replay nothing and takes about a second; a loaded machine may need many.
+#: The start takes about a second, and many on a busy machine.
 START = timedelta(seconds=90)
-#: How long to wait for what a scrape or an evaluation must bring.
-PATIENCE = timedelta(seconds=90)
+#: Timeout for the result of a scrape or an evaluation.
+TIMEOUT = timedelta(seconds=90)
 
 
 class Prometheus:
@@ -56,13 +56,13 @@ class Prometheus:
         return list((await self._get("alerts"))["alerts"])
 
     async def exemplars(self, query: str) -> list[dict[str, Any]]:
-        """Return the exemplars of the last hour of each series that a query names."""
+        """Return the exemplars of the last hour of each series of a query."""
         now = time.time()
         found = await self._get("query_exemplars", query=query, start=f"{now - 3600:.0f}", end=f"{now + 60:.0f}")
         return [exemplar for series in found for exemplar in series["exemplars"]]
 
-    async def scraped(self, times: int) -> None:
-        """Wait until the target has answered so many scrapes, and each rule has been evaluated after that."""
+    async def wait_for_scrapes(self, times: int) -> None:
+        """Wait until the target has answered *times* scrapes and each rule has been evaluated after that."""
         answered = f'sum(sum_over_time(up{{job="{self._job}"}}[1h])) >= {times}'
         await _until(lambda: self.query(answered))
         before = {rule["name"]: rule["lastEvaluation"] for rule in await self.rules()}
@@ -81,7 +81,7 @@ class Prometheus:
 
 
 async def _until(holds: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(PATIENCE.total_seconds()):
+    async with asyncio.timeout(TIMEOUT.total_seconds()):
         while True:
             if await holds():
                 return
@@ -95,12 +95,12 @@ async def prometheus(
     target: str,
     rules: Sequence[Path] = (),
     job: str = "pantau",
-    tells: str | None = None,
+    alertmanager_url: str | None = None,
     protocols: Sequence[str] = ("OpenMetricsText1.0.0", "PrometheusText0.0.4"),
 ) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus in *directory* that scrapes `/metrics` of *target*, and tells an Alertmanager; both are base URLs.
+    """Run a Prometheus in *directory* that scrapes `/metrics` of *target* and notifies an Alertmanager.
 
-    *protocols*: what it asks for, first of all (`scrape_protocols`). It keeps exemplars.
+    *target* and *alertmanager_url* are base URLs. *protocols*: `scrape_protocols`, in order. Exemplars are kept.
     """
     scheme, _, address = target.rstrip("/").partition("://")
     scrape = {
@@ -114,14 +114,16 @@ async def prometheus(
         "rule_files": [str(path) for path in rules],
         "scrape_configs": [scrape],
     }
-    if tells is not None:
-        address = tells.rstrip("/").partition("://")[2]
+    if alertmanager_url is not None:
+        address = alertmanager_url.rstrip("/").partition("://")[2]
         configuration["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
     file = directory / "prometheus.yml"
     file.write_text(json.dumps(configuration))  # JSON is YAML
-    command = ("prometheus", f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}", KEEPS_EXEMPLARS)
-    # Not before the rules are loaded.
-    async with listening(directory / "prometheus.log", *command, says="Server is ready to receive") as client:
+    command = ("prometheus", f"--config.file={file}", f"--storage.tsdb.path={directory / 'data'}", EXEMPLARS_OPTION)
+    # The rules are loaded at this message.
+    async with run_program(
+        directory / "prometheus.log", *command, ready_message="Server is ready to receive"
+    ) as client:
         yield Prometheus(client, job)
 
 
@@ -133,16 +135,16 @@ class Alertmanager:
         self.url = str(client.base_url)
 
     async def alerts(self) -> list[dict[str, Any]]:
-        """Return what it takes for firing, with its labels, annotations and what mutes it."""
+        """Return the firing alerts with their labels, annotations and what mutes them."""
         return list((await self._client.get("/api/v2/alerts")).raise_for_status().json())
 
-    async def take(
+    async def post_alerts(
         self, *labels: Mapping[str, str], starts_at: datetime | None = None, ended_at: datetime | None = None
     ) -> None:
-        """Tell it of alerts that fire, each by its labels, since now if not since *starts_at*; or that they are over."""
+        """Post alerts by their labels, from *starts_at* or now, or resolved at *ended_at*."""
         times = {"startsAt": starts_at, "endsAt": ended_at}
-        told = {name: at.isoformat() for name, at in times.items() if at is not None}
-        answer = await self._client.post("/api/v2/alerts", json=[{"labels": each, **told} for each in labels])
+        timestamps = {name: at.isoformat() for name, at in times.items() if at is not None}
+        answer = await self._client.post("/api/v2/alerts", json=[{"labels": each, **timestamps} for each in labels])
         answer.raise_for_status()
 
 
@@ -154,16 +156,16 @@ async def alertmanager(directory: Path, configuration: Path) -> AsyncIterator[Al
         f"--config.file={configuration}",
         f"--storage.path={directory / 'alertmanager'}",
     )
-    async with listening(directory / "alertmanager.log", *command, "--cluster.listen-address=") as client:
+    async with run_program(directory / "alertmanager.log", *command, "--cluster.listen-address=") as client:
         yield Alertmanager(client)
 
 
 @asynccontextmanager
-async def listening(log: Path, *command: str, says: str = "") -> AsyncIterator[httpx.AsyncClient]:
-    """Run a program of theirs on a free port of loopback, and give a client of it once it has *said* so in its log."""
+async def run_program(log: Path, *command: str, ready_message: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """Run a program on a free loopback port, and yield a client once *ready_message* is in its log."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            # Ends with us, even if we are killed.
+            # The program ends with this process, even if that is killed.
             *("setpriv", "--pdeathsig", "KILL", *command),
             "--web.listen-address=127.0.0.1:0",
             stdin=asyncio.subprocess.DEVNULL,
@@ -172,19 +174,19 @@ async def listening(log: Path, *command: str, says: str = "") -> AsyncIterator[h
             start_new_session=True,
         )
     try:
-        base_url = await _listening(process, log, says)
-        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=PATIENCE.total_seconds()) as client:
+        base_url = await _wait_for_url(process, log, ready_message)
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=TIMEOUT.total_seconds()) as client:
             yield client
     finally:
         await _stop(process)
 
 
-async def _listening(process: asyncio.subprocess.Process, log: Path, says: str) -> str:
-    """Return the base URL; the system chose the port, so no other test can have taken it meanwhile."""
+async def _wait_for_url(process: asyncio.subprocess.Process, log: Path, ready_message: str) -> str:
+    """Return the base URL. The system chose the port, so no other test can have taken it."""
     try:
         async with asyncio.timeout(START.total_seconds()):
             while process.returncode is None:
-                if base_url := _said(log, says):
+                if base_url := _url_in_log(log, ready_message):
                     return base_url
                 await asyncio.sleep(0.05)
     except TimeoutError:
@@ -192,7 +194,7 @@ async def _listening(process: asyncio.subprocess.Process, log: Path, says: str) 
     raise AssertionError(f"it did not start; see {log}")
 
 
-def _said(log: Path, ready: str) -> str | None:
+def _url_in_log(log: Path, ready: str) -> str | None:
     text = log.read_text()
     found = re.search(r'msg="Listening on" address=(\S+)', text)
     return f"http://{found[1]}" if ready in text and found else None

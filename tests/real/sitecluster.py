@@ -1,8 +1,8 @@
-"""Sites and a hub as real PostgreSQLs: each site behind a wire of its own that can be cut, let in by certificate only.
+"""PostgreSQL servers of sites and a hub. Each site has a link that can be disconnected and client certificates.
 
-They are set up by the files in deploy/site and deploy/hub, and have the certificates that the commands of docs/how-to/operator/sites.md make.
-A site's server runs in a network namespace, at the far end of a wire (`tests.real.wire`); the hub's runs where we do.
-Must be started by root.
+They are set up by the files in deploy/site and deploy/hub, with certificates made by the commands of
+docs/how-to/operator/sites.md. A site's server runs in a network namespace behind a link (`tests.real.slow_link`),
+the hub's server in ours. They must be started by root.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from tests.machine.documents import ROOT, commands
 from tests.real.postgres import Postgres, memory, programs
-from tests.real.wire import SlowWire
+from tests.real.slow_link import SlowLink
 
-#: As whom the hub comes to a site, and by which password beside its certificate.
+#: The hub's role at a site, and its password, which is needed beside the certificate.
 CALLER, PASSWORD = "pantau_hub", "rahsia-hab"
-#: Who owns the store, at a site and at the hub: no superuser.
+#: Owner of the store at a site and at the hub, not a superuser.
 OWNER = "pemilik"
-#: Publishing to others is what a site does, and subscribing without being a superuser came with this version.
+#: First version in which a role other than a superuser may subscribe.
 _LEAST = 16
 
-#: What the documents and the files that are installed say, and what it is here.
+#: Names in the documents and installed files, which are replaced here.
 _GUIDE, _DEPLOY = "docs/how-to/operator/sites.md", ROOT / "deploy"
 _FILES, _NAME, _HUB = "/etc/postgresql/pantau", "johor.kementerian-contoh.gov.my", "10.7.0.1/32"
 
 _CONFIGURATION = """
-# Not to wait five seconds for what is there again, where a test does.
+# Retry at once instead of after five seconds.
 wal_retrieve_retry_interval = 100ms
 max_slot_wal_keep_size = 512MB
 """
 
-#: Of the range that is set aside for benchmarks: each process that tests takes addresses of its own, for eight sites.
+#: From the range for benchmarks: each test process has its own addresses, for eight sites.
 _FIRST = int(IPv4Address("198.18.0.0")) + 32 * (os.getpid() % 4096)
 _sites = count(0)
 _certificates = count(1)
@@ -59,7 +59,7 @@ _certificates = count(1)
 
 @dataclass(slots=True)
 class _NewPostgres(Postgres):
-    """One that is new enough for sites."""
+    """PostgreSQL that is new enough for sites."""
 
     @property
     def _programs(self) -> Path:
@@ -67,10 +67,10 @@ class _NewPostgres(Postgres):
 
 
 @cache
-def _pattern() -> Path:
-    """Return the data of a server with an empty store: to make one takes ten times as long as to copy it."""
-    laid = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=memory()))
-    atexit.register(shutil.rmtree, laid, ignore_errors=True)
+def _template_data() -> Path:
+    """Return the data of a server with an empty store. A copy takes a tenth of the time of a new one."""
+    template = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=memory()))
+    atexit.register(shutil.rmtree, template, ignore_errors=True)
     with _NewPostgres(in_memory=True) as made:
         with psycopg.connect(made.address("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(OWNER)))
@@ -78,8 +78,8 @@ def _pattern() -> Path:
         server = PostgresServer(host="127.0.0.1", port=made.port, database="pantau", user=OWNER, tls=False)
         upgrade(server.url(), arguments=server.arguments())
         made.stop()
-        _copy(made.directory / "data", laid)
-    return laid / "data"
+        _copy(made.directory / "data", template)
+    return template / "data"
 
 
 def _copy(data: Path, into: Path) -> None:
@@ -90,52 +90,52 @@ def _copy(data: Path, into: Path) -> None:
 class Cluster(_NewPostgres):
     """A PostgreSQL that can be a hub."""
 
-    def _lay_data(self) -> None:
-        _copy(_pattern(), self.directory)
+    def _create_data(self) -> None:
+        _copy(_template_data(), self.directory)
 
     def _configuration(self) -> str:
-        # A class with slots is made anew: `super()` without arguments would mean the one before.
+        # `super()` without arguments fails in a dataclass with slots, which is a new class.
         return Postgres._configuration(self) + (_DEPLOY / "hub" / "postgresql.conf").read_text() + _CONFIGURATION
 
     def _launcher(self) -> tuple[list[str], dict[str, Any]]:
         start, whose = Postgres._launcher(self)
-        # As Debian has its user: so it reads the keys to sites.
+        # Like Debian's user, which so can read the keys for sites.
         return start, whose | {"extra_groups": ["ssl-cert"]}
 
     def make(self) -> PostgresServer:
-        """Return where its store is, which is there with its tables; its owner is no superuser."""
+        """Return the address of the store, whose owner is no superuser."""
         return PostgresServer(host=str(self.directory), port=self.port, database="pantau", user=OWNER, tls=False)
 
     def address(self, database: str) -> str:
-        """Return what libpq connects to: by the socket, which is there whatever becomes of the wire."""
+        """Return the connection string for libpq: the socket, which does not depend on the link."""
         return f"host={self.directory} port={self.port} user=pantau dbname={database}"
 
     def order(self, *statements: str) -> list[Any]:
-        """Do as a superuser would; return the rows of the last."""
-        if self._maker is None:
-            # The server's own date style is one that no program reads.
+        """Execute statements as superuser; return the rows of the last."""
+        if self._admin is None:
+            # No program reads the server's default date style.
             options = "-c datestyle=iso"
-            self._maker = psycopg.connect(
+            self._admin = psycopg.connect(
                 self.address("pantau"), autocommit=True, prepare_threshold=None, options=options
             )
         for statement in statements:
-            result = self._maker.execute(statement)
-        # A row may have no columns, and is one all the same.
+            result = self._admin.execute(statement)
+        # A row without columns is still a row.
         return [] if result.description is None else result.fetchall()
 
     def said(self) -> str:
-        """Return its log."""
+        """Return the server's log."""
         return (self.directory / "log").read_text(errors="replace")
 
 
 @dataclass(slots=True)
 class SiteCluster(Cluster):
-    """A PostgreSQL behind a wire that can be cut."""
+    """PostgreSQL behind a link that can be disconnected."""
 
     number: int = field(default_factory=lambda: next(_sites))
-    #: What its server is started with besides.
+    #: Additional environment of the server.
     environment: Mapping[str, str] = field(default_factory=dict)
-    wire: SlowWire = field(init=False)
+    wire: SlowLink = field(init=False)
     _ends: ExitStack = field(init=False, default_factory=ExitStack)
 
     @property
@@ -144,7 +144,7 @@ class SiteCluster(Cluster):
 
     @property
     def host(self) -> str:
-        """Its end of the wire."""
+        """Address of its end of the link."""
         return str(IPv4Address(_FIRST + 4 * self.number + 2))
 
     @property
@@ -152,13 +152,13 @@ class SiteCluster(Cluster):
         return str(IPv4Address(_FIRST + 4 * self.number + 1))
 
     def __enter__(self) -> Self:
-        _sweep()
-        # At most fifteen characters.
+        _remove_old_namespaces()
+        # Names of devices have at most fifteen characters.
         device = f"pt{os.getpid()}n{self.number}"
         with ExitStack() as ends:
             _ip("netns", "add", self._namespace)
             ends.callback(_ip, "netns", "delete", self._namespace)
-            wire = SlowWire(device=device, far_device="wire", namespace=self._namespace)
+            wire = SlowLink(device=device, far_device="wire", namespace=self._namespace)
             self.wire = ends.enter_context(wire)
             _ip("-n", self._namespace, "address", "add", f"{self.host}/30", "dev", "wire")
             for far in ("lo", "wire"):
@@ -173,13 +173,13 @@ class SiteCluster(Cluster):
     def __exit__(self, *_: object) -> None:
         self._ends.close()
 
-    def cut(self) -> None:
-        """Cut the wire: nothing comes through, and nobody is told."""
-        self.wire.cut()
+    def disconnect(self) -> None:
+        """Disconnect the link without notice: packets are dropped."""
+        self.wire.disconnect()
 
-    def mend(self) -> None:
-        """Let it through again."""
-        self.wire.mend()
+    def reconnect(self) -> None:
+        """Reconnect the link."""
+        self.wire.reconnect()
 
     def certificate(
         self,
@@ -189,9 +189,9 @@ class SiteCluster(Cluster):
         ago: timedelta | None = None,
         ahead: timedelta | None = None,
     ) -> Path:
-        """Return a file with another certificate for *name* and its key; *ago*: it has expired so long ago.
+        """Return a file with another certificate for *name* and its key.
 
-        *ahead*: it is valid only after so long, as by a clock that is behind.
+        *ago*: time since it expired. *ahead*: time until it becomes valid, as with a clock that is behind.
         """
         until = None if ago is None else datetime.now(UTC) - ago
         begins = None if ahead is None else datetime.now(UTC) + ahead
@@ -199,13 +199,13 @@ class SiteCluster(Cluster):
         made = (by or ours).issue_cert("hab.contoh", common_name=name, not_before=begins, not_after=until)
         file = self.directory / f"{name}-{next(_certificates)}.pem"
         made.private_key_and_cert_chain_pem.write_to_path(file)
-        # The hub's server reads it as its user, and the command as ours.
+        # The hub's server reads it as its user, and the command as root.
         shutil.chown(file, "root", "postgres")
         file.chmod(0o640)
         return file
 
     def reached(self, certificate: Path | None = None) -> PostgresServer:
-        """Return its store as the hub comes to it: over the wire, with *certificate* or the one that was made for it."""
+        """Return the store as the hub connects: over the link, with *certificate* or the installed one."""
         return PostgresServer(
             host=self.host,
             port=self.port,
@@ -219,14 +219,14 @@ class SiteCluster(Cluster):
         )
 
     def make(self) -> PostgresServer:
-        """Make the role that the hub comes as; return where its store is."""
+        """Create the hub's role; return the address of the store."""
         server = Cluster.make(self)
         self.order(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD '{PASSWORD}' IN ROLE {OWNER}")
         return server
 
     @property
     def _own(self) -> Path:
-        """What lies in the directory of that name at the site."""
+        """The configuration directory at the site."""
         return self.directory / "site"
 
     @property
@@ -235,7 +235,7 @@ class SiteCluster(Cluster):
 
     @property
     def ca_file(self) -> Path:
-        """The site's authority, as the hub has it."""
+        """The site's certificate authority, as copied to the hub."""
         return self._at_hub / "johor-ca.crt"
 
     def _rules(self) -> str:
@@ -245,33 +245,33 @@ class SiteCluster(Cluster):
         installed = (_DEPLOY / "site" / "postgresql.conf").read_text().replace(_FILES, str(self._own))
         return f"{Postgres._configuration(self)}{installed}{_CONFIGURATION}listen_addresses = '{self.host}'\n"
 
-    def _certify(self) -> None:
-        """Do as the guide says, at the site, at the hub, and at the site again; carry what is to be carried."""
+    def _create_certificates(self) -> None:
+        """Run the guide's commands at the site, the hub and the site again, and copy the files between them."""
         at_site, at_hub, signing = commands(_GUIDE, "Certificates")
-        self._do(at_site, self._own)
-        # There is no service's user here.
-        self._do(re.sub(r"^usermod .*\n", "", at_hub, flags=re.MULTILINE), self._at_hub)
+        self._run_commands(at_site, self._own)
+        # The service has no user here.
+        self._run_commands(re.sub(r"^usermod .*\n", "", at_hub, flags=re.MULTILINE), self._at_hub)
         shutil.copy(self._at_hub / "johor.csr", self._own)
-        self._do(signing, self._own)
+        self._run_commands(signing, self._own)
         shutil.copy(self._own / "johor.crt", self._at_hub)
         shutil.copy(self._own / "ca.crt", self.ca_file)
 
-    def _do(self, written: str, where: Path) -> None:
+    def _run_commands(self, written: str, where: Path) -> None:
         here = written.replace(_FILES, str(where)).replace(f"DNS:{_NAME}", f"IP:{self.host}")
         done = subprocess.run(["bash", "-e"], input=here, capture_output=True, text=True, check=False, timeout=60)
         assert not done.returncode, done.stderr
 
     def _launcher(self) -> tuple[list[str], dict[str, Any]]:
-        # Only root may enter a namespace: the server becomes somebody else in there.
+        # Only root may enter a namespace: the server changes its user after that.
         who = pwd.getpwnam("postgres")
         whose = ["--reuid", str(who.pw_uid), "--regid", str(who.pw_gid), "--clear-groups"]
-        besides = ["env", *(f"{name}={value}" for name, value in self.environment.items())]
-        return ["ip", "netns", "exec", self._namespace, "setpriv", *whose, "--pdeathsig", "QUIT", *besides], {}
+        env_command = ["env", *(f"{name}={value}" for name, value in self.environment.items())]
+        return ["ip", "netns", "exec", self._namespace, "setpriv", *whose, "--pdeathsig", "QUIT", *env_command], {}
 
 
 @dataclass(slots=True, kw_only=True)
 class SiteWorld:
-    """A hub, and sites by name."""
+    """A hub and its sites by name."""
 
     hub: Cluster
     store: PostgresServer
@@ -285,13 +285,13 @@ def site_world(
 ) -> Iterator[SiteWorld]:
     """Start a hub and a site of each of *names*, each with a store. *in_memory*: as for `Postgres`.
 
-    *environment*: what a site's server is started with besides.
+    *environment*: additional environment of a site's server.
     """
-    given = environment or {}
+    environments = environment or {}
     with ExitStack() as stack:
         hub = stack.enter_context(Cluster(in_memory=in_memory))
         sites = {
-            name: stack.enter_context(SiteCluster(in_memory=in_memory, environment=given.get(name, {})))
+            name: stack.enter_context(SiteCluster(in_memory=in_memory, environment=environments.get(name, {})))
             for name in names
         }
         store = hub.make()
@@ -299,11 +299,11 @@ def site_world(
         yield SiteWorld(hub=hub, store=store, sites=sites, stores={name: each.make() for name, each in sites.items()})
 
 
-def _sweep() -> None:
-    """Remove the namespaces of test processes that were killed, with their wires."""
+def _remove_old_namespaces() -> None:
+    """Remove the namespaces of test processes that were killed."""
     for namespace in Path("/run/netns").glob("pantau-*-*"):
         if not Path("/proc", namespace.name.split("-")[1]).exists():
-            with suppress(subprocess.CalledProcessError):  # Another process was faster.
+            with suppress(subprocess.CalledProcessError):  # Another process has removed it.
                 _ip("netns", "delete", namespace.name)
 
 

@@ -1,4 +1,4 @@
-"""A storm of the NOC's own alerts while a ministry's mail fails: the ministry's staff are told first."""
+"""A storm of the NOC's own alerts while an agency's mail fails: its staff are notified."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from pantau_lab.mail import Fault
+from tests.stories.running_service import JCM, RunningService, running_service
 from tests.stories.test_alertmanager import TOKEN, webhook
-from tests.stories.theatre import JCM, Theatre, theatre
 
 GROUPS, ALERTS = 400, 100
-#: So many webhooks are under way at a time.
+#: Concurrent webhooks.
 AT_ONCE = 100
 
 
@@ -39,14 +39,14 @@ def group(number: int) -> bytes:
     return json.dumps({"version": "4", "groupKey": f"{{}}:{number}", "alerts": alerts}).encode()
 
 
-async def storm(play: Theatre, answers: Counter[int]) -> None:
-    """Bring all groups once, as fast as they are answered."""
+async def storm(env: RunningService, answers: Counter[int]) -> None:
+    """Send all groups once, as fast as they are answered."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=0)
     async with httpx.AsyncClient(trust_env=False, timeout=300, limits=limits) as web:
 
         async def bring(number: int) -> None:
             headers = {"Authorization": f"Bearer {TOKEN}"}
-            answers[(await web.post(webhook(play), content=group(number), headers=headers)).status_code] += 1
+            answers[(await web.post(webhook(env), content=group(number), headers=headers)).status_code] += 1
 
         await asyncio.gather(*(bring(number) for number in range(GROUPS)))
 
@@ -58,20 +58,20 @@ async def test_outage_during_forty_thousand_alerts_is_notified(tmp_path: Path) -
     Pantau: Alerts are bounded at listener, store, engine and in number; the outage is notified during the storm.
     """
     answers = Counter[int]()
-    async with theatre(tmp_path, prepare=receiving) as play:
-        await play.everybody_is_up()
-        raging = asyncio.create_task(storm(play, answers))
+    async with running_service(tmp_path, prepare=receiving) as env:
+        await env.wait_until_up()
+        raging = asyncio.create_task(storm(env, answers))
 
         async def begun() -> bool:
             return answers[200] > 0
 
-        await play.until(begun, "some alerts are stored")
-        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "keluar dan masuk gagal", "Ruj JCM-01")
-        await play.noc.expect_sms("AMARAN pemantauan NOC", f"({ALERTS} amaran)")
+        await env.until(begun, "some alerts are stored")
+        await env.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await env.duty.expect_sms("RM0 JCM ICT: AMARAN", "keluar dan masuk gagal", "Ruj JCM-01")
+        await env.noc.expect_sms("AMARAN pemantauan NOC", f"({ALERTS} amaran)")
         raging.cancel()
         await asyncio.gather(raging, return_exceptions=True)
-        page = await play.get("/incidents?limit=50")
+        page = await env.get("/incidents?limit=50")
         alerts = [each for each in page if each["type"] == "alert"]
     assert answers.keys() <= {200, 429}
     assert len(page) <= 50

@@ -1,7 +1,7 @@
-"""Killed at each step of an attempt's life, on each channel, on both stores: nothing is lost, and no paper is doubled.
+"""Kills at each step of an attempt, on each channel and both stores: nothing is lost, and no paper is duplicated.
 
-The process is a real one and so is the signal; what it calls are the stand-ins, over real sockets. One life follows the
-other on one store: each ends what the one before left, and dies of an outage of its own.
+Process and signal are real; the providers are simulated, over real sockets. The processes follow each other on one
+store: each completes the work of the one before, and is killed in an outage of its own.
 """
 
 from __future__ import annotations
@@ -20,107 +20,107 @@ import yaml
 from alerts.model.channel import Channel
 from pantau_lab.carrier.phone import PATIENCE
 from tests.real.postgres import Postgres
-from tests.stories.mined import MAX_ACCOUNT_FAILURES, Moment
-from tests.stories.theatre import BRISK, JCM, Theatre, settled, stands, theatre
+from tests.stories.kill_points import COMMON_MOMENTS, Moment
+from tests.stories.running_service import FAST_TIMING, JCM, RunningService, notification_state, running_service, settled
 
 pytestmark = pytest.mark.crash
 
-#: What a person may get of one notice on the telephone, when the gateway cannot say whether it had it.
-AT_MOST = 2
-#: Nobody is told again by a later step, however long the machine takes.
-QUICK = replace(BRISK, call_after="1s", call_again_after="10m", release_after="1s")
-#: While paper is on its way, beside those of all. A receipt of an earlier fax may come a second time: it goes before them.
-OF_PAPER = {Channel.FAX: (Moment.RECEIPT,), Channel.LETTER: (Moment.HALF_WRITTEN, Moment.POSTED)}
-#: Who posts a letter, and who says so, too, when it has long been posted.
+#: Maximum of one notification on a phone, when the gateway cannot say whether it had it.
+MAX_RECEIVED = 2
+#: No later step notifies again, however long the machine takes.
+QUICK = replace(FAST_TIMING, call_after="1s", call_again_after="10m", release_after="1s")
+#: While paper is sent, beside the common ones. First, because a receipt of an earlier fax may come twice.
+PAPER_MOMENTS = {Channel.FAX: (Moment.RECEIPT,), Channel.LETTER: (Moment.HALF_WRITTEN, Moment.POSTED)}
+#: The clerk who posts a letter, and one who records it later.
 CLERKS = ("Kerani Contoh", "Devi Contoh")
 
 
 @pytest.mark.parametrize("channel", Channel)
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
-async def test_a_kill_loses_nothing_and_doubles_no_paper(
+async def test_kill_loses_nothing_and_duplicates_no_paper(
     tmp_path: Path, postgres: Postgres, subtests: pytest.Subtests, store: str, channel: Channel
 ) -> None:
-    mine = tmp_path / "mine"
-    program = ("tests.stories.mined", str(mine))
+    kill_point = tmp_path / "mine"
+    program = ("tests.stories.kill_points", str(kill_point))
     database = postgres.store() if store == "postgresql" else None
-    async with theatre(tmp_path, QUICK, program=program, store=database, prepare=probe_nothing) as play:
-        play.duty.keys = ["1"] * 99
-        for n, moment in enumerate((*OF_PAPER.get(channel, ()), *MAX_ACCOUNT_FAILURES), 1):
-            mine.write_text(f"JCM/{n} {moment} {channel}")
+    async with running_service(tmp_path, QUICK, program=program, store=database, prepare=probe_nothing) as env:
+        env.duty.keys = ["1"] * 99
+        for n, moment in enumerate((*PAPER_MOMENTS.get(channel, ()), *COMMON_MOMENTS), 1):
+            kill_point.write_text(f"JCM/{n} {moment} {channel}")
             with subtests.test(moment.value):
-                await one_outage(play, moment, channel, f"JCM-{n:02}")
-            if play.service is not None and play.service.returncode is not None:
-                await play.start()
+                await one_outage(env, moment, channel, f"JCM-{n:02}")
+            if env.service is not None and env.service.returncode is not None:
+                await env.start()
 
 
-async def one_outage(play: Theatre, moment: Moment, channel: Channel, number: str) -> None:
-    """Tell the service of it, let it die of that and live again; then look who was told, and how often."""
-    faxes = play.world.fax_service.machines[JCM.recipient.fax].received
-    for what in (play.duty.inbox, play.duty.calls, faxes):
+async def one_outage(env: RunningService, moment: Moment, channel: Channel, number: str) -> None:
+    """Open an outage that kills the service, restart it, and check who was notified how often."""
+    faxes = env.world.fax_service.machines[JCM.recipient.fax].received
+    for what in (env.duty.inbox, env.duty.calls, faxes):
         what.clear()
-    laid, posted = len(play.letters()), len(play.letters("posted"))
-    assert play.service is not None
-    play.service.send_signal(signal.SIGUSR1)
+    laid, posted = len(env.letters()), len(env.letters("posted"))
+    assert env.service is not None
+    env.service.send_signal(signal.SIGUSR1)
     if moment is Moment.POSTED:
-        await play.until(lambda: lies(play, number), "a letter lies in the tray")
+        await env.until(lambda: is_in_tray(env, number), "a letter lies in the tray")
         with pytest.raises(httpx.HTTPError):
-            await post(play, number, CLERKS[0])
-    await dies(play)
-    await play.start()
-    await play.until(lambda: settled(play, number), "everybody was told, or a person looks")
+            await post(env, number, CLERKS[0])
+    await wait_until_killed(env)
+    await env.start()
+    await env.until(lambda: settled(env, number), "everybody was told, or a person looks")
 
-    outage = [sms for sms in play.duty.inbox if "gagal" in sms.text]
-    # Whoever has pressed a key meanwhile is not sent the SMS again that the killed process had claimed.
-    assert len(outage) in range(await stands(play, "sms", number) != "unknown", AT_MOST + 1)
-    # The key comes before the end of the call, when the telephone notes it.
-    await play.duty.expect_call()
-    assert len(play.duty.calls) <= AT_MOST
-    # One that was being handed over beside a letter is laid before a person, too.
-    assert len(faxes) == (await stands(play, "fax", number) == "delivered")
+    outage = [sms for sms in env.duty.inbox if "gagal" in sms.text]
+    # After a key press the SMS that the killed process had claimed is not resent.
+    assert len(outage) in range(await notification_state(env, "sms", number) != "unknown", MAX_RECEIVED + 1)
+    # The phone records the key before the end of the call.
+    await env.duty.expect_call()
+    assert len(env.duty.calls) <= MAX_RECEIVED
+    # A fax in transfer beside a letter also waits for a person.
+    assert len(faxes) == (await notification_state(env, "fax", number) == "delivered")
     if channel is Channel.FAX:
-        # It is never sure that it has nothing: what may have left is laid before a person, and not sent again.
+        # A fax gateway is never sure that it has nothing: what may have been sent waits for a person.
         assert len(faxes) == (moment is not Moment.AFTER_CLAIM)
-    incidents = [incident["number"] for incident in await play.get("/incidents")]
+    incidents = [incident["number"] for incident in await env.get("/incidents")]
     assert incidents == [f"JCM-{n:02}" for n in range(len(incidents), 0, -1)]
     assert incidents[0] == number
 
-    # One letter, and nothing half-written. Who was cut short says it again, and is the first who did; the second hears it.
-    assert [await post(play, number, by) for by in CLERKS] == [CLERKS[0]] * 2
-    (letter,) = [each for each in await play.get("/letters") if each["incident"] == number]
+    # One letter and no partial file. The interrupted clerk repeats the record and is first; the second is told.
+    assert [await post(env, number, by) for by in CLERKS] == [CLERKS[0]] * 2
+    (letter,) = [each for each in await env.get("/letters") if each["incident"] == number]
     assert (letter["step"], letter["posted_by"]) == ("posted", CLERKS[0])
-    assert (len(play.letters()), len(play.letters("posted"))) == (laid, posted + 1)
-    await play.until(lambda: tidy(play), "nothing half-written is left")
+    assert (len(env.letters()), len(env.letters("posted"))) == (laid, posted + 1)
+    await env.until(lambda: no_partial_files(env), "nothing half-written is left")
 
 
-async def lies(play: Theatre, number: str) -> bool:
-    """Whether a letter lies in the tray, as the service knows, while it lives."""
+async def is_in_tray(env: RunningService, number: str) -> bool:
+    """Whether a letter is in the tray, as the running service knows."""
     with suppress(httpx.HTTPError):
-        return await stands(play, "letter", number) == "sent"
+        return await notification_state(env, "letter", number) == "sent"
     return False
 
 
-async def post(play: Theatre, number: str, by: str) -> str:
-    """Let a clerk post the letter and say so; return who is written down."""
-    notices = await play.get("/notifications")
+async def post(env: RunningService, number: str, by: str) -> str:
+    """Record that a clerk posted the letter; return who is recorded."""
+    notices = await env.get("/notifications")
     letter = next(n for n in notices if (n["channel"], n["incident"]) == ("letter", number))
-    answer = await play.control(f"/notifications/{letter['id']}/posted-unprinted", by=by)
+    answer = await env.control(f"/notifications/{letter['id']}/posted-unprinted", by=by)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["by"])
 
 
-async def tidy(play: Theatre) -> bool:
-    return not list((play.directory / "outbox" / "letter").rglob("*.part"))
+async def no_partial_files(env: RunningService) -> bool:
+    return not list((env.directory / "outbox" / "letter").rglob("*.part"))
 
 
-async def dies(play: Theatre) -> None:
+async def wait_until_killed(env: RunningService) -> None:
     """Wait until the service has killed itself."""
-    assert play.service is not None
+    assert env.service is not None
     async with asyncio.timeout(PATIENCE):
-        assert await play.service.wait() == -signal.SIGKILL, play.log()
+        assert await env.service.wait() == -signal.SIGKILL, env.log()
 
 
 def probe_nothing(settings: Path) -> None:
-    """Let all mail be under maintenance: the service is told of the outage without it."""
+    """Put all mail under maintenance: the outage is opened without it."""
     document = yaml.safe_load(settings.read_text())
     now = datetime.now(UTC)
     window = {

@@ -1,4 +1,4 @@
-"""After an outage that people were told of, everything about it can be proven, and nothing of it has been changed."""
+"""Evidence of a notified outage: complete, unchanged, and available after a crash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pantau_lab.mail import Fault
-from tests.stories.theatre import JCM, theatre
+from tests.stories.running_service import JCM, running_service
 
 
 def check_sums(directory: Path) -> None:
@@ -20,37 +20,37 @@ def check_sums(directory: Path) -> None:
 
 
 @pytest.mark.crash
-async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_also_after_a_crash(
+async def test_outage_can_be_proven_from_first_run_to_posted_letter_after_crash(
     tmp_path: Path,
 ) -> None:
-    async with theatre(tmp_path) as play:
-        await play.everybody_is_up()
-        play.duty.keys = ["1"] * 9
-        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.duty.expect_call("Tekan satu untuk mengesahkan")
-        await play.until_notice("fax", "outage", "delivered")
-        await play.until_notice("letter", "outage", "sent")
-        await play.kill()
-        await play.start()
-        letter = next(n for n in await play.get("/notifications") if n["channel"] == "letter")
-        (laid,) = play.letters()
-        code, said = await play.pantau("letters", "posted", str(letter["id"]), "--unprinted", "--by", "Kerani Contoh")
+    async with running_service(tmp_path) as env:
+        await env.wait_until_up()
+        env.duty.keys = ["1"] * 9
+        await env.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        await env.duty.expect_call("Tekan satu untuk mengesahkan")
+        await env.until_notification("fax", "outage", "delivered")
+        await env.until_notification("letter", "outage", "sent")
+        await env.kill()
+        await env.start()
+        letter = next(n for n in await env.get("/notifications") if n["channel"] == "letter")
+        (laid,) = env.letters()
+        code, said = await env.pantau("letters", "posted", str(letter["id"]), "--unprinted", "--by", "Kerani Contoh")
         assert code == 0, said
-        await play.world.network.systems[JCM.code].repair()
-        await play.until_notice("letter", "recovery", "sent")
+        await env.world.network.systems[JCM.code].repair()
+        await env.until_notification("letter", "recovery", "sent")
 
-        code, verified = await play.pantau("audit", "verify")
+        code, verified = await env.pantau("audit", "verify")
         assert code == 0, verified
-        _, head = await play.pantau("audit", "head")
-        code, said = await play.pantau("incident-record", "jcm-01", "--output", str(tmp_path / "dossier"))
+        _, head = await env.pantau("audit", "head")
+        code, said = await env.pantau("incident-record", "jcm-01", "--output", str(tmp_path / "dossier"))
         assert code == 0, said
-        code, said = await play.pantau("reload", "--by", "Siti Contoh")
+        code, said = await env.pantau("reload", "--by", "Siti Contoh")
         assert code == 0, said
-        await play.stop()
+        await env.stop()
         # The service is gone: its file is read.
-        code, verified = await play.pantau("audit", "verify", "--expect-head", head.strip())
+        code, verified = await env.pantau("audit", "verify", "--expect-head", head.strip())
         assert code == 0, verified
-        _, lines = await play.pantau("audit", "export")
+        _, lines = await env.pantau("audit", "export")
 
     files = {path.name: path for path in (tmp_path / "dossier").iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
@@ -71,9 +71,9 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         ("Siti Contoh", "configuration taken up"),
     ):
         assert told in events
-    # What lay in the tray is what the journal says was laid there.
-    digest = hashlib.sha256(play.letters("posted")[0].read_bytes()).hexdigest()
-    assert laid.name == play.letters("posted")[0].name
+    # The letter in the tray is the one in the audit log.
+    digest = hashlib.sha256(env.letters("posted")[0].read_bytes()).hexdigest()
+    assert laid.name == env.letters("posted")[0].name
     assert digest in {entry["detail"].get("sha256") for entry in entries}
     with files["evidence.csv"].open(encoding="utf-8") as file:
         outcomes = [row["outcome"] for row in csv.DictReader(file)]

@@ -1,4 +1,4 @@
-"""What systemd is told by the whole service: it is ready when it works, a reload lasts until it is over, a bad start fails."""
+"""Messages to systemd: ready, reloading, stopping, and failed starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from monitor.cli.service import is_open
 from monitor.store.backend.database import Database
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.environment import DemoEnvironment, stage
-from tests.stories.living import bring_to_its_end
-from tests.stories.theatre import JCM
+from tests.stories.running_service import JCM
+from tests.stories.service_process import run_process
 
 
 class Systemd:
-    """The end of the socket that systemd reads."""
+    """The systemd end of the notification socket."""
 
     def __init__(self, place: Path) -> None:
         self.environ = {"NOTIFY_SOCKET": str(place / "notify"), "WATCHDOG_USEC": "120000000"}
@@ -30,7 +30,7 @@ class Systemd:
         self._socket.setblocking(False)
 
     async def hears(self, word: str, *, after: float = PATIENCE) -> list[str]:
-        """Wait until a datagram begins with *word*; return all until then, that one last."""
+        """Wait until a datagram begins with *word*; return all datagrams up to that one."""
         heard: list[str] = []
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(after):
@@ -44,7 +44,7 @@ class Systemd:
 
 @asynccontextmanager
 async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, DemoEnvironment, list[str]]]:
-    """Run the service until the end of the block; give what systemd heard until it was ready."""
+    """Run the service until the end of the block; yield the messages to systemd until it was ready."""
     systemd = Systemd(place)
     async with stage(place / "world", agencies=(JCM,)) as world:
         app = App(world.settings, systemd.environ)
@@ -57,7 +57,7 @@ async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, DemoEnvironm
             systemd.close()
 
 
-async def test_it_is_ready_when_its_doors_are_open_and_says_what_it_watches(tmp_path: Path) -> None:
+async def test_service_reports_ready_when_listening_and_status_with_agencies(tmp_path: Path) -> None:
     async with started(tmp_path) as (_, systemd, world, before):
         assert before[0] == "EXTEND_TIMEOUT_USEC=60000000"
         assert [line for line in before if line.startswith("STATUS=")] == [
@@ -66,18 +66,18 @@ async def test_it_is_ready_when_its_doors_are_open_and_says_what_it_watches(tmp_
         ]
         assert is_open(world.settings.parent / "state" / "control.sock")
         said = await systemd.hears("STATUS=")
-        assert said[-1].startswith("STATUS=Watching 1 agency by ")
+        assert said[-1].startswith("STATUS=Monitoring 1 agency by ")
         await systemd.hears("WATCHDOG=1", after=PATIENCE)
 
 
-async def test_it_says_that_it_ends_before_anything_is_closed(tmp_path: Path) -> None:
+async def test_stopping_is_reported_before_anything_closes(tmp_path: Path) -> None:
     async with started(tmp_path) as (app, systemd, world, _):
         app.stop()
         await systemd.hears("STOPPING=1")
         assert is_open(world.settings.parent / "state" / "control.sock")
 
 
-async def test_a_signal_to_reload_is_answered_when_the_reload_is_over_whatever_became_of_it(tmp_path: Path) -> None:
+async def test_reload_signal_is_answered_at_end_of_reload_on_success_or_failure(tmp_path: Path) -> None:
     async with started(tmp_path) as (app, systemd, world, _):
         good = world.settings.read_text()
         for settings in (good, "state_dir: [\n", good):
@@ -87,7 +87,7 @@ async def test_a_signal_to_reload_is_answered_when_the_reload_is_over_whatever_b
             assert (await systemd.hears("READY=1"))[-1] == "READY=1"
 
 
-async def test_a_service_that_cannot_have_the_store_is_never_ready(tmp_path: Path) -> None:
+async def test_service_without_database_is_never_ready(tmp_path: Path) -> None:
     async with stage(tmp_path / "world", agencies=(JCM,)) as world, Database.open(world.settings.parent / "state"):
         systemd = Systemd(tmp_path)
         with pytest.raises(Exception, match="in use"):
@@ -98,15 +98,15 @@ async def test_a_service_that_cannot_have_the_store_is_never_ready(tmp_path: Pat
 
 
 async def run(settings: Path) -> tuple[int, str]:
-    """Run the service as systemd does; return what it ended with, and what it said."""
+    """Run the service as systemd does; return its exit code and output."""
     said = settings.with_name("said")
     said.unlink(missing_ok=True)
     words = ("monitor.cli", "run", "--config", str(settings))
-    code = await asyncio.wait_for(bring_to_its_end(words, said), PATIENCE)
+    code = await asyncio.wait_for(run_process(words, said), PATIENCE)
     return code, said.read_text()
 
 
-async def test_what_only_a_person_can_mend_is_told_apart_from_what_may_pass(tmp_path: Path) -> None:
+async def test_permanent_start_errors_have_another_exit_code_than_temporary(tmp_path: Path) -> None:
     async with stage(tmp_path / "world", agencies=(JCM,)) as world:
         state = world.settings.parent / "state"
         async with Database.open(state) as database:

@@ -1,4 +1,4 @@
-"""Two services on one PostgreSQL share the agencies: one is killed, and the other probes in its place."""
+"""Two services on one PostgreSQL share the agencies: when one is killed, the other probes for it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,30 @@ import pytest
 from pantau_lab.mail import Fault
 from pantau_lab.world import AGENCIES
 from tests.real.postgres import Postgres
-from tests.stories.company import company
-from tests.stories.theatre import JCM, Theatre
+from tests.stories.running_service import JCM, RunningService
+from tests.stories.two_services import two_services
 
 pytestmark = pytest.mark.real
 
-#: `probing.takeover_timeout`, and the interval of `BRISK`.
+#: `probing.takeover_timeout`, and the interval of `FAST_TIMING`.
 WITHIN, INTERVAL = timedelta(seconds=10), timedelta(seconds=3)
 MDC = AGENCIES[1]
 
 
-async def owned(service: Theatre) -> int:
+async def owned(service: RunningService) -> int:
     async with service.web() as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return next(int(float(line.split()[-1])) for line in lines if line.startswith("pantau_agencies_owned "))
 
 
 @pytest.mark.crash
-async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_seconds_and_nobody_is_told_anything_wrong(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    async with company(tmp_path, postgres, agencies=(JCM, MDC)) as both:
-        purge_set = both.who_probes(JCM)
-        dead, left = both.services[purge_set], both.other_than(purge_set)
+async def test_agencies_of_killed_process_are_probed_within_ten_seconds(tmp_path: Path, postgres: Postgres) -> None:
+    async with two_services(tmp_path, postgres, agencies=(JCM, MDC)) as both:
+        prober = both.prober_of(JCM)
+        dead, left = both.services[prober], both.other_service(prober)
         dead.duty.keys = ["1"] * 9
         for service in both.services.values():
-            await service.everybody_is_up()
+            await service.wait_until_up()
 
         async def is_shared() -> bool:
             return (await owned(dead), await owned(left)) == (1, 1)
@@ -64,8 +62,8 @@ async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_secon
         earlier = both.runs(killed - 3 * INTERVAL, killed)
         await left.until(all_are_run, "every route is run again")
         later = both.runs(killed, datetime.now(UTC))
-        # A run under way when its process dies has no end that is written: at most that one is lost, and those that were
-        # due while nobody knew.
+        # The result of a run in a killed process is not written: at most that run is lost, and those due before the
+        # takeover.
         gaps = {route: later[route][0] - times[-1] for route, times in earlier.items()}
         assert taken < WITHIN
         assert max(gaps.values()) < INTERVAL + WITHIN, gaps

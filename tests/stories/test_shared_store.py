@@ -1,4 +1,4 @@
-"""Two services on one PostgreSQL: one dies in the middle of its work, and the other ends it."""
+"""Two services on one PostgreSQL: when one is killed, the other completes its work."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from pantau_lab.carrier.phone import PATIENCE, Sms
 from pantau_lab.faxservice.service import Fax
 from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres
-from tests.stories.company import company
-from tests.stories.theatre import BRISK, JCM, Theatre
+from tests.stories.running_service import FAST_TIMING, JCM, RunningService
+from tests.stories.two_services import two_services
 
 pytestmark = pytest.mark.real
 
 
 @pytest.mark.crash
 @pytest.mark.parametrize("moment", [Sms, Fax])
-async def test_when_one_is_killed_while_it_calls_the_other_takes_over_and_doubles_no_paper(
+async def test_killed_process_is_taken_over_without_duplicate_paper(
     tmp_path: Path, postgres: Postgres, moment: type[Sms | Fax]
 ) -> None:
-    async with company(tmp_path, postgres, replace(BRISK, release_after="3s")) as both:
+    async with two_services(tmp_path, postgres, replace(FAST_TIMING, release_after="3s")) as both:
         first = both.services["utama"]
         for service in both.services.values():
-            await service.everybody_is_up()
+            await service.wait_until_up()
         first.duty.keys = ["1"] * 9
         killed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def kill(taken: object) -> None:
-            """Kill whoever made the call, when the provider has taken the order and has not answered yet."""
+            """Kill the process that called, when the provider has accepted the request and not answered yet."""
             if type(taken) is moment and not killed.done():
-                name = both.who_is_at_it()
+                name = both.incident_owner()
                 process = both.services[name].service
                 assert process is not None
                 process.kill()
@@ -43,15 +43,15 @@ async def test_when_one_is_killed_while_it_calls_the_other_takes_over_and_double
         first.world.fax_service.on_taken = kill
         await first.world.network.systems[JCM.code].break_(Fault.REFUSE)
         dead = await asyncio.wait_for(killed, PATIENCE)
-        left = both.other_than(dead)
+        left = both.other_service(dead)
         await outage_to_its_end(left, first.directory.parent)
 
         await first.world.network.systems[JCM.code].repair()
         await first.duty.expect_sms("PULIH")
 
 
-async def outage_to_its_end(left: Theatre, directory: Path) -> None:
-    """Wait until all notices of the outage have come to an end, and check how often each person got each."""
+async def outage_to_its_end(left: RunningService, directory: Path) -> None:
+    """Wait until all notifications of the outage are final, and check how often each person got each."""
 
     async def told() -> bool:
         notices = {(n["channel"], n["purpose"], n["state"]) for n in await left.get("/notifications")}

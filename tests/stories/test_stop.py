@@ -1,4 +1,4 @@
-"""How the service ends: it says so while the store is still its own, and what it was killed in says nothing."""
+"""The end of the service: audited while it still has the store, and not after a kill."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from monitor.app import App
 from monitor.cli import app as command_line
-from monitor.runtime.place import linked_sockets
+from monitor.runtime.control_socket import linked_sockets
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import audit_log, process
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.environment import stage
-from tests.stories.theatre import JCM
+from tests.stories.running_service import JCM
 
 
-class Watched(App):
-    """Looks, when it is about to say that it ends, whether another could have the store already."""
+class ObservedApp(App):
+    """An app that checks, before it records its stop, whether another process could have the store."""
 
     is_alone: bool | None = None
     fails = False
@@ -35,7 +35,7 @@ class Watched(App):
 
     @property
     def is_seen(self) -> bool:
-        """Whether it has told those who share the store that it lives."""
+        """Whether its heartbeat is in the store."""
         watchdog = getattr(self, "_watchdog", None)
         return watchdog is not None and watchdog.process_heartbeat.written_at is not None
 
@@ -46,10 +46,10 @@ class Watched(App):
         return [*super()._background_tasks(), *([self.fail()] if self.fails else [])]
 
 
-async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bool]:
-    """Live once; return the service, what its journal says, and whether it has told the others that it ended."""
+async def run_once(directory: Path, *, fails: bool) -> tuple[ObservedApp, list[str], bool]:
+    """Run the service once; return it, its audit log, and whether it told the other processes that it stopped."""
     async with stage(directory, agencies=(JCM,)) as world:
-        app = Watched(world.settings, {})
+        app = ObservedApp(world.settings, {})
         app.fails = fails
         running = asyncio.create_task(app.run())
         if fails:
@@ -67,10 +67,10 @@ async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bo
     return app, events, any(at is not None for at in ended)
 
 
-async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: Path) -> None:
-    app, events, has_told = await lived(tmp_path, fails=False)
+async def test_stop_is_audited_before_database_is_released(tmp_path: Path) -> None:
+    app, events, has_told = await run_once(tmp_path, fails=False)
     assert app.is_alone
-    # The journal is followed soon after a start; on a slow machine that comes before the end.
+    # The audit log is exported soon after a start; on a slow machine that precedes the stop.
     assert [event for event in events if event != "journal followed"] == [
         "service started",
         "documents written",
@@ -80,14 +80,14 @@ async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: 
     assert has_told
 
 
-async def test_a_service_that_ends_for_a_bug_does_not_say_that_it_was_told_to(tmp_path: Path) -> None:
-    app, events, has_told = await lived(tmp_path, fails=True)
+async def test_service_ended_by_bug_does_not_report_ordered_stop(tmp_path: Path) -> None:
+    app, events, has_told = await run_once(tmp_path, fails=True)
     assert app.is_alone
     assert events == ["service started", "documents written", "configuration taken up"]
     assert not has_told
 
 
-async def test_until_it_ends_it_is_found_without_its_configuration(tmp_path: Path) -> None:
+async def test_running_service_is_found_without_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "session").mkdir(mode=0o700)
     environ = {"XDG_RUNTIME_DIR": str(tmp_path / "session"), "RUNTIME_DIRECTORY": ""}
     async with stage(tmp_path / "world", agencies=(JCM,)) as world:

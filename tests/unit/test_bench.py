@@ -1,4 +1,4 @@
-"""`make bench` keeps the figures of the parts that were measured."""
+"""`make bench` keeps the results of all measured parts."""
 
 from __future__ import annotations
 

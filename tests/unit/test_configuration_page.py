@@ -1,4 +1,4 @@
-"""The page of configuration keys is what the models say."""
+"""The page of configuration keys matches the models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests import configuration
 MODELS = [*dict.fromkeys(model for root, _ in configuration.ROOTS.values() for model in configuration.sections(root))]
 
 
-def test_configuration_page_is_what_the_models_say() -> None:
+def test_configuration_page_matches_models() -> None:
     assert configuration.DOCUMENT.read_text(encoding="utf-8") == configuration.document(), "write it again: make texts"
 
 

@@ -1,4 +1,4 @@
-"""The recipe of the image and the compose file, as far as they can be looked at without either being run."""
+"""The container recipe and the compose file, checked without running either."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 def copied() -> list[str]:
-    """Return what the recipe takes from the sources."""
+    """Return the sources that the recipe copies."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", RECIPE, re.MULTILINE)
     return [name for line in lines for name in line.split()]
 
 
-def test_the_image_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
+def test_image_contains_exactly_wheel_sources() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     needed = {*packages, *project["project"]["license-files"], project["project"]["readme"], "pyproject.toml"}
     assert set(copied()) == {*needed, "requirements/service.txt"}
 
 
-def test_what_is_not_copied_does_not_even_get_to_the_builder() -> None:
+def test_dockerignore_admits_only_copied_files() -> None:
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in ignored
     assert {line[1:] for line in ignored if line.startswith("!")} == set(copied())
 
 
-def test_wheels_come_by_their_hashes_and_the_program_is_nobody_of_privilege() -> None:
+def test_image_installs_by_hash_and_runs_unprivileged() -> None:
     for line in RECIPE.splitlines():
         if "pip install" in line:
             assert ("--require-hashes" in line) is not ("--no-deps" in line)
@@ -46,7 +46,7 @@ def test_wheels_come_by_their_hashes_and_the_program_is_nobody_of_privilege() ->
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_every_service_has_its_version_and_stays_on_loopback(name: str) -> None:
+def test_service_has_pinned_version_and_listens_on_loopback(name: str) -> None:
     service = SERVICES[name]
     assert service["network_mode"] == "host"
     assert "ports" not in service
@@ -54,7 +54,7 @@ def test_every_service_has_its_version_and_stays_on_loopback(name: str) -> None:
         assert re.search(r":v?\d+\.\d+", service["image"])
 
 
-def test_every_password_is_a_file() -> None:
+def test_passwords_are_files() -> None:
     for service in SERVICES.values():
         for key, value in service.get("environment", {}).items():
             if "PASSWORD" in key:
@@ -63,7 +63,7 @@ def test_every_password_is_a_file() -> None:
     assert {name for service in SERVICES.values() for name in service.get("secrets", ())} == COMPOSE["secrets"].keys()
 
 
-def test_pantau_writes_its_volumes_and_nothing_else() -> None:
+def test_pantau_service_writes_only_its_volumes() -> None:
     service = SERVICES["pantau"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -73,7 +73,7 @@ def test_pantau_writes_its_volumes_and_nothing_else() -> None:
     assert written == set(yaml.safe_load(volumes[1]))
 
 
-def test_what_is_mounted_from_the_sources_is_there_and_everything_else_is_a_volume() -> None:
+def test_mounts_from_sources_exist_and_others_are_volumes() -> None:
     for service in SERVICES.values():
         for volume in service["volumes"]:
             place = volume.split(":")[0]

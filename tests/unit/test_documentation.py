@@ -1,4 +1,4 @@
-"""What the documents say and what the code does cannot drift apart."""
+"""The documents match the code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from alerts.model.delivery import AttemptState
 from alerts.model.incident import TRANSITIONS
 from monitor.access.api_token import MAX_TOKEN_LIFETIME
 from monitor.access.device import DEVICE_LIFETIME
-from monitor.access.invitation_code import CodeWay
+from monitor.access.invitation_code import CodeKind
 from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, MAX_ACCOUNT_FAILURES, UNLOCK_DURATION
-from monitor.access.password import SHORTEST
-from monitor.access.totp import RECOVERY_CODES
+from monitor.access.password import MIN_PASSWORD_LENGTH
+from monitor.access.totp import RECOVERY_CODE_COUNT
 from monitor.cli import COMMANDS, load_command
 from monitor.evaluation.joint.freshness import STALE_AFTER
 from monitor.evaluation.liveness import DATABASE_TIMEOUT
 from monitor.evaluation.out_of_band import OutOfBandPolicy
 from monitor.planning.concurrency import DEFAULT_LIMIT
 from monitor.planning.schedule import CATCH_UP, HOURS_SPREAD, JITTER, MAX_JITTER
-from pantau_lab.faultlab.order import USAGE
+from pantau_lab.faultlab.command import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault
 
@@ -37,8 +37,8 @@ ROOT = Path(__file__).parents[2]
 
 PACKAGES = ("monitor", "probes", "alerts")
 
-#: With which lines the docstring of a test with a marker begins.
-MARKED = {
+#: Beginnings of the docstring lines of a test with a marker.
+MARKER_DOCSTRINGS = {
     "pitfall": ("Trap: ", "Pantau: "),
     "falsegreen": ("Defect: ", "Pantau: "),
     "peerbug": (r"Defect \([\w, -]+\): ", "Pantau: "),
@@ -46,9 +46,9 @@ MARKED = {
     "blind": ("Defect: ", "Pantau: "),
 }
 
-#: Written backwards, or this file would be the one that names them.
+#: Written backwards, so that this file does not name them.
 REGISTRIES = tuple(name[::-1] for name in ("gro.ipyp", "gro.detsohnohtyp", "moc.sjmpn"))
-#: Where only somebody's own machine has files.
+#: Paths that exist only on a developer's machine.
 LOCAL_PATHS = re.compile(r"(?<![\w.}~-])/(?:home|Users|work|workspace|builds?)/[\w.-]+")
 
 
@@ -64,7 +64,7 @@ def tree(path: Path) -> ast.Module:
 
 @cache
 def tracked() -> tuple[Path, ...]:
-    """Return the files of the repository, also those that are not committed yet; ignored ones are none of it."""
+    """Return the files of the repository, also uncommitted ones, without ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -79,7 +79,7 @@ def markdown() -> list[Path]:
 
 
 def current(path: Path) -> str:
-    """Return a document, without what the changelog says of releases: they had other names."""
+    """Return a document without the changelog's releases, which have old names."""
     return re.split(r"^## \d", path.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
 
 
@@ -115,12 +115,12 @@ def commands() -> Iterator[str]:
         yield from (f"pantau {name} {inner}" for inner in getattr(load_command(name), "commands", ()))
 
 
-def test_every_command_is_told_once_and_every_one_told_exists() -> None:
-    told = re.findall(r"^\| `(pantau [a-z -]+)` \| ", read("docs/reference/commands.md"), re.MULTILINE)
-    assert sorted(told) == sorted(commands())
+def test_command_reference_lists_each_command_once() -> None:
+    documented = re.findall(r"^\| `(pantau [a-z -]+)` \| ", read("docs/reference/commands.md"), re.MULTILINE)
+    assert sorted(documented) == sorted(commands())
 
 
-def test_every_command_that_a_document_names_exists() -> None:
+def test_documents_name_only_existing_commands() -> None:
     known = {command.split()[1] for command in commands()}
     named = {
         (relative(path), word)
@@ -130,23 +130,23 @@ def test_every_command_that_a_document_names_exists() -> None:
     assert {(path, word) for path, word in named if word not in known} == set()
 
 
-def test_the_ways_to_break_the_demo_that_are_shown_exist() -> None:
+def test_demo_names_only_existing_faults() -> None:
     shown = {first_code(row) for row in rows("docs/tutorials/demo.md", "Break a mail system")}
     assert len(shown) > 5
     assert shown <= {fault.value for fault in Fault}
 
 
-def test_every_fault_of_the_lab_is_told_with_how_a_probe_ends() -> None:
-    told = [[first_code(row), *row[1:]] for row in rows("lab/README.md", "Faults")]
+def test_lab_faults_are_documented_with_probe_outcomes() -> None:
+    documented = [[first_code(row), *row[1:]] for row in rows("lab/README.md", "Faults")]
     symptoms = ((fault, SYMPTOMS[fault]) for fault in Fault)
-    assert told == [[fault, fault.seen, each.internal, each.outbound, each.inbound] for fault, each in symptoms]
+    assert documented == [[fault, fault.seen, each.internal, each.outbound, each.inbound] for fault, each in symptoms]
 
 
-def test_every_order_of_the_lab_is_told() -> None:
+def test_lab_commands_are_documented() -> None:
     assert [first_code(row) for row in rows("lab/README.md", "The fault lab")] == list(USAGE.values())
 
 
-def test_every_make_target_that_a_document_names_exists() -> None:
+def test_documents_name_only_existing_make_targets() -> None:
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
     named = set()
     for path in markdown():
@@ -155,7 +155,7 @@ def test_every_make_target_that_a_document_names_exists() -> None:
     assert {"run", "test"} <= named <= targets
 
 
-def test_what_git_runs_before_a_commit_is_all_that_make_test_runs_beside_the_tests() -> None:
+def test_pre_commit_hooks_equal_checks_of_make_test() -> None:
     (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert repository["repo"] == "local", "tools of another place are tools of other versions"
     before_a_commit = [hook["entry"].split() for hook in repository["hooks"]]
@@ -180,7 +180,7 @@ def modules() -> Iterator[Path]:
 
 
 def summary(path: Path) -> str:
-    """Return the first paragraph of a module's docstring: what the module is."""
+    """Return the first paragraph of a module's docstring."""
     docstring = ast.get_docstring(tree(path)) or ""
     return docstring.partition("\n\n")[0].replace("\n", " ")
 
@@ -193,25 +193,25 @@ def test_architecture_layers_of_a_package_are_its_folders_and_modules(package: s
     assert [path.name for path in inside if not summary(path if path.suffix else path / "__init__.py")] == []
 
 
-def test_every_module_says_what_it_is_and_no_two_say_the_same() -> None:
+def test_modules_have_unique_docstring_summaries() -> None:
     said = {path: summary(path) for path in modules()}
     assert [relative(path) for path, text in said.items() if not text.endswith(".")] == []
     assert [text for text, times in Counter(said.values()).items() if times > 1] == []
 
 
-def test_every_path_that_a_document_names_exists() -> None:
+def test_documents_name_only_existing_paths() -> None:
     places = "|".join((*PACKAGES, "lab", "tests", "grafana", "deploy", "docs", "requirements"))
     missing = {
         (relative(path), named)
         for path in markdown()
         for named in re.findall(rf"`((?:{places})/[\w./-]*)`", path.read_text(encoding="utf-8"))
-        if not (ROOT / named).exists() and named not in STILL_TO_BE_WRITTEN
+        if not (ROOT / named).exists() and named not in EXAMPLE_FILES
     }
     assert missing == set()
 
 
-def stands(name: str) -> bool:
-    """Whether a dotted name is that of a room, a module, or something in a module."""
+def exists_in_code(name: str) -> bool:
+    """Whether a dotted name is a package, a module, or a name in a module."""
     place = (ROOT / "lab" if name.startswith("pantau_lab") else ROOT) / name.replace(".", "/")
     if place.is_dir() or place.with_suffix(".py").is_file():
         return True
@@ -221,18 +221,18 @@ def stands(name: str) -> bool:
     return False
 
 
-def test_every_module_that_another_names_exists() -> None:
+def test_modules_name_only_existing_modules() -> None:
     named = [
         (relative(path), name)
         for path in modules()
         for name in re.findall(r"`((?:monitor|alerts|probes|pantau_lab)(?:\.\w+)+)`", read(relative(path)))
     ]
     assert len(named) > 20
-    assert [(path, name) for path, name in named if not stands(name)] == []
+    assert [(path, name) for path, name in named if not exists_in_code(name)] == []
 
 
 def members() -> Iterator[str]:
-    """Return what the classes of the product have, as documents write it: `Prober.run`."""
+    """Return the members of the product's classes, as documents write them: `Prober.run`."""
     for path in modules():
         nodes = ast.walk(tree(path))
         for owner in (node for node in nodes if isinstance(node, ast.ClassDef)):
@@ -243,7 +243,7 @@ def members() -> Iterator[str]:
                     yield f"{owner.name}.{ast.unparse(inner.target)}"
 
 
-def test_what_the_architecture_names_of_a_class_is_there() -> None:
+def test_explanations_name_only_existing_class_members() -> None:
     pages = ["ARCHITECTURE.md", *(relative(path) for path in (ROOT / "docs" / "explanation").glob("*.md"))]
     named = {name for page in pages for name in re.findall(r"`([A-Z]\w*\.[a-z_]+)`", read(page))} - {"README.md"}
     assert len(named) > 8
@@ -251,7 +251,7 @@ def test_what_the_architecture_names_of_a_class_is_there() -> None:
 
 
 #: Files of the examples in CONTRIBUTING.md, which a contributor writes.
-STILL_TO_BE_WRITTEN = {
+EXAMPLE_FILES = {
     "alerts/gateways/kannel.py",
     "tests/unit/alerts/gateways/test_kannel.py",
     "probes/kinds/reverse_dns.py",
@@ -259,41 +259,41 @@ STILL_TO_BE_WRITTEN = {
 }
 
 
-def test_every_contract_of_the_packages_is_told_with_its_layers() -> None:
+def test_import_contracts_are_documented_with_layers() -> None:
     contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     section = read("ARCHITECTURE.md").partition("## Three packages")[2].partition("\n## ")[0]
-    told = [" ".join(rule.split()) for rule in re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]]
-    assert len(told) == len(contracts)
-    inside = {rule for rule in told if rule.startswith("Inside `")}
+    documented = [" ".join(rule.split()) for rule in re.split(r"^\d+\. ", section, flags=re.MULTILINE)[1:]]
+    assert len(documented) == len(contracts)
+    inside = {rule for rule in documented if rule.startswith("Inside `")}
     assert len(inside) == sum("containers" in contract for contract in contracts)
     for contract in (contract for contract in contracts if "containers" in contract):
         layers = "; ".join(re.sub(r"(\w+)", r"`\1`", layer).replace(" | ", ", ") for layer in contract["layers"])
         assert any(rule.endswith(f": {layers}.") for rule in inside), contract["name"]
 
 
-def test_the_folders_of_decisions_are_those_whose_imports_are_held() -> None:
+def test_decision_folders_equal_import_contract() -> None:
     contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
     held = next(
         contract["source_modules"] for contract in contracts if contract["name"].startswith("decisions do no I/O")
     )
-    told = re.findall(r"`([a-z/]+/)`", " ".join(row[0] for row in rows("ARCHITECTURE.md", "Decide and do")))
-    assert sorted(told) == sorted(f"{module.replace('.', '/')}/" for module in held)
+    documented = re.findall(r"`([a-z/]+/)`", " ".join(row[0] for row in rows("ARCHITECTURE.md", "Decide and do")))
+    assert sorted(documented) == sorted(f"{module.replace('.', '/')}/" for module in held)
 
 
 # -- lives ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_life_of_an_incident_is_the_one_in_the_code() -> None:
-    told = [tuple(row) for row in rows("docs/explanation/incident.md", "States and events")]
-    assert told == [(str(state), event.__name__, str(after)) for (state, event), after in TRANSITIONS.items()]
+def test_incident_transitions_match_code() -> None:
+    documented = [tuple(row) for row in rows("docs/explanation/incident.md", "States and events")]
+    assert documented == [(str(state), event.__name__, str(after)) for (state, event), after in TRANSITIONS.items()]
 
 
-def test_the_life_of_an_attempt_tells_of_every_state() -> None:
-    told = rows("docs/explanation/delivery.md", "Attempt states")
-    assert [row[0] for row in told] == [str(state) for state in AttemptState]
+def test_attempt_states_are_documented() -> None:
+    documented = rows("docs/explanation/delivery.md", "Attempt states")
+    assert [row[0] for row in documented] == [str(state) for state in AttemptState]
 
 
-def test_a_class_name_stands_once_and_the_glossary_names_only_what_there_is() -> None:
+def test_class_names_are_unique_and_glossary_names_only_existing() -> None:
     folders = [ROOT / package for package in PACKAGES] + [ROOT / "lab" / "pantau_lab"]
     parsed = [tree(path) for folder in folders for path in folder.rglob("*.py")]
     names = [node.name for module in parsed for node in module.body if isinstance(node, ast.ClassDef)]
@@ -303,12 +303,12 @@ def test_a_class_name_stands_once_and_the_glossary_names_only_what_there_is() ->
     assert [name for name in named if name not in public] == []
 
 
-def test_every_word_of_the_glossary_has_a_meaning_and_a_source() -> None:
+def test_glossary_terms_have_meaning_and_source() -> None:
     lines = [line for line in read("GLOSSARY.md").splitlines() if line.startswith("| ")]
     assert [line for line in lines if len(line.strip("|").split(" | ")) != 3] == []
 
 
-def test_a_word_of_the_glossary_stands_once() -> None:
+def test_glossary_terms_are_unique() -> None:
     words = [
         word
         for section in re.findall(r"^## (.+)$", read("GLOSSARY.md"), re.MULTILINE)
@@ -343,25 +343,25 @@ def alert_rules() -> dict[str, str]:
     }
 
 
-#: The page that lists them is none.
+#: Without the index.
 RUNBOOKS = [path for path in (ROOT / "docs" / "runbooks").glob("*.md") if path.name != "README.md"]
 
 
-def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+def test_alerts_and_runbooks_correspond() -> None:
     written = {path.stem: path for path in RUNBOOKS}
     assert set(written) == set(alert_rules().values())
     for alert, runbook in alert_rules().items():
         assert f"`{alert}`" in written[runbook].read_text(encoding="utf-8"), alert
 
 
-def test_every_alert_is_in_the_list_of_runbooks_by_the_title_of_its_own() -> None:
+def test_runbook_index_lists_alerts_and_titles() -> None:
     listed = re.findall(r"^- \[(.+)\]\((.+)\.md\): (.+)$", read("docs/runbooks/README.md"), re.MULTILINE)
     assert {alert: stem for _, stem, alerts in listed for alert in re.findall(r"`(\w+)`", alerts)} == alert_rules()
     titles = {path.stem: path.read_text(encoding="utf-8").partition("\n")[0] for path in RUNBOOKS}
     assert {stem: f"# {title}" for title, stem, _ in listed} == titles
 
 
-def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
+def test_runbooks_have_malay_summary_and_all_sections() -> None:
     for path in RUNBOOKS:
         text = path.read_text(encoding="utf-8")
         parts = ["**Ringkasan:** ", "\n\nUse this page when ", "\n## What it means\n", "\n## What users notice\n"]
@@ -369,7 +369,7 @@ def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
         assert [part for part in parts if part not in text] == [], path.name
 
 
-def test_the_lines_of_the_log_that_a_runbook_names_are_written_by_the_code() -> None:
+def test_runbooks_name_only_existing_log_events() -> None:
     code = "".join(path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     named = {
         event
@@ -382,7 +382,7 @@ def test_the_lines_of_the_log_that_a_runbook_names_are_written_by_the_code() -> 
     assert {event for event in named if f'"{event}"' not in code} == set()
 
 
-def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
+def test_adrs_are_numbered_consecutively_and_have_three_parts() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
     for path in pages:
@@ -390,11 +390,11 @@ def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
         headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
         assert headings[0].startswith(f"# {path.name[:4]}: "), path.name
         if re.fullmatch(r"# \d{4}: (?:Merged into|Withdrawn, ).*\]\([\w./-]+\)\n", text):
-            continue  # its number stays, so that what names it leads to where it is now
+            continue  # its number stays, so that links to it work
         assert headings[1:] == ["## Context", "## Decision", "## Consequences"], path.name
 
 
-def test_decision_has_at_most_300_words_and_says_what_is_decided() -> None:
+def test_adr_has_at_most_300_words_and_names_decision() -> None:
     for path in sorted((ROOT / "docs" / "adr").glob("*.md")):
         text = path.read_text(encoding="utf-8")
         assert len(text.split()) <= 300, path.name
@@ -402,7 +402,7 @@ def test_decision_has_at_most_300_words_and_says_what_is_decided() -> None:
         assert decision == "" or re.search(r"\b[Ww]e\b", decision), path.name
 
 
-def test_a_decision_that_another_supersedes_says_by_which() -> None:
+def test_adr_superseded_links_to_successor() -> None:
     pages = {
         path.name: path.read_text(encoding="utf-8").partition("\n## ")[0]
         for path in (ROOT / "docs" / "adr").glob("*.md")
@@ -417,11 +417,11 @@ def test_a_decision_that_another_supersedes_says_by_which() -> None:
     assert {(old, name) for old, name in newer if f"]({name})" not in pages[old]} == set()
 
 
-def test_the_decision_about_libraries_names_every_one() -> None:
+def test_adr_about_libraries_names_each_dependency() -> None:
     projects = [tomllib.loads(read(path))["project"] for path in ("pyproject.toml", "lab/pyproject.toml")]
     required = {line for project in projects for line in project["dependencies"]} - {"pantau"}
-    told = read("docs/adr/0002-libraries-and-licence.md").lower()
-    assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in told] == []
+    documented = read("docs/adr/0002-libraries-and-licence.md").lower()
+    assert [name for line in required if (name := re.split(r"[\[>=<]", line)[0]) not in documented] == []
 
 
 def test_changelog_newest_release_is_the_version_or_precedes_a_development_version() -> None:
@@ -438,7 +438,7 @@ def test_changelog_newest_release_is_the_version_or_precedes_a_development_versi
 # -- tests that a document tells of ---------------------------------------------------------------------------------
 
 
-def carries(node: ast.expr, marker: str) -> bool:
+def has_marker(node: ast.expr, marker: str) -> bool:
     """Whether a decorator, or what `pytestmark` holds, is or contains `pytest.mark.<marker>`."""
     return any(
         isinstance(inner, ast.Attribute) and inner.attr == marker and ast.unparse(inner.value) == "pytest.mark"
@@ -447,63 +447,63 @@ def carries(node: ast.expr, marker: str) -> bool:
 
 
 def marked(path: Path, marker: str) -> Iterator[tuple[str, str]]:
-    """Yield name and docstring of the tests in a module that carry *marker*, by themselves or because the module does."""
+    """Yield name and docstring of the tests in a module with *marker*, on the test or on the module."""
     if marker not in (text := path.read_text(encoding="utf-8")):
         return
     module = ast.parse(text)
     whole = any(
-        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark" and carries(node.value, marker)
+        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark" and has_marker(node.value, marker)
         for node in module.body
     )
     functions = (node for node in module.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     for function in functions:
-        by_itself = any(carries(decorator, marker) for decorator in function.decorator_list)
+        by_itself = any(has_marker(decorator, marker) for decorator in function.decorator_list)
         if function.name.startswith("test_") and (whole or by_itself):
             yield function.name, ast.get_docstring(function) or ""
 
 
-@pytest.mark.parametrize("marker", MARKED)
-def test_marked_test_says_in_its_docstring_what_it_proves(marker: str) -> None:
-    carrying = [found for path in (ROOT / "tests").rglob("test_*.py") for found in marked(path, marker)]
-    assert [name for name, times in Counter(name for name, _ in carrying).items() if times > 1] == []
+@pytest.mark.parametrize("marker", MARKER_DOCSTRINGS)
+def test_marked_tests_have_docstrings_and_are_counted(marker: str) -> None:
+    marked_tests = [found for path in (ROOT / "tests").rglob("test_*.py") for found in marked(path, marker)]
+    assert [name for name, times in Counter(name for name, _ in marked_tests).items() if times > 1] == []
     lacking = [
         name
-        for name, docstring in carrying
-        if not all(re.search(f"^{line}", docstring, re.MULTILINE) for line in MARKED[marker])
+        for name, docstring in marked_tests
+        if not all(re.search(f"^{line}", docstring, re.MULTILINE) for line in MARKER_DOCSTRINGS[marker])
     ]
     assert lacking == []
     listed = {first_code(row): int(row[2]) for row in rows("docs/explanation/tested-defects.md", "Markers")}
-    assert set(listed) == set(MARKED)
-    assert listed[marker] == len(carrying)
+    assert set(listed) == set(MARKER_DOCSTRINGS)
+    assert listed[marker] == len(marked_tests)
 
 
 # -- all files ------------------------------------------------------------------------------------------------------
 
 
 def anchors(path: Path) -> set[str]:
-    """Return what a link into a page may end with, as GitHub makes it from the headings."""
+    """Return the anchors of a page, as GitHub makes them from headings."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def leads_somewhere(page: Path, link: str) -> bool:
+def resolves(page: Path, link: str) -> bool:
     name, _, anchor = link.partition("#")
     target = (page.parent / name).resolve() if name else page
     return target.is_relative_to(ROOT) and target.exists() and (not anchor or anchor in anchors(target))
 
 
-def test_every_relative_link_leads_somewhere() -> None:
+def test_relative_links_lead_to_existing_targets() -> None:
     dead = {
         (relative(page), link)
         for page in markdown()
         for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
-        if not re.match(r"[a-z]+:", link) and not leads_somewhere(page, link)
+        if not re.match(r"[a-z]+:", link) and not resolves(page, link)
     }
     assert dead == set()
 
 
-def test_every_table_has_its_head_and_every_heading_stands_by_itself() -> None:
-    """A row without a head, or a heading behind a row, is shown as a line of bars."""
+def test_tables_have_header_and_headings_follow_blank_line() -> None:
+    """GitHub shows a row without a header, or a heading after a row, as plain text."""
     code = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
     wrong = re.compile(r"(?<=\n\n)\|[^\n]*(?=\n(?!\| ?:?-))|(?<=[^\n]\n)#{1,6} [^\n]*")
     assert {
@@ -513,7 +513,7 @@ def test_every_table_has_its_head_and_every_heading_stands_by_itself() -> None:
     } == set()
 
 
-def test_every_picture_is_shown_by_a_document_and_is_small() -> None:
+def test_pictures_are_used_and_small() -> None:
     shown = {
         name
         for page in markdown()
@@ -524,7 +524,7 @@ def test_every_picture_is_shown_by_a_document_and_is_small() -> None:
     assert [name for name, size in pictures.items() if size > 80 * 1024] == []
 
 
-def test_every_page_is_somebodys_in_the_index_by_reader() -> None:
+def test_index_lists_each_page() -> None:
     linked = set(re.findall(r"\]\(([^)\s#]+)", read("docs/README.md")))
     elsewhere = ("adr/", "runbooks/")
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
@@ -540,16 +540,16 @@ MINUTES = timedelta(minutes=1)
         (
             "how-to/operator/portal",
             "Give the code by telephone (valid for ten minutes)",
-            CodeWay.TELEPHONE.validity,
+            CodeKind.TELEPHONE.validity,
             10 * MINUTES,
         ),
         (
             "how-to/operator/portal",
             "or in a letter (`--by-letter`, two weeks)",
-            CodeWay.LETTER.validity,
+            CodeKind.LETTER.validity,
             timedelta(weeks=2),
         ),
-        ("how-to/operator/portal", "| Password | At least fifteen characters", SHORTEST, 15),
+        ("how-to/operator/portal", "| Password | At least fifteen characters", MIN_PASSWORD_LENGTH, 15),
         (
             "how-to/operator/portal",
             "Wrong attempts on an account, from one address | After three, each waits",
@@ -576,7 +576,7 @@ MINUTES = timedelta(minutes=1)
             timedelta(days=180),
         ),
         ("how-to/operator/portal", "A token ends after at most a year", MAX_TOKEN_LIFETIME, timedelta(days=366)),
-        ("how-to/operator/portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
+        ("how-to/operator/portal", "keep the ten recovery codes on paper", RECOVERY_CODE_COUNT, 10),
         (
             "how-to/agency-officer/probe-times",
             "It varies by a tenth of the interval",
@@ -628,18 +628,18 @@ MINUTES = timedelta(minutes=1)
         ("explanation/self-monitoring", "again every half hour while it lasts", OutOfBandPolicy().repeat, 30 * MINUTES),
     ],
 )
-def test_a_figure_that_a_document_promises_is_the_one_in_force(
+def test_documented_figure_equals_value_in_code(
     page: str, promise: str, kept: timedelta | float, figure: timedelta | float
 ) -> None:
     assert promise in " ".join(read(f"docs/{page}.md").split())
     assert kept == figure
 
 
-def test_no_file_names_a_package_registry() -> None:
+def test_files_name_no_package_registry() -> None:
     assert {(name, registry) for name, text in texts() for registry in REGISTRIES if registry in text} == set()
 
 
-def test_the_locks_hold_hashes_and_no_address() -> None:
+def test_lock_files_have_hashes_and_no_address() -> None:
     locks = sorted((ROOT / "requirements").glob("*.txt"))
     assert len(locks) > 3
     for lock in locks:
@@ -647,5 +647,5 @@ def test_the_locks_hold_hashes_and_no_address() -> None:
         assert "://" not in lock.read_text(encoding="utf-8")
 
 
-def test_no_file_names_a_place_on_somebodys_own_machine() -> None:
+def test_files_name_no_local_path() -> None:
     assert {(name, found) for name, text in texts() for found in LOCAL_PATHS.findall(text)} == set()

@@ -1,4 +1,4 @@
-"""No span since an instant is compared without a bound below: it would wait until a clock that was set back has caught up."""
+"""Comparisons of elapsed time have a lower bound, so that a clock set back does not stall them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Where a comparison needs none: modules, and why.
-_MOVED = "instants of the store: those that lie ahead are moved back (monitor/store/engine/clock_set_back.py)"
-_REWOUND = "runs and judgements: those that lie ahead are moved back (Judge._rewind)"
+#: Modules whose comparisons need no lower bound, and the reason.
+_MOVED_BACK = "instants of the store: those that lie ahead are moved back (monitor/store/engine/clock_set_back.py)"
+_REWINDS = "runs and judgements: those that lie ahead are moved back (Judge._rewind)"
 BOUNDED_OTHERWISE = {
-    "alerts/decide/auditor.py": _MOVED,
+    "alerts/decide/auditor.py": _MOVED_BACK,
     "alerts/decide/bundle.py": "what lies ahead counts as now",
-    "alerts/decide/escalation.py": _MOVED,
+    "alerts/decide/escalation.py": _MOVED_BACK,
     "alerts/persistence/restoration.py": "a store is silent by what it last wrote, which nothing waits for",
     "monitor/access/lockout.py": "a wait that lies ahead is over",
     "monitor/bridge/incident_reporter.py": "what lies ahead begins anew (Consensus._ripe)",
     "monitor/config/files/regular.py": "of the file system",
     "monitor/evaluation/flapping.py": "what lies ahead begins anew (Flapping.rose)",
-    "monitor/evaluation/evaluator.py": _REWOUND,
+    "monitor/evaluation/evaluator.py": _REWINDS,
     "monitor/evaluation/out_of_band.py": "what lies ahead is forgotten, or begins now (recall)",
-    "monitor/evaluation/monitoring_faults.py": _REWOUND,
+    "monitor/evaluation/monitoring_faults.py": _REWINDS,
     "monitor/planning/ownership.py": "beats that lie ahead are dated anew (Membership._first_seen)",
     "monitor/planning/schedule.py": "all is planned anew (Schedule._hear)",
     "monitor/service/access/authenticator.py": "a session that lies ahead is dated anew when it is used next",
@@ -39,7 +39,7 @@ BOUNDED_OTHERWISE = {
 
 
 def is_now(node: ast.expr) -> bool:
-    """Whether it is called the present moment: `now`, `self._now`, `clock.now()`."""
+    """Whether the expression is the current time: `now`, `self._now`, `clock.now()`."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name.lstrip("_") == "now"
@@ -56,7 +56,7 @@ def is_span(node: ast.expr) -> bool:
 
 
 def is_steady(function: ast.AST) -> bool:
-    """Whether `now` in a function is the time of a clock that nobody sets, or seconds that it is handed."""
+    """Whether `now` in a function is monotonic, or seconds in a parameter."""
     for node in ast.walk(function):
         match node:
             case ast.arg(arg="now", annotation=ast.Name(id="float")):
@@ -74,7 +74,7 @@ def names_in(targets: list[ast.expr]) -> list[ast.Name]:
 
 
 def unbounded(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the comparisons of `now - x` that have one side only, each with its line."""
+    """Yield the one-sided comparisons of `now - x`, each with its line."""
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     monotonic = {id(node) for function in functions if is_steady(function) for node in ast.walk(function)}

@@ -1,4 +1,4 @@
-"""The story on a machine of its own finds in the documents what it follows; it takes too long to be told each time."""
+"""The documents contain what the machine story follows. The story itself takes too long for each run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FOLLOWED = (
 
 
 @pytest.mark.parametrize(("document", "heading", "command"), FOLLOWED)
-def test_the_commands_that_it_follows_are_there_and_are_shell(document: str, heading: str, command: str) -> None:
+def test_machine_story_sections_contain_valid_shell_commands(document: str, heading: str, command: str) -> None:
     blocks = commands(document, heading)
     assert any(command in block for block in blocks)
     for block in blocks:
         subprocess.run(["bash", "-n", "-c", block], check=True, timeout=10)
 
 
-def test_a_section_that_has_another_name_by_now_is_missed() -> None:
+def test_machine_story_missing_section_is_reported() -> None:
     with pytest.raises(LookupError, match=r"has no section '9\. Nothing'"):
         commands(story.INSTALLING, "9. Nothing")
     with pytest.raises(LookupError, match="has no commands"):

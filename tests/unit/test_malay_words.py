@@ -1,7 +1,7 @@
-"""Malay that people read holds to the Dewan's spelling and to the register of a government letter.
+"""Malay texts follow the spelling of the Dewan Bahasa and the register of a government letter.
 
-What is listed was found in texts that went out: calques ("melepaskan" for *release*), short forms of a chat, and words
-that speak for somebody else. tests/data/texts.md has all texts, for a reader to mark.
+The list has words from earlier texts: calques ("melepaskan" for *release*), chat abbreviations, and words
+that speak for somebody else. tests/data/texts.md has all texts, for a proofreader.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: What must not stand in a text, and what to write instead.
-AMISS = {
+#: Rejected words, and their replacements.
+REJECTED_WORDS = {
     r"(?:me|di)?lepaskan|pelepasan": "mengeluarkan, dikeluarkan, kebenaran",
     r"utk|yg|dgn|kpd|sbb": "the whole word",
     r"sengkang": "sempang",
@@ -37,17 +37,17 @@ AMISS = {
     r"kata-kata": "respons (a server's), laporan (a bounce's)",
     r"simpan menggantikan": "simpanan ini menggantikan",
     r"sekejap lagi": "sebentar lagi",
-    # One word for one thing, on the pages and in Grafana. "Perantara" remains for certificates and devices in between.
+    # One term for one thing, on the pages and in Grafana. "Perantara" remains for certificates and devices in between.
     r"(?:di|meng)?poskan": "dipos, mengepos",
     r"pelayan perantara": "pelayan geganti",
     r"resit": "pengesahan terimaan",
     r"merosot": "terjejas",
 }
-_FOUND = re.compile(rf"\b(?:{'|'.join(AMISS)})\b", re.IGNORECASE)
+_FOUND = re.compile(rf"\b(?:{'|'.join(REJECTED_WORDS)})\b", re.IGNORECASE)
 
 
 def _malay() -> Iterator[tuple[str, str]]:
-    """Yield file and text of all that people read in Malay."""
+    """Yield file and content of all Malay texts."""
     for path in (
         "alerts/wording/ms.yaml",
         "alerts/documents/phrase.yaml",
@@ -56,7 +56,7 @@ def _malay() -> Iterator[tuple[str, str]]:
         "alerts/documents/monthly_report.py",
         "monitor/advice/ms.yaml",
         "monitor/bridge/incident_policy.py",
-        "monitor/audit/dossier.yaml",
+        "monitor/audit/incident_record.yaml",
         "monitor/audit/BACA-SAYA.txt",
         "monitor/service/errors.yaml",
         "monitor/web/page.yaml",
@@ -80,6 +80,6 @@ TEXTS = dict(_malay())
 
 
 @pytest.mark.parametrize("place", TEXTS)
-def test_a_malay_text_has_none_of_the_words_that_were_mended(place: str) -> None:
+def test_malay_texts_contain_no_rejected_words(place: str) -> None:
     assert TEXTS[place].strip()
     assert [found[0] for found in _FOUND.finditer(TEXTS[place])] == []

@@ -1,4 +1,4 @@
-"""Old names do not come back."""
+"""Old names are not used again."""
 
 from __future__ import annotations
 

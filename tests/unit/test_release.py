@@ -1,4 +1,4 @@
-"""What keeps a tree from being released, and what its bill of materials does not say."""
+"""Conditions for a release, and the contents of its bill of materials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def not_ready(changelog: str, version: str = "0.2.0", changed: Sequence[str] = (
     return lacks
 
 
-def test_a_tree_with_a_section_for_its_version_and_nothing_left_over_is_released() -> None:
+def test_release_with_dated_section_and_clean_tree_is_ready() -> None:
     assert not_ready(RELEASED) == []
     assert not_ready(RELEASED, "0.1.0") == []
     assert not_ready(RELEASED.replace("2026-11-27", "2026-11-27 (commit 3786dfaa)")) == []
@@ -49,22 +49,22 @@ def test_a_tree_with_a_section_for_its_version_and_nothing_left_over_is_released
         "# Changelog\n",
     ],
 )
-def test_a_version_without_a_dated_section_that_tells_something_is_not_released(changelog: str) -> None:
+def test_release_without_dated_section_with_entries_is_not_ready(changelog: str) -> None:
     assert not_ready(changelog) == ["CHANGELOG.md has no section '## 0.2.0 - YEAR-MONTH-DAY' with what changed"]
 
 
-def test_what_changed_and_is_told_under_no_version_keeps_a_release_back() -> None:
+def test_release_with_unreleased_entries_is_not_ready() -> None:
     (told,) = not_ready(RELEASED.replace("Unreleased\n", "Unreleased\n\n- Another.\n"))
     assert "under 'Unreleased'" in told
 
 
-def test_files_that_are_not_committed_are_named() -> None:
+def test_release_with_uncommitted_files_names_them() -> None:
     assert not_ready(RELEASED, changed=[" M pyproject.toml", "?? new.py"]) == [
         "These files are not committed:\n M pyproject.toml\n?? new.py"
     ]
 
 
-def test_a_bill_of_materials_keeps_everything_but_addresses() -> None:
+def test_bill_of_materials_omits_addresses() -> None:
     address = [{"type": "website", "url": "https://registry.example/simple"}]
     bill: dict[str, Any] = {
         "metadata": {"tools": {"components": [{"name": "tool", "externalReferences": address}]}},

@@ -1,4 +1,4 @@
-"""What is installed at a site and at its hub: the files agree on addresses, and the guide says where each goes."""
+"""Installed files of a site and its hub agree on addresses, and the guide names each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def value(file: str, key: str) -> str:
     return found[1].strip("'")
 
 
-def test_the_ends_of_the_tunnel_and_what_listens_there_agree() -> None:
+def test_site_and_hub_tunnel_addresses_agree() -> None:
     site, hub = "site/wireguard.conf", "hub/wireguard.conf"
     (let_in,) = re.findall(
         r"^hostssl pantau pantau_hub (\S+) ", (DEPLOY / "site/pg_hba.conf").read_text(), re.MULTILINE
@@ -27,7 +27,7 @@ def test_the_ends_of_the_tunnel_and_what_listens_there_agree() -> None:
     assert value(site, "Endpoint").endswith(f":{value(hub, 'ListenPort')}")
 
 
-def test_what_the_firewalls_speak_of_is_the_tunnel_as_it_is_installed() -> None:
+def test_firewall_rules_name_installed_tunnel() -> None:
     guide = (ROOT / "docs/how-to/operator/sites.md").read_text()
     (tunnel,) = set(re.findall(r"/etc/wireguard/(\w+)\.conf", guide))
     for where in ("site", "hub"):
@@ -35,7 +35,7 @@ def test_what_the_firewalls_speak_of_is_the_tunnel_as_it_is_installed() -> None:
         assert set(re.findall(r'iifname "(\w+)"', rules)) == {tunnel}
 
 
-def test_the_guide_tells_where_each_file_goes() -> None:
+def test_sites_guide_names_each_file() -> None:
     guide = (ROOT / "docs/how-to/operator/sites.md").read_text()
     for file in (each for where in ("site", "hub") for each in sorted((DEPLOY / where).iterdir())):
         assert f"{file.parent.name}/{file.name}" in guide or f"`{file.name}`" in guide, file

@@ -1,4 +1,4 @@
-"""The page of values is what the code says."""
+"""The page of values matches the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests import values
 ENUMERATIONS = [each for section in values.SECTIONS.values() for each in section]
 
 
-def test_values_document_is_what_the_code_says() -> None:
+def test_values_document_matches_code() -> None:
     assert values.DOCUMENT.read_text(encoding="utf-8") == values.document(), "write it again: make texts"
 
 

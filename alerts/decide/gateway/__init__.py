@@ -1,1 +1,1 @@
-"""Delivery decisions: the next action of a notification, rate limits, overdue receipts, latency."""
+"""Decisions about delivery: next action of a notification, rate limits, overdue receipts, latency."""

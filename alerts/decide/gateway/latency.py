@@ -1,7 +1,7 @@
 """Notification latency: from the decision to acceptance, delivery and acknowledgement. Pure.
 
-The caller counts each milestone once, in the transaction that writes the attempt's state. A repeated write, after a
-restart or by another engine on the same database, finds the state present and counts nothing.
+The caller determines milestones in the transaction that writes the attempt's state, so that each is reported once: if
+the same state is written again, after a restart or by another engine on the same database, no milestone is new.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ class Milestone(StrEnum):
 
     #: A gateway accepted the notification.
     ACCEPTED = "accepted"
-    #: It arrived at the handset, the fax machine or the post.
+    #: The notification arrived at the handset, the fax machine or the post.
     DELIVERED = "delivered"
-    #: A staff member acknowledged it by key, SMS or command; a command counts for the channel of the notification.
+    #: A staff member acknowledged the incident by key, SMS or command. A command counts for the channel of the
+    #: notification.
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -36,32 +37,35 @@ class NotificationLatency:
     channel: Channel
     gateway: str
     milestone: Milestone
-    took: timedelta
-    #: Number of the incident; of a bundle the first.
+    #: From the decision (see `latency_start`) to the milestone.
+    duration: timedelta
+    #: Number of the incident; for a notification about several incidents, of the first.
     incident: str
 
 
-#: States in which the attempt may have been accepted before.
+#: States after which acceptance is not a new milestone: the gateway accepted the message, or may have accepted it
+#: before.
 _POSSIBLY_ACCEPTED = SUBMITTED | {AttemptState.FAILED, AttemptState.WITHDRAWN}
 
 
 def new_milestones(channel: Channel, before: AttemptState, after: AttemptState) -> Sequence[Milestone]:
-    """Return the milestones that an attempt has newly reached."""
+    """Return the milestones that an attempt reaches when its state changes from *before* to *after*."""
     delivered_states, possibly_delivered = {AttemptState.DELIVERED}, {AttemptState.DELIVERED}
     if channel is Channel.LETTER:
-        # A letter counts as delivered when it is posted (SENT).
+        # A letter counts as delivered when it is posted (SENT). A letter that FAILED may have been SENT before.
         delivered_states |= {AttemptState.SENT}
         possibly_delivered |= {AttemptState.SENT, AttemptState.FAILED}
     milestones = [Milestone.ACCEPTED] if after in SUBMITTED and before not in _POSSIBLY_ACCEPTED else []
-    return (
-        [*milestones, Milestone.DELIVERED]
-        if after in delivered_states and before not in possibly_delivered
-        else milestones
-    )
+    if after in delivered_states and before not in possibly_delivered:
+        milestones.append(Milestone.DELIVERED)
+    return milestones
 
 
 def is_first_notification(notification: Notification) -> bool:
-    """Whether *notification* is one of its incident's first, whose latency counts from the opening of the incident."""
+    """Whether the first step of the escalation created *notification*.
+
+    Its latency counts from the opening of the incident.
+    """
     is_outage = notification.plan is Plan.ESCALATION and notification.purpose is Purpose.OUTAGE
     return is_outage and (notification.restarts, notification.round, notification.step) == (0, 0, 0)
 
@@ -69,11 +73,12 @@ def is_first_notification(notification: Notification) -> bool:
 def latency_start(notification: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
     """Return when the latency of *notification* begins.
 
-    A first notification counts from the opening of *incident*, or from the end of a later silence; every other one from
-    its decision. *silences*: those since the opening.
+    The latency of a first notification counts from the opening of *incident*, or from the end of a silence that ended
+    later. The latency of another notification counts from its decision. *silences*: those that ended after the opening.
     """
     if incident is None or not is_first_notification(notification):
         return notification.created_at
+    # A silence that was ended before it began has an end before its start.
     silence_ends = (
         s.ends_at
         for s in silences
@@ -87,7 +92,8 @@ def acknowledged_notification(
 ) -> tuple[Notification, Attempt] | None:
     """Return the notification that led *person* to acknowledge, and its attempt; `None`: nobody was notified.
 
-    It is the last one to this person that a gateway accepted, or without any the last one to any staff member.
+    It is the last notification to this person that a gateway accepted. If there is none, it is the last one to any
+    staff member.
     """
     accepted = [
         (notification, attempt)

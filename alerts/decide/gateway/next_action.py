@@ -1,17 +1,19 @@
 """Next action for a notification: try, retry, query, fall back, give up. Pure: the caller passes the time.
 
 A notification has addresses in order of preference; each address has a channel, and each channel has gateways. The
-rules in order: query a message that may have been sent before resending it; retry the same gateway after a transient
-error; then use the channel's next gateway; then the person's next address; then give up.
+rules in order: query the gateway about a message that may have been sent, before it is resent; retry the same gateway
+after a transient error; then use the channel's next gateway; then the person's next address; then give up. An attempt
+is one request to a gateway.
 
-A page to a recipient outside (a fax or letter) is given up only when it expires or its address is wrong, because no
-later round repeats it: after the attempts of every gateway the best one redials at growing intervals (`redial_after`).
+A fax or letter to a recipient (an office outside) is given up only when it expires or its address is wrong, because the
+escalation does not repeat it. After all gateways have failed, the best gateway is retried at growing intervals
+(`paper_retry_after`).
 
 Staff are notified at the next address whose office hours include now; if there is none, at the next address anyway. A
-recipient outside is notified when the office opens.
+recipient is notified when the office opens.
 
-A call without a key press has failed and is retried like an unanswered one, with two exceptions: in a step with
-`redial` `alerts.decide.escalation` decides, and a call about the end of an incident is not repeated to its address.
+A call without a key press has failed and is retried like an unanswered call, with two exceptions: in an escalation step
+with redial, `alerts.decide.escalation` decides about it, and a call about the end of an incident is not retried.
 """
 
 from __future__ import annotations
@@ -31,16 +33,17 @@ from alerts.model.notification import Plan, Purpose
 class DeliveryPolicy:
     """Delays and limits by channel. The values follow common practice (HylaFAX, GoAlert)."""
 
-    #: Lease of a gateway call: after this time the gateway is queried about the result, unless the call still runs.
+    #: Time after which the gateway is queried about the result of a request, unless the request still runs in this
+    #: process.
     lease: timedelta = timedelta(seconds=30)
-    #: A call to a gateway is cancelled after this time. Most gateways have deadlines of their own (at most 60 s). A
-    #: tray (the directory for letters) has none: on a hanging network share it would occupy its slots for ever.
+    #: Time after which a request to a gateway is cancelled. Most gateways have a deadline of their own (at most 60 s).
+    #: A tray (the directory for letters) has none, and on a hanging network share would occupy its slots for ever.
     deadline: timedelta = timedelta(seconds=90)
-    #: Lease for fax and letters, longer than `deadline`. With a shorter lease, a second engine could query the gateway
-    #: while the first, which has lost its database connection, still calls it. It would find nothing and send a second
-    #: page.
+    #: `lease` for fax and letters, longer than `deadline`. With a shorter lease a page could be sent twice: one engine
+    #: loses its database connection while its request still runs; another queries the gateway, which does not find the
+    #: page yet, and sends it again.
     lease_on_paper: timedelta = timedelta(seconds=100)
-    #: Delays between attempts on one gateway after a transient error; their number limits the attempts.
+    #: Delays between attempts by one gateway after a transient error; their number limits the retries.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
             Channel.SMS: (timedelta(seconds=15), timedelta(seconds=60)),
@@ -50,10 +53,10 @@ class DeliveryPolicy:
             Channel.LETTER: (timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)),
         }
     )
-    #: Delays between further attempts of a page to a recipient outside; the last one repeats until the page expires. A
-    #: fax machine without paper is busy for hours. The delays grow, because the number may be wrong and a person
-    #: answers.
-    redial_after: Mapping[Channel, tuple[timedelta, ...]] = field(
+    #: Delays between further attempts of a fax or letter to a recipient. The last delay repeats until expiry, because a
+    #: fax machine without paper is busy for hours. The delays grow, because the number may be wrong and disturb a
+    #: person.
+    paper_retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
             Channel.FAX: (timedelta(minutes=20), timedelta(minutes=40), timedelta(hours=1)),
             Channel.LETTER: (timedelta(hours=1),),
@@ -62,14 +65,14 @@ class DeliveryPolicy:
     #: Interval of status queries for a message without a receipt, from its acceptance on.
     check_interval: Mapping[Channel, timedelta] = field(
         default_factory=lambda: {
-            # Without callbacks only the query reports the end of a call, which a redial waits for.
+            # Without callbacks only a query shows the end of a telephone call, for which the redial waits.
             Channel.SMS: timedelta(seconds=30),
             Channel.VOICE: timedelta(seconds=30),
             Channel.FAX: timedelta(minutes=2),
             Channel.LETTER: timedelta(minutes=1),
         }
     )
-    #: Delays between queries about an attempt of unknown result; their number limits the queries.
+    #: Delays before each query about an attempt of unknown result; their number limits the queries.
     query_delays: tuple[timedelta, ...] = (
         timedelta(0),
         timedelta(seconds=5),
@@ -79,26 +82,26 @@ class DeliveryPolicy:
     )
 
     def lease_for(self, channel: Channel) -> timedelta:
-        """Return the lease of a call on a channel."""
+        """Return the lease of a request on a channel."""
         return self.lease_on_paper if channel in ON_PAPER else self.lease
 
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Call this gateway now; store the attempt first."""
+    """Send by this gateway now; store the attempt first."""
 
     gateway: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Query whether the gateway received this attempt, before anything is resent."""
+    """Query whether the gateway received the message of this attempt, before it is resent."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
-class AskForReceipt:
+class QueryReceipt:
     """Query the status of an accepted attempt whose receipt is overdue."""
 
     attempt: Attempt
@@ -106,14 +109,15 @@ class AskForReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is due before `until`; `None`: nothing is due without another event."""
+    """Nothing is due now."""
 
+    #: When an action may be due; `None`: not before another event, such as a callback.
     until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class FallBack:
-    """Give up this address and use the person's next one."""
+    """Give up the present address and use the person's next one, `to`."""
 
     to: Address
 
@@ -125,15 +129,16 @@ class Finish:
     state: NotificationState
 
 
-#: States of an attempt that was not submitted, or did not arrive.
+#: States of an attempt that was not submitted, or did not arrive. NEVER_SENT: a query proved that the gateway did not
+#: receive the message. NOT_FOUND: a query did not find the message, but the search is not reliable.
 UNDELIVERED = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NOT_FOUND})
 
-#: Error codes of an SMS whose reader opted out by STOP: ours, and Twilio's.
+#: `Attempt.code` of an SMS whose reader has opted out: Pantau's and Twilio's.
 OPT_OUT_CODES = frozenset({"STOP", "21610"})
 #: Purposes that need no action of the reader.
 _END_PURPOSES = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
 
-NextAction = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
+NextAction = Try | Reconcile | QueryReceipt | Wait | FallBack | Finish
 
 
 def next_action(
@@ -141,7 +146,7 @@ def next_action(
 ) -> NextAction:
     """Return the next action of a notification without a final state.
 
-    *gateways*: names by channel, best first; gateways known to be down come last or are absent.
+    *gateways*: names by channel, the best first. Gateways that are down come last or are left out.
     """
     if not notification.deliveries:
         return _next_address(notification, now)
@@ -149,13 +154,12 @@ def next_action(
     gateway_names = gateways.get(delivery.address.channel, ())
     last = decisive_attempt(notification)
     if last is None or (not delivery.attempts and last.state not in SUBMITTED):
+        # This address has no attempt yet, and no attempt at an earlier address was sent after all.
         if now >= notification.expires_at:
             return Finish(NotificationState.FAILED)
-        return (
-            _delay_until_open(notification, delivery, Try(gateway_names[0]), now)
-            if gateway_names
-            else _next_address(notification, now)
-        )
+        if not gateway_names:
+            return _next_address(notification, now)
+        return _delay_until_open(notification, delivery, Try(gateway_names[0]), now)
 
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
@@ -179,8 +183,8 @@ def next_action(
 def decisive_attempt(notification: Notification) -> Attempt | None:
     """Return the attempt that determines the notification's state; `None` without attempts.
 
-    It is the last one, or, if that failed, the last that was submitted: a late receipt may show that an attempt given
-    up as lost was sent.
+    It is the last attempt or, if that failed, the last one that was submitted: an attempt that counted as lost may have
+    been sent, as a late receipt shows.
     """
     attempts = notification.attempts
     if attempts and attempts[-1].state in UNDELIVERED:
@@ -189,14 +193,14 @@ def decisive_attempt(notification: Notification) -> Attempt | None:
 
 
 def _await_receipt(notification: Notification, last: Attempt, now: datetime) -> NextAction:
-    """Return the next action for a submitted message: query its receipt until the notification expires.
+    """Return the next action for a submitted message: query its status until the notification expires.
 
-    A letter in the tray is queried until a clerk records its posting.
+    The status of a letter in the tray is queried until a clerk records its posting.
     """
     is_in_tray = notification.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
     if now >= notification.expires_at and not is_in_tray:
         return Wait(None)
-    return AskForReceipt(last) if now >= last.query_at else Wait(last.query_at)
+    return QueryReceipt(last) if now >= last.query_at else Wait(last.query_at)
 
 
 def _after_not_found(
@@ -204,15 +208,15 @@ def _after_not_found(
 ) -> NextAction:
     """Return the next action after an attempt that the gateway does not find, although it may have been sent.
 
-    An SMS or call is resent once, because a duplicate is better than silence. A fax or letter is not resent, because it
-    is a signed document: a person finds out what happened.
+    An SMS or call is resent once, because a duplicate is better than no message. A fax or letter is a signed document
+    and is not resent: a person finds out whether it was sent.
     """
     if delivery.address.channel in ON_PAPER:
         return Finish(NotificationState.UNKNOWN)
     if now >= notification.expires_at:
         return Finish(NotificationState.FAILED)
-    doubtful = sum(a.state is AttemptState.NOT_FOUND for a in delivery.attempts)
-    if doubtful > 1 or not gateway_names:
+    not_found_count = sum(a.state is AttemptState.NOT_FOUND for a in delivery.attempts)
+    if not_found_count > 1 or not gateway_names:
         return _next_address(notification, now)
     return Try(next((name for name in gateway_names if name != delivery.attempts[-1].gateway), gateway_names[0]))
 
@@ -220,6 +224,7 @@ def _after_not_found(
 def _after_failure(
     notification: Notification, delivery: Delivery, gateway_names: Sequence[str], policy: DeliveryPolicy, now: datetime
 ) -> NextAction:
+    """Return the next action after an attempt that certainly failed."""
     last = delivery.attempts[-1]
     if now >= notification.expires_at:
         return Finish(NotificationState.FAILED)
@@ -227,8 +232,10 @@ def _after_failure(
         return _next_address(notification, now)
     if last.code == NO_KEY and notification.purpose in _END_PURPOSES:
         return _next_address(notification, now)  # The reader need not act, so one call to the address is enough.
+    # `once`: the address is called only once, without retries.
     if is_unanswered_call(last) and _full_address(notification, delivery).once:
         return _next_address(notification, now)
+    # `query_at` of a failed attempt is the time from which on it may be retried.
     is_transient = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
     may_retry = is_transient and last.query_at < notification.expires_at
     delays = policy.retry_after[delivery.address.channel]
@@ -238,10 +245,11 @@ def _after_failure(
     if (untried_gateway := next((name for name in gateway_names if name not in tried_gateways), None)) is not None:
         return Try(untried_gateway)
     fallback = _next_address(notification, now)
-    may_redial = notification.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.redial_after
+    # All gateways have failed. A fax or letter to a recipient is retried at growing intervals.
+    may_retry_paper = notification.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.paper_retry_after
     if (
         isinstance(fallback, FallBack)
-        or not may_redial
+        or not may_retry_paper
         or not gateway_names
         or last.query_at >= notification.expires_at
     ):
@@ -250,10 +258,10 @@ def _after_failure(
 
 
 def needs_call_instead(notification: Notification, now: datetime) -> bool:
-    """Return whether a failed SMS to staff continues as a call, although its step has no voice channel.
+    """Whether a failed SMS to staff is followed by a call, although its step has no voice channel.
 
-    It does if the reader opted out of SMS: after any other failure the next step starts at once instead. A notification
-    that somebody has acknowledged (`Purpose.TAKEN`) never continues as a call.
+    Only if the reader has opted out of SMS; after another failure the next step starts at once instead. An SMS that
+    only names the assignee (`Purpose.TAKEN`) is never followed by a call.
     """
     last = notification.last_attempt
     is_opted_out = last is not None and last.code in OPT_OUT_CODES and notification.channel is Channel.SMS
@@ -266,16 +274,20 @@ def needs_call_instead(notification: Notification, now: datetime) -> bool:
 
 
 def is_unanswered_call(last: Attempt) -> bool:
-    """Whether a call was placed and ended unanswered or without a key press. A call that was not placed has no id."""
+    """Whether a call was placed and ended unanswered or without a key press.
+
+    A call that was not placed has no id of the provider.
+    """
     return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
 
 
 def _full_address(notification: Notification, delivery: Delivery) -> Address:
-    """Return a delivery's address with its details, such as office hours, which the delivery does not store."""
+    """Return a delivery's address with office hours and `once`, which are stored with the notification only."""
     return next((a for a in notification.addresses if a == delivery.address), delivery.address)
 
 
 def _next_address(notification: Notification, now: datetime) -> NextAction:
+    """Return the fallback to the person's next address; if all were tried, the end of the notification."""
     tried_addresses = {d.address for d in notification.deliveries}
     untried = [a for a in notification.addresses if a not in tried_addresses]
     available = [a for a in untried if a.is_available(now)]
@@ -284,20 +296,16 @@ def _next_address(notification: Notification, now: datetime) -> NextAction:
 
 
 def _delay_until_open(notification: Notification, delivery: Delivery, action: NextAction, now: datetime) -> NextAction:
-    """Return *action*, or a wait until the office opens if it is an attempt to a recipient outside."""
+    """Return *action*; instead of an attempt while the recipient's office is closed, a wait until the office opens."""
     hours = _full_address(notification, delivery).hours
-    if (
-        isinstance(action, Try)
-        and notification.plan is Plan.ANNOUNCEMENT
-        and hours
-        and (opening := hours.opening(now)) > now
-    ):
-        return Wait(opening)
-    return action
+    if not isinstance(action, Try) or notification.plan is not Plan.ANNOUNCEMENT or hours is None:
+        return action
+    open_at = hours.first_open_time(now)
+    return Wait(open_at) if open_at > now else action
 
 
 def _failures(delivery: Delivery, gateway: str) -> int:
-    """Count the attempts that *gateway* certainly did not send."""
+    """Count the attempts by *gateway* that certainly failed."""
     definite = {AttemptState.FAILED, AttemptState.NEVER_SENT}
     return sum(a.gateway == gateway and a.state in definite for a in delivery.attempts)
 
@@ -305,17 +313,17 @@ def _failures(delivery: Delivery, gateway: str) -> int:
 def retry_at(
     delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, requested_delay: timedelta | None
 ) -> datetime:
-    """Return when the delivery may be retried by *gateway* after a transient failure.
+    """Return when *gateway* may retry the delivery after a transient failure.
 
-    *requested_delay*: the provider's Retry-After.
+    *requested_delay*: delay that the provider requested (Retry-After); `None`: none.
     """
     channel = delivery.address.channel
-    delays = (*policy.retry_after[channel], *policy.redial_after.get(channel, ()))
+    delays = (*policy.retry_after[channel], *policy.paper_retry_after.get(channel, ()))
     wait = delays[min(_failures(delivery, gateway), len(delays) - 1)]
     return now + max(wait, requested_delay or timedelta(0))
 
 
 def unsettled_state(notification: Notification) -> NotificationState:
-    """Return SENT if a gateway has accepted *notification*, which has no final state yet, and PENDING otherwise."""
+    """Return the state of *notification* while it has no final one: SENT if a gateway has accepted it, else PENDING."""
     last = decisive_attempt(notification)
     return NotificationState.SENT if last and last.state in SUBMITTED else NotificationState.PENDING

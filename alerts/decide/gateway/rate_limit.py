@@ -1,8 +1,8 @@
 """Rate limits: messages per number and per gateway. Pure: the caller passes the time.
 
-`alerts.engine.notification_processor` checks the limits before each attempt and delays the notification; the database
-counts. The first notification of an incident to a person is never limited (`alerts.model.urgency`). Only accepted
-messages count: otherwise an outage of a provider would use up the limit.
+`alerts.engine.notification_processor` checks the limits before each attempt, and delays a notification that exceeds
+them. The first notification of an incident to a person is never limited (`alerts.model.urgency`). Only messages that a
+gateway accepted count: otherwise an outage of a provider would use up the limit. They are counted in the database.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RateLimitScope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """A number of messages within a span."""
+    """At most `count` messages within the time `within`."""
 
     count: int
     within: timedelta
@@ -41,7 +41,7 @@ def _limits(*counts: tuple[int, timedelta]) -> tuple[RateLimit, ...]:
     return tuple(RateLimit(count=count, within=within) for count, within in counts)
 
 
-#: Per number, as in GoAlert (`notification/throttle.go`). Faxes and letters need no limit.
+#: Limits per number, as in GoAlert (`notification/throttle.go`). Faxes and letters need no limit.
 CONTACT_LIMITS: Mapping[Channel, Sequence[RateLimit]] = MappingProxyType(
     {
         Channel.VOICE: _limits((3, 15 * _MINUTE), (7, 60 * _MINUTE), (15, 180 * _MINUTE)),
@@ -53,7 +53,7 @@ CONTACT_LIMITS: Mapping[Channel, Sequence[RateLimit]] = MappingProxyType(
 def telephone_free_at(began: Sequence[datetime], now: datetime) -> datetime:
     """Return when the next call to a telephone may start. A telephone gets one call at a time.
 
-    *began*: start of each call without a known end. A start in the future (the clock was set back) does not count.
+    *began*: starts of the calls to it without a known end. A start in the future (the clock was set back) is ignored.
     """
     under_way = [at for at in began if at <= now < at + MAX_CALL_DURATION]
     return max(under_way) + MAX_CALL_DURATION if under_way else now
@@ -65,9 +65,9 @@ def minute_limit(count: int) -> tuple[RateLimit, ...]:
 
 
 def free_at(sent_at: Sequence[datetime], limits: Sequence[RateLimit], now: datetime) -> datetime:
-    """Return when one more message may be sent: *now*, or when each limit has less than its count of messages.
+    """Return when one more message may be sent without exceeding any of *limits*; *now* at the earliest.
 
-    *sent_at*: times of the accepted messages, oldest first; a time in the future (the clock was set back) counts as
+    *sent_at*: times of the accepted messages, the oldest first. A time in the future (the clock was set back) counts as
     now.
     """
     free = now

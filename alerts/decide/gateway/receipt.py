@@ -1,10 +1,12 @@
 """Overdue delivery receipts of a gateway, compared with its baseline. Pure.
 
-Mobile operators filter silently: an SMS is accepted and never arrives. The baseline of a gateway is how long its
-receipts usually take; a gateway that sends no receipts has no baseline, and its missing receipts mean nothing. A
-gateway with overdue receipts is used after the others of its channel. No message is resent or counted as lost, because
-it may have arrived: perhaps callbacks cannot reach us and the provider cannot be queried. If all gateways of a channel
-have overdue receipts, the configured order applies.
+Mobile operators filter silently: an SMS is accepted and never arrives. Then its delivery receipt is missing. The
+baseline of a gateway is how long its receipts usually take. A gateway that sends no receipts has no baseline, and its
+missing receipts are ignored.
+
+A gateway with overdue receipts is used after the others of its channel; if all have overdue receipts, the configured
+order applies. Its messages are not resent and do not count as lost, because they may have arrived: perhaps callbacks do
+not reach Pantau and the provider cannot be queried.
 """
 
 from __future__ import annotations
@@ -14,17 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: Receipts needed for a baseline, and the number of latest ones it uses.
+#: A baseline needs at least, and uses at most, so many of the latest receipts.
 MIN_RECEIPTS, MAX_RECEIPTS = 3, 20
-#: A receipt is overdue after this multiple of the usual delay, but not before the minimum, so that a provider without
-#: callbacks has been queried a few times. The usual delay is the 90th percentile, because some phones are off.
-OVERDUE_FACTOR, MIN_OVERDUE_AFTER = 3, timedelta(minutes=3)
-#: Older messages are not examined.
+#: A receipt is overdue after this multiple of the usual delay. The usual delay is the 90th percentile, because some
+#: phones are off.
+OVERDUE_FACTOR = 3
+#: A receipt is not overdue before this time, so that a provider without callbacks has been queried a few times.
+MIN_OVERDUE_AFTER = timedelta(minutes=3)
+#: Older messages are ignored.
 MAX_AGE = timedelta(days=1)
-#: Number of overdue receipts from which a gateway counts as overdue: for messages to at least two numbers, and for
-#: messages to a single number, whose phone may be off.
+#: How many messages must have overdue receipts before a gateway counts as overdue. If they go to a single number, more
+#: are needed, because its phone may be off.
 MIN_OVERDUE, MIN_OVERDUE_ONE_PERSON = 3, 10
-#: A gateway with overdue receipts is tested with one message per interval: a new receipt ends its overdue state.
+#: A gateway with overdue receipts gets one message per interval as a test: a new receipt ends its overdue state.
 RETRY_INTERVAL = timedelta(hours=1)
 
 
@@ -42,7 +46,7 @@ class MissingReceipt:
     """An accepted message without a receipt."""
 
     accepted_at: datetime
-    #: Identifies the person.
+    #: Telephone number to which the message was sent.
     number: str
 
 
@@ -60,22 +64,24 @@ class ReceiptBaseline:
     received_at: datetime
 
     def submission_window(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the range of acceptance times whose missing receipts are overdue now.
+        """Return the first and the last acceptance time at which a missing receipt is overdue now.
 
-        A receipt for a newer message clears the missing receipts of older messages.
+        A missing receipt does not count if a newer message has one.
         """
         return max(self.confirmed_at, now - MAX_AGE), now - self.overdue_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverdueReceipts:
-    """Overdue receipts of a gateway."""
+    """State of a gateway with overdue receipts."""
 
+    #: When so many receipts had become overdue that the gateway counts as overdue.
     since: datetime
+    #: From the baseline.
     usual_delay: timedelta
-    #: Number of overdue messages among those examined.
+    #: Number of messages with an overdue receipt.
     overdue: int
-    #: Acceptance of the last of them.
+    #: Acceptance of the last of these messages.
     last_accepted_at: datetime
 
 
@@ -83,37 +89,39 @@ def receipt_baseline(received: Sequence[ReceivedReceipt]) -> ReceiptBaseline | N
     """Return a gateway's baseline from its latest receipts; `None` with fewer than `MIN_RECEIPTS`."""
     if len(received) < MIN_RECEIPTS:
         return None
-    # After the clock was set back a receipt may precede its message: its delay counts as none.
-    delays = sorted(max(a.received_at - a.accepted_at, timedelta(0)) for a in received)
+    # A negative delay counts as zero: the clock was set back between the message and its receipt.
+    delays = sorted(max(each.received_at - each.accepted_at, timedelta(0)) for each in received)
     usual_delay = delays[math.ceil(len(delays) * 0.9) - 1]
     return ReceiptBaseline(
         usual_delay=usual_delay,
         overdue_after=max(MIN_OVERDUE_AFTER, OVERDUE_FACTOR * usual_delay),
-        confirmed_at=max(a.accepted_at for a in received),
-        received_at=max(a.received_at for a in received),
+        confirmed_at=max(each.accepted_at for each in received),
+        received_at=max(each.received_at for each in received),
     )
 
 
 def overdue_receipts(
     baseline: ReceiptBaseline, missing: Sequence[MissingReceipt], now: datetime
 ) -> OverdueReceipts | None:
-    """Return the overdue receipts among *missing*; `None` if they are too few, or if a new receipt has cleared them.
+    """Return the state of a gateway with overdue receipts; `None` if too few are overdue.
 
-    *missing*: accepted messages of the gateway without a receipt.
+    *missing*: accepted messages of the gateway without a receipt. A message does not count if another receipt has
+    arrived since the message's own receipt became overdue.
     """
     earliest, latest = baseline.submission_window(now)
     overdue = sorted(
         (
-            u
-            for u in missing
-            if earliest < u.accepted_at <= latest and u.accepted_at + baseline.overdue_after > baseline.received_at
+            message
+            for message in missing
+            if earliest < message.accepted_at <= latest
+            and message.accepted_at + baseline.overdue_after > baseline.received_at
         ),
-        key=lambda u: u.accepted_at,
+        key=lambda message: message.accepted_at,
     )
-    people: set[str] = set()
+    numbers: set[str] = set()
     for count, message in enumerate(overdue, start=1):
-        people.add(message.number)
-        if count >= (MIN_OVERDUE if len(people) > 1 else MIN_OVERDUE_ONE_PERSON):
+        numbers.add(message.number)
+        if count >= (MIN_OVERDUE if len(numbers) > 1 else MIN_OVERDUE_ONE_PERSON):
             return OverdueReceipts(
                 since=message.accepted_at + baseline.overdue_after,
                 usual_delay=baseline.usual_delay,

@@ -40,16 +40,16 @@ class Method(StrEnum):
 class Format(StrEnum):
     """Format of an answer, which determines how a value in it is addressed."""
 
-    #: Any text: a regular expression, of which the first group is the value.
+    #: Any text. A regular expression finds the value, which is its group or, without a group, the whole match.
     TEXT = "text"
-    #: A path of keys and indices: `data.0.id`.
+    #: JSON. A path of keys and indices leads to the value: `data.0.id`.
     JSON = "json"
 
 
 class Meaning(StrEnum):
     """Meaning of a provider's error code."""
 
-    #: Not accepted, and worth a retry: too many requests, maintenance, handset off.
+    #: Not accepted; a retry may succeed: too many requests, maintenance, handset off.
     TEMPORARY = "temporary"
     #: The number cannot receive SMS: not valid, unknown, a landline, barred.
     NUMBER = "number"
@@ -70,7 +70,7 @@ class Meaning(StrEnum):
 
 
 class SmsState(StrEnum):
-    """Meaning of a state of a submitted message, or of its failure (see `Meaning`)."""
+    """Meaning of a state of a submitted message. TEMPORARY to CONFIGURATION: the message failed; see `Meaning`."""
 
     ACCEPTED = "accepted"
     SENT = "sent"
@@ -102,10 +102,12 @@ PLACEHOLDERS = {
     "basic": "user and secret as HTTP basic authentication has them",
 }
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+#: Path of keys and indices in a JSON document.
 _PATH = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _MIN_SECRET_LENGTH = 16
+#: Settings of a callback that name the place of the secret, or of a signature with the secret. At most one may be set.
 _PROOFS = ("secret_header", "secret_field", "signature_header")
-#: Key for all codes and states that a table does not list.
+#: Key of `errors` and `states` for all codes and states that they do not list.
 OTHERWISE = "*"
 
 
@@ -120,11 +122,12 @@ def _check_placeholders(value: Any) -> Any:
     for text in _texts(value):
         for name in PLACEHOLDER.findall(text):
             if name not in PLACEHOLDERS:
-                raise ValueError(f"{{{name}}} is no placeholder; write one of {{{'}, {'.join(PLACEHOLDERS)}}}")
+                raise ValueError(f"{{{name}}} is not a placeholder; write one of {{{'}, {'.join(PLACEHOLDERS)}}}")
     return value
 
 
 def _texts(value: Any) -> Iterator[str]:
+    """Yield *value* if it is a text, and all texts that are nested in it."""
     match value:
         case str():
             yield value
@@ -142,17 +145,17 @@ def placeholders_in(*values: Any) -> frozenset[str]:
 
 
 def _check_selector(selector: str, info: ValidationInfo) -> str:
-    """Return *selector*. Raise `ValueError` if it is no path (JSON) or no regular expression (text)."""
+    """Return *selector*. Raise `ValueError` unless it is a path (JSON) or a regular expression (text)."""
     if info.data.get("format") is Format.JSON:
         if not _PATH.fullmatch(selector):
-            raise ValueError("is no path in JSON; write names and places with dots between: data.0.id")
+            raise ValueError("is not a JSON path; write keys and indices, separated by dots: data.0.id")
         return selector
     try:
         pattern = re.compile(selector)
     except re.error as error:
-        raise ValueError(f"is no pattern: {error}; write something like code=(\\d+)") from None
+        raise ValueError(f"is not a regular expression: {error}; write something like code=(\\d+)") from None
     if pattern.groups > 1:
-        raise ValueError("has more than one group; write ( ) around what counts, and (?: ) elsewhere")
+        raise ValueError("has more than one group; write ( ) around the value, and (?: ) elsewhere")
     return selector
 
 
@@ -160,28 +163,33 @@ def _check_network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
     except ValueError:
-        raise ValueError("is no address or network; write 203.0.113.7 or 203.0.113.0/24") from None
+        raise ValueError("is not an IP address or network; write 203.0.113.7 or 203.0.113.0/24") from None
     return text
 
 
+#: A code or state of the provider. YAML may read it as a number.
 Code = Annotated[str, BeforeValidator(_read_code)]
-Filled = Annotated[Any, AfterValidator(_check_placeholders)]
-Pick = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_selector)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+#: A field's or header's value, with placeholders.
+Template = Annotated[Any, AfterValidator(_check_placeholders)]
+#: Where a value is in an answer: a regular expression or a path, see `Format`.
+Selector = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_selector)]
+#: The provider's name of a field or header; in JSON, a path.
+FieldName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class _Part(BaseModel):
+class _ProfilePart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Request(_Part):
+class Request(_ProfilePart):
     """One request to the provider."""
 
     url: Annotated[SafeUrl, AfterValidator(_check_placeholders)]
     method: Method = Method.FORM
-    #: By the provider's names. In JSON they may contain lists and further fields.
-    fields: Annotated[dict[str, Filled], Field(validate_default=True)] = {}
-    headers: dict[str, Filled] = {}
+    #: Values by the provider's names of the fields. In JSON a value may be a list or contain further fields. With
+    #: `validate_default`, pydantic calls the validators below also for a missing setting.
+    fields: Annotated[dict[str, Template], Field(validate_default=True)] = {}
+    headers: dict[str, Template] = {}
 
     @field_validator("fields")
     @classmethod
@@ -202,19 +210,19 @@ class Request(_Part):
         return headers
 
     @property
-    def uses(self) -> frozenset[str]:
+    def placeholders(self) -> frozenset[str]:
         """Names of the placeholders that the request uses."""
         return placeholders_in(self.url, self.fields, self.headers)
 
 
-class SubmissionAnswer(_Part):
-    """How to read the answer to a submission."""
+class SubmissionAnswer(_ProfilePart):
+    """How to read the provider's answer to a submission."""
 
     format: Format = Format.TEXT
     #: Selector of the result code. Without one the HTTP status and the id decide.
-    code: Pick | None = None
+    code: Selector | None = None
     #: Selector of the provider's id. Without one the reference of the attempt is the id.
-    id: Annotated[Pick | None, Field(validate_default=True)] = None
+    id: Annotated[Selector | None, Field(validate_default=True)] = None
     #: Codes of an accepted message.
     accepted: Annotated[tuple[Code, ...], Field(validate_default=True)] = ()
     #: Other codes and their meaning; `*` stands for all that are not listed.
@@ -224,39 +232,45 @@ class SubmissionAnswer(_Part):
     @classmethod
     def _check_id(cls, id_: str | None, info: ValidationInfo) -> str | None:
         if id_ is None and "code" in info.data and info.data["code"] is None:
-            raise ValueError("is missing, and so is code: by nothing but a status a proxy's web page counts as sent")
+            raise ValueError(
+                "is missing, and so is code: with the HTTP status alone, a proxy's web page would count as sent"
+            )
         return id_
 
     @field_validator("accepted")
     @classmethod
     def _check_accepted(cls, accepted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if accepted and info.data.get("code") is None:
-            raise ValueError("code is missing beside it; write where the codes stand")
+            raise ValueError("needs code, which is missing; write where the answer has its code")
         if not accepted and info.data.get("code") is not None and info.data.get("format") is Format.TEXT:
-            raise ValueError("is missing; write the codes that say it was taken, as [0]")
+            raise ValueError("is missing; write the codes of an accepted message, as [0]")
         return accepted
 
     @field_validator("errors")
     @classmethod
     def _check_errors(cls, errors: dict[str, Meaning], info: ValidationInfo) -> dict[str, Meaning]:
         if overlap := set(info.data.get("accepted", ())) & set(errors):
-            raise ValueError(f"{', '.join(sorted(overlap))} stands under accepted, too; keep one")
+            raise ValueError(f"{', '.join(sorted(overlap))} is also listed under accepted; keep one")
         return errors
 
 
 class Receipts(Request):
     """How to query the status of a message."""
 
+    #: Format of the answer.
     format: Format = Format.TEXT
-    state: Pick
-    #: As in `answer`, unless it differs here.
-    id: Pick | None = None
+    #: Selector of the message's state.
+    state: Selector
+    #: Selector of the provider's id. `None`: as in `answer`, if both have the same format.
+    id: Selector | None = None
 
     @field_validator("fields")
     @classmethod
     def _check_names_message(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if not placeholders_in(info.data.get("url", ""), fields) & {"id", "reference"}:
-            raise ValueError("must name the message; write {reference}, or {id} if it goes by its own")
+            raise ValueError(
+                "must name the message; write {reference}, or {id} if the provider accepts only its own id"
+            )
         return fields
 
 
@@ -279,40 +293,43 @@ def _check_one_list(paths: Sequence[str | None]) -> None:
         )
 
 
-class ResponseFields(_Part):
-    """Selectors of a person's SMS in a callback."""
+class ResponseFields(_ProfilePart):
+    """Fields of a callback about a person's SMS."""
 
-    sender: Name
-    text: Name
-    #: The provider's id of the SMS, which may be delivered twice.
-    id: Name
+    sender: FieldName
+    text: FieldName
+    #: The provider's id of the SMS, by which a repeated callback is detected.
+    id: FieldName
 
 
-class Callback(_Part):
+class Callback(_ProfilePart):
     """Callbacks of the provider, and how they are authenticated: at least one proof is required."""
 
     #: `form` reads the form and the query. In JSON a path may lead through a list: see `split_list`.
     format: Method = Method.FORM
     #: Field with the reference of the attempt; not needed if the callback URL contains it ({callback}).
-    reference: Name | None = None
-    state: Name | None = None
-    id: Annotated[Name | None, Field(validate_default=True)] = None
+    reference: FieldName | None = None
+    #: Field with the state of a message; `None`: callbacks report no states.
+    state: FieldName | None = None
+    #: Field with the provider's id of the message; `None`: the reference identifies it.
+    id: Annotated[FieldName | None, Field(validate_default=True)] = None
+    #: Fields of a reply; `None`: callbacks report no replies.
     reply: ResponseFields | None = None
-    #: Networks from which the provider sends callbacks.
+    #: Networks (CIDR) from which the provider sends callbacks; empty: any.
     addresses: tuple[Annotated[str, AfterValidator(_check_network)], ...] = ()
     #: Header with the secret.
-    secret_header: Name | None = None
+    secret_header: FieldName | None = None
     #: Field of the form or query with the secret.
-    secret_field: Name | None = None
-    #: The header with the HMAC-SHA256 of the body, in hex or base64, keyed with the secret.
-    signature_header: Name | None = None
+    secret_field: FieldName | None = None
+    #: Header with the HMAC-SHA256 of the body, in hex or base64. The key of the HMAC is the secret.
+    signature_header: FieldName | None = None
     secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
 
     @field_validator("format")
     @classmethod
     def _check_format(cls, format_: Method) -> Method:
         if format_ is Method.GET:
-            raise ValueError("form reads the query as well; write form or json")
+            raise ValueError("write form, which reads the query as well, or json")
         return format_
 
     @field_validator("id")
@@ -332,19 +349,19 @@ class Callback(_Part):
     @field_validator("secret")
     @classmethod
     def _check_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        present = [place for place in _PROOFS if info.data.get(place) is not None]
+        present = [name for name in _PROOFS if info.data.get(name) is not None]
         choice = f"{', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}"
         if len(present) > 1:
-            raise ValueError(f"{' and '.join(present)} say where it stands; keep one of them")
+            raise ValueError(f"{' and '.join(present)} are both set; keep one of them")
         if secret is not None and not present:
-            raise ValueError(f"nothing says where it stands; write {choice}")
+            raise ValueError(f"has no place in the callback; write {choice}")
         if secret is not None and len(secret.get_secret_value()) < _MIN_SECRET_LENGTH:
-            raise ValueError(f"is too short to prove anything; use {_MIN_SECRET_LENGTH} characters or more")
+            raise ValueError(f"is too short; use {_MIN_SECRET_LENGTH} characters or more")
         if secret is None and present:
-            raise ValueError(f"is missing beside {present[0]}; write secret_file")
+            raise ValueError(f"is missing, but {present[0]} needs it; write secret_file")
         if secret is None and not info.data.get("addresses"):
             raise ValueError(
-                "is missing: anybody could say that an SMS arrived, or answer for an officer; "
+                "is missing: anybody could report an SMS as delivered, or reply in an officer's name; "
                 f"write secret_file with {choice}, or addresses"
             )
         return secret
@@ -354,38 +371,43 @@ class Inbox(Request):
     """How to query inbound SMS; the answer is JSON."""
 
     method: Method = Method.GET
-    #: Path of the list; `.` when it is the whole answer.
+    #: Path of the list of SMS; `.` when it is the whole answer.
     list: Annotated[str, Field(pattern=r"^(\.|[\w-]+(\.[\w-]+)*)$")]
-    sender: Name
-    text: Name
-    id: Name
+    #: Paths within each item of the list.
+    sender: FieldName
+    text: FieldName
+    id: FieldName
 
 
 class HttpSmsSettings(Request):
-    """Settings of one provider; the request itself submits an SMS."""
+    """Settings of one provider. The inherited fields describe the request that submits an SMS."""
 
-    #: The provider adds the prefix RM0 itself.
+    #: The provider adds the prefix "RM0" (a free SMS) itself.
     adds_prefix: bool = False
     answer: SubmissionAnswer
+    #: `None`: the status of a message cannot be queried.
     receipts: Receipts | None = None
+    #: `None`: the provider sends no callbacks.
     callback: Callback | None = None
+    #: `None`: inbound SMS cannot be queried.
     inbox: Inbox | None = None
     #: The provider's names of message states, with their meaning.
     states: Annotated[dict[Code, SmsState], Field(validate_default=True)] = {}
     #: "http://proxy.example:3128", with credentials if the proxy requires them.
     proxy: SecretStr | None = None
     deadline_seconds: Deadline = DEADLINE_SECONDS
+    #: User name and secret (password or API key) for the placeholders {user}, {secret} and {basic}.
     user: Annotated[str, Field(validate_default=True)] = ""
     secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
 
     @field_validator("fields")
     @classmethod
     def _check_submission_fields(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        uses = placeholders_in(info.data.get("url", ""), fields)
-        if "text" not in uses:
-            raise ValueError("must hold the SMS; write {text} where it goes")
-        if not uses & {"to", "to_digits", "to_local"}:
-            raise ValueError("must hold the number; write {to}, {to_digits} or {to_local}")
+        placeholders = placeholders_in(info.data.get("url", ""), fields)
+        if "text" not in placeholders:
+            raise ValueError("must contain the SMS; write {text} in its place")
+        if not placeholders & {"to", "to_digits", "to_local"}:
+            raise ValueError("must contain the number; write {to}, {to_digits} or {to_local}")
         return fields
 
     @field_validator("callback")
@@ -396,8 +418,8 @@ class HttpSmsSettings(Request):
         )
         if callback and callback.state and not callback.reference and not has_callback_url:
             raise ValueError(
-                "reference is missing; write what holds {reference}, or hand over {callback} with each SMS (which a "
-                "signature does not cover)"
+                "reference is missing; write which field contains {reference}, or send {callback} with each SMS (not "
+                "possible with signature_header, because a signature does not cover the URL)"
             )
         return callback
 
@@ -406,12 +428,13 @@ class HttpSmsSettings(Request):
     def _check_states(cls, states: dict[str, SmsState], info: ValidationInfo) -> dict[str, SmsState]:
         callback = info.data.get("callback")
         if not states and (info.data.get("receipts") or (callback and callback.state)):
-            raise ValueError("is missing; write what the provider calls them, as {DELIVRD: delivered}")
+            raise ValueError("is missing; write the provider's names of them, as {DELIVRD: delivered}")
         return states
 
     @field_validator("user")
     @classmethod
     def _check_user(cls, user: str, info: ValidationInfo) -> str:
+        # The message names one of the used placeholders: {user} rather than {basic}, which comes first in the alphabet.
         if not user and (required := _all_placeholders(info) & {"user", "basic"}):
             raise ValueError(f"is missing; {{{max(required)}}} is used")
         return user
@@ -423,7 +446,7 @@ class HttpSmsSettings(Request):
         if secret is None and required:
             raise ValueError(f"is missing; {{{max(required)}}} is used: write secret_file")
         if secret is not None and not required:
-            raise ValueError("is used nowhere; write {secret} where the provider wants it")
+            raise ValueError("is not used; write {secret} where the provider requires it")
         return secret
 
 
@@ -435,4 +458,4 @@ def _submission_placeholders(info: ValidationInfo) -> frozenset[str]:
 def _all_placeholders(info: ValidationInfo) -> frozenset[str]:
     """Return the placeholders that any of the requests uses."""
     requests = (info.data.get("receipts"), info.data.get("inbox"))
-    return _submission_placeholders(info).union(*(request.uses for request in requests if request is not None))
+    return _submission_placeholders(info).union(*(request.placeholders for request in requests if request is not None))

@@ -1,7 +1,6 @@
-"""Values for the requests to an SMS provider, and the meaning of its answers, by the provider's profile. Pure.
+"""Contents of the requests to an SMS provider, and meaning of its answers, as its profile defines them. Pure.
 
-`alerts.gateways.http.profile` defines the profile: the part of the configuration that describes the provider's
-interface.
+A profile is the part of the configuration that describes the provider's interface (`alerts.gateways.http.profile`).
 """
 
 from __future__ import annotations
@@ -23,17 +22,19 @@ from alerts.gateways.http.profile import (
 from alerts.model.gateway import DeliveryReport, ErrorClass, SubmissionState
 from alerts.provider import ErrorMeaning, is_id, read_json
 
+#: Short names for the table below.
 _T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
 
+#: Error class, and the text for the audit log.
 _ERROR_MEANINGS: Mapping[str, tuple[ErrorClass, str]] = {
-    Meaning.TEMPORARY: (_T, "not now"),
-    Meaning.NUMBER: (_P, "not a number that gets SMS"),
+    Meaning.TEMPORARY: (_T, "temporarily refused"),
+    Meaning.NUMBER: (_P, "the number cannot receive SMS"),
     Meaning.TEXT: (_P, "the text was refused"),
     Meaning.CREDENTIALS: (_C, "credentials refused"),
     Meaning.BALANCE: (_C, "no funds"),
     Meaning.SENDER: (_C, "sender not allowed"),
-    Meaning.CONFIGURATION: (_C, "refused as configured"),
-    Meaning.UNCERTAIN: (_U, "may have been taken"),
+    Meaning.CONFIGURATION: (_C, "refused because of the configuration"),
+    Meaning.UNCERTAIN: (_U, "may have been accepted"),
 }
 _PROGRESS = {
     SmsState.ACCEPTED: SubmissionState.ACCEPTED,
@@ -41,8 +42,8 @@ _PROGRESS = {
     SmsState.DELIVERED: SubmissionState.DELIVERED,
 }
 
-#: Code of a provider that may be displayed. Seven digits may be a telephone number, and a long code may be a whole
-#: text.
+#: Code of a provider that may be displayed. Seven digits could be a telephone number, and a long code the text of a
+#: message.
 _DISPLAYABLE_CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
 #: Maximum octets of a text answer that are searched: codes and ids are at its beginning.
 _MAX_TEXT = 64 * 1024
@@ -98,12 +99,11 @@ def select(selector: str | None, format_: Format, body: bytes) -> str | None:
 
 def value_at(document: Any, path: str) -> str | None:
     """Return the value at a path of keys and indices, as text; `None` for a missing value, a list or an object."""
-    match = node_at(document, path)
-    match match:
-        case bool():
-            return str(match).lower()
-        case str() | int() | float():
-            return str(match).strip()
+    match node_at(document, path):
+        case bool() as value:
+            return str(value).lower()
+        case str() | int() | float() as value:
+            return str(value).strip()
         case _:
             return None
 
@@ -145,7 +145,8 @@ def classify(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> Erro
         error, detail = _ERROR_MEANINGS[meaning]
         return ErrorMeaning(error=error, code=displayable_code(code), detail=detail)
     if code is not None and is_success:
-        return ErrorMeaning(error=_U, code=displayable_code(code), detail="a code that the table does not have")
+        detail = "a code that the profile does not list"
+        return ErrorMeaning(error=ErrorClass.UNKNOWN, code=displayable_code(code), detail=detail)
     return id_ if is_success and not answer.accepted and is_id(id_) else None
 
 

@@ -50,11 +50,12 @@ from alerts.model.gateway import (
 )
 from alerts.provider import ErrorMeaning, HttpClient, InboxPoll, ProviderResponse, is_id, read_json, rejection_error
 
+#: Start of each SMS that is free for its recipient.
 _FREE_PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _MALAYSIA = "+60"
-#: Validity of a reply to a person.
-_REPLY_VALIDITY = timedelta(minutes=10)
+#: Validity of the answer to a person's reply.
+_ANSWER_VALIDITY = timedelta(minutes=10)
 
 
 class HttpSms:
@@ -78,7 +79,7 @@ class HttpSms:
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
         receipts = self._settings.receipts
-        if receipts is None or "reference" not in receipts.uses:
+        if receipts is None or "reference" not in receipts.placeholders:
             # Without the reference in the query, the message cannot be found.
             return SubmissionNotFound(certain=False)
         return await self._query_status(receipts, request, "") or SubmissionNotFound(certain=False)
@@ -88,10 +89,10 @@ class HttpSms:
         if receipts is None:
             # The status cannot be queried, but a callback may report it.
             return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=provider_id)
-        is_known = await self._query_status(receipts, request, provider_id)
-        if is_known is None:
+        status = await self._query_status(receipts, request, provider_id)
+        if status is None:
             raise DeliveryError(ErrorClass.TRANSIENT, "the provider has no such message")
-        return is_known
+        return status
 
     async def handle_callback(self, callback_request: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
         callback = self._settings.callback
@@ -129,7 +130,7 @@ class HttpSms:
         candidates = (_inbound_sms(*(value_at(item, path) or "" for path in paths)) for item in listed)
         messages = [sms for sms in candidates if sms is not None]
         for sender, answer in await self._inbox_poll.pass_on(messages, handler):
-            await self._send_reply(sender, answer)
+            await self._send_answer(sender, answer)
 
     async def close(self) -> None:
         await self._client.close()
@@ -164,6 +165,10 @@ class HttpSms:
         return report(state, self._settings.states, provider_id or (id_ if is_id(id_) else request.reference))
 
     async def _exchange(self, request: Request, values: Mapping[str, str], ambiguous: ErrorClass) -> ProviderResponse:
+        """Make *request*, with its placeholders replaced by *values* or, for other names, by an empty value.
+
+        Raise `DeliveryError` without a complete response; *ambiguous*: its class if the request may have had an effect.
+        """
         blank = dict.fromkeys(("to", "to_digits", "to_local", "text", "reference", "id", "callback"), "")
         values = {**blank, "seconds": "0", "minutes": "0", **values}
         fields = fill(request.fields, values)
@@ -187,29 +192,32 @@ class HttpSms:
         return f"{url}?{quote(callback.secret_field)}={quote(callback.secret.get_secret_value(), safe='')}"
 
     async def _record_states(
-        self, received: _ReceivedCallback, callback: Callback, handler: CallbackHandler, reference: str
+        self, received: _ReceivedCallback, callback: Callback, handler: CallbackHandler, url_reference: str
     ) -> None:
+        """Record the state of each event in a callback; *url_reference*: the reference in its URL, "" if none.
+
+        Raise the `CallbackRejectedError` of an invalid event after all valid events are recorded.
+        """
         rejection: CallbackRejectedError | None = None
         for state, event_reference, id_ in received.events(callback.state, callback.reference, callback.id):
             if callback.signature_header is None:
-                # The URL's reference counts only without a signature: a signature does not cover the URL, so anybody
+                # With a signature, the URL's reference is not used: a signature does not cover the URL, so anybody
                 # could replace the reference in it.
-                event_reference = event_reference or reference  # noqa: PLW2901 - reference of this event
+                event_reference = event_reference or url_reference  # noqa: PLW2901 - reference of this event
             try:
-                await self._record_state(state, event_reference, id_, handler, reference)
+                await self._record_state(state, event_reference, id_, handler, url_reference)
             except CallbackRejectedError as error:
-                # An invalid event must not prevent the events after it.
                 rejection = error
         if rejection is not None:
             raise rejection
 
     async def _record_state(
-        self, state: str, event_reference: str, id_: str, handler: CallbackHandler, reference: str
+        self, state: str, event_reference: str, id_: str, handler: CallbackHandler, url_reference: str
     ) -> None:
-        if not is_id(state) or not is_id(event_reference) or reference not in {"", event_reference}:
+        if not is_id(state) or not is_id(event_reference) or url_reference not in {"", event_reference}:
             raise CallbackRejectedError(400, "not a state of a sent message")
         if not {state, OTHERWISE} & set(self._settings.states):
-            raise CallbackRejectedError(400, "a state that the table does not have")
+            raise CallbackRejectedError(400, "a state that the profile does not list")
         report_ = report(state, self._settings.states, id_ if is_id(id_) else event_reference)
         if report_ is not None:
             await handler.record(
@@ -217,22 +225,23 @@ class HttpSms:
             )
 
     async def _receive_replies(
-        self, callback: _ReceivedCallback, reply: ResponseFields, handler: CallbackHandler
+        self, callback: _ReceivedCallback, fields: ResponseFields, handler: CallbackHandler
     ) -> None:
-        messages = [_inbound_sms(*values) for values in callback.events(reply.sender, reply.text, reply.id)]
-        # All SMS are stored before the first reply is sent, because sending a reply may take until the deadline.
-        replies = [(sms.sender, await handler.receive(sms)) for sms in messages if sms is not None]
-        for sender, answer in replies:
+        """Receive people's replies to SMS, and answer them."""
+        messages = [_inbound_sms(*values) for values in callback.events(fields.sender, fields.text, fields.id)]
+        # All SMS are stored before the first answer is sent, because sending an answer may take until the deadline.
+        answers = [(sms.sender, await handler.receive(sms)) for sms in messages if sms is not None]
+        for sender, answer in answers:
             if answer is not None:
-                await self._send_reply(sender, answer)
+                await self._send_answer(sender, answer)
         if None in messages:
             raise CallbackRejectedError(400, "not an SMS with a number and an id")
 
-    async def _send_reply(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once, without retries: what it confirms is stored already, and a second SMS would confuse."""
+    async def _send_answer(self, number: str, answer: SmsContent) -> None:
+        """Send the answer to a reply once, without retries: the reply has its effect, and two copies would confuse."""
         reference = f"a{secrets.token_hex(8)}"
         with contextlib.suppress(DeliveryError):
-            await self._submit(number, answer.text, reference, _REPLY_VALIDITY)
+            await self._submit(number, answer.text, reference, _ANSWER_VALIDITY)
 
 
 class _ReceivedCallback:
@@ -240,7 +249,7 @@ class _ReceivedCallback:
 
     def __init__(self, callback_request: CallbackRequest, callback: Callback) -> None:
         self._request = callback_request
-        self._callback_url = callback
+        self._profile = callback
         self._query = dict(parse_qsl(urlsplit(callback_request.url).query, keep_blank_values=True))
         self._document: Any = None
 
@@ -259,17 +268,17 @@ class _ReceivedCallback:
 
         Raise `CallbackRejectedError` if the callback has no list where the configured paths lead through a list.
         """
-        is_json = self._callback_url.format is Method.JSON
+        is_json = self._profile.format is Method.JSON
         paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
         list_path = next((path for path, _ in paths if path is not None), None)
         items = [self.document] if list_path is None else node_at(self.document, list_path)
         if not isinstance(items, list):
-            raise CallbackRejectedError(400, "no list where the description of the callback has one")
+            raise CallbackRejectedError(400, "no list where the profile's callback has one")
         return [["" if path is None else value_at(item, path) or "" for _, path in paths] for item in items]
 
     def authenticate(self) -> None:
         """Raise `CallbackRejectedError` unless every configured proof is valid."""
-        callback = self._callback_url
+        callback = self._profile
         if callback.addresses and not self._is_from(callback.addresses):
             raise CallbackRejectedError(403, "from an address that is not the provider's")
         if callback.secret is None:
@@ -289,10 +298,10 @@ class _ReceivedCallback:
             raise CallbackRejectedError(403, "the callback's secret is missing or wrong")
 
     def _read(self) -> Any:
-        if self._callback_url.format is not Method.JSON:
+        if self._profile.format is not Method.JSON:
             form = {name: next(iter(values), "") for name, values in self._request.form.items()}
             # With a signature, only the body is authenticated: the query is ignored.
-            return form if self._callback_url.signature_header is not None else self._query | form
+            return form if self._profile.signature_header is not None else self._query | form
         try:
             return read_json(self._request.body)
         except ValueError:
@@ -322,7 +331,7 @@ def _number_formats(address: str, request: Request) -> dict[str, str]:
     Raise `DeliveryError` if *request* uses the local format and the number is not Malaysian.
     """
     malaysian = address.startswith(_MALAYSIA)
-    if "to_local" in request.uses and not malaysian:
+    if "to_local" in request.placeholders and not malaysian:
         raise DeliveryError(ErrorClass.PERMANENT, "not a Malaysian number")
     local = f"0{address.removeprefix(_MALAYSIA)}" if malaysian else ""
     return {"to": address, "to_digits": address.removeprefix("+"), "to_local": local}

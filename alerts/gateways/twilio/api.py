@@ -1,7 +1,7 @@
 """Common client of the Twilio gateways: the account, errors, signatures.
 
 Uses Twilio's REST API of 2010-04-01. Requests use httpx, because the async client of Twilio's SDK ignores its time-out
-and repeats POSTs (twilio-python #925). Only signatures are validated by the SDK.
+and repeats POSTs (twilio-python #925). The SDK only validates signatures.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from alerts.hours.elapsed import TOLERANCE
 from alerts.model.gateway import CallbackRejectedError, CallbackRequest, DeliveryError, ErrorClass, SendRequest
 from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
 
+#: Short names for the table below.
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
 #: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts contain the telephone
@@ -68,7 +69,7 @@ MAX_SKEW = timedelta(seconds=10)
 INBOX_OVERLAP = timedelta(hours=1)
 
 
-#: Maximum digits of a number. Python refuses to parse thousands of digits, and the database cannot store twenty.
+#: Maximum number of digits. Python refuses to parse thousands of digits, and the database cannot store twenty.
 _MAX_DIGITS = 9
 
 
@@ -125,10 +126,10 @@ class Twilio:
     ) -> Sequence[Mapping[str, Any]]:
         """Return the messages or calls to the address of *request* that were created after it, the oldest first.
 
-        With *within*, return only those that were created within this time after the request. `MAX_SKEW` is added to
-        both ends of the period; a large clock difference is corrected by the date in Twilio's response. The query has
-        no filter by DateSent or StartTime, because both are empty while a message or call is queued. The newest hundred
-        messages or calls to a number reach back far enough.
+        *within*: return only those that were created within this time after the request. `MAX_SKEW` is added to both
+        ends of the period; a large clock difference is corrected by the date in Twilio's response. The query has no
+        filter by DateSent or StartTime, because both are empty while a message or call is queued. The query returns the
+        newest hundred messages or calls to the number, which are enough.
         """
         page = await self._provider.query(
             f"{self._root}/{resource}.json", params={"To": request.address, "PageSize": "100"}
@@ -189,7 +190,7 @@ def parse_count(value: object) -> int | None:
 
 
 class _Form:
-    """Form for the SDK's validator of signatures, which reads all values of a repeated field by `getlist`."""
+    """Form in the shape that the SDK's signature validator needs: it reads a repeated field with `getlist`."""
 
     def __init__(self, form: Mapping[str, Sequence[str]]) -> None:
         self._form = form
@@ -210,6 +211,7 @@ def _read_error(body: Mapping[str, Any]) -> ErrorMeaning | None:
 
 
 def _check_sid(answer: Mapping[str, Any], ambiguous: ErrorClass) -> Mapping[str, Any]:
+    """Return *answer*. Raise `DeliveryError` with the class *ambiguous* if it has no sid (Twilio's id)."""
     if not is_id(answer.get("sid")):
         raise DeliveryError(ambiguous, "an answer without a sid")
     return answer
@@ -223,7 +225,7 @@ def _list_items(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any
 
 
 def _clock_difference(provider_time: datetime | None, own_time: datetime | None) -> timedelta:
-    """Return how far the provider's clock is ahead of ours; zero if the difference is within `TOLERANCE`."""
+    """Return how far the provider's clock is ahead of ours; zero up to `TOLERANCE` (a minute) in either direction."""
     ahead = provider_time - own_time if provider_time is not None and own_time is not None else timedelta(0)
     return ahead if abs(ahead) > TOLERANCE else timedelta(0)
 

@@ -32,8 +32,8 @@ from alerts.model.gateway import (
 )
 from alerts.provider import InboxPoll
 
-#: Status values of the Message resource. A Malaysian carrier may block silently after "sent" (malaysia.md 3.2), so only
-#: "delivered" counts as delivered.
+#: Status values of the Message resource. A Malaysian carrier may drop an SMS silently after "sent", so only "delivered"
+#: and "read" count as delivered.
 _PROGRESS = {
     "queued": SubmissionState.ACCEPTED,
     "accepted": SubmissionState.ACCEPTED,
@@ -56,7 +56,8 @@ _SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{4,6}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}"
 def _check_sender(text: str) -> str:
     if not _SENDER.fullmatch(text):
         raise ValueError(
-            "is no sender; write instead: +60312345678, a short code (4 to 6 digits) or a name (2 to 11 letters and digits)"
+            "is not a sender; write instead: +60312345678, a short code (4 to 6 digits) or a name (2 to 11 letters and "
+            "digits)"
         )
     return text
 
@@ -73,9 +74,9 @@ class Replies(StrEnum):
 
 
 class TwilioSmsSettings(TwilioSettings):
-    #: A number or short code of the account, or a sender name. Digits alone are rejected as a number without "+".
+    #: A number or short code of the account, or a sender name. More than six digits without "+" are rejected.
     from_number: Annotated[str, AfterValidator(_check_sender)]
-    #: Other values require a number that telephones show and can reply to; ask the provider.
+    #: Values other than OFF require a number that telephones display and can reply to; ask the provider.
     replies: Replies = Replies.OFF
 
     @model_validator(mode="after")
@@ -86,7 +87,7 @@ class TwilioSmsSettings(TwilioSettings):
 
 
 class TwilioSms:
-    """Gateway that sends each SMS once. Twilio has no idempotency key, so `find` recognises an SMS by its text."""
+    """Gateway that submits each SMS once. Twilio has no idempotency key, so `find` recognises an SMS by its text."""
 
     def __init__(self, settings: TwilioSmsSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
@@ -120,7 +121,7 @@ class TwilioSms:
                 return _report(message)
         return SubmissionNotFound(certain=False)
 
-    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - queried by Twilio's id
         return _report(await self._twilio.read(f"Messages/{provider_id}"))
 
     async def verify(self) -> None:
@@ -132,7 +133,7 @@ class TwilioSms:
             case ["status", reference]:
                 sid, status = sid_in(callback, "MessageSid"), callback.field("MessageStatus")
             case ["sms"]:
-                return await self._hear_person(callback, handler)
+                return await self._receive_reply(callback, handler)
             case _:
                 raise CallbackRejectedError(404, "no such callback")
         if status not in _PROGRESS:
@@ -141,12 +142,12 @@ class TwilioSms:
         await handler.record(CallbackEvent(reference=reference, event_id=f"{sid}/{status}", report=report))
         return CallbackResponse()
 
-    async def _hear_person(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+    async def _receive_reply(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
         sid, sender = sid_in(callback, "MessageSid"), callback.field("From")
         if not sender or callback.field("To") != self._from:
             raise CallbackRejectedError(400, "not an SMS to our number")
         answer = await handler.receive(_inbound_sms(sid, sender, callback.field("Body")))
-        return CallbackResponse(status=200, body=_reply(answer), media_type="text/xml")
+        return CallbackResponse(status=200, body=_answer_document(answer), media_type="text/xml")
 
     @property
     def receives_replies(self) -> bool:
@@ -161,10 +162,10 @@ class TwilioSms:
             _inbound_sms(str(item["sid"]), str(item.get("from")), str(item.get("body") or "")) for item in received
         ]
         for sender, answer in await self._inbox_poll.pass_on(messages, handler):
-            await self._send_reply(sender, answer)
+            await self._send_answer(sender, answer)
 
-    async def _send_reply(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once, without retries: what it confirms is stored already, and a second SMS would confuse."""
+    async def _send_answer(self, number: str, answer: SmsContent) -> None:
+        """Send the answer to a reply once, without retries: the reply has its effect, and two copies would confuse."""
         form = {"To": number, "From": self._from, "Body": answer.text, "ValidityPeriod": "600"}
         with contextlib.suppress(DeliveryError):
             await self._twilio.create("Messages", form | {"RiskCheck": "disable", "SmartEncoded": "false"})
@@ -173,7 +174,8 @@ class TwilioSms:
         await self._twilio.close()
 
 
-def _reply(answer: SmsContent | None) -> str:
+def _answer_document(answer: SmsContent | None) -> str:
+    """Return the TwiML document by which Twilio sends *answer*; `None`: Twilio sends nothing."""
     response = MessagingResponse()
     if answer is not None:
         response.message(answer.text)
@@ -187,7 +189,7 @@ def _inbound_sms(sid: str, sender: str, text: str) -> InboundSms:
 def _validity_seconds(request: SendRequest) -> int:
     """Return ValidityPeriod in seconds; Twilio accepts 1 to 36000.
 
-    Both times of the request come from one clock, which may not be this machine's.
+    It is computed without this machine's clock, which may differ from the clock that set the times of *request*.
     """
     return max(1, min(int((request.expires_at - request.created_at).total_seconds()), 36000))
 
@@ -197,13 +199,13 @@ def _report(message: Mapping[str, Any]) -> DeliveryReport:
     progress = _PROGRESS.get(str(message.get("status")), SubmissionState.ACCEPTED)
     if progress is not SubmissionState.FAILED:
         return DeliveryReport(progress=progress, provider_id=str(message["sid"]))
-    verdict = meaning_of_failure(message.get("error_code"))
+    meaning = meaning_of_failure(message.get("error_code"))
     return DeliveryReport(
         progress=progress,
         provider_id=str(message["sid"]),
-        error=verdict.error,
-        code=verdict.code or str(message.get("status")),
-        detail=verdict.detail,
+        error=meaning.error,
+        code=meaning.code or str(message.get("status")),
+        detail=meaning.detail,
     )
 
 

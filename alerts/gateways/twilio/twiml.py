@@ -1,4 +1,4 @@
-"""TwiML documents (Twilio's XML for calls) from the scripts of a notification. Pure.
+"""TwiML documents (Twilio's XML for calls) from the scripts of a notification, one script per language. Pure.
 
 A call speaks a headline, the menu, the full text, and the menu again, so that a person who wakes up learns within
 seconds what has happened and which key to press. Keys are accepted at any time, because all speech is inside a Gather.
@@ -13,17 +13,17 @@ from twilio.twiml.voice_response import VoiceResponse
 
 from alerts.model.gateway import Script
 
-#: Limit of the `Twiml` parameter of a new call.
+#: Maximum number of characters in the `Twiml` parameter of a new call.
 MAX_INLINE = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voices:
-    """Voices of the languages, and the pause for a key press."""
+    """Voice of each language, and how long to wait for a key press."""
 
-    #: Twilio voice by BCP 47 language. The language alone does not select a voice that speaks it.
+    #: Name of the Twilio voice by BCP 47 language. Without a name, Twilio may use a voice of another language.
     names: Mapping[str, str]
-    #: Seconds for a key press after the last word.
+    #: Wait for a key press after the last word.
     gather_timeout_seconds: int = 8
 
     def say(self, verb: VoiceResponse, text: str, language: str) -> None:
@@ -39,15 +39,16 @@ def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) 
         timeout=voices.gather_timeout_seconds,
         action=action,
         method="POST",
-        # Silence is posted, too, so that the call ends after a few repetitions.
+        # Twilio also posts when no key was pressed, so that the call ends after a few repetitions.
         action_on_empty_result=True,
-        # With the default, "#" would end the input and look like silence.
+        # By default "#" ends the input, which then looks as if no key was pressed.
         finish_on_key="",
     )
     if script.headline:
         voices.say(gather, script.headline, script.language)
         _speak_keys(gather, scripts, index, voices)
     for block in script.blocks:
+        # Without a headline the menu comes after the blocks, which are therefore spoken twice.
         for _ in range(1 if script.headline else 2):
             voices.say(gather, block, script.language)
     _speak_keys(gather, scripts, index, voices)
@@ -94,8 +95,9 @@ def hang_up() -> str:
 def speak_without_menu(scripts: Sequence[Script], voices: Voices) -> str | None:
     """Return a document that speaks the scripts without a menu, for a call without a callback URL.
 
-    The document speaks each language twice, because the person cannot choose a language. If it is too long, it speaks
-    only the first language, twice or once. Return `None` if even that is too long.
+    The document speaks each sentence twice, in both languages, because the person cannot choose a language. If the
+    document is too long, it speaks only the first language, twice or once. Return `None` if even that is too long.
+    `Script.unkeyed` says how to respond without keys.
     """
     for selected, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
         response = VoiceResponse()

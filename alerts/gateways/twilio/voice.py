@@ -4,6 +4,8 @@ A completed call proves only that the line was answered, perhaps by voicemail. A
 counts as failed. Only key 1 acknowledges, and "thank you" is spoken after the acknowledgement is stored. Key 4
 escalates to the next staff member. Key 5 starts the release of an announcement: a person approves, with a PIN, that
 the agency's recipients are notified.
+
+*reference*: of an attempt (one request to send). *index*: of the script (the text in one language) that is spoken.
 """
 
 from __future__ import annotations
@@ -60,14 +62,14 @@ PROGRESS = {
 #: Number of times that a menu is repeated without a key before the call ends.
 MAX_SILENT_REPEATS = 2
 
-#: Maximum time between an attempt (one request to send) and the creation of its call: the deadline of the POST. Twilio
-#: stores neither our reference nor the text with a call, so a call is found by its number and time. A call that is
-#: created later belongs to another attempt.
+#: Maximum time between the start of an attempt and the creation of its call: more than the default deadline of the
+#: POST. Twilio stores neither our reference nor the text with a call, so a call is found by its number and time. A call
+#: that is created later belongs to another attempt.
 _CREATED_WITHIN = timedelta(seconds=30)
 
 _TWIML = "text/xml"
 
-_VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
+_DEFAULT_VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
 
 
 def _with_default_voices(voices: Mapping[str, str]) -> Mapping[str, str]:
@@ -79,7 +81,7 @@ def _with_default_voices(voices: Mapping[str, str]) -> Mapping[str, str]:
         # Twilio aborts a call with a voice of another language. Only Google's voice names contain the language.
         if voice.startswith("Google.") and not voice.startswith(f"Google.{language}-"):
             raise ValueError(f"{voice} does not speak {language}; write one whose name begins with Google.{language}-")
-    return {**_VOICES, **voices}
+    return {**_DEFAULT_VOICES, **voices}
 
 
 def _with_short_pauses(extension: str) -> str:
@@ -93,13 +95,13 @@ def _with_short_pauses(extension: str) -> str:
 class TwilioVoiceSettings(TwilioSettings):
     #: Shown to staff: publish it to them. Malaysian caller ids are not supported for calls into Malaysia.
     from_number: E164
-    #: 25 s end before most voicemail systems answer.
+    #: Most voicemail systems answer later than 25 s.
     ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
     gather_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 8
-    #: BCP 47 language to Twilio voice; others keep their default.
+    #: Twilio voice by BCP 47 language; a language that is not listed has its default voice.
     voices: Annotated[
         Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_with_default_voices)
-    ] = _VOICES
+    ] = _DEFAULT_VOICES
 
 
 class TwilioVoice:
@@ -120,22 +122,22 @@ class TwilioVoice:
             "To": request.address,
             "From": self._from,
             "Timeout": str(self._ring_seconds),
-            # Limits a call that a switchboard keeps open.
+            # A switchboard may keep a call open.
             "TimeLimit": str(max(60, int(MAX_CALL_DURATION.total_seconds()) - self._ring_seconds)),
         }
         if request.extension:
             form["SendDigits"] = _with_short_pauses(request.extension)
         form |= self._speech_parameters(request)
-        return self._read(await self._twilio.create("Calls", form))
+        return self._read_call(await self._twilio.create("Calls", form))
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
         for call in await self._twilio.created_for(request, "Calls", _CREATED_WITHIN):
             if call.get("from") == self._from:
-                return self._read(call)
+                return self._read_call(call)
         return SubmissionNotFound(certain=False)
 
     async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - queried by Twilio's id
-        return self._read(await self._twilio.read(f"Calls/{provider_id}"))
+        return self._read_call(await self._twilio.read(f"Calls/{provider_id}"))
 
     async def verify(self) -> None:
         await self._twilio.verify("Calls")
@@ -148,7 +150,9 @@ class TwilioVoice:
             case ["speak", reference]:
                 return await self._speak(reference, handler, index=0, silent_count=0)
             case ["key", reference, index, silent_count] if _is_digit(index) and _is_digit(silent_count):
-                return await self._key(reference, callback, handler, index=int(index), silent_count=int(silent_count))
+                return await self._handle_key(
+                    reference, callback, handler, index=int(index), silent_count=int(silent_count)
+                )
             case ["pin", reference, index] if _is_digit(index):
                 return await self._pin(reference, callback, handler, int(index))
             case ["confirm", reference, index] if _is_digit(index):
@@ -178,6 +182,7 @@ class TwilioVoice:
         }
 
     def _menu(self, reference: str, scripts: Sequence[Script], *, index: int, silent_count: int) -> str:
+        """Return the document for the script at *index*; *silent_count*: repetitions without a key so far."""
         index %= len(scripts)
         return twiml.menu(
             scripts, index, self._voices, action=f"{self._callback_base}/key/{reference}/{index}/{silent_count}"
@@ -187,7 +192,7 @@ class TwilioVoice:
         sid, status = sid_in(callback, "CallSid"), callback.field("CallStatus")
         if status not in PROGRESS:
             raise CallbackRejectedError(400, "not a status of a call")
-        report = self._read({"sid": sid, "status": status, "sip": callback.field("SipResponseCode")})
+        report = self._read_call({"sid": sid, "status": status, "sip": callback.field("SipResponseCode")})
         # The sequence number identifies a status callback; without a valid number, the status identifies it.
         sequence = parse_count(callback.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
@@ -202,7 +207,7 @@ class TwilioVoice:
             return _twiml_response(twiml.hang_up())
         return _twiml_response(self._menu(reference, scripts, index=index, silent_count=silent_count))
 
-    async def _key(
+    async def _handle_key(
         self, reference: str, callback: CallbackRequest, handler: CallbackHandler, *, index: int, silent_count: int
     ) -> CallbackResponse:
         key = callback.field("Digits")
@@ -212,10 +217,13 @@ class TwilioVoice:
             await _record_person(reference, callback, handler)
         script = await _script_at(reference, handler, index)
         match key:
+            # `Script.escalated` is spoken after the escalation; it is "" if the call does not offer key 4.
             case key if key == ESCALATE and script and script.escalated:
                 return await self._acknowledge(reference, callback, handler, index, escalates=True)
             case key if key == RELEASE and script and script.may_release:
-                return await self._ask_release(reference, await handler.begin_release(reference), handler, index)
+                return await self._speak_release_prompt(
+                    reference, await handler.begin_release(reference), handler, index
+                )
             case key if key == REPEAT:
                 return await self._speak(reference, handler, index=index, silent_count=0)
             case key if key == OTHER_LANGUAGE:
@@ -241,6 +249,7 @@ class TwilioVoice:
         event = CallbackEvent(
             reference=reference,
             event_id=f"{sid}/key/{ESCALATE if escalates else ACKNOWLEDGE}",
+            # `in_call`: the call goes on, and its end is reported separately.
             report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True),
             acknowledged=not escalates,
             escalated=escalates,
@@ -259,43 +268,48 @@ class TwilioVoice:
         text = texts.get(result, script.over or script.goodbye)
         return _twiml_response(twiml.farewell(text, script.language, self._voices))
 
-    def _read(self, call: Mapping[str, Any]) -> DeliveryReport:
+    def _read_call(self, call: Mapping[str, Any]) -> DeliveryReport:
         return _report(call, accepts_keys=self._callback_base is not None)
 
     async def _pin(
         self, reference: str, callback: CallbackRequest, handler: CallbackHandler, index: int
     ) -> CallbackResponse:
         pin = callback.field("Digits")
-        # A missing input does not count as a wrong PIN, so a person who hangs up is not locked out.
+        # Without input the PIN is not verified, so a person who hangs up is not locked out for a wrong PIN.
         prompt = await (handler.verify_pin(reference, pin) if pin else handler.begin_release(reference))
-        return await self._ask_release(reference, prompt, handler, index, has_input=bool(pin))
+        return await self._speak_release_prompt(reference, prompt, handler, index, has_input=bool(pin))
 
     async def _confirm(
         self, reference: str, callback: CallbackRequest, handler: CallbackHandler, index: int
     ) -> CallbackResponse:
         if callback.field("Digits") == ACKNOWLEDGE:
-            return await self._ask_release(reference, await handler.release(reference), handler, index)
+            return await self._speak_release_prompt(reference, await handler.release(reference), handler, index)
         prompt = await handler.begin_release(reference)
-        return await self._ask_release(reference, prompt, handler, index, has_input=False)
+        return await self._speak_release_prompt(reference, prompt, handler, index, has_input=False)
 
-    async def _ask_release(
+    async def _speak_release_prompt(
         self, reference: str, prompt: ReleasePrompt, handler: CallbackHandler, index: int, *, has_input: bool = True
     ) -> CallbackResponse:
         """Speak the next step of a release, and wait for input if the step needs any.
 
-        *has_input* is `False` if the person has pressed no keys. The prompt may then have a text that ends the call.
+        *has_input*: the person has pressed the expected keys. Otherwise, the prompt may have a text that ends the call.
         """
         script = await _script_at(reference, handler, index)
         if script is None:
             return _twiml_response(twiml.hang_up())
-        if not has_input and prompt.otherwise:
-            return _twiml_response(twiml.farewell(prompt.otherwise[script.language], script.language, self._voices))
-        text = prompt.words[script.language]
+        if not has_input and prompt.fallback_texts:
+            return _twiml_response(
+                twiml.farewell(prompt.fallback_texts[script.language], script.language, self._voices)
+            )
+        text = prompt.texts[script.language]
         step = {ReleaseStage.PIN: "pin", ReleaseStage.CONFIRM: "confirm"}.get(prompt.stage)
         if step is None:
             return _twiml_response(twiml.farewell(text, script.language, self._voices))
-        action, is_pin = f"{self._callback_base}/{step}/{reference}/{index}", prompt.stage is ReleaseStage.PIN
-        return _twiml_response(twiml.question(text, script.language, self._voices, action=action, all_digits=is_pin))
+        action = f"{self._callback_base}/{step}/{reference}/{index}"
+        document = twiml.question(
+            text, script.language, self._voices, action=action, all_digits=prompt.stage is ReleaseStage.PIN
+        )
+        return _twiml_response(document)
 
 
 def _report(call: Mapping[str, Any], *, accepts_keys: bool) -> DeliveryReport:

@@ -1,4 +1,4 @@
-"""The carrier's HTTP face: Twilio's Messages and Calls resources of 2010-04-01, as documented."""
+"""HTTP API of the simulated carrier: Twilio's Messages and Calls resources of 2010-04-01, as documented."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from pantau_lab.carrier.parameter import (
 )
 from pantau_lab.carrier.phone import Call, Sms
 from pantau_lab.carrier.resource import call_json, sms_json, within
-from pantau_lab.provider_fault import befall
+from pantau_lab.provider_fault import apply_fault
 
-#: Twilio's code -> (HTTP status, its words). They quote the number, as Twilio's do.
+#: HTTP status and message by Twilio's error code.
 _ERRORS = {
     20001: (400, "Parameter {parameter} is not valid"),
     20003: (401, "Authenticate"),
@@ -61,7 +61,7 @@ class _Error(Exception):
 def app(carrier: Carrier) -> Starlette:
     """Return the ASGI app of *carrier*; its lifespan is the carrier's."""
     root = "/2010-04-01/Accounts/{account}"
-    face = _Face(carrier)
+    face = _Api(carrier)
     routes = [
         Route(f"{root}/Messages.json", face.messages, methods=["GET", "POST"]),
         Route(f"{root}/Messages/{{sid}}.json", face.message, methods=["GET"]),
@@ -77,7 +77,7 @@ def app(carrier: Carrier) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={_Error: _answer_error})
 
 
-class _Face:
+class _Api:
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
 
@@ -119,7 +119,7 @@ class _Face:
             raise _Error(20404)
 
     def _check(self, given: Sequence[tuple[str, str]], parameters: Parameters) -> None:
-        """Refuse what Twilio refuses, and note what it would pass over."""
+        """Raise `_Error` for parameters that Twilio refuses, and record those that it would ignore."""
         self._carrier.errors.extend(f"{name}: no parameter that is known here" for name in unknown(given, parameters))
         for code, name in refused(given, parameters):
             raise _Error(code, dict(given).get("To", ""), name)
@@ -132,7 +132,7 @@ class _Face:
 
         if self._carrier.faults:
             fault = self._carrier.faults.popleft()
-            return await befall(fault, request, take=accept, error=_fault_answer)
+            return await apply_fault(fault, request, take=accept, error=_fault_answer)
         return await accept()
 
     async def _take_message(self, form: FormData) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Signed callbacks, as Twilio posts them, and the faults they may have."""
+"""Signed callbacks in Twilio's format, and their faults."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pantau_lab.provider_fault import CallbackFault
 
 @dataclass(slots=True, kw_only=True)
 class Caller:
-    """Posts to the customer's URLs and notes everything that goes wrong there."""
+    """Client of the customer's callback URLs. It appends all failures to `errors`."""
 
     client: httpx.AsyncClient
     auth_token: str
     errors: list[str]
 
     async def post(self, url: str, params: Mapping[str, str]) -> httpx.Response | None:
-        """Return the answer when it is a 2xx; note what is not, and return `None`."""
+        """Post *params*, and return the response if it is a 2xx; else record the error and return `None`."""
         signature = RequestValidator(self.auth_token).compute_signature(url, dict(params))
         try:
             response = await self.client.post(url, data=dict(params), headers={"X-Twilio-Signature": signature})
@@ -31,14 +31,14 @@ class Caller:
             self.errors.append(f"{url}: HTTP {response.status_code}")
             return None
         if response.status_code == 200 and not response.content and "content-type" not in response.headers:
-            # Shown as a 502 in the customer's log.
+            # Twilio shows this as a 502 in the customer's log.
             self.errors.append(f"{url}: 200 with neither body nor Content-Type")
         return response
 
 
 @dataclass(slots=True, kw_only=True)
 class StatusReports:
-    """The status callbacks of one message or call."""
+    """Sender of the status callbacks of one message or call, with the fault of the callbacks."""
 
     caller: Caller
     url: str

@@ -1,4 +1,4 @@
-"""What becomes of messages and calls: statuses, callbacks, and the phones they reach."""
+"""Processing of messages and calls by the simulated carrier: statuses, callbacks, and delivery to phones."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def _real_time() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class Carrier:
-    """One account at a carrier whose network ends in this process."""
+    """Account at a simulated carrier. All phones are objects in this process."""
 
     account_sid: str = "AC" + "5" * 32
     auth_token: str = "token-olok-olok-pembawa"  # noqa: S105 - of a carrier that is not there
-    #: The account's own numbers: what may stand in `From`.
+    #: The account's own numbers, which are valid in `From`.
     senders: set[str] = field(default_factory=lambda: {"+60300000100"})
     phones: dict[str, Phone] = field(default_factory=dict)
-    #: What time it is there: a story whose clock stands still has it here, too.
+    #: Clock. A test with a controlled clock sets it here, too.
     now: Callable[[], datetime] = _real_time
     #: Real time between two statuses.
     step: timedelta = timedelta()
     on_sms: Callable[[Phone, str], None] = _nothing
     #: The phone, the transcript (a line a sentence) and the keys pressed; called when the call is over.
     on_call: Callable[[Phone, str, str], None] = _nothing
-    #: Called when a submission was taken and is not answered yet: the moment to pull the customer's plug.
+    #: Called when a submission was accepted and not answered yet. Tests kill the customer's process at this moment.
     on_taken: Callable[[Sms | Call], None] = _nothing
-    #: One for each of the next submissions.
+    #: Faults of the next submissions, one each.
     faults: deque[SubmissionFault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
-    #: Where SMS to the account's numbers are posted; empty: the customer comes and looks.
+    #: URL to which SMS to the account's numbers are posted; empty: the customer polls for them.
     incoming_url: str = ""
     messages: list[Sms] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     #: SMS that people have sent to the account's numbers.
     received: list[Sms] = field(default_factory=list)
     _held: list[Sms] = field(default_factory=list)
-    #: What went wrong at the customer's callbacks, and our own bugs.
+    #: Errors of the customer's callbacks, and exceptions in this process.
     errors: list[str] = field(default_factory=list)
     _under_way: BackgroundTasks = field(init=False)
 
@@ -71,16 +71,16 @@ class Carrier:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Be in service: the lifespan of the app."""
+        """Process submissions during the block, which is the lifespan of the app."""
         async with self._under_way.open(timeout=15):
             yield
 
     async def settled(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until all messages and calls are processed."""
         await self._under_way.settled()
 
     def unexpected(self) -> list[str]:
-        """Say what no story expected: messages, calls, strays to unknown numbers, errors at callbacks."""
+        """Return what no test expected: messages, calls, those to unknown numbers, and errors of callbacks."""
         things: list[Sms | Call] = [*self.messages, *self.calls]
         strays = [f"{thing.to}: nobody's number" for thing in things if thing.to not in self.phones]
         return [line for phone in self.phones.values() for line in phone.unexpected()] + strays + self.errors
@@ -96,7 +96,7 @@ class Carrier:
         await self._start(self._ring(call))
 
     async def answer(self, phone: Phone, text: str, fault: ReplyFault = ReplyFault.NONE) -> None:
-        """Let somebody answer by SMS; wait until the customer has been told, unless it is held."""
+        """Send an SMS from *phone* to the customer, and wait for the customer's response unless *fault* holds the SMS."""
         now = self.now()
         sms = Sms(
             sid=new_sid("SM"),
@@ -119,7 +119,7 @@ class Carrier:
             await self._post(sms)
 
     async def let_through(self, *, newest_first: bool = False) -> None:
-        """Bring the answers that were held, late or even in the wrong order."""
+        """Deliver the held SMS, late and optionally in the wrong order."""
         held, self._held = self._held, []
         for sms in reversed(held) if newest_first else held:
             await self._bring(sms)
@@ -129,7 +129,7 @@ class Carrier:
         await self._post(sms)
 
     async def _post(self, sms: Sms) -> None:
-        """Tell the customer of an SMS, and send what the customer answers (TwiML `Message`)."""
+        """Post an SMS to the customer, and send the messages of the response (TwiML `Message`)."""
         if not self.incoming_url:
             return
         params = {"MessageSid": sms.sid, "SmsSid": sms.sid, "AccountSid": self.account_sid, "ApiVersion": "2010-04-01"}
@@ -151,8 +151,8 @@ class Carrier:
             )
             await self.take_message(answer)
 
-    async def _start(self, walk: Coroutine[Any, Any, None]) -> None:
-        await self._under_way.begin(walk, and_wait=self.callback_fault is CallbackFault.BEFORE_ANSWER)
+    async def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        await self._under_way.begin(work, and_wait=self.callback_fault is CallbackFault.BEFORE_ANSWER)
 
     def _reports(self, url: str) -> StatusReports:
         return StatusReports(caller=self._caller(), url=url, fault=self.callback_fault)
@@ -216,7 +216,7 @@ class Carrier:
         await reports.finish()
 
     async def _outcome(self, call: Call, phone: Phone | None) -> str:
-        """Let it ring; return the status the call ends with."""
+        """Ring the phone, and return the final status of the call."""
         if phone is None or phone.behaviour is PhoneBehaviour.OFF:
             call.sip_code = 404 if phone is None else 480
             return "failed"

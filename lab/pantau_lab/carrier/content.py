@@ -1,10 +1,10 @@
-"""What a Malaysian carrier silently throws away (malaysia.md 3.2): it reports "sent", and nothing arrives."""
+"""Content rules by which Malaysian carriers drop SMS silently (malaysia.md 3.2): the status is "sent", and nothing arrives."""
 
 from __future__ import annotations
 
 import re
 
-#: (what it is, what it looks like). Links and call-back numbers are banned in all SMS since 1 September 2024.
+#: Description and pattern of banned content. Links and call-back numbers are banned in all SMS since 1 September 2024.
 _BANNED = (
     ("a link", re.compile(r"https?:|www\.|@|[A-Za-z0-9-]+\.[A-Za-z]{2,}", re.IGNORECASE)),
     ("a telephone number", re.compile(r"\d[\d -]{5,}\d")),
@@ -13,7 +13,7 @@ _BANNED = (
 
 
 def objection(number: str, text: str) -> str | None:
-    """Say why the text does not arrive at *number*, or `None`."""
+    """Return the reason why the text does not arrive at *number*; `None` if it arrives."""
     if not number.startswith("+60"):
         return None
     if not text.startswith(("RM0 ", "RM0.00 ")):

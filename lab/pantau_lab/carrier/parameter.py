@@ -1,7 +1,7 @@
-"""What may stand in a request, as far as we use it: from Twilio's published description of its API.
+"""Valid parameters of the requests that Pantau uses, from Twilio's published description of its API.
 
-The description is the OpenAPI document `twilio_api_v2010.json` of twilio/twilio-oai; only facts of it are here. Where it
-says what a text may hold in words alone (an E.164 number, at most 32 keys), the words became a pattern.
+The description is the OpenAPI document `twilio_api_v2010.json` of twilio/twilio-oai; this module has only facts of it. A
+pattern replaces a restriction that the description gives in prose only, such as an E.164 number or at most 32 keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-#: Twilio's code for a value that is not valid, where the parameter has none of its own.
+#: Twilio's error code for an invalid value of a parameter without a specific code.
 NOT_VALID = 20001
 
 _E164 = r"\+[1-9]\d{6,14}"
@@ -22,22 +22,22 @@ _DAY = r"\d{4}-\d\d-\d\d"
 class Parameter:
     """One field of a form or a query."""
 
-    #: What a value matches as a whole, with a full stop for a line break, too.
+    #: Regular expression for the whole value. A dot also matches a line break.
     pattern: str = ".*"
-    #: A whole number from here to there.
+    #: Minimum and maximum of an integer; `None`: the value is a text.
     between: tuple[int, int] | None = None
-    #: How many characters a text may hold.
+    #: Maximum number of characters; `None`: there is no limit.
     longest: int | None = None
-    #: The host of an address holds no underscore.
+    #: Whether the value is a URL, whose host must not have an underscore.
     url: bool = False
     required: bool = False
-    #: May be given several times.
+    #: Whether the parameter may be given several times.
     many: bool = False
-    #: The code of the answer to a value that is not valid.
+    #: Twilio's error code for an invalid value.
     code: int = NOT_VALID
 
     def takes(self, value: str) -> bool:
-        """Whether *value* is one that Twilio takes."""
+        """Whether Twilio accepts *value*."""
         if self.between is not None:
             least, most = self.between
             return value.isascii() and value.isdigit() and least <= int(value) <= most
@@ -102,7 +102,7 @@ LIST_CALLS: Parameters = (
 
 
 def unknown(given: Sequence[tuple[str, str]], parameters: Parameters) -> Iterator[str]:
-    """Yield the names that Twilio would pass over without a word."""
+    """Yield the names of unknown parameters, which Twilio would ignore silently."""
     yield from dict.fromkeys(name for name, _ in given if name not in parameters)
 
 

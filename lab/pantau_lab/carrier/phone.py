@@ -1,4 +1,4 @@
-"""Phones that belong to nobody: how they behave, what reached them, and what a story expects of them."""
+"""Simulated phones: their behaviour, received messages and calls, and the expectations of tests."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-#: In seconds. What is expected ends the wait; on a machine that is busy with other things that may take long.
+#: Time limit for an expected message or call, in seconds. It is long because the machine may be busy.
 PATIENCE = 90.0
 
 
 class PhoneBehaviour(StrEnum):
-    """What happens when the phone is called (and, for `OFF`, when it is sent an SMS)."""
+    """Behaviour of a phone in a call, and for `OFF` also for an SMS."""
 
     ANSWERS = "answers"
     NO_ANSWER = "no_answer"
     BUSY = "busy"
-    #: Answers, hears everything, presses nothing.
+    #: Answers, stays until the end, and presses no keys.
     VOICEMAIL = "voicemail"
     #: Calls fail, and an SMS ends as undelivered (30003).
     OFF = "off"
@@ -96,8 +96,8 @@ class Phone:
     number: str
     owner: str = ""
     behaviour: PhoneBehaviour = PhoneBehaviour.ANSWERS
-    #: What is pressed, one entry a menu heard ("280146#" where a PIN is asked for); "" lets the menu pass. Afterwards
-    #: nothing is pressed.
+    #: Keys to press, one entry for each menu, such as "280146#" for a PIN; "": none. After the last entry none
+    #: are pressed.
     keys: list[str] = field(default_factory=list)
     #: How long it rings, and how long the person thinks before pressing: real time, short or zero in tests.
     answers_after: timedelta = timedelta()
@@ -106,36 +106,36 @@ class Phone:
     landline: bool = False
     #: Its owner has answered STOP to an SMS (21610).
     stopped: bool = False
-    #: Calls that it takes part in now, or that ring it: a further one finds it busy.
+    #: Calls that ring or are in progress. Another call gets busy.
     ringing: list[Call] = field(default_factory=list)
     #: An office line: without these digits the caller reaches the switchboard, where nobody presses keys.
     extension: str = ""
     inbox: list[Sms] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def receive(self, sms: Sms) -> None:
         self.inbox.append(sms)
-        self._news.set()
+        self._changed.set()
 
     def rang(self, call: Call) -> None:
-        """Note a call that is over, answered or not."""
+        """Record a call that has ended, answered or not."""
         self.calls.append(call)
-        self._news.set()
+        self._changed.set()
 
     def next_key(self) -> str:
         return self.keys.pop(0) if self.keys else ""
 
     async def expect_sms(self, *words: str, within: float = PATIENCE) -> Sms:
-        """Return the first SMS nobody has expected yet that holds all *words*; wait for it."""
+        """Wait for an SMS that contains all *words* and that was not returned before, and return it."""
         return await self._expect(self.inbox, words, within)
 
     async def expect_call(self, *words: str, within: float = PATIENCE) -> Call:
-        """Return the first call nobody has expected yet in which all *words* were spoken; wait for its end."""
+        """Wait for the end of a call in which all *words* were spoken and that was not returned before, and return it."""
         return await self._expect(self.calls, words, within)
 
     def unexpected(self) -> list[str]:
-        """Say what came that no story expected."""
+        """Return the messages and calls that no test expected."""
         things: list[Sms | Call] = [*self.inbox, *self.calls]
         return [f"{self.number}: {thing.text!r}" for thing in things if not thing.expected]
 
@@ -143,11 +143,11 @@ class Phone:
         try:
             async with asyncio.timeout(within):
                 while True:
-                    self._news.clear()
+                    self._changed.clear()
                     for thing in things:
                         if not thing.expected and all(word in thing.text for word in words):
                             thing.expected = True
                             return thing
-                    await self._news.wait()
+                    await self._changed.wait()
         except TimeoutError:
             raise AssertionError(f"{self.number} waited for {words} and got {self.unexpected()}") from None

@@ -1,4 +1,4 @@
-"""Messages and calls as the API shows them: Twilio's fields, its dates, its filters by day."""
+"""JSON of messages and calls in the API, with Twilio's fields, date format and filters by day."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _date(at: datetime | None) -> str | None:
 
 
 def within(stamp: str | None, on: str | None, before: str | None, after: str | None) -> bool:
-    """Compare by day, as the filters do; what has no date yet matches no date filter."""
+    """Whether the day of *stamp* matches the filters *on*, *before* and *after*. Without a date it matches no filter."""
     if on is before is after is None:
         return True
     if stamp is None:

@@ -12,7 +12,7 @@ from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Spoken
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 
-#: A conversation that goes round longer than this has lost its way.
+#: Maximum number of TwiML documents in a call. More indicate an endless loop of redirects.
 _MOST_DOCUMENTS = 50
 
 
@@ -21,12 +21,12 @@ class Conversation:
     call: Call
     phone: Phone
     caller: Caller
-    #: What every request of this call carries.
+    #: Parameters of every request of this call.
     params: Mapping[str, str]
     _fell_back: bool = False
 
     async def hold(self) -> None:
-        """Speak until somebody hangs up."""
+        """Execute documents until the end of the call."""
         document = self.call.twiml or await self._fetch(self.call.url, {})
         for _ in range(_MOST_DOCUMENTS):
             if document is None:

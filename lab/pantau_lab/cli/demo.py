@@ -1,4 +1,4 @@
-"""`pantau demo`: the real service against a fictional world, and a lever to break that world's mail."""
+"""`pantau demo`: run the real service against fictional agencies, and break and repair their mail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.cli.service import fail, request
 from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.runtime.control_socket import CONTROL_SOCKET
 from monitor.store.sites.link import SiteRefusedError
 from monitor.web.serving import open_port
 from pantau_lab import leftover
@@ -57,9 +57,9 @@ Sites = Annotated[
     ),
 ]
 SiteName = Annotated[str, typer.Argument(help="A site of the running demo, such as johor.", metavar="SITE")]
-#: Marks a directory that the demo made and may empty at its start.
+#: Marker file of a directory that the demo has created and may empty at its start.
 _MARK = ".pantau-demo"
-#: Who may sign in, with which password.
+#: File with the users and their passwords.
 LOGINS_FILE = "sign-in.txt"
 #: What a program shows that asks.
 PROGRAM_FILE = "token"
@@ -75,10 +75,10 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY, *, sites: Si
     if listen is None or not listen.is_loopback:
         fail(f"{LISTEN_VARIABLE} must be an address of this machine with a port, such as 127.0.0.1:8080", 2)
     try:
-        # What is missing is said before anything else is done.
+        # Report what is missing before anything else is done.
         programs = hub_programs() if sites else None
         _claim(directory)
-        # Before anything is emptied: a service that still runs there would lose its store.
+        # End old services before the directory is emptied: a running service would lose its database.
         open_port(listen.host, listen.port).close()
         _clear(directory)
         asyncio.run(_run(directory.resolve(), listen, SITES[:sites], programs))
@@ -181,7 +181,7 @@ def _claim(directory: Path) -> None:
 
 
 def _clear(directory: Path) -> None:
-    """Begin with an empty directory."""
+    """Empty the directory."""
     remove_home(directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
@@ -194,11 +194,11 @@ async def _run(directory: Path, listen: Listen, sites: Sequence[str], programs: 
 
     def stop() -> None:
         stopping.set()
-        # It begins for a while, and whoever wants it to end does not wait for that.
+        # Starting takes a while, and a signal must end the demo during it, too.
         if own is not None and not begun.is_set():
             own.cancel()
 
-    # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
+    # Handle SIGHUP, which a closed terminal sends: the service has a session of its own and would continue to run.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(each, stop)
     logins = demo_logins()
@@ -248,7 +248,7 @@ async def _services(settings: Sequence[Path], mark: Path, stopping: asyncio.Even
             for process in processes.values():
                 if process.returncode is None:
                     process.terminate()
-            # As long as systemd waits for it: on a busy machine it may need that.
+            # The same time limit as in the systemd unit, which a busy machine may need.
             await asyncio.wait(watching, timeout=60)
             for process in processes.values():
                 if process.returncode is None:
@@ -269,10 +269,11 @@ async def _started(settings: Path, mark: Path) -> asyncio.subprocess.Process:
             stderr=output,
             # Each listens where its settings say: the variable was ours.
             env={name: value for name, value in os.environ.items() if name != LISTEN_VARIABLE},
-            # A Ctrl-C at the terminal is ours to pass on, so that the world outlives the service.
+            # In its own session the service does not get Ctrl-C of the terminal; the demo ends it before
+            # the mail systems.
             start_new_session=True,
         )
-    # It outlives a demo that is killed; the next one ends it.
+    # The service outlives a killed demo, and the next demo ends it.
     leftover.remember(mark, process.pid)
     return process
 
@@ -287,21 +288,21 @@ def _end_of(log: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningDemo:
-    """What there is to be shown."""
+    """Data source of the screen."""
 
     directory: Path
     world: DemoEnvironment
-    #: Where the hub's and each site's are, by its name; none where there are no sites.
+    #: URLs of the status pages of the hub and each site, by name; empty without sites.
     pages: Mapping[str, str]
     logins: Sequence[DemoLogin]
     #: By which the screen asks.
     token: str = field(repr=False)
-    #: Nothing that is older is news here.
+    #: Older notifications are not shown.
     since: datetime
 
 
 async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
-    """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
+    """Show the state until the demo ends: redrawn on a terminal, else one line for each change."""
     console, world, directory = Console(), demo.world, demo.directory
     before = ScreenState()
     shown = {"Authorization": f"Bearer {demo.token}"}
@@ -313,7 +314,7 @@ async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
                 console.print(f"{site}: {page}", highlight=False)
             if demo.pages:
                 console.print(site_orders(len(demo.pages)))
-            console.print(f"everything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
+            console.print(f"sent messages: {directory}/outbox/\nCtrl-C to stop", highlight=False)
         async with client:
             while not stopping.is_set():
                 state = await _state(demo, client)
@@ -326,7 +327,8 @@ async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
                 with suppress(httpx.HTTPError, OSError):
                     await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
                 with suppress(TimeoutError):
-                    # Whoever reads lines is not kept waiting by two seconds, which are most of the hub's work otherwise.
+                    # Whoever reads lines is not kept waiting by two seconds, which are most of
+                    # the hub's work otherwise.
                     async with asyncio.timeout(3 if live is None else 1):
                         await stopping.wait()
 

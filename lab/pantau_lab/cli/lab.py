@@ -16,9 +16,9 @@ from rich.console import Console, RenderableType
 from monitor.cli.service import fail
 from pantau_lab.cli.fault import fault_called
 from pantau_lab.faultlab import screen
+from pantau_lab.faultlab.command import Break, Command, InvalidCommand, Quit, Repair, ShowFaults, ShowSystems, read
 from pantau_lab.faultlab.directory import DirectoryInUseError, claimed
 from pantau_lab.faultlab.lab import AGENCY, FaultLab, fault_lab
-from pantau_lab.faultlab.order import Break, Misunderstood, Order, Quit, Repair, ShowFaults, ShowSystems, read
 from pantau_lab.faultlab.terminal import Lines, typed
 from pantau_lab.mail import Fault
 
@@ -88,7 +88,7 @@ def _command() -> str:
     return sys.argv[0] if Path(sys.argv[0]).name == "pantau" else "pantau"
 
 
-async def _carry_out(order: Order, running: FaultLab) -> RenderableType:
+async def _carry_out(order: Command, running: FaultLab) -> RenderableType:
     systems = running.network.systems
     match order:
         case Break(fault=fault, system=system):
@@ -102,7 +102,7 @@ async def _carry_out(order: Order, running: FaultLab) -> RenderableType:
             return screen.catalogue()
         case ShowSystems():
             return screen.systems(running)
-        case Misunderstood(why=why):
-            return why
+        case InvalidCommand(reason=reason):
+            return reason
         case _:
-            return screen.orders()
+            return screen.usage_table()

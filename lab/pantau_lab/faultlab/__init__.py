@@ -1,1 +1,1 @@
-"""`pantau lab`: the mail of one agency and of two references, to be broken by orders at a terminal."""
+"""`pantau lab`: mail systems of one agency and two references, which commands at a terminal break and repair."""

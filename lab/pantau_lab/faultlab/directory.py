@@ -1,4 +1,4 @@
-"""A directory that a stand-in may empty: one that it made itself, and that nobody else uses now."""
+"""Work directory that the lab may empty, because the lab created it and no other process uses it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 class DirectoryInUseError(Exception):
-    """The directory is not ours to empty. The message says why."""
+    """Directory that must not be emptied. The message gives the reason."""
 
 
 @contextmanager
 def claimed(directory: Path, mark: str) -> Iterator[None]:
-    """Make *directory*, or empty it when the file *mark* says that it is ours, and hold it while the block lasts.
+    """Create *directory*, or empty it if it has the marker file *mark*, and lock it during the block.
 
-    Raise `DirectoryInUseError` when it holds anything else, or another process holds it.
+    Raise `DirectoryInUseError` if it has files and no marker, or another process has locked it.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     if any(directory.iterdir()) and not (directory / mark).exists():

@@ -1,6 +1,6 @@
-"""The fault lab: the mail of one agency and of two references, with a configuration to probe it by.
+"""Fault lab: mail systems of one agency and two references, with a configuration for `pantau probe`.
 
-No service runs beside it and nobody is told of anything: the configuration's carrier and fax service are not there.
+No service runs, and nobody is notified: the carrier and the fax service in the configuration do not exist.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pantau_lab.serving import claimed
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0]
-#: Discards what it gets, where there is such a service at all (RFC 863).
+#: The discard port (RFC 863), at which usually nothing listens.
 _NOWHERE = "http://127.0.0.1:9"
 _NOBODY = StandIns(
     carrier_url=_NOWHERE,
@@ -33,17 +33,17 @@ _NOBODY = StandIns(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultLab:
-    """The lab, running."""
+    """Running fault lab."""
 
     network: LabNetwork
     directory: Path
-    #: What `pantau probe --config` wants.
+    #: Settings file, for `pantau probe --config`.
     settings: Path
 
 
 @asynccontextmanager
 async def fault_lab(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[FaultLab]:
-    """Run the lab for as long as the block lasts, with its configuration written below *directory*."""
+    """Run the lab during the block, and write its configuration to *directory*."""
     names = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
     plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in names.items()]
     with claimed(2) as ports:

@@ -1,4 +1,4 @@
-"""What the fault lab shows on the terminal."""
+"""Terminal output of the fault lab."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pantau_lab.faultlab.command import USAGE
 from pantau_lab.faultlab.lab import AGENCY, FaultLab
-from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS, Symptom
 from pantau_lab.mail import Fault, MailSystem, Port
 from probes.model.result import Outcome
@@ -27,7 +27,7 @@ _MEANINGS = {
 
 
 def catalogue() -> RenderableType:
-    """Return every fault with what is seen of it, and how a probe ends on each route of the agency."""
+    """Return a table of all faults with their symptoms, and the outcome of a probe on each route of the agency."""
     table = Table("fault", "what an operator sees", "internal", "outbound", "inbound", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
     for column in table.columns[2:]:
@@ -41,7 +41,7 @@ def catalogue() -> RenderableType:
 
 
 def systems(lab: FaultLab) -> RenderableType:
-    """Return which ports are whose, and what is broken."""
+    """Return a table of the systems with their ports, and their faults."""
     table = Table("system", "mailbox", *Port, box=None, pad_edge=False)
     for system in lab.network.systems.values():
         (account,) = system.accounts
@@ -52,7 +52,7 @@ def systems(lab: FaultLab) -> RenderableType:
 
 
 def welcome(lab: FaultLab, command: str) -> RenderableType:
-    """Return what an operator needs to begin. Print it uncropped."""
+    """Return the introduction for an operator. Print it without cropping, because it has commands to copy."""
     return Group(
         Text("Pantau's fault lab: mail systems on 127.0.0.1 that can be broken on purpose.", style="bold"),
         Text(),
@@ -65,17 +65,17 @@ def welcome(lab: FaultLab, command: str) -> RenderableType:
         _whole(f"  {command} probe --config {lab.settings} {AGENCY.code} outbound"),
         Text(),
         Text("Break and repair it here:"),
-        orders(),
+        usage_table(),
     )
 
 
 def _whole(line: str) -> Text:
-    """Return a line that stays one whatever the width, to be copied."""
+    """Return a line that is not wrapped, so that it can be copied."""
     return Text(line, no_wrap=True, overflow="ignore")
 
 
-def orders() -> RenderableType:
-    """Return what can be typed."""
+def usage_table() -> RenderableType:
+    """Return a table of the commands."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for word, usage in USAGE.items():
         table.add_row(f"  {usage}", Text(_MEANINGS[word], style="dim"))
@@ -83,7 +83,7 @@ def orders() -> RenderableType:
 
 
 def broken(fault: Fault, system: str) -> RenderableType:
-    """Return what is wrong now with a system, and what a probe reports of that fault alone."""
+    """Return the new fault of a system, and what a probe reports if this is the only fault."""
     symptom = SYMPTOMS[fault] if system == AGENCY.code else _seen_from_agency(SYMPTOMS[fault])
     named = (("internal", symptom.internal), ("outbound", symptom.outbound), ("inbound", symptom.inbound))
     reports = [part for name, outcome in named for part in (f"  {name} ", _outcome(outcome))]
@@ -94,17 +94,17 @@ def broken(fault: Fault, system: str) -> RenderableType:
 
 
 def repaired(systems: Iterable[MailSystem]) -> RenderableType:
-    """Return what is still wrong."""
+    """Return the confirmation of a repair, with the remaining faults."""
     return Text(f"repaired; {_wrong(systems) or 'nothing is broken'}")
 
 
 def _seen_from_agency(symptom: Symptom) -> Symptom:
-    """Return how the agency's routes to and from a reference end when it is the reference that is broken."""
+    """Return the outcomes on the agency's routes if the reference has the fault: outbound and inbound are exchanged."""
     return Symptom(internal=Outcome.DELIVERED, outbound=symptom.inbound, inbound=symptom.outbound)
 
 
 def _wrong(systems: Iterable[MailSystem]) -> str:
-    """Return what is broken, "" when nothing is."""
+    """Return the present faults of *systems* as text; "" if there are none."""
     return "; ".join(
         f"{system.name} has {', '.join(fault for fault in Fault if fault in system.faults)}"
         for system in systems

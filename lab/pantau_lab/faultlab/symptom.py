@@ -1,4 +1,4 @@
-"""What `pantau probe` reports of each fault, on the three routes of an agency. A test proves every row."""
+"""Outcome that `pantau probe` reports for each fault on the three routes of an agency. A test verifies every row."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from probes.model.result import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symptom:
-    """How a run ends while the agency's mail system has one fault, and the reference none."""
+    """Outcomes of runs while the agency's mail system has one fault, and the reference has none."""
 
-    #: From the agency to itself: what is probed when no route is named.
+    #: From the agency to itself: the default route of `pantau probe`.
     internal: Outcome
     #: From the agency to a reference mailbox.
     outbound: Outcome
@@ -42,7 +42,7 @@ SYMPTOMS: Mapping[Fault, Symptom] = {
     Fault.FULL: _each(_DEFERRED, _DEFERRED, _LOST),
     Fault.QUOTA: _each(_REJECTED, _DELIVERED, _BOUNCED),
     Fault.UNKNOWN: _each(_REJECTED, _DELIVERED, _BOUNCED),
-    # For the first time; when it is asked again after a while, it is delivered.
+    # This is the outcome of the first attempt. A later one is delivered.
     Fault.GREYLIST: _each(_DEFERRED, _DEFERRED, _LOST),
     Fault.AUTH: _all(_AUTH),
     Fault.PASSWORD: _all(_AUTH),

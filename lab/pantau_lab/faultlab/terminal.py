@@ -1,4 +1,4 @@
-"""Lines that a person types, beside whatever else the event loop does."""
+"""Reading of typed lines in the event loop."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PIECE = 4096
+_CHUNK_OCTETS = 4096
 Lines = asyncio.Queue[str | None]
 
 
 @contextmanager
 def typed(descriptor: int, lines: Lines) -> Iterator[None]:
-    """Put each line from *descriptor* into *lines* while the block lasts; `None` when a terminal's input ends (Ctrl-D).
+    """Put each line from *descriptor* into *lines* during the block, and `None` at the end of a terminal's input (Ctrl-D).
 
-    The end of anything else means that nobody is there to type, and is no order.
+    The end of another input is ignored, because nobody types there.
     """
     loop = asyncio.get_running_loop()
     unfinished = bytearray()
 
     def take() -> None:
         try:
-            piece = os.read(descriptor, _PIECE)
+            piece = os.read(descriptor, _CHUNK_OCTETS)
         except OSError:  # The terminal has gone.
             piece = b""
         unfinished.extend(piece)
@@ -36,9 +36,9 @@ def typed(descriptor: int, lines: Lines) -> Iterator[None]:
                 lines.put_nowait(None)
 
     try:
-        # The descriptor stays blocking: it is the shell's as well, and it is read only when there is something.
+        # The descriptor stays blocking, because the shell shares it. It is read only when it has data.
         loop.add_reader(descriptor, take)
-    except OSError:  # A file, or closed: nobody types there.
+    except OSError:  # The descriptor is a file or closed, so nobody types there.
         yield
         return
     try:

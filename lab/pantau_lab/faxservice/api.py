@@ -1,4 +1,4 @@
-"""The fax service's HTTP face: Sinch Fax v3, as documented (developers.sinch.com/docs/fax)."""
+"""HTTP API of the simulated fax service: Sinch Fax v3, as documented (developers.sinch.com/docs/fax)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pantau_lab.faxservice.service import Fax, FaxService, fax_json
-from pantau_lab.provider_fault import befall
+from pantau_lab.provider_fault import apply_fault
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 
@@ -32,7 +32,7 @@ class _Error(Exception):
 
 def app(service: FaxService) -> Starlette:
     """Return the ASGI app of *service*; its lifespan is the service's."""
-    face = _Face(service)
+    face = _Api(service)
     root = "/v3/projects/{project}/faxes"
 
     @asynccontextmanager
@@ -50,7 +50,7 @@ def app(service: FaxService) -> Starlette:
     )
 
 
-class _Face:
+class _Api:
     def __init__(self, service: FaxService) -> None:
         self._service = service
 
@@ -68,7 +68,7 @@ class _Face:
 
         if self._service.faults:
             fault = self._service.faults.popleft()
-            return await befall(fault, request, take=accept, error=lambda status: _error(status, "as told"))
+            return await apply_fault(fault, request, take=accept, error=lambda status: _error(status, "as told"))
         return await accept()
 
     async def fax(self, request: Request) -> Response:
@@ -111,7 +111,7 @@ class _Face:
 
 
 async def _fields(request: Request) -> Mapping[str, Any]:
-    """Read a submission in either form; the document's bytes come as "pdf"."""
+    """Return the fields of a submission in JSON or as multipart form; the key "pdf" has the document."""
     if "json" in request.headers.get("content-type", ""):
         try:
             fields = dict(await request.json())

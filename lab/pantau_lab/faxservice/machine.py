@@ -1,4 +1,4 @@
-"""Fax machines that belong to nobody."""
+"""Simulated fax machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class FaxBehaviour(StrEnum):
-    """What happens when the machine is dialled."""
+    """Behaviour of a machine when it is dialled."""
 
     ANSWERS = "answers"
     BUSY = "busy"
@@ -20,7 +20,7 @@ class FaxBehaviour(StrEnum):
     DEAD = "dead"
 
 
-#: Behaviour -> (errorType, errorCode, errorMessage) of a fax that fails there.
+#: errorType, errorCode and errorMessage of a failed fax, by behaviour.
 FAILURES = {
     FaxBehaviour.BUSY: ("CALL_ERROR", 17, "User busy"),
     FaxBehaviour.NO_ANSWER: ("CALL_ERROR", 16, "Ring timeout"),
@@ -35,5 +35,5 @@ class Machine:
     number: str
     owner: str = ""
     behaviour: FaxBehaviour = FaxBehaviour.ANSWERS
-    #: The PDFs received, whole.
+    #: PDFs that were received completely.
     received: list[bytes] = field(default_factory=list)

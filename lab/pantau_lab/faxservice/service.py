@@ -1,4 +1,4 @@
-"""What becomes of a fax: dialling, redialling, and the callback at its end."""
+"""Processing of a fax by the simulated service: dialling, redialling, and the callback at the end."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Fax:
 
     @property
     def pages(self) -> int:
-        # Enough for the documents that are sent here; a page tree says /Pages.
+        # Count the page objects. `\b` excludes the type /Pages of the page tree.
         return max(1, len(re.findall(rb"/Type\s*/Page\b", self.pdf)))
 
 
 @dataclass(slots=True, kw_only=True)
 class FaxService:
-    """One project at a fax service whose telephone network ends in this process."""
+    """Project at a simulated fax service. All machines are objects in this process."""
 
     project_id: str = "projek-olok-olok"
     key_id: str = "kunci"
@@ -63,13 +63,13 @@ class FaxService:
     step: timedelta = timedelta()
     #: The machine, the title in the header line and the PDF; called when all pages have arrived.
     on_fax: Callable[[Machine, str, bytes], None] = _nothing
-    #: Called when a fax was taken and is not answered yet: the moment to pull the customer's plug.
+    #: Called when a fax was accepted and not answered yet. Tests kill the customer's process at this moment.
     on_taken: Callable[[Fax], None] = _nothing
-    #: One for each of the next submissions.
+    #: Faults of the next submissions, one each.
     faults: deque[SubmissionFault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
     faxes: list[Fax] = field(default_factory=list)
-    #: What went wrong at the customer's callbacks, and our own bugs.
+    #: Errors of the customer's callbacks, and exceptions in this process.
     errors: list[str] = field(default_factory=list)
     _under_way: BackgroundTasks = field(init=False)
 
@@ -84,12 +84,12 @@ class FaxService:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Be in service: the lifespan of the app."""
+        """Process faxes during the block, which is the lifespan of the app."""
         async with self._under_way.open(timeout=60):
             yield
 
     async def settled(self) -> None:
-        """Wait until nothing is under way any more."""
+        """Wait until all faxes are processed."""
         await self._under_way.settled()
 
     async def take(self, fax: Fax) -> None:
@@ -123,7 +123,7 @@ class FaxService:
         event = {"event": "FAX_COMPLETED", "eventTime": _stamp(fax.completed_at), "fax": fax_json(self, fax)}
         for _ in range(2 if self.callback_fault is CallbackFault.TWICE else 1):
             try:
-                # httpx makes basic authentication of the user and password in the URL, as Sinch does.
+                # httpx sends the user and password in the URL as basic authentication, as Sinch does.
                 response = await self._under_way.client.post(fax.callback_url, json=event)
             except httpx.HTTPError as error:
                 self.errors.append(f"callback of {fax.id}: {type(error).__name__}")

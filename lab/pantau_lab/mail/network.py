@@ -1,4 +1,4 @@
-"""A small world of mail: fictional agencies, reference systems, and the roads between them."""
+"""Network of mail systems: fictional agencies, and reference systems, whose mailboxes probe the agencies from outside."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from probes.model.mailbox import Mailbox, Password, Security, Server
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemPlan:
-    """One mail system to build. An agency and a reference system differ in nothing but who uses them."""
+    """One mail system to build, of an agency or a reference. Both are built alike."""
 
-    #: Unique in the network: what it is broken by.
+    #: Unique in the network. Commands to break or repair the system use it.
     name: str
     domain: str
     accounts: tuple[Account, ...]
-    #: Port numbers that must not change from start to start; the others are chosen free.
+    #: Fixed port numbers; other ports get free ones at each start.
     ports: Mapping[Port, int] = field(default_factory=dict)
-    #: How long its faults take.
+    #: Delays of its faults.
     tempo: FaultDelays = field(default_factory=FaultDelays)
     queue_policy: QueuePolicy = field(default_factory=QueuePolicy)
 
     @classmethod
     def with_one_mailbox(cls, name: str, domain: str, *, tempo: FaultDelays | None = None) -> Self:
-        """Plan a system with the one mailbox `pantau@domain`, called like the system, and a secret made up here."""
+        """Return a plan with one mailbox, `pantau@domain`, that has the system's name and a random password."""
         account = Account(name=name, address=f"pantau@{domain}", secret=token_urlsafe(12))
         return cls(name=name, domain=domain, accounts=(account,), tempo=tempo or FaultDelays())
 
 
 class LabNetwork:
-    """Build the planned systems and run them from entering until leaving. The authority's `ca.pem` goes to `folder`."""
+    """Running mail systems, as an asynchronous context manager. The certificate of their CA is *folder*/ca.pem."""
 
     def __init__(self, plans: Iterable[SystemPlan], *, folder: Path) -> None:
         self.authority = LabAuthority(folder / "ca.pem")
@@ -61,37 +61,37 @@ class LabNetwork:
             )
             for plan in plans
         }
-        self._life = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Start every system, or none."""
         async with AsyncExitStack() as stack:
             for system in self._systems.values():
                 await stack.enter_async_context(system)
-            self._life = stack.pop_all()
+            self._exit_stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop every system."""
-        await self._life.aclose()
+        await self._exit_stack.aclose()
 
     @property
     def systems(self) -> Mapping[str, MailSystem]:
         """The mail systems by name."""
         return MappingProxyType(self._systems)
 
-    async def emptied(self) -> None:
-        """Wait until no message is on its way anywhere, so that what has not arrived never will."""
+    async def wait_until_empty(self) -> None:
+        """Wait until all queues are empty: a message that has not arrived by then is lost."""
         while any(system.queued for system in self._systems.values()):
             for system in self._systems.values():
-                await system.emptied()
+                await system.wait_until_empty()
 
     def mailboxes(self, *, smtp: Security = Security.STARTTLS) -> Mapping[str, Mailbox]:
-        """Return every account by name, as probes want it, to be submitted to with the given security.
+        """Return the mailbox of every account in the model of the probes, by name. *smtp*: TLS mode of submission.
 
-        The network must be running: the ports are known only then.
+        The network must be running, because free ports are chosen at the start.
         """
         return {
             account.name: self._mailbox(system, account, smtp)

@@ -1,4 +1,4 @@
-"""One fictional agency's mail: submission, mail exchanger, mailboxes, and what is wrong with them."""
+"""Mail system of one fictional agency: submission, mail exchanger and mailboxes, which can be broken by faults."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.listener import Listener
 from pantau_lab.mail.server.listeners import Listeners
 from pantau_lab.mail.transport.directory import Directory, Exchanger
-from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.transport.queue import Queue, QueuePolicy
+from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.transport.relay import relay
 from pantau_lab.mail.transport.stamp import return_path
 
 
 class MailSystem:
-    """A mail system on loopback, from entering it until leaving it.
+    """Mail system on loopback, as an asynchronous context manager.
 
-    `ports` asks for port numbers; those not asked for are chosen free. `tempo` is how long its
-    faults take. Mail still on its way when the system is left is dropped.
+    *ports*: fixed port numbers; other ports get free ones. *tempo*: delays of the faults. Queued mail is dropped at the
+    end of the context.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class MailSystem:
         self._condition = Condition(effects(tempo or FaultDelays()))
         self._folders = {account.address: Folders() for account in self.accounts}
         self._listeners: dict[Port, Listener] = {}
-        self._doors: Listeners | None = None
+        self._endpoints: Listeners | None = None
         self._queue: Queue | None = None
-        self._life = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Open the ports and become known to the other systems."""
+        """Open the ports, and register the system in the directory of mail exchangers."""
         _quieten_libraries()
-        self._life = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
         try:
-            tasks = await self._life.enter_async_context(asyncio.TaskGroup())
+            tasks = await self._exit_stack.enter_async_context(asyncio.TaskGroup())
             queue = Queue(hostname=self.hostname, deliver=self._deliver, policy=self._queue_policy, tasks=tasks)
-            self._life.callback(queue.stop)
+            self._exit_stack.callback(queue.stop)
             self._build(queue, tasks)
             await self._open_and_shut()
         except BaseException:
-            # Undone without a word to the task group, which would wrap the error into a group of one.
-            await self._life.aclose()
+            # Close without passing the error to the task group, which would wrap it in an exception group.
+            await self._exit_stack.aclose()
             raise
         self._queue = queue
         self._directory.register(self.domain, Exchanger(hostname=self.hostname, port=self.port(Port.MX)))
@@ -83,42 +83,42 @@ class MailSystem:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Cut all sessions, close all ports and drop the queue."""
-        # Without a word of the caller's error, as above.
-        await self._life.aclose()
+        """Abort all sessions, close all ports and drop the queue."""
+        # Close without passing the caller's error to the task group, as above.
+        await self._exit_stack.aclose()
         self._listeners.clear()
         self._queue = None
 
     @property
     def faults(self) -> frozenset[Fault]:
-        """What is wrong with it now."""
+        """Present faults."""
         return self._condition.faults
 
     async def break_(self, fault: Fault) -> None:
-        """Add a fault to those it has; again is the same as once."""
-        self._condition.suffer(fault)
+        """Add a fault. A fault that the system already has changes nothing."""
+        self._condition.add_fault(fault)
         await self._open_and_shut()
         await self._cut(fault)
 
     async def repair(self, fault: Fault | None = None) -> None:
-        """Take away one fault, or all. What a fault has already done to a message stays done."""
+        """Remove *fault*, or all faults if it is `None`. Effects on earlier messages remain."""
         repaired = self.faults if fault is None else self.faults & {fault}
-        self._condition.recover(fault)
+        self._condition.remove_fault(fault)
         await self._open_and_shut()
         await self._cut(*repaired)
 
     def port(self, port: Port) -> int:
-        """Return the number of a port; it stays the same through breaking and repairing."""
+        """Return the number of a port, which no fault changes."""
         return self._listeners[port].number
 
     @property
     def submission(self) -> int:
-        """The port for own people's mail, with STARTTLS."""
+        """Port for submission with STARTTLS."""
         return self.port(Port.SUBMISSION)
 
     @property
     def submissions(self) -> int:
-        """The same with implicit TLS."""
+        """Port for submission with implicit TLS."""
         return self.port(Port.SUBMISSIONS)
 
     @property
@@ -133,22 +133,22 @@ class MailSystem:
 
     @property
     def queued(self) -> int:
-        """How many parcels are on their way out of it, or to its mailboxes."""
+        """Number of messages in the queue, to other systems or to its own mailboxes."""
         return 0 if self._queue is None else len(self._queue)
 
-    async def emptied(self) -> None:
-        """Wait until every accepted message is delivered, handed over, returned or lost."""
+    async def wait_until_empty(self) -> None:
+        """Wait until every accepted message is delivered, relayed, returned or lost."""
         if self._queue is not None:
-            await self._queue.emptied()
+            await self._queue.wait_until_empty()
 
     def messages(self, address: str, folder: FolderName = FolderName.INBOX) -> int:
-        """Return how many messages lie in a folder. Raises KeyError if nobody here has that address."""
+        """Return the number of messages in a folder. Raise `KeyError` if no account has *address*."""
         return self._folders_of(address).count(folder)
 
     async def put(self, address: str, content: bytes, folder: FolderName = FolderName.INBOX) -> None:
-        """Lay a message (CRLF line ends) into a folder without any delivery: junk, forgeries, old mail.
+        """Put a message (with CRLF line ends) directly into a folder, such as junk, a forgery or old mail.
 
-        Raises KeyError if nobody here has that address.
+        Raise `KeyError` if no account has *address*.
         """
         await self._folders_of(address).deliver(content, folder)
 
@@ -160,7 +160,7 @@ class MailSystem:
 
     def _build(self, queue: Queue, tasks: asyncio.TaskGroup) -> None:
         intake = Intake(hostname=self.hostname, condition=self._condition, put=queue.put)
-        self._doors = Listeners(
+        self._endpoints = Listeners(
             hostname=self.hostname,
             domain=self.domain,
             accounts=self.accounts,
@@ -172,42 +172,44 @@ class MailSystem:
         )
         for port in Port:
             listener = Listener(port=self._wanted_ports.get(port, 0))
-            self._life.callback(listener.close)
-            self._life.push_async_callback(listener.shut)
+            self._exit_stack.callback(listener.close)
+            self._exit_stack.push_async_callback(listener.shut)
             self._listeners[port] = listener
 
     async def _open_and_shut(self) -> None:
         for port, listener in self._listeners.items():
-            if self._doors is None or port in self._condition.shut:
+            if self._endpoints is None or port in self._condition.shut:
                 await listener.shut()
             else:
-                await listener.open(self._doors.door(port, self._condition.tls(port)))
+                await listener.open(self._endpoints.endpoint(port, self._condition.tls(port)))
 
     async def _cut(self, *faults: Fault) -> None:
         for port in frozenset[Port]().union(*map(self._condition.cut_by, faults)):
             await self._listeners[port].cut()
 
-    async def _deliver(self, parcel: QueuedMessage) -> Refusal | None:
-        _, _, domain = parcel.recipient.rpartition("@")
+    async def _deliver(self, queued_message: QueuedMessage) -> Refusal | None:
+        _, _, domain = queued_message.recipient.rpartition("@")
         if domain.lower() == self.domain:
-            return await self._deliver_here(parcel)
+            return await self._deliver_here(queued_message)
         exchange = self._directory.find(domain)
         if exchange is None:
             return Refusal(reply=SmtpReply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
-        return await relay(parcel, exchange, hostname=self.hostname)
+        return await relay(queued_message, exchange, hostname=self.hostname)
 
-    async def _deliver_here(self, parcel: QueuedMessage) -> Refusal | None:
-        account = self.accounts.find(parcel.recipient)
+    async def _deliver_here(self, queued_message: QueuedMessage) -> Refusal | None:
+        account = self.accounts.find(queued_message.recipient)
         if account is None:
             return Refusal(reply=SmtpReply(code=550, status="5.1.1", text="User unknown"))
-        folder = FolderName.JUNK if parcel.junk else FolderName.INBOX
-        await self._folders[account.address].deliver(return_path(parcel.sender) + parcel.content, folder)
+        folder = FolderName.JUNK if queued_message.junk else FolderName.INBOX
+        await self._folders[account.address].deliver(
+            return_path(queued_message.sender) + queued_message.content, folder
+        )
         return None
 
 
 def _quieten_libraries() -> None:
-    # aiosmtpd warns of its own deprecations at every sign-in, and both tell every line of every session. Whoever has
-    # set a level wants to see that.
+    # aiosmtpd logs its own deprecations at every sign-in, and both libraries log every line of every session. Keep a
+    # level that was set explicitly.
     for name in ("mail.log", "pymap"):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

@@ -1,4 +1,4 @@
-"""A stand-in for an authorization server, which issues access tokens, as RFC 6749 has it and as Google and Microsoft answer."""
+"""Simulated OAuth 2.0 authorization server (RFC 6749), which answers as Google and Microsoft do."""
 
 from pantau_lab.oauth.api import app
 from pantau_lab.oauth.authorization_server import AuthorizationServer, Grant, OAuthError, TokenEndpointFault

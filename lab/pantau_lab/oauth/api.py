@@ -22,7 +22,7 @@ _NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 def app(server: AuthorizationServer) -> Starlette:
     """Return the ASGI app of *server*: "/token", "/device", "/authorize" and "/introspect"."""
-    face = _Face(server)
+    face = _Api(server)
     return Starlette(
         routes=[
             Route("/token", face.token, methods=["POST"]),
@@ -33,7 +33,7 @@ def app(server: AuthorizationServer) -> Starlette:
     )
 
 
-class _Face:
+class _Api:
     def __init__(self, server: AuthorizationServer) -> None:
         self._server = server
 
@@ -48,7 +48,7 @@ class _Face:
             case TokenEndpointFault.EMPTY:
                 return JSONResponse({"token_type": "Bearer", "expires_in": 3600})
             case TokenEndpointFault.SILENT:
-                # Until the asker goes away, or the stand-in is shut down.
+                # Wait until the client disconnects, or the server is shut down.
                 while not await request.is_disconnected():  # noqa: ASYNC110 - ASGI gives no notice of it
                     await asyncio.sleep(0.01)
                 return Response()
@@ -60,7 +60,7 @@ class _Face:
         granted: dict[str, str | int] = {
             "access_token": grant.access_token,
             "token_type": "Bearer",
-            # As Microsoft: a number; others send it as text, which the client takes, too.
+            # A number, as Microsoft sends it. Others send a text, which the client also accepts.
             "expires_in": int(self._server.lifetime.total_seconds()),
         }
         if grant.refresh_token is not None:

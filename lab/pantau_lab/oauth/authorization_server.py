@@ -1,4 +1,4 @@
-"""What an authorization server knows: who may have tokens, which are out, and how it misbehaves at the moment."""
+"""State of the simulated authorization server: its client, the issued tokens, and its present fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class TokenEndpointFault(StrEnum):
-    """How the token endpoint behaves until told otherwise."""
+    """Behaviour of the token endpoint until it is changed."""
 
     NONE = "none"
     #: 401: the client is not known, or its secret has expired.
@@ -32,13 +32,13 @@ class TokenEndpointFault(StrEnum):
     UNAUTHORIZED_CLIENT = "unauthorized_client"
     #: 503 in the words of RFC 6749.
     UNAVAILABLE = "unavailable"
-    #: 500 with a page for people.
+    #: 500 with an HTML page.
     ERROR = "error"
-    #: No answer.
+    #: No response.
     SILENT = "silent"
-    #: 200 with a web page, as a captive portal answers.
+    #: 200 with a web page, as from a captive portal.
     PORTAL = "portal"
-    #: 200 with JSON that holds no token.
+    #: 200 with JSON without a token.
     EMPTY = "empty"
 
 
@@ -54,7 +54,7 @@ class OAuthError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """An access token that is out."""
+    """Issued access token."""
 
     access_token: str
     username: str
@@ -68,29 +68,29 @@ def _utc_now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class AuthorizationServer:
-    """One client, and the mailbox that its tokens let it into."""
+    """Server with one client, and the mailbox to which its tokens give access."""
 
     username: str
     client_id: str = "pantau-ujian"
-    #: `None`: a public client, as those are that people consent to at another device.
+    #: `None`: a public client, such as one for the device flow.
     client_secret: str | None = "rahsia-klien"  # noqa: S105 - opens nothing
-    #: The refresh token that counts now.
+    #: The valid refresh token.
     refresh_token: str = "segar-0"  # noqa: S105 - see above
-    #: Exchange the refresh token at each use, and take the old one for stolen.
+    #: Whether each use replaces the refresh token. Use of an old one then counts as theft.
     rotates: bool = False
     lifetime: timedelta = timedelta(hours=1)
     #: That may act for the mailbox.
     service_account: LabServiceAccount | None = None
     trouble: TokenEndpointFault = TokenEndpointFault.NONE
     clock: Callable[[], datetime] = _utc_now
-    #: Every request for a token, as it came.
+    #: Parameters of every request for a token.
     asked: list[Mapping[str, str]] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
-    #: What is said to who asks for a person's consent, one after the other (RFC 8628 3.5); then the person has consented.
+    #: Errors of the next polls of the device flow (RFC 8628 3.5), one each. After them the person has consented.
     said: list[str] = field(default_factory=list)
-    #: Device codes that are out.
+    #: Issued device codes.
     device_codes: set[str] = field(default_factory=set)
-    #: What a browser was sent here with, by the code that it went back with.
+    #: Parameters of the authorization request of a browser, by the authorization code that was issued.
     codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def issue(self, form: Mapping[str, str]) -> Grant:
@@ -153,7 +153,7 @@ class AuthorizationServer:
             )
 
     def device(self, form: Mapping[str, str]) -> Mapping[str, str | int]:
-        """Answer a request for a code that a person types at another device (RFC 8628 3.2). Raise `OAuthError`."""
+        """Answer a device authorization request (RFC 8628 3.2). Raise `OAuthError`."""
         if form.get("client_id") != self.client_id or self.trouble is TokenEndpointFault.INVALID_CLIENT:
             raise OAuthError(status=401, error="unauthorized_client", description="AADSTS7000218: not a public client.")
         code = secrets.token_urlsafe(24)
@@ -167,13 +167,13 @@ class AuthorizationServer:
         }
 
     def authorize(self, asked: Mapping[str, str]) -> str:
-        """Return the code with which a browser goes back whose person has consented."""
+        """Return the authorization code of a browser whose user has consented."""
         code = secrets.token_urlsafe(16)
         self.codes[code] = dict(asked)
         return code
 
     def _is_redeemed(self, form: Mapping[str, str]) -> bool:
-        """Whether a code is redeemed by who has asked for it (RFC 7636 4.6); it is so once."""
+        """Whether a code is redeemed by the client that requested it (RFC 7636 4.6). A code is valid once."""
         asked = self.codes.pop(form.get("code", ""), {})
         digest = sha256(form.get("code_verifier", "").encode()).digest()
         challenge = urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -181,11 +181,11 @@ class AuthorizationServer:
         return is_same and (asked.get("code_challenge_method"), asked.get("code_challenge")) == ("S256", challenge)
 
     def revoke(self) -> None:
-        """Take back all access tokens that are out."""
+        """Revoke all issued access tokens."""
         self.grants.clear()
 
     def holder(self, access_token: str) -> str | None:
-        """Return whom the token lets in; `None` when it lets nobody in (RFC 7662 2.2)."""
+        """Return the user of a token; `None` if the token is not valid (RFC 7662 2.2)."""
         grant = self.grants.get(access_token)
         return grant.username if grant is not None and grant.expires_at > self.clock() else None
 

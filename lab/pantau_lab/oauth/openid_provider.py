@@ -1,4 +1,4 @@
-"""A provider of identities (OpenID Connect Core 1.0, code flow with PKCE), that can lie as one that was taken over would."""
+"""Simulated OpenID Connect provider (Core 1.0, code flow with PKCE), which can behave like a compromised one."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from starlette.routing import Route
 
 
 class ProviderFault(StrEnum):
-    """How it misbehaves."""
+    """Fault of the provider."""
 
     NONE = "none"
-    #: What it says is for another client.
+    #: The ID token is for another client (`aud`).
     ANOTHER_AUDIENCE = "another audience"
     #: Signs in the name of another issuer.
     ANOTHER_ISSUER = "another issuer"
-    #: Its metadata names another issuer.
+    #: The metadata has another issuer.
     ANOTHER_METADATA = "another metadata"
     #: Hands on what it said to somebody else before.
     ANOTHER_NONCE = "another nonce"
     EXPIRED = "expired"
-    #: Signed with a key that is none of its own.
+    #: The ID token is signed with a foreign key.
     FORGED = "forged"
-    #: Signed with the client's secret.
+    #: The ID token is signed with the client's secret.
     SHARED_SECRET = "shared secret"  # noqa: S105 - a fault
     #: Says nobody's name.
     NAMELESS = "nameless"
     #: 503, everywhere.
     AWAY = "away"
-    #: 200 with a web page, as a captive portal answers.
+    #: 200 with a web page, as from a captive portal.
     PORTAL = "portal"
-    #: Sends people back with an error, as when they say no.
+    #: Redirects the browser with an error, as when the user refuses.
     DENIED = "denied"
 
 
 @cache
 def _a_key(_whose: str) -> RSAKey:
-    """Return a key: the same for the same name, since making one takes a third of a second."""
+    """Return the key with this name. It is cached, because generating one takes a third of a second."""
     return RSAKey.generate_key(2048, {"kid": "satu"})
 
 
@@ -69,7 +69,7 @@ class OpenIdProvider:
     codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def app(self) -> Starlette:
-        """Return its HTTP face."""
+        """Return the ASGI app."""
         routes = {
             "/.well-known/openid-configuration": self._metadata,
             "/jwks": self._keys,

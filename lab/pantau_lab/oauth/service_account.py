@@ -1,4 +1,4 @@
-"""A service account that a domain has delegated to, as Google makes them: the file of its key, and the look at what it signs."""
+"""Simulated Google service account with domain-wide delegation: its key file, and the check of its signed assertions."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ OTHER_TIME = (
     "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe."
     " Check your iat and exp values in the JWT claim."
 )
-#: So far a clock may be wrong.
+#: Accepted clock skew.
 _LEEWAY = timedelta(minutes=1)
 
 
 @cache
 def _a_key(_whose: str) -> RSAKey:
-    """Return a key: the same for the same name, since making one takes a third of a second."""
+    """Return the key with this name. It is cached, because generating one takes a third of a second."""
     return RSAKey.generate_key(2048)
 
 
 @dataclass(slots=True, kw_only=True)
 class LabServiceAccount:
-    """One that may act for all of a domain, or for nobody yet."""
+    """Service account that may act for all users of a domain, or for nobody until delegation."""
 
     email: str = "pantau@projek-contoh.iam.gserviceaccount.com"
     client_id: str = "104999999999999999999"
-    #: What the domain's administrator has delegated to it.
+    #: Scopes that the domain's administrator has delegated to it.
     scopes: set[str] = field(default_factory=lambda: {"https://mail.google.com/"})
     key: RSAKey = field(default_factory=lambda: _a_key("own"), repr=False)
 
     def file(self) -> str:
-        """Return the file of its key, as the console hands it out."""
+        """Return the key file in the format of Google's console."""
         said = {
             "type": "service_account",
             "project_id": "projek-contoh",
@@ -57,7 +57,7 @@ class LabServiceAccount:
         self.key = _a_key("another")
 
     def refusal(self, assertion: str, mailbox: str, now: datetime) -> tuple[str, str] | None:
-        """Return why no token is given for what was signed: an error (RFC 6749 5.2) and its words; `None`: one is."""
+        """Return the reason to refuse a signed assertion: an error (RFC 6749 5.2) and its text; `None` if it is valid."""
         try:
             claims = jwt.decode(assertion, self.key, algorithms=["RS256"]).claims
         except (JoseError, ValueError):

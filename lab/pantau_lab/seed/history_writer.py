@@ -43,14 +43,15 @@ from alerts.persistence.store import Store
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from pantau_lab.seed.sample_history import OVER_FOR, Past, PastOutage
 from pantau_lab.world import CLERK
 
 #: From the message to its receipt.
 _RECEIPT_AFTER: Final = timedelta(seconds=4)
-#: From the outage to the call, and to when the announcement has been released; as the demo's plans have it, and a little more.
+#: From the outage to the call, and to when the announcement has been released; as the demo's plans have it, and a
+#: little more.
 _LOOKS: Final = (timedelta(seconds=12), timedelta(seconds=90))
 #: From the first failure, and from the end, to the letter box.
 _POSTED_AFTER: Final = timedelta(minutes=24)

@@ -1,4 +1,4 @@
-"""A sign-in for each role of the portal, with passwords that are made anew for each demo, and a token for programs."""
+"""A user for each role of the portal, with passwords that are generated for each demo, and an API token for programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from monitor.store.admin.users import Users
 from monitor.store.backend.database import Database
 from pantau_lab.world import AGENCIES, CLERK, NOC
 
-#: Nobody's pet, team or street. Three of them and four digits are typed without a mistake.
+#: Words for passwords. Three of them and four digits are easy to type.
 WORDS: Final = [
     "awan",
     "belimbing",
@@ -81,17 +81,17 @@ _BY: Final = "pantau demo"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoLogin:
-    """Somebody who may sign in."""
+    """Login of a demo user."""
 
     name: str
     full_name: str
-    #: As people write it: "officer:JCM".
+    #: Role, with an agency's code if it is limited to that: "officer:JCM".
     role: str
     password: str = field(repr=False)
 
 
 def demo_logins() -> Sequence[DemoLogin]:
-    """Return somebody of each role, with new passwords."""
+    """Return a login for each role, with new passwords."""
     of = AGENCIES[0]
     people = (
         ("penonton", "Pemerhati Contoh", "viewer"),
@@ -105,12 +105,12 @@ def demo_logins() -> Sequence[DemoLogin]:
 
 
 def new_password() -> str:
-    """Return a password as the portal takes it: "rotan-fajar-delima-4071"."""
+    """Return a new password that the portal accepts: "rotan-fajar-delima-4071"."""
     return "-".join([*_LOT.sample(WORDS, 3), str(_LOT.randrange(1000, 10_000))])
 
 
 async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin]) -> None:
-    """Make the users in a store that no service has open, each with its password: nobody is there to choose one by a code."""
+    """Create the users with their passwords, instead of by invitation codes. No service may have the database open."""
     users = Users(database)
 
     def told(what: str, login: DemoLogin, **detail: str) -> AuditEntry:
@@ -124,25 +124,25 @@ async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin
 
 
 async def add_token(database: Database, clock: Clock, agencies: Collection[str]) -> str:
-    """Make a token by which a program may look, and return its secret."""
+    """Create an API token with the role viewer, and return its secret."""
     tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: agencies)
     made = await tokens.create("demo", [Role.VIEWER], MAX_TOKEN_LIFETIME, by=_BY)
     return made.secret.text
 
 
 def write_logins(file: Path, logins: Sequence[DemoLogin]) -> None:
-    """Write down who may sign in, for nobody else to read."""
+    """Write the logins to a file that only its owner may read."""
     write_private(file, "".join(f"{each.role}\t{each.name}\t{each.password}\n" for each in logins))
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write what nobody else may read."""
+    """Write a file that only its owner may read."""
     file.touch(mode=0o600)
     file.write_text(text)
 
 
 def login_table(logins: Sequence[DemoLogin]) -> Table:
-    """Return them as they are shown on a terminal."""
+    """Return the logins as a table for the terminal."""
     table = Table("sign in as", "name", "password", box=None, pad_edge=False)
     for each in logins:
         table.add_row(each.role, each.name, each.password)

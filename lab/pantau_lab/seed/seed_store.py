@@ -1,4 +1,4 @@
-"""What is in the demo's store before its service opens it: who may sign in, ninety days of history, and what officers edit."""
+"""Initial data of the demo's database: users, ninety days of history, and agency documents that officers can edit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pantau_lab.seed.sample_history import past_until
 
 
 async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
-    """Write it all into the store of a service that has never run, by its *settings*; return a token by which a program may look."""
+    """Write the initial data to the database of a service that has never run; return an API token with the role viewer."""
     clock = SystemClock()
-    configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
+    configuration = (await asyncio.to_thread(load, settings, os.environ)).require_configuration()
     agencies = configuration.registry.agencies
     with _quiet():
         async with _store_of(configuration) as database:
@@ -35,17 +35,17 @@ async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
 
 
 async def handed_to_officers(settings: Path) -> None:
-    """Let the agencies be the store's from now on, so that who signs in as an officer edits theirs; and keep what they type."""
-    configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
+    """Move the agency files to the database, so that officers can edit their agencies, and configure a key for secrets."""
+    configuration = (await asyncio.to_thread(load, settings, os.environ)).require_configuration()
     with _quiet():
         async with _store_of(configuration) as database:
             documents = Documents(database)
-            await documents.follow(configuration.documents, by="demo", now=SystemClock().now())
+            await documents.store_files(configuration.documents, by="demo", now=SystemClock().now())
     await asyncio.to_thread(_hand_over, settings)
 
 
 def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Database]:
-    """Open the store that the service is to open."""
+    """Open the database of the service."""
     settings = configuration.settings
     return Database.open(settings.state_dir, None if settings.store is None else settings.store.build())
 
@@ -58,7 +58,7 @@ def _hand_over(settings: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of what is long over: whoever watches the terminal would take it for news."""
+    """Suppress log events about the invented history, which a user would take for current ones."""
     before = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:

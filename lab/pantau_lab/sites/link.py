@@ -1,4 +1,4 @@
-"""A wire to a port of this machine that can be cut: as a cable that was pulled, not as a connection that was closed."""
+"""TCP proxies on loopback that can be interrupted like a pulled cable: packets are lost, and no connection is closed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from contextlib import closing
 from dataclasses import dataclass
 
 _LOOPBACK = "127.0.0.1"
-#: Of bytes, at once.
-_PIECE = 65536
-#: Connections that wait for an answer while all is well; and how many are tried at most to leave no room for another.
+#: Maximum octets of one read.
+_CHUNK_OCTETS = 65536
+#: Backlog of the listening socket, and maximum number of own connections that fill the backlog while it is
+#: disconnected.
 _ROOM, _MOST_PLUGS = 128, 8
-#: In seconds: a connection to ourselves is there by then, or never.
+#: Time limit for an own connection, in seconds. If it is not established by then, the backlog is full.
 _THERE = 0.02
 
 
 class TcpLink:
-    """Carries what comes to `port` to another port, both on loopback.
+    """Proxy from `port` to another port, both on loopback.
 
-    While it is disconnected nothing comes through in either direction, and neither end hears of it: what was sent lies where it is,
-    nobody's hanging up is told, and whoever connects gets no answer. Reconnected, what was held back comes through.
+    While it is disconnected, it forwards nothing in either direction, not even the close of a connection, and new
+    connections get no answer. After a reconnect it forwards the data that it held back.
     """
 
     def __init__(self, end: int, tasks: asyncio.TaskGroup) -> None:
@@ -32,24 +33,24 @@ class TcpLink:
         self._whole.set()
         self._near = socket.create_server((_LOOPBACK, 0), backlog=_ROOM)
         self._near.setblocking(False)
-        #: Our own connections that take the room for others, by the address they come from.
+        #: Own connections that fill the backlog, by their local address.
         self._plugs: dict[object, socket.socket] = {}
-        self._carried = set[asyncio.Task[None]]()
+        self._pending_tasks = set[asyncio.Task[None]]()
         self._taking = tasks.create_task(self._take())
 
     @property
     def port(self) -> int:
-        """Where it begins."""
+        """Port at which the proxy listens."""
         number: int = self._near.getsockname()[1]
         return number
 
     @property
     def is_disconnected(self) -> bool:
-        """Whether nothing comes through."""
+        """Whether nothing is forwarded."""
         return not self._whole.is_set()
 
     def disconnect(self) -> bool:
-        """Disconnect it; return whether it was whole."""
+        """Disconnect it; return whether it was connected."""
         if self.is_disconnected:
             return False
         self._whole.clear()
@@ -58,7 +59,7 @@ class TcpLink:
         return True
 
     def reconnect(self) -> bool:
-        """Let it through again; return whether it was disconnected."""
+        """Forward again; return whether it was disconnected."""
         if not self.is_disconnected:
             return False
         self._near.listen(_ROOM)
@@ -67,15 +68,15 @@ class TcpLink:
         return True
 
     def close(self) -> None:
-        """End all that it carries."""
-        for each in (self._taking, *self._carried):
+        """Close all connections and the port."""
+        for each in (self._taking, *self._pending_tasks):
             each.cancel()
         for plug in self._plugs.values():
             plug.close()
         self._near.close()
 
     def _leave_no_room(self) -> None:
-        """Fill the queue of those who wait: the system answers nobody then who wants to connect, as if nothing were there."""
+        """Fill the backlog with own connections, so that the kernel does not answer further ones."""
         self._near.listen(0)
         for _ in range(_MOST_PLUGS):
             plug = socket.socket()
@@ -94,8 +95,8 @@ class TcpLink:
                 near.close()
                 continue
             carried = self._tasks.create_task(self._carry(near))
-            self._carried.add(carried)
-            carried.add_done_callback(self._carried.discard)
+            self._pending_tasks.add(carried)
+            carried.add_done_callback(self._pending_tasks.discard)
 
     async def _carry(self, near: socket.socket) -> None:
         with closing(near), closing(socket.socket()) as far:
@@ -107,13 +108,13 @@ class TcpLink:
                 async with asyncio.TaskGroup() as ways:
                     ways.create_task(self._pass_on(near, far))
                     ways.create_task(self._pass_on(far, near))
-            # Somebody has hung up, which everybody does some day; the other end hears of it when it can.
+            # One end has closed the connection. Close the other end only while the link is connected.
             except* OSError:
                 await self._whole.wait()
 
     async def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while piece := await loop.sock_recv(source, _PIECE):
+        while piece := await loop.sock_recv(source, _CHUNK_OCTETS):
             await self._whole.wait()
             await loop.sock_sendall(sink, piece)
         await self._whole.wait()
@@ -122,16 +123,16 @@ class TcpLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteLinks:
-    """The wires that end at a site."""
+    """Links of one site."""
 
-    #: By which the hub hears it.
+    #: Link from the hub to the site's database.
     hub: TcpLink
-    #: By which it comes to the ports of a mail system, by the system's name.
+    #: Links from the site to the ports of a mail system, by the system's name.
     mail: Mapping[str, Sequence[TcpLink]]
 
     def disconnect(self, system: str | None) -> bool:
         """Disconnect it from the hub, or from a mail system; return whether it was not before."""
-        # All of them, also when the first is disconnected already.
+        # A list, because `any` on a generator would stop at the first link.
         return True in [wire.disconnect() for wire in self._to(system)]
 
     def reconnect(self, system: str | None) -> Sequence[str]:
@@ -150,5 +151,5 @@ class SiteLinks:
         return [self.hub] if system is None else self.mail[system]
 
 
-#: What the hub is called where it stands among mail systems.
+#: Name of the hub in lists of mail systems.
 HUB = "the hub"

@@ -79,7 +79,7 @@ class MultiSiteDemo:
     directory: Path
     hub: DemoCluster
     outposts: Sequence[DemoSite]
-    _lay: Callable[[int], TcpLink]
+    _wrap_transport: Callable[[int], TcpLink]
 
     @property
     def pages(self) -> Mapping[str, str]:
@@ -107,7 +107,10 @@ class MultiSiteDemo:
 
     def _open(self, outpost: DemoSite, network: LabNetwork) -> SiteLinks:
         used: Sequence[Port] = [port for port in Port if port is not Port.MX]
-        mail = {name: {port: self._lay(system.port(port)) for port in used} for name, system in network.systems.items()}
+        mail = {
+            name: {port: self._wrap_transport(system.port(port)) for port in used}
+            for name, system in network.systems.items()
+        }
         write_site(
             outpost.directory,
             network,
@@ -154,7 +157,7 @@ async def country(directory: Path, names: Sequence[str], programs: Path) -> Asyn
         hub, *clusters = await _started(
             [DemoCluster(directory=home / name, programs=programs) for name in (HUB_SITE, *names)], stack
         )
-        lay = await stack.enter_async_context(_wires())
+        wrap_transport = await stack.enter_async_context(_wires())
         outposts = []
         for name, cluster in zip(names, clusters, strict=True):
             (directory / name).mkdir(mode=0o700)
@@ -164,13 +167,13 @@ async def country(directory: Path, names: Sequence[str], programs: Path) -> Asyn
                     name=name,
                     directory=directory / name,
                     cluster=cluster,
-                    wire=lay(cluster.port),
+                    wire=wrap_transport(cluster.port),
                     certificate=cluster.caller_certificate(),
                     portal=portal,
                     callbacks=callbacks,
                 )
             )
-        yield MultiSiteDemo(directory=directory, hub=hub, outposts=outposts, _lay=lay)
+        yield MultiSiteDemo(directory=directory, hub=hub, outposts=outposts, _wrap_transport=wrap_transport)
 
 
 async def _started(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Sequence[DemoCluster]:
@@ -192,13 +195,13 @@ async def _wires() -> AsyncIterator[Callable[[int], TcpLink]]:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         laid = stack.enter_context(ExitStack())
 
-        def lay(end: int) -> TcpLink:
+        def wrap_transport(end: int) -> TcpLink:
             wire = TcpLink(end, tasks)
             laid.callback(wire.close)
             return wire
 
         try:
-            yield lay
+            yield wrap_transport
         finally:
             # Without a word of the caller's error, which the group would wrap into a group of one.
             await stack.aclose()

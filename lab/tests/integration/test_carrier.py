@@ -1,4 +1,4 @@
-"""SMS and calls against the carrier's phones, through the gateways and a callback listener, over real sockets."""
+"""SMS and calls through the gateways and the simulated carrier, over real sockets."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ from pantau_lab.carrier.speech import APPLICATION_ERROR
 from pantau_lab.provider_fault import CallbackFault
 from pantau_lab.serving import serve
 
-MOBILE, LANDLINE, STRANGER = "+60100000101", "+60300000101", "+60100000199"
+MOBILE, LANDLINE, OTHER_MOBILE = "+60100000101", "+60300000101", "+60100000199"
 OLD_TOKEN, NEW_TOKEN = "token-lama", "token-baharu"
 SMS = SmsContent(
     text="RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JPC-07"
@@ -66,8 +66,8 @@ class World:
     base: str
     number: int = 0
 
-    def order(self, content: Content, *, to: str = MOBILE, **more: Any) -> SendRequest:
-        """Write the attempt's row, as the dispatcher does before it calls the gateway."""
+    def send_request(self, content: Content, *, to: str = MOBILE, **more: Any) -> SendRequest:
+        """Record an attempt, as the dispatcher does before it calls the gateway."""
         self.number += 1
         now = datetime.now(UTC)
         reference = f"d{self.number}-1"
@@ -123,10 +123,10 @@ async def world() -> AsyncIterator[World]:
         )
 
 
-async def test_an_sms_is_accepted_then_sent_then_delivered(world: World) -> None:
+async def test_sms_delivered_reports_accepted_sent_and_delivered(world: World) -> None:
     phone = world.carrier.phone(MOBILE)
-    order = world.order(SMS)
-    report = await world.sms.send(order)
+    send_request = world.send_request(SMS)
+    report = await world.sms.send(send_request)
     await world.carrier.settled()
     await phone.expect_sms("terganggu", "JPC-07")
     assert report.progress is SubmissionState.ACCEPTED
@@ -135,9 +135,9 @@ async def test_an_sms_is_accepted_then_sent_then_delivered(world: World) -> None
     assert world.carrier.unexpected() == []
 
 
-async def test_a_message_that_no_story_expects_is_reported(world: World) -> None:
+async def test_carrier_unexpected_message_is_listed(world: World) -> None:
     world.carrier.phone(MOBILE)
-    await world.sms.send(world.order(SMS))
+    await world.sms.send(world.send_request(SMS))
     await world.carrier.settled()
     assert [line for line in world.carrier.unexpected() if MOBILE in line]
 
@@ -150,9 +150,9 @@ async def test_a_message_that_no_story_expects_is_reported(world: World) -> None
         ("RM0 JPC: telefon 03-0000 0100. Ruj JPC-07", "a number"),
     ],
 )
-async def test_a_text_against_the_content_rules_vanishes_silently(world: World, text: str, why: str) -> None:
+async def test_sms_against_content_rules_fails_without_delivery(world: World, text: str, why: str) -> None:
     phone = world.carrier.phone(MOBILE)
-    await world.sms.send(world.order(SmsContent(text=text)))
+    await world.sms.send(world.send_request(SmsContent(text=text)))
     await world.carrier.settled()
     last = world.desk.heard[-1].report
     assert last is not None
@@ -160,12 +160,12 @@ async def test_a_text_against_the_content_rules_vanishes_silently(world: World, 
     assert phone.inbox == []
 
 
-async def test_a_handset_that_is_off_may_be_tried_again(world: World) -> None:
+async def test_sms_handset_off_is_transient_failure(world: World) -> None:
     world.carrier.phone(MOBILE, behaviour=PhoneBehaviour.OFF)
-    order = world.order(SMS)
-    sent = await world.sms.send(order)
+    send_request = world.send_request(SMS)
+    sent = await world.sms.send(send_request)
     await world.carrier.settled()
-    report = await world.sms.check(order, sent.provider_id or "")
+    report = await world.sms.check(send_request, sent.provider_id or "")
     assert (report.progress, report.error, report.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, "30003")
 
 
@@ -176,76 +176,76 @@ async def test_a_handset_that_is_off_may_be_tried_again(world: World) -> None:
         ({"stopped": True}, "21610", ErrorClass.PERMANENT),
     ],
 )
-async def test_a_phone_that_takes_no_sms_is_refused_at_once(
+async def test_sms_phone_without_sms_is_refused_at_once(
     world: World, how: dict[str, bool], code: str, error: ErrorClass
 ) -> None:
     world.carrier.phone(LANDLINE, **how)
     with pytest.raises(DeliveryError) as raised:
-        await world.sms.send(world.order(SMS, to=LANDLINE))
+        await world.sms.send(world.send_request(SMS, to=LANDLINE))
     assert (raised.value.code, raised.value.error) == (code, error)
 
 
-async def test_a_number_that_is_none_and_a_sender_that_is_not_ours(world: World) -> None:
+async def test_sms_invalid_number_or_foreign_sender_is_refused(world: World) -> None:
     with pytest.raises(DeliveryError) as bad_number:
-        await world.sms.send(world.order(SMS, to="+60"))
+        await world.sms.send(world.send_request(SMS, to="+60"))
     world.carrier.senders.clear()
     with pytest.raises(DeliveryError) as bad_sender:
-        await world.sms.send(world.order(SMS))
+        await world.sms.send(world.send_request(SMS))
     assert (bad_number.value.code, bad_number.value.error) == ("21211", ErrorClass.PERMANENT)
     assert (bad_sender.value.code, bad_sender.value.error) == ("21606", ErrorClass.CONFIGURATION)
 
 
-async def test_callbacks_twice_are_one_event_each(world: World) -> None:
+async def test_callback_sent_twice_is_one_event(world: World) -> None:
     world.carrier.phone(MOBILE)
     world.carrier.callback_fault = CallbackFault.TWICE
-    await world.sms.send(world.order(SMS))
+    await world.sms.send(world.send_request(SMS))
     await world.carrier.settled()
     assert world.progress() == [SubmissionState.SENT, SubmissionState.DELIVERED]
     assert len(world.desk.repeated) == 2
 
 
-async def test_callbacks_out_of_order_carry_their_own_event_ids(world: World) -> None:
+async def test_callbacks_out_of_order_have_own_event_ids(world: World) -> None:
     world.carrier.phone(MOBILE)
     world.carrier.callback_fault = CallbackFault.REVERSED
-    await world.sms.send(world.order(SMS))
+    await world.sms.send(world.send_request(SMS))
     await world.carrier.settled()
     assert world.progress() == [SubmissionState.DELIVERED, SubmissionState.SENT]
     assert len({heard.event_id for heard in world.desk.heard}) == 2
 
 
-async def test_a_callback_before_the_answer_finds_the_attempt_by_our_reference(world: World) -> None:
+async def test_callback_before_response_finds_attempt_by_reference(world: World) -> None:
     world.carrier.phone(MOBILE)
     world.carrier.callback_fault = CallbackFault.BEFORE_ANSWER
-    order = world.order(SMS)
-    await world.sms.send(order)
-    assert {heard.reference for heard in world.desk.heard} == {order.reference}
+    send_request = world.send_request(SMS)
+    await world.sms.send(send_request)
+    assert {heard.reference for heard in world.desk.heard} == {send_request.reference}
 
 
-async def test_without_callbacks_the_receipt_is_asked_for(world: World) -> None:
+async def test_sms_without_callbacks_is_checked(world: World) -> None:
     world.carrier.phone(MOBILE)
     world.carrier.callback_fault = CallbackFault.NEVER
-    order = world.order(SMS)
-    sent = await world.sms.send(order)
+    send_request = world.send_request(SMS)
+    sent = await world.sms.send(send_request)
     await world.carrier.settled()
     assert world.desk.heard == []
-    assert (await world.sms.check(order, sent.provider_id or "")).progress is SubmissionState.DELIVERED
+    assert (await world.sms.check(send_request, sent.provider_id or "")).progress is SubmissionState.DELIVERED
 
 
-async def test_a_callback_for_an_unknown_attempt_changes_nothing(world: World) -> None:
+async def test_callback_unknown_attempt_changes_nothing(world: World) -> None:
     world.carrier.phone(MOBILE)
-    order = world.order(SMS)
-    del world.desk.contents[order.reference]
-    await world.sms.send(order)
+    send_request = world.send_request(SMS)
+    del world.desk.contents[send_request.reference]
+    await world.sms.send(send_request)
     await world.carrier.settled()
     assert (world.desk.heard, world.carrier.errors) == ([], [])
 
 
-async def test_during_rotation_both_tokens_sign(world: World) -> None:
+async def test_callback_both_tokens_accepted_during_rotation(world: World) -> None:
     world.carrier.phone(MOBILE)
-    order = world.order(SMS)
+    send_request = world.send_request(SMS)
     for token in (OLD_TOKEN, NEW_TOKEN):
         status = await post(
-            world, f"/sms/status/{order.reference}", {"MessageSid": token, "MessageStatus": "sent"}, token
+            world, f"/sms/status/{send_request.reference}", {"MessageSid": token, "MessageStatus": "sent"}, token
         )
         assert status == 204
     assert len(world.desk.heard) == 2
@@ -253,8 +253,8 @@ async def test_during_rotation_both_tokens_sign(world: World) -> None:
 
 @pytest.mark.parametrize("path", ["/sms/status/d1-1", "/voice/status/d1-1", "/voice/key/d1-1/0/0", "/voice/speak/d1-1"])
 @pytest.mark.parametrize("token", ["token-orang-lain", None])
-async def test_a_forged_or_unsigned_callback_is_refused(world: World, path: str, token: str | None) -> None:
-    world.order(CALL)
+async def test_callback_forged_or_unsigned_is_refused(world: World, path: str, token: str | None) -> None:
+    world.send_request(CALL)
     assert await post(world, path, {"Digits": "1", "CallSid": "CA1", "MessageStatus": "sent"}, token) == 403
     assert world.desk.heard == []
 
@@ -269,10 +269,8 @@ async def test_a_forged_or_unsigned_callback_is_refused(world: World, path: str,
         ("/voice/elsewhere", {}, 404),
     ],
 )
-async def test_a_callback_that_makes_no_sense_is_refused(
-    world: World, path: str, form: dict[str, str], status: int
-) -> None:
-    world.order(CALL)
+async def test_callback_malformed_is_refused(world: World, path: str, form: dict[str, str], status: int) -> None:
+    world.send_request(CALL)
     assert await post(world, path, form, NEW_TOKEN) == status
     assert world.desk.heard == []
 
@@ -286,9 +284,9 @@ async def test_a_callback_that_makes_no_sense_is_refused(
         ("confirm/{}/0", "1"),
     ],
 )
-async def test_a_call_about_what_is_no_call_is_refused(world: World, path: str, digits: str) -> None:
-    """Signed and all: another gateway's reference, by a mistake or by whoever has the token."""
-    reference = world.order(SmsContent(text="RM0 JPC: E-mel rasmi terganggu.")).reference
+async def test_voice_callback_for_sms_attempt_is_refused(world: World, path: str, digits: str) -> None:
+    """The callback is signed, but refers to the attempt of another gateway."""
+    reference = world.send_request(SmsContent(text="RM0 JPC: E-mel rasmi terganggu.")).reference
     form = {"CallSid": "CA1", "Digits": digits}
     assert await post(world, f"/voice/{path.format(reference)}", form, NEW_TOKEN) == 404
 
@@ -301,9 +299,9 @@ async def post(world: World, path: str, form: dict[str, str], token: str | None)
         return (await client.post(url, data=form, headers=headers)).status_code
 
 
-async def test_key_one_acknowledges_and_only_then_it_is_said(world: World) -> None:
+async def test_call_key_one_acknowledges_before_thanks(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1"])
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call("Perhatian.", "ms-MY: telah direkodkan.")
     await world.carrier.settled()
     assert world.acknowledged()
@@ -315,67 +313,67 @@ async def test_key_one_acknowledges_and_only_then_it_is_said(world: World) -> No
     assert world.carrier.unexpected() == []
 
 
-async def test_while_the_store_is_away_nobody_is_thanked(world: World) -> None:
+async def test_call_key_one_without_store_is_not_thanked(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1", "1"])
     world.desk.broken = OSError("the store is away")
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call()
     await world.carrier.settled()
     assert not world.acknowledged()
     assert "telah direkodkan" not in call.text
-    # The menu comes again by the fallback URL before the carrier gives up.
+    # The fallback URL repeats the menu before the carrier gives up.
     assert call.text.count("tekan satu") == 2
     assert APPLICATION_ERROR in call.text
 
 
-async def test_the_second_person_hears_that_another_has_confirmed(world: World) -> None:
-    first, second = world.carrier.phone(MOBILE, keys=["1"]), world.carrier.phone(STRANGER, keys=["1"])
-    await world.voice.send(world.order(CALL))
+async def test_call_second_person_is_told_of_first_acknowledgement(world: World) -> None:
+    first, second = world.carrier.phone(MOBILE, keys=["1"]), world.carrier.phone(OTHER_MOBILE, keys=["1"])
+    await world.voice.send(world.send_request(CALL))
     await first.expect_call("telah direkodkan")
-    await world.voice.send(world.order(CALL, to=STRANGER))
+    await world.voice.send(world.send_request(CALL, to=OTHER_MOBILE))
     await second.expect_call("telah disahkan oleh pegawai lain")
     await world.carrier.settled()
 
 
-async def test_who_has_confirmed_before_hears_that_they_have_and_not_that_another_has(world: World) -> None:
+async def test_call_own_acknowledgement_is_not_reported_as_another_persons(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1"])
     world.desk.acknowledged = world.desk.theirs = True
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call("telah direkodkan")
     await world.carrier.settled()
     assert "pegawai lain" not in call.text
 
 
-async def test_an_incident_that_is_over_is_said_to_be(world: World) -> None:
+async def test_call_about_resolved_incident_says_so(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1"])
     world.desk.over = True
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     await phone.expect_call("gangguan telah berakhir")
     await world.carrier.settled()
 
 
-async def test_key_four_hands_on_and_only_then_it_is_said(world: World) -> None:
+async def test_call_key_four_escalates_before_confirmation(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["4"])
     scripts = tuple(replace(each, escalated=f"{each.language}: telah diserahkan.") for each in CALL.scripts)
-    await world.voice.send(world.order(VoiceContent(scripts=scripts)))
+    await world.voice.send(world.send_request(VoiceContent(scripts=scripts)))
     await phone.expect_call("ms-MY: telah diserahkan.")
     await world.carrier.settled()
     assert [heard.escalated for heard in world.desk.heard].count(True) == 1
     assert not world.acknowledged()
 
 
-async def test_key_four_says_nothing_where_nothing_can_be_handed_on(world: World) -> None:
+async def test_call_key_four_without_escalation_repeats_menu(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["4", "1"])
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call("telah direkodkan")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 2
     assert not any(heard.escalated for heard in world.desk.heard)
 
 
-async def test_key_two_repeats_and_key_three_changes_the_language(world: World) -> None:
+async def test_call_key_two_repeats_and_key_three_switches_language(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["2", "3", "3", "1"])
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call()
     await world.carrier.settled()
     menus = [line.language for line in call.spoken if "tekan satu" in line.text]
@@ -385,15 +383,15 @@ async def test_key_two_repeats_and_key_three_changes_the_language(world: World) 
 
 
 @pytest.mark.parametrize("how", [{}, {"behaviour": PhoneBehaviour.VOICEMAIL, "keys": ["1"]}, {"keys": ["9", "#", "*"]}])
-async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world: World, how: dict[str, Any]) -> None:
+async def test_call_without_valid_key_repeats_twice_and_ends(world: World, how: dict[str, Any]) -> None:
     phone = world.carrier.phone(MOBILE, **how)
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     call = await phone.expect_call("ms-MY: sekian.")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 3
     last = world.desk.heard[-1].report
     assert last is not None
-    # Something answered, perhaps a voicemail: that is tried again. A key, whichever, is a person's.
+    # A voicemail may have answered, so the call is tried again. Any key means a person.
     assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, NO_KEY)
     assert (SubmissionState.DELIVERED in world.progress()) is (call.keys != "")
     assert not world.acknowledged()
@@ -403,20 +401,18 @@ async def test_without_a_meaningful_key_it_repeats_twice_and_says_goodbye(world:
     ("behaviour", "code"),
     [(PhoneBehaviour.BUSY, "busy"), (PhoneBehaviour.NO_ANSWER, "no-answer"), (PhoneBehaviour.OFF, "failed")],
 )
-async def test_a_call_that_nobody_answers_may_be_tried_again(
-    world: World, behaviour: PhoneBehaviour, code: str
-) -> None:
+async def test_call_unanswered_is_transient_failure(world: World, behaviour: PhoneBehaviour, code: str) -> None:
     world.carrier.phone(MOBILE, behaviour=behaviour)
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     await world.carrier.settled()
     last = world.desk.heard[-1].report
     assert last is not None
     assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, code)
 
 
-async def test_an_answered_call_goes_through_its_statuses_in_sequence(world: World) -> None:
+async def test_call_answered_reports_statuses_in_sequence(world: World) -> None:
     world.carrier.phone(MOBILE, keys=[""])
-    await world.voice.send(world.order(CALL))
+    await world.voice.send(world.send_request(CALL))
     await world.carrier.settled()
     assert world.progress() == [
         SubmissionState.ACCEPTED,
@@ -427,34 +423,34 @@ async def test_an_answered_call_goes_through_its_statuses_in_sequence(world: Wor
     assert [heard.event_id.rsplit("/")[-1] for heard in world.desk.heard] == ["0", "1", "2", "3"]
 
 
-async def test_an_office_line_gets_its_extension(world: World) -> None:
+async def test_call_office_line_dials_extension(world: World) -> None:
     phone = world.carrier.phone(LANDLINE, extension="1234", keys=["1"])
-    await world.voice.send(world.order(CALL, to=LANDLINE, extension="W1234#"))
+    await world.voice.send(world.send_request(CALL, to=LANDLINE, extension="W1234#"))
     await phone.expect_call("telah direkodkan")
     await world.carrier.settled()
 
 
-async def test_a_long_script_is_fetched_when_the_call_is_answered(world: World) -> None:
+async def test_call_long_script_is_fetched_when_answered(world: World) -> None:
     long = VoiceContent(scripts=(script("ms-MY", hello="Perhatian.", block="Penggunaan e-mel persendirian. " * 80),))
     phone = world.carrier.phone(MOBILE, keys=["1"])
-    await world.voice.send(world.order(long))
+    await world.voice.send(world.send_request(long))
     await phone.expect_call("e-mel persendirian", "telah direkodkan")
     await world.carrier.settled()
     assert (world.carrier.calls[0].twiml, world.carrier.errors) == ("", [])
 
 
-async def test_a_call_whose_attempt_is_unknown_hangs_up(world: World) -> None:
+async def test_call_unknown_attempt_hangs_up(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["1"])
-    order = world.order(CALL)
-    del world.desk.contents[order.reference]
-    await world.voice.send(order)
+    send_request = world.send_request(CALL)
+    del world.desk.contents[send_request.reference]
+    await world.voice.send(send_request)
     call = await phone.expect_call()
     await world.carrier.settled()
     assert "telah direkodkan" not in call.text
     assert (world.desk.heard, world.carrier.errors) == ([], [])
 
 
-async def test_the_api_refuses_other_credentials(world: World) -> None:
+async def test_carrier_api_refuses_wrong_credentials(world: World) -> None:
     login = base64.b64encode(b"AC:salah").decode()
     async with serve(app(Carrier())) as base_url, httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(
@@ -463,7 +459,7 @@ async def test_the_api_refuses_other_credentials(world: World) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, 20003)
 
 
-async def test_the_list_filters_by_number_and_day(world: World) -> None:
+async def test_carrier_list_filters_by_number_and_day(world: World) -> None:
     carrier = Carrier(auth_token=NEW_TOKEN)
     carrier.phone(MOBILE)
     async with serve(app(carrier)) as base_url, httpx.AsyncClient(trust_env=False) as client:
@@ -477,7 +473,7 @@ async def test_the_list_filters_by_number_and_day(world: World) -> None:
         tomorrow = today + timedelta(days=1)
         for query, found in (
             ({"To": MOBILE}, 1),
-            ({"To": STRANGER}, 0),
+            ({"To": OTHER_MOBILE}, 0),
             ({"DateSent>": str(today)}, 1),
             ({"DateSent>": str(tomorrow)}, 0),
             ({"DateSent<": str(tomorrow)}, 1),

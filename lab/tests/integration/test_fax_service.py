@@ -1,4 +1,4 @@
-"""Faxes against the fax service's machines, through the gateway and a callback listener, over real sockets."""
+"""Faxes through the gateway and the simulated fax service, over real sockets."""
 
 import base64
 import json
@@ -37,7 +37,7 @@ class World:
     fax: Gateway
     base: str
 
-    def order(self, *, reference: str = "d1-1") -> SendRequest:
+    def send_request(self, *, reference: str = "d1-1") -> SendRequest:
         now = datetime.now(UTC)
         self.desk.contents[reference] = PAGE
         return SendRequest(
@@ -72,11 +72,11 @@ async def world() -> AsyncIterator[World]:
         yield World(service=service, desk=desk, fax=fax, base=listener.public_base)
 
 
-async def test_a_fax_arrives_whole_and_is_reported_once(world: World) -> None:
+async def test_fax_is_delivered_whole_and_reported_once(world: World) -> None:
     seen: list[str] = []
     world.service.on_fax = lambda machine, title, _pdf: seen.append(f"{machine.number} {title}")
     machine = world.service.machine(NUMBER)
-    report = await world.fax.send(world.order())
+    report = await world.fax.send(world.send_request())
     await world.service.settled()
     heard = world.desk.heard[0].report
     assert heard is not None
@@ -97,17 +97,17 @@ async def test_a_fax_arrives_whole_and_is_reported_once(world: World) -> None:
         (FaxBehaviour.DEAD, ErrorClass.PERMANENT, "CALL_ERROR/49"),
     ],
 )
-async def test_a_failed_fax_says_what_to_do_next(
+async def test_fax_failed_reports_error_class_and_code(
     world: World, behaviour: FaxBehaviour, error: ErrorClass, code: str
 ) -> None:
     world.service.machine(NUMBER, behaviour=behaviour)
-    order = world.order()
-    sent = await world.fax.send(order)
+    send_request = world.send_request()
+    sent = await world.fax.send(send_request)
     await world.service.settled()
-    report = await world.fax.check(order, sent.provider_id or "")
+    report = await world.fax.check(send_request, sent.provider_id or "")
     assert (report.progress, report.error, report.code) == (SubmissionState.FAILED, error, code)
     assert world.desk.heard[0].report == report
-    # One layer retries, and it is not the provider.
+    # Only Pantau retries, not the provider.
     assert world.service.faxes[0].retries == 0
 
 
@@ -129,8 +129,8 @@ async def test_a_failed_fax_says_what_to_do_next(
         ("NEW_ERROR", None, ErrorClass.TRANSIENT),
     ],
 )
-async def test_the_error_table(world: World, kind: str, code: int | None, error: ErrorClass) -> None:
-    world.order()
+async def test_fax_error_code_maps_to_error_class(world: World, kind: str, code: int | None, error: ErrorClass) -> None:
+    world.send_request()
     fax = {"id": "F1", "status": "FAILURE", "errorType": kind, "errorCode": code}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}) == 200
     report = world.desk.heard[0].report
@@ -138,32 +138,32 @@ async def test_the_error_table(world: World, kind: str, code: int | None, error:
     assert report.error is error
 
 
-async def test_a_repeated_callback_is_harmless(world: World) -> None:
+async def test_callback_sent_twice_is_one_event(world: World) -> None:
     world.service.machine(NUMBER)
     world.service.callback_fault = CallbackFault.TWICE
-    await world.fax.send(world.order())
+    await world.fax.send(world.send_request())
     await world.service.settled()
     assert (len(world.desk.heard), len(world.desk.repeated)) == (1, 1)
 
 
-async def test_a_callback_may_come_before_the_answer(world: World) -> None:
+async def test_callback_before_response_finds_attempt(world: World) -> None:
     world.service.machine(NUMBER)
     world.service.callback_fault = CallbackFault.BEFORE_ANSWER
-    await world.fax.send(world.order())
+    await world.fax.send(world.send_request())
     assert [heard.reference for heard in world.desk.heard] == ["d1-1"]
 
 
-async def test_two_faxes_to_one_machine_are_told_apart(world: World) -> None:
+async def test_find_tells_two_faxes_to_one_machine_apart(world: World) -> None:
     world.service.machine(NUMBER)
-    first, second = world.order(), world.order(reference="d1-2")
+    first, second = world.send_request(), world.send_request(reference="d1-2")
     sent = [await world.fax.send(first), await world.fax.send(second)]
     found = [await world.fax.find(first), await world.fax.find(second)]
     assert [getattr(report, "provider_id", None) for report in found] == [report.provider_id for report in sent]
 
 
 @pytest.mark.parametrize("secret", ["salah-sama-sekali", "", None])
-async def test_a_callback_without_the_secret_is_refused(world: World, secret: str | None) -> None:
-    world.order()
+async def test_callback_without_secret_is_refused(world: World, secret: str | None) -> None:
+    world.send_request()
     fax = {"id": "F1", "status": "COMPLETED"}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}, secret=secret) == 403
     assert world.desk.heard == []
@@ -180,14 +180,14 @@ async def test_a_callback_without_the_secret_is_refused(world: World, secret: st
         {"event": "FAX_COMPLETED", "fax": {"id": "F1", "status": "COMPLETED", "labels": {"pantau": "d9-9"}}},
     ],
 )
-async def test_a_callback_that_makes_no_sense_is_refused(world: World, event: Any) -> None:
-    world.order()
+async def test_callback_malformed_is_refused(world: World, event: Any) -> None:
+    world.send_request()
     assert await post(world, event) == 400
     assert world.desk.heard == []
 
 
-async def test_the_multipart_form_is_understood_as_well(world: World) -> None:
-    world.order()
+async def test_callback_multipart_form_is_accepted(world: World) -> None:
+    world.send_request()
     fax = json.dumps({"id": "F1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}})
     form: dict[str, Any] = {
         "event": (None, "FAX_COMPLETED"),
@@ -200,8 +200,8 @@ async def test_the_multipart_form_is_understood_as_well(world: World) -> None:
     assert len(world.desk.heard) == 1
 
 
-async def test_a_multipart_form_that_is_none_is_refused(world: World) -> None:
-    world.order()
+async def test_callback_malformed_multipart_form_is_refused(world: World) -> None:
+    world.send_request()
     for kind in ("multipart/form-data", "multipart/form-data; boundary=x"):
         for body in (b"", b"--x\r\n\r\n--x--", b"--x\r\nContent-Disposition: form-data; name=fax\r\n\r\n\xff\r\n--x--"):
             async with httpx.AsyncClient(trust_env=False) as client:
@@ -211,15 +211,15 @@ async def test_a_multipart_form_that_is_none_is_refused(world: World) -> None:
     assert world.desk.heard == []
 
 
-async def test_a_callback_for_an_unknown_attempt_changes_nothing(world: World) -> None:
+async def test_callback_unknown_attempt_changes_nothing(world: World) -> None:
     fax = {"id": "F1", "status": "COMPLETED"}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}) == 200
     assert world.desk.heard == []
 
 
-async def test_the_service_filters_by_label(world: World) -> None:
+async def test_fax_list_filters_by_label(world: World) -> None:
     world.service.machine(NUMBER)
-    await world.fax.send(world.order())
+    await world.fax.send(world.send_request())
     auth = httpx.BasicAuth(world.service.key_id, world.service.key_secret)
     async with serve(app(world.service)) as api, httpx.AsyncClient(trust_env=False, auth=auth) as client:
         url = f"{api}/v3/projects/{world.service.project_id}/faxes"

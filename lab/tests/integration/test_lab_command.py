@@ -1,4 +1,4 @@
-"""`pantau lab` as an operator uses it: the real process, on a terminal and without one."""
+"""`pantau lab` as a process, with and without a terminal."""
 
 from __future__ import annotations
 
@@ -17,77 +17,77 @@ from select import select
 
 import yaml
 
-#: In seconds; it takes two to begin, and on a machine that is busy with other things many.
-PATIENCE = 90.0
+#: In seconds. The start takes two, and many more on a busy machine.
+TIMEOUT = 90.0
 COMMAND = (sys.executable, "-m", "monitor.cli", "lab")
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """A lab that runs, and the terminal it is typed to."""
+    """Running lab and its terminal."""
 
     process: subprocess.Popen[bytes]
     terminal: int
     shown: str = field(default="")
 
     def until(self, pattern: str) -> str:
-        """Read on until *pattern* is shown; return what was shown since the last time."""
-        begun, deadline = len(self.shown), time.monotonic() + PATIENCE
-        while not re.search(pattern, self.shown[begun:]):
+        """Read until *pattern* appears; return the new output."""
+        start_at, deadline = len(self.shown), time.monotonic() + TIMEOUT
+        while not re.search(pattern, self.shown[start_at:]):
             assert time.monotonic() < deadline, self.shown
             if select([self.terminal], [], [], 0.1)[0]:
                 self.shown += os.read(self.terminal, 65536).decode(errors="replace").replace("\r\n", "\n")
-        return self.shown[begun:]
+        return self.shown[start_at:]
 
     def type(self, keys: str) -> None:
         os.write(self.terminal, keys.encode())
 
-    def order(self, line: str) -> str:
-        """Type a line and return the answer."""
+    def enter(self, line: str) -> str:
+        """Type a line and return the output."""
         self.type(f"{line}\n")
         return self.until(r"\n?lab> $")
 
 
 @contextmanager
 def on_a_terminal(home: Path, *words: str) -> Iterator[Session]:
-    ours, theirs = pty.openpty()
+    own_end, lab_end = pty.openpty()
     environment = os.environ | {"TERM": "dumb", "COLUMNS": "100", "TMPDIR": str(home)}
-    # A session of its own with that terminal, so that its Ctrl-C is the lab's.
-    begin = f"import os; os.setsid(); os.close(os.open({os.ttyname(theirs)!r}, os.O_RDWR))"
-    go_on = f"os.execv({sys.executable!r}, {[*COMMAND, *words]!r})"
+    # With a session and this terminal of its own, the lab receives Ctrl-C.
+    setup = f"import os; os.setsid(); os.close(os.open({os.ttyname(lab_end)!r}, os.O_RDWR))"
+    run_lab = f"os.execv({sys.executable!r}, {[*COMMAND, *words]!r})"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{begin}; {go_on}"], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        [sys.executable, "-c", f"{setup}; {run_lab}"], stdin=lab_end, stdout=lab_end, stderr=lab_end, env=environment
     )
-    os.close(theirs)
+    os.close(lab_end)
     try:
-        yield Session(process=process, terminal=ours)
+        yield Session(process=process, terminal=own_end)
     finally:
         process.kill()
         process.wait()
-        os.close(ours)
+        os.close(own_end)
 
 
-def test_faults_are_put_in_and_taken_out_at_the_terminal_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+def test_terminal_breaks_and_repairs_faults_until_ctrl_c(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path, "--break", "slow") as lab:
         welcome = lab.until("lab> ")
         (settings,) = re.findall(r"probe --config (\S+) JCM outbound", welcome)
         assert "JCM: slow  Messages arrive whole, but late." in welcome
-        assert "internal timeout  outbound timeout  inbound timeout" in lab.order("break tarpit")
-        assert "JCM has slow, tarpit; rujukan-a has junk" in lab.order("break junk rujukan-a") + lab.order("systems")
-        assert "did you mean mute?" in lab.order("break mutee")
-        assert "repaired; rujukan-a has junk" in lab.order("repair jcm")
-        assert "repaired; nothing is broken" in lab.order("repair")
+        assert "internal timeout  outbound timeout  inbound timeout" in lab.enter("break tarpit")
+        assert "JCM has slow, tarpit; rujukan-a has junk" in lab.enter("break junk rujukan-a") + lab.enter("systems")
+        assert "did you mean mute?" in lab.enter("break mutee")
+        assert "repaired; rujukan-a has junk" in lab.enter("repair jcm")
+        assert "repaired; nothing is broken" in lab.enter("repair")
         assert Path(settings).exists()
         lab.type("\x03")
-        assert lab.process.wait(PATIENCE) == 0
+        assert lab.process.wait(TIMEOUT) == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_end_of_what_is_typed_ends_it(tmp_path: Path) -> None:
+def test_terminal_end_of_input_ends_lab(tmp_path: Path) -> None:
     with on_a_terminal(tmp_path) as lab:
         lab.until("lab> ")
         lab.type("\x04")
-        assert lab.process.wait(PATIENCE) == 0
+        assert lab.process.wait(TIMEOUT) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,11 +98,11 @@ def start(*words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=PATIENCE)
+    said, _ = process.communicate(timeout=TIMEOUT)
     return process.returncode, said
 
 
-def test_without_a_terminal_it_serves_until_it_is_terminated_and_leaves_a_named_directory(tmp_path: Path) -> None:
+def test_without_terminal_serves_until_sigterm_and_keeps_directory(tmp_path: Path) -> None:
     directory = tmp_path / "makmal"
     lab = start("--directory", str(directory), stdin=subprocess.PIPE)
     try:

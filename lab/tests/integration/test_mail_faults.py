@@ -1,4 +1,4 @@
-"""Break a fictional agency's mail on purpose, see what a mail program sees, and repair it. Real sockets, real TLS."""
+"""Mail faults as a mail client sees them, and their repair. Real sockets, real TLS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import pytest
 
 from pantau_lab.mail import Fault, FaultDelays, LabNetwork, SystemPlan
 from probes.model.mailbox import Mailbox, Security
-from tests.ends import imap_of, password_of, smtp_of
+from tests.mailbox_parts import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"
-#: Much longer than a submission takes, on a busy machine, too.
+#: Much longer than a submission takes, also on a busy machine.
 SLOW_BY = timedelta(seconds=3)
-TEMPO = FaultDelays(slow_by=SLOW_BY)
-#: In seconds; a machine that is busy with other things may need many.
-PATIENCE = 30.0
+DELAYS = FaultDelays(slow_by=SLOW_BY)
+#: In seconds, for a busy machine.
+TIMEOUT = 30.0
 TEXT = "Selamat pagi, café\n"
 BYTES = bytes(range(256))
 
@@ -32,8 +32,8 @@ BYTES = bytes(range(256))
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
     plans = [
-        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=TEMPO),
-        SystemPlan.with_one_mailbox(REFERENCE, "rujukan-satu.example", tempo=TEMPO),
+        SystemPlan.with_one_mailbox(AGENCY, "jabatan-contoh.gov.my", tempo=DELAYS),
+        SystemPlan.with_one_mailbox(REFERENCE, "rujukan-satu.example", tempo=DELAYS),
     ]
     async with LabNetwork(plans, folder=tmp_path) as running:
         yield running
@@ -64,13 +64,13 @@ async def submit(sender: Mailbox, to: str, subject: str) -> None:
         use_tls=smtp_of(sender).security is Security.IMPLICIT,
         start_tls=smtp_of(sender).security is Security.STARTTLS,
         tls_context=smtp_of(sender).tls,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 
 @asynccontextmanager
 async def reading(box: Mailbox) -> AsyncIterator[aioimaplib.IMAP4_SSL]:
-    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
+    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=TIMEOUT, ssl_context=imap_of(box).tls)
     await client.wait_hello_from_server()
     await client.login(password_of(box).username, password_of(box).secret)
     await client.select("INBOX")
@@ -85,17 +85,17 @@ def parsed(content: bytes) -> EmailMessage:
 
 
 async def arrival(box: Mailbox, number: int = 1) -> EmailMessage:
-    """Return the message with this number in the inbox, waiting in IDLE until it is there."""
-    async with asyncio.timeout(PATIENCE), reading(box) as client:
+    """Return the message with this number in the inbox; wait for it in IDLE."""
+    async with asyncio.timeout(TIMEOUT), reading(box) as client:
         while True:
             fetched = await client.fetch(str(number), "(BODY.PEEK[])")
             for line in fetched.lines:
                 if isinstance(line, bytearray):
                     return parsed(bytes(line))
             if len(fetched.lines) > 1:
-                # It came while we asked; IDLE would wait for the one after it.
+                # It arrived during FETCH; IDLE would wait for the next message.
                 continue
-            idle = await client.idle_start(timeout=PATIENCE)
+            idle = await client.idle_start(timeout=TIMEOUT)
             await client.wait_server_push()
             client.idle_done()
             await idle
@@ -114,7 +114,7 @@ def status_of(report: EmailMessage) -> EmailMessage:
 
 
 @pytest.mark.parametrize("security", list(Security))
-async def test_a_message_arrives_whole_with_its_trace(network: LabNetwork, security: Security) -> None:
+async def test_message_is_delivered_whole_with_trace_headers(network: LabNetwork, security: Security) -> None:
     boxes = network.mailboxes(smtp=security)
     await submit(boxes[AGENCY], boxes[REFERENCE].address, "Ujian")
     read = await arrival(boxes[REFERENCE])
@@ -130,13 +130,15 @@ async def test_a_message_arrives_whole_with_its_trace(network: LabNetwork, secur
     assert f"for <{boxes[REFERENCE].address}>" in by_submission
 
 
-async def test_colleagues_reach_each_other_without_a_relay(boxes: Mapping[str, Mailbox]) -> None:
+async def test_message_within_system_is_delivered_without_relay(boxes: Mapping[str, Mailbox]) -> None:
     await submit(boxes[AGENCY], boxes[AGENCY].address, "Dalaman")
     read = await arrival(boxes[AGENCY])
     assert len(read.get_all("Received", [])) == 1
 
 
-async def test_refused_at_submission_then_repaired(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_refuse_at_submission_is_refused_until_repaired(
+    network: LabNetwork, boxes: Mapping[str, Mailbox]
+) -> None:
     agency = network.systems[AGENCY]
     await agency.break_(Fault.REFUSE)
     with pytest.raises(aiosmtplib.SMTPSenderRefused) as refused:
@@ -149,9 +151,7 @@ async def test_refused_at_submission_then_repaired(network: LabNetwork, boxes: M
     assert (await arrival(boxes[REFERENCE]))["Subject"] == "Diterima"
 
 
-async def test_refused_at_the_exchanger_is_reported_to_the_sender(
-    network: LabNetwork, boxes: Mapping[str, Mailbox]
-) -> None:
+async def test_refuse_at_exchanger_is_reported_to_sender(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     await network.systems[AGENCY].break_(Fault.REFUSE)
     await submit(boxes[REFERENCE], boxes[AGENCY].address, "Ditolak")
     recipient = status_of(await arrival(boxes[REFERENCE]))
@@ -160,13 +160,13 @@ async def test_refused_at_the_exchanger_is_reported_to_the_sender(
     assert recipient["Diagnostic-Code"].startswith("smtp; 554 5.3.2")
 
 
-async def test_nobody_can_sign_in_until_repaired(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_auth_fault_refuses_sign_in_until_repaired(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     box = boxes[AGENCY]
     await network.systems[AGENCY].break_(Fault.AUTH)
     with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
         await submit(box, box.address, "Ujian")
     assert refused.value.code == 454
-    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
+    client = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=TIMEOUT, ssl_context=imap_of(box).tls)
     await client.wait_hello_from_server()
     answer = await client.login(password_of(box).username, password_of(box).secret)
     assert answer.result == "NO"
@@ -178,18 +178,18 @@ async def test_nobody_can_sign_in_until_repaired(network: LabNetwork, boxes: Map
 
 
 @pytest.mark.parametrize("broken", [AGENCY, REFERENCE])
-async def test_lost_on_either_side_without_a_word(
+async def test_lose_on_either_side_drops_mail_silently(
     network: LabNetwork, boxes: Mapping[str, Mailbox], broken: str
 ) -> None:
     await network.systems[broken].break_(Fault.LOSE)
     await submit(boxes[AGENCY], boxes[REFERENCE].address, "Hilang")
-    await network.emptied()
+    await network.wait_until_empty()
     await network.systems[broken].repair()
     await submit(boxes[AGENCY], boxes[REFERENCE].address, "Selepas")
     assert (await arrival(boxes[REFERENCE]))["Subject"] == "Selepas"
 
 
-async def test_slow_mail_arrives_late_and_whole(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_slow_mail_is_delivered_late_and_whole(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     await network.systems[AGENCY].break_(Fault.SLOW)
     began = time.monotonic()
     await submit(boxes[AGENCY], boxes[REFERENCE].address, "Lambat")
@@ -199,7 +199,7 @@ async def test_slow_mail_arrives_late_and_whole(network: LabNetwork, boxes: Mapp
 
 
 @pytest.mark.parametrize("broken", [AGENCY, REFERENCE])
-async def test_bounced_on_either_side_comes_back_at_once(
+async def test_bounce_on_either_side_is_returned_at_once(
     network: LabNetwork, boxes: Mapping[str, Mailbox], broken: str
 ) -> None:
     await network.systems[broken].break_(Fault.BOUNCE)
@@ -214,9 +214,7 @@ async def test_bounced_on_either_side_comes_back_at_once(
     assert "Melantun" in original.as_string()
 
 
-async def test_corrupted_mail_arrives_and_is_not_what_was_sent(
-    network: LabNetwork, boxes: Mapping[str, Mailbox]
-) -> None:
+async def test_corrupted_mail_is_delivered_changed(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     await network.systems[REFERENCE].break_(Fault.CORRUPT)
     await submit(boxes[AGENCY], boxes[REFERENCE].address, "Rosak")
     read = await arrival(boxes[REFERENCE])
@@ -228,12 +226,14 @@ async def test_corrupted_mail_arrives_and_is_not_what_was_sent(
     assert attachment.get_content() != BYTES
 
 
-async def test_imap_is_cut_and_comes_back_on_the_same_port(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_imap_fault_cuts_session_and_repair_reopens_same_port(
+    network: LabNetwork, boxes: Mapping[str, Mailbox]
+) -> None:
     box = boxes[AGENCY]
     reader, writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
     assert (await reader.readline()).startswith(b"* OK")
     await network.systems[AGENCY].break_(Fault.IMAP)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await reader.read() == b""
     writer.close()
     with pytest.raises(ConnectionRefusedError):
@@ -244,31 +244,31 @@ async def test_imap_is_cut_and_comes_back_on_the_same_port(network: LabNetwork, 
     assert (await arrival(box))["Subject"] == "Sementara itu"
 
 
-async def test_an_idle_session_is_cut_as_well(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_imap_fault_cuts_idle_session(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     box = boxes[AGENCY]
     reader, writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port, ssl=imap_of(box).tls)
     for line in (f"a LOGIN {box.address} {password_of(box).secret}", "b SELECT INBOX", "c IDLE"):
         writer.write(f"{line}\r\n".encode())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await reader.readuntil(b"+ Idling.\r\n")
         await network.systems[AGENCY].break_(Fault.IMAP)
         assert await reader.read() == b""
     writer.close()
 
 
-async def test_idle_tells_at_once_what_came_before_it(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
+async def test_idle_reports_message_that_arrived_before_it(network: LabNetwork, boxes: Mapping[str, Mailbox]) -> None:
     box = boxes[AGENCY]
-    async with asyncio.timeout(PATIENCE), reading(box) as client:
+    async with asyncio.timeout(TIMEOUT), reading(box) as client:
         await network.systems[AGENCY].put(box.address, b"Subject: Ujian\r\n\r\nSelamat\r\n")
-        idle = await client.idle_start(timeout=PATIENCE)
+        idle = await client.idle_start(timeout=TIMEOUT)
         assert b"1 EXISTS" in await client.wait_server_push()
         client.idle_done()
         await idle
 
 
-async def test_a_burst_wakes_idle_for_every_message(boxes: Mapping[str, Mailbox]) -> None:
-    async with asyncio.timeout(PATIENCE), reading(boxes[REFERENCE]) as client:
-        idle = await client.idle_start(timeout=PATIENCE)
+async def test_idle_reports_every_message_of_burst(boxes: Mapping[str, Mailbox]) -> None:
+    async with asyncio.timeout(TIMEOUT), reading(boxes[REFERENCE]) as client:
+        idle = await client.idle_start(timeout=TIMEOUT)
         async with asyncio.TaskGroup() as group:
             for number in range(20):
                 group.create_task(submit(boxes[AGENCY], boxes[REFERENCE].address, str(number)))
@@ -280,13 +280,13 @@ async def test_a_burst_wakes_idle_for_every_message(boxes: Mapping[str, Mailbox]
         await idle
 
 
-async def test_a_recipient_who_does_not_exist_is_reported(boxes: Mapping[str, Mailbox]) -> None:
+async def test_unknown_recipient_is_reported_to_sender(boxes: Mapping[str, Mailbox]) -> None:
     await submit(boxes[AGENCY], "tiada@rujukan-satu.example", "Siapa")
     recipient = status_of(await arrival(boxes[AGENCY]))
     assert recipient["Status"] == "5.1.1"
     assert recipient["Remote-MTA"] == "dns; mail.rujukan-satu.example"
 
 
-async def test_a_domain_that_does_not_exist_is_reported(boxes: Mapping[str, Mailbox]) -> None:
+async def test_unknown_domain_is_reported_to_sender(boxes: Mapping[str, Mailbox]) -> None:
     await submit(boxes[AGENCY], "pantau@tiada.example", "Di mana")
     assert status_of(await arrival(boxes[AGENCY]))["Status"] == "5.1.2"

@@ -1,4 +1,4 @@
-"""What a fictional mail system refuses when it is sound, and what it leaves behind when it stops."""
+"""Rules of a mail system without faults, and its shutdown."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from pantau_lab.mail import (
 )
 from pantau_lab.mail.transport.directory import Exchanger
 from probes.model.mailbox import Mailbox
-from tests.ends import imap_of, password_of, smtp_of
+from tests.mailbox_parts import imap_of, password_of, smtp_of
 
-#: In seconds; what is waited for comes at once, and on a machine that is busy with other things later.
-PATIENCE = 30.0
-#: In seconds; shorter than anything that a session may wait for, such as the handshake that never comes.
-AT_ONCE = 4.0
+#: In seconds, for a busy machine.
+TIMEOUT = 30.0
+#: In seconds. Shorter than any timeout of a session, such as that of the handshake.
+STOP_TIMEOUT = 4.0
 PLANS = [
     SystemPlan.with_one_mailbox("jabatan-contoh", "jabatan-contoh.gov.my"),
     SystemPlan.with_one_mailbox("rujukan-satu", "rujukan-satu.example"),
@@ -60,18 +60,18 @@ def box(network: LabNetwork) -> Mailbox:
 
 
 def client(port: int) -> aiosmtplib.SMTP:
-    return aiosmtplib.SMTP(hostname="127.0.0.1", port=port, timeout=PATIENCE, start_tls=False, use_tls=False)
+    return aiosmtplib.SMTP(hostname="127.0.0.1", port=port, timeout=TIMEOUT, start_tls=False, use_tls=False)
 
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """Give the number of a port that is taken and does not answer."""
+    """Yield a port that is bound and does not listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
-async def test_sign_in_is_refused_until_the_connection_is_encrypted(agency: MailSystem, box: Mailbox) -> None:
+async def test_sign_in_before_tls_is_refused(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
         await smtp.ehlo()
         assert not smtp.supports_extension("auth")
@@ -83,7 +83,7 @@ async def test_sign_in_is_refused_until_the_connection_is_encrypted(agency: Mail
 
 
 @pytest.mark.parametrize("method", ["auth_plain", "auth_login"])
-async def test_people_sign_in_with_plain_or_login(agency: MailSystem, box: Mailbox, method: str) -> None:
+async def test_sign_in_accepts_plain_and_login(agency: MailSystem, box: Mailbox, method: str) -> None:
     async with client(agency.submission) as smtp:
         await smtp.starttls(tls_context=smtp_of(box).tls)
         await smtp.ehlo()
@@ -91,13 +91,13 @@ async def test_people_sign_in_with_plain_or_login(agency: MailSystem, box: Mailb
         assert answer.code == 235
 
 
-async def test_wrong_credentials_are_told_from_a_broken_server(agency: MailSystem, box: Mailbox) -> None:
+async def test_sign_in_wrong_credentials_differs_from_unavailable(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
         await smtp.starttls(tls_context=smtp_of(box).tls)
         with pytest.raises(aiosmtplib.SMTPAuthenticationError) as refused:
             await smtp.login(password_of(box).username, "salah")
         assert refused.value.code == 535
-    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
+    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=TIMEOUT, ssl_context=imap_of(box).tls)
     await imap.wait_hello_from_server()
     answer = await imap.login(password_of(box).username, "salah")
     assert answer.lines[0].startswith(b"[AUTHENTICATIONFAILED]")
@@ -112,7 +112,7 @@ async def test_submission_without_sign_in_is_refused(agency: MailSystem, box: Ma
         assert refused.value.code == 530
 
 
-async def test_people_send_under_their_own_address_only(agency: MailSystem, box: Mailbox) -> None:
+async def test_submission_from_foreign_address_is_refused(agency: MailSystem, box: Mailbox) -> None:
     async with client(agency.submission) as smtp:
         await smtp.starttls(tls_context=smtp_of(box).tls)
         await smtp.login(password_of(box).username, password_of(box).secret)
@@ -122,7 +122,7 @@ async def test_people_send_under_their_own_address_only(agency: MailSystem, box:
 
 
 @pytest.mark.parametrize(("recipient", "code"), [(OUTSIDE, 554), ("tiada@jabatan-contoh.gov.my", 550)])
-async def test_the_exchanger_is_no_open_relay(agency: MailSystem, recipient: str, code: int) -> None:
+async def test_exchanger_refuses_relay_and_unknown_recipient(agency: MailSystem, recipient: str, code: int) -> None:
     async with client(agency.mx) as smtp:
         await smtp.mail("sesiapa@luar.example")
         with pytest.raises(aiosmtplib.SMTPRecipientRefused) as refused:
@@ -130,18 +130,18 @@ async def test_the_exchanger_is_no_open_relay(agency: MailSystem, recipient: str
         assert refused.value.code == code
 
 
-async def test_a_client_that_does_not_trust_the_authority_gets_no_further(agency: MailSystem, box: Mailbox) -> None:
-    strangers = ssl.create_default_context()
+async def test_untrusted_authority_fails_handshake(agency: MailSystem, box: Mailbox) -> None:
+    default_trust = ssl.create_default_context()
     async with client(agency.submission) as smtp:
         with pytest.raises(ssl.SSLCertVerificationError):
-            await smtp.starttls(tls_context=strangers)
+            await smtp.starttls(tls_context=default_trust)
     with pytest.raises(ssl.SSLCertVerificationError):
-        await asyncio.open_connection("127.0.0.1", agency.imap, ssl=strangers)
+        await asyncio.open_connection("127.0.0.1", agency.imap, ssl=default_trust)
     async with client(agency.submission) as smtp:
         await smtp.starttls(tls_context=smtp_of(box).tls)
 
 
-async def test_the_authority_is_there_for_other_programs(network: LabNetwork, agency: MailSystem) -> None:
+async def test_authority_file_is_trusted_by_other_programs(network: LabNetwork, agency: MailSystem) -> None:
     trusting = ssl.create_default_context(cafile=str(network.authority.ca_file))
     _, writer = await asyncio.open_connection(
         "127.0.0.1", agency.imap, ssl=trusting, server_hostname="mail.jabatan-contoh.gov.my"
@@ -150,9 +150,9 @@ async def test_the_authority_is_there_for_other_programs(network: LabNetwork, ag
     await writer.wait_closed()
 
 
-async def test_the_junk_folder_is_marked_and_can_be_filled(agency: MailSystem, box: Mailbox) -> None:
+async def test_junk_folder_has_special_use_and_accepts_mail(agency: MailSystem, box: Mailbox) -> None:
     await agency.put(box.address, b"Subject: Ujian\r\n\r\nSelamat\r\n", FolderName.JUNK)
-    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=PATIENCE, ssl_context=imap_of(box).tls)
+    imap = aioimaplib.IMAP4_SSL(imap_of(box).host, imap_of(box).port, timeout=TIMEOUT, ssl_context=imap_of(box).tls)
     await imap.wait_hello_from_server()
     welcome = await imap.login(password_of(box).username, password_of(box).secret)
     assert b" SPECIAL-USE" in welcome.lines[0]
@@ -161,9 +161,9 @@ async def test_the_junk_folder_is_marked_and_can_be_filled(agency: MailSystem, b
     await imap.logout()
 
 
-async def test_mail_waits_for_a_system_that_is_away(tmp_path: Path) -> None:
+async def test_queue_keeps_mail_until_receiver_starts(tmp_path: Path) -> None:
     authority, directory = LabAuthority(tmp_path / "ca.pem"), Directory()
-    hasty = QueuePolicy(retry_after=timedelta(milliseconds=20), give_up_after=timedelta(seconds=30))
+    quick_retries = QueuePolicy(retry_after=timedelta(milliseconds=20), give_up_after=timedelta(seconds=30))
     sender, receiver = (
         MailSystem(
             name=plan.name,
@@ -171,13 +171,13 @@ async def test_mail_waits_for_a_system_that_is_away(tmp_path: Path) -> None:
             accounts=plan.accounts,
             directory=directory,
             authority=authority,
-            queue_policy=hasty,
+            queue_policy=quick_retries,
         )
         for plan in PLANS
     )
-    with closed_port() as nobody:
-        directory.register(receiver.domain, Exchanger(hostname=receiver.hostname, port=nobody))
-        async with sender, asyncio.timeout(PATIENCE):
+    with closed_port() as not_listening:
+        directory.register(receiver.domain, Exchanger(hostname=receiver.hostname, port=not_listening))
+        async with sender, asyncio.timeout(TIMEOUT):
             (account,) = sender.accounts
             async with client(sender.submission) as smtp:
                 await smtp.starttls(tls_context=authority.client_context())
@@ -185,12 +185,12 @@ async def test_mail_waits_for_a_system_that_is_away(tmp_path: Path) -> None:
                 await smtp.sendmail(account.address, [OUTSIDE], b"Subject: Ujian\r\n\r\nSelamat\r\n")
             assert sender.queued == 1
             async with receiver:
-                await sender.emptied()
-                await receiver.emptied()
+                await sender.wait_until_empty()
+                await receiver.wait_until_empty()
                 assert receiver.messages(OUTSIDE) == 1
 
 
-async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_network_stop_closes_sessions_tasks_and_ports(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     network = LabNetwork(PLANS, folder=tmp_path)
     async with network:
@@ -198,7 +198,7 @@ async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         agency = network.systems["jabatan-contoh"]
         await agency.break_(Fault.SLOW)
         numbers = [agency.port(port) for port in Port]
-        # Sessions in every state, and a parcel that lies in the queue.
+        # Sessions in every state, and a message in the queue.
         async with client(agency.submission) as smtp:
             await smtp.starttls(tls_context=smtp_of(box).tls)
             await smtp.login(password_of(box).username, password_of(box).secret)
@@ -212,26 +212,26 @@ async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         for line in (f"a LOGIN {box.address} {password_of(box).secret}", "b SELECT INBOX", "c IDLE"):
             writer.write(f"{line}\r\n".encode())
         await reader.readuntil(b"+ Idling.\r\n")
-        # One that has not begun its handshake.
-        mute, unheard = await asyncio.open_connection(imap_of(box).host, imap_of(box).port)
+        # A connection without handshake.
+        mute, mute_writer = await asyncio.open_connection(imap_of(box).host, imap_of(box).port)
         assert agency.queued == 1
         began = time.monotonic()
-    assert time.monotonic() - began < AT_ONCE
+    assert time.monotonic() - began < STOP_TIMEOUT
     assert await reader.read() == b""
     assert await mute.read() == b""
     writer.close()
-    unheard.close()
+    mute_writer.close()
     half_done.close()
     plain.close()
     assert asyncio.all_tasks() == before
     for number in numbers:
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", number)
-    # Whatever was not closed warns when it is collected, and a warning is an error here.
+    # An unclosed resource warns when it is collected, and warnings are errors here.
     gc.collect()
 
 
-async def test_a_network_that_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
+async def test_network_failed_start_leaves_nothing_open(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     with closed_port() as taken:
         impossible = [PLANS[0], dataclasses.replace(PLANS[1], ports={Port.MX: taken})]
@@ -242,19 +242,19 @@ async def test_a_network_that_cannot_start_leaves_nothing_open(tmp_path: Path) -
     gc.collect()
 
 
-async def test_an_error_of_the_caller_comes_out_as_it_is(tmp_path: Path) -> None:
+async def test_network_propagates_error_of_caller(tmp_path: Path) -> None:
     with pytest.raises(LookupError):
         async with LabNetwork(PLANS, folder=tmp_path):
             raise LookupError
 
 
-async def test_the_lab_says_nothing(
+async def test_lab_prints_and_logs_nothing(
     network: LabNetwork, box: Mailbox, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with client(network.systems["jabatan-contoh"].submission) as smtp:
         await smtp.starttls(tls_context=smtp_of(box).tls)
         await smtp.login(password_of(box).username, password_of(box).secret)
         await smtp.sendmail(box.address, [OUTSIDE], b"Subject: Ujian\r\n\r\nSelamat\r\n")
-    await network.emptied()
+    await network.wait_until_empty()
     assert capfd.readouterr() == ("", "")
     assert [record for record in caplog.records if record.name != "asyncio"] == []

@@ -1,4 +1,4 @@
-"""Every fault of the lab, and what a real round trip says of it on the three routes of the agency."""
+"""Outcome of a real probe on the three routes of the agency, for each fault of the lab."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ from probes.model.probe import Route, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
-from tests.hanging import HANGS
-from tests.integration.probes.trip import SIGNER
+from tests.integration.probes.round_trips import SIGNER
+from tests.timeouts import HANG_TIMEOUT
 
-#: Enough for two busy cores: a quarter of it is what the last look has before mail is called lost. What waits for its end waits
-#: for nothing else, and all wait at the same time.
-PATIENCE = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
-#: Quick to come back after a repair.
-PACE = PollingPolicy(
+#: Enough for two busy cores. The final search has a quarter of it. All probes wait at the same time.
+TIMEOUTS = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
+#: Short retries, so that a repair is seen soon.
+POLLING = PollingPolicy(
     retry_min=timedelta(seconds=0.4),
     retry_max=timedelta(seconds=2),
     refusal_pause=timedelta(seconds=0.4),
     stable_after=timedelta(seconds=0.3),
 )
-TEMPO = FaultDelays(
+DELAYS = FaultDelays(
     slow_by=timedelta(seconds=1),
     drip=timedelta(seconds=0.4),
-    idle_for=timedelta(seconds=1),
+    idle_limit=timedelta(seconds=1),
     greylisted_for=timedelta(seconds=30),
 )
 REFERENCE = "rujukan"
@@ -47,8 +46,8 @@ DIRECTIONS = ("internal", "outbound", "inbound")
 
 
 @dataclass(slots=True, kw_only=True)
-class Field:
-    """An agency for each fault, named like it, and one reference; every mailbox is watched."""
+class FaultedAgencies:
+    """An agency for each fault, with its name, and one reference. Every mailbox is watched."""
 
     network: LabNetwork
     watchers: dict[str, MailboxWatcher]
@@ -60,12 +59,12 @@ class Field:
         name = f"{agency}/{direction}"
         token = SIGNER.issue(name, datetime.now(UTC))
         route = Route(name=name, sender=sender.mailbox, recipient=recipient.mailbox)
-        probe = KIND.build(route=route, token=token, timeouts=PATIENCE, sender=sender, recipient=recipient)
-        return await run_probe(probe, route=name, token_id=token.id, timeouts=PATIENCE)
+        probe = KIND.build(route=route, token=token, timeouts=TIMEOUTS, sender=sender, recipient=recipient)
+        return await run_probe(probe, route=name, token_id=token.id, timeouts=TIMEOUTS)
 
-    async def healed(self, agency: str) -> None:
-        """Wait until mail goes round again; a watcher that has just failed does not look again at once."""
-        async with asyncio.timeout(2 * PATIENCE.total.total_seconds()):
+    async def wait_until_recovered(self, agency: str) -> None:
+        """Wait until mail is delivered again; a watcher that has just failed pauses first."""
+        async with asyncio.timeout(2 * TIMEOUTS.total.total_seconds()):
             while (await self.probe(agency, "internal")).outcome is not Outcome.DELIVERED:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -76,24 +75,24 @@ class Field:
 
 
 @asynccontextmanager
-async def field(folder: Path, faults: Iterable[Fault] = ()) -> AsyncIterator[Field]:
+async def field(folder: Path, faults: Iterable[Fault] = ()) -> AsyncIterator[FaultedAgencies]:
     names = [REFERENCE, *Fault]
-    plans = [SystemPlan.with_one_mailbox(name, f"{name}.example", tempo=TEMPO) for name in names]
+    plans = [SystemPlan.with_one_mailbox(name, f"{name}.example", tempo=DELAYS) for name in names]
     arrivals: list[tuple[str, Arrival]] = []
 
     def watch(mailbox: Mailbox) -> MailboxWatcher:
         def count(arrival: Arrival, _token: str | None, _at: datetime) -> None:
             arrivals.append((mailbox.name, arrival))
 
-        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, timeouts=PATIENCE, polling=PACE)
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, timeouts=TIMEOUTS, polling=POLLING)
 
     async with LabNetwork(plans, folder=folder) as network, asyncio.TaskGroup() as group:
-        # Before anybody looks: the sessions there are would be cut, and the next run would tell of that.
+        # Before the watchers connect: a fault would cut their sessions, and the next run would report that.
         for fault in faults:
             await network.systems[fault].break_(fault)
         watchers = {name: watch(mailbox) for name, mailbox in network.mailboxes().items()}
         watching = [group.create_task(watcher.run()) for watcher in watchers.values()]
-        yield Field(network=network, watchers=watchers, arrivals=arrivals)
+        yield FaultedAgencies(network=network, watchers=watchers, arrivals=arrivals)
         for task in watching:
             task.cancel()
 
@@ -103,24 +102,24 @@ def sockets() -> int:
     return sum(os.path.realpath(f"/proc/self/fd/{name}").partition(":")[0].endswith("socket") for name in files)
 
 
-def test_the_lab_says_of_every_fault_how_a_probe_ends() -> None:
+def test_symptoms_cover_every_fault() -> None:
     assert list(SYMPTOMS) == list(Fault)
 
 
-async def test_every_fault_is_reported_as_the_lab_says_and_is_gone_after_the_repair(
+async def test_every_fault_has_documented_outcome_and_is_repairable(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sockets_before, tasks_before = sockets(), asyncio.all_tasks()
     async with field(tmp_path, Fault) as lab:
         results = await lab.probe_all()
-        otherwise = [
+        unexpected = [
             (str(fault), direction, result)
             for (fault, direction), result in results.items()
             if result.outcome is not getattr(SYMPTOMS[fault], direction)
         ]
-        assert otherwise == []
+        assert unexpected == []
 
-        late = PATIENCE.total + timedelta(seconds=HANGS)
+        late = TIMEOUTS.total + timedelta(seconds=HANG_TIMEOUT)
         assert [result for result in results.values() if result.duration > late] == []
         assert [
             result for result in results.values() if result.failure and result.failure.reason is Reason.MONITORING_FAULT
@@ -135,7 +134,7 @@ async def test_every_fault_is_reported_as_the_lab_says_and_is_gone_after_the_rep
 
         for system in lab.network.systems.values():
             await system.repair()
-        await asyncio.gather(*(lab.healed(fault) for fault in Fault))
+        await asyncio.gather(*(lab.wait_until_recovered(fault) for fault in Fault))
     assert (sockets(), asyncio.all_tasks()) == (sockets_before, tasks_before)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == [], "the lab itself is sound"
 
@@ -162,7 +161,7 @@ REASONS = {
 }
 
 
-async def test_what_the_sending_server_does_wrong_is_told_with_its_reason(tmp_path: Path) -> None:
+async def test_sender_fault_is_reported_with_reason(tmp_path: Path) -> None:
     async with field(tmp_path, REASONS) as lab:
         results = await asyncio.gather(*(lab.probe(fault, "outbound") for fault in REASONS))
     failures = [result.failure for result in results]
@@ -170,15 +169,15 @@ async def test_what_the_sending_server_does_wrong_is_told_with_its_reason(tmp_pa
     assert {failure and failure.party for failure in failures} == {Party.SENDER}
 
 
-async def test_faults_add_up_and_are_taken_away_one_by_one(tmp_path: Path) -> None:
+async def test_faults_combine_and_are_repaired_singly(tmp_path: Path) -> None:
     async with field(tmp_path) as lab:
         system = lab.network.systems[Fault.SLOW]
         for fault in (Fault.STRIP, Fault.REWRITE, Fault.FOOTER, Fault.JUNK, Fault.SLOW):
             await system.break_(fault)
         result = await lab.probe(Fault.SLOW, "internal")
         assert result.outcome is Outcome.JUNK
-        # It is held from when it is taken, which is a moment before we hear of that.
-        assert result.phases[Phase.DATA] + result.phases[Phase.TRANSIT] >= TEMPO.slow_by
+        # The delay starts when the message is taken, before the client knows.
+        assert result.phases[Phase.DATA] + result.phases[Phase.TRANSIT] >= DELAYS.slow_by
 
         await system.break_(Fault.POLICY)
         assert (await lab.probe(Fault.SLOW, "internal")).outcome is Outcome.AUTH
@@ -188,32 +187,32 @@ async def test_faults_add_up_and_are_taken_away_one_by_one(tmp_path: Path) -> No
         assert (await lab.probe(Fault.SLOW, "internal")).outcome is Outcome.DELIVERED
 
 
-async def test_a_greylisted_sender_is_let_in_after_a_while(tmp_path: Path) -> None:
+async def test_greylisted_sender_is_accepted_later(tmp_path: Path) -> None:
     name = "jabatan-contoh"
     tempo = FaultDelays(greylisted_for=timedelta(seconds=1))
     plan = SystemPlan.with_one_mailbox(name, "jabatan-contoh.gov.my", tempo=tempo)
     async with LabNetwork([plan], folder=tmp_path) as network, asyncio.TaskGroup() as group:
         mailbox = network.mailboxes()[name]
-        watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=TIMEOUTS, polling=POLLING)
         watching = group.create_task(watcher.run())
-        lab = Field(network=network, watchers={name: watcher, REFERENCE: watcher}, arrivals=[])
+        lab = FaultedAgencies(network=network, watchers={name: watcher, REFERENCE: watcher}, arrivals=[])
         await network.systems[name].break_(Fault.GREYLIST)
         outcomes = [(await lab.probe(name, "internal")).outcome]
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             while outcomes[-1] is Outcome.DEFERRED:
                 outcomes.append((await lab.probe(name, "internal")).outcome)
         watching.cancel()
     assert (outcomes[0], outcomes[-1]) == (Outcome.DEFERRED, Outcome.DELIVERED)
 
 
-async def test_a_server_that_ends_every_idle_is_watched_all_the_same(tmp_path: Path) -> None:
+async def test_watcher_survives_server_that_ends_every_idle(tmp_path: Path) -> None:
     async with field(tmp_path, [Fault.BYE_IDLE]) as lab:
         watcher = lab.watchers[Fault.BYE_IDLE]
-        looks: set[float | None] = set()
-        async with asyncio.timeout(2 * HANGS):
-            # While nobody waits, it looks again only when it has a new connection.
-            while len(looks - {None}) < 3:
-                looks.add(watcher.polled_at)
+        polls: set[float | None] = set()
+        async with asyncio.timeout(2 * HANG_TIMEOUT):
+            # Without an expected message, it polls only on a new connection.
+            while len(polls - {None}) < 3:
+                polls.add(watcher.polled_at)
                 await asyncio.sleep(0.02)
         assert (await lab.probe(Fault.BYE_IDLE, "internal")).outcome is Outcome.DELIVERED
         assert watcher.failure is None

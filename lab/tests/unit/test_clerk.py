@@ -1,4 +1,4 @@
-"""The clerk of the demo posts letters; a service that cannot say which there are ends nothing."""
+"""Clerk of the demo, who posts letters."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pantau_lab.clerk import PRINTS_AFTER, post_letters
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 
 
-async def test_post_letters_records_each_letter_that_has_lain_long_enough(tmp_path: Path) -> None:
+async def test_post_letters_records_letters_older_than_printing_delay(tmp_path: Path) -> None:
     app, recorded = FastAPI(), list[str]()
 
     @app.get("/letters")
     async def letters() -> list[dict[str, object]]:
-        laid = [NOW - PRINTS_AFTER - timedelta(seconds=1), NOW]
-        return [{"id": number, "queued_at": at.isoformat(), "step": "queued"} for number, at in enumerate(laid)]
+        queued_at = [NOW - PRINTS_AFTER - timedelta(seconds=1), NOW]
+        return [{"id": number, "queued_at": at.isoformat(), "step": "queued"} for number, at in enumerate(queued_at)]
 
-    @app.post("/notifications/{notice}/{deed}")
-    async def record(notice: int, deed: str) -> None:
-        recorded.append(f"{notice} {deed}")
+    @app.post("/notifications/{notification}/{action}")
+    async def record(notification: int, action: str) -> None:
+        recorded.append(f"{notification} {action}")
 
     async with serve(app, open_unix(tmp_path / "c.sock")):
         await post_letters(tmp_path / "c.sock", NOW)
     assert recorded == ["0 printed"]
 
 
-async def test_post_letters_while_the_store_is_away_raises_what_the_demo_expects(tmp_path: Path) -> None:
+async def test_post_letters_without_store_raises_http_error(tmp_path: Path) -> None:
     app = FastAPI()
 
     @app.get("/letters")

@@ -1,4 +1,4 @@
-"""A directory is emptied only by whoever made it."""
+"""Directories of the lab: only its own files are removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pantau_lab.faultlab.directory import DirectoryInUseError, claimed
 MARK = ".ours"
 
 
-def test_what_the_lab_left_behind_is_gone_at_its_next_start(tmp_path: Path) -> None:
+def test_claimed_removes_own_files_of_previous_run(tmp_path: Path) -> None:
     place = tmp_path / "lab"
     with claimed(place, MARK):
         (place / "secrets").mkdir()
@@ -20,14 +20,14 @@ def test_what_the_lab_left_behind_is_gone_at_its_next_start(tmp_path: Path) -> N
         assert [path.name for path in place.iterdir()] == [MARK]
 
 
-def test_what_somebody_else_left_there_stays(tmp_path: Path) -> None:
+def test_claimed_refuses_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "tesis.txt").write_text("bab 1")
     with pytest.raises(DirectoryInUseError, match="files that are not the lab's"), claimed(tmp_path, MARK):
         pass
     assert (tmp_path / "tesis.txt").read_text() == "bab 1"
 
 
-def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
+def test_claimed_removes_link_without_following(tmp_path: Path) -> None:
     place, elsewhere = tmp_path / "lab", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "fail").touch()
@@ -38,7 +38,7 @@ def test_a_link_is_removed_and_not_followed(tmp_path: Path) -> None:
     assert (elsewhere / "fail").exists()
 
 
-def test_a_lab_that_runs_is_left_alone(tmp_path: Path) -> None:
+def test_claimed_refuses_directory_of_running_lab(tmp_path: Path) -> None:
     place = tmp_path / "lab"
     with claimed(place, MARK):
         (place / "ca.pem").touch()

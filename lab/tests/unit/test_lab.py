@@ -1,4 +1,4 @@
-"""`pantau lab` where no mail system has to run."""
+"""`pantau lab` commands that need no mail system."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def run(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_list_names_every_fault() -> None:
+def test_list_option_names_every_fault() -> None:
     code, said = run("--list")
     assert code == 0
     assert {line.split()[0] for line in said.splitlines() if line.strip()} >= set(Fault)
 
 
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_directory_with_foreign_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tesis.txt").write_text("bab 1")
     assert run("--directory", str(tmp_path)) == (
         2,
@@ -33,11 +33,11 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [("lab", "--break", "tarpit", "--break", "tarpitt"), ("demo", "break", "JCM", "--how", "tarpitt")]
 )
-def test_a_fault_that_does_not_exist_is_refused_in_words_of_ours(words: tuple[str, ...]) -> None:
+def test_unknown_fault_is_refused_with_remedy(words: tuple[str, ...]) -> None:
     result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, words)
     assert result.exit_code == 2
     assert f"'{words[-2]}': there is no fault 'tarpitt'; `pantau lab --list` tells which there are" in result.output
 
 
-def test_a_fault_has_to_be_named() -> None:
+def test_break_option_requires_fault() -> None:
     assert run("--break")[0] == 2

@@ -1,4 +1,4 @@
-"""Whoever may sign in to a demo has a password as the portal takes it, which nobody else reads."""
+"""Sign-in names and passwords of the demo."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from monitor.access.role import Role, parse_assignment
 from pantau_lab.seed.login import WORDS, demo_logins, write_logins
 
 
-def test_there_is_somebody_of_each_role_and_no_two_demos_have_the_same_passwords() -> None:
+def test_demo_logins_cover_every_role_with_unique_passwords() -> None:
     logins = demo_logins()
     assert {parse_assignment(each.role).role for each in logins} == set(Role)
     assert len({each.password for each in (*logins, *demo_logins())}) == 2 * len(logins)
     assert len(set(WORDS)) == len(WORDS)
 
 
-def test_passwords_are_good_enough_for_the_portal() -> None:
+def test_demo_passwords_satisfy_portal_rules() -> None:
     for _ in range(20):
         for login in demo_logins():
             names = [login.name, *login.full_name.split(), "JCM", "MDC", "UCM"]
             assert password_problem(login.password, names) is None, login.password
 
 
-def test_they_are_written_down_for_their_owner_alone_and_shown_in_no_repr(tmp_path: Path) -> None:
+def test_write_logins_file_is_private_and_repr_has_no_password(tmp_path: Path) -> None:
     logins = demo_logins()
     write_logins(tmp_path / "sign-in.txt", logins)
     assert (tmp_path / "sign-in.txt").stat().st_mode & 0o777 == 0o600

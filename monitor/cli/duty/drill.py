@@ -1,4 +1,4 @@
-"""`pantau drill`: test numbers and gateways, and list the results."""
+"""`pantau drill`: start a drill, or list the results. A drill tests numbers and gateways with marked test messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def drill(
         _print_results(config, socket)
         return
     if not contact:
-        # Not everybody by default: a drill sends real messages.
+        # The default is not `all`, because a drill sends real messages.
         fail("name a contact: `pantau drill CONTACT`, or `pantau drill all`", 2)
     started = call_service(config, socket, "POST", "/drills", {"contact": contact, "by": by})
     number, count = started["number"], started["notifications"]

@@ -18,7 +18,9 @@ from monitor.cli.service import call_service, control_socket, fail
 from monitor.cli.table import Columns, format_day_and_time, format_time, print_table
 
 Number = Annotated[str, typer.Argument(help="Its number, as in notifications: JKR-07.")]
-#: Values of `alerts.model.contradiction.Contradiction`. It is not imported, so that commands start quickly.
+#: Latest measurement that contradicts a command: mail works again although an outage is to be announced, or still fails
+#: although the incident is to be closed. The values are those of `alerts.model.contradiction.Contradiction`. It is not
+#: imported, so that commands start quickly.
 ContradictionValue = Literal["works-again", "still-fails"]
 Despite = Annotated[
     ContradictionValue | None,
@@ -49,12 +51,13 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 
 def _state(incident: Mapping[str, Any]) -> str:
-    """Return the text of an incident's state. It says whether probes still detect a closed incident."""
+    """Return the text of an incident's state, including whether probes still detect a closed incident."""
     if incident["false_alarm_by"]:
         state = "false alarm"
     elif incident["closed_by"]:
         state = "closed, still detected" if incident["suppressed_until"] else "closed"
     elif incident["closed_by"] is not None:
+        # `closed_by` is empty: the service closed the incident, because its subject is not monitored any more.
         state = "closed, no longer monitored"
     else:
         state = str(incident["state"])
@@ -124,12 +127,13 @@ def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, soc
     if result["state"] == "resolved":
         typer.echo(f"{result['number']} is resolved: nothing to escalate.")
     else:
-        next_at = result["next_notification_at"]
-        nobody_text = (
-            next_at
-            and f"the policy has no further step: staff are notified again at {format_time(next_at)}, and the operations centre now"
-        )
-        notified = _notified(result, nobody_text or "the next people are notified")
+        notified_text = "the next people are notified"
+        if next_at := result["next_notification_at"]:
+            notified_text = (
+                f"the policy has no further step: staff are notified again at {format_time(next_at)}, "
+                "and the operations centre now"
+            )
+        notified = _notified(result, notified_text)
         typer.echo(f"{result['number']} is escalated by {result['previous_assignee']}; {notified}.")
 
 
@@ -152,7 +156,8 @@ def release(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that wait for release, once confirmed.")] = False,
     confirm: Annotated[
-        int | None, typer.Option("--confirm", help="Their number, as the command without this option prints it.", min=1)
+        int | None,
+        typer.Option("--confirm", help="How many they are, as the command without this option prints it.", min=1),
     ] = None,
     despite: Despite = None,
     by: By = "",
@@ -186,7 +191,10 @@ def release(
 
 
 def _releasable_numbers(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
-    """Return the numbers of all incidents that wait for release; unless *confirm* is their count, print them and end."""
+    """Return the numbers of all incidents that wait for release.
+
+    If *confirm* is not their count, print the incidents and end the command.
+    """
     releasable = call_service(config, socket, "GET", "/releases")
     if not releasable:
         fail("No announcement waits for release.")
@@ -224,7 +232,7 @@ def declare(
 
     Use it when people cannot read or send mail although every probe succeeds. Staff are notified at once, including whoever
     declares it; the agency's recipients are notified after the release. It ends with `pantau close`, not with the probes'
-    success; `pantau false-alarm` takes a mistake back.
+    success; `pantau false-alarm` corrects a mistaken declaration.
     """
     body = {"agency": agency, "type": what.value, "since": since, "reason": reason, "by": by}
     result = call_service(config, socket, "POST", "/declarations", body)
@@ -255,7 +263,7 @@ def close(
         bool | None,
         typer.Option(
             "--recovered/--not-recovered",
-            help="Whether mail works again and everybody who was notified is told so; else staff are notified that it is closed. "
+            help="Whether mail works again and everybody who was notified gets a recovery notification; else staff are notified that it is closed. "
             "Required while probes detect it.",
             show_default=False,
         ),
@@ -267,9 +275,9 @@ def close(
 ) -> None:
     """Close an incident by hand, and choose whether a recovery is announced.
 
-    A declared outage ends, and everybody who was notified of it is notified of its end; if probes detect an outage, too, the
-    incident stays open unless you decide on that with `--recovered` or `--not-recovered`. What they still detect opens no new
-    incident for a day, unless it is worse or began later. While they detect it, no recovery is announced without
+    A declared outage ends, and everybody who was notified of it is notified of its end. If probes detect an outage, too, the
+    incident stays open unless you give `--recovered` or `--not-recovered`. The outage that they still detect opens no new
+    incident for a day, unless it becomes worse or a new one begins. While they detect it, `--recovered` also needs
     `--despite still-fails`.
     """
     result = _post_action(config, socket, incident, "close", by, reason=reason, recovered=recovered, despite=despite)
@@ -309,8 +317,8 @@ def false_alarm(
 ) -> None:
     """Close an incident as a false alarm, and send a correction to everybody who was notified.
 
-    Possible while it is open, and within 24 hours of its end. It cannot be undone. While probes detect the fault, it needs
-    `--despite still-fails`.
+    This is possible while the incident is open and within 24 hours of its end, and cannot be undone. While probes detect the
+    fault, `--despite still-fails` is needed.
     """
     result = _post_action(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
     notified = _notified(result, "corrections are sent")

@@ -51,6 +51,7 @@ def _format_rota(rota_status: Mapping[str, Any]) -> Iterator[str]:
 
 def _format_address(address: Mapping[str, Any]) -> str:
     extension = f" ext. {address['extension']}" if address["extension"] else ""
+    # `answers` is false outside the office hours of the number.
     closed = "" if address["answers"] else ", office closed"
     verified = f", verified {address['verified']}" if address["verified"] else ", never verified"
     return f"{_CHANNEL_NAMES[address['channel']]:<4} {address['number']}{extension}{closed}{verified}"

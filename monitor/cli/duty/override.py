@@ -1,4 +1,4 @@
-"""`pantau override`: put another contact on call than the rota (on-call schedule) has, for a while."""
+"""`pantau override`: put a contact on call for a while, instead of the one in the rota (on-call schedule)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def add(
     person: Annotated[str, typer.Argument(help="Key of the contact who takes over.")],
     *,
     until: Annotated[str, typer.Option("--until", help="Until when: 2026-12-02 08:00.", metavar="TIME")],
-    begins: Annotated[str, typer.Option("--from", help="From when; default: now.", metavar="TIME")] = "",
+    from_: Annotated[str, typer.Option("--from", help="From when; default: now.", metavar="TIME")] = "",
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
     """Put somebody on call instead of whoever is scheduled. It takes effect with the next step of an escalation."""
-    body = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
+    body = {"rota": rota, "person": person, "starts_at": from_, "ends_at": until, "by": by}
     override = call_service(config, socket, "POST", "/overrides", body)
     span = f"from {format_day_and_time(override['starts_at'])} until {format_day_and_time(override['ends_at'])}"
     typer.echo(
@@ -42,7 +42,7 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "No.": "id",
         "Rota": "rota",
         "Who": "person",
-        # Without the year: no override is longer than a quarter, and the list has to fit 80 columns.
+        # The year is omitted, because the list has to fit 80 columns and no override is longer than a quarter.
         "From": lambda each: format_day_and_time(each["starts_at"], year=False),
         "Until": lambda each: format_day_and_time(each["ends_at"], year=False),
         "By": "by",

@@ -53,6 +53,6 @@ def remove(
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """End a silence now: notifications of what is still wrong are sent at once."""
+    """End a silence now. Notifications of faults that still exist are sent at once."""
     silence = call_service(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
     typer.echo(f"Silence {silence['id']} about {silence['target']} has ended.")

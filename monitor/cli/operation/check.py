@@ -25,21 +25,21 @@ from monitor.config.agency.contact import find_unknown_users
 from monitor.config.files.document import parse_document, read_document
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_DATABASE
-from monitor.config.loading import Configuration, Loaded, load, stored_document_label
+from monitor.config.loading import Configuration, LoadResult, load, stored_document_label
 from monitor.config.model.settings import Settings
 from monitor.config.validation.capacity import estimate_store_size
 from monitor.config.validation.duplicate import detect_renames
 from monitor.model.document import WrittenDocument
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.runtime.control_socket import CONTROL_SOCKET
 from monitor.store.admin.connections import connection_budget
 from monitor.store.admin.duty import DutyRecords, read_duty
-from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_unopened
+from monitor.store.admin.unopened import DocumentsUnavailableError, has_store, read_unopened
 from monitor.store.schema.tables import portal_user, record
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
-#: In seconds, for the response of the service.
+#: Time limit for the response of the service, in seconds.
 _TIMEOUT: Final = 5.0
-#: The most severe first.
+#: The most severe first. With a LOSS, such as an unreadable secret, the service runs without what depends on it.
 _SEVERITIES: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
 
 
@@ -59,9 +59,9 @@ def check(
     Exit code 2: the service would refuse it at its start or a reload. 1: it is usable, with warnings. 0: there are no problems.
     `--severity error` neither prints nor counts warnings: `pantau check --severity error && pantau reload`.
 
-    Warnings also name what will become wrong: days of the next week with nobody on call, numbers that nobody has answered, a
-    store that outgrows its disk, a server with too few connections for its processes, an agency that would lose its history
-    with its code, and a contact whose `user` may not sign in. Overrides and drills are read from the service, or from its store.
+    Warnings also predict faults: days of the next week with nobody on call, numbers that nobody has answered, a store that
+    outgrows its disk, a server with too few connections for its processes, an agency whose changed code would lose its
+    history, and a contact whose `user` may not sign in. Overrides and drills are read from the service, or from its store.
     """
     now = datetime.now(UTC)
     loaded = load(config, os.environ, now=now, read_duty_records=partial(duty_records, now=now))
@@ -71,12 +71,12 @@ def check(
             configuration.registry.agencies,
             str(configuration.settings.agencies),
         )
-        further = (
+        further_problems = (
             *rename_problems,
             *connection_problems(config, configuration.settings),
             *contact_problems(config, configuration),
         )
-        loaded = replace(loaded, problems=(*loaded.problems, *further))
+        loaded = replace(loaded, problems=(*loaded.problems, *further_problems))
     severities = _SEVERITIES[: _SEVERITIES.index(severity) + 1]
     reported = [each for each in loaded.problems if each.severity in severities]
     if as_json:
@@ -106,7 +106,10 @@ def _problem_json(problem: Problem) -> Mapping[str, str | int | None]:
 
 
 def duty_records(settings: Settings, now: datetime) -> DutyRecords:
-    """Return the overrides and drills from the running service; if it does not answer, from its store (the database)."""
+    """Return the on-call overrides and drills (test notifications) that the running service has recorded.
+
+    If the service does not answer, read them from its store (the database).
+    """
     socket = settings.state_dir.absolute() / CONTROL_SOCKET
     try:
         answer = request(socket, "GET", "/on-call/records", timeout=_TIMEOUT).raise_for_status()
@@ -119,14 +122,14 @@ def duty_records(settings: Settings, now: datetime) -> DutyRecords:
 def applied_domains(settings: Settings) -> Mapping[str, Collection[str]]:
     """Return the domains of each agency in the configuration that the service last applied, by agency code.
 
-    They are read from an SQLite store. Return nothing if the store is unreadable, or on a PostgreSQL server.
+    They are read from an SQLite store. Return an empty mapping if the store is unreadable or on a PostgreSQL server.
     """
     if settings.store is not None:
         return {}
     agencies = select(record.c.key, record.c.document).where(record.c.kind == "agency")
     try:
         rows = read_unopened(settings.state_dir, None, agencies, record.name)
-    except DocumentsAwayError:
+    except DocumentsUnavailableError:
         return {}
     return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
 
@@ -145,13 +148,13 @@ def contact_problems(config: Path, configuration: Configuration) -> Sequence[Pro
     enabled_users = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
     try:
         users = {row.name for row in read_unopened(settings.state_dir, server, enabled_users, portal_user.name)}
-    except DocumentsAwayError:
+    except DocumentsUnavailableError:
         return ()
     return [problem for document in documents for problem in find_unknown_users(document, users)]
 
 
 def _document_name(document: WrittenDocument, settings: Settings) -> str:
-    """Return the name of an agency's document as problems name it."""
+    """Return the name by which problems refer to an agency's document: a label in the database, or the file's path."""
     if settings.agencies == IN_DATABASE:
         return stored_document_label(document.agency)
     return str(settings.agencies / document.name)
@@ -163,19 +166,19 @@ def connection_problems(config: Path, settings: Settings) -> Sequence[Problem]:
         return ()
     site_count = len(settings.hub.sites) if settings.hub else 0
     needed = budget.needed(own=settings.process_name, sites=site_count)
-    if needed <= budget.room:
+    if needed <= budget.available:
         return ()
     processes = len(budget.processes | {settings.process_name})
     message = (
-        f"{_count(processes, 'process', 'processes')} on it may open {needed} connections together with others, and the "
-        f"server has {budget.room} for them"
+        f"{_count(processes, 'process', 'processes')} on it may open {needed} connections, including those of other clients, "
+        f"and the server has {budget.available} for them"
     )
     max_connections = needed + budget.reserved
     remedy = f"max_connections = {max_connections} or more in its postgresql.conf, then restart it; or fewer processes"
     return [read_document(config).problem(("store",), message, remedy, Severity.WARNING)]
 
 
-def print_check_result(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> None:
+def print_check_result(config: Path, loaded: LoadResult, problems: Sequence[Problem]) -> None:
     """Print *problems* of a configuration, and a summary."""
     for problem in problems:
         typer.echo(str(problem))
@@ -188,7 +191,7 @@ def print_check_result(config: Path, loaded: Loaded, problems: Sequence[Problem]
     typer.echo(f"{config}: {_summary(loaded)}")
 
 
-def _summary(loaded: Loaded) -> str:
+def _summary(loaded: LoadResult) -> str:
     loss_text = f", {_count(len(loaded.losses), 'loss', 'losses')}" if loaded.losses else ""
     problems = f"{_count(len(loaded.errors), 'error')}{loss_text}, {_count(len(loaded.warnings), 'warning')}"
     if (configuration := loaded.configuration) is None:

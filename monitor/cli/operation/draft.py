@@ -1,4 +1,7 @@
-"""Answers to the questions of `pantau init` about a first mailbox, and the configuration files made of them. No I/O."""
+"""Answers to the questions of `pantau init` about a first mailbox, and the configuration files built from them.
+
+This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
 from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS, domain_of
 from monitor.config.fields.trust import Trust
-from monitor.config.files.section import Code, MailAddress
+from monitor.config.files.section import AgencyCode, MailAddress
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.runtime.token_key import KEY_FILE
 from probes.model.domain import is_within
@@ -27,7 +30,7 @@ from probes.model.probe import Route, Timeouts
 from probes.preauth.discovery import guess_candidates
 from probes.preauth.session import Protocol
 
-#: Key of the only mailbox in the configuration.
+#: Key of the only mailbox in the configuration; Malay for "main".
 MAILBOX_KEY = "utama"
 SECRET_FILE = f"secrets/{MAILBOX_KEY}"
 CA_FILE = "ca.pem"
@@ -41,8 +44,8 @@ _SERVER_PATTERN = re.compile(
     re.IGNORECASE,
 )
 SERVER_NOTATION = (
-    "HOST or HOST:PORT; at a port of its own `implicit` behind it (encrypted from the start, as at 465 and 993) or `starttls` "
-    "(as at 587 and 143); and `as NAME` if its certificate is for another name"
+    "HOST or HOST:PORT; for an unusual port followed by `implicit` (encrypted from the start, as at 465 and 993) or `starttls` "
+    "(as at 587 and 143); and by `as NAME` if its certificate is for another name"
 )
 
 
@@ -51,7 +54,7 @@ class InvalidAnswerError(ValueError):
 
 
 class Change(StrEnum):
-    """The answer that a user wants to change after a failed attempt, or another next step."""
+    """Next step after a failed attempt: the answer that the user wants to change, AGAIN, or END."""
 
     ADDRESS = "address"
     SMTP = "smtp"
@@ -76,6 +79,7 @@ class FirstMailbox:
     password: str = field(repr=False)
     #: Whether the user has given a file with the servers' certificate authorities.
     has_ca: bool = False
+    #: Short code of the agency; by default a placeholder, Malay for "agency".
     code: str = "AGENSI"
 
     @property
@@ -85,9 +89,9 @@ class FirstMailbox:
 
     @property
     def other_address(self) -> str | None:
-        """The mail address that equals the user name, if it is another than the mailbox's; else `None`.
+        """The user name as a mail address; `None` if that is the mailbox's own address, or not an address.
 
-        A user name without a domain is completed with the mailbox's domain.
+        The mailbox's domain is added to a user name without a domain.
         """
         username_address = self.username if "@" in self.username else f"{self.username}@{self.domain}"
         with suppress(InvalidAnswerError):
@@ -102,7 +106,7 @@ class FirstMailbox:
 
 
 def connection_candidates(server: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings]:
-    """Return variants of *server*, the best first: unchanged, with the other TLS mode, at the registered ports."""
+    """Return variants of *server*, the best first: unchanged, with each TLS mode, at the ports that IANA registered."""
     at_port = [server.model_copy(update={"security": each}) for each in Security]
     registered = [
         server.model_copy(update={"port": None, "security": each.security}) for each in guess_candidates(protocol, "")
@@ -120,7 +124,7 @@ def read_address(text: str) -> str:
 
 def read_code(text: str) -> str:
     """Parse an agency's short code. Raise `InvalidAnswerError`."""
-    code: str = _validate(Code, text.upper())
+    code: str = _validate(AgencyCode, text.upper())
     return code
 
 
@@ -163,13 +167,13 @@ def _validate(field_type: Any, value: object) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         context = first.get("ctx", {})
-        if first["type"] == "shape":
+        if first["type"] == "shape":  # The project's own error type, which has a remedy in its context.
             raise InvalidAnswerError(f"{context['what']}; write {context['instead']}") from None
         raise InvalidAnswerError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
 
 
 def read_change(text: str) -> Change:
-    """Parse a next step, or an unambiguous beginning of one. Raise `InvalidAnswerError`."""
+    """Parse a next step, which may be abbreviated unambiguously. Raise `InvalidAnswerError`."""
     word = text.strip().lower()
     matches = [each for each in Change if word and each.startswith(word)]
     if len(matches) != 1:
@@ -185,7 +189,7 @@ def suggest_code(domain: str) -> str:
 
 
 def format_server(server: ServerSettings) -> str:
-    """Return a server in the notation of `SERVER_NOTATION`, without what is usual."""
+    """Return a server in the notation of `SERVER_NOTATION`. Omit the TLS mode if it is usual at the port."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     port = f":{server.port}" if server.port else ""
     is_usual = (server.security is Security.STARTTLS) is (server.port in _STARTTLS_PORTS)
@@ -217,7 +221,7 @@ def build_route(first_mailbox: FirstMailbox, timeouts: Timeouts, trust: Trust, c
 
 
 def build_files(first_mailbox: FirstMailbox, key: bytes, listen: str, callbacks_listen: str) -> Mapping[str, bytes]:
-    """Return the contents of the configuration files by their paths. The last one, the settings file, refers to the others.
+    """Return the contents of the configuration files by their paths. The last one is the settings file.
 
     *key*: signs the probe messages. *listen* and *callbacks_listen*: listening addresses; "": the defaults.
     """

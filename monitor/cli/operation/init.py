@@ -22,7 +22,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from monitor.advice import advise, ended
+from monitor.advice import advise, outcome_text
 from monitor.cli.operation.check import print_check_result
 from monitor.cli.operation.draft import (
     CA_FILE,
@@ -70,8 +70,9 @@ _T = TypeVar("_T")
 
 #: Many servers lock an account after three to ten failed sign-ins, including those of the user's own mail program.
 _MAX_SIGN_IN_FAILURES = 3
-#: Names that must not exist in the target directory.
+#: Names that the command writes, so that they must not exist in the target directory.
 _RESERVED_NAMES = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
+#: Ports to try for the portal. The listener for providers' callbacks gets the port after it.
 _PORTS = range(8080, 8180, 2)
 
 #: Reasons of failures that a wrong server name or port explains.
@@ -112,9 +113,9 @@ def init(
 ) -> None:
     """Create a first configuration: ask for a mailbox, test it, and write the files.
 
-    It notifies nobody (`mode: monitor_only`). An option answers its question; without a terminal nothing is asked. Nothing is written
-    before a test message has arrived, and nothing is overwritten. The TLS mode of each server is detected. Exit codes of
-    failures are those of `pantau probe`.
+    The configuration notifies nobody (`mode: monitor_only`). Each option replaces a question; without a terminal, give all
+    answers as options. Files are written only after a test message has arrived, and never overwritten. The TLS mode of each
+    server is detected. Exit codes of failures are those of `pantau probe`.
     """
     _check_directory(directory)
     key = new_key()
@@ -133,13 +134,13 @@ def init(
         dialogue.print_continuation(directory)
         fail("Interrupted; nothing was written.", 130)
     finally:
-        dialogue.clean_up(is_written=config is not None)
+        dialogue.clean_up(is_configured=config is not None)
     typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
     if not is_within(draft.domain, OFFICIAL_SUFFIXES):
         typer.echo(f"{draft.domain} has no official suffix (circular, 3d); official_suffixes accepts it for this test.")
     loaded = load(config, os.environ, now=datetime.now(UTC))
     print_check_result(config, loaded, loaded.problems)
-    listen = loaded.accepted().settings.listen
+    listen = loaded.require_configuration().settings.listen
     typer.echo(f"\nNext:  {run_command(config)}\nthen open  http://{listen}/")
 
 
@@ -155,12 +156,12 @@ def _check_directory(directory: Path) -> None:
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except FileNotFoundError:
-        is_directory = not directory.is_symlink()  # A dangling link is not created.
+        is_directory = not directory.is_symlink()  # The target of a dangling link is not created.
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}; name another directory", 2)
     if not is_directory:
         fail(f"{directory} is not a directory", 2)
-    # Not Path.exists: it raises in a directory without access.
+    # `Path.exists` would raise in a directory without access.
     existing = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
     if not os.access(existing, os.W_OK | os.X_OK):
         fail(f"{existing} cannot be written by this user; name another directory", 2)
@@ -178,7 +179,7 @@ class _Dialogue:
         self._trial = trial
         self._trust = Trust()
         self._sign_in_failures = 0
-        #: The present answers; `None`: they are incomplete.
+        #: The present answers; `None` while they are incomplete.
         self._draft: FirstMailbox | None = None
 
     # -- questions -----------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ class _Dialogue:
             typer.echo(
                 "Pantau sends a message from a mailbox that nobody uses to itself, and checks that it arrives. Ctrl-C interrupts.\n"
             )
-        if options["code"] is not None:  # Validated before all questions and the test, and used after them.
+        if options["code"] is not None:  # An invalid code is rejected here; `ask_code` uses it after the test.
             self._ask("Short code of the agency", options["code"], read_code)
         address = self._ask("E-mail address of the mailbox", options["address"], read_address)
         discovered = DiscoveredServers()
@@ -197,7 +198,7 @@ class _Dialogue:
             typer.echo(f"  Asking the DNS for the servers of {domain_of(address)} ...")
             discovered = asyncio.run(find_servers(domain_of(address)))
             typer.echo(f"  Servers are written {SERVER_NOTATION}.")
-        defaults = {each: _first_server(discovered.of(each)) for each in (Protocol.SMTP, Protocol.IMAP)}
+        defaults = {each: _first_server(discovered.for_protocols(each)) for each in (Protocol.SMTP, Protocol.IMAP)}
         smtp = self._ask_server(Protocol.SMTP, options["smtp"], defaults[Protocol.SMTP])
         imap = self._ask_server(Protocol.IMAP, options["imap"], defaults[Protocol.IMAP])
         username = options["username"] or (
@@ -225,7 +226,7 @@ class _Dialogue:
             unreachable, default = server, format_server(connection.alternative or server)
 
     def ask_code(self, option: str | None, draft: FirstMailbox) -> str:
-        """Return the code of the agency."""
+        """Return the short code of the agency: *option*, or the user's answer; without a terminal the suggested code."""
         return self._ask(
             "Short code of the agency", option or (draft.code if self.is_unattended else None), read_code, draft.code
         )
@@ -239,6 +240,10 @@ class _Dialogue:
         *,
         is_shown: bool = True,
     ) -> _T:
+        """Return *option*, or an answer to *question*, as parsed by *read*. Repeat the question after a wrong answer.
+
+        *read* raises `InvalidAnswerError`; for an option that ends the command. *is_shown*: whether typed text is visible.
+        """
         while True:
             try:
                 text = option
@@ -247,7 +252,7 @@ class _Dialogue:
                         typer.prompt(question, default=str(default) if default else None, hide_input=not is_shown)
                     )
                 return read(text)
-            except UnicodeDecodeError:  # The message of the exception would contain a part of a password.
+            except UnicodeDecodeError:  # Its message is not shown, because it may contain a part of a password.
                 typer.echo("  is not UTF-8 text; type it instead of pasting")
             except InvalidAnswerError as error:
                 if option is not None:
@@ -297,28 +302,31 @@ class _Dialogue:
             f"To continue with the same answers:  {shlex.join(['pantau', 'init', str(directory), *options])}", err=True
         )
 
-    def clean_up(self, *, is_written: bool) -> None:
-        """Delete the test messages. Print that one may still arrive, unless a service, which deletes it, is configured."""
+    def clean_up(self, *, is_configured: bool) -> None:
+        """Delete the test messages, and warn if one may still arrive.
+
+        *is_configured*: the configuration was written, so its service will delete late messages; then do not warn.
+        """
         with suppress(KeyboardInterrupt), suppress_log_events(verbose=False):
-            if asyncio.run(self._trial.clean_up()) and not is_written:
+            if asyncio.run(self._trial.clean_up()) and not is_configured:
                 typer.echo(f"A message of this test may still arrive; its subject begins with: {SUBJECT}", err=True)
 
     def _print_result(self, draft: FirstMailbox, route: MonitoredRoute, trial_result: TrialResult) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
         result = trial_result.result
         advice = advise(route, result)
-        means, remedy = advice.what, _remedy(advice.do, result.failure)
+        meaning, remedy = advice.what, _remedy(advice.do, result.failure)
         if trial_result.reads_other_mailbox:
-            means = (
+            meaning = (
                 f"{draft.username} signs in to another mailbox: mail to {draft.username} arrives there, and mail to "
                 f"{draft.address} does not."
             )
             remedy = f"Write the user name of {draft.address}; or watch {draft.username}, as the address."
         elif draft.other_address and result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED:
             remedy = f"Is {draft.address} an address of the mailbox that {draft.username} signs in to? If not, write another user name."
-        typer.echo(f"\n{result.outcome.upper()}: {ended(result)}")
+        typer.echo(f"\n{result.outcome.upper()}: {outcome_text(result)}")
         detail_text = result.failure.detail if result.failure else ""
-        for label, text in (("Detail", detail_text), ("Means", means), ("Do", remedy)):
+        for label, text in (("Detail", detail_text), ("Means", meaning), ("Do", remedy)):
             if text:
                 typer.echo("\n".join(format_labelled(label, text, width)))
 
@@ -352,7 +360,7 @@ class _Dialogue:
         return self._ask_again(draft, ca, self._ask(_CHANGE_QUESTION, None, read_change, suspected))
 
     def _ask_again(self, draft: FirstMailbox, ca: Path | None, change: Change) -> tuple[FirstMailbox, Path | None]:
-        """Ask for one answer again. With the user name ask for the password, too."""
+        """Ask for one answer again, and return the answers and the CA file. For a user name, ask for its password, too."""
         match change:
             case Change.ADDRESS:
                 draft = draft.with_address(self._ask("E-mail address", None, read_address, draft.address))
@@ -386,7 +394,7 @@ class _Dialogue:
 
 
 def _remedy(remedy: str, failure: Failure | None) -> str:
-    """Return *remedy*, or a shorter one if it names settings: there is no settings file yet."""
+    """Return *remedy*, or one that names an option if *remedy* names a setting, because no settings file exists yet."""
     if failure is None or failure.reason not in _SERVER_REASONS or f"mailboxes.{MAILBOX_KEY}" not in remedy:
         return remedy
     option = "--smtp" if failure.party is Party.SENDER else "--imap"
@@ -394,7 +402,7 @@ def _remedy(remedy: str, failure: Failure | None) -> str:
 
 
 def _first_server(candidates: Sequence[ServerCandidate]) -> str:
-    """Return the first candidate in the notation of the question; "": there is none."""
+    """Return the first candidate in the notation `SERVER_NOTATION`; "" if there is none."""
     proposed = (ServerSettings(host=each.host, port=each.port, security=each.security) for each in candidates)
     return next(map(format_server, proposed), "")
 
@@ -437,7 +445,7 @@ async def _show_issuer(protocol: Protocol, server: Server) -> None:
 
 def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) -> Path:
     """Write the configuration, completely or not at all, and return the path of the settings file."""
-    files = dict(build_files(draft, key, *_listeners()))
+    files = dict(build_files(draft, key, *_listen_addresses()))
     is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -472,8 +480,8 @@ def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) ->
     return directory / "pantau.yaml"
 
 
-def _listeners() -> tuple[str, str]:
-    """Return listening addresses of the portal and the callbacks if the default ports are in use, else "" for both."""
+def _listen_addresses() -> tuple[str, str]:
+    """Return free addresses for the portal and the callbacks; "" for both if the default ports are free or all are in use."""
     for port in _PORTS:
         if all(map(_is_free, (port, port + 1))):
             return ("", "") if port == _PORTS[0] else (f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
@@ -481,10 +489,10 @@ def _listeners() -> tuple[str, str]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            listener.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True

@@ -119,7 +119,7 @@ def _find_check(name: str) -> CheckKind:
 
 def _run_check(kind: CheckKind, scope: CheckScope) -> NoReturn:
     async def run() -> tuple[Finding, ...]:
-        async with asyncio.timeout(kind.within.total_seconds()):
+        async with asyncio.timeout(kind.within.total_seconds()):  # `within` is the check's time limit.
             return printable(await kind.build(scope, lambda: datetime.now(UTC)).run())
 
     try:
@@ -142,7 +142,7 @@ def _run_check(kind: CheckKind, scope: CheckScope) -> NoReturn:
 
 @contextmanager
 def suppress_log_events(*, verbose: bool) -> Iterator[None]:
-    """Suppress log events unless *verbose*: the report has the same information."""
+    """Suppress log events in the block unless *verbose*, because the report has the same information."""
     previous = structlog.get_config()
     if not verbose:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from textwrap import wrap
 
-from monitor.advice import Advice, advise, ended
+from monitor.advice import Advice, advise, outcome_text
 from monitor.advice.case import Case
 from monitor.evaluation.evidence import ARRIVED
 from monitor.model.route import MonitoredRoute
@@ -51,7 +51,7 @@ def _format_durations(result: ProbeResult) -> Iterator[str]:
     for phase in Phase:
         if (elapsed := result.phases.get(phase)) is not None:
             yield _format_duration(phase, elapsed)
-    yield _format_duration("whole", result.duration)
+    yield _format_duration("total", result.duration)
 
 
 def _format_duration(name: str, elapsed: timedelta) -> str:
@@ -69,16 +69,16 @@ def _format_path(path: Path) -> Iterator[str]:
 
 def _format_outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> Iterator[str]:
     failure = result.failure
-    yield f"{result.outcome.upper()}: {ended(result)}"
+    yield f"{result.outcome.upper()}: {outcome_text(result)}"
     if failure is not None:
         case = Case(route=route.route, result=result, failure=failure)
-        # A message in transit has left the sender's server, so that no configured server is at fault.
+        # In phase TRANSIT the message has left the sender's server, so no configured server is at fault.
         server = None if failure.phase is Phase.TRANSIT else case.server
         server_text = f" ({case.protocol.upper()} {server.host}:{server.port})" if server else ""
         yield from format_labelled(
             "Where", f"{case.mailbox.address}{server_text}, phase {failure.phase}: {failure.reason}", width
         )
-        # Omit codes with which the server's reply or bounce begins already.
+        # Omit a code with which the text of the server's reply or of the bounce already begins.
         codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
         detail_text = " ".join(
             [*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]
@@ -88,7 +88,8 @@ def _format_outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> I
     if result.rewrites:
         yield from format_labelled("Changed", ", ".join(result.rewrites), width)
     if result.uncertain:
-        receipt = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
+        # The server did not acknowledge the message: whether it accepted it is uncertain unless the message arrived.
+        receipt = "it was accepted nevertheless" if result.outcome in ARRIVED else "it may have been accepted"
         yield from format_labelled(
             "Doubt", f"the submission ended without an answer after the message: {receipt}", width
         )
@@ -110,7 +111,7 @@ def _format_explanation(advice: Advice, width: int) -> Iterator[str]:
 
 
 def format_labelled(label: str, text: str, width: int) -> Iterator[str]:
-    """Yield *text* in lines, with the label before the first one."""
+    """Yield *text* in lines of at most *width* columns. The label precedes the first line, and the others are indented."""
     yield from _wrap(f"{_INDENT}{label}".ljust(_LABEL_WIDTH), text, width)
 
 

@@ -16,7 +16,7 @@ from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.files.problem import Severity
 from monitor.config.loading import ConfigurationError
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
-from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
+from monitor.store.schema.migrations import StoreBlockedError, StoreTooNewError
 
 #: EX_CONFIG of sysexits(3). The systemd unit does not restart the service, because a person must correct the fault.
 _MISCONFIGURED = 78
@@ -31,7 +31,7 @@ def run(
 ) -> None:
     """Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.
 
-    Exit code 78: the configuration is invalid, a newer version has used the store, or the store was moved.
+    Exit code 78: the configuration is invalid, a newer version has used the store, or the store was moved to PostgreSQL.
     """
     log_to_stderr(log_level)
     try:
@@ -40,7 +40,7 @@ def run(
         for problem in invalid.problems:
             write_error(str(problem), "warning" if problem.severity is Severity.WARNING else "error")
         raise typer.Exit(_MISCONFIGURED) from None
-    except (StoreTooNewError, StoreBarredError) as error:
+    except (StoreTooNewError, StoreBlockedError) as error:
         write_error(f"pantau cannot run: {error}")
         raise typer.Exit(_MISCONFIGURED) from None
     except (StoreInUseError, StoreUnusableError, OSError, ValueError) as error:

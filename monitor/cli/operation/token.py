@@ -22,7 +22,7 @@ def add(
         list[str],
         typer.Option(
             "--role",
-            help="viewer, officer, clerk, duty, noc or admin; for one agency alone with its code: viewer:JCONTOH.",
+            help="viewer, officer, clerk, duty, noc or admin; append an agency's code to limit it to that: viewer:JCONTOH.",
             metavar="ROLE[:CODE]",
         ),
     ],
@@ -42,7 +42,7 @@ def add(
         "It is not shown again:",
         err=True,
     )
-    # Alone, so that it can be redirected to a file.
+    # Standard output has only the secret, so that it can be redirected to a file.
     typer.echo(created["secret"])
 
 

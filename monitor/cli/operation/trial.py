@@ -38,8 +38,10 @@ TIMEOUTS: Final = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seco
 _SECOND_ARRIVAL_TIMEOUT: Final = timedelta(seconds=15)
 #: Time limit for deleting the messages of earlier attempts, before the command ends.
 _CLEAN_UP_SECONDS: Final = 8
-#: After this time a phase shows its progress on a terminal; without a terminal it prints a line at this interval.
-_SLOW_SECONDS, _LINE_INTERVAL = 2.0, 15.0
+#: A phase that lasts longer shows its progress on a terminal, in seconds.
+_SLOW_SECONDS = 2.0
+#: Interval of progress lines without a terminal, in seconds.
+_LINE_INTERVAL = 15.0
 _TLS_MODES: Final = {Security.IMPLICIT: "TLS from the start", Security.STARTTLS: "STARTTLS"}
 
 
@@ -60,8 +62,8 @@ async def find_connection(protocol: Protocol, requested: ServerSettings) -> Conn
 
     Certificates are not verified here: the sign-in verifies them before it sends a secret.
     """
-    candidates, key = connection_candidates(requested, protocol), str(protocol)
-    servers = [(protocol, _unverified_server(each, key)) for each in candidates]
+    candidates, protocol_name = connection_candidates(requested, protocol), str(protocol)
+    servers = [(protocol, _unverified_server(each, protocol_name)) for each in candidates]
     answers = await query_servers(servers)
     usable = [each for each, answer in zip(candidates, answers, strict=True) if answer.is_usable]
     match = next((each for each in usable if requested.port in {None, each.port}), None)
@@ -70,14 +72,16 @@ async def find_connection(protocol: Protocol, requested: ServerSettings) -> Conn
     return ConnectionResult(
         server=match,
         alternative=alternative,
-        message=_connection_message(key, requested, match, alternative, first_failure.reason if first_failure else ""),
+        message=_connection_message(
+            protocol_name, requested, match, alternative, first_failure.reason if first_failure else ""
+        ),
     )
 
 
-def _unverified_server(server: ServerSettings, key: str) -> Server:
+def _unverified_server(server: ServerSettings, protocol_name: str) -> Server:
     return Server(
         host=server.host,
-        port=server.port_of(key),
+        port=server.port_of(protocol_name),
         security=server.security,
         tls=unverified_tls_context(),
         tls_name=server.tls_name,
@@ -85,14 +89,18 @@ def _unverified_server(server: ServerSettings, key: str) -> Server:
 
 
 def _connection_message(
-    key: str, requested: ServerSettings, match: ServerSettings | None, alternative: ServerSettings | None, reason: str
+    protocol_name: str,
+    requested: ServerSettings,
+    match: ServerSettings | None,
+    alternative: ServerSettings | None,
+    reason: str,
 ) -> str:
     if match is not None:
         correction = "" if match.security is requested.security else f", and not {_TLS_MODES[requested.security]}"
-        return f"{match.host}:{match.port_of(key)} answers with {_TLS_MODES[match.security]}{correction}."
-    address = f"{requested.host}:{requested.port_of(key)}"
-    other = f"; {alternative.host}:{alternative.port_of(key)} does" if alternative else ""
-    return f"{address} does not answer as a server for {key.upper()} over TLS ({reason}){other}."
+        return f"{match.host}:{match.port_of(protocol_name)} answers with {_TLS_MODES[match.security]}{correction}."
+    address = f"{requested.host}:{requested.port_of(protocol_name)}"
+    other = f"; {alternative.host}:{alternative.port_of(protocol_name)} does" if alternative else ""
+    return f"{address} does not answer as a server for {protocol_name.upper()} over TLS ({reason}){other}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +131,11 @@ class Trial:
         self._last_route: MonitoredRoute | None = None
 
     async def run(self, route: MonitoredRoute, other_address: str | None) -> TrialResult:
-        """Sign in to send, sign in to read, send a message and wait for its arrival. Stop at the first failure.
+        """Sign in to send, sign in to read, send a message and wait for its arrival.
 
-        Later steps would repeat a wrong password. *other_address*: the user name, if it is an address other than the
-        mailbox's. A message to *other_address* is sent first, to detect that the user name belongs to another mailbox.
+        Stop at the first failure, because later steps would repeat a wrong password. *other_address*: the user name as an
+        address, if it is not the mailbox's. A message to it is sent first: if only that arrives, the user name belongs to
+        another mailbox.
         """
         for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
             async with show_progress(title) as recorder:
@@ -165,10 +174,13 @@ class Trial:
             try:
                 result = await run_round_trip(route, self._signer, recorder)
             except BaseException:  # Ctrl-C was pressed.
-                self._outstanding += Phase.DATA in {*recorder.phases, recorder.current}
+                if Phase.DATA in {*recorder.phases, recorder.current}:
+                    self._outstanding += 1
                 raise
+        # `uncertain`: the server did not acknowledge the message. `content`: the message as it arrived.
         was_sent = Phase.DATA in recorder.phases or recorder.uncertain
-        self._outstanding += was_sent and recorder.content is None and result.outcome is not Outcome.BOUNCED
+        if was_sent and recorder.content is None and result.outcome is not Outcome.BOUNCED:
+            self._outstanding += 1
         return result
 
     def _with_arrival_timeout(self, route: MonitoredRoute, arrival: timedelta) -> MonitoredRoute:

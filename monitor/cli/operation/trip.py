@@ -1,6 +1,6 @@
-"""One round trip on a route (a pair of mailboxes): this command itself sends a message and waits for its arrival.
+"""One round trip on a route (a pair of mailboxes): send a message, and wait for its arrival.
 
-It is independent of a running service.
+The process of the command does both itself, so no running service is needed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from probes.model.result import Party, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: In seconds: time limit for deleting the message after the result is known.
-_TIDY_SECONDS = 5
+#: Time limit for deleting the message after the result is known, in seconds.
+_CLEAN_UP_SECONDS = 5
 
 
 def new_signer(key: bytes) -> TokenSigner:
     """Return a signer of message tokens with a unique prober name. Raise `ValueError` for an invalid key.
 
-    Because of the name, the service and other commands that use the same mailboxes ignore messages of this command, and
-    it ignores theirs. Undeleted messages of any prober are deleted by another one a day later.
+    The service and other commands that use the same mailboxes have other prober names, so they ignore the messages of this
+    command, and it ignores theirs. After a day, each prober also deletes the leftover messages of others.
     """
     return TokenSigner(key, f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
 
@@ -59,7 +59,7 @@ async def run_round_trip(route: MonitoredRoute, signer: TokenSigner, recorder: T
         )
         result = await run_probe(round_trip, route=route.name, token_id=token.id, timeouts=timeouts, recorder=recorder)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_TIDY_SECONDS):
+            async with asyncio.timeout(_CLEAN_UP_SECONDS):
                 for watcher in watchers.values():
                     await watcher.wait_until_deleted()
         for task in watching:

@@ -17,7 +17,7 @@ _Roles = Annotated[
     list[str] | None,
     typer.Option(
         "--role",
-        help="viewer, officer, clerk, duty, noc or admin; for one agency alone with its code: officer:JCONTOH.",
+        help="viewer, officer, clerk, duty, noc or admin; append an agency's code to limit it to that: officer:JCONTOH.",
         metavar="ROLE[:CODE]",
     ),
 ]
@@ -116,9 +116,9 @@ def reset_second_factor(name: _Login, by: By = "", config: Config = DEFAULT_CONF
 def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Socket) -> None:
     body = {"kind": "letter" if by_letter else "telephone", "by": by}
     invitation = call_service(config, socket, "POST", f"/users/{name}/invite", body)
-    way = "by letter" if by_letter else "by telephone"
+    medium = "by letter" if by_letter else "by telephone"
     typer.echo(
-        f"Code, valid once until {format_day_and_time(invitation['ends_at'])}, to give {way}: {invitation['code']}"
+        f"Code, valid once until {format_day_and_time(invitation['ends_at'])}, to give {medium}: {invitation['code']}"
     )
     typer.echo(f"{invitation['full_name']} opens /welcome at the portal's address and chooses a password with it.")
 

@@ -1,7 +1,8 @@
 """`pantau audit`: verify the audit log, print its head, export it.
 
-Each entry has the hash of the entry before. The head, which is the number and hash of the last entry, proves all entries.
-The log is read from the running service, or from the store (the database) if no service is running.
+The entries form a hash chain: each has the hash of the previous one. The head is the number and hash of the last entry; a
+kept copy of it proves that no entry up to it was changed. The commands read the log from the running service, or from the
+store (the database) if no service is running.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.persistence.audit import ChainedEntry, ChainHead, Verifier, compact, entry_from_json, entry_to_json
+from alerts.persistence.audit import ChainedEntry, ChainHead, Verifier, canonical_json, entry_from_json, entry_to_json
 from monitor.cli.configured import read_store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
 from monitor.cli.private import open_private
@@ -88,11 +89,12 @@ def verify(
         if isinstance(source, _Service)
         else _run_on_store(stored.verify(lambda: _open(source), expected), source)
     )
-    for violation in verifier.flaws:
+    for violation in verifier.violations:
         typer.echo(str(violation))
+    # A tombstone is what a purge leaves of an entry, so that the chain stays valid.
     purged_text = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
     summary = f"{verifier.entries} entries{purged_text}, the last {verifier.head.number}:{verifier.head.hash}"
-    if verifier.flaws:
+    if verifier.violations:
         fail(f"The audit log was CHANGED: {summary}.", EXIT_CHANGED)
     typer.echo(f"The audit log is intact: {summary}.")
 
@@ -124,7 +126,7 @@ def _write_entries(source: _Store | _Service, write: Callable[[str], object]) ->
         _run_on_store(_write_stored_entries(source, write), source)
         return
     for values in _service_entries(source):
-        write(compact(values))
+        write(canonical_json(values))
 
 
 def _parse_head(text: str) -> ChainHead:
@@ -150,7 +152,7 @@ def _source(store: Path | None, config: Path, socket_option: Path | None) -> _St
     try:
         request(socket, "GET", "/audit/head")
     except (httpx.ConnectError, OSError):
-        # The server first: an outdated SQLite file may exist from the time before a move to PostgreSQL.
+        # Prefer the server: an outdated SQLite file may remain from before a move to PostgreSQL.
         if (server := read_store_server(config)) is not None:
             return server
         if file.exists():
@@ -177,7 +179,7 @@ def _verify_service(service: _Service, expected: ChainHead | None) -> Verifier:
     verifier, actual_hash = Verifier(), None
     end: ChainHead | None = None
     previous_count: int | None = None
-    # Read until the verified entries reach the head, or no further entries come.
+    # Read until the verified entries reach the head, or the service returns no further entries.
     while end is None or (end != verifier.head and verifier.entries != previous_count):
         previous_count = None if end is None else verifier.entries
         for values in _service_entries(service, verifier.head.number):
@@ -228,6 +230,6 @@ async def _write_stored_entries(source: _Store, write: Callable[[str], object]) 
     async with _open(source) as connection:
         after = 0
         while batch := await stored.entries(connection, after):
-            for entry in batch:
-                write(compact(entry_to_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry}))
+            for entry in batch:  # An unreadable entry is only its number.
+                write(canonical_json(entry_to_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry}))
             after = stored.number_of(batch[-1])

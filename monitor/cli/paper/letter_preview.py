@@ -44,7 +44,8 @@ def letter_preview(
     if agency_settings is None:
         fail(f"there is no agency {agency}; there are {', '.join(configuration.registry.agencies)}", 2)
     recipients = {
-        r.key: r for r in agency_settings.build_policy(configuration.settings.build_shared()).announcement.recipients
+        each.key: each
+        for each in agency_settings.build_policy(configuration.settings.build_shared()).announcement.recipients
     }
     if not recipients:
         fail(f"{agency} has no recipients of announcements: its file has no announcement.recipients", 2)

@@ -74,7 +74,7 @@ def _record(step: str, notification: int, by: str, config: Config, socket: Socke
     body = {"by": by, **({"day": day} if day else {})}
     record = call_service(config, socket, "POST", f"/notifications/{notification}/{step}", body)
     step = step.partition("-")[0]
-    if record["anew"]:
+    if record["anew"]:  # Whether this call made the record; false: it existed before.
         typer.echo(f"The letter of notification {notification} is recorded as {step}.")
     else:
         recorded = f"{record['by']} at {format_day_and_time(record['at'])}"
@@ -88,9 +88,9 @@ def _state(letter: dict[str, Any]) -> str:
         case "posted" if letter["posted_by"]:
             return f"posted by {letter['posted_by']}, {date.fromisoformat(letter['posted_on']):%d/%m/%Y}"
         case "taken_back" if letter["printed_by"]:
-            return f"taken back: do not post what {letter['printed_by']} has printed"
+            return f"withdrawn: do not post what {letter['printed_by']} has printed"
         case "taken_back":
-            return "taken back"
+            return "withdrawn"
         case "printed":
             state = f"printed by {letter['printed_by']}, {format_day_and_time(letter['printed_at'])}"
         case step:

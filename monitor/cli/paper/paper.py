@@ -1,6 +1,7 @@
 """`pantau paper`: show and resume letters and faxes that are paused after the store (the database) was restored.
 
-An older copy of the store would assign numbers again that are on paper. Numbers are skipped for safety.
+An older copy of the store would assign incident numbers again that are already on posted letters and faxes. The service
+therefore skips numbers when it resumes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from monitor.cli.private import open_private
 from monitor.cli.service import LONG_TIMEOUT, call_service, fail
 from monitor.cli.table import MALAYSIA
 
-#: Maximum of incident numbers that are printed.
+#: Maximum number of incidents that are listed.
 _MAX_LISTED = 20
 
 
@@ -35,7 +35,7 @@ def incident_record(
 ) -> None:
     """Write an incident's record: a PDF/A, and the data with the hashes of the audit log.
 
-    It names people with their numbers: it is TERHAD, and only you can read the files.
+    It has people's names and telephone numbers, so it is classified TERHAD (restricted), and only you can read the files.
     """
     files = call_service(
         config, socket, "POST", f"/incidents/{url_part(incident)}/record", {"by": by}, timeout=LONG_TIMEOUT
@@ -61,7 +61,7 @@ def monthly_report(
     """Write an agency's monthly report for its head: one page of PDF/A in Malay, and tables.
 
     It has the availability of sending and receiving, time without data, outages with cause and duration, who was notified,
-    drills and checks. It names people, and no numbers.
+    drills and checks. It has people's names, and no telephone numbers.
     """
     body = {"agency": agency, "month": month, "by": by}
     files = call_service(config, socket, "POST", "/monthly-reports", body, timeout=LONG_TIMEOUT)

@@ -23,7 +23,7 @@ from monitor.store.backend.copy import BadCopyError, check_integrity, copy, sche
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.block import StoreBlock
-from monitor.store.schema.migrations import known
+from monitor.store.schema.migrations import known_revisions
 
 
 def backup(
@@ -36,7 +36,7 @@ def backup(
 ) -> None:
     """Copy the store to a new file, also while the service runs, and verify the copy.
 
-    It holds what was sent to whom, and no key, configuration or letter. See docs/how-to/operator/backup.md.
+    The copy has a record of what was sent to whom, and no keys, configuration or letters. See docs/how-to/operator/backup.md.
     """
     server = read_store_server(config) if store is None else None
     target = to
@@ -73,16 +73,19 @@ def _copy_sqlite(store: Path, target: Path) -> None:
 
 
 def describe_store(file: Path, name: Path) -> str:
-    """Return a description of the SQLite store in *file*; end the command if it is damaged. *name*: its name in messages."""
+    """Return a description of the SQLite store in *file*; end the command if it is damaged.
+
+    *name*: the path by which messages refer to it.
+    """
     try:
         check_integrity(file)
         schema = schema_of(file)
     except BadCopyError as error:
         fail(f"{name} is damaged and cannot be used: {error}")
     description = f"schema {schema}"
-    if (store_block := StoreBlock.of(schema)) is not None:
-        description = f"schema {store_block.schema}, and {store_block.why}"
-    elif schema not in (schemas := known()):
+    if (store_block := StoreBlock.parse(schema)) is not None:
+        description = f"schema {store_block.schema}, and {store_block.message}"
+    elif schema not in (schemas := known_revisions()):  # The newest first.
         description += ", which is newer than this program's"
     elif schema != schemas[0]:
         description += f", which a start of this program migrates to {schemas[0]}"
@@ -90,11 +93,9 @@ def describe_store(file: Path, name: Path) -> str:
         verifier = asyncio.run(_verify_audit_log(file))
     except DatabaseError:
         return f"{description}; its audit log has an older format and was not verified"
-    if verifier.flaws:
+    if verifier.violations:
         # Not an error: the copy equals the store, and is evidence.
-        description = (
-            f"{description}; its AUDIT LOG WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` lists all)"
-        )
+        description = f"{description}; its AUDIT LOG WAS CHANGED ({verifier.violations[0]}; `pantau audit verify --store` lists all)"
     return f"{description}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
 
 
@@ -103,10 +104,11 @@ async def _verify_audit_log(file: Path) -> Verifier:
 
 
 def _dump_postgres(server: PostgresServer, target: Path) -> None:
-    """Make a copy with pg_dump, in a format that PostgreSQL administrators know."""
+    """Make a copy with pg_dump, in its custom format, and verify that pg_restore can read it."""
     with write_atomically(target) as temporary:
         dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
-        # Without subscriptions: a copy that is restored elsewhere must not subscribe to sites, or contain their passwords.
+        # Without subscriptions: a copy that is restored elsewhere must not subscribe to sites, or contain
+        # their passwords.
         dump += ["--no-subscriptions", "--no-publications", f"--file={temporary}"]
         _run_command(dump, server.environ())
         _run_command(["pg_restore", "--list", str(temporary)], {}, quiet=True)

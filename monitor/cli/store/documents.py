@@ -20,8 +20,8 @@ from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import IN_DATABASE
 from monitor.model.document import FILE_NAME, digest_of
 
-#: A file in the directory with the digest of each document when its file was last equal to the store. By these digests
-#: edits of the file and edits in the store are distinguished.
+#: File in the directory with the digest of each document at the time when its file last equalled the store. The digests
+#: show whether the file or the document in the store was edited since.
 _STATE_FILE = ".pantau-documents.json"
 #: Maximum of agencies in a list; the rest is counted.
 _MAX_LISTED = 20
@@ -60,8 +60,8 @@ def apply(
 ) -> None:
     """Write the agency files of a directory to the store, all or none, and show the differences.
 
-    A version that somebody else has written meanwhile is shown and not overwritten. Exit code 2: a file has errors. 1: somebody
-    else's version is in conflict.
+    A version that somebody else has written meanwhile is shown and not overwritten. Exit code 2: a file has errors. 1: a file
+    conflicts with such a version.
     """
     _require_database_mode(config)
     saved_state = _SavedState.load(directory)
@@ -78,6 +78,9 @@ def apply(
     }
     if len(body["files"]) > _MAX_LISTED:
         typer.echo(f"{len(body['files'])} files are checked together with the store ...", err=True)
+    # Keys of the result: `clashes` are conflicts of edits; `seen` has the digest of each document that equals its
+    # file now;
+    # `taken` is whether the service has applied the documents, or `None` if it was not asked to.
     result = _send(config, socket, body)
     _print_changes(result, directory)
     if result["refused"]:
@@ -105,7 +108,7 @@ def export(
 ) -> None:
     """Write the agency documents of the store as files into a directory.
 
-    A file that was edited there since is kept, and named.
+    A file that was edited since its last export or apply is kept and listed.
     """
     _require_database_mode(config)
     versions = _fetch_versions(config, socket)
@@ -226,7 +229,7 @@ def _replace_file(file: Path, text: str | None) -> None:
 
 
 def _file_names(versions: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
-    """Return a unique file name for each agency's document: two from different directories may have the same name."""
+    """Return a file name for each agency's document. Resolve equal names, which documents of different directories may have."""
     names, used_names = dict[str, str](), set[str]()
     for version in versions:
         name = version["name"] if re.fullmatch(FILE_NAME, version["name"]) else ""
@@ -280,7 +283,11 @@ def _print_changes(result: Mapping[str, Any], directory: Path) -> None:
 
 
 def _format_clash(clash: Mapping[str, Any], directory: Path) -> Sequence[str]:
-    """Return the lines that show a conflict: the edits of both sides, and the remedy."""
+    """Return the lines that show a conflict: the edits of both sides, and the remedy.
+
+    In *clash*, `theirs` is the version in the store, `ours` the file's text (`None`: removed), and `common` the text from
+    which both started (`None`: unknown).
+    """
     stored, submitted, common = clash["theirs"], clash["ours"], clash["common"]
     agency, number = stored["agency"], stored["number"]
     verb = "removed it" if stored["text"] is None else "wrote it"

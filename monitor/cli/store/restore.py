@@ -32,9 +32,9 @@ from monitor.store.backend.database import Database, StoreInUseError, StoreUnusa
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.backend.sqlite import lock_store
 from monitor.store.engine import audit
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.move.source import unmark_moved
-from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, known
+from monitor.store.schema.migrations import StoreBlockedError, StoreTooNewError, known_revisions
 from monitor.store.schema.renamed import TABLES
 from monitor.store.schema.tables import audit_log
 
@@ -80,7 +80,7 @@ def restore(
             )
         else:
             _replace_store(file, state, details, allow_broken_chain=allow_broken_chain)
-    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreUnavailable) as error:
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBlockedError, StoreUnavailable) as error:
         fail(f"nothing was restored: {error}")
     except (OSError, sqlite3.Error) as error:
         fail(f"nothing was restored: {error}")
@@ -91,7 +91,10 @@ def restore(
 
 
 class _RestoreDetails:
-    """Author of the restoration, and the last numbers of incidents and pages on paper."""
+    """Author of the restoration, and the last numbers on paper.
+
+    *numbers*: the last incident number by prefix. *pages*: the last page by number of an open incident.
+    """
 
     def __init__(self, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]) -> None:
         self.by, self.numbers, self.pages = by, numbers, pages
@@ -150,8 +153,9 @@ def _replace_store(file: Path, state: Path, details: _RestoreDetails, *, allow_b
             fail(f"nothing was restored: {file} cannot be copied to {state}: {error}")
         description = describe_store(new_store, file)
         unmark_moved(new_store)
-        if schema_of(new_store) not in known():
+        if schema_of(new_store) not in known_revisions():
             fail(f"{file} was made by a newer version of Pantau: install that version first")
+        # `describe_store` writes CHANGED if the hash chain of the audit log is broken.
         if "CHANGED" in description and not allow_broken_chain:
             fail(f"{file}: {description}. Use another copy, or repeat this with --allow-broken-chain")
         old_store = state / f"{_FILE}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -168,9 +172,9 @@ def _replace_store(file: Path, state: Path, details: _RestoreDetails, *, allow_b
 
 
 def _keep_old_store(store: Path, old_store: Path) -> None:
-    """Keep the present store under the name *old_store*, by a hard link.
+    """Keep the present store under the name *old_store*.
 
-    So there is a complete store at any time, even if the process is killed.
+    A hard link ensures that a complete store exists at any time, even if the process is killed.
     """
     if store.exists():
         with suppress(sqlite3.Error):
@@ -178,7 +182,7 @@ def _keep_old_store(store: Path, old_store: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
         os.link(store, old_store)
-    # Move the write-ahead log, too: it has the latest writes of the old store, and SQLite would apply them to the copy.
+    # Move the write-ahead log, too: SQLite would apply the latest writes of the old store to the copy.
     for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             store.with_name(f"{store.name}{suffix}").rename(old_store.with_name(f"{old_store.name}{suffix}"))
@@ -197,15 +201,18 @@ def _staging_directory(state: Path) -> Iterator[Path]:
 
 
 async def _mark_as_copy(
-    directory: Path, server: PostgresServer | None, details: _RestoreDetails, detail: Mapping[str, str]
+    directory: Path, server: PostgresServer | None, details: _RestoreDetails, file_names: Mapping[str, str]
 ) -> None:
-    """Mark a store as an older copy. When the service starts, it pauses paper and determines the numbers to skip."""
+    """Mark a store as an older copy. When the service starts, it pauses paper and determines the numbers to skip.
+
+    *file_names*: names of the copy and of the kept old store, for the audit log; empty if unknown.
+    """
     async with Database.open(directory, server, name="pantau-restore") as database:
         store, now = SqlStore(database), database.clock.now()
         async with store.transaction() as uow:
             restorations = uow.restorations
             position = await restorations.position(())
-            last_write = position.received_at
+            last_write = position.last_write_at
             if server is not None and last_write is not None and await restorations.is_alive(now - _HEARTBEAT_AGE):
                 fail("a service is running on the store: stop all services first")
             await restorations.begin_reported(
@@ -217,7 +224,7 @@ async def _mark_as_copy(
                 **{f"after_{prefix}": str(number) for prefix, number in details.numbers.items()},
             }
             audit_detail |= {f"pages_after_{number}": str(page) for number, page in details.pages.items()}
-            audit_detail |= {name: value for name, value in detail.items() if value}
+            audit_detail |= {name: value for name, value in file_names.items() if value}
             await uow.add_audit_entry(
                 AuditEntry(at=now, actor=details.by, event="older copy of the store put back", detail=audit_detail)
             )

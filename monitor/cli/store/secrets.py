@@ -32,7 +32,7 @@ def generate_key(
         typer.echo(new_key())
         return
     try:
-        # Never overwrite a key: secrets encrypted with it would be lost.
+        # An existing key is never overwritten: secrets encrypted with it would be lost.
         write_private(to, f"{new_key()}\n".encode())
     except FileExistsError:
         fail(f"{to} exists and may be a key: name another file")
@@ -61,7 +61,7 @@ def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) 
     """
     rotation = call_service(config, socket, "POST", "/secrets/rotate", {"by": by}, timeout=LONG_TIMEOUT)
     typer.echo(f"{rotation['changed']} secrets were encrypted again with the key {rotation['key_id']}.")
-    if rotation["locked"]:
+    if rotation["locked"]:  # Number of secrets that neither configured key decrypts.
         fail(f"{rotation['locked']} secrets need another key and cannot be read: `pantau secrets list` counts them")
     typer.echo("All secrets use it: remove previous_secrets_key from the settings before the next start.")
 

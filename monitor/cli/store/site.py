@@ -20,7 +20,7 @@ from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
 from monitor.store.sites import joining, journal
 from monitor.store.sites.joining import SiteLinkStatus
-from monitor.store.sites.link import SiteConnection, SiteRefusedError, SiteUnheardError
+from monitor.store.sites.link import SiteConnection, SiteRefusedError, SiteSilentError
 
 app = typer.Typer(help="Sites that probe for this hub: add, check, rejoin and remove them.")
 
@@ -43,8 +43,10 @@ def add(
     """Add a site: subscribe to its results. Run it again after an upgrade, to set up what a new version needs."""
     (connection,) = _site_connections(config, name)
     try:
-        is_new = joining.add(connection, beside=allow_second_hub or not _notifies(config))
-    except SiteUnheardError as error:
+        # A hub that notifies nobody may read any site, because nobody can be notified twice.
+        is_new = joining.add(connection, allow_second_hub=allow_second_hub or not _notifies(config))
+    except SiteSilentError as error:
+        # The site has joined, and the hub has not received its results yet.
         _add_audit_entry(connection, "site joined", by)
         fail(str(error))
     except SiteRefusedError as error:
@@ -68,7 +70,7 @@ def check(
             status = joining.check(connection, hub.stale_after)
         except SiteRefusedError as error:
             fail(str(error))
-        is_healthy &= not status.troubles and status.is_fresh
+        is_healthy &= not status.problems and status.is_fresh
         _print_status(status)
     if not is_healthy:
         raise typer.Exit(1)
@@ -76,14 +78,14 @@ def check(
 
 @app.command()
 def rejoin(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
-    """Subscribe to a site again, after its slot was lost or its subscription stopped. It sends all its current results.
+    """Subscribe to a site again, after its replication slot was lost or its subscription stopped.
 
-    Probe results of the time between stay at the site.
+    The site sends all its current results. Probe results of the interruption stay at the site.
     """
     (connection,) = _site_connections(config, name)
     try:
         joining.rejoin(connection)
-    except SiteUnheardError as error:
+    except SiteSilentError as error:
         _add_audit_entry(connection, "site joined anew", by)
         fail(str(error))
     except SiteRefusedError as error:
@@ -105,7 +107,7 @@ def remove(
     """Remove a site: delete its data here, and its replication slot for this hub there."""
     (connection,) = _site_connections(config, name)
     try:
-        joining.remove(connection, gone=offline)
+        joining.remove(connection, is_offline=offline)
     except SiteRefusedError as error:
         fail(f"{name} was not removed:\n{error}\nIf it is permanently offline: pantau site remove {name} --offline")
     _add_audit_entry(connection, "site left", by, **({"gone": "for good"} if offline else {}))
@@ -128,12 +130,14 @@ def _add_audit_entry(connection: SiteConnection, event: str, by: str, **details:
 
 def _print_status(status: SiteLinkStatus) -> None:
     heartbeat = (
-        "no heartbeat yet" if status.beat_age is None else f"heartbeat {status.beat_age.total_seconds():.1f} s ago"
+        "no heartbeat yet"
+        if status.heartbeat_age is None
+        else f"heartbeat {status.heartbeat_age.total_seconds():.1f} s ago"
     )
-    lag = "lag unknown" if status.behind is None else f"{status.behind:,} bytes lag"
+    lag = "lag unknown" if status.lag_bytes is None else f"{status.lag_bytes:,} bytes lag"
     freshness = "fresh" if status.is_fresh else "STALE"
     typer.echo(f"{status.site}: {freshness}, {heartbeat}, {lag}, {status.errors} errors")
-    for problem in status.troubles:
+    for problem in status.problems:
         typer.echo(f"  {problem}")
     for advice in status.advice:
         typer.echo(f"  advice: {advice}")

@@ -21,8 +21,8 @@ from monitor.store.backend.copy import BadCopyError
 from monitor.store.backend.postgres import PostgresServer, StoreUnusableError
 from monitor.store.move.copying import AlreadyMovedError, Moved, MoveProgress, MoveStage, UnequalError, move
 from monitor.store.move.rows import RowRefusedError
-from monitor.store.move.source import SERVED, Source, opened
-from monitor.store.move.target import TargetRefusedError, taken
+from monitor.store.move.source import SERVICE_FILE_NAME, Source, open_source
+from monitor.store.move.target import TargetRefusedError, open_target
 from monitor.store.schema.migrations import StoreTooNewError
 
 app = typer.Typer(help="Move the store from SQLite to PostgreSQL.")
@@ -32,13 +32,13 @@ _TERMINAL_INTERVAL, _LINE_INTERVAL = 0.2, 10.0
 _STAGE_TEXTS = {
     MoveStage.COPIED: "1 of 3, copying",
     MoveStage.COMPARED: "2 of 3, comparing",
-    MoveStage.FOLLOWED: "3 of 3, verifying the audit log",
+    MoveStage.VERIFIED: "3 of 3, verifying the audit log",
 }
 
 
 @app.callback()
 def store() -> None:
-    """Make `copy` a subcommand: typer would turn a single command into `pantau store` itself."""
+    """Do nothing. With this callback `copy` stays a subcommand; typer would make a single command `pantau store` itself."""
 
 
 @app.command()
@@ -61,16 +61,16 @@ def copy(
             f"{config} has no PostgreSQL server: write it under `store:` first (docs/how-to/operator/postgresql.md)",
             2,
         )
-    file = from_ or control_socket(config, None).parent / SERVED
+    file = from_ or control_socket(config, None).parent / SERVICE_FILE_NAME
     progress_line = _ProgressLine()
     try:
-        with opened(file) as source:
+        with open_source(file) as source:
             moved = asyncio.run(_move(source, server, by, progress_line))
-            is_served = source.is_served
+            is_service_file = source.is_service_file
     except FileNotFoundError:
         fail(f"there is no {file}: give the configuration of the service with --config, or the file with --from")
     except AlreadyMovedError as error:
-        if not error.there:
+        if not error.is_same_target:
             fail(f"{file}: {error}")
         typer.echo(f"{file} was copied to the {server} before: nothing to do.")
         return
@@ -84,11 +84,11 @@ def copy(
         if (reason := reason_of(error) or _disk_error(error)) is None:
             raise
         fail(f"{progress_line.end()}the copy is incomplete: {reason}; run this again to continue")
-    typer.echo(progress_line.end() + _summary(file, server, moved, is_served=is_served))
+    typer.echo(progress_line.end() + _summary(file, server, moved, is_service_file=is_service_file))
 
 
 async def _move(source: Source, server: PostgresServer, by: str, progress_line: _ProgressLine) -> Moved:
-    async with taken(server) as target:
+    async with open_target(server) as target:
         return await move(source, target, by, progress_line.update)
 
 
@@ -96,16 +96,16 @@ def _disk_error(error: Exception) -> str | None:
     return str(error) if isinstance(error, OSError | sqlite3.Error) else None
 
 
-def _summary(file: Path, server: PostgresServer, moved: Moved, *, is_served: bool) -> str:
+def _summary(file: Path, server: PostgresServer, moved: Moved, *, is_service_file: bool) -> str:
     rows, verifier = sum(moved.rows.values()), moved.verifier
     text = (
         f"{file} was copied to the {server}: {rows:,} rows in {len(moved.rows)} tables, each compared. "
         f"The audit log was verified there up to {verifier.head.number}:{verifier.head.hash}"
     )
-    if verifier.flaws:
-        text += f"; it WAS CHANGED in the file already ({verifier.flaws[0]}; `pantau audit verify` lists all)"
+    if verifier.violations:
+        text += f"; it WAS CHANGED in the file already ({verifier.violations[0]}; `pantau audit verify` lists all)"
     text += f", and ends with {moved.head.number}:{moved.head.hash}, which records this.\n"
-    if is_served:
+    if is_service_file:
         return f"{text}The file is marked so that no service starts on it. Start the service."
     return f"{text}The file is a copy and was not changed. Start the service."
 
@@ -135,7 +135,7 @@ class _ProgressLine:
         typer.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
 
     def end(self) -> str:
-        """Clear the line of progress. Return "", so that the call can stand in a message."""
+        """Clear the line of progress. Return "", so that an f-string of a message can call this first."""
         was_open, self._is_open = self._is_open, False
         if was_open:
             typer.echo("\r\x1b[K", err=True, nl=False)
@@ -143,9 +143,12 @@ class _ProgressLine:
 
 
 def _format_progress(progress: MoveProgress, done: int, seconds: float) -> str:
-    """Return the text of progress, rate and remaining time. *done*: rows that this stage has copied in *seconds*."""
+    """Return the text of progress, rate and remaining time.
+
+    *done*: rows that this run has processed in this stage, in *seconds*. `progress.done` also counts earlier runs.
+    """
     stage_text = _STAGE_TEXTS[progress.stage]
-    if progress.stage is MoveStage.FOLLOWED:
+    if progress.stage is MoveStage.VERIFIED:
         return stage_text
     percentage = 100 * progress.done // max(progress.of, 1)
     text = f"{stage_text} {progress.table}: {progress.done:,} of {progress.of:,} rows ({percentage} %)"

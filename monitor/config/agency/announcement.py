@@ -1,4 +1,7 @@
-"""Configuration of announcements: the recipients outside the agency who are notified of an outage."""
+"""Section `announcement`: the offices outside the agency that are notified of an outage.
+
+An announcement is *released* by a duty officer or automatically; before that, nothing is sent.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from alerts.model.contact import Address, Recipient
 from alerts.model.notification import Addressee, Language
 from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.config.agency.calendar import CalendarSettings
-from monitor.config.fields.phone import Presence, build_address, format_printed
-from monitor.config.files.section import Extension, Line, Section, Slug, Span
+from monitor.config.fields.phone import AnsweringHours, build_address, format_printed
+from monitor.config.files.section import Extension, OneLine, PositiveDuration, Section, Slug
 
 
 class ReleaseMode(StrEnum):
@@ -25,46 +28,46 @@ class ReleaseMode(StrEnum):
 
     #: A duty officer releases it.
     MANUAL = "manual"
-    #: It is released automatically. A letter sent in error cannot be recalled.
+    #: It is released automatically after `release_offered_after`. A letter that is sent by mistake cannot be recalled.
     AUTOMATIC = "automatic"
 
 
 class UpdateDays(StrEnum):
-    """When recipients of an announcement are notified again that the outage continues."""
+    """When recipients of an announcement are notified again because the outage continues."""
 
     #: Once on each working day of the agency, during its office hours.
     WORKDAYS = "workdays"
-    #: Not before the outage ends or changes.
+    #: Only when the outage ends or changes.
     NEVER = "never"
 
 
 class RecipientSettings(Section):
-    """Recipient outside the agency. Every one of `channels` is used, not only the first that works."""
+    """Office outside the agency. Each of `channels` is used, not only the first one that works."""
 
-    title: Line = Field(examples=["Ketua Setiausaha"])
+    title: OneLine = Field(examples=["Ketua Setiausaha"])
     """Title of the office holder: "Ketua Setiausaha"."""
-    organisation: Line = Field(examples=["Kementerian Contoh"])
+    organisation: OneLine = Field(examples=["Kementerian Contoh"])
     """Name of the organisation."""
     channels: tuple[Channel, ...] = Field(examples=["[fax, letter]"])
-    """Channels, in the order in which they are tried."""
-    address: tuple[Line, ...] = ()
+    """Channels, all of which are used."""
+    address: tuple[OneLine, ...] = ()
     """Postal address without the organisation; the last line is "<postcode> <TOWN>"."""
-    attention: Line | None = None
-    """Named officer, printed as "(u.p.: ...)"."""
-    fax: Line | None = None
+    attention: OneLine | None = None
+    """Name of an officer, printed as "(u.p.: ...)" (for the attention of)."""
+    fax: OneLine | None = None
     """Fax number."""
-    sms: Line | None = None
+    sms: OneLine | None = None
     """Mobile number."""
-    voice: Line | None = None
+    voice: OneLine | None = None
     """Number for calls."""
     extension: Extension | None = None
     """Digits to dial after the landline answers."""
-    hours: Presence = Presence.ALWAYS
+    hours: AnsweringHours = AnsweringHours.ALWAYS
     """When this office may be called and faxed: always, or in its office hours."""
     state: State | None = None
     """State whose weekends and holidays apply to this office; default: that of the agency."""
-    salutation: Line = "Tuan/Puan,"
-    """ "YBhg. Datuk," and the like."""
+    salutation: OneLine = "Tuan/Puan,"
+    """Salutation with its comma, such as "YBhg. Datuk,"."""
     language: Language = Language.MALAY
     """Language of its pages, SMS and calls."""
 
@@ -73,8 +76,8 @@ class RecipientSettings(Section):
         return bool(self.address if channel is Channel.LETTER else getattr(self, channel.value))
 
     def build(self, key: str, calendar: CalendarSettings, zone: ZoneInfo) -> Recipient:
-        """Return the recipient of notifications, with one address per channel."""
-        hours = calendar.build(zone, self.state) if self.hours is Presence.OFFICE else None
+        """Return the recipient for notifications, with one address per channel. *key*: its key in the configuration."""
+        hours = calendar.build(zone, self.state) if self.hours is AnsweringHours.OFFICE else None
         return Recipient(
             key=key,
             language=self.language,
@@ -83,7 +86,7 @@ class RecipientSettings(Section):
         )
 
     def build_addressee(self) -> Addressee:
-        """Return the addressee of pages."""
+        """Return the addressee that letters and fax pages print."""
         return Addressee(
             title=self.title,
             organisation=self.organisation,
@@ -104,17 +107,17 @@ class AnnouncementSettings(Section):
 
     release: ReleaseMode = ReleaseMode.MANUAL
     """Who releases an announcement: a person, or nobody (automatic)."""
-    release_offered_after: Span = timedelta(minutes=30)
-    """Duration of an outage after which the release is offered or, if automatic, happens: a shorter outage
-    needs no letter.
+    release_offered_after: PositiveDuration = timedelta(minutes=30)
+    """Duration of an outage after which the announcement can be released or, if automatic, is released: a shorter
+    outage needs no letter.
     """
     updates: UpdateDays = UpdateDays.WORKDAYS
-    """When recipients get progress reports: on workdays, or never."""
+    """When recipients are notified again that the outage continues: on workdays, or never."""
     recipients: Mapping[Slug, RecipientSettings] = {}
-    """Offices outside that are notified."""
+    """Offices outside the agency, by key."""
 
     def build(self, calendar: CalendarSettings, zone: ZoneInfo) -> AnnouncementPlan:
-        """Return the plan that incidents freeze; *calendar* and *zone* are the agency's."""
+        """Return the plan, of which each incident keeps a copy. *calendar* and *zone*: those of the agency."""
         return AnnouncementPlan(
             recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,

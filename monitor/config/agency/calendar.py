@@ -1,4 +1,4 @@
-"""Configuration of the calendar: the state, its gazetted days, and office hours."""
+"""Section `calendar`: the state of Malaysia whose weekends and holidays apply, additional days, and office hours."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from monitor.config.fields.window import Day, DaySpan
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import SecretResolver
-from monitor.config.files.section import File, Line, Section
+from monitor.config.files.section import OneLine, ResolvedPath, Section
 from monitor.model.lazy_text import lazy_text
 
 
 class GazettedDay(Section):
-    """Day that the holiday library does not contain."""
+    """Holiday or workday that the government has announced and the holiday library does not contain."""
 
     date: Day = Field(examples=["2026-12-07"])
     """The day."""
-    what: Line = Field(examples=["Cuti peristiwa"])
+    what: OneLine = Field(examples=["Cuti peristiwa"])
     """Occasion of the day."""
     states: tuple[State, ...] = ()
-    """States; default: all."""
+    """States in which it applies; default: all."""
 
 
 class Gazette(Section):
-    """Days gazetted after the release of the holiday library: a separate file, or a part of `calendar`."""
+    """Announced days that the holiday library does not contain, in `calendar.file` or in `calendar`."""
 
     holidays: tuple[GazettedDay, ...] = ()
     """Additional days on which offices are closed."""
@@ -46,18 +46,18 @@ class CalendarSettings(Gazette):
     """State whose weekends and holidays apply: a federal office follows the state where it is."""
     office_hours: tuple[DaySpan, ...] = ((time(8), time(17)),)
     """Office hours on workdays, in local time."""
-    file: File | None = None
+    file: ResolvedPath | None = None
     """File with further `holidays` and `workdays`."""
 
     def build_calendar(self, state: State | None = None) -> Calendar:
         """Return the calendar of a state; default: the configured state."""
         calendar_state = state or self.state
-        build_calendar = Calendar(
+        calendar = Calendar(
             state=calendar_state,
             holidays=_dates_in(calendar_state, self.holidays),
             workdays=_dates_in(calendar_state, self.workdays),
         )
-        return build_calendar.preload()
+        return calendar.preload()
 
     def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
         """Return the office hours of a state; default: the configured state."""
@@ -90,7 +90,7 @@ def _dates_in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
 
 
 def read_gazette(findings: Findings, secret_resolver: SecretResolver) -> Gazette | None:
-    """Return the days of a file, with blanks for invalid values; `None` if the file cannot be parsed at all."""
+    """Return the days in `calendar.file`, with substitutes for invalid values; `None` if it cannot be parsed at all."""
     document = findings.document
     return Reader(findings, secret_resolver).read(Gazette, document.data) if document.readable else None
 
@@ -110,6 +110,6 @@ def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Find
         return
     if not spans:
         findings.error("no office would ever be open", '["08:00-17:00"]')
-    for number, (previous, following) in enumerate(pairwise(spans), start=1):
-        if following[0] <= previous[1]:
+    for number, ((_, previous_end), (start, _)) in enumerate(pairwise(spans), start=1):
+        if start <= previous_end:
             findings[number].error("does not begin after the end of the one before", "later hours, or one span")

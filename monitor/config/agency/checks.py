@@ -1,7 +1,8 @@
-"""Section `checks` of the settings file and its overrides in an agency's file: which checks run, and how often.
+"""Section `checks` of the settings file, and its overrides in an agency's file: which checks run, and how often.
 
-A kind is set to `on`, `off` or `{interval: 6h}` (which means on). The default is the module's: on, unless the check
-acts like an intruder or connects to servers of third parties. Such a check must be enabled.
+A *check* tests servers and domains without sending a message through a mailbox. Each *kind* of check is set to `on`,
+`off` or `{interval: 6h}` (which means on). By default, a kind is on, unless it acts like an intruder or connects to
+servers of third parties.
 """
 
 from __future__ import annotations
@@ -17,34 +18,37 @@ from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorH
 from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
-from monitor.config.files.section import InvalidValue, Section, Span, shape_error
+from monitor.config.files.section import PositiveDuration, Section, SubstituteIfInvalid, shape_error
 from monitor.model.lazy_text import lazy_text
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
 _NAME_SERVERS = "name_servers"
+#: Accepted texts for on and off.
 _SWITCH_VALUES = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+#: Possible values of a kind, as messages show them.
 _KIND_VALUES = "on, off or {interval: 1h}"
 _DNS_PORT = 53
 
 
 def _parse_switch(value: object) -> bool | None:
+    """Return whether *value* means on; `None` if it means neither on nor off."""
     return _SWITCH_VALUES.get(value.lower()) if isinstance(value, str) else None
 
 
 def _parse_ask_recipients(value: object) -> bool:
     if (is_on := _parse_switch(value)) is None:
-        raise shape_error("must be on or off", "off: no MX host is asked if it takes our mail")
+        raise shape_error("must be on or off", "off: MX hosts are not asked whether they accept mail")
     return is_on
 
 
 def _parse_name_server(value: object) -> object:
-    """Return address and port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
+    """Return IP address and port from "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
     text = value.strip() if isinstance(value, str) else ""
     listen = parse_listen(text)
     host, port = (listen.host, listen.port) if listen is not None else (text, _DNS_PORT)
     try:
-        # A host name would need a DNS query, for which no resolver is configured yet.
+        # Reject host names: to resolve one, a name server would already be needed.
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
@@ -55,21 +59,24 @@ def _parse_name_server(value: object) -> object:
 
 def _check_same_port(name_servers: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
     if not name_servers:
-        raise shape_error("names nobody", "[192.0.2.53], or nothing: those of this machine")
+        raise shape_error("names no server", "[192.0.2.53], or leave it out: those of this machine")
     if len({port for _, port in name_servers}) > 1:
         raise shape_error("the name servers are on different ports", "the same port for all of them")
     return name_servers
 
 
-NameServer = Annotated[tuple[str, int], BeforeValidator(_parse_name_server), InvalidValue(("127.0.0.1", _DNS_PORT))]
+#: IP address and port of a name server.
+NameServer = Annotated[
+    tuple[str, int], BeforeValidator(_parse_name_server), SubstituteIfInvalid(("127.0.0.1", _DNS_PORT))
+]
 
 
 class CheckSettings(Section):
-    """Configuration of one kind of check."""
+    """Configuration of one kind of check that is on; `_Off` is a kind that is off."""
 
-    on: ClassVar[bool] = True
-    interval: Span | None
-    """Interval of the check; `None`: as in the settings, or the default of the kind."""
+    is_on: ClassVar[bool] = True
+    interval: PositiveDuration | None
+    """Interval between two runs; `None`: that of the settings file, or the default of the kind."""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -82,23 +89,24 @@ class CheckSettings(Section):
 
 
 class _Off(CheckSettings):
-    on: ClassVar[bool] = False
+    is_on: ClassVar[bool] = False
 
 
+#: Settings of a kind that is set to `on` or `off`.
 ON, OFF = CheckSettings(interval=None), _Off(interval=None)
 
 
 class ChecksSettings(Section):
-    """Keys that the settings file and an agency's file share. `_with_kinds` adds a key for each kind of check."""
+    """Keys of the section in both files. `_with_kinds` adds a key for each kind of check."""
 
     ask_recipients: Annotated[bool | None, BeforeValidator(_parse_ask_recipients)] = None
-    """Whether MX hosts are tested with RCPT for the agency's addresses; `None`: as in the settings, by default
-    yes.
+    """Whether MX hosts are asked by RCPT whether they accept mail for the agency's addresses; default: that of the
+    settings file, where it is on.
     """
 
     @property
     def kinds(self) -> Mapping[str, CheckSettings]:
-        """Settings by kind; kinds that are not configured are missing."""
+        """Settings of the configured kinds, by kind."""
         return {
             name: each for name in type(self).model_fields if isinstance(each := getattr(self, name), CheckSettings)
         }
@@ -107,12 +115,12 @@ class ChecksSettings(Section):
 class ServiceChecksSettings(ChecksSettings):
     """Section `checks` of the settings file."""
 
-    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_check_same_port), InvalidValue(())] = Field(
-        default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
+    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_check_same_port), SubstituteIfInvalid(())] = Field(
+        default=(), examples=["[192.0.2.53], or leave it out: those of this machine"]
     )
     """Name servers for checks; default: the system's."""
 
-    def resolvers(self) -> NameServers:
+    def build_name_servers(self) -> NameServers:
         """Return the name servers that checks query."""
         if not self.name_servers:
             return NameServers()
@@ -124,13 +132,13 @@ C = TypeVar("C", bound=ChecksSettings)
 
 @cache
 def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
-    """Return *section* with a key for each of the shipped *kinds*."""
+    """Return the model *section* with an additional key for each of *kinds*."""
     keys: dict[str, Any] = {kind: (CheckSettings, Field(default=None, examples=["on"])) for kind in kinds}
     return create_model(section.__name__, __base__=section, **keys)
 
 
 def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
-    """Return the section of a document, without invalid values."""
+    """Return the section `checks` as the model *section*. Invalid values are recorded and omitted."""
     findings, section_data = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
     if not isinstance(section_data, Mapping):
         findings.broken("must be kinds of checks", f"domain: {_KIND_VALUES}")
@@ -151,11 +159,15 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
 def check_intervals(
     kinds: Mapping[str, CheckKind], service: Mapping[str, CheckSettings], agency: Mapping[str, CheckSettings]
 ) -> dict[str, timedelta]:
-    """Return the interval of each kind for an agency, without disabled kinds. The agency's settings take precedence."""
+    """Return the interval of each enabled kind of check for an agency.
+
+    *service* and *agency*: the configured kinds of the settings file and of the agency's file, which takes precedence.
+    """
     intervals = {}
     for name, kind in kinds.items():
         kind_settings = [settings[name] for settings in (agency, service) if name in settings]
-        if kind_settings[0].on if kind_settings else not kind.opt_in:
-            own_intervals = [each.interval for each in kind_settings if each.interval is not None]
-            intervals[name] = own_intervals[0] if own_intervals else kind.interval
+        is_on = kind_settings[0].is_on if kind_settings else not kind.opt_in
+        if is_on:
+            configured_intervals = [each.interval for each in kind_settings if each.interval is not None]
+            intervals[name] = configured_intervals[0] if configured_intervals else kind.interval
     return intervals

@@ -1,4 +1,4 @@
-"""Staff: contacts, their addresses and their PINs."""
+"""Section `contacts`: staff, with their telephone numbers and PINs."""
 
 from __future__ import annotations
 
@@ -24,48 +24,49 @@ from monitor.config.fields.window import Day
 from monitor.config.files.document import Document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem, Severity, closest_match
-from monitor.config.files.section import Extension, Line, Section, Slug, shape_error
+from monitor.config.files.section import Extension, OneLine, Section, Slug, shape_error
 from monitor.model.lazy_text import lazy_text
 
 
 def _hash_pin(pin: SecretStr) -> SecretStr:
-    """Return the hash of a PIN. Raise `ValueError`, which does not contain the PIN, for an unacceptable one."""
+    """Return the hash of a PIN. Raise `ValueError` for an unacceptable PIN; the message does not contain it."""
     if (refusal := pin_problem(pin.get_secret_value())) is not None:
         raise shape_error(refusal, "another PIN, alone in the file")
     return SecretStr(hash_pin(pin.get_secret_value()))
 
 
-#: Salted hash of the PIN in the file or the variable.
+#: A PIN in a file or a variable; the value is its salted hash.
 Pin = Annotated[SecretStr, AfterValidator(_hash_pin)]
 
 
+#: Keys that `addresses` replaces.
 _SHORT_FORM_KEYS = ("sms", "voice", "extension", "fax", "verified")
 
 
 class ContactSettings(Section):
-    """Member of staff. Numbers are kept as written.
+    """Member of staff.
 
-    Either a list of `addresses`, in the order in which they are tried, or the short form with one number per channel.
+    A contact has either a list of `addresses` or, in the short form, one number per channel (`sms`, `voice`, `fax`).
     """
 
-    name: Line = Field(examples=["Siti Contoh"])
+    name: OneLine = Field(examples=["Siti Contoh"])
     """Name of the person."""
     language: Language = Language.MALAY
     """Language of SMS and calls."""
-    sms: Line | None = None
+    sms: OneLine | None = None
     """Mobile number."""
-    voice: Line | None = None
-    """Number for calls; also a landline."""
+    voice: OneLine | None = None
+    """Number for calls: a mobile or a landline."""
     extension: Extension | None = None
     """Digits to dial after the landline in `voice` answers."""
-    fax: Line | None = None
+    fax: OneLine | None = None
     """Fax number."""
     verified: Day | None = None
-    """Date of the last answer at these numbers."""
-    user: Line | None = None
-    """Portal account of this person; incidents are assigned by it, not by the name."""
+    """Date on which somebody last answered at these numbers."""
+    user: OneLine | None = None
+    """Portal account of this person. Incidents are assigned to the account, not to the name."""
     pin: Pin | None = None
-    """PIN with which this person may release an announcement in a call. In the file: 6 to 12 digits."""
+    """PIN of 6 to 12 digits, with which this person may release an announcement in a call."""
     addresses: tuple[AddressSettings, ...] | None = None
     """Mobiles, landlines and fax machines, in the order in which they are tried."""
 
@@ -81,7 +82,7 @@ class ContactSettings(Section):
         return frozenset(e164(number) for number in (self.sms, self.voice, self.fax) if number)
 
     def build(self, key: str, hours: OfficeHours) -> Contact:
-        """Return the contact for notifications; *hours* are the office hours."""
+        """Return the contact for notifications. *key*: its key in the configuration; *hours*: the office hours."""
         return Contact(
             key=key,
             name=self.name,
@@ -98,6 +99,7 @@ class ContactSettings(Section):
                 yield build_address(channel, number, self.extension, verified=self.verified)
 
 
+#: Contacts by key.
 Contacts = Mapping[Slug, ContactSettings]
 
 
@@ -107,7 +109,7 @@ def contact_channels(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
 
 
 def find_unknown_users(document: Document, users: Collection[str]) -> Iterator[Problem]:
-    """Yield a warning for each contact of *document* whose `user` is not among the *users* users, who may sign in."""
+    """Yield a warning for each contact in *document* whose `user` is not one of *users*, who may sign in."""
     for section in (("contacts",), ("noc", "contacts")):
         contacts: object = document.data
         for key in section:
@@ -132,7 +134,7 @@ def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) 
             for field in _SHORT_FORM_KEYS:
                 if getattr(contact, field) is not None:
                     contact_findings[field].error(
-                        "stands beside addresses", "it in the list, with mobile, landline or fax"
+                        "cannot be combined with addresses", "it in the list, with mobile, landline or fax"
                     )
             check_addresses(contact.addresses, contact_findings["addresses"])
             continue

@@ -1,4 +1,7 @@
-"""Configuration of escalation: the staff who are notified, step by step, until one acknowledges."""
+"""Section `escalation`: the staff who are notified, step by step, until one of them acknowledges the incident.
+
+A *rota* is an on-call schedule.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +16,31 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.oncall import Rota
 from alerts.model.policy_snapshot import EscalationPolicy, RedialPolicy, Step
-from monitor.config.files.section import Count, Duration, Section, Slug, Span
+from monitor.config.files.section import Count, Duration, PositiveDuration, Section, Slug
 
 
 class RedialSettings(Section):
-    """Redial policy: a call that ended without a keypress is repeated while its step runs."""
+    """How often a call that ended without a key press is repeated while its step runs."""
 
-    every: Span = Field(examples=["2m"])
-    """Time from the end of a call to the next."""
+    every: PositiveDuration = Field(examples=["2m"])
+    """Time from the end of a call to the next call."""
     times: Count = 5
-    """Number of further calls."""
+    """Maximum number of further calls."""
 
 
 class StepSettings(Section):
-    """Escalation step, which runs while the incident is not acknowledged: contacts, on-call contacts, or both."""
+    """Escalation step, which runs while the incident is not acknowledged. It notifies contacts, rotas, or both."""
 
     after: Duration = timedelta(0)
-    """Time after the previous step; of the first, after the incident opens."""
+    """Time from the previous step to this one; for the first step, from the opening of the incident."""
     contacts: tuple[Slug, ...] = Field(default=(), examples=["[siti]"])
-    """Contacts that are notified at the same time."""
+    """Contacts, who are all notified at the same time."""
     rotas: tuple[Slug, ...] = Field(default=(), examples=["[bertugas]"])
     """Rotas; the person on call at the start of the step is notified."""
     channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
-    """Channels in order; each is used only after the previous one has failed."""
+    """Channels in order; each is used for a person only after the previous one has failed."""
     redial: RedialSettings | None = None
-    """Repetition of calls that end without a key press; default: after one and after three minutes."""
+    """Repetition of calls that end without a key press; default: one minute and three minutes after the call."""
 
 
 class EscalationSettings(Section):
@@ -47,16 +50,16 @@ class EscalationSettings(Section):
     """Steps, in order."""
     rounds: Count = 3
     """Number of passes over all steps."""
-    repeat_after: Span = timedelta(minutes=15)
-    """Time from the last step of a round to the first of the next."""
-    repeat_interval: Span = timedelta(hours=1)
+    repeat_after: PositiveDuration = timedelta(minutes=15)
+    """Time from the last step of a round to the first step of the next round."""
+    repeat_interval: PositiveDuration = timedelta(hours=1)
     """Interval at which staff on duty are called again after the last round, day and night, until somebody
     acknowledges.
     """
-    acknowledgement_timeout: Span = timedelta(hours=1)
-    """How long an acknowledgement lasts after the assignee's last response; then the next step starts."""
+    acknowledgement_timeout: PositiveDuration = timedelta(hours=1)
+    """How long an acknowledgement lasts after the assignee's last response. Then the next step starts."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
-    """Contact who is notified instead of a rota without anybody on call."""
+    """Contact who is notified if nobody in a rota is on call."""
 
     @cached_property
     def rota_keys(self) -> frozenset[str]:
@@ -64,11 +67,11 @@ class EscalationSettings(Section):
         return frozenset(key for step in self.steps for key in step.rotas)
 
     def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota], hours: OfficeHours) -> EscalationPolicy:
-        """Return the policy that incidents freeze.
+        """Return the policy, of which each incident keeps a copy.
 
-        *people* and *rotas* are all that steps may name, by key; *hours* are the office hours.
+        *people* and *rotas*: all contacts and rotas that steps may name, by key. *hours*: the office hours.
         """
-        rota_names = dict.fromkeys(key for step in self.steps for key in step.rotas)
+        used_rota_keys = dict.fromkeys(key for step in self.steps for key in step.rotas)
         return EscalationPolicy(
             steps=tuple(
                 Step(
@@ -85,12 +88,12 @@ class EscalationSettings(Section):
             repeat_interval=self.repeat_interval,
             office_hours=hours,
             acknowledgement_timeout=self.acknowledgement_timeout,
-            rotas=tuple(rotas[key] for key in rota_names),
+            rotas=tuple(rotas[key] for key in used_rota_keys),
             fallback=people[self.fallback] if self.fallback else None,
         )
 
 
-#: Used where no escalation is configured: nobody is notified.
+#: Escalation where none is configured: nobody is notified.
 NOBODY = EscalationSettings(steps=())
 
 

@@ -1,4 +1,4 @@
-"""Configuration of a letterhead: its office, its crest, and the signatory."""
+"""Section `letterhead`: what letters and fax pages print about the issuing office."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from alerts.model.notification import IssuingOffice
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
-from monitor.config.files.section import File, Line, Section
+from monitor.config.files.section import OneLine, ResolvedPath, Section
 from monitor.model.lazy_text import all_of, lazy_text
 
 
 def load_crest(file: Path) -> Crest:
-    """Return the crest in *file* after a trial rendering. Raise `InvalidCrestError`."""
+    """Return the crest (coat of arms) in *file*, which is rendered as a test. Raise `InvalidCrestError`."""
     try:
         crest = read_crest(read_regular(file, MAX_OCTETS))
     except NotRegularFileError as error:
@@ -41,60 +41,62 @@ def load_crest(file: Path) -> Crest:
 class Signatory(Section):
     """Signatory of letters."""
 
-    name: Line
+    name: OneLine
     """Name."""
-    post: Line
+    post: OneLine
     """Post."""
 
 
 class ContactOfficer(Section):
     """Contact officer for questions of recipients."""
 
-    name: Line
+    name: OneLine
     """Name."""
-    post: Line
+    post: OneLine
     """Post."""
-    telephone: Line
+    telephone: OneLine
     """As printed: "03-1234 5678"."""
 
 
 class LetterheadSettings(Section):
     """Texts that letters and fax pages print. SMS and calls need none of them."""
 
-    address: tuple[Line, ...] = ()
+    address: tuple[OneLine, ...] = ()
     """Postal address without the name; the last line is "<postcode> <TOWN>"."""
-    telephone: Line | None = None
-    """As printed: "03-1234 5678"."""
-    fax: Line | None = None
-    """As printed."""
-    hours: Line | None = None
-    """"8.00 pagi - 5.00 petang, Isnin - Jumaat"."""
-    hours_en: Line | None = None
-    """"8.00 am - 5.00 pm, Monday - Friday"."""
-    website: Line | None = None
+    telephone: OneLine | None = None
+    """Telephone number as printed: "03-1234 5678"."""
+    fax: OneLine | None = None
+    """Fax number as printed."""
+    hours: OneLine | None = None
+    """Office hours in Malay: "8.00 pagi - 5.00 petang, Isnin - Jumaat"."""
+    hours_en: OneLine | None = None
+    """Office hours in English: "8.00 am - 5.00 pm, Monday - Friday"."""
+    website: OneLine | None = None
     """Website, as printed."""
-    division: Line | None = None
+    division: OneLine | None = None
     """Division that issues the letter: "Bahagian Teknologi Maklumat"."""
-    crest: File | None = None
-    """SVG or PNG file with the crest; at most 256 KiB. Circular 1/2013 says who may use which."""
-    reference: Line | None = None
-    """File reference of these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
-    line to fill in by hand is printed.
+    crest: ResolvedPath | None = None
+    """SVG or PNG file with the crest (coat of arms); at most 256 KiB. Circular 1/2013 says who may use which crest."""
+    reference: OneLine | None = None
+    """File reference of the letters, such as "JCM.100-1/9/1", to which each letter adds its enclosure number. Without
+    it, letters have a blank line for a reference by hand.
     """
     signatory: Signatory | None = None
     """Who signs the letters."""
-    head: Line | None = None
-    """Title of the head of department, printed after "b.p."; omit it if the signatory is the head."""
+    head: OneLine | None = None
+    """Title of the head of department, printed after "b.p." (on behalf of); omit it if the head signs."""
     contact_officer: ContactOfficer | None = None
-    """Officer who answers questions."""
-    slogans: tuple[Line, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
-    """Quoted lines above the signature; governments and states change them."""
-    copies: tuple[Line, ...] = ()
+    """Officer who answers questions of recipients."""
+    slogans: tuple[OneLine, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
+    """Slogans, with quotes, above the signature; they change with governments and differ by state."""
+    copies: tuple[OneLine, ...] = ()
     """Recipients of copies (s.k.)."""
     unsigned: bool = False
-    """Print that the letter is computer-generated and needs no signature: the head of department's decision."""
+    """Whether letters say that they are computer-generated and need no signature, which the head of department
+    decides.
+    """
     english_attachment: bool = False
-    """Attach the English translation to the letter."""
+    """Whether letters have an English translation attached."""
 
     def build(self, *, short: str, name: str, domain: str) -> IssuingOffice:
         """Return the office that notifications name."""
@@ -124,7 +126,7 @@ class LetterheadSettings(Section):
         )
 
 
-#: Required keys of each kind of page, with an example; only the fax number is optional (not every office has one).
+#: Keys that pages print and therefore require: an example, and the channels of the pages.
 _REQUIRED_FIELDS = {
     "address": ("[Aras 1, Blok Contoh, 62000 PUTRAJAYA]", {Channel.LETTER, Channel.FAX}),
     "telephone": ("telephone: 03-1234 5678", {Channel.LETTER, Channel.FAX}),
@@ -132,16 +134,14 @@ _REQUIRED_FIELDS = {
     "signatory": ("signatory: {name: NAME, post: POST}", {Channel.LETTER, Channel.FAX}),
     "contact_officer": ("contact_officer: {name: NAME, post: POST, telephone: NUMBER}", {Channel.LETTER}),
 }
+#: Last line of a postal address: a postcode and a town.
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
-#: Minimum capacity of an envelope window and of a letterhead.
+#: Limits of a postal address, so that it fits into the window of an envelope and into a letterhead.
 _MAX_LINES, _MAX_LETTERS, _MAX_WORD_LETTERS = 10, 300, 40
 
 
 def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
-    """Record keys that letters or faxes require and that are missing, if *used* contains these channels.
-
-    Also record invalid printed texts, such as numbers that cannot be dialled.
-    """
+    """Record missing keys that the pages of the *used* channels require, and invalid texts on these pages."""
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _REQUIRED_FIELDS.items():
         if (pages_without := pages & channels) and not getattr(letterhead, field):
@@ -152,7 +152,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     if pages:
         check_glyphs(letterhead, findings)
     if pages and not letterhead.fax:
-        findings["fax"].warning("is missing: recipients are told of no fax number", "fax: 03-1234 5678")
+        findings["fax"].warning("is missing: pages show no fax number", "fax: 03-1234 5678")
     if letterhead.crest is not None:
         try:
             load_crest(letterhead.crest)
@@ -161,7 +161,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     check_postal(letterhead.address, findings["address"])
     if letterhead.reference and ENCLOSURE.search(letterhead.reference):
         findings["reference"].warning(
-            "ends with the enclosure number of one letter; each letter bears one of its own",
+            "ends with the enclosure number of one letter; each letter has its own",
             f"reference: {ENCLOSURE.sub('', letterhead.reference)}",
         )
     for field in ("telephone", "fax"):
@@ -172,7 +172,10 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
 
 
 def check_glyphs(printed: object, findings: Findings) -> None:
-    """Record texts anywhere in *printed* with characters that the font of letters and fax pages lacks."""
+    """Record texts with characters that the font of letters and fax pages lacks.
+
+    *printed*: a text, or a model or tuple that contains texts.
+    """
     match printed:
         case str() if missing_glyphs := replaced_characters(printed):
             findings.warning(

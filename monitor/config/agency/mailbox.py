@@ -1,4 +1,8 @@
-"""Configuration of mailboxes: their servers and logins."""
+"""Section `mailboxes` of an agency, and the mailboxes of references: servers and logins.
+
+A *stored secret* is one that a user entered in the portal. It is sent only to the servers for which it was entered, its
+*recipients*.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
-from monitor.config.files.section import File, Host, Line, MailAddress, MaintainedFile, Port, Section
+from monitor.config.files.section import Host, MailAddress, OneLine, Port, RefreshedSecretFile, ResolvedPath, Section
 from monitor.model.lazy_text import lazy_text
 from monitor.model.mail_provider import KNOWN_PROVIDERS
 from probes.credentials.oauth import TokenCache
@@ -23,27 +27,27 @@ from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, UnavailableLogin
 
-#: Keys of a login, of which exactly one must be set.
+#: Keys of a login. Exactly one of them must be set.
 _LOGIN_METHODS: Final = ("password", "oauth", "token_file", "token_command")
 
 
 class LoginSettings(Section):
-    """Login for sending and reading: one of password, oauth, token_file and token_command."""
+    """Login for sending and reading, with one of password, oauth, token_file and token_command."""
 
-    username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
-    """User name; with an access token, the address of the mailbox to open, also of a shared one."""
+    username: OneLine = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
+    """User name; with an access token, the address of the mailbox, which may be a shared one."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; the portal writes `password_stored:`."""
+    """Password, by `password_file:` or `password_env:`; the portal writes `password_stored:`."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace require."""
-    token_file: MaintainedFile | None = None
+    token_file: RefreshedSecretFile | None = None
     """File whose first line is an access token that another program renews; read at each sign-in."""
-    token_command: tuple[Line, ...] | None = None
+    token_command: tuple[OneLine, ...] | None = None
     """Command with arguments that prints an access token: [oama, access, peti@jabatan-contoh.gov.my]."""
 
     @property
     def stored_secrets(self) -> Mapping[str, StoredSecret]:
-        """Secrets that were entered in the portal, by their path below `login`."""
+        """Stored secrets, by their dotted path below `login`."""
         oauth = self.oauth
         secrets = {
             "password": self.password,
@@ -56,7 +60,8 @@ class LoginSettings(Section):
     def build(self, trust: Trust, rotations: RotationFactory | None = None) -> Password | OAuth:
         """Return the login for probes.
 
-        Raise `TrustStoreError` if a file of authorities cannot be used. *rotations* stores new refresh tokens.
+        Raise `TrustStoreError` if a file of certificate authorities cannot be used. *rotations*: store for refresh
+        tokens that replace a stored one.
         """
         if self.oauth is not None:
             return OAuth(username=self.username, tokens=TokenCache(self.oauth.build(trust, self.username, rotations)))
@@ -68,15 +73,15 @@ class LoginSettings(Section):
 
 
 def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
-    """Record a login with no method, or with more than one."""
+    """Record a login with no sign-in method, with several, or with an invalid one."""
     methods = [method for method in _LOGIN_METHODS if getattr(login, method) is not None]
-    # A method with an invalid value is not missing: it has a problem of its own.
+    # A method with an invalid value is not missing, and its problem has been recorded.
     if not methods and not any(has_problem(findings, method) for method in _LOGIN_METHODS):
         findings["password"].error(
             "is missing", lazy_text("{source}; or oauth, token_file or token_command", source=source_remedy("password"))
         )
     for method in methods[1:]:
-        written_keys = [source for source in source_keys(method) if findings[source].is_written]
+        written_keys = [source for source in source_keys(method) if findings[source].is_in_file]
         findings[(written_keys or [method])[0]].error(
             lazy_text("is a second way to sign in beside {way}", way=methods[0]), "one of the two"
         )
@@ -88,16 +93,16 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
         check_oauth(login.oauth, findings["oauth"], trust)
 
 
-#: Registered ports (RFC 8314, 7), by protocol, which is also the key of the server.
+#: Registered ports (RFC 8314, 7), by the server's key in a mailbox, which is also the protocol.
 _PORTS = {
     "smtp": {Security.IMPLICIT: 465, Security.STARTTLS: 587},
     "imap": {Security.IMPLICIT: 993, Security.STARTTLS: 143},
     "pop3": {Security.IMPLICIT: 995, Security.STARTTLS: 110},
 }
-#: Protocol of each port, and how a connection to it begins. Old servers accept submissions on 25 as well.
+#: By port, its protocol and how a connection to it begins. Old servers accept submissions on port 25 as well.
 _KNOWN_PORTS = {
     25: ("smtp", Security.STARTTLS),
-    **{port: (key, begins) for key, ports in _PORTS.items() for begins, port in ports.items()},
+    **{port: (key, security) for key, ports in _PORTS.items() for security, port in ports.items()},
 }
 _MICROSOFT = next(provider for provider in KNOWN_PROVIDERS if provider.name == "microsoft")
 
@@ -106,7 +111,7 @@ class ServerSettings(Section):
     """Address of a server, and how to connect to it."""
 
     host: Host = Field(examples=["mel.jabatan-contoh.gov.my"])
-    """Host name. A host of Google or Microsoft is allowed: only the address must be the agency's own."""
+    """Host name or address. Hosts of Google or Microsoft are allowed: only the mail address must be official."""
     port: Port | None = None
     """Default: the registered port for `security` (465 or 587, 993 or 143, 995 or 110)."""
     security: Security = Security.IMPLICIT
@@ -115,16 +120,16 @@ class ServerSettings(Section):
     """Name in the certificate, if it is not `host`."""
 
     def port_of(self, key: str) -> int:
-        """Return the port of the server at *key*."""
+        """Return the port of the server, which has the key *key* ("smtp", "imap" or "pop3") in its mailbox."""
         return self.port or _PORTS[key][self.security]
 
     def recipient_id(self, key: str) -> str:
-        """Return the text that identifies the server at *key* as a recipient of secrets."""
+        """Return the text that identifies this server, with the key *key*, as a recipient of secrets."""
         name = f" ({self.tls_name.lower()})" if self.tls_name else ""
         return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
 
     def build(self, key: str, trust: Trust, ca_file: Path | None, egress: EgressPolicy | None) -> Server:
-        """Return the server for probes."""
+        """Return the server for probes. *key*: its key; *egress*: policy for its connections; `None`: no limits."""
         return Server(
             host=self.host,
             port=self.port_of(key),
@@ -136,7 +141,7 @@ class ServerSettings(Section):
 
 
 class MailboxSettings(Section):
-    """Mailbox that probe messages are sent from and arrive in. Use one that nobody reads."""
+    """Mailbox that sends and receives probe messages. Use one that nobody reads."""
 
     address: MailAddress = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
     """Mail address."""
@@ -147,12 +152,12 @@ class MailboxSettings(Section):
     pop3: ServerSettings | None = None
     """POP3 server, if there is no IMAP: slower, and without junk folders."""
     login: LoginSettings
-    """How Pantau signs in."""
-    inbox: Line | None = Field(default=None, examples=["Kongsi/Pro"])
-    """IMAP folder in which mail arrives, if it is not INBOX: of a shared mailbox, as the server names it."""
-    ca_file: File | None = None
+    """How Pantau signs in to the servers."""
+    inbox: OneLine | None = Field(default=None, examples=["Kongsi/Pro"])
+    """IMAP folder in which mail arrives, if it is not INBOX, such as that of a shared mailbox."""
+    ca_file: ResolvedPath | None = None
     """Certificate authorities of the servers, as PEM; default: the system's."""
-    junk_folders: tuple[Line, ...] = ()
+    junk_folders: tuple[OneLine, ...] = ()
     """Junk folders besides the one that the server marks as such."""
 
     @property
@@ -178,9 +183,10 @@ class MailboxSettings(Section):
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Recipients of the mailbox's secrets: its servers and the token endpoint.
+        """Recipients of the mailbox's secrets, as texts: its servers and the token endpoint.
 
-        An application's secrets, unlike a person's refresh token, may open other mailboxes: then add the user name.
+        The secrets of an application, unlike a person's refresh token, may open other mailboxes, too. For them the set
+        also contains the user name, so that it cannot be changed without entering the secret again.
         """
         oauth = self.login.oauth
         recipients = [server.recipient_id(key) for key, server in self.servers.items()]
@@ -191,33 +197,34 @@ class MailboxSettings(Section):
         return frozenset(recipients)
 
     def unauthorized_recipients(self, secret: StoredSecret) -> Sequence[str]:
-        """Return the recipients of this mailbox that *secret* was not entered for."""
+        """Return the recipients of this mailbox for which *secret* was not entered."""
         return () if secret.unavailable_reason else sorted(self.allowed_hosts - secret.allowed_hosts)
 
     def build(self, name: str, trust: Trust, egress: EgressPolicy, rotations: RotationFactory | None = None) -> Mailbox:
         """Return the mailbox for probes, named *name*. Raise `TrustStoreError` if a `ca_file` cannot be used.
 
-        *egress*: policy for servers that a portal user may have configured, as stored secrets show (ADR 0055).
+        *egress*: policy for connections to servers that users of the portal configured. *rotations*: store for refresh
+        tokens that replace a stored one.
         """
         stored_secrets = self.login.stored_secrets.values()
+        # Users of the portal can only configure the servers of mailboxes with stored secrets (ADR 0055).
+        mailbox_egress = egress if stored_secrets else None
 
         def build_server(key: str) -> Server | None:
             server = self.servers.get(key)
-            return (
-                None if server is None else server.build(key, trust, self.ca_file, egress if stored_secrets else None)
-            )
+            return None if server is None else server.build(key, trust, self.ca_file, mailbox_egress)
 
-        reason = next(
+        unavailable_reason = next(
             (
-                secret.unavailable_reason or "it was typed for other servers"
+                secret.unavailable_reason or "it was entered for other servers"
                 for secret in stored_secrets
                 if secret.unavailable_reason or self.unauthorized_recipients(secret)
             ),
             "",
         )
         login = (
-            UnavailableLogin(username=self.login.username, reason=reason)
-            if reason
+            UnavailableLogin(username=self.login.username, reason=unavailable_reason)
+            if unavailable_reason
             else self.login.build(trust, rotations)
         )
 
@@ -234,7 +241,7 @@ class MailboxSettings(Section):
 
 
 def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) -> None:
-    """Record a mailbox that has no use, is read in two ways, or has no valid login."""
+    """Record a mailbox without servers, with two servers for reading, or without a valid login."""
     if any(findings[server].is_broken for server in ("smtp", "imap", "pop3")):
         return
     if not mailbox.can_send and not mailbox.is_readable:
@@ -256,23 +263,23 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
 def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> None:
     """Record stored secrets that would be sent to a server for which they were not entered.
 
-    Otherwise a user who changes the server's name would receive the secret.
+    Without this check, a user could get a secret by changing the name of the server.
     """
     for key, secret in mailbox.login.stored_secrets.items():
         if unauthorized := mailbox.unauthorized_recipients(secret):
             source = source_keys(key)[-1]
             message = lazy_text(
-                "was typed for {allowed_hosts}, and not for {others}",
+                "was entered for {allowed_hosts}, and not for {others}",
                 allowed_hosts=", ".join(sorted(secret.allowed_hosts)) or lazy_text("nobody"),
                 others=", ".join(unauthorized),
             )
             findings[tuple(source.split("."))].error(
-                message, "the servers of before; or the secret, typed again in the portal"
+                message, "the previous servers; or the secret, entered again in the portal"
             )
 
 
 def read_secret_recipients(mailbox: Mapping[str, Any]) -> frozenset[str]:
-    """Return the recipients of the secrets of a mailbox as written in a document; none if it is invalid."""
+    """Return the recipients of a mailbox's secrets; empty if it is invalid. *mailbox*: its data in a document."""
     try:
         return MailboxSettings.model_validate(_recipient_keys(mailbox)).allowed_hosts
     except ValidationError:
@@ -280,7 +287,10 @@ def read_secret_recipients(mailbox: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the keys of a mailbox that determine the recipients of its secrets; required keys get placeholders."""
+    """Return the data of *mailbox* that determine the recipients of its secrets.
+
+    Other required keys get placeholders, and no secret is read.
+    """
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
     oauth_keys = (
@@ -297,40 +307,40 @@ def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
-    """Record a port that is registered for another protocol than that of *key*."""
+    """Record a port that is registered for another protocol than *key*, or for another start of the connection."""
     if server.port not in _KNOWN_PORTS:
         return
-    protocol, connection_start = _KNOWN_PORTS[server.port]
+    protocol, expected_security = _KNOWN_PORTS[server.port]
     usual_port = _PORTS[key][server.security]
     if protocol != key:
         findings["port"].warning(
             lazy_text("{port} is the port of {protocol}", port=server.port, protocol=protocol.upper()),
             f"port: {usual_port}",
         )
-    elif connection_start is not server.security:
+    elif expected_security is not server.security:
         pattern = (
             "a connection to port {port} begins with TLS, and security is {security}"
-            if connection_start is Security.IMPLICIT
+            if expected_security is Security.IMPLICIT
             else "a connection to port {port} begins without TLS, and security is {security}"
         )
         message = lazy_text(pattern, port=server.port, security=server.security)
         findings["port"].warning(
             message,
-            lazy_text("security: {begins} beside it, or port: {usual}", begins=connection_start, usual=usual_port),
+            lazy_text("security: {begins} beside it, or port: {usual}", begins=expected_security, usual=usual_port),
         )
 
 
 def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Record a password that Microsoft rejects, or will reject (MC786329 in its message centre)."""
+    """Record a password for a Microsoft server, which rejects passwords or will do so (Microsoft's notice MC786329)."""
     if mailbox.login.password is None:
         return
     microsoft_servers = [
         key for key, server in mailbox.servers.items() if _MICROSOFT.sends_for(server.host, mailbox.address)
     ]
-    written_key = next((source for source in source_keys("password") if findings[source].is_written), "password")
+    written_key = next((source for source in source_keys("password") if findings[source].is_in_file), "password")
     instead = "oauth: or token_command: (docs/how-to/operator/mailbox-sign-in.md)"
     if microsoft_servers and microsoft_servers != ["smtp"]:
-        findings[written_key].warning("Microsoft takes no password for IMAP and POP3", instead)
+        findings[written_key].warning("Microsoft accepts no password for IMAP and POP3", instead)
     elif microsoft_servers:
-        message = "Microsoft takes no password for SMTP from the end of December 2026, unless the tenant allows it"
+        message = "Microsoft accepts no password for SMTP from the end of December 2026, unless the tenant allows it"
         findings[written_key].warning(message, instead)

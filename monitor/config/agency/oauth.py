@@ -1,4 +1,4 @@
-"""Configuration of access tokens (RFC 6749)."""
+"""Section `login.oauth` of a mailbox: how access tokens are requested (OAuth 2.0, RFC 6749)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
-from monitor.config.files.section import File, Line, MaintainedFile, Section
+from monitor.config.files.section import OneLine, RefreshedSecretFile, ResolvedPath, Section
 from monitor.model.lazy_text import lazy_text
 from probes.credentials.oauth import Issuer
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, RotationFactory
-from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
+from probes.credentials.oauth_endpoint import (
+    Client,
+    ClientCredentialsIssuer,
+    RefreshTokenIssuer,
+    RefreshTokenStore,
+    RotationFactory,
+)
+from probes.credentials.service_account import (
+    GOOGLE_SCOPE,
+    BadServiceAccountError,
+    ServiceAccount,
+    ServiceAccountIssuer,
+)
 
-#: Exchange Online accepts no other scope for a service's own token.
+#: The only scope that Exchange Online accepts for the client's own credentials.
 MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
 
 
@@ -30,17 +41,18 @@ class KnownAuthorizationServer(StrEnum):
 
 
 class Flow(StrEnum):
-    """Grant by which a token is requested."""
+    """OAuth grant by which an access token is requested."""
 
-    #: The client's own credentials (RFC 6749 4.4): no consent expires.
+    #: The client's own credentials (RFC 6749 4.4). There is no consent of a person that could expire.
     CLIENT_CREDENTIALS = "client_credentials"
-    #: A token to which a person consented once (RFC 6749 6).
+    #: A refresh token, which the provider issued after a person's consent (RFC 6749 6).
     REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a grant
-    #: An assertion signed by a service account with delegation from the domain's administrator (RFC 7523), as at
-    #: Google.
+    #: An assertion signed by a service account (RFC 7523), to which the domain's administrator delegated access; used
+    #: at Google.
     SERVICE_ACCOUNT = "service_account"
 
 
+#: Scopes that need not be configured.
 _DEFAULT_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
     (KnownAuthorizationServer.MICROSOFT, Flow.CLIENT_CREDENTIALS): MICROSOFT_SCOPE,
     (KnownAuthorizationServer.GOOGLE, Flow.SERVICE_ACCOUNT): GOOGLE_SCOPE,
@@ -48,7 +60,7 @@ _DEFAULT_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
 
 
 def default_endpoint(provider: KnownAuthorizationServer, tenant: str | None) -> str | None:
-    """Return the token endpoint of a known authorization server; `None`: it requires a tenant."""
+    """Return the token endpoint of a known authorization server; `None` if it needs a *tenant* that is missing."""
     if provider is KnownAuthorizationServer.GOOGLE:
         return "https://oauth2.googleapis.com/token"
     return None if tenant is None else f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
@@ -62,24 +74,26 @@ class OAuthSettings(Section):
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """Domain or id of the Microsoft tenant."""
     flow: Flow
-    """client_credentials: of the client itself; refresh_token: a person's consent; service_account: a domain's
-    delegation.
+    """client_credentials: the client's own access; refresh_token: by a person's consent; service_account: by
+    delegation in a domain.
     """
     token_url: TokenEndpoint | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
     """Token endpoint, without `provider`."""
-    client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    client_id: OneLine = Field(examples=["00000000-0000-0000-0000-000000000000"])
     """Client identifier."""
     client_secret: SecretStr | None = None
-    """By `client_secret_file:` or `client_secret_env:`."""
-    scope: Line | None = None
-    """Separated by spaces; default: that of `provider`."""
+    """Secret of the client, by `client_secret_file:` or `client_secret_env:`."""
+    scope: OneLine | None = None
+    """Scopes, separated by spaces; default: that of `provider`."""
     refresh_token: SecretStr | None = None
-    """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
+    """Refresh token, by `refresh_token_file:` or `refresh_token_env:`; for the flow of that name."""
     service_account: SecretStr | None = None
-    """By `service_account_file:` or `service_account_env:`, the JSON of its key; with the flow of that name."""
-    rotation_file: MaintainedFile | None = None
-    """File for the newest refresh token, if the provider accepts each only once."""
-    ca_file: File | None = None
+    """Key of the service account as JSON, by `service_account_file:` or `service_account_env:`; for the flow of that
+    name.
+    """
+    rotation_file: RefreshedSecretFile | None = None
+    """File in which Pantau keeps the latest refresh token, if the provider accepts each token only once."""
+    ca_file: ResolvedPath | None = None
     """Certificate authorities of the token endpoint, as PEM; default: the system's."""
 
     @property
@@ -90,29 +104,30 @@ class OAuthSettings(Section):
         return None if self.provider is None else default_endpoint(self.provider, self.tenant)
 
     def build(self, trust: Trust, username: str, rotations: RotationFactory | None = None) -> Issuer:
-        """Return the issuer of tokens for the mailbox of *username*. Raise `TrustStoreError` if `ca_file` cannot be used.
+        """Return the issuer of access tokens for the mailbox of *username*.
 
-        *rotations*: source of the tokens that follow a refresh token from the portal; `None`: they stay in memory.
+        Raise `TrustStoreError` if `ca_file` cannot be used. *rotations*: store for the refresh tokens that replace one
+        from the portal; `None`: they are kept only in memory.
         """
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
-            # With a refresh token, no scope means the scope of the consent.
+            # With a refresh token, the scope is omitted: that of the consent applies.
             scope=self.scope or _DEFAULT_SCOPES.get((self.provider, self.flow)),
             tls=trust.context(self.ca_file, for_http=True),
         )
         if self.service_account is not None:
-            return Delegated(client, ServiceAccount.read(self.service_account.get_secret_value()), username)
+            return ServiceAccountIssuer(client, ServiceAccount.read(self.service_account.get_secret_value()), username)
         if self.refresh_token is None:
-            return ClientCredentials(client)
+            return ClientCredentialsIssuer(client)
         token = self.refresh_token.get_secret_value()
         if rotations is not None and isinstance(self.refresh_token, StoredSecret) and self.rotation_file is None:
-            return RefreshToken(client, rotations(self.refresh_token.name, token))
-        return RefreshToken(client, Rotation(token, self.rotation_file))
+            return RefreshTokenIssuer(client, rotations(self.refresh_token.name, token))
+        return RefreshTokenIssuer(client, RefreshTokenStore(token, self.rotation_file))
 
 
-#: Secret that each flow uses.
+#: Key of the secret that each flow needs.
 _SECRET_KEYS = {
     Flow.CLIENT_CREDENTIALS: "client_secret",
     Flow.REFRESH_TOKEN: "refresh_token",
@@ -121,20 +136,21 @@ _SECRET_KEYS = {
 
 
 def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
-    """Record what the flow lacks, what does not belong to it, and an endpoint without TLS."""
+    """Record keys that the flow or the provider needs and that are missing, and keys that they do not use."""
     for key, message, instead in (*_provider_problems(oauth), *_flow_problems(oauth)):
         if not has_problem(findings, key):
-            written_key = next((each for each in (key, *source_keys(key)) if findings[each].is_written), key)
+            written_key = next((each for each in (key, *source_keys(key)) if findings[each].is_in_file), key)
             findings[written_key].error(message, instead)
     check_authorities(oauth.ca_file, trust, findings["ca_file"])
 
 
 def has_problem(findings: Findings, key: str) -> bool:
-    """Whether *key*, or the source of the secret of that name, already has a problem."""
+    """Whether *key*, or a source key of the secret *key*, has an invalid value."""
     return any(findings[each].is_broken for each in (key, *source_keys(key)))
 
 
 def _provider_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+    """Yield key, message and remedy of each problem with the provider."""
     microsoft = oauth.provider is KnownAuthorizationServer.MICROSOFT
     if microsoft and oauth.tenant is None and oauth.token_url is None:
         yield "tenant", "is missing", "tenant: jabatan-contoh.gov.my, or the id of the tenant"
@@ -145,8 +161,9 @@ def _provider_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
 
 
 def _flow_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+    """Yield key, message and remedy of each problem with the flow."""
     if oauth.flow is Flow.CLIENT_CREDENTIALS and oauth.provider is KnownAuthorizationServer.GOOGLE:
-        yield "flow", "Google opens no mailbox to a client by itself", "service_account, or refresh_token"
+        yield "flow", "Google gives a client by itself no access to mailboxes", "service_account, or refresh_token"
     elif oauth.flow is Flow.SERVICE_ACCOUNT and oauth.provider is KnownAuthorizationServer.MICROSOFT:
         yield "flow", "Microsoft has no such accounts", "client_credentials"
         return
@@ -163,6 +180,7 @@ def _flow_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
 
 
 def _service_account_problems(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[str, str, str]]:
+    """Yield key, message and remedy of each problem with *key*, the JSON key of the service account."""
     if isinstance(key, StoredSecret) and key.unavailable_reason:
         return
     try:
@@ -175,6 +193,6 @@ def _service_account_problems(oauth: OAuthSettings, key: SecretStr) -> Iterator[
     if oauth.scope is None and oauth.provider is None:
         yield (
             "scope",
-            "is missing: what is signed says what it asks for",
+            "is missing: the signed assertion must contain it",
             lazy_text("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
         )

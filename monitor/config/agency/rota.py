@@ -1,4 +1,4 @@
-"""Configuration of rotas: who is on call when."""
+"""Section `rotas`: on-call schedules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import suggest
-from monitor.config.files.section import InvalidValue, Section, Slug, parsed_by, shape_error
+from monitor.config.files.section import Section, Slug, SubstituteIfInvalid, parsed_by, shape_error
 from monitor.model.lazy_text import lazy_text
 
 _NAMED_SHIFTS = {"daily": 1, "weekly": 7}
@@ -35,12 +35,12 @@ def _parse_shift(text: str) -> int:
     return shift
 
 
-#: Days of one shift.
-Shift = Annotated[int, parsed_by(_parse_shift), InvalidValue(1)]
+#: Length of a shift in days.
+Shift = Annotated[int, parsed_by(_parse_shift), SubstituteIfInvalid(1)]
 
 
 class LayerSettings(Section):
-    """Contacts who take shifts in turn, on all days or only on some."""
+    """Contacts who are on call in turn, on all days or only on some."""
 
     days: Days = Days.ALL
     """Days of the layer: all, workdays, or rest (weekends and public holidays)."""
@@ -53,7 +53,7 @@ class LayerSettings(Section):
 
 
 class RotaSettings(Section):
-    """On-call rota. The first layer that has a contact on a day decides."""
+    """On-call schedule, made of layers."""
 
     handover: TimeOfDay = time(8)
     """Time of day of the handover."""
@@ -62,10 +62,13 @@ class RotaSettings(Section):
     state: State | None = None
     """State whose weekends and holidays apply; default: that of the file."""
     layers: tuple[LayerSettings, ...] = Field(examples=["[{every: weekly, from: 2026-11-30, people: [siti, ali]}]"])
-    """Layers; the first one with a person on a day decides."""
+    """Layers; the first layer that has a person for a day decides who is on call."""
 
     def build(self, name: str, people: Mapping[str, Contact], calendar: CalendarSettings, zone: ZoneInfo) -> Rota:
-        """Return the rota that incidents freeze; *people* are all contacts that it may name."""
+        """Return the rota, of which each incident keeps a copy. *people*: all contacts that it may name, by key.
+
+        *calendar* and *zone* are those of the file.
+        """
         return Rota(
             name=name,
             zone=self.time_zone or zone,
@@ -83,11 +86,15 @@ class RotaSettings(Section):
         )
 
 
+#: Rotas by key.
 Rotas = Mapping[Slug, RotaSettings]
 
 
 def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings) -> None:
-    """Record rotas that have no contact, or an unknown one. *people*: contacts that they may name; `None`: unknown."""
+    """Record rotas without a contact, or with an unknown one.
+
+    *people*: all contacts that rotas may name, by key; `None`: not known, because their section is invalid.
+    """
     for key, rota in rotas.items():
         layers_findings = findings[key, "layers"]
         if not rota.layers:

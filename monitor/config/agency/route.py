@@ -1,7 +1,7 @@
-"""Configuration of routes: the sender and the recipient mailbox of each probe.
+"""Section `routes`: the sender and the recipient mailbox of each probe.
 
-A *reference* is a mailbox of the operator outside the agencies. The direction is seen from the agency: internal,
-outbound (to a reference), inbound (from a reference); control routes run between references.
+A *reference* is a mailbox of the operator outside the agencies. The direction of a route is seen from the agency:
+internal, outbound (to a reference) or inbound (from a reference). *Control routes* lead from reference to reference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from probes.model.domain import normalize_domain
 
 
 class RouteDirection(StrEnum):
-    """Directions of routes that an agency may configure. Control routes are derived from the references."""
+    """Directions of routes in an agency's file. Control routes are not configured but derived from the references."""
 
     INTERNAL = "internal"
     OUTBOUND = "outbound"
@@ -37,24 +37,26 @@ class RouteSettings(Section):
     reference: Slug | None = None
     """The reference mailbox of an outbound or inbound route."""
     recipient: Slug | None = None
-    """The receiving mailbox of an internal route; default: the next one of the agency, or the same if it is the only one."""
+    """The receiving mailbox of an internal route; default: the agency's next mailbox, or its only one."""
     to: MailAddress | None = None
     """Recipient address of an inbound message, if it is not the mailbox's own: a public or secondary address."""
     arrives_in: Slug | None = None
-    """The reference mailbox to which `to` is forwarded, for an agency that grants no access to a mailbox."""
+    """The reference mailbox to which the agency forwards mail for `to`, if it grants no access to a mailbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedRoute:
-    """Route with all defaults applied. Mailboxes are named by their key in the agency's file or in `references`."""
+    """Route with all defaults applied."""
 
+    #: "CODE/outbound/rujukan-a"; also a metric label.
     name: str
     direction: Direction
+    #: Keys of the mailboxes in the agency's file or in `references`.
     sender: str
     recipient: str
     #: Address that the message is sent to, if it is not the recipient's own.
     to: str | None = None
-    #: The message is sent to the agency, but arrives in a reference mailbox.
+    #: Whether the message is sent to the agency, which forwards it to a reference.
     forwarded: bool = False
 
 
@@ -63,16 +65,16 @@ Mailboxes = Mapping[str, MailboxSettings]
 
 
 def default_routes(mailboxes: Mailboxes, references: Mailboxes) -> tuple[RouteSettings, ...]:
-    """Return the routes of an agency that lists none: internal, and both ways with every reference."""
+    """Return the routes of an agency that lists none: internal ones, and both directions with every reference."""
     reference_ends, agency_ends = _Ends.of(references), _Ends.of(mailboxes)
     routes = [
         RouteSettings(direction=RouteDirection.INTERNAL, mailbox=each)
         for each in agency_ends.senders
-        if agency_ends.readers
+        if agency_ends.readable
     ]
     for direction, agency_mailboxes, reference_mailboxes in (
-        (RouteDirection.OUTBOUND, agency_ends.senders, reference_ends.readers),
-        (RouteDirection.INBOUND, agency_ends.readers, reference_ends.senders),
+        (RouteDirection.OUTBOUND, agency_ends.senders, reference_ends.readable),
+        (RouteDirection.INBOUND, agency_ends.readable, reference_ends.senders),
     ):
         routes += [
             RouteSettings(direction=direction, mailbox=mailbox, reference=reference)
@@ -83,16 +85,16 @@ def default_routes(mailboxes: Mailboxes, references: Mailboxes) -> tuple[RouteSe
 
 
 def resolve_route(agency_code: str, route: RouteSettings, mailboxes: Mailboxes, domain: str) -> ResolvedRoute:
-    """Return the effective route of agency *agency_code*, whose first domain is *domain*.
+    """Return *route* of the agency *agency_code* with all defaults applied. *domain*: the agency's first domain.
 
-    Its name omits the first mailbox, so that adding a second mailbox renames no route.
+    The name of a route omits the agency's first mailbox, so that a second mailbox does not rename existing routes.
     """
     names = tuple(mailboxes)
     agency_mailbox = route.mailbox or next(iter(names), "")
     suffix = [] if agency_mailbox == next(iter(names), "") else [agency_mailbox]
     direction = Direction(route.direction.value)
     if direction is Direction.INTERNAL:
-        default_recipient = _next_in_ring(agency_mailbox, names, _Ends.of(mailboxes).readers)
+        default_recipient = _next_in_ring(agency_mailbox, names, _Ends.of(mailboxes).readable)
         recipient = route.recipient or default_recipient
         suffix = suffix if recipient == default_recipient else [agency_mailbox, recipient]
         return ResolvedRoute(
@@ -121,18 +123,19 @@ def resolve_route(agency_code: str, route: RouteSettings, mailboxes: Mailboxes, 
 
 
 def control_routes(references: Mailboxes) -> tuple[ResolvedRoute, ...]:
-    """Return the routes among the reference mailboxes, each to the next.
+    """Return the control routes, which lead from each reference to the next one.
 
-    While control routes fail, failing routes between agencies and references prove no fault of the agencies.
+    While control routes fail, a failing route between an agency and a reference does not prove a fault of the agency.
     """
     names, ends = tuple(references), _Ends.of(references)
+    # An ordered set of senders and recipients.
     pairs = dict.fromkeys(
-        (sender, _next_in_ring(sender, names, ends.readers, may_return_itself=False)) for sender in ends.senders
+        (sender, _next_in_ring(sender, names, ends.readable, may_return_itself=False)) for sender in ends.senders
     )
-    # Add routes to mailboxes that no sender has reached: in a ring of mailboxes that all send and receive, there are
-    # none.
+    # Add routes to mailboxes that are not the recipient of any route yet. There are none if all mailboxes can send and
+    # be read, because then the routes form a ring.
     reached_mailboxes = {recipient for _, recipient in pairs}
-    for unreached in (name for name in ends.readers if name not in reached_mailboxes):
+    for unreached in (name for name in ends.readable if name not in reached_mailboxes):
         pairs[(_next_in_ring(unreached, names[::-1], ends.senders, may_return_itself=False), unreached)] = None
     return tuple(
         ResolvedRoute(
@@ -145,23 +148,23 @@ def control_routes(references: Mailboxes) -> tuple[ResolvedRoute, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ends:
-    """Mailboxes that can send, and mailboxes that can be read."""
+    """Names of the mailboxes that can send, and of those that can be read."""
 
     senders: tuple[str, ...]
-    readers: tuple[str, ...]
+    readable: tuple[str, ...]
 
     @classmethod
     def of(cls, mailboxes: Mailboxes) -> _Ends:
         return cls(
             senders=tuple(name for name, mailbox in mailboxes.items() if mailbox.can_send),
-            readers=tuple(name for name, mailbox in mailboxes.items() if mailbox.is_readable),
+            readable=tuple(name for name, mailbox in mailboxes.items() if mailbox.is_readable),
         )
 
 
 def _next_in_ring(name: str, names: Sequence[str], candidates: Sequence[str], *, may_return_itself: bool = True) -> str:
-    """Return the first of *candidates* that follows *name* in the ring of *names*.
+    """Return the first of *candidates* after *name* in *names*, whose end is followed by their beginning.
 
-    *name* itself comes last, if *may_return_itself*; otherwise the result is "" if there is no other.
+    If there is none, return *name* itself if *may_return_itself*, and otherwise "".
     """
     position = names.index(name)
     ring = [*names[position + 1 :], *names[:position], *([name] if may_return_itself else [])]
@@ -169,7 +172,10 @@ def _next_in_ring(name: str, names: Sequence[str], candidates: Sequence[str], *,
 
 
 def _address_suffix(to: str | None, domain: str) -> Iterator[str]:
-    """Yield the part of a route's name for the address *to*: its local part, or the whole address in another domain."""
+    """Yield the part of a route's name for the address *to*; nothing without an address.
+
+    It is the local part of an address in *domain*, and the whole of any other address.
+    """
     if to is not None:
         local, _, _ = to.lower().partition("@")
         yield local if normalize_domain(domain_of(to)) == normalize_domain(domain) else to.lower()

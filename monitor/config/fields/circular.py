@@ -1,6 +1,6 @@
-"""Permitted domains and addresses: the circular of 1 June 2007, paragraphs 3c to 3f.
+"""Permitted domains and addresses: the government's circular on e-mail of 1 June 2007, paragraphs 3c to 3f.
 
-The address decides, never its server: the official service of the government runs on Google.
+Only addresses are checked, never their servers: the official mail service of the government runs at Google.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from monitor.config.files.findings import Findings
 from monitor.model.lazy_text import any_of, lazy_text
 from probes.model.domain import find_parent, is_within, normalize_domain
 
-#: Suffixes of government domains (3d), each for one kind of body.
+#: Suffixes of official domains (3d): for government agencies, education and the armed forces.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
 
-#: Providers with open registration (3f: "yahoo.com, gmail.com, streamyx.com.my dan sebagainya").
+#: Domains of providers at which anybody can register (3f: "yahoo.com, gmail.com, streamyx.com.my dan sebagainya").
 PRIVATE_PROVIDERS = (
     *("yahoo.com", "yahoo.com.my", "ymail.com", "rocketmail.com"),
     *("gmail.com", "googlemail.com"),
@@ -26,14 +26,14 @@ PRIVATE_PROVIDERS = (
 
 
 def domain_of(address: str) -> str:
-    """Return the domain of a mail address in the form used for comparison."""
+    """Return the domain of a mail address, normalised for comparisons."""
     return normalize_domain(address.rpartition("@")[2])
 
 
 def check_domains(
     domains: Iterable[str], suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
-    """Record registered domains that belong to no agency."""
+    """Record registered *domains* of an agency that cannot belong to it."""
     registered = list(domains)
     for number, domain in enumerate(registered):
         domain_findings = findings[number]
@@ -75,7 +75,10 @@ def check_address(address: str, domains: Iterable[str], private_providers: Colle
 def check_reference(
     address: str, suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
-    """Record a reference mailbox that auditors would question; it belongs to no probed agency."""
+    """Record the *address* of a reference mailbox that the circular does not permit.
+
+    A reference is a mailbox outside the probed agencies, so it need not be at a registered domain.
+    """
     domain = domain_of(address)
     if is_within(domain, private_providers):
         findings.error(

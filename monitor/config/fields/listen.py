@@ -1,4 +1,4 @@
-"""Listen address of the service: "127.0.0.1:8080"."""
+"""Listen addresses and URLs in the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-from monitor.config.files.section import InvalidValue, Line, parsed_by, shape_error
+from monitor.config.files.section import OneLine, SubstituteIfInvalid, parsed_by, shape_error
 from monitor.model.lazy_text import lazy_text
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
@@ -18,7 +18,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5}
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Address and port; with port 0 the system chooses one."""
+    """Host and port on which the service listens; with port 0, the system chooses a port."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Listen:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether *host* is this machine."""
+    """Return whether *host*, a name or an address, is the loopback interface of this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -56,9 +56,13 @@ def _parse_listen_value(text: str) -> Listen:
 
 
 def parse_safe_url(text: str) -> SplitResult | None:
-    """Return the parts of an https address, or of an http address on this machine, where the traffic does not leave it."""
+    """Return the parts of a URL whose traffic cannot be intercepted: https, or http to this machine.
+
+    Return `None` for any other text, and for a URL with a user name.
+    """
     try:
         url = urlsplit(text)
+        # An invalid port raises an error only when it is read.
         host, _ = url.hostname or "", url.port
     except ValueError:
         return None
@@ -67,14 +71,15 @@ def parse_safe_url(text: str) -> SplitResult | None:
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Return whether an address is on this machine."""
+    """Return whether a URL leads to this machine."""
     parts = parse_safe_url(url)
     return parts is not None and is_loopback(parts.hostname or "")
 
 
 def _check_public_url(text: str) -> str:
     url = parse_safe_url(text)
-    # No host name contains an underscore (RFC 1123, 2.1); a strict provider rejects every notification because of it.
+    # Reject underscores, which host names must not contain (RFC 1123, 2.1): a strict provider would reject every
+    # message whose callback URL has one.
     if url is None or "_" in (url.hostname or "") or url.query or url.fragment:
         raise shape_error(
             "must be an https address, without a login, that providers can reach", "https://pantau.contoh.gov.my"
@@ -90,7 +95,7 @@ def _check_endpoint(text: str) -> str:
 
 
 def is_tenant(text: str) -> bool:
-    """Whether *text* can be a tenant's domain or id: it becomes a part of a URL."""
+    """Whether *text* has the form of a tenant's domain or id, so that it can be a part of a URL."""
     return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
 
 
@@ -102,14 +107,15 @@ def _check_tenant(text: str) -> str:
     return text
 
 
-ListenAddress = Annotated[Listen, parsed_by(_parse_listen_value), InvalidValue(Listen("127.0.0.1", 0))]
+#: A listen address.
+ListenAddress = Annotated[Listen, parsed_by(_parse_listen_value), SubstituteIfInvalid(Listen("127.0.0.1", 0))]
 
-#: Public URL of the callback listener for providers, without a trailing slash; plain http only on this machine (demo,
-#: tests).
-PublicUrl = Annotated[str, AfterValidator(_check_public_url), InvalidValue("https://x.invalid")]
+#: URL of a listener of Pantau for browsers or providers, without a trailing slash. Plain http is allowed only on this
+#: machine, for the demonstration and tests.
+PublicUrl = Annotated[str, AfterValidator(_check_public_url), SubstituteIfInvalid("https://x.invalid")]
 
-#: Endpoint of an authorization server for tokens, or for a step towards one.
-TokenEndpoint = Annotated[Line, AfterValidator(_check_endpoint), InvalidValue("https://x.invalid")]
+#: URL of an endpoint of an authorization server: for tokens, device codes or authorization.
+TokenEndpoint = Annotated[OneLine, AfterValidator(_check_endpoint), SubstituteIfInvalid("https://x.invalid")]
 
-#: Tenant at Microsoft.
-Tenant = Annotated[Line, AfterValidator(_check_tenant), InvalidValue("x")]
+#: Domain or id of a tenant (an organisation) at Microsoft.
+Tenant = Annotated[OneLine, AfterValidator(_check_tenant), SubstituteIfInvalid("x")]

@@ -1,8 +1,7 @@
-"""Telephone numbers of staff: validation and formats, and the channels that can reach a number.
+"""Telephone numbers of staff: validation, formats, and the channels on which a number can be used.
 
-libphonenumber's list of assigned number ranges is not always current, so a number outside these ranges causes only a
-warning. A number of an impossible length is an error. libphonenumber has no type for fax numbers: only a call shows
-whether a fax machine answers.
+libphonenumber's list of assigned number ranges may be outdated. Therefore a number outside these ranges causes only a
+warning, while a number of an impossible length is an error. Fax numbers cannot be recognised.
 """
 
 from __future__ import annotations
@@ -22,9 +21,10 @@ from alerts.model.contact import Address
 from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
-from monitor.config.files.section import Extension, Line, Section
+from monitor.config.files.section import Extension, OneLine, Section
 from monitor.model.lazy_text import all_of, lazy_text
 
+#: Region of numbers without a country code.
 REGION = "MY"
 _EMERGENCY = frozenset({"999", "112", "994", "991"})
 _COUNTRY_CODE = 60
@@ -34,18 +34,19 @@ _SERVICE_NUMBER_TYPES = frozenset({PhoneNumberType.TOLL_FREE, PhoneNumberType.SH
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objection:
-    """Reason against the use of a number."""
+    """Reason why a number should not be used."""
 
     severity: Severity
     message: str
+    #: What to write instead.
     instead: str = ""
 
 
 def find_objection(text: str, channel: Channel) -> Objection | None:
-    """Return the most severe objection against the number *text* on *channel*, or `None`.
+    """Return the first objection against the number *text* on *channel*, errors first; `None` if there is none.
 
-    The message does not contain the number, because messages about a rejected configuration are logged and recorded in
-    the audit log.
+    The message does not contain the number, because the logs and the audit log record messages about a rejected
+    configuration.
     """
     digits = "".join(c for c in text if c.isdigit())
     if digits.removeprefix("60") in _EMERGENCY or digits in _EMERGENCY:
@@ -79,7 +80,7 @@ def _too_short_message(missing_digits: int) -> str:
 
 
 def is_possible(text: str) -> bool:
-    """Return whether *text* may be printed as a telephone or fax number."""
+    """Return whether *text* has a possible length for a telephone or fax number."""
     number = _parse(text)
     return number is not None and phonenumbers.is_possible_number(number)
 
@@ -94,7 +95,7 @@ def is_foreign(text: str) -> bool:
 
 
 def e164(text: str) -> str:
-    """Return *text* in the form for gateways: "+60312345678". Raise `ValueError` if it is not a number."""
+    """Return *text* in E.164 format, for gateways: "+60312345678". Raise `ValueError` if it is not a number."""
     number = _parse(text)
     if number is None:
         raise ValueError("no telephone number")
@@ -102,7 +103,10 @@ def e164(text: str) -> str:
 
 
 def format_printed(text: str) -> str:
-    """Return *text* in the form for letters: "03-1234 5678"; with the country code for a foreign number."""
+    """Return *text* in the format for letters: "03-1234 5678"; a foreign number with its country code.
+
+    Raise `ValueError` if it is not a number.
+    """
     number = _parse(text)
     if number is None:
         raise ValueError("no telephone number")
@@ -120,8 +124,8 @@ def _parse(text: str) -> phonenumbers.PhoneNumber | None:
         return None
 
 
-#: Number of digits of a Malaysian number by its prefix, without the leading 0 (MCMC's numbering plan). Numbers with
-#: other prefixes have 8.
+#: Number of digits of Malaysian numbers by prefix, without the leading 0, according to the numbering plan of the
+#: regulator (MCMC). The first matching prefix applies; other numbers have 8 digits.
 _LENGTHS = (("11", 10), ("15", 10), ("1", 9), ("3", 9))
 
 
@@ -130,8 +134,8 @@ def _expected_length(national: str) -> int:
 
 
 def _cannot_receive_sms(kind: int, national: str, *, malaysian: bool) -> bool:
-    # The number type alone is not enough: a fixed line in an unassigned range has no type. Malaysian mobile numbers
-    # begin with 1.
+    # The number's type is not sufficient, because a fixed line in an unassigned range has none. Malaysian mobile
+    # numbers begin with 1.
     fixed = kind == PhoneNumberType.FIXED_LINE or kind in _SERVICE_NUMBER_TYPES
     return fixed or (malaysian and not national.startswith("1"))
 
@@ -144,11 +148,11 @@ def _warning(message: str, instead: str) -> Objection:
     return Objection(severity=Severity.WARNING, message=message, instead=instead)
 
 
-class Presence(StrEnum):
-    """When a contact is available."""
+class AnsweringHours(StrEnum):
+    """When somebody answers at an address."""
 
     ALWAYS = "always"
-    #: On working days, during office hours.
+    #: Only in office hours on working days.
     OFFICE = "office"
 
 
@@ -164,18 +168,18 @@ _ADDRESS_EXAMPLES = "mobile: 010-000 0000, landline: 03-1234 5678 or fax: 03-123
 class AddressSettings(Section):
     """One number: a mobile (SMS and calls), a landline (calls) or a fax machine."""
 
-    mobile: Line | None = None
+    mobile: OneLine | None = None
     """Mobile number, for SMS and calls."""
-    landline: Line | None = None
+    landline: OneLine | None = None
     """Landline, for calls."""
-    fax: Line | None = None
+    fax: OneLine | None = None
     """Fax number."""
     extension: Extension | None = None
     """Digits to dial after the landline answers."""
-    hours: Presence = Presence.ALWAYS
-    """When somebody answers: always, or in office hours. Outside of them another address is tried first."""
+    hours: AnsweringHours = AnsweringHours.ALWAYS
+    """When somebody answers: always, or in office hours. Outside of office hours, other addresses are tried first."""
     verified: Day | None = None
-    """Date of the last answer."""
+    """Date on which somebody last answered there."""
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -190,8 +194,8 @@ class AddressSettings(Section):
         return frozenset(e164(number) for number in (self.mobile, self.landline, self.fax) if number)
 
     def build(self, hours: OfficeHours) -> Iterator[Address]:
-        """Yield the address on each of its channels; *hours* are the office hours."""
-        address_hours = hours if self.hours is Presence.OFFICE else None
+        """Yield the number as an address for each of its channels. *hours*: the office hours."""
+        address_hours = hours if self.hours is AnsweringHours.OFFICE else None
         for kind, channels in _CHANNELS_BY_KIND.items():
             if number := getattr(self, kind):
                 for channel in channels:
@@ -206,10 +210,13 @@ def build_address(
     hours: OfficeHours | None = None,
     verified: date | None = None,
 ) -> Address:
-    """Return the address of a telephone line; *extension* is dialled on a call and has no effect elsewhere."""
+    """Return a number as an address for *channel*. *extension*: keys to press after a call is answered.
+
+    *hours*: when somebody answers; `None`: always. *verified*: when somebody last answered.
+    """
     digits = ""
     if channel is Channel.VOICE and extension is not None:
-        # Wait one second first: an exchange that has just answered misses the first digit.
+        # Wait for one second first: a telephone exchange that has just answered would miss the first digit.
         digits = f"W{extension}#" if extension.isdigit() else extension
     return Address(channel=channel, number=e164(number), extension=digits, hours=hours, verified=verified)
 
@@ -240,6 +247,6 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 
 
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
-    """Record an extension without *number*, the line that it belongs to; *key*: the key of that line."""
+    """Record an extension without *number*, the line to which it belongs. *key*: the key of the line."""
     if extension and not number and not findings[key].is_broken:
-        findings["extension"].error("is the extension of no line", lazy_text("{key}: 03-1234 5678 beside it", key=key))
+        findings["extension"].error("belongs to no line", lazy_text("{key}: 03-1234 5678 beside it", key=key))

@@ -12,7 +12,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
 from monitor.model.lazy_text import lazy_text
 
-#: About thirty times the size of the system's authorities.
+#: Maximum size of a file of authorities in octets: about thirty times the size of the system's file.
 _MAX_AUTHORITIES_OCTETS = 8 * 1024 * 1024
 
 
@@ -21,26 +21,29 @@ class TrustStoreError(Exception):
 
 
 class Trust:
-    """Cache of TLS contexts, one per file of certificate authorities and use.
+    """Cache of TLS contexts. There is one for each file of certificate authorities, and one more for HTTP.
 
-    Creating one costs 4 ms of CPU, and hundreds of servers share it. HTTP has separate contexts: the library sets ALPN
-    in them, and a mail server that is offered only HTTP may close the connection (RFC 7301 3.2). A context is the same
-    object while the content of the file is the same. Call `recheck_files` whenever the configuration is read.
+    Creating a context takes 4 ms of CPU time, and hundreds of servers share it. HTTP clients need a separate context,
+    because their library sets ALPN in it: a mail server that is offered only HTTP may close the connection (RFC 7301
+    3.2). A context is the same object while the content of the file is the same. Call `recheck_files` before each read
+    of the configuration.
     """
 
     def __init__(self) -> None:
-        #: Contexts by file and use (`for_http`), each with the fingerprint of its authorities.
+        #: Contexts by file (`None`: the system's authorities) and `for_http`, each with the fingerprint of its
+        #: authorities.
         self._contexts: dict[tuple[Path | None, bool], tuple[str, ssl.SSLContext]] = {}
+        #: Keys of the contexts whose files were checked for changes since `recheck_files`.
         self._checked_uses: set[tuple[Path | None, bool]] = set()
 
     def recheck_files(self) -> None:
-        """Check each file for changes at its next use."""
+        """Make the cache check each file for changes at its next use."""
         self._checked_uses.clear()
 
     def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
-        """Return the context that trusts only the authorities in *ca_file*, or the system's. Raise `TrustStoreError`.
+        """Return the context that trusts only the authorities in *ca_file*; `None`: those of the system.
 
-        *for_http*: for HTTP clients; otherwise the context is for mail servers.
+        Raise `TrustStoreError`. *for_http*: whether the context is for HTTP clients, and not for mail servers.
         """
         use = ca_file, for_http
         cached = self._contexts.get(use)
@@ -72,22 +75,22 @@ def _read(ca_file: Path) -> bytes:
     except NotRegularFileError as error:
         raise TrustStoreError(lazy_text("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        # The message omits the file's name, which may be a password in the wrong place.
+        # The message omits the file's name, which may be a password that was written in the wrong place.
         raise TrustStoreError(lazy_text("cannot be read: {error}", error=error_reason(error))) from None
 
 
 @lru_cache(maxsize=2)
 def _system_context(_fingerprint: str, *, for_http: bool) -> ssl.SSLContext:  # noqa: ARG001 - key of the cache
-    """Return the context of the system's authorities.
+    """Return a new context with the system's authorities, or a cached one.
 
-    It is cached by *_fingerprint*, because reading hundreds of authorities is slow, and separately *for_http*.
+    Reading hundreds of authorities is slow, so the context is cached by *_fingerprint* and *for_http*.
     """
     return ssl.create_default_context()
 
 
 def _create_context(authorities: bytes) -> ssl.SSLContext:
-    # Text around the certificates, such as their owners' names, may be in any encoding. "-" replaces an empty text, for
-    # which `ssl` would load the system's authorities.
+    # Ignore text around the certificates, such as names of owners, which may be in any encoding. Replace an empty text,
+    # for which `ssl` would load the system's authorities, by the invalid "-".
     text = authorities.decode("ascii", "ignore") or "-"
     try:
         return ssl.create_default_context(cadata=text)
@@ -96,10 +99,11 @@ def _create_context(authorities: bytes) -> ssl.SSLContext:
 
 
 def _fingerprint(authorities: bytes | None) -> str:
-    """Return a text that changes when the authorities change. `None` means the system's authorities."""
+    """Return a text that changes when *authorities* change. `None`: the system's authorities."""
     if authorities is not None:
         return hashlib.sha256(authorities).hexdigest()
-    # The system has hundreds of authorities, in a file or a directory that is replaced as a whole.
+    # Reading the system's hundreds of authorities is slow. Their file or directory is replaced as a whole, so its
+    # modification time is enough.
     default_paths = ssl.get_default_verify_paths()
     fingerprints = []
     for path in filter(None, (default_paths.cafile, default_paths.capath)):

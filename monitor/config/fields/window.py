@@ -1,4 +1,4 @@
-"""Types of days, times of day, time zones and windows."""
+"""Types of days, times of day, time zones and recurring time windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from monitor.config.files.section import InvalidValue, Section, Span, parsed_by, shape_error
+from monitor.config.files.section import PositiveDuration, Section, SubstituteIfInvalid, parsed_by, shape_error
 from monitor.model.lazy_text import lazy_text
 from monitor.model.window import InvalidCronError, Recurring, check_cron
 
@@ -41,18 +41,19 @@ def _parse_day_span(text: str) -> tuple[time, time]:
 
 
 #: Calendar day.
-Day = Annotated[date, parsed_by(_parse_day), InvalidValue(date(2026, 1, 1))]
+Day = Annotated[date, parsed_by(_parse_day), SubstituteIfInvalid(date(2026, 1, 1))]
 
 #: Local time of day, to the minute.
-TimeOfDay = Annotated[time, parsed_by(_parse_time_of_day), InvalidValue(time(8))]
+TimeOfDay = Annotated[time, parsed_by(_parse_time_of_day), SubstituteIfInvalid(time(8))]
 
-#: Span from one time of day to a later one.
-DaySpan = Annotated[tuple[time, time], parsed_by(_parse_day_span), InvalidValue((time(8), time(17)))]
+#: Span from one time of day to a later one, as two times: "08:00-17:00".
+DaySpan = Annotated[tuple[time, time], parsed_by(_parse_day_span), SubstituteIfInvalid((time(8), time(17)))]
 
 
+#: Default time zone.
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
-#: One day from the first or last year of `datetime`, a time cannot be converted to another zone.
+#: Permitted years. Near the first and the last year of `datetime`, a time cannot be converted to another zone.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2199
 _EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
 
@@ -70,7 +71,7 @@ def _parse_zone(text: str) -> ZoneInfo:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
         raise shape_error(
-            lazy_text("'{text}' is no time zone that this machine knows", text=text), "Asia/Kuala_Lumpur"
+            lazy_text("'{text}' is no time zone of this machine", text=text), "Asia/Kuala_Lumpur"
         ) from None
 
 
@@ -88,22 +89,22 @@ def _parse_moment(text: str) -> datetime:
     return parsed
 
 
-#: Start times as a cron expression of five fields.
-Cron = Annotated[str, AfterValidator(_check_cron_value), InvalidValue("0 0 * * *")]
+#: A cron expression of five fields.
+Cron = Annotated[str, AfterValidator(_check_cron_value), SubstituteIfInvalid("0 0 * * *")]
 
 #: A time zone by its IANA name.
-Zone = Annotated[ZoneInfo, parsed_by(_parse_zone), InvalidValue(MALAYSIA)]
+Zone = Annotated[ZoneInfo, parsed_by(_parse_zone), SubstituteIfInvalid(MALAYSIA)]
 
-#: A date and a time. Without an offset it is local time.
-Moment = Annotated[datetime, parsed_by(_parse_moment), InvalidValue(datetime(2026, 1, 1, tzinfo=UTC))]
+#: A date with a time. Without a UTC offset, it is local time.
+Moment = Annotated[datetime, parsed_by(_parse_moment), SubstituteIfInvalid(datetime(2026, 1, 1, tzinfo=UTC))]
 
 
 class WindowSettings(Section):
-    """Recurring window."""
+    """Recurring time window."""
 
     cron: Cron = Field(examples=['"0 7 * * mon-fri"'])
     """Start: minute, hour, day, month and weekday, in local time."""
-    lasts: Span = Field(alias="for", examples=["12h"])
+    lasts: PositiveDuration = Field(alias="for", examples=["12h"])
     """Duration."""
 
     def build(self, zone: ZoneInfo) -> Recurring:
@@ -112,5 +113,5 @@ class WindowSettings(Section):
 
 
 def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
-    """Return *moment* in UTC. Without an offset it is local time in *zone*."""
+    """Return *moment* in UTC. A moment without an offset is local time in *zone*."""
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)

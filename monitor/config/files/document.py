@@ -31,7 +31,7 @@ _IMPLICIT_TAGS = frozenset(
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _COLON = re.compile(r"\s*:")
-#: Errors that PyYAML reports without a location: a directive, or an escape beyond the last character.
+#: Causes of errors that PyYAML reports without a location: a directive, or an escape beyond U+10FFFF.
 _UNLOCATED_ERROR = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
 
 
@@ -45,17 +45,22 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A parsed file. `readable` is false if the file could not be parsed at all; `data` is empty then."""
+    """A parsed file."""
 
+    #: Name of the file in problems.
     file: str
+    #: Content: all scalars are texts, or `None` for null.
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Location of each value, at its key or, in a list, at the value itself.
     locations: Mapping[Path, SourceLocation] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
     #: Paths of values that could not be parsed; no further problems are reported about them.
     broken: frozenset[Path] = frozenset()
+    #: False if the file could not be parsed at all; `data` is then empty.
     readable: bool = True
     #: SHA-256 of the file as `sha256sum` prints it; "" if the file could not be read.
     digest: str = ""
+    #: Text of the file; "" if it could not be read.
     text: str = field(default="", repr=False)
 
     def location(self, path: Path) -> SourceLocation:
@@ -66,7 +71,7 @@ class Document:
         return SourceLocation(1, 1)
 
     def problem(self, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR) -> Problem:
-        """Return a problem about the value at *path*, with what to write instead."""
+        """Return a problem about the value at *path*. *instead*: what to write instead."""
         location = self.location(path)
         return Problem(
             file=self.file,
@@ -84,7 +89,7 @@ class Document:
 
 
 class _LazyLocations(Mapping[Path, SourceLocation]):
-    """Source locations of a text, computed on first use: those of thousands of files would exhaust the memory."""
+    """Source locations of a text, computed on first use: those of thousands of files would need too much memory."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
@@ -113,12 +118,12 @@ def list_agency_files(directory: FilePath) -> list[FilePath]:
     return sorted(each for each in directory.iterdir() if each.suffix in SUFFIXES and not each.name.startswith("."))
 
 
-#: Maximum size of a file in octets. An agency's file has a few KiB; a larger file is no configuration.
+#: Maximum size of a file in octets. An agency's file has a few KiB, so a larger file is not a configuration.
 MAX_OCTETS = 512 * 1024
 
 
 def read_document(file: FilePath, cached: Document | None = None) -> Document:
-    """Read a file whose top level is a mapping. Invalid content or a missing file raises no error.
+    """Read a YAML file whose top level is a mapping. Invalid content or a missing file is a problem of the result.
 
     Return *cached* if the content is the same as when *cached* was read.
     """
@@ -143,7 +148,7 @@ def read_document(file: FilePath, cached: Document | None = None) -> Document:
 
 
 def decode_text(octets: bytes) -> str:
-    """Return the text of a file without a byte order mark, with uniform line ends. Raise `ValueError`."""
+    """Return the text of a file without a byte order mark, with LF as line ends. Raise `UnicodeDecodeError`."""
     return io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
 
 
@@ -156,12 +161,12 @@ def document_from_text(text: str, name: str, cached: Document | None = None) -> 
 
 
 def parse_document(text: str, name: str) -> Document:
-    """Parse *text* as `read_document` does."""
+    """Parse *text*, the content of the file *name*, as `read_document` does."""
     return parse_tree(text, name)[0]
 
 
 def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]:
-    """Parse *text* as `read_document` does. Return its nodes as well, if it is readable."""
+    """Parse *text* as `read_document` does. Return its root node as well; `None` if it is not readable."""
     try:
         root = parse_nodes(text)
         if root is None:
@@ -174,14 +179,14 @@ def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]
     except yaml.YAMLError as error:
         return Document(file=name, problems=(syntax_problem(error, text, name),), readable=False), None
     except RecursionError:
-        # The parser reports no location, so report the line that opens the most levels.
+        # The error has no location, so report the line that opens the most levels.
         lines = text.splitlines()
         deepest_line = max(
             range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n])
         )
         return _unreadable(name, "is nested too deeply", instead="fewer levels", line=deepest_line + 1), None
     except (ValueError, OverflowError):
-        # For a bad escape ("\\UFFFFFFFF") or %YAML directive PyYAML raises Python's own error.
+        # For an invalid escape ("\\UFFFFFFFF") or %YAML directive, PyYAML raises an error of Python without a location.
         match = _UNLOCATED_ERROR.search(text)
         line = text.count("\n", 0, match.start()) + 1 if match else 1
         message = "is no YAML: it holds an escape or a directive that is not allowed"
@@ -208,7 +213,7 @@ def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) ->
 
 
 class _NodeConverter:
-    """Converter from YAML nodes to values, which records the source locations."""
+    """Converter from YAML nodes to Python values, which records source locations and problems."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -216,6 +221,7 @@ class _NodeConverter:
         self.locations: dict[Path, SourceLocation] = {}
         self.problems = ProblemList()
         self.broken: set[Path] = set()
+        #: Ids of the converted nodes. A node that occurs twice is the target of an alias.
         self._visited: set[int] = set()
 
     def convert_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
@@ -225,9 +231,9 @@ class _NodeConverter:
                 self._record_problem(key_node, path, "a key is a single word", "key: value")
                 continue
             if not value_node.value and not _COLON.match(self._source, key_node.end_mark.index):
-                # In a flow mapping this is probably a value, possibly a password, so the message must not repeat it.
+                # In a flow mapping this key is probably a value, possibly a password, so do not repeat it.
                 self._record_problem(
-                    key_node, path, "something without a colon and a space stands among the keys", "key: value"
+                    key_node, path, "an entry among the keys has no colon with a space behind it", "key: value"
                 )
                 continue
             key = str(key_node.value)
@@ -248,8 +254,8 @@ class _NodeConverter:
 
     def _convert_value(self, node: yaml.Node, path: Path) -> Any:
         if id(node) in self._visited or self._source[node.start_mark.index : node.start_mark.index + 1] == "&":
-            # Aliases would let a small file expand without limit. After an unintended anchor a part of the value is
-            # missing.
+            # Reject aliases, by which a small file could expand without limit. Also reject anchors: a value that begins
+            # with "&" by mistake would lose its first word.
             self._record_problem(
                 node, path, "anchors and aliases (&, *) are not read here", "the value itself, between quotes"
             )

@@ -10,8 +10,8 @@ from monitor.model.lazy_text import lazy_text
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 
-#: Ten years. Now plus this duration must be a valid date: an incident whose next step is due in the year 10000 could
-#: not be processed, and no notification would be sent.
+#: Ten years. The present time plus this duration must be a valid date. Otherwise the due time of an escalation step
+#: could not be computed, and no notification would be sent.
 MAX_DURATION = timedelta(days=3660)
 
 
@@ -20,7 +20,7 @@ class InvalidDurationError(ValueError):
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse "1h30m", "5m", "30s", "2d". Raise `InvalidDurationError` for anything else: a bare number has no unit."""
+    """Parse "1h30m", "5m", "30s" or "2d". Raise `InvalidDurationError`, also for a number without a unit."""
     stripped = text.strip()
     if stripped.isdigit():
         raise InvalidDurationError(lazy_text("'{compact}' has no unit", compact=stripped))

@@ -1,7 +1,10 @@
-"""Edits of single values in the text of a YAML file. All other bytes stay: comments, order, blanks, quotes. No I/O.
+"""Edits of single values in the text of a YAML file, which preserve comments, order, spaces and quotes elsewhere.
 
-The text is changed at the locations that the parser reports. The result is parsed again and returned only if it differs
-by the intended change alone. Otherwise `NotEditableError` is raised, and a person must edit the text.
+The text is changed at the locations that the parser reports. The result is parsed again, and it is returned only if its
+data has exactly the intended change. Otherwise `NotEditableError` is raised, and a person must edit the text.
+
+Terms of YAML: a *scalar* is a single value; a *collection* is a mapping or a sequence, in *block style* (one entry per
+line) or in *flow style* (in brackets on one line).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from monitor.model.lazy_text import lazy_text
 #: A text, or texts by key or in a list.
 YamlValue = str | Mapping[str, "YamlValue"] | Sequence["YamlValue"]
 
-#: A text that needs no quotes anywhere, not even in a flow collection.
+#: A text that needs no quotes, not even in a flow collection.
 _PLAIN_SCALAR = re.compile(r"[\w+/](?:[\w .@/+()&;-]|:(?! |$))*(?<! )")
 #: Texts that YAML reads as null.
 _NULL_TEXTS = frozenset({"", "~", "null"})
@@ -32,7 +35,7 @@ _COMMA = re.compile(r"[\s,]*")
 
 
 class NotEditableError(Exception):
-    """A value cannot be changed in this text without changing something else. The message says what to do."""
+    """A value cannot be changed in this text without another change. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +56,7 @@ class AppendItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveValue:
-    """Edit that removes the value at a path with its key and the comment on its line. A missing value is no error."""
+    """Edit that removes the value at a path, with its key and the comment on its line, if the value exists."""
 
     path: Path
 
@@ -65,6 +68,7 @@ def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
     """Return *text* with *edits* applied in order. Raise `NotEditableError`."""
     document, root = parse_tree(text, "")
     for edit in edits:
+        # Without a root node, the text is unreadable.
         if root is None or any(problem.severity is Severity.ERROR for problem in document.problems):
             raise NotEditableError("the text has errors of its own; mend them first, in the whole text")
         expected = _expected_data(document.data, edit)
@@ -95,12 +99,12 @@ def _not_editable(path: Path) -> NotEditableError:
 
 
 def _are_equal(one: Any, other: Any) -> bool:
-    """Whether both are equal, including the order of keys: the order of mailboxes is significant."""
+    """Whether both values are equal, including the order of keys: the order of mailboxes is significant."""
     return json.dumps(one) == json.dumps(other)
 
 
 def _expected_data(data: Mapping[str, Any], edit: TextEdit) -> Mapping[str, Any]:
-    """Return the expected content of a document after an edit."""
+    """Return the data that a document must have after an edit."""
     expected: Any = deepcopy(dict(data))
     match edit:
         case RemoveValue(path=(*parent_path, last_part)):
@@ -125,12 +129,14 @@ def _expected_data(data: Mapping[str, Any], edit: TextEdit) -> Mapping[str, Any]
 
 
 def _has(parent: Any, part: str | int) -> bool:
+    """Whether *parent* is a collection with the key or index *part*."""
     if isinstance(part, int):
         return isinstance(parent, list) and 0 <= part < len(parent)
     return isinstance(parent, dict) and part in parent
 
 
 def _get(data: Any, path: Iterable[str | int]) -> Any:
+    """Return the value at *path*; `None` if there is none."""
     for part in path:
         if not _has(data, part):
             return None
@@ -153,7 +159,7 @@ def _get_or_create(data: Any, path: Sequence[str | int]) -> Any:
 
 
 class _TextEditor:
-    """Editor of one text, which applies one edit at the locations of the parsed nodes."""
+    """Editor that applies one edit to a text, at the locations of its nodes. Positions are indices of the text."""
 
     def __init__(self, text: str, root: yaml.MappingNode) -> None:
         self._text = text
@@ -172,6 +178,7 @@ class _TextEditor:
                 return self._set(path, value)
 
     def _find_node(self, path: Path) -> yaml.Node | None:
+        """Return the node at *path*; `None` if there is none."""
         node: yaml.Node = self._root
         for part in path:
             match node:
@@ -187,7 +194,8 @@ class _TextEditor:
         return node
 
     def _set(self, path: Path, value: YamlValue) -> str:
-        # Write the missing keys below the nearest parent that exists.
+        """Return the text with *value* at *path*."""
+        # Write the missing part of the path below the nearest parent that exists.
         depth = next(length for length in range(len(path), -1, -1) if self._find_node(path[:length]) is not None)
         parent, missing_path = self._find_node(path[:depth]), path[depth:]
         if isinstance(parent, yaml.MappingNode) and missing_path:
@@ -202,12 +210,13 @@ class _TextEditor:
         start, end = node.start_mark.index, self._end(node)
         style = node.style if isinstance(node, yaml.ScalarNode) else None
         new = _format_scalar(value, style) if isinstance(value, str) else _format_flow(value)
+        # An empty value has no space in front of it.
         if start == end and self._text[start - 1 : start] in {":", "-", ","}:
             new = f" {new}"
         return self._text[:start] + new + self._text[end:]
 
     def _append(self, node: yaml.CollectionNode, lines: Sequence[str], inline: str) -> str:
-        """Append an entry to a collection: as *lines* of its own, or inside the brackets."""
+        """Append an entry to a collection: as *lines* in block style, or as *inline* in flow style."""
         text = self._text
         if node.flow_style:
             if not node.value:
@@ -215,8 +224,8 @@ class _TextEditor:
                 return text[:position] + inline + text[position:]
             position = self._extents(node)[-1][1]
             comma = re.compile(r"\s*,").match(text, position)
-            position, before = (comma.end(), " ") if comma else (position, ", ")
-            return text[:position] + before + inline + text[position:]
+            position, separator = (comma.end(), " ") if comma else (position, ", ")
+            return text[:position] + separator + inline + text[position:]
         position = self._line_end(self._end(node))
         indented = "\n".join(" " * self._column(node) + line for line in lines)
         if text[position - 1 : position] != "\n":
@@ -234,16 +243,18 @@ class _TextEditor:
         start, end = extents[entry_index]
         if len(extents) == 1:
             return self._remove_only_entry(path, node, end)
-        line = self._text.rfind("\n", 0, start) + 1
-        if not self._text[line:start].strip():
-            return self._text[:line] + self._text[self._line_end(end) :]
-        # The first entry begins on the line of a hyphen, where the next entry must begin after the removal.
-        following = extents[1][0]
-        if self._text[end:following].strip():
+        line_start = self._text.rfind("\n", 0, start) + 1
+        if not self._text[line_start:start].strip():
+            return self._text[:line_start] + self._text[self._line_end(end) :]
+        # The entry begins behind a hyphen, on the same line: it is the first one, and the second must take its
+        # position.
+        second_start = extents[1][0]
+        if self._text[end:second_start].strip():
             raise _not_editable(path)
-        return self._text[:start] + self._text[following:]
+        return self._text[:start] + self._text[second_start:]
 
     def _remove_from_brackets(self, extents: Sequence[tuple[int, int]], entry_index: int, path: Path) -> str:
+        """Return the text without one entry of a flow collection and the comma beside it."""
         start, end = extents[entry_index]
         if len(extents) == 1:
             comma = re.compile(r"\s*,?").match(self._text, end)
@@ -254,36 +265,37 @@ class _TextEditor:
         else:
             gap = extents[entry_index - 1][1], start
             start = gap[0]
+        # A comment in the gap may belong to the other entry.
         if not _COMMA.fullmatch(self._text[slice(*gap)]):
             raise _not_editable(path)
         return self._text[:start] + self._text[end:]
 
     def _remove_only_entry(self, path: Path, node: yaml.CollectionNode, end: int) -> str:
-        """Return the text after removal of the only entry of a collection."""
-        text, blank = self._text, "{}" if isinstance(node, yaml.MappingNode) else "[]"
-        # The collection's own parent.
+        """Return the text with the block collection *node* emptied. Its only entry ends at *end*."""
+        text, empty = self._text, "{}" if isinstance(node, yaml.MappingNode) else "[]"
+        # The node that contains the collection.
         parent = self._find_node(path[:-2]) if len(path) > 1 else None
         if isinstance(parent, yaml.MappingNode):
             key = next(key for key, value in parent.value if value is node)
             colon = _COLON.match(text, key.end_mark.index)
             start = text.rfind("\n", 0, node.start_mark.index) + 1
             if colon and colon.end() <= start:
-                return text[: colon.end()] + f" {blank}" + text[colon.end() : start] + text[self._line_end(end) :]
+                return text[: colon.end()] + f" {empty}" + text[colon.end() : start] + text[self._line_end(end) :]
         if isinstance(parent, yaml.SequenceNode):
-            return text[: node.start_mark.index] + blank + text[end:]
+            return text[: node.start_mark.index] + empty + text[end:]
         raise _not_editable(path)
 
     def _extents(self, node: yaml.CollectionNode) -> Sequence[tuple[int, int]]:
-        """Return the start and end of each entry of a collection, including its key or hyphen."""
+        """Return start and end position of each entry of a collection, including its key or hyphen."""
         if isinstance(node, yaml.MappingNode):
             return [(key.start_mark.index, max(key.end_mark.index, self._end(value))) for key, value in node.value]
         if node.flow_style:
             return [(item.start_mark.index, self._end(item)) for item in node.value]
-        # An entry begins at its hyphen; the parser reports the start of the item, which is behind it.
+        # An entry begins at its hyphen; the parser reports only the position of the item behind it.
         return [(self._text.rfind("-", 0, item.start_mark.index), self._end(item)) for item in node.value]
 
     def _end(self, node: yaml.Node) -> int:
-        """Return the end of a node's content. For a block node the parser includes the comments behind it."""
+        """Return the end of a node's content. The parser's end of a block node includes comments behind the content."""
         start, end = node.start_mark.index, node.end_mark.index
         if isinstance(node, yaml.ScalarNode):
             return start + len(self._text[start:end].rstrip("\n ")) if node.style in {"|", ">"} else end
@@ -297,10 +309,12 @@ class _TextEditor:
         )
 
     def _column(self, node: yaml.CollectionNode) -> int:
+        """Return the column at which the entries of a block collection begin."""
         first = node.value[0][0] if isinstance(node, yaml.MappingNode) else node
         return int(first.start_mark.column)
 
     def _line_end(self, position: int) -> int:
+        """Return the start of the line after *position*, or the end of the text."""
         newline = self._text.find("\n", position)
         return len(self._text) if newline < 0 else newline + 1
 
@@ -309,13 +323,14 @@ class _TextEditor:
 
 
 def _nest(path: Path, value: YamlValue) -> YamlValue:
+    """Return *value* inside mappings with the keys of *path*."""
     for part in reversed(path):
         value = {str(part): value}
     return value
 
 
 def _format_scalar(text: str, style: str | None = None) -> str:
-    """Return a text as a YAML scalar: quoted in the *style* of the replaced value, or only if quotes are required."""
+    """Return a text as a YAML scalar, with quotes if they are required or if *style*, the replaced quotes, is given."""
     if not all(c.isprintable() for c in text):
         return json.dumps(text)
     if style not in {"'", '"'} and _PLAIN_SCALAR.fullmatch(text) and text.lower() not in _NULL_TEXTS:
@@ -335,7 +350,7 @@ def _format_flow(value: YamlValue) -> str:
 
 
 def _format_block(key: str, value: YamlValue) -> Sequence[str]:
-    """Return a key and its value as lines in block style."""
+    """Return a key and its value as lines in block style; lists of texts and empty collections in flow style."""
     if isinstance(value, Mapping) and value:
         children = [line for name, each in value.items() for line in _format_block(name, each)]
     elif not isinstance(value, str | Mapping) and not all(isinstance(each, str) for each in value):

@@ -15,6 +15,7 @@ class _FindingsState:
     """Problems of one document, shared by the `Findings` of all its values."""
 
     problems: ProblemList
+    #: Paths of values of the wrong shape.
     broken: set[Path]
     #: Paths of all values that contain a broken value.
     broken_parents: set[Path]
@@ -23,12 +24,13 @@ class _FindingsState:
 
 
 class Findings:
-    """Problems of one document, recorded at the path of the value that they concern.
+    """Recorder of the problems of one value and the values inside it.
 
-    `findings["contacts", "siti"].error(...)` records a problem of the value at "contacts.siti".
+    `Findings(document)` is that of the whole document; `findings["contacts", "siti"].error(...)` records a problem of
+    the value at "contacts.siti". All `Findings` of a document share one list of problems.
 
     A value of the wrong *shape* (a list instead of a text) is marked as broken and replaced by a *blank*, a valid
-    substitute. Later problems at its path would concern only the blank and are dropped.
+    substitute. Later problems at its path are dropped, because they would concern only the blank.
     """
 
     __slots__ = ("_state", "document", "path")
@@ -71,12 +73,15 @@ class Findings:
             self._state.sorted_problems = None
 
     def broken(self, message: str, instead: str = "") -> None:
-        """Record that the value has the wrong shape. Only the first message is kept, because it is the most helpful."""
+        """Record that the value has the wrong shape. Later messages are dropped: the first is the most helpful.
+
+        Here and in the other methods, *instead* is what to write instead.
+        """
         self._record(message, instead, Severity.ERROR)
         _mark_broken(self._state, self.path)
 
     def mark_broken(self) -> None:
-        """Mark the value as broken without a message: another finding explains it."""
+        """Mark the value as broken without a message, because another finding explains it."""
         _mark_broken(self._state, self.path)
 
     def error(self, message: str, instead: str = "") -> None:
@@ -84,11 +89,11 @@ class Findings:
         self._record(message, instead, Severity.ERROR)
 
     def loss(self, message: str, instead: str = "") -> None:
-        """Record an unavailable value, such as a missing secret. The configuration works without it."""
+        """Record that the value, such as a secret, is unavailable. The configuration works without it."""
         self._record(message, instead, Severity.LOSS)
 
     def warning(self, message: str, instead: str = "") -> None:
-        """Record a warning."""
+        """Record a warning: the configuration is usable, and the value should be reviewed."""
         self._record(message, instead, Severity.WARNING)
 
     @property
@@ -98,7 +103,7 @@ class Findings:
 
     @property
     def has_room(self) -> bool:
-        """Whether another error would be listed, so that its message is needed."""
+        """Whether another error would be listed. If not, callers need not compose its message."""
         return self._state.problems.has_room(Severity.ERROR)
 
     @property
@@ -107,18 +112,18 @@ class Findings:
         return any(self.path[:length] in self._state.broken for length in range(len(self.path) + 1))
 
     @property
-    def is_written(self) -> bool:
-        """Whether the value is in the file itself."""
+    def is_in_file(self) -> bool:
+        """Whether the file contains the value; otherwise it has a default."""
         return self.path in self.document.locations
 
     @property
     def location_text(self) -> str:
-        """Location of the value as "file:line", for a message about two places."""
+        """Location of the value as "file:line", for a message about two values."""
         return lazy_text("{file}:{line}", file=self.document.file, line=self.document.location(self.path).line)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Problems found so far, by line, without duplicates: the first ones, and the number of the others."""
+        """Problems of the whole document so far, as `ProblemList.sorted_problems` returns them."""
         if self._state.sorted_problems is None:
             self._state.sorted_problems = self._state.problems.sorted_problems()
         return self._state.sorted_problems

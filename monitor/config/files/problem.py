@@ -1,4 +1,4 @@
-"""Problems of a configuration: what is wrong, where, and what to write instead."""
+"""Problems of a configuration: what is wrong, where it is, and what to write instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.model.lazy_text import lazy_text
 Path = tuple[str | int, ...]
 
 
-#: Maximum number of listed problems per document and severity. A wrong paste causes thousands, which nobody would read.
+#: Maximum number of listed problems per document and severity. Text pasted by mistake may cause thousands.
 MAX_LISTED: Final = 50
 
 
@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
     #: The configuration cannot be used.
     ERROR = "error"
-    #: The configuration can be used, without what depends on the unavailable value.
+    #: A value is unavailable, such as a secret. The configuration can be used, except what depends on this value.
     LOSS = "loss"
     #: The configuration can be used, and should be reviewed.
     WARNING = "warning"
@@ -32,16 +32,17 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One problem. Contains no secret."""
+    """One problem. It contains no secret."""
 
+    #: Name of the file or of another source, such as "environment".
     file: str
-    #: From 1; 0 if no line applies (a file that cannot be read, an environment variable).
+    #: Counted from 1; 0 if no line applies (a file that cannot be read, an environment variable).
     line: int = 0
     column: int = 0
-    #: "contacts.siti.sms", "escalation.steps[0].channels"; empty for the whole file.
+    #: The key as `format_path` returns it: "contacts.siti.sms"; "" if the problem concerns the whole file.
     key: str = ""
     message: str
-    #: What to write instead; empty if the message says it.
+    #: What to write instead; "" if the message says it.
     instead: str = ""
     severity: Severity = Severity.ERROR
 
@@ -58,7 +59,9 @@ class Problem:
 class ProblemList:
     """Problems of one document: the first `MAX_LISTED` of each severity, and the number of the others."""
 
+    #: An ordered set.
     _listed: dict[Problem, None] = field(default_factory=dict)
+    #: Number of all problems, including those beyond the limit.
     _counts: Counter[Severity] = field(default_factory=Counter)
 
     def add(self, problem: Problem) -> None:
@@ -70,17 +73,17 @@ class ProblemList:
             self._listed[problem] = None
 
     def has_room(self, severity: Severity) -> bool:
-        """Whether another problem would be listed, so that its message is needed."""
+        """Whether another problem would be listed. If not, callers need not compose its message."""
         return self._counts[severity] < MAX_LISTED
 
     def sorted_problems(self) -> tuple[Problem, ...]:
-        """Return the listed problems by line, then the number of the others."""
+        """Return the listed problems by line, then a problem per severity with the number of the others."""
         listed = sorted(self._listed, key=lambda each: (each.line, each.column))
         file = listed[0].file if listed else ""
         more = (
             Problem(
                 file=file,
-                message=lazy_text("{count} more are not listed; mend these first", count=count),
+                message=lazy_text("{count} more are not listed; correct these first", count=count),
                 severity=each,
             )
             for each, total in self._counts.items()
@@ -94,7 +97,7 @@ class ProblemList:
 
 
 def limit_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the *problems* of one document up to the limit, then the number of the others."""
+    """Return the *problems* of one document as `ProblemList.sorted_problems` does."""
     problem_list = ProblemList()
     for each in problems:
         problem_list.add(each)
@@ -116,18 +119,18 @@ def closest_match(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def split_remedy(text: str) -> tuple[str, str]:
-    """Return message and remedy of a text that contains both in the format of `Problem`."""
+    """Return message and remedy from a text in the format of `Problem.__str__`, without the location."""
     message, _, instead = text.partition("; write instead: ")
     return message, instead
 
 
 def suggest(word: str, candidates: Collection[str], default: str = "") -> str:
-    """Return what to write instead of *word*: the closest match, or all of *candidates*; *default* if *candidates* is empty."""
+    """Return what to write instead of *word*: the closest match, or all *candidates*; without any, *default*."""
     return closest_match(word, candidates) or (
         lazy_text("one of {known}", known=", ".join(candidates)) if candidates else default
     )
 
 
 def _printable(text: str) -> str:
-    # Escape line ends and control characters: a problem is one line, and a terminal would execute control sequences.
+    # Escape line ends, because a problem is one line, and control characters, which a terminal would interpret.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

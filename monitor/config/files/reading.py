@@ -1,8 +1,8 @@
 """Reading of pydantic models from a configuration document.
 
 pydantic finds all errors of shape (type and structure) at once; `Reader` turns them into messages for the author of the
-file. Before validation, secrets are fetched from their sources. After validation, each broken value is recorded at its
-location and replaced by a *blank*, a valid substitute, so that the rest is read as well.
+file. Before validation, `Reader` fetches secrets from their sources. After validation, it records each invalid value at
+its location and replaces it by a *blank*, a valid substitute, so that the rest is read as well.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, closest_match, split_remedy, suggest
 from monitor.config.files.secret import SecretResolver, SecretUnavailableError
-from monitor.config.files.section import InvalidValue, OptionalSecret
+from monitor.config.files.section import OptionalSecret, SubstituteIfInvalid
 from monitor.model.document import SECRET_NAME
 from monitor.model.lazy_text import all_of, any_of, lazy_text
 from monitor.model.renamed_keys import find_old_keys
 
+#: Examples of values by type, as messages show them.
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
+#: Blanks by type, for types without `SubstituteIfInvalid`.
 _BLANK_VALUES: Mapping[Any, Any] = {
     str: "?",
     int: 1,
@@ -41,13 +43,13 @@ _BLANK_VALUES: Mapping[Any, Any] = {
 
 
 def field_annotation(field: FieldInfo) -> Any:
-    """Return the complete annotation of *field* with its examples; pydantic stores the `Annotated` part separately."""
+    """Return the annotation of *field* as `Annotated`, with its metadata (which pydantic stores apart) and *field*."""
     return Annotated[field.annotation, *field.metadata, field]
 
 
 @cache
 def keys_of(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """Return the keys that *model* accepts, with their fields."""
+    """Return the fields of *model* by the keys that it accepts."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
@@ -65,8 +67,12 @@ def is_secret(annotation: Any) -> bool:
 
 def optional_secret(annotation: Any) -> OptionalSecret | None:
     """Return the `OptionalSecret` of *annotation*; `None`: the secret is required."""
-    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
+    return next((each for each in _metadata(annotation) if isinstance(each, OptionalSecret)), None)
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    """Return the metadata of an `Annotated` type; empty for any other type."""
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
 
 
 def _contains_secrets(annotation: Any) -> bool:
@@ -75,7 +81,7 @@ def _contains_secrets(annotation: Any) -> bool:
 
 
 def unwrap(annotation: Any) -> Any:
-    """Return *annotation* without `Annotated` and without `| None`."""
+    """Return *annotation* without `Annotated` and without `| None`; a union of several types stays as it is."""
     if get_origin(annotation) is Annotated:
         return unwrap(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -130,8 +136,8 @@ def annotation_at(model: type[BaseModel], path: Path) -> Any:
 def blank_value(annotation: Any) -> Any:
     """Return a value of the right shape that substitutes a broken one."""
     if get_origin(annotation) is Annotated:
-        marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, InvalidValue)]
-        return marks[-1] if marks else blank_value(get_args(annotation)[0])
+        substitutes = [each.value for each in _metadata(annotation) if isinstance(each, SubstituteIfInvalid)]
+        return substitutes[-1] if substitutes else blank_value(get_args(annotation)[0])
     if allows_none(annotation):
         return None
     inner = unwrap(annotation)
@@ -148,9 +154,9 @@ def blank_value(annotation: Any) -> Any:
 
 def example_value(annotation: Any) -> str:
     """Return a short example of a value for *annotation*."""
-    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-    if written := [str(mark.examples[0]) for mark in marks if isinstance(mark, FieldInfo) and mark.examples]:
-        return written[0]
+    for each in _metadata(annotation):
+        if isinstance(each, FieldInfo) and each.examples:
+            return str(each.examples[0])
     inner = unwrap(annotation)
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " | ".join(str(member.value) for member in inner)
@@ -163,13 +169,14 @@ def example_value(annotation: Any) -> str:
 
 M = TypeVar("M", bound=BaseModel)
 
-#: Maximum number of validations. Blanks have the right shape, so the second validation normally passes. Validators of
-#: gateways may need a third.
-_MAX_PASSES = 4
+#: Maximum number of validations of one model. Blanks have the right shape, so the second validation normally succeeds.
+#: Validators of gateways may require a third.
+_MAX_VALIDATIONS = 4
 
-#: Marks a value to be removed.
+#: Replacement of a value that is removed, together with its key.
 _REMOVED = object()
 
+#: What messages say that a value must be, by the type of pydantic's error.
 _EXPECTED_KINDS = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -194,6 +201,7 @@ _EXPECTED_KINDS = {
     "path_type": "a path",
     "string_unicode": "a text",
 }
+#: Limits in messages, by their name in the context of pydantic's errors.
 _LIMITS = {"ge": "at least {value}", "le": "at most {value}", "gt": "more than {value}", "lt": "less than {value}"}
 
 #: Messages about what other users of this machine can do with the file of a secret.
@@ -203,18 +211,20 @@ _PUBLIC_ACCESS_MESSAGES: Mapping[tuple[str, ...], str] = {
     ("read", "change"): "everybody on this machine can read and change {name}",
 }
 
-#: Names of channels that the circular does not allow. In a key, these words are no typing errors.
+#: Names of channels that the government's circular on e-mail does not sanction for notifications. As a key, such a word
+#: is not reported as a typing error.
 _UNSANCTIONED_CHANNELS = frozenset(
     {
         *("e-mail", "e-mel", "email", "emel", "mail", "smtp"),
         *("chat", "discord", "mattermost", "push", "signal", "slack", "teams", "telegram", "webhook", "whatsapp"),
     }
 )
+#: What to write instead of an invalid channel.
 SANCTIONED_CHANNELS = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
 
 
 class Reader:
-    """Reader of models from one document."""
+    """Reader of models from one document. It records all problems in `findings`."""
 
     def __init__(self, findings: Findings, secret_resolver: SecretResolver) -> None:
         self.findings = findings
@@ -224,18 +234,19 @@ class Reader:
     def read(
         self, model: type[M], data: object, path: Path = (), *, already_read: Mapping[str, object] | None = None
     ) -> M | None:
-        """Return *data* at *path* as a *model*. Invalid values are recorded and replaced by blanks.
+        """Return *data*, which is at *path* in the document, as a *model*. Return `None` if that is impossible.
 
-        *already_read* are fields that were read elsewhere. Return `None` if the data cannot be read at all.
+        Invalid values are recorded and replaced by blanks. *already_read*: values of fields that were read elsewhere.
         """
         values: Any = self._resolve_secrets(model, data, path)
         if already_read and isinstance(values, Mapping):
             values = {**values, **already_read}
-        for _ in range(_MAX_PASSES):
+        for _ in range(_MAX_VALIDATIONS):
             try:
                 return model.model_validate(values, context=self._secret_resolver.directory)
             except ValidationError as error:
-                # Report errors inside a forbidden key first, because the whole key is removed afterwards.
+                # pydantic marks an error in the key of a mapping by "[key]" in its location. Record such errors last,
+                # because they remove the key together with its value, in which there may be other errors.
                 details = sorted(error.errors(include_url=False), key=lambda detail: "[key]" in detail["loc"])
                 if any(detail["type"] == "extra_forbidden" for detail in details):
                     self._record_old_keys()
@@ -245,6 +256,7 @@ class Reader:
         return None
 
     def _record_old_keys(self) -> None:
+        """Record all keys of the document that have been renamed. Later calls do nothing."""
         if self._has_recorded_old_keys:
             return
         self._has_recorded_old_keys = True
@@ -254,12 +266,16 @@ class Reader:
             self.findings.root[(*path[:-1], name)].mark_broken()
 
     def _record_error(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
-        """Record one of pydantic's errors. Return its path below *model*, and the replacement."""
+        """Record one of pydantic's errors. Return its path below *model*, and the replacement of the invalid value.
+
+        *detail*: the error. *data*: the data at *path*.
+        """
         path_below = tuple(part for part in detail["loc"] if part != "[key]")
         annotation, value_path = annotation_at(model, path_below), (*path, *path_below)
+        # The error is an unknown key.
         if detail["type"] == "extra_forbidden":
-            # Search for a similar key only if the problem will be listed: a document may have thousands of unknown
-            # keys, and each search takes a third of a millisecond.
+            # Compose the message only if the problem will be listed: a document may have thousands of unknown keys, and
+            # each search for a similar key takes a third of a millisecond.
             is_listed = self.findings.has_room
             message_and_remedy = (
                 _describe_unknown_key(str(path_below[-1]), as_model(annotation_at(model, path_below[:-1])) or model)
@@ -270,14 +286,14 @@ class Reader:
             return path_below, _REMOVED
         self._record_unusable(
             annotation,
-            self._find_written_path(annotation, value_path),
+            self._path_in_file(annotation, value_path),
             *_describe_error(annotation, detail, str(value_path[-1]) if value_path else ""),
         )
         path_below = _nearest_existing(data, path_below)
         return path_below, _REMOVED if "[key]" in detail["loc"] else blank_value(annotation_at(model, path_below))
 
-    def _find_written_path(self, annotation: Any, path: Path) -> Path:
-        """Return the path of the value in the file. That of a secret ends in a source key, such as `password_file`."""
+    def _path_in_file(self, annotation: Any, path: Path) -> Path:
+        """Return the path of a value in the file: for a secret, that of its source key, such as `password_file`."""
         locations = self.findings.document.locations
         if not path or path in locations or not is_secret(annotation):
             return path
@@ -285,7 +301,7 @@ class Reader:
         return next((candidate for candidate in candidates if candidate in locations), path)
 
     def _resolve_secrets(self, annotation: Any, value: Any, path: Path) -> Any:
-        """Return *value* with each secret under the model's key (`password`) instead of its source (`password_file`).
+        """Return *value* with each source of a secret (`password_file`) replaced by the secret itself (`password`).
 
         A value that does not have the shape of *annotation* is returned unchanged.
         """
@@ -308,7 +324,7 @@ class Reader:
         return resolved
 
     def _resolve_secret(self, annotation: Any, key: str, given_sources: Mapping[str, Any], path: Path) -> object:
-        """Return the secret *key*, whose sources *given_sources* are at *path*."""
+        """Return the secret *key*. *given_sources*: the values of its source keys in the section at *path*."""
         by_file, _, by_store = source_keys(key)
         if key in given_sources:
             message = "a secret is never written in the configuration"
@@ -332,12 +348,12 @@ class Reader:
         return blank_value(annotation)
 
     def _stored_secret(self, name: object, key: str, path: Path) -> SecretStr:
-        """Return the secret *name* that was entered in the portal. An unavailable one is only a warning."""
+        """Return the stored secret *name*, which a user entered in the portal. An unavailable one is only a warning."""
         if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
-            self.findings[path].broken("is no name of a secret that was typed in the portal", source_remedy(key))
+            self.findings[path].broken("is no name of a secret that was entered in the portal", source_remedy(key))
         elif self._secret_resolver.find_stored is None:
             self.findings[path].broken(
-                "only a secret of an agency's mailbox is typed in the portal", source_remedy(key)
+                "only secrets of an agency's mailboxes are entered in the portal", source_remedy(key)
             )
         else:
             secret = self._secret_resolver.from_store(name)
@@ -347,6 +363,7 @@ class Reader:
         return SecretStr("?")
 
     def _fetch_secret(self, name: object, path: Path, annotation: Any, *, is_file: bool) -> SecretStr | None:
+        """Return the secret in the file or environment variable *name*; record one that is unavailable or exposed."""
         if not isinstance(name, str) or not name:
             what = lazy_text("the path of a file") if is_file else lazy_text("the name of an environment variable")
             self.findings[path].broken(lazy_text("must be {what}", what=what), "PATH" if is_file else "NAME")
@@ -364,7 +381,7 @@ class Reader:
                 "a file outside the tree, or: git rm --cached {name} (in a shell); and change the secret", name=name
             )
             self.findings[path].warning(
-                lazy_text("git keeps {name}, and every clone has the secret", name=name), instead
+                lazy_text("git tracks {name}, so every clone has the secret", name=name), instead
             )
         return secret
 
@@ -377,12 +394,12 @@ class Reader:
 
 
 def source_keys(key: str) -> tuple[str, str, str]:
-    """Return the keys that name the source of the secret *key*: a file, a variable, the store."""
+    """Return the keys that name the source of the secret *key*: a file, an environment variable, or a stored secret."""
     return f"{key}_file", f"{key}_env", f"{key}_stored"
 
 
 def source_remedy(key: str) -> str:
-    """Return what to write for the secret *key*."""
+    """Return what to write instead of a missing or invalid secret *key*."""
     by_file, by_variable, _ = source_keys(key)
     return lazy_text("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
 
@@ -414,11 +431,12 @@ def _describe_error(annotation: Any, detail: ErrorDetails, key: str) -> tuple[st
         return lazy_text("must be {limits}", limits=limits), lazy_text("a number that is {limits}", limits=limits)
     if kind == "string_pattern_mismatch":
         return "does not have the right form", lazy_text("text that matches {pattern}", pattern=context["pattern"])
-    # A validator of a field or a gateway: its message is already worded and contains no secret.
+    # The error comes from a validator of a field or a gateway, whose message is ready to use and contains no secret.
     return split_remedy(detail["msg"].removeprefix("Value error, "))
 
 
 def _describe_choice(enumeration: Any, detail: ErrorDetails) -> tuple[str, str]:
+    """Return the message and the remedy for a value that is not a member of *enumeration*."""
     value = detail["input"] if isinstance(detail["input"], str) else ""
     if enumeration is Channel:
         return lazy_text("'{written}' is no sanctioned channel", written=value), SANCTIONED_CHANNELS
@@ -431,7 +449,7 @@ def _describe_choice(enumeration: Any, detail: ErrorDetails) -> tuple[str, str]:
 def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     """Return the message and the remedy for a key that *model* does not have.
 
-    Similar keys are suggested; a secret is suggested with its sources.
+    The remedy is a similar key. Secrets are suggested by their source keys, such as `password_file`.
     """
     secret_names = [name for name, annotation in secret_keys(model).items() if is_secret(annotation)]
     known_keys = [name for name in keys_of(model) if name not in secret_names] + [
@@ -458,11 +476,11 @@ def _replace_at(data: Any, replacements: Mapping[Path, Any]) -> Any:
     """Return *data* with *replacements* inserted at their paths."""
     if () in replacements:
         return replacements[()]
-    nested: dict[str | int, dict[Path, Any]] = {}
+    by_child: dict[str | int, dict[Path, Any]] = {}
     for path, replacement in replacements.items():
-        nested.setdefault(path[0], {})[path[1:]] = replacement
+        by_child.setdefault(path[0], {})[path[1:]] = replacement
     result = dict(data) if isinstance(data, Mapping) else dict(enumerate(data))
-    for part, parts in nested.items():
-        result[part] = _replace_at(result.get(part), parts)
-    remaining = {part: each for part, each in result.items() if each is not _REMOVED}
+    for key, child_replacements in by_child.items():
+        result[key] = _replace_at(result.get(key), child_replacements)
+    remaining = {key: each for key, each in result.items() if each is not _REMOVED}
     return remaining if isinstance(data, Mapping) else list(remaining.values())

@@ -1,4 +1,4 @@
-"""Non-blocking reads of regular files that the configuration names, and detection of their changes."""
+"""Safe reads of the files that the configuration names, and detection of their changes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from typing import Final
 
 from monitor.model.lazy_text import lazy_text
 
-#: Nanoseconds. Two changes within one clock tick may have the same timestamp; some file systems count whole seconds, or
-#: two.
-TICK: Final = 3 * 10**9
+#: Nanoseconds. Two changes of a file within this time may have the same timestamp: some file systems store timestamps
+#: in steps of one or two seconds.
+TICK_NS: Final = 3 * 10**9
 
 
 class NotRegularFileError(ValueError):
-    """The file is not a regular file. Reading it would block this and every later reload, or exhaust the memory."""
+    """The file is no regular file, or too large: reading it could block all reloads or exhaust the memory."""
 
 
 def read_regular(file: Path, max_octets: int) -> bytes:
-    """Return the content of *file*.
+    """Return the content of *file*. Raise `OSError`.
 
-    Raise `OSError` or, for a pipe, a device or more than *max_octets* octets, `NotRegularFileError`.
-
-    The type is checked on the opened file, so a concurrent replacement does no harm. Opening a pipe does not block.
+    Raise `NotRegularFileError` for a pipe, a device, or more than *max_octets* octets. The type is checked after
+    opening, so that the file cannot be replaced between check and read. Opening a pipe does not block.
     """
     with open(file, "rb", opener=_open_nonblocking) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
@@ -41,7 +40,7 @@ def read_regular(file: Path, max_octets: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """File metadata, taken before a read. While it is unchanged, the content and the read permissions are unchanged."""
+    """Metadata of a file, taken before a read. While it stays the same, so do content and permissions of the file."""
 
     file: str
     #: Device, inode, owner, permissions, size, and the times of the last change of content and metadata.
@@ -49,15 +48,15 @@ class FileStamp:
 
     @classmethod
     def of(cls, file: Path, now: int | None = None) -> FileStamp | None:
-        """Return the stamp of *file*; `None` if the file is missing or was changed within the last `TICK`.
+        """Return the stamp of *file*; `None` if the file is missing or was changed within the last `TICK_NS`.
 
-        A second change within one `TICK` would leave the metadata unchanged and stay undetected. *now*: time in
-        nanoseconds; default: the clock.
+        After such a recent change, a further change could leave the metadata as it is. *now*: the time in nanoseconds;
+        default: the clock.
         """
         name, now = str(file), time.time_ns() if now is None else now
         values = _stat_values(name)
-        # The last value is the change time (ctime), which a user cannot set without changing the clock.
-        return cls(name, values) if values is not None and now - values[-1] > TICK else None
+        # The last value is the ctime, which a user can only set by changing the clock.
+        return cls(name, values) if values is not None and now - values[-1] > TICK_NS else None
 
     def is_current(self) -> bool:
         """Whether the file's metadata is unchanged."""
@@ -66,7 +65,7 @@ class FileStamp:
 
 def _stat_values(name: str) -> tuple[int, ...] | None:
     try:
-        status = os.stat(name)  # noqa: PTH116 - thousands at once, and a path of its own for each takes three times as long
+        status = os.stat(name)  # noqa: PTH116 - thousands of calls; `Path.stat` takes three times as long
     except (OSError, ValueError):
         return None
     return (
@@ -86,10 +85,10 @@ def _open_nonblocking(name: str, flags: int) -> int:
 
 
 def may_be_path(file: Path, directory: Path) -> bool:
-    """Whether *file*, relative to *directory*, is probably a path and not a password in the wrong place.
+    """Whether *file* is probably meant as a path, and is not a password that was written in its place.
 
-    True if the file exists, or if its parent directory exists and is not *directory*: any word without a slash, such as
-    a password, would be a file name in *directory*.
+    True if the file exists, or if its parent directory exists and is not *directory*, where relative paths start: any
+    word without a slash, such as a password, would be a file name there.
     """
     try:
         return file.exists() or (file.parent.is_dir() and file.parent not in {directory, Path("/")})

@@ -1,6 +1,7 @@
-"""Secrets, which the configuration names and never contains.
+"""Secrets. The configuration contains only their sources.
 
-A secret is read from a file, from an environment variable, or from the database, if it was entered in the portal.
+The source of a secret is a file, an environment variable, or, for a *stored secret*, the database: a user entered it in
+the portal.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from monitor.config.files.regular import FileStamp, NotRegularFileError, explain
 from monitor.config.files.tracked import is_tracked
 from monitor.model.lazy_text import lazy_text
 
-#: Octets. A token may have some KiB and a line end.
+#: Maximum size of a secret's file in octets. A token may have some KiB.
 _MAX_OCTETS = 64 * 1024
 
 
 class SecretUnavailableError(Exception):
-    """A secret is unavailable. The message and `instead` do not contain it."""
+    """A secret is unavailable. The message and `instead` (what to write instead) do not contain it."""
 
     def __init__(self, message: str, instead: str = "") -> None:
         super().__init__(message)
@@ -31,12 +32,12 @@ class SecretUnavailableError(Exception):
 
 
 class StoredSecret(SecretStr):
-    """Secret entered in the portal. It may be sent only to the hosts that it was entered for."""
+    """Secret that a user entered in the portal. It may be sent only to the hosts for which it was entered."""
 
     def __init__(
         self, secret: str, *, allowed_hosts: Iterable[str] = (), unavailable_reason: str = "", name: str = ""
     ) -> None:
-        """Take the *secret* and the *allowed_hosts* that may receive it.
+        """*allowed_hosts*: the recipients of the secret, as `MailboxSettings.allowed_hosts` returns them.
 
         *unavailable_reason*: why the secret is unavailable; *secret* is then empty. *name*: its name in documents.
         """
@@ -47,14 +48,14 @@ class StoredSecret(SecretStr):
 
     @classmethod
     def parse(cls, text: str, name: str = "") -> StoredSecret:
-        """Parse the stored form of a secret. Raise `ValueError`."""
+        """Parse the form that `serialize` returns. Raise `ValueError`. *name*: the secret's name in documents."""
         stored = json.loads(text)
         if not isinstance(stored, dict):
-            raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
+            raise ValueError("is no secret")  # noqa: TRY004 - the same error as for invalid JSON
         return cls(str(stored.get("secret", "")), allowed_hosts=map(str, stored.get("hearers", ())), name=name)
 
     def serialize(self) -> str:
-        """Return the stored form of the secret, before encryption."""
+        """Return the form in which the secret is stored, before encryption. Its keys must not be renamed."""
         return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_hosts)})
 
     def __eq__(self, other: object) -> bool:
@@ -88,25 +89,26 @@ class SecretLookup:
     """Result of the search for a secret at one source."""
 
     source: _Source
-    #: May be the secret itself, written in the wrong place.
+    #: Path of the file, or name of the variable or stored secret. A user may have written the secret itself here.
     name: str = field(repr=False)
     result: SecretStr | _MissingSecret = field(repr=False)
     #: What every user of this machine can do with the file: "read", "change".
     public_access: tuple[str, ...] = ()
-    #: Metadata of the file. While it is unchanged, the file need not be read again.
+    #: Metadata of the file, by which a change is detected without reading it; `None`: no file, or no reliable metadata.
     stamp: FileStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretResolver:
-    """Resolver of secrets from files, environment variables and the store."""
+    """Resolver of secrets from files, environment variables and the database."""
 
-    #: The directory of the settings file. Relative paths start here, in agency files too.
+    #: Directory of the settings file, at which relative paths start, also those in agency files.
     directory: Path
+    #: Environment variables.
     environ: Mapping[str, str] = field(repr=False)
-    #: Returns a secret that was entered in the portal, by its name; `None`: the document must not name such secrets.
+    #: Returns a stored secret by its name; `None`: the document must not name stored secrets.
     find_stored: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
-    #: All lookups so far. Results derived from them are valid while the lookups are unchanged.
+    #: All lookups so far. A configuration that was read with them is up to date while their results are the same.
     lookups: list[SecretLookup] = field(default_factory=list, repr=False)
 
     def with_separate_lookups(self) -> SecretResolver:
@@ -114,9 +116,9 @@ class SecretResolver:
         return SecretResolver(directory=self.directory, environ=self.environ, find_stored=self.find_stored)
 
     def are_unchanged(self, lookups: MutableSequence[SecretLookup]) -> bool:
-        """Whether all lookups give the same result as before.
+        """Whether all *lookups* would have the same result now.
 
-        Lookups whose files had to be read again are replaced in *lookups*.
+        A lookup whose file had to be read again is replaced in *lookups* by the new one, which has a current stamp.
         """
         for number, each in enumerate(lookups):
             if each.stamp is not None and each.stamp.is_current():
@@ -128,7 +130,7 @@ class SecretResolver:
         return True
 
     def from_file(self, name: str) -> SecretStr:
-        """Return the content of the file without its last newline. Raise `SecretUnavailableError`."""
+        """Return the content of the file *name* without its last newline. Raise `SecretUnavailableError`."""
         return self._resolve(_Source.FILE, name)
 
     def from_variable(self, name: str) -> SecretStr:
@@ -136,16 +138,16 @@ class SecretResolver:
         return self._resolve(_Source.VARIABLE, name)
 
     def from_store(self, name: str) -> StoredSecret:
-        """Return a secret that was entered in the portal. If it is unavailable, it is empty and has a reason.
+        """Return the stored secret *name*. An unavailable one is empty and has an `unavailable_reason`.
 
-        Raise `SecretUnavailableError`.
+        Raise `SecretUnavailableError` if the document must not name stored secrets.
         """
         stored_secret = self._resolve(_Source.STORE, name)
         assert isinstance(stored_secret, StoredSecret)  # noqa: S101 - `_look_up` returns no other type for this source
         return stored_secret
 
     def _display_name(self, name: str) -> str:
-        """Return how messages refer to a missing file: its name may be a secret written in the wrong place."""
+        """Return how messages call a missing file. They omit the name if it may be the secret itself."""
         is_path = may_be_path(self.directory / name, self.directory)
         return lazy_text("the file {name}", name=name) if is_path else lazy_text("the file that is named here")
 
@@ -174,10 +176,14 @@ class SecretResolver:
             stamp = FileStamp.of(self.directory / name)
             return SecretLookup(source, name, self._read_file(name), self.public_access(name), stamp)
         if source is _Source.STORE:
-            result = _MissingSecret("nothing here may name it") if self.find_stored is None else self.find_stored(name)
+            result = (
+                _MissingSecret("no secret from the portal may be named here")
+                if self.find_stored is None
+                else self.find_stored(name)
+            )
             return SecretLookup(source, name, result)
         if name not in self.environ:
-            # Do not repeat *name* in the message: it may be the secret itself, written in the wrong place.
+            # The message does not contain *name*, which may be the secret itself.
             remedy = "the name of a variable that the service is given, or ..._file: PATH"
             return SecretLookup(
                 source, name, _MissingSecret("the environment variable that is named here is not set", remedy)
@@ -213,7 +219,7 @@ class SecretResolver:
 
 
 def _json_on_one_line(text: str) -> str:
-    """Return JSON on one line, other text unchanged: the JSON key of a service account has several lines."""
+    """Return JSON on one line, and other text unchanged. The key file of a service account is JSON of several lines."""
     if not text.startswith("{") or "\n" not in text.strip():
         return text
     try:
@@ -223,6 +229,7 @@ def _json_on_one_line(text: str) -> str:
 
 
 def _as_secret(text: str, source: str) -> SecretStr | _MissingSecret:
+    """Return *text* as a secret, unless it is empty or has several lines. *source*: its source in messages."""
     if not text.strip():
         return _MissingSecret(lazy_text("{source} is empty", source=source), "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):

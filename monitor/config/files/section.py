@@ -1,4 +1,8 @@
-"""Base class of the configuration's pydantic models, and the types of their values."""
+"""Base class of the configuration's pydantic models, and the types of their values.
+
+An invalid value does not stop the check of the configuration. It is reported and replaced by a valid substitute, so
+that the other values are checked as well.
+"""
 
 from __future__ import annotations
 
@@ -28,43 +32,47 @@ _ADDRESS_PATTERN = (
     rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_HOST_LABEL}(?:\.{_HOST_LABEL})+"
 )
 
-#: Maximum length in characters: 64 before the @, 255 behind it (RFC 5321 4.5.3.1). Longer texts are not searched for an
-#: address, because the time is quadratic in the length.
+#: Maximum length of a mail address in characters: 64 before the @, 255 after it (RFC 5321 4.5.3.1). No address is
+#: searched for beyond it, because the search time is quadratic in the length.
 _MAX_ADDRESS_LENGTH = 64 + 1 + 255
 
-#: Minimum length in characters, which resists guessing by brute force over loopback.
+#: Minimum length of a token in characters, so that a program on this machine cannot guess it.
 _MIN_TOKEN_LENGTH = 24
 
 
 class Section(BaseModel):
-    """Base class of the configuration's sections: immutable, without extra keys, and without input values in errors."""
+    """Base class of the configuration's sections: immutable, no unknown keys, and no input values in errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
-class InvalidValue:
-    """Annotation with the blank of a type: the value that replaces a broken one while the rest is checked."""
+class SubstituteIfInvalid:
+    """Annotation of a type with the value that substitutes an invalid one while the rest is checked."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class OptionalSecret:
-    """Annotation of an optional secret: without it the configuration is usable, so its absence is only a loss."""
+    """Annotation of a secret without which the configuration is usable. Its absence is reported as a loss, no error."""
 
-    #: Message: what does not work without the secret.
+    #: What does not work without the secret; appended to the problem's message.
     consequence: str
+    #: What to write instead, as in `Problem`.
     instead: str
 
 
 def shape_error(message: str, instead: str = "") -> PydanticCustomError:
-    """Return the error for a value of the wrong shape. Braces in *message* stay as they are."""
+    """Return the error for a value of the wrong shape. *instead*: what to write instead.
+
+    The template "{what}" keeps pydantic from interpreting braces in *message*.
+    """
     return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})
 
 
 def reject_old_values(key: str) -> BeforeValidator:
-    """Return a validator that rejects renamed values of *key* with an error that has the new value."""
+    """Return a validator that rejects former values of *key* with an error that names the new value."""
 
     def check(value: object) -> object:
         if isinstance(value, str) and (new := RENAMED_VALUES[key].get(value)) is not None:
@@ -168,7 +176,7 @@ def _reject_empty_path(value: object) -> object:
 
 
 def _absolute_path(file: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path of *file*, which is relative to the directory of the settings file."""
+    """Return the absolute path of *file*, which is relative to the directory of the settings file (*info.context*)."""
     return file if info.context is None else info.context / file
 
 
@@ -176,14 +184,14 @@ def _documents_location(location: Path, info: ValidationInfo) -> Path:
     return location if location == IN_DATABASE else _absolute_path(location, info)
 
 
-def _maintained_path(file: Path, info: ValidationInfo) -> Path:
+def _refreshed_file_path(file: Path, info: ValidationInfo) -> Path:
     """Return the absolute path of *file*, which another program writes and which may not exist yet.
 
-    Reject a path that is probably a token in the wrong place.
+    Reject a text that is probably a token instead of a path.
     """
     if info.context is not None and not may_be_path(info.context / file, info.context):
         raise shape_error(
-            "no file and no directory for it is there",
+            "neither the file nor its directory exists",
             lazy_text("a path in a directory of its own; a relative one starts at {directory}", directory=info.context),
         )
     return _absolute_path(file, info)
@@ -198,38 +206,38 @@ def _check_token_length(token: SecretStr) -> SecretStr:
 
 def _check_positive(span: timedelta) -> timedelta:
     if span <= timedelta(0):
-        raise shape_error("must be longer than nothing", "30s, 5m or 1h30m")
+        raise shape_error("must be longer than zero", "30s, 5m or 1h30m")
     return span
 
 
 #: One line of text that is not empty.
-Line = Annotated[str, AfterValidator(_check_line), InvalidValue("?")]
+OneLine = Annotated[str, AfterValidator(_check_line), SubstituteIfInvalid("?")]
 
-#: The name of an item in the configuration; also a metric label and a part of URLs.
+#: Name of an item in the configuration, such as a mailbox or a contact. It is also a metric label and a part of URLs.
 Slug = Annotated[
     str,
     AfterValidator(_matches(r"[a-z0-9][a-z0-9-]{0,39}", "is no name", "small letters, digits and hyphens: rujukan-a")),
-    InvalidValue("x"),
+    SubstituteIfInvalid("x"),
 ]
 
-#: An agency's short code. Its length is limited by an SMS of 160 characters.
-Code = Annotated[
+#: An agency's short code: "JCONTOH". It must fit into an SMS of 160 characters with the rest of the text.
+AgencyCode = Annotated[
     str,
     AfterValidator(_matches(r"[A-Z0-9]{1,11}", "is no short code", "1 to 11 capital letters and digits: JCONTOH")),
-    InvalidValue("X"),
+    SubstituteIfInvalid("X"),
 ]
 
 #: A registered mail domain, in lower case.
-Domain = Annotated[str, AfterValidator(_parse_domain), InvalidValue("x.invalid")]
+Domain = Annotated[str, AfterValidator(_parse_domain), SubstituteIfInvalid("x.invalid")]
 
-#: A mail address. Whether the circular allows it is checked later.
-MailAddress = Annotated[str, AfterValidator(_check_mail_address), InvalidValue("x@x.invalid")]
+#: A mail address. `fields.circular` checks later whether the government's e-mail circular allows it.
+MailAddress = Annotated[str, AfterValidator(_check_mail_address), SubstituteIfInvalid("x@x.invalid")]
 
 #: The host name or address of a server.
-Host = Annotated[str, AfterValidator(_check_host), InvalidValue("x.invalid")]
+Host = Annotated[str, AfterValidator(_check_host), SubstituteIfInvalid("x.invalid")]
 
-#: Keys to press after an office line has answered; w and W wait half a second and a second. Twilio accepts 32 keys, and
-#: a W is two of its waits. The limit is therefore 12.
+#: Keys to press after an office's line has answered; "w" waits half a second, "W" a second. The pattern allows at most
+#: 12 "W", because Twilio accepts 32 keys and a "W" becomes two of them.
 Extension = Annotated[
     str,
     AfterValidator(
@@ -239,32 +247,34 @@ Extension = Annotated[
             'the digits to press after the line answers, as "1234"',
         )
     ),
-    InvalidValue("1"),
+    SubstituteIfInvalid("1"),
 ]
 
-Port = Annotated[int, Field(ge=1, le=65535), InvalidValue(1)]
-Count = Annotated[int, Field(ge=1, le=100), InvalidValue(1)]
+#: A TCP port.
+Port = Annotated[int, Field(ge=1, le=65535), SubstituteIfInvalid(1)]
+#: A number of repetitions, votes or the like, from 1 to 100.
+Count = Annotated[int, Field(ge=1, le=100), SubstituteIfInvalid(1)]
 
-#: A percentage as "50%".
-Percent = Annotated[int, BeforeValidator(_parse_percent), InvalidValue("50%")]
+#: A percentage, written "50%"; the value is 50.
+Percent = Annotated[int, BeforeValidator(_parse_percent), SubstituteIfInvalid("50%")]
 
 #: A duration, which may be zero.
-Duration = Annotated[timedelta, parsed_by(_parse_duration), InvalidValue(timedelta(minutes=1))]
+Duration = Annotated[timedelta, parsed_by(_parse_duration), SubstituteIfInvalid(timedelta(minutes=1))]
 
 #: A duration longer than zero.
-Span = Annotated[Duration, AfterValidator(_check_positive)]
+PositiveDuration = Annotated[Duration, AfterValidator(_check_positive)]
 
-#: Path of a file or a directory.
-File = Annotated[Path, BeforeValidator(_reject_empty_path), AfterValidator(_absolute_path)]
+#: Path of a file or a directory, made absolute: a relative one starts at the directory of the settings file.
+ResolvedPath = Annotated[Path, BeforeValidator(_reject_empty_path), AfterValidator(_absolute_path)]
 
-#: Value of a directory key that means: use the documents in the store.
+#: Value of `agencies` that means: the agencies' documents are in the database, not in a directory.
 IN_DATABASE: Final = Path("database")
 
 #: A directory of files, or `IN_DATABASE`.
 DocumentsLocation = Annotated[Path, reject_old_values("agencies"), AfterValidator(_documents_location)]
 
-#: A secret that identifies one of our programs. It must be long enough to resist guessing.
-Token = Annotated[SecretStr, AfterValidator(_check_token_length)]
+#: Bearer token by which a program authenticates itself to Pantau.
+BearerToken = Annotated[SecretStr, AfterValidator(_check_token_length)]
 
-#: A file with a secret that another program, or Pantau itself, refreshes.
-MaintainedFile = Annotated[Path, AfterValidator(_maintained_path)]
+#: Path of a file with a secret that another program, or Pantau itself, refreshes.
+RefreshedSecretFile = Annotated[Path, AfterValidator(_refreshed_file_path)]

@@ -1,79 +1,88 @@
 """YAML syntax errors, worded for the author of a configuration.
 
-The parser reports what it expected and where it stopped; the actual mistake, such as a missing quote, may be some lines
-above. No message repeats a part of the file, which may be a password.
+The parser reports what it expected and where it stopped. The actual mistake, such as a missing quote, may be some lines
+above. No message quotes the file, which may contain a password.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import NamedTuple
 
 import yaml
 
 from monitor.config.files.problem import Problem
 from monitor.model.lazy_text import lazy_text
 
-_NO_COLON = (
-    "could not find expected ':'",
-    True,
-    "is no key and value: it has no colon with a space behind it",
-    "key: value",
+
+class _KnownProblem(NamedTuple):
+    """Wording of one of the parser's messages."""
+
+    #: Part of the parser's message.
+    fragment: str
+    #: Whether to report the line where the construct begins, instead of the line where the parser stopped.
+    is_at_start: bool
+    message: str
+    #: What to write instead.
+    instead: str
+
+
+_UNCLOSED_QUOTE = _KnownProblem(
+    "found unexpected end of stream", True, "a quote is opened here and not closed", "the closing quote, or no quotes"
 )
-#: Problems by a part of the parser's message: whether to report the line where the parser began the construct, instead
-#: of the line where it stopped; the message; and the remedy.
-_PROBLEMS = (
-    (
-        "found unexpected end of stream",
-        True,
-        "a quote is opened here and not closed",
-        "the closing quote, or no quotes",
-    ),
-    ("'}', but got", True, "a { is opened here and not closed", "the closing }"),
-    ("']', but got", True, "a [ is opened here and not closed", "the closing ]"),
+_NO_COLON = _KnownProblem(
+    "could not find expected ':'", True, "is no key and value: it has no colon with a space behind it", "key: value"
+)
+#: The first problem whose fragment occurs in the parser's message applies.
+_KNOWN_PROBLEMS = (
+    _UNCLOSED_QUOTE,
+    _KnownProblem("'}', but got", True, "a { is opened here and not closed", "the closing }"),
+    _KnownProblem("']', but got", True, "a [ is opened here and not closed", "the closing ]"),
     _NO_COLON,
-    (
+    _KnownProblem(
         "but found '<scalar>'",
         False,
         "holds more text behind a closing quote",
         "quotes around all of the value, or none",
     ),
-    (
+    _KnownProblem(
         "expected <block end>",
         False,
         "is indented unlike the lines that it belongs to",
         "as many spaces as before the keys (or hyphens) beside it",
     ),
-    (
+    _KnownProblem(
         "entries are not allowed here",
         False,
         "has a hyphen where no list can begin",
         "the list in lines of its own below the key",
     ),
-    ("alias", False, "a value begins with *", "the value between quotes"),
-    ("anchor", False, "a value begins with &", "the value between quotes"),
-    ("alphabetic or numeric", False, "a value begins with *, & or !", "the value between quotes"),
-    (
+    _KnownProblem("alias", False, "a value begins with *", "the value between quotes"),
+    _KnownProblem("anchor", False, "a value begins with &", "the value between quotes"),
+    _KnownProblem("alphabetic or numeric", False, "a value begins with *, & or !", "the value between quotes"),
+    _KnownProblem(
         "cannot start any token",
         False,
-        "a value begins with a sign that YAML keeps for itself",
+        "a value begins with a character that is reserved in YAML",
         "the value between quotes",
     ),
-    (
+    _KnownProblem(
         "escape",
         False,
-        "a backslash between double quotes begins an escape, and this is none",
+        "a backslash between double quotes begins an escape, and this escape does not exist",
         "the value between single quotes",
     ),
-    (
+    _KnownProblem(
         "node content",
         False,
         "a value is missing here, or a bracket before it is not closed",
         "the value, or the bracket",
     ),
-    ("document", False, "begins a second document after a line of --- or ...", "one file for each"),
+    _KnownProblem("document", False, "begins a second document after a line of --- or ...", "one file for each"),
 )
 
+#: A line that git inserts where it could not merge two changes.
 _CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
 #: A value with an opening quote that is not closed on its line.
 _OPEN_QUOTE = re.compile(r"""\s*(?:- +)?[\w-]+: +(?:"[^"]*|'[^']*)""")
@@ -92,15 +101,17 @@ def syntax_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(file=name, line=0, message="is no YAML")
     lines = text.splitlines()
+    # Indices of the line where the parser stopped, and of the line where the construct begins.
     stop_line, start_line = (
         mark.line if mark else 0 for mark in (error.problem_mark, error.context_mark or error.problem_mark)
     )
-    if (visible := _find_visible_problem(lines, {start_line, stop_line - 1, stop_line}, name)) is not None:
-        return visible
+    if (obvious := _find_obvious_problem(lines, {start_line, stop_line - 1, stop_line}, name)) is not None:
+        return obvious
+    # The parser reports an unclosed quote only at a later line.
     for number, line in enumerate(lines[:stop_line]):
         if _OPEN_QUOTE.fullmatch(line):
-            _, _, message, instead = _PROBLEMS[0]
-            return Problem(file=name, line=number + 1, message=message, instead=instead)
+            return _known_problem(_UNCLOSED_QUOTE, number, name)
+    # The parser's message.
     problem = f"{error.problem or error.context}"
     if "mapping values" in problem:
         column = error.problem_mark.column if error.problem_mark else 0
@@ -112,21 +123,22 @@ def syntax_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
             and ":" not in lines[previous_line]
             and not lines[previous_line].lstrip().startswith(("- ", "#"))
         ):
-            _, _, message, instead = _NO_COLON
-            return Problem(file=name, line=previous_line + 1, message=message, instead=instead)
+            return _known_problem(_NO_COLON, previous_line, name)
         return _colon_problem(lines[stop_line][:column] if stop_line < len(lines) else "", stop_line, name)
     if "but got ':'" in problem and stop_line == start_line:
         return Problem(file=name, line=stop_line + 1, message="a comma is missing before a key", instead="a comma")
-    for fragment, reports_start, message, instead in _PROBLEMS:
-        if fragment in problem:
-            return Problem(
-                file=name, line=(start_line if reports_start else stop_line) + 1, message=message, instead=instead
-            )
+    for known in _KNOWN_PROBLEMS:
+        if known.fragment in problem:
+            return _known_problem(known, start_line if known.is_at_start else stop_line, name)
     return Problem(file=name, line=stop_line + 1, message="is no YAML")
 
 
+def _known_problem(known: _KnownProblem, line_index: int, name: str) -> Problem:
+    return Problem(file=name, line=line_index + 1, message=known.message, instead=known.instead)
+
+
 def character_name(character: str) -> str:
-    """Return the name of an invisible character: "a no-break space (U+00A0)"."""
+    """Return the name of a character for a message: "a no-break space (U+00A0)"."""
     name = unicodedata.name(character, "control character").lower()
     return lazy_text("a {name} (U+{code:04X})", name=name, code=ord(character))
 
@@ -136,12 +148,12 @@ def is_typographic_quote(character: str) -> bool:
     return character != "" and unicodedata.category(character) in ("Pi", "Pf")
 
 
-def _find_visible_problem(lines: list[str], line_numbers: set[int], name: str) -> Problem | None:
-    """Return the first problem that is visible in one of the lines *line_numbers*; `None` if there is none."""
-    for number in sorted(line_numbers & set(range(len(lines)))):
+def _find_obvious_problem(lines: list[str], line_indices: set[int], name: str) -> Problem | None:
+    """Return the first problem that is obvious from one of the lines with *line_indices*; `None` if there is none."""
+    for number in sorted(line_indices & set(range(len(lines)))):
         line = lines[number]
         if _CONFLICT.match(line):
-            message, instead = "is a mark of two changes that git could not join", "one of the two"
+            message, instead = "is a conflict marker of git", "one of the two"
         elif "\t" in line[: len(line) - len(line.lstrip())]:
             message, instead = "is indented with a tab", "spaces, two for each level"
         elif "${" in line:
@@ -155,7 +167,7 @@ def _find_visible_problem(lines: list[str], line_numbers: set[int], name: str) -
 
 
 def _colon_problem(before: str, number: int, name: str) -> Problem:
-    """Return the problem of an invalid colon that follows the text *before* on its line."""
+    """Return the problem of a misplaced colon. *before*: the text before it on its line; *number*: the line's index."""
     if ": " in before:
         return Problem(
             file=name,

@@ -9,15 +9,15 @@ from typing import Final
 
 from monitor.config.files.regular import FileStamp, NotRegularFileError, read_regular
 
-#: Octets: the index of some hundred thousand files.
+#: Maximum size of a git index in octets: that of some hundred thousand files.
 _MAX_INDEX_OCTETS: Final = 16 * 1024 * 1024
 
 
 def is_tracked(file: Path) -> bool:
-    """Whether *file* is in the index of the git work tree around it.
+    """Whether *file* is in the index of the git work tree that contains it.
 
-    Do not run git: it would execute the configuration of the tree's owner. An index of version 4, which shortens paths,
-    or of a linked work tree is not read.
+    The function reads the index itself, because git would execute commands from the configuration of the tree's owner.
+    It returns false for an index of version 4, which abbreviates paths, and for a linked work tree.
     """
     try:
         resolved = file.parent.resolve(strict=True) / file.name
@@ -27,7 +27,8 @@ def is_tracked(file: Path) -> bool:
     if work_tree is None:
         return False
     name = os.fsencode(resolved.relative_to(work_tree))
-    # gitformat-index(5): the low octet of the path's length, the path, NUL.
+    # An entry ends with the path's length in 12 bits, the path, and NUL (gitformat-index(5)). Search for the low octet
+    # of the length, so that the path does not match the end of a longer one.
     return bytes([min(len(name), 0xFFF) & 0xFF]) + name + b"\0" in _read(work_tree / ".git" / "index")
 
 

@@ -1,4 +1,7 @@
-"""Section `alertmanager`: alerts are received from the NOC's Alertmanager as incidents, and incidents are sent to it."""
+"""Section `alertmanager`: exchange with the Alertmanager of the NOC (network operations centre).
+
+Alerts that Pantau receives become incidents; incidents of Pantau are sent to Alertmanager as alerts.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.fields.listen import parse_safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import InvalidValue, Section, Slug, Token, shape_error
+from monitor.config.files.section import BearerToken, Section, Slug, SubstituteIfInvalid, shape_error
 from monitor.model.lazy_text import lazy_text
 
 
@@ -19,7 +22,7 @@ class AlertRouteSettings(Section):
     """Recipients of alerts with certain labels."""
 
     match: Mapping[str, str] = Field(examples=["{team: rangkaian}"])
-    """Labels with their whole values; an alert matches if it has all of them."""
+    """Labels with their values; an alert matches if it has all of them with exactly these values."""
     escalation: EscalationSettings
     """Escalation; it may name contacts of `noc`, shared contacts and shared rotas."""
 
@@ -27,40 +30,43 @@ class AlertRouteSettings(Section):
 class ReceiveSettings(Section):
     """Receiver of Alertmanager's webhook at `/api/v1/alertmanager`."""
 
-    token: Token
+    token: BearerToken
     """Bearer token that Alertmanager sends (`authorization: {credentials_file: ...}`)."""
     routes: Mapping[Slug, AlertRouteSettings] = {}
     """The first route that matches an alert decides; an alert without a match follows the escalation of `noc`."""
 
     fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
-    """With more firing alerts in a group, new ones share one incident with a count."""
+    """Number of firing alerts in a group above which new alerts share one incident, which shows their number."""
 
     def match_route(self, labels: Mapping[str, str]) -> str:
         """Return the key of the first route that matches an alert's *labels*; "" if none does."""
-        matching = (key for key, each in self.routes.items() if each.match.items() <= labels.items())
-        return next(matching, "")
+        return next((key for key, each in self.routes.items() if each.match.items() <= labels.items()), "")
 
 
 def _check_url(text: str) -> str:
     try:
         parts = urlsplit(text)
+        # An invalid port raises an error only when it is read.
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"} or not text.isascii() or any(c.isspace() for c in text):
         raise shape_error("is no address", "http://127.0.0.1:9093")
     if parts.username is not None or parts.query or parts.fragment:
-        raise shape_error("holds more than where it is", "the address alone; username and password_file, or token_file")
+        raise shape_error(
+            "contains more than scheme, host and path",
+            "the URL alone, and username and password_file, or token_file, beside it",
+        )
     return text.rstrip("/")
 
 
 class SendSettings(Section):
     """Alertmanagers to which open incidents are sent as alerts."""
 
-    urls: tuple[Annotated[str, AfterValidator(_check_url), InvalidValue("https://x.invalid")], ...] = Field(
+    urls: tuple[Annotated[str, AfterValidator(_check_url), SubstituteIfInvalid("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
     )
-    """URLs of all members of the cluster, not of a load balancer."""
+    """URLs of all members of the Alertmanager cluster. A load balancer would send each alert to one member only."""
     token: SecretStr | None = None
     """Bearer token."""
     username: str | None = None
@@ -70,7 +76,7 @@ class SendSettings(Section):
 
 
 class AlertmanagerSettings(Section):
-    """The NOC's Alertmanager. Any alert of its monitoring can cause notifications by telephone, fax and letter."""
+    """The NOC's Alertmanager. Any of its alerts can cause notifications by telephone, fax and letter."""
 
     receive: ReceiveSettings | None = None
     """Alerts received from Alertmanager; each becomes an incident until it is resolved."""
@@ -79,26 +85,26 @@ class AlertmanagerSettings(Section):
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:
-    """Record a section without effect, and routes that would match every alert, or none."""
+    """Record a section without effect, and routes that match every alert, or none because of an earlier route."""
     if settings.send is not None:
         _check_send(settings.send, findings["send"])
     if settings.receive is None:
         if settings.send is None and not findings["receive"].is_broken and not findings["send"].is_broken:
-            findings.error("does nothing", "receive: {token_file: PATH}, or leave it out")
+            findings.error("has no effect", "receive: {token_file: PATH}, or leave it out")
         return
     earlier_matches: dict[str, Mapping[str, str]] = {}
     for key, route in settings.receive.routes.items():
         route_findings = findings["receive", "routes", key]
         if not route.match and not route_findings["match"].is_broken:
             route_findings["match"].error(
-                "every alert matches", "{severity: critical}; what none matches, noc.escalation tells"
+                "every alert matches", "{severity: critical}; alerts that no route matches follow noc.escalation"
             )
         earlier = next(
             (name for name, match in earlier_matches.items() if match and match.items() <= route.match.items()), None
         )
         if earlier is not None:
             route_findings.warning(
-                lazy_text("decides about nothing: whatever matches, '{first}' decides about before", first=earlier),
+                lazy_text("never applies: '{first}' comes first and matches the same alerts", first=earlier),
                 lazy_text("it before {first}", first=earlier),
             )
         earlier_matches[key] = route.match
@@ -106,12 +112,12 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
 
 def _check_send(settings: SendSettings, findings: Findings) -> None:
     if not settings.urls and not findings["urls"].is_broken:
-        findings["urls"].error("nobody is told", "[http://127.0.0.1:9093]")
+        findings["urls"].error("nobody is notified", "[http://127.0.0.1:9093]")
     if (settings.username is None) is not (settings.password is None):
         findings.error("a user name and a password go together", "username: NAME and password_file: PATH")
     if settings.token is not None and settings.username is not None:
-        findings["token_file"].error("is one secret too many beside a user name", "one of the two")
+        findings["token_file"].error("cannot be combined with a user name", "one of the two")
     if settings.token is not None or settings.password is not None:
         for number, url in enumerate(settings.urls):
             if parse_safe_url(url) is None:
-                findings["urls", number].error("would be sent the secret unencrypted", "https://...")
+                findings["urls", number].error("would receive the secret unencrypted", "https://...")

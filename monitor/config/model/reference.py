@@ -27,15 +27,16 @@ class PoolSettings(Section):
     """A reference with several mailboxes of equal capabilities. They are evaluated and shown under one name."""
 
     pool: tuple[MailboxSettings, ...] = Field(examples=["[{address: ..., smtp: ..., imap: ..., login: ...}]"])
-    """Each process uses one of them, by its name (`process_name`), so that it reads no mail of others."""
+    """Mailboxes. Each process uses the one that its `process_name` selects, so that it reads no mail of others."""
 
 
+#: Keys of a single mailbox.
 _KEYS: Final = keys_of(MailboxSettings).keys()
 
 #: Configuration of one reference.
 ReferenceSettings = MailboxSettings | PoolSettings
 
-#: Substitute for the mailbox of an invalid pool. Nothing is reported about its routes.
+#: Substitute for the mailbox of an invalid pool, so that no further errors are reported about its routes.
 _SERVER: Final = ServerSettings(host="x.invalid")
 _BLANK: Final = MailboxSettings(address="x@x.invalid", smtp=_SERVER, imap=_SERVER, login=LoginSettings(username="?"))
 
@@ -49,7 +50,10 @@ class _PooledReferences(Section):
 
 
 def read_references(reader: Reader) -> Mapping[str, ReferenceSettings]:
-    """Return the references of the settings file in the order of the file. Invalid ones are blank."""
+    """Return the references of the settings file in the order of the file.
+
+    Invalid values are recorded, and replaced by blanks, which are valid substitutes.
+    """
     findings = reader.findings[_SECTION]
     section_data = findings.document.data.get(_SECTION, {})
     if not isinstance(section_data, Mapping):
@@ -68,22 +72,22 @@ def read_references(reader: Reader) -> Mapping[str, ReferenceSettings]:
 
 
 def _without_mailbox(pool: Mapping[str, object], findings: Findings) -> Mapping[str, object]:
-    """Return a pool without the keys of a single mailbox, and record these keys."""
+    """Return a pool's section without keys of a single mailbox, and record these keys as errors."""
     single_mailbox_keys = [key for key in pool if key != _POOL and key in _KEYS]
     for key in single_mailbox_keys:
-        findings[key].broken("is of one mailbox, and there is a pool of them", "it in a mailbox of the pool")
+        findings[key].broken("is a key of a single mailbox, and this is a pool", "it in a mailbox of the pool")
     return {key: each for key, each in pool.items() if key not in single_mailbox_keys}
 
 
 def mailboxes_of(reference: ReferenceSettings) -> Mapping[Path, MailboxSettings]:
-    """Return the mailboxes of a reference by their paths below it."""
+    """Return the mailboxes of a reference by their configuration paths below it: () for one mailbox, ("pool", 0)."""
     if isinstance(reference, MailboxSettings):
         return {(): reference}
     return {(_POOL, number): mailbox for number, mailbox in enumerate(reference.pool)}
 
 
 def all_mailboxes(references: Mapping[str, ReferenceSettings]) -> Iterator[tuple[Path, MailboxSettings]]:
-    """Yield every mailbox of all references, with its path below them."""
+    """Yield every mailbox of all references, with its configuration path below `references`."""
     for name, reference in references.items():
         for path, mailbox in mailboxes_of(reference).items():
             yield (name, *path), mailbox
@@ -96,7 +100,7 @@ def pool_sizes(references: Mapping[str, ReferenceSettings]) -> Mapping[str, int]
 
 def mailboxes_in_use(references: Mapping[str, ReferenceSettings], process: str) -> Mailboxes:
     """Return the mailbox of each reference that the process *process* uses."""
-    # An empty pool has been recorded as an error.
+    # An empty pool, for which an error has been recorded, gets the blank mailbox.
     return {name: next(iter(_assigned_mailboxes(reference, process)), _BLANK) for name, reference in references.items()}
 
 
@@ -110,6 +114,7 @@ def unused_mailboxes(
 
 
 def _assigned_mailboxes(reference: ReferenceSettings, process: str) -> Sequence[MailboxSettings]:
+    """Return the mailboxes of *reference*, first the one that the process *process* uses."""
     if isinstance(reference, MailboxSettings):
         return [reference]
     by_address = {mailbox.address: mailbox for mailbox in reference.pool}
@@ -128,13 +133,13 @@ def check_pools(references: Mapping[str, ReferenceSettings], findings: Findings)
 
 
 def _check_equal_capabilities(pool: Sequence[MailboxSettings], findings: Findings) -> None:
-    """Record mailboxes that cannot send or be read while others can.
+    """Record mailboxes of a pool that cannot send, or cannot be read, although others can.
 
-    Otherwise the routes would depend on which process has which mailbox.
+    With them, the possible routes would depend on the mailbox that a process uses.
     """
     for key, capabilities, message in (
-        ("smtp", [each.can_send for each in pool], "nothing can be sent from it, and from others of the pool it can"),
-        ("imap", [each.is_readable for each in pool], "nobody can look into it, and into others of the pool one can"),
+        ("smtp", [each.can_send for each in pool], "cannot send, although others of the pool can"),
+        ("imap", [each.is_readable for each in pool], "cannot be read, although others of the pool can"),
     ):
         for number, is_capable in enumerate(capabilities):
             if not is_capable and any(capabilities):

@@ -1,7 +1,9 @@
-"""The registry of agencies, each with its own YAML file, and the mailboxes and routes that are built from the files.
+"""Agencies, each with its own YAML file, and the registry of mailboxes and routes that are built from the files.
 
-A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several mailboxes, of which
-each process uses its own. *Control routes* run between references only.
+A *route* leads from one mailbox to another; each probe sends a message along it. A *reference* is a mailbox of the
+operator outside the agencies; a *pool* is a reference of several mailboxes, of which each process uses its own.
+*Control routes* lead from reference to reference. A *forwarded* route is addressed to an agency, which forwards its
+messages to a reference.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from monitor.config.agency.rota import Rotas
 from monitor.config.agency.route import ResolvedRoute, RouteSettings, control_routes, default_routes, resolve_route
 from monitor.config.fields.trust import Trust
 from monitor.config.fields.window import Zone
-from monitor.config.files.section import Code, Domain, Line, Section, Slug
+from monitor.config.files.section import AgencyCode, Domain, OneLine, Section, Slug
 from monitor.config.model.reference import pool_sizes, unused_mailboxes
 from monitor.config.model.settings import Settings, SharedSettings
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
@@ -47,16 +49,16 @@ from probes.model.probe import Route
 class Agency(Section):
     """An agency file. The first key is `agency`, so that the first lines of the files identify their agencies."""
 
-    agency: Code = Field(examples=["JCONTOH"])
+    agency: AgencyCode = Field(examples=["JCONTOH"])
     """Short code, used in SMS, as a metric label, and as the prefix of incident numbers."""
-    name: Line = Field(examples=["Jabatan Contoh Malaysia"])
+    name: OneLine = Field(examples=["Jabatan Contoh Malaysia"])
     """Name of the agency."""
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
     """Registered mail domains; subdomains are included. Notifications quote the first."""
     letterhead: LetterheadSettings = LetterheadSettings()
     """Letterhead of its letters and faxes."""
     mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
-    """Probed mailboxes; a route without `mailbox` uses the first. Without any, all routes have `arrives_in`."""
+    """Probed mailboxes; a route without `mailbox` uses the first. Without mailboxes, all routes need `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None
     """Probed routes; default: inside the agency, and both ways with every reference mailbox."""
     probing: ProbingOverrides = ProbingOverrides()
@@ -64,9 +66,9 @@ class Agency(Section):
     time_zone: Zone | None = None
     """Time zone of hours and maintenance windows; default: that of the settings."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
-    """Planned maintenance of its mail; it is not probed then."""
+    """Planned maintenance of its mail, during which it is not probed."""
     checks: ChecksSettings = ChecksSettings()
-    """Checks that are on, off, or run at another interval than in the settings."""
+    """Checks (tests of servers and domains without a message) that differ from the settings."""
     contacts: Contacts = Field(default_factory=dict)
     """Staff of the agency."""
     rotas: Rotas = Field(default_factory=dict)
@@ -81,8 +83,8 @@ class Agency(Section):
     @property
     def addresses(self) -> tuple[str, ...]:
         """The probed addresses: those of its mailboxes, and the recipients of its routes."""
-        sent_to = (route.to for route in self.routes or () if route.to is not None)
-        return (*(mailbox.address for mailbox in self.mailboxes.values()), *sent_to)
+        recipients = (route.to for route in self.routes or () if route.to is not None)
+        return (*(mailbox.address for mailbox in self.mailboxes.values()), *recipients)
 
     @cached_property
     def contact_channels(self) -> Sequence[tuple[str, Channel]]:
@@ -97,25 +99,25 @@ class Agency(Section):
         """Return its office hours."""
         return self._calendar(shared).build(self._zone(shared))
 
-    def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
+    def build_contacts(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return its own contacts, by key."""
         hours = self.build_hours(shared)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_rotas(self, shared: SharedSettings) -> dict[str, Rota]:
         """Return its own rotas by key. Their names are "CODE/key"."""
-        people = {**shared.people, **self.build_people(shared)}
+        contacts = {**shared.contacts, **self.build_contacts(shared)}
         calendar, zone = self._calendar(shared), self._zone(shared)
-        return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
+        return {key: rota.build(f"{self.agency}/{key}", contacts, calendar, zone) for key, rota in self.rotas.items()}
 
     def build_policy(self, shared: SharedSettings) -> PolicySnapshot:
-        """Return the policy for its incidents."""
-        people = {**shared.people, **self.build_people(shared)}
+        """Return the notification settings for its incidents, of which each incident keeps a copy."""
+        contacts = {**shared.contacts, **self.build_contacts(shared)}
         rotas = {**shared.rotas, **self.build_rotas(shared)}
         return PolicySnapshot(
             agency=self.agency,
             office=self.build_office(),
-            escalation=self.escalation.build(people, rotas, self.build_hours(shared)),
+            escalation=self.escalation.build(contacts, rotas, self.build_hours(shared)),
             announcement=self.announcement.build(self._calendar(shared), self._zone(shared)),
         )
 
@@ -126,40 +128,43 @@ class Agency(Section):
         return self.time_zone or shared.zone
 
     def resolve_routes(self, references: Mapping[str, MailboxSettings]) -> tuple[ResolvedRoute, ...]:
-        """Return the agency's routes by the names of their mailboxes."""
+        """Return the agency's routes with all defaults applied; *references* by name."""
         routes = default_routes(self.mailboxes, references) if self.routes is None else self.routes
         return tuple(resolve_route(self.agency, route, self.mailboxes, self.domains[0]) for route in routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltMailbox:
-    """A mailbox, and the settings from which it was built."""
+    """A mailbox, and the inputs from which it was built."""
 
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
+    #: TLS contexts of its servers and, with OAuth, of its token endpoint.
     trust: tuple[ssl.SSLContext, ...] = field(repr=False)
+    #: Policy that limits the destinations of its connections.
     egress: EgressPolicy = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All that is monitored."""
+    """All agencies, mailboxes and routes that are monitored."""
 
-    #: By short code, in the order of the files.
+    #: By short code, in the order of their files.
     agencies: Mapping[str, Agency] = field(default_factory=dict)
     #: The routes of all agencies, then the control routes.
     routes: tuple[MonitoredRoute, ...] = ()
-    #: By name.
+    #: Mailboxes that this process uses, by name: "CODE/key" for an agency's, the key for a reference.
     mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
-    #: Mailboxes of pools that only other processes use. They bear the names of their references.
+    #: Mailboxes of pools that only other processes use. Their names are those of their references.
     unused_mailboxes: tuple[Mailbox, ...] = field(default=(), repr=False)
-    #: The references and settings on which the routes of all agencies depend.
+    #: The references and settings on which the routes of all agencies depend. While they are equal, the routes of
+    #: unchanged agencies need not be built again.
     shared_inputs: tuple[object, ...] = field(default=(), repr=False)
-    #: The routes by agency, if the caller has them sorted already.
+    #: The routes by agency code, the control routes by "". Computed from `routes`, unless the caller passes it.
     by_agency: Mapping[str, tuple[MonitoredRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Group the routes by agency: there are thousands, and `routes_for` is called for each agency."""
+        """Group the routes by agency once: there are thousands, and `routes_for` is called for each agency."""
         if self.by_agency:
             return
         routes: dict[str, list[MonitoredRoute]] = {}
@@ -168,12 +173,15 @@ class Registry:
         object.__setattr__(self, "by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
     def routes_for(self, agency: str) -> tuple[MonitoredRoute, ...]:
-        """Return the routes of one agency; for "" the control routes. Unchanged routes are the same tuple."""
+        """Return the routes of one agency; for "" the control routes.
+
+        While the routes are unchanged, `build_registry` passes the same tuple on, so callers may compare by identity.
+        """
         return self.by_agency.get(agency, ())
 
 
 class _MailboxBuilder:
-    """Builder of mailboxes. For unchanged settings it returns the mailbox in use, with its cached access tokens."""
+    """Builder of mailboxes. For unchanged inputs it returns the mailbox in use, with its cached access tokens."""
 
     def __init__(
         self, trust: Trust, egress: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: RotationFactory | None
@@ -182,26 +190,24 @@ class _MailboxBuilder:
         self._egress = egress
         self._in_use = in_use
         self._rotations = rotations
+        #: The results of `build`, by name.
         self.built_mailboxes: dict[str, BuiltMailbox] = {}
 
     def build(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
+        """Return the mailbox *name*. *pooled*: whether it is one of a pool."""
         oauth = settings.login.oauth
-        files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
-        trust = tuple(map(self._trust.context, files))
-        built_mailbox = self._in_use.get(name)
-        expected = (settings, trust, self._egress, pooled)
-        if (
-            built_mailbox is None
-            or (built_mailbox.settings, built_mailbox.trust, built_mailbox.egress, built_mailbox.mailbox.pooled)
-            != expected
-        ):
-            built = replace(settings.build(name, self._trust, self._egress, self._rotations), pooled=pooled)
-            built_mailbox = BuiltMailbox(mailbox=built, settings=settings, trust=trust, egress=self._egress)
-        self.built_mailboxes[name] = built_mailbox
-        return built_mailbox.mailbox
+        ca_files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
+        trust = tuple(map(self._trust.context, ca_files))
+        inputs = (settings, trust, self._egress, pooled)
+        current = self._in_use.get(name)
+        if current is None or (current.settings, current.trust, current.egress, current.mailbox.pooled) != inputs:
+            mailbox = replace(settings.build(name, self._trust, self._egress, self._rotations), pooled=pooled)
+            current = BuiltMailbox(mailbox=mailbox, settings=settings, trust=trust, egress=self._egress)
+        self.built_mailboxes[name] = current
+        return current.mailbox
 
     def are_unchanged(self, names: Iterable[str]) -> bool:
-        """Whether all mailboxes with *names* are unchanged, and already in use."""
+        """Whether all mailboxes with *names*, which have been built, are the ones in use."""
         return all(self.built_mailboxes[name] is self._in_use.get(name) for name in names)
 
 
@@ -213,11 +219,12 @@ def build_registry(
     *,
     rotations: RotationFactory | None = None,
 ) -> Registry:
-    """Return the registry of checked *agencies*. Mailboxes are named "CODE/key", references by their key.
+    """Return the registry of *agencies*, which must be free of errors, by their code.
 
-    The mailbox of a pool that this process uses has the name of the reference, so that the results of all processes
-    count for the reference. Unchanged mailboxes and routes of *active_registry* are kept. *rotations* stores refresh
-    tokens by which an authorization server replaces those from the portal.
+    A mailbox of a pool has the name of the reference, so that the results of all processes count for the reference.
+    *active_registry*: the registry in use, of which unchanged mailboxes and routes are kept as the same objects.
+    *rotations*: store for refresh tokens by which an authorization server replaces those that users entered in the
+    portal; `None`: new tokens are kept only in memory.
     """
     active_registry = active_registry or Registry()
     mailbox_builder = _MailboxBuilder(trust, settings.egress, active_registry.mailboxes, rotations)
@@ -236,6 +243,7 @@ def build_registry(
             and agency is active_registry.agencies.get(code)
             and mailbox_builder.are_unchanged(f"{code}/{key}" for key in mailboxes)
         ):
+            # All inputs of the agency's routes are unchanged.
             routes[code] = active_registry.routes_for(code)
             continue
         zone = agency.time_zone or settings.time_zone
@@ -271,7 +279,7 @@ def _build_route(
     references: Mapping[str, Mailbox],
     probing: ProbingPolicy,
 ) -> MonitoredRoute:
-    # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
+    # The direction decides where to look up a mailbox: an agency's mailbox and a reference may have the same key.
     is_sent_by_agency = resolved.direction in (Direction.INTERNAL, Direction.OUTBOUND)
     is_read_at_agency = resolved.direction in (Direction.INTERNAL, Direction.INBOUND) and not resolved.forwarded
     senders = agency_mailboxes if is_sent_by_agency else references
@@ -298,17 +306,20 @@ def build_check_scope(
     *,
     sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
-    """Return the scope of checks: one agency, or, if *agency* is "", the reference mailboxes.
+    """Return what checks examine: one agency, or, if *agency* is "", the reference mailboxes.
 
-    *sample_message* returns the latest message of the agency that arrived in a reference mailbox. The domains of
-    references belong to third parties, so of these only the servers that Pantau uses are checked.
+    *sample_message* returns the latest message from the agency that arrived in a reference mailbox, if there is one.
+    The domains of references belong to third parties, so the scope of references has only the servers that Pantau uses.
     """
     agency_document = registry.agencies.get(agency)
     references = set(settings.references)
-    mailboxes = [end for route in registry.routes_for(agency) for end in (route.route.sender, route.route.recipient)]
-    # Keep the mailboxes of the scope itself: the other end of a route belongs to somebody else.
-    scope_mailboxes = {end.name: end for end in mailboxes if (end.name in references) is (agency_document is None)}
-    switches = [
+    mailboxes = [
+        mailbox for route in registry.routes_for(agency) for mailbox in (route.route.sender, route.route.recipient)
+    ]
+    # Omit the mailboxes at the other end of the routes: references for an agency, and the reverse.
+    scope_mailboxes = {each.name: each for each in mailboxes if (each.name in references) is (agency_document is None)}
+    # The agency's value takes precedence over that of the settings.
+    ask_recipients_values = [
         each.ask_recipients
         for each in (agency_document.checks if agency_document else None, settings.checks)
         if each is not None
@@ -317,9 +328,9 @@ def build_check_scope(
         agency=agency,
         mailboxes=tuple(scope_mailboxes.values()),
         domains=tuple(domain.lower() for domain in agency_document.domains) if agency_document else (),
-        name_servers=settings.checks.resolvers(),
+        name_servers=settings.checks.build_name_servers(),
         sample_message=sample_message,
         our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
-        ask_recipients=next((switch for switch in switches if switch is not None), True),
+        ask_recipients=next((value for value in ask_recipients_values if value is not None), True),
         egress=settings.egress if settings.allows_portal_edits else None,
     )

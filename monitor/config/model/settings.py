@@ -1,8 +1,12 @@
 """The service's settings file. Agencies have their own files (`monitor.config.model.registry`).
 
-A *site* is a place from which mail is probed; a *hub* is a process that combines the results of several sites and
-notifies people. A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several
-mailboxes, of which each process uses its own.
+- A *site* is a place from which mail is probed. A *hub* is a process that combines the results of several sites and
+  notifies people.
+- A *reference* is a mailbox of the operator outside the agencies. A *pool* is a reference of several mailboxes, of
+  which each process uses its own.
+- A *rota* is an on-call schedule. A *drill* is a test notification of staff.
+- A *policy snapshot* is the copy of the notification settings that an incident gets when it opens.
+- The *circular* is the government's circular on e-mail of 1 June 2007; "3d" is a paragraph of it.
 """
 
 from __future__ import annotations
@@ -35,16 +39,16 @@ from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import (
     IN_DATABASE,
-    Code,
+    AgencyCode,
+    BearerToken,
     DocumentsLocation,
     Domain,
-    File,
-    InvalidValue,
-    Line,
+    OneLine,
+    PositiveDuration,
+    ResolvedPath,
     Section,
     Slug,
-    Span,
-    Token,
+    SubstituteIfInvalid,
     reject_old_values,
 )
 from monitor.config.model.alertmanager import AlertmanagerSettings
@@ -58,7 +62,7 @@ from monitor.config.service.out_of_band import OutOfBandSettings
 from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import RetentionSettings, StoreSettings
 from monitor.metrics import MAX_PHASE_ROUTES
-from monitor.runtime.place import DEFAULT_STATE_DIR
+from monitor.runtime.control_socket import DEFAULT_STATE_DIR
 from probes.model.egress import EgressPolicy
 
 
@@ -72,16 +76,16 @@ class ServiceMode(StrEnum):
 
 
 class ApiSettings(Section):
-    """A client program, such as the console of the operations centre."""
+    """A program that calls the API, such as the console of the operations centre."""
 
-    token: Token
+    token: BearerToken
     """Bearer token of the program."""
 
 
 #: Environment variable that overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
 
-#: Agency code of incidents about Pantau itself.
+#: Used in place of an agency's code in incidents about Pantau itself.
 NOC_AGENCY = ""
 
 
@@ -89,17 +93,21 @@ NOC_AGENCY = ""
 class SharedSettings:
     """Values that are built from the settings once, and shared by all agencies."""
 
-    people: Mapping[str, Contact]
+    #: By key in the settings file.
+    contacts: Mapping[str, Contact]
+    #: By key in the settings file.
     rotas: Mapping[str, Rota]
+    #: Calendar of agencies that do not override it.
     calendar: CalendarSettings
+    #: Time zone of agencies that do not override it.
     zone: ZoneInfo
 
 
 class MetricsSettings(Section):
     """Limits of exported metrics, so that a large service does not overload Prometheus."""
 
-    max_phase_routes: Annotated[int, Field(ge=0, le=100_000), InvalidValue(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
-    """Maximum number of routes with phase durations; beyond it, only routes whose last run was not good."""
+    max_phase_routes: Annotated[int, Field(ge=0, le=100_000), SubstituteIfInvalid(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
+    """Maximum number of routes with exported phase durations; with more routes, only those whose last run failed."""
 
 
 class CallbackSettings(Section):
@@ -108,15 +116,15 @@ class CallbackSettings(Section):
     listen: ListenAddress = Listen("127.0.0.1", 8081)
     """Address of the listener."""
     public_url: PublicUrl | None = None
-    """Public URL of this listener; without it, Pantau polls for receipts."""
+    """Public URL of this listener; without it, Pantau polls the providers for delivery reports."""
 
 
 class NocSettings(Section):
     """The network operations centre (NOC): recipient of monitoring faults, such as a failing reference or network."""
 
-    short: Code = "PANTAU"
+    short: AgencyCode = "PANTAU"
     """Short name in SMS."""
-    name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
+    name: OneLine = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
     """Name of the operations centre."""
     letterhead: LetterheadSettings = LetterheadSettings()
     """Letterhead of its letters and faxes."""
@@ -125,13 +133,13 @@ class NocSettings(Section):
     escalation: EscalationSettings = NOBODY
     """Escalation of incidents about Pantau itself. Required, except with `mode: monitor_only`."""
 
-    def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
+    def build_contacts(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return its own contacts, by key."""
         hours = shared.calendar.build(shared.zone)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_office(self) -> IssuingOffice:
-        """Return the office that issues notifications of monitoring faults; it has no mail domain."""
+        """Return the operations centre as issuer of notifications about monitoring faults. It has no mail domain."""
         return self.letterhead.build(short=self.short, name=self.name, domain="")
 
 
@@ -141,25 +149,27 @@ class Settings(Section):
     mode: Annotated[ServiceMode, reject_old_values("mode")] = ServiceMode.NOTIFY
     """Whether people are notified."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
-    """Address of the portal, the API and `/metrics`; PANTAU_LISTEN overrides it. Loopback only, unless `portal`
-    is configured.
+    """Address of the portal, the API and `/metrics`; the variable PANTAU_LISTEN overrides it. Without `portal` it must
+    be a loopback address.
     """
     portal: PortalSettings | None = None
     """Sign-in of people, each with the permissions of their roles (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
     """Listener for delivery reports of providers."""
-    state_dir: File = DEFAULT_STATE_DIR
+    state_dir: ResolvedPath = DEFAULT_STATE_DIR
     """Directory for the database file and its lock, the control socket and the key that signs tokens."""
     store: StoreSettings | None = None
     """PostgreSQL database that several processes share; default: a file in `state_dir`, for one process."""
     agencies: DocumentsLocation = Field(examples=["agencies/"])
     """Directory of the agency files, or `database`, into which `pantau apply` writes them."""
-    wording: File | None = None
+    wording: ResolvedPath | None = None
     """Directory with texts that replace the shipped ones."""
     site: Slug = "utama"
     """Name of this site; a metric label."""
     process_name: Slug = Field(default_factory=socket.gethostname)
-    """Name of this process among those that share a database or mailboxes; default: the host name. It selects the mailbox of a pool."""
+    """Name of this process among those that share a database or mailboxes; default: the host name. It decides which
+    mailbox of a pool this process uses.
+    """
     hub: HubSettings | None = None
     """Other sites that probe; this process combines their results (docs/how-to/operator/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
@@ -169,7 +179,7 @@ class Settings(Section):
     time_zone: Zone = MALAYSIA
     """Time zone of hours and maintenance windows."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
-    """Maintenance of Pantau's own systems; nothing is probed then."""
+    """Maintenance windows of Pantau's own systems, in which nothing is probed."""
     flapping: FlappingSettings = FlappingSettings()
     """When an agency that goes down repeatedly counts as flapping."""
     mail_providers: Mapping[Slug, MailProviderSettings] = {}
@@ -181,27 +191,27 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     """How long results of probe runs are stored; incidents and notifications are stored without limit."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
-    """Domain suffixes of agencies (circular, 3d); list all of them when adding one."""
+    """Domain suffixes of agencies (circular, 3d). The list replaces the default: repeat its entries to add one."""
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS
-    """Domains where no official address may be (circular, 3f); list all of them when adding one."""
+    """Domains of private providers, where no official address may be (circular, 3f). The list replaces the default."""
     references: Mapping[Slug, ReferenceSettings] = {}
-    """Reference mailboxes outside the agencies, at least two that do not fail together; each is one mailbox or
-    a `pool` of them.
+    """Reference mailboxes outside the agencies, each one mailbox or a `pool`. There must be two that do not fail
+    together.
     """
     api: Mapping[Slug, ApiSettings] = {}
-    """Programs that may acknowledge incidents over HTTP, by the name in the audit log."""
+    """Programs that may acknowledge incidents over HTTP, by their name in the audit log."""
     alertmanager: AlertmanagerSettings | None = None
     """The NOC's Alertmanager: its alerts become incidents, and incidents are sent to it as alerts."""
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}
     """Gateways of each channel, in the order in which they are tried."""
     contacts: Contacts = Field(default_factory=dict)
-    """Staff whom the escalation of every agency may name."""
+    """Contacts whom the escalation of every agency may name."""
     rotas: Rotas = Field(default_factory=dict)
-    """Rotas of `contacts`; the escalation of every agency and of the NOC may name them."""
+    """Rotas of `contacts`, which the escalation of every agency and of the NOC may name."""
     calendar: CalendarSettings = CalendarSettings()
     """Weekends, public holidays and office hours."""
-    reverify_after: Span = timedelta(days=180)
-    """How long a number counts as verified after an answer; `pantau check` lists the others."""
+    reverify_after: PositiveDuration = timedelta(days=180)
+    """How long a telephone number counts as verified after somebody answered there; `pantau check` lists the others."""
     heartbeat: HeartbeatSettings | None = None
     """External dead man's switch, which alerts when no heartbeat arrives."""
     out_of_band: OutOfBandSettings | None = None
@@ -223,49 +233,49 @@ class Settings(Section):
 
     @property
     def displayed_site(self) -> str:
-        """The site's name on pages; "" if no other site exists whose pages could be confused with it."""
+        """The site's name for its pages; "" for a service of a single site, whose pages need no name."""
         is_hub = self.hub is not None and bool(self.hub.sites)
-        # These settings do not distinguish a site of a hub from a single service in monitor-only mode, so the latter
-        # is named, too.
+        # A site's settings do not name its hub. They look like those of a single service in monitor-only mode, whose
+        # pages therefore show a name, too.
         is_site = self.store is not None and not self.notifies and "site" in self.model_fields_set
         return self.site if is_hub or is_site else ""
 
     @property
     def egress(self) -> EgressPolicy:
-        """Allowed destinations of connections that a user who is no operator has configured."""
+        """Allowed destinations of connections to servers that users of the portal configured."""
         return EgressPolicy() if self.portal is None else self.portal.egress
 
     @property
     def allows_portal_edits(self) -> bool:
-        """Whether users of the portal, who are no operators, may edit agency documents."""
+        """Whether users of the portal may edit agency documents."""
         return self.portal is not None and self.agencies == IN_DATABASE
 
     def effective_policy(self, policy: PolicySnapshot) -> PolicySnapshot:
-        """Return *policy* as incidents use it: without people to notify in monitor-only mode."""
+        """Return *policy* as incidents use it: in monitor-only mode, without people to notify."""
         return policy if self.notifies else policy.without_people()
 
     def build_shared(self) -> SharedSettings:
         """Return the values that all agencies share."""
         hours = self.calendar.build(self.time_zone)
-        people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
-        # The name of a shared rota is its key alone.
-        rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
-        return SharedSettings(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
+        contacts = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
+        # A shared rota has its key as name; the name of an agency's rota has the agency's code as prefix.
+        rotas = {key: rota.build(key, contacts, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
+        return SharedSettings(contacts=contacts, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
     def build_noc_policy(self, *, subject: str, subject_en: str, policy_name: str = "") -> PolicySnapshot:
-        """Return the policy for a monitoring fault or an alert; *subject* is what is affected, in Malay and English.
+        """Return the policy snapshot for an incident about a monitoring fault or an alert of Alertmanager.
 
-        *policy_name*: the entry of `alertmanager.receive.routes` that matched, if it still exists.
+        *subject*, *subject_en*: what is affected, in Malay and in English. *policy_name*: the key in
+        `alertmanager.receive.routes` of the route that the alert matched; "" or a removed key: that of the NOC applies.
         """
         shared, receive = self.build_shared(), self.alertmanager and self.alertmanager.receive
         route = receive.routes.get(policy_name) if receive else None
         escalation = route.escalation if route else self.noc.escalation
+        contacts = {**shared.contacts, **self.noc.build_contacts(shared)}
         return PolicySnapshot(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
-            escalation=escalation.build(
-                {**shared.people, **self.noc.build_people(shared)}, shared.rotas, shared.calendar.build(shared.zone)
-            ),
+            escalation=escalation.build(contacts, shared.rotas, shared.calendar.build(shared.zone)),
             subject=subject,
             subject_en=subject_en,
             policy_name=policy_name,
@@ -274,22 +284,23 @@ class Settings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsContext:
-    """What the settings provide to checks of agency files. `None`: the value is unknown, and checks skip it."""
+    """Values of the settings file that checks of agency files need. Checks skip `None`, an invalid value."""
 
     mode: ServiceMode = ServiceMode.NOTIFY
-    #: Channels with a gateway.
+    #: Channels for which a gateway is configured.
     channels: frozenset[Channel] | None = None
-    #: The mailbox of each reference that this process uses, by the reference's name. The other mailboxes of a pool have
-    #: the same capabilities.
+    #: By the reference's name, its mailbox that this process uses. The other mailboxes of a pool have the same
+    #: capabilities.
     references: Mapping[str, MailboxSettings] | None = None
     #: Names of the references that are pools.
     pooled: frozenset[str] = frozenset()
-    #: Contacts that every agency may name.
+    #: Shared contacts, which every agency may name, by key.
     contacts: Mapping[str, ContactSettings] | None = None
-    #: Contacts whose configuration is invalid: whether they can be reached is unknown.
+    #: Keys of shared contacts with invalid settings: checks do not know whether these contacts can be reached.
     contacts_with_errors: frozenset[str] = frozenset()
-    #: Rotas that every agency may name.
+    #: Shared rotas, which every agency may name, by key.
     rotas: Mapping[str, RotaSettings] | None = None
+    #: `official_suffixes` of the settings.
     suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
     private_providers: tuple[str, ...] = PRIVATE_PROVIDERS
     probing: ProbingSettings | None = None

@@ -1,6 +1,7 @@
 """Section `portal.mailbox_consent`: access to mailboxes at Microsoft or Google by consent, without a password.
 
-The operator registers Pantau once at the provider. Officers consent for one mailbox each, on a page of the provider.
+The operator registers Pantau once at the provider. Then the officer of a mailbox consents on a page of the provider,
+and Pantau gets a refresh token for this mailbox.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from pydantic import Field, SecretStr
 from monitor.config.fields.listen import Tenant, TokenEndpoint
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Host, Line, Section
+from monitor.config.files.section import Host, OneLine, Section
 from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
-#: Path to which the provider redirects browsers; it is registered there.
+#: Path in the portal to which the provider redirects browsers. It is registered at providers, so it must not change.
 CONSENT_PATH = "/mailboxes/consent"
 
-#: Read and send on behalf of a user, for longer than an hour.
+#: Permission to read and send for a user; "offline_access" adds a refresh token, which is valid for longer than an
+#: hour.
 _MICROSOFT_SCOPE = (
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
 )
@@ -29,24 +31,25 @@ _MICROSOFT_SCOPE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentProcedure:
-    """The consent procedure for mailboxes of one domain."""
+    """Consent procedure for mailboxes of one domain: with a device code (RFC 8628) or by redirecting the browser."""
 
     client: Client
-    #: Endpoint for device codes; "": there is none, and the browser is redirected.
+    #: Device authorization endpoint; "": the browser is redirected.
     device_url: str = ""
+    #: Authorization endpoint; "": a device code is used.
     authorize_url: str = ""
-    #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"
+    #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"; "": a device code is used.
     redirect_uri: str = ""
-    #: Servers that receive its tokens, including all subdomains. Any other server could access the mailbox.
+    #: Mail servers that may receive the tokens, including all subdomains. Any other server could misuse them.
     servers: tuple[str, ...]
-    #: The section `login.oauth` to write into the mailbox's document, without its secrets.
-    written: Mapping[str, str]
+    #: Section `login.oauth` for the mailbox in the agency's document, without its secrets.
+    oauth_settings: Mapping[str, str]
 
 
 class MicrosoftConsentSettings(Section):
     """Registration at Microsoft Entra for accounts of any organization, with public client flows enabled."""
 
-    client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    client_id: OneLine = Field(examples=["00000000-0000-0000-0000-000000000000"])
     """Client identifier of the registered application."""
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """Tenant of all mailboxes; default: that of each mailbox's domain."""
@@ -58,7 +61,7 @@ class MicrosoftConsentSettings(Section):
     """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
     def build(self, domain: str, trust: Trust) -> ConsentProcedure:
-        """Return the consent procedure for mailboxes of a domain."""
+        """Return the consent procedure for mailboxes of *domain*."""
         tenant = self.tenant or domain
         tenant_url = f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
         client = Client(
@@ -67,21 +70,21 @@ class MicrosoftConsentSettings(Section):
             scope=_MICROSOFT_SCOPE,
             tls=trust.context(None, for_http=True),
         )
-        written = _oauth_section("microsoft", self.client_id, self.token_url)
+        oauth_settings = _oauth_section("microsoft", self.client_id, self.token_url)
         if self.token_url is None:
-            written["tenant"] = tenant
+            oauth_settings["tenant"] = tenant
         return ConsentProcedure(
             client=client,
             device_url=self.device_url or f"{tenant_url}/devicecode",
             servers=self.servers,
-            written=written,
+            oauth_settings=oauth_settings,
         )
 
 
 class GoogleConsentSettings(Section):
     """Client of the type "Web application" in a Google project, with the portal's redirect URI."""
 
-    client_id: Line = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
+    client_id: OneLine = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
     """Client identifier of the registered application."""
     client_secret: SecretStr
     """By `client_secret_file:` or `client_secret_env:`."""
@@ -106,14 +109,14 @@ class GoogleConsentSettings(Section):
             authorize_url=self.authorize_url or "https://accounts.google.com/o/oauth2/v2/auth",
             redirect_uri=f"{address}{CONSENT_PATH}",
             servers=self.servers,
-            written=_oauth_section("google", self.client_id, self.token_url),
+            oauth_settings=_oauth_section("google", self.client_id, self.token_url),
         )
 
 
 class MailboxConsentSettings(Section):
-    """Mailbox consent.
+    """Providers at which officers can consent.
 
-    For providers that are not configured, officers are shown what their administrator can do instead.
+    For other providers, the portal shows officers what their administrator can do instead.
     """
 
     microsoft: MicrosoftConsentSettings | None = None
@@ -123,12 +126,12 @@ class MailboxConsentSettings(Section):
 
 
 def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:
-    """Record settings that prevent the redirect back to the portal, and an endpoint without its counterpart."""
+    """Record a missing portal URL (*address*), and an endpoint without its counterpart."""
     if settings.google is not None:
         provider_findings = findings["google"]
         if address is None and not provider_findings.is_broken:
             provider_findings.error(
-                "has nowhere to send browsers back to: portal.address is missing",
+                "needs portal.address, to which the provider redirects browsers",
                 f"portal.address, and {CONSENT_PATH} below it as the redirect URI at Google",
             )
         _check_pair(settings.google.authorize_url, settings.google.token_url, "authorize_url", provider_findings)
@@ -138,6 +141,7 @@ def check_consent(settings: MailboxConsentSettings, address: str | None, finding
 
 
 def _check_pair(other_url: str | None, token_url: str | None, key: str, provider_findings: Findings) -> None:
+    """Record that only one of *other_url*, which has the key *key*, and *token_url* is configured."""
     if (other_url is None) != (token_url is None):
         missing = key if other_url is None else "token_url"
         provider_findings[missing].error(
@@ -146,5 +150,5 @@ def _check_pair(other_url: str | None, token_url: str | None, key: str, provider
 
 
 def _oauth_section(provider: str, client_id: str, token_url: str | None) -> dict[str, str]:
-    written = {"flow": "refresh_token", "client_id": client_id}
-    return written | ({"provider": provider} if token_url is None else {"token_url": token_url})
+    oauth_settings = {"flow": "refresh_token", "client_id": client_id}
+    return oauth_settings | ({"provider": provider} if token_url is None else {"token_url": token_url})

@@ -1,7 +1,8 @@
-"""Section `drills`: regular tests of contacts' numbers and of gateways."""
+"""Section `drills`: regular test notifications, which show that numbers of contacts and gateways work."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Annotated
@@ -12,24 +13,24 @@ from alerts.model.channel import Channel
 from monitor.config.fields.window import WindowSettings
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import closest_match
-from monitor.config.files.section import InvalidValue, Section, Slug, Span, shape_error
+from monitor.config.files.section import PositiveDuration, Section, Slug, SubstituteIfInvalid, shape_error
 
 
 def _parse_contacts(value: object) -> object:
     if value == []:
-        raise shape_error("is nobody", "all, or the keys of contacts")
+        raise shape_error("names nobody", "all, or the keys of contacts")
     return () if value == "all" else value
 
 
 class DrillSettings(Section):
-    """Test of numbers and gateways, marked as a drill in every text. Real notifications take precedence."""
+    """Drills. Each text says that it is a drill, and real notifications take precedence."""
 
     when: WindowSettings = Field(examples=['{cron: "0 10 * * tue", for: 4h}'])
-    """Start and maximum duration of drills; numbers that are left at the end are skipped."""
-    contacts: Annotated[tuple[Slug, ...], BeforeValidator(_parse_contacts), InvalidValue(())] = ()
-    """`all`, or the keys of contacts."""
-    pace: Span = timedelta(seconds=30)
-    """Time between two tests on one gateway, and between two tests of one person."""
+    """Start and maximum duration of drills; numbers that were not tested by the end are skipped."""
+    contacts: Annotated[tuple[Slug, ...], BeforeValidator(_parse_contacts), SubstituteIfInvalid(())] = ()
+    """Keys of the contacts who participate, or `all`."""
+    pace: PositiveDuration = timedelta(seconds=30)
+    """Minimum time between two drills on one gateway, and between two drills of one person."""
 
     def includes(self, contact: str) -> bool:
         """Whether the contact participates."""
@@ -37,7 +38,7 @@ class DrillSettings(Section):
 
 
 def check_drill_contacts(settings: DrillSettings, contact_keys: Collection[str], findings: Findings) -> None:
-    """Record unknown contacts; *contact_keys* are the keys of all contacts, including those of agency files."""
+    """Record unknown contacts. *contact_keys*: the keys of all contacts in the settings and in agency files."""
     for number, key in enumerate(settings.contacts):
         if key not in contact_keys:
             instead = closest_match(key, contact_keys) or "all, or the key of a contact"
@@ -52,18 +53,18 @@ def check_drill_duration(
 ) -> None:
     """Record a duration that is too short for all drills.
 
-    *notifications*: number of drill messages by channel. *gateways*: number of gateways by channel.
+    *notifications*: number of drills by channel. *gateways*: number of gateways by channel.
     """
     for channel, number in notifications.items():
-        drills_per_gateway = -(-number // gateways[channel]) if gateways.get(channel) else 0
+        drills_per_gateway = math.ceil(number / gateways[channel]) if gateways.get(channel) else 0
         if drills_per_gateway * settings.pace > settings.when.lasts:
             possible = settings.when.lasts // settings.pace * gateways[channel]
-            message = f"leaves time for {possible} of {number} drills by {channel}; the others are left out every week"
+            message = f"leaves time for {possible} of {number} drills by {channel}; the others are skipped each time"
             findings["when", "for"].warning(message, "longer hours, a shorter pace, or another gateway")
 
 
 def check_drills(settings: DrillSettings, findings: Findings) -> None:
-    """Record a drill of more than a day, and a rate that providers would treat as flooding."""
+    """Record drills of more than a day, and a pace that providers would treat as flooding."""
     if settings.when.lasts > timedelta(days=1):
         findings["when", "for"].error("is longer than a day: people would be called at night", "4h")
     if settings.pace < timedelta(seconds=1):

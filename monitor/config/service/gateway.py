@@ -1,4 +1,7 @@
-"""Configuration of gateways: an ordered list per channel, each entry validated by its gateway's own model."""
+"""Section `gateways`: an ordered list of gateways per channel.
+
+A *kind* of gateway is a module in `alerts.gateways` with its own pydantic model, which validates the entry.
+"""
 
 from __future__ import annotations
 
@@ -24,41 +27,44 @@ _SECTION = "gateways"
 class GatewaySettings:
     """Configuration of one gateway."""
 
-    #: Unique in the service; a metric label, and the prefix of its callbacks.
+    #: Unique in the service; also a metric label, and a part of the URLs of its callbacks.
     name: str
-    #: The module in `alerts.gateways`.
+    #: Name of the module in `alerts.gateways`.
     kind: str
     channel: Channel
-    #: An instance of that module's `GATEWAY.config`.
+    #: Instance of the module's `GATEWAY.config`.
     config: BaseModel = field(repr=False)
     #: Messages per minute; `None`: no limit.
     per_minute: int | None = None
 
 
 class _CommonKeys(Section):
-    """Keys that all gateways have in addition to their own configuration."""
+    """Keys that all gateways have in addition to the keys of their kind."""
 
     name: Slug
     per_minute: Annotated[int, Field(ge=1)] | None = None
-    """Messages per minute that its contract allows. The first notification of an incident is sent without delay."""
+    """Messages per minute that the provider's contract allows; the first notification of an incident is not delayed by
+    it.
+    """
 
 
 def gateway_kinds() -> dict[str, GatewayKind]:
-    """Return all shipped gateways by name. Raise `TypeError` if one of them is invalid."""
+    """Return all shipped kinds of gateways by name. Raise `TypeError` if one of them is invalid."""
     return discover(alerts.gateways, "GATEWAY", GatewayKind)
 
 
 class GatewayReader:
-    """Reader of the section `gateways`, which has no single model."""
+    """Reader of the section `gateways`, which has a different model for each kind of gateway."""
 
     def __init__(self, reader: Reader, kinds: Mapping[str, GatewayKind]) -> None:
         self._reader = reader
         self._findings = reader.findings[_SECTION]
         self._kinds = kinds
+        #: Findings of the first gateway with each name.
         self._names: dict[str, Findings] = {}
 
     def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
-        """Return the gateways per channel in the order in which they are tried. Record the problems of the others."""
+        """Return the valid gateways per channel, in the order of the file. Record problems of the others."""
         section_data = self._findings.document.data.get(_SECTION, {})
         if not isinstance(section_data, Mapping):
             self._findings.broken("must be channels with their gateways", "sms: [{gateway: ...}]")
@@ -71,10 +77,10 @@ class GatewayReader:
             elif not isinstance(entries, list) or not entries:
                 channel_findings.broken("must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
             else:
-                read = [
+                read_gateways = [
                     self._read_entry(entry, Channel(channel), channel_findings[n]) for n, entry in enumerate(entries)
                 ]
-                gateways[Channel(channel)] = tuple(gateway for gateway in read if gateway is not None)
+                gateways[Channel(channel)] = tuple(each for each in read_gateways if each is not None)
         return gateways
 
     def _read_entry(self, entry: object, channel: Channel, findings: Findings) -> GatewaySettings | None:
@@ -84,12 +90,12 @@ class GatewayReader:
         kind = self._read_kind(entry, channel, findings["gateway"])
         if kind is None:
             return None
-        own_settings = {key: value for key, value in entry.items() if key not in {"gateway", *_CommonKeys.model_fields}}
-        common = {"name": kind.name.replace("_", "-")} | {
-            k: v for k, v in entry.items() if k in _CommonKeys.model_fields
-        }
-        common_settings = self._reader.read(_CommonKeys, common, findings.path)
-        config = self._reader.read(kind.config, own_settings, findings.path)
+        common_keys = _CommonKeys.model_fields
+        default_name = {"name": kind.name.replace("_", "-")}
+        common_data = default_name | {key: value for key, value in entry.items() if key in common_keys}
+        kind_data = {key: value for key, value in entry.items() if key not in {"gateway", *common_keys}}
+        common_settings = self._reader.read(_CommonKeys, common_data, findings.path)
+        config = self._reader.read(kind.config, kind_data, findings.path)
         if common_settings is None or config is None:
             return None
         self._check_unique_name(common_settings.name, findings["name"])

@@ -1,4 +1,4 @@
-"""Section `heartbeat`: the dead man's switches that receive regular heartbeats of this process."""
+"""Section `heartbeat`: the dead man's switch that receives regular heartbeats of this process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.fields.listen import parse_safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Section, Span, shape_error
+from monitor.config.files.section import PositiveDuration, ResolvedPath, Section, SubstituteIfInvalid, shape_error
 
 #: Placeholder in the URL that is replaced by the token.
 TOKEN_PLACEHOLDER = "{token}"  # noqa: S105 - a placeholder
 
 
 def _check_url(text: str) -> str:
-    # The URL is logged, and may be shown by its server, so it must not contain a login, with or without a password.
+    # The URL is logged here, and perhaps shown by its server. Therefore it must not contain a login.
     if "@" in text.partition("//")[2].partition("/")[0]:
         raise shape_error("holds a login", "the address without it, and token_file: PATH")
     try:
@@ -34,29 +34,29 @@ def _check_url(text: str) -> str:
 class HeartbeatSettings(Section):
     """Dead man's switch: an external service that alerts people when heartbeats stop."""
 
-    url: Annotated[str, AfterValidator(_check_url), InvalidValue("https://x.invalid")] | None = Field(
+    url: Annotated[str, AfterValidator(_check_url), SubstituteIfInvalid("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
     )
-    """URL to request while everything works. `{token}` in it is replaced by the token."""
+    """URL that is requested regularly while everything works. `{token}` in it is replaced by the token."""
     method: Literal["GET", "POST"] = "GET"
     """HTTP method."""
     token: SecretStr | None = None
     """Bearer token, or the value of `{token}` in the URL."""
-    interval: Span = timedelta(seconds=60)
+    interval: PositiveDuration = timedelta(seconds=60)
     """Interval between two heartbeats."""
-    file: File | None = None
-    """File whose modification time is updated instead, or as well: for a watchdog on this machine."""
+    file: ResolvedPath | None = None
+    """File whose modification time each heartbeat updates, for a watchdog on this machine; besides `url` or alone."""
 
 
 def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:
-    """Record a heartbeat without a receiver, or with an interval too long to be useful."""
+    """Record a heartbeat without a receiver, a token without use, and an interval that is too long."""
     if findings["url"].is_broken:
         return
     if settings.url is None and settings.file is None:
-        findings.error("nobody hears it", "url: https://..., or file: PATH")
+        findings.error("has no receiver", "url: https://..., or file: PATH")
     if settings.token is not None and settings.url is None:
-        findings["token_file"].error("is sent to nobody", "url: beside it, or leave it out")
+        findings["token_file"].error("has no receiver without url", "url: beside it, or leave it out")
     if settings.url is not None and TOKEN_PLACEHOLDER in settings.url and settings.token is None:
         findings["url"].error(f"holds {TOKEN_PLACEHOLDER}, and there is no token", "token_file: PATH beside it")
     if settings.interval > timedelta(minutes=10):
-        findings["interval"].warning("is so long that an outage of ours is noticed late", "60s")
+        findings["interval"].warning("is so long that a failure of Pantau is noticed late", "60s")

@@ -1,4 +1,8 @@
-"""Section `hub`: the sites whose statuses are combined here."""
+"""Section `hub`: the sites whose results this process combines.
+
+A *site* is a place from which mail is probed. The *hub* decides from the statuses that the sites report, each with one
+vote, whether mail of an agency is down. It notifies people.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +15,39 @@ from pydantic import Field, SecretStr
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import error_reason
-from monitor.config.files.section import Count, File, Percent, Section, Slug, Span
+from monitor.config.files.section import Count, Percent, PositiveDuration, ResolvedPath, Section, Slug
 from monitor.config.service.store import DatabaseUrl, StoreSettings
 from monitor.evaluation.joint.quorum import Quorum
 from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
-#: Heartbeats arrive each second, and a connection may stall for several seconds.
+#: Heartbeats arrive each second, but a connection may stall for several seconds without a failure.
 _MIN_STALE_AFTER = timedelta(seconds=5)
-#: The status of a failed site counts for at most this long.
+#: Longest time for which the last status of a failed site may count.
 _MAX_STALE_AFTER = timedelta(minutes=10)
 
 
 class SiteSettings(Section):
     """Connection of the hub to a site's database.
 
-    The hub's PostgreSQL reads the files as well, under the same paths.
+    The hub's PostgreSQL server replicates from the site, so it must find the files at the same paths.
     """
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; required besides the certificate."""
-    cert_file: File = Field(examples=["/etc/postgresql/pantau/johor.crt"])
+    """Password of the role, by `password_file:` or `password_env:`; required besides the certificate."""
+    cert_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor.crt"])
     """Client certificate for this site, as PEM; its name is the role."""
-    key_file: File = Field(examples=["/etc/postgresql/pantau/johor.key"])
+    key_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor.key"])
     """Key of `cert_file`. Only its owner may read it."""
-    ca_file: File = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
+    ca_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
     """Certificate authorities of the site's server, as PEM."""
     uplink: Slug | None = None
-    """Internet provider or line of the site. Sites with the same one fail together and have one vote."""
+    """Name of the site's Internet provider or line. Sites with the same uplink fail together, and share one vote."""
 
     def build(self) -> PostgresServer:
-        """Return the site's server for the hub's connections."""
+        """Return the connection parameters of the site's database."""
         server = self.url.server(self.password, tls=True, ca_file=self.ca_file)
         return replace(server, cert_file=self.cert_file, key_file=self.key_file)
 
@@ -58,8 +62,8 @@ class HubSettings(Section):
     quorum_share: Percent = 50
     """Minimum share of the fresh sites that observe the agency."""
     uplink: Slug | None = None
-    """The hub's own uplink, as in `sites`."""
-    stale_after: Span = timedelta(seconds=30)
+    """Uplink of the hub itself, as in `sites`."""
+    stale_after: PositiveDuration = timedelta(seconds=30)
     """A site without a report for this long has no vote."""
     sites: Mapping[Slug, SiteSettings] = {}
     """Sites by the name in their own settings (`site:`); `pantau site add` joins one."""
@@ -70,32 +74,34 @@ class HubSettings(Section):
         return 1 + len(self.sites)
 
     def build(self, site: str) -> Quorum:
-        """Return the quorum; *site*: the name of the hub itself."""
+        """Return the quorum. *site*: the name of the hub's own site."""
         uplinks_by_site = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
         uplinks = {name: uplink for name, uplink in uplinks_by_site.items() if uplink is not None}
         return Quorum(minimum=self.quorum, share=self.quorum_share, uplinks=uplinks)
 
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
-    """Record sites that are unreachable, or whose names are ambiguous with this one."""
+    """Record a quorum that cannot be reached, sites with the hub's own name, and unusable connections to sites."""
     if hub.stale_after < _MIN_STALE_AFTER:
-        findings["stale_after"].error("is shorter than a wire may stall", "30s")
+        findings["stale_after"].error("is shorter than a connection may stall", "30s")
     if hub.stale_after > _MAX_STALE_AFTER:
-        findings["stale_after"].error("lets a site that has died have its say for longer than 10m", "30s")
+        findings["stale_after"].error("lets the last status of a failed site count for longer than 10m", "30s")
     if hub.sites and store is None:
-        findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
+        findings["sites"].error("need PostgreSQL as the store, and this store is a file", "store: {url: ...}")
     votes = len(hub.build(site).voters([site, *hub.sites]))
     if hub.quorum > votes:
-        findings["quorum"].warning(f"asks for more votes than the {votes} there are: all must say the same", str(votes))
-    if len(hub.sites) > 1 and not findings["quorum"].is_written:
+        findings["quorum"].warning(f"is more than the {votes} possible votes, so all of them are needed", str(votes))
+    if len(hub.sites) > 1 and not findings["quorum"].is_in_file:
         findings["quorum"].warning(
-            "is not written: while no other site is heard, what this one alone takes for an outage is told",
-            "2; or 1, if its word alone is to be enough",
+            "is not set: while no other site reports, this site alone decides that there is an outage",
+            "2; or 1, if this site alone may decide",
         )
     for name, site_settings in hub.sites.items():
         site_findings = findings["sites", name]
         if name == site:
-            site_findings.error(f"is what this one calls itself (site: {site})", "another name, here and there")
+            site_findings.error(
+                f"is the name of this site itself (site: {site})", "another name, here and in the settings of that site"
+            )
         if not site_findings["url"].is_broken and any(host.startswith("/") for host in site_settings.url.hosts):
             site_findings["url"].error("is a socket of this machine, and has no TLS", _EXAMPLE)
         if not site_findings["ca_file"].is_broken:

@@ -1,4 +1,4 @@
-"""Configuration of mail providers: the limits of their servers, and the quota of an account."""
+"""Section `mail_providers`: limits of mail providers for their servers and for an account."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pydantic import AfterValidator, Field
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import closest_match
-from monitor.config.files.section import Host, InvalidValue, Section
+from monitor.config.files.section import Host, Section, SubstituteIfInvalid
 from monitor.model.mail_provider import KNOWN_PROVIDERS, MailProvider, MailProviders
 
+#: Providers with default limits, by name.
 _KNOWN = {provider.name: provider for provider in KNOWN_PROVIDERS}
 
-Messages = Annotated[int, Field(ge=1, le=10_000_000), InvalidValue(1)]
-Sessions = Annotated[int, Field(ge=1, le=1000), InvalidValue(1)]
+Messages = Annotated[int, Field(ge=1, le=10_000_000), SubstituteIfInvalid(1)]
+Sessions = Annotated[int, Field(ge=1, le=1000), SubstituteIfInvalid(1)]
 
 
 def _lower_case(host: str) -> str:
@@ -27,7 +28,7 @@ class MailProviderSettings(Section):
     """Limits of a provider. gmail, google and microsoft have defaults; others need `hosts`."""
 
     hosts: tuple[Annotated[Host, AfterValidator(_lower_case)], ...] = ()
-    """Its servers; a domain matches all hosts below it."""
+    """Servers of the provider; a domain matches all hosts below it."""
     messages_per_day: Messages | None = None
     """Messages that one account may send in a day; default: the provider's known limit."""
     messages_per_minute: Messages | None = None
@@ -37,26 +38,26 @@ class MailProviderSettings(Section):
     received_per_hour: Messages | None = None
     """Messages that one account may receive in an hour."""
     concurrency: Sessions | None = None
-    """Concurrent sessions of all accounts."""
+    """Maximum number of concurrent sessions of all accounts."""
     account_concurrency: Sessions | None = None
-    """Concurrent sessions of one account."""
+    """Maximum number of concurrent sessions of one account."""
 
     def build(self, name: str) -> MailProvider:
-        """Return the provider *name*."""
+        """Return the provider *name* with the configured limits, and the default limits for the others."""
         default = _KNOWN.get(name, MailProvider(name=name, hosts=(), concurrency=10))
         configured = {key: value for key in MailProviderSettings.model_fields if (value := getattr(self, key))}
         return replace(default, **configured)
 
 
 def build_mail_providers(settings: Mapping[str, MailProviderSettings]) -> MailProviders:
-    """Return all providers: those that are configured but not built in first, then the built-in ones."""
+    """Return all providers. The first one that matches a host applies, so those without defaults come first."""
     configured = {name: provider.build(name) for name, provider in settings.items()}
     additional = [provider for name, provider in configured.items() if name not in _KNOWN]
     return MailProviders([*additional, *(configured.get(name, provider) for name, provider in _KNOWN.items())])
 
 
 def check_mail_providers(settings: Mapping[str, MailProviderSettings], findings: Findings) -> None:
-    """Record providers without any settings that are not built in."""
+    """Record providers that have neither defaults nor hosts."""
     for name, provider in settings.items():
         if name not in _KNOWN and not provider.hosts:
             instead = closest_match(name, _KNOWN) or "hosts: [mel.contoh.gov.my]"

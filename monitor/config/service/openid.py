@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.fields.listen import parse_safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Line, Section, shape_error
+from monitor.config.files.section import OneLine, ResolvedPath, Section, SubstituteIfInvalid, shape_error
 
 
 def _check_issuer(text: str) -> str:
@@ -25,34 +25,35 @@ def _check_issuer(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenIdClient:
-    """Client data of the portal at the identity provider."""
+    """Registration of the portal as a client at the identity provider."""
 
     issuer: str
     client_id: str
     client_secret: str = field(repr=False)
     #: "https://pantau.kementerian-contoh.gov.my/sign-in/openid/answer"
     redirect_uri: str
+    #: TLS context for connections to the provider.
     trust: ssl.SSLContext
 
 
 class OpenIdSettings(Section):
     """Identity provider at which Pantau is registered as a client."""
 
-    issuer: Annotated[str, AfterValidator(_check_issuer), InvalidValue("https://x.invalid")] = Field(
+    issuer: Annotated[str, AfterValidator(_check_issuer), SubstituteIfInvalid("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
     )
     """Issuer, exactly as in the metadata at `/.well-known/openid-configuration` below it."""
-    name: Line = "OpenID"
+    name: OneLine = "OpenID"
     """Label of the sign-in button."""
-    client_id: Line = Field(examples=["pantau"])
+    client_id: OneLine = Field(examples=["pantau"])
     """Client identifier at the provider."""
     client_secret: SecretStr
     """By `client_secret_file:` or `client_secret_env:`."""
-    ca_file: File | None = None
+    ca_file: ResolvedPath | None = None
     """Certificate authorities of the provider, as PEM; default: the system's."""
 
     def build(self, address: str) -> OpenIdClient:
-        """Return the client data for a portal at *address*."""
+        """Return the registration of a portal with the URL *address*."""
         return OpenIdClient(
             issuer=self.issuer,
             client_id=self.client_id,
@@ -62,15 +63,15 @@ class OpenIdSettings(Section):
         )
 
 
-#: Path to which the provider redirects browsers; it is registered there.
+#: Path in the portal to which the provider redirects browsers. It is registered at providers, so it must not change.
 ANSWER_PATH = "/sign-in/openid/answer"
 
 
 def check_openid(settings: OpenIdSettings, address: str | None, findings: Findings, trust: Trust) -> None:
-    """Record settings that prevent the redirect back to the portal, and unusable authorities."""
+    """Record a missing portal URL, and unusable certificate authorities. *address*: the portal's URL."""
     if address is None and not findings.is_broken:
         findings.error(
-            "has nowhere to send browsers back to: portal.address is missing",
+            "needs portal.address, to which the provider redirects browsers",
             f"portal.address, and {ANSWER_PATH} below it as the redirect URI at the provider",
         )
     if settings.ca_file is not None:

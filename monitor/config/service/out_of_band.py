@@ -1,4 +1,7 @@
-"""Section `out_of_band` and its file of numbers: out-of-band alerts while the database is unavailable."""
+"""Section `out_of_band` and its file of numbers: calls and SMS to the NOC when the database or a process fails.
+
+Such an alert uses neither the database nor the notification of incidents, which need it.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from monitor.config.fields.phone import e164, find_objection
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity, split_remedy, suggest
 from monitor.config.files.regular import NotRegularFileError, read_regular
-from monitor.config.files.section import File, Section, Slug, Span
+from monitor.config.files.section import PositiveDuration, ResolvedPath, Section, Slug
 from monitor.config.service.gateway import GatewaySettings
 from monitor.evaluation.out_of_band import OutOfBandPolicy
 
-#: Channels that need neither a rendered page, a tray nor the database.
-CHANNELS = (Channel.VOICE, Channel.SMS)
+#: Channels of out-of-band alerts. Faxes and letters need rendered pages, and nobody reads them in time.
+OUT_OF_BAND_CHANNELS = (Channel.VOICE, Channel.SMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
+class OutOfBandNumber:
     """Telephone number that receives out-of-band alerts."""
 
-    #: E.164.
+    #: In E.164 format: "+60100000900".
     number: str = field(repr=False)
     #: Whether the number is a mobile, which can receive SMS.
     is_mobile: bool
@@ -43,32 +46,32 @@ class InvalidNumbersError(Exception):
 class OutOfBandSettings(Section):
     """Out-of-band alerts to the NOC when no notification can be stored.
 
-    Needs neither the database nor the contacts of this file.
+    They need neither the database nor the contacts in the settings file.
     """
 
-    numbers_file: File = Field(examples=["out-of-band-numbers"])
+    numbers_file: ResolvedPath = Field(examples=["out-of-band-numbers"])
     """File with one number per line; text after # is a comment. Read at the start and after each change."""
     gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
     """Names of voice and SMS gateways; those of a channel are tried in this order until one accepts."""
-    store_unavailable_after: Span = timedelta(minutes=10)
+    store_unavailable_after: PositiveDuration = timedelta(minutes=10)
     """How long the database is unavailable before the first alert."""
-    peer_silent_after: Span = timedelta(minutes=2)
-    """How long another process on the same PostgreSQL is silent before the first alert."""
-    repeat_interval: Span = timedelta(minutes=30)
+    peer_silent_after: PositiveDuration = timedelta(minutes=2)
+    """How long another process on the same PostgreSQL writes no heartbeat before the first alert."""
+    repeat_interval: PositiveDuration = timedelta(minutes=30)
     """Interval between repeated alerts."""
 
     def build(self) -> OutOfBandPolicy:
-        """Return the minimum durations of each condition."""
+        """Return the times after which alerts are sent."""
         return OutOfBandPolicy(
             store=self.store_unavailable_after, peer=self.peer_silent_after, repeat=self.repeat_interval
         )
 
 
-#: Octets: some thousand numbers.
+#: Maximum size of the file of numbers in octets: some thousand numbers.
 _MAX_FILE_OCTETS = 64 * 1024
 
 
-def read_numbers(path: Path) -> tuple[Number, ...]:
+def read_numbers(path: Path) -> tuple[OutOfBandNumber, ...]:
     """Return the numbers in *path*. Raise `InvalidNumbersError` with all invalid lines, or `OSError`."""
     numbers, problems = [], []
     try:
@@ -86,12 +89,14 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
         problem = find_objection(text, Channel.VOICE)
         if problem is not None and problem.severity is Severity.ERROR:
             problems.append(
-                f"{path.name}:{line_number}: is no telephone number that can be rung; write instead: 010-000 0900"
+                f"{path.name}:{line_number}: is no telephone number that can be called; write instead: 010-000 0900"
             )
             continue
         sms_objection = find_objection(text, Channel.SMS)
         numbers.append(
-            Number(number=e164(text), is_mobile=sms_objection is None or sms_objection.severity is not Severity.ERROR)
+            OutOfBandNumber(
+                number=e164(text), is_mobile=sms_objection is None or sms_objection.severity is not Severity.ERROR
+            )
         )
     if problems:
         raise InvalidNumbersError(problems)
@@ -105,16 +110,18 @@ def check_out_of_band(
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
     findings: Findings,
 ) -> None:
-    """Record gateways that are unknown or unable to call, and an invalid file of numbers."""
+    """Record gateways that are unknown or of another channel, and an invalid file of numbers."""
     channels = {entry.name: channel for channel, entries in gateways.items() for entry in entries}
-    usable = [name for name, channel in channels.items() if channel in CHANNELS]
+    usable = [name for name, channel in channels.items() if channel in OUT_OF_BAND_CHANNELS]
     if not settings.gateways and not findings["gateways"].is_broken:
-        findings["gateways"].error("nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
+        findings["gateways"].error("no gateway is named", f"one of {', '.join(usable)}" if usable else "a gateway")
     for number, name in enumerate(settings.gateways):
         if name not in channels and not findings.root["gateways"].is_blank:
             findings["gateways", number].error(f"there is no gateway '{name}'", suggest(name, usable, "a gateway"))
-        elif name in channels and channels[name] not in CHANNELS:
-            findings["gateways", number].error(f"'{name}' sends pages, and nobody reads one in time", "voice or sms")
+        elif name in channels and channels[name] not in OUT_OF_BAND_CHANNELS:
+            findings["gateways", number].error(
+                f"'{name}' sends faxes or letters, which nobody reads in time", "voice or sms"
+            )
     if findings["numbers_file"].is_broken:
         return
     try:

@@ -1,4 +1,7 @@
-"""Section `portal`: sign-in, and access according to roles."""
+"""Section `portal`: sign-in of users, TLS, encryption of stored secrets, and permitted networks.
+
+A *stored secret* is one that a user entered in the portal, such as the password of a mailbox.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import source_keys
-from monitor.config.files.section import File, InvalidValue, OptionalSecret, Section, shape_error
+from monitor.config.files.section import OptionalSecret, ResolvedPath, Section, SubstituteIfInvalid, shape_error
 from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
-from probes.model.egress import EgressException, EgressPolicy
+from probes.model.egress import AllowedNetwork, EgressPolicy
 
 if TYPE_CHECKING:
     from monitor.store.admin.keyring import Keyring
@@ -35,7 +38,7 @@ def _check_network(text: str) -> str:
 
 def _check_egress_exception(text: str) -> str:
     try:
-        EgressException.read(text)
+        AllowedNetwork.read(text)
     except ValueError:
         raise shape_error(
             f"'{text}' is no network", "10.20.0.0/16; or 10.20.0.5:2525, to open one more port there"
@@ -53,12 +56,18 @@ def _check_encryption_key(secret: SecretStr) -> SecretStr:
 
 _SecretsKey = Annotated[SecretStr, AfterValidator(_check_encryption_key)]
 _KEY_UNAVAILABLE = OptionalSecret(
-    consequence="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
-    instead="the file with the key, from its copy; without one: `pantau secrets generate-key --to FILE`, and all is typed again",
+    consequence=(
+        "encrypted secrets cannot be read, Pantau cannot sign in to mailboxes with secrets from the portal, and no "
+        "secret can be stored"
+    ),
+    instead=(
+        "the file with the key, from its backup; without a backup: `pantau secrets generate-key --to FILE`, and enter "
+        "all secrets again"
+    ),
 )
 _PREVIOUS_KEY_UNAVAILABLE = OptionalSecret(
-    consequence="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
-    instead="the file with the key of before, from its copy; or nothing, and what it has encrypted is typed again",
+    consequence="secrets that are still encrypted with it cannot be read, and Pantau cannot sign in to their mailboxes",
+    instead="the file with the previous key, from its backup; or nothing, and enter those secrets again",
 )
 
 
@@ -70,11 +79,13 @@ class PortalSettings(Section):
 
     address: PublicUrl | None = None
     """URL of the portal for browsers; default: `listen` on this machine."""
-    certificate: File | None = None
+    certificate: ResolvedPath | None = None
     """PEM file with the certificate and its intermediate certificates; without it a proxy terminates TLS."""
-    key: File | None = None
+    key: ResolvedPath | None = None
     """PEM file with the certificate's key, without a pass phrase; only the service may read it."""
-    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    trusted_proxies: tuple[
+        Annotated[str, AfterValidator(_check_network), SubstituteIfInvalid("127.0.0.1/32")], ...
+    ] = ()
     """Addresses or networks of the proxies that terminate TLS. Requests from elsewhere are rejected."""
     secrets_key: Annotated[_SecretsKey | None, _KEY_UNAVAILABLE] = None
     """Key that encrypts stored secrets, by `secrets_key_file:` or `secrets_key_env:`. Without it the portal
@@ -85,14 +96,16 @@ class PortalSettings(Section):
     finished.
     """
     second_factor: tuple[Role, ...] = ()
-    """Roles that require one-time codes besides the password."""
+    """Roles whose users need one-time codes besides the password."""
     allowed_mail_networks: tuple[
-        Annotated[str, AfterValidator(_check_egress_exception), InvalidValue("127.0.0.1/32")], ...
+        Annotated[str, AfterValidator(_check_egress_exception), SubstituteIfInvalid("127.0.0.1/32")], ...
     ] = ()
     """Networks of mail servers that users may configure, besides the public Internet: 10.20.0.0/16, or
     10.20.0.5:2525.
     """
-    metrics_networks: tuple[Annotated[str, AfterValidator(_check_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    metrics_networks: tuple[
+        Annotated[str, AfterValidator(_check_network), SubstituteIfInvalid("127.0.0.1/32")], ...
+    ] = ()
     """Networks from which `/metrics` is readable without sign-in, besides this machine."""
     openid: OpenIdSettings | None = None
     """Sign-in with an external account (OpenID Connect)."""
@@ -101,22 +114,22 @@ class PortalSettings(Section):
 
     @property
     def host(self) -> str:
-        """The host name in browsers' requests; "" if only browsers on this machine use the portal."""
+        """The host name in requests of browsers; "" if only browsers on this machine use the portal."""
         return urlsplit(self.address or "").hostname or ""
 
     def keyring(self) -> Keyring | None:
         """Return the keys that encrypt stored secrets; `None`: no key is configured, or it is unavailable."""
-        from monitor.store.admin.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
+        from monitor.store.admin.keyring import Keyring  # noqa: PLC0415 - slow import, rarely needed
 
         if self.secrets_key is None:
             return None
-        old = self.previous_secrets_key
-        return Keyring(self.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
+        previous = self.previous_secrets_key
+        return Keyring(self.secrets_key.get_secret_value(), previous.get_secret_value() if previous else None)
 
     @property
     def egress(self) -> EgressPolicy:
         """Allowed destinations of connections that users configure in the portal."""
-        return EgressPolicy(exceptions=tuple(map(EgressException.read, self.allowed_mail_networks)))
+        return EgressPolicy(exceptions=tuple(map(AllowedNetwork.read, self.allowed_mail_networks)))
 
     @property
     def is_secure(self) -> bool:
@@ -131,8 +144,8 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
         return
     if settings is None:
         if not listen.is_loopback:
-            instead = "127.0.0.1:8080; or `portal`, with which people sign in"
-            findings["listen"].error(f"{listen} is not loopback, and nobody signs in", instead)
+            instead = "127.0.0.1:8080; or configure `portal`, so that users sign in"
+            findings["listen"].error(f"{listen} is not loopback, and there is no sign-in", instead)
         return
     if settings.openid is not None:
         check_openid(settings.openid, settings.address, portal_findings["openid"], trust)
@@ -148,33 +161,36 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
                 settings.certificate, settings.key, password=_reject_pass_phrase
             )
         except (OSError, ValueError) as error:
-            portal_findings["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
+            portal_findings["certificate"].error(f"cannot be used: {error}", "PEM files that belong together")
     _check_keys(settings, portal_findings)
     if not listen.is_loopback:
         if settings.certificate is None and not settings.trusted_proxies:
-            message = f"{listen} is not loopback, and passwords would travel in the clear"
+            message = f"{listen} is not loopback, and passwords would be sent unencrypted"
             findings["listen"].error(
-                message, "portal.certificate and portal.key; or portal.trusted_proxies, if one speaks TLS"
+                message, "portal.certificate and portal.key; or portal.trusted_proxies, if a proxy terminates TLS"
             )
         if settings.address is None:
             portal_findings["address"].error(
-                "is missing: a browser of another machine asks by a name", _EXAMPLE_ADDRESS
+                "is missing: browsers on other machines need a host name", _EXAMPLE_ADDRESS
             )
         elif is_loopback(settings.host):
-            portal_findings["address"].error("leads to this machine itself", _EXAMPLE_ADDRESS)
+            portal_findings["address"].error("is an address of this machine itself", _EXAMPLE_ADDRESS)
 
 
 def _check_keys(settings: PortalSettings, portal_findings: Findings) -> None:
-    if any(portal_findings[source].is_written for source in source_keys("secrets_key")):
-        return  # An unavailable one has already been recorded.
+    """Record a missing `secrets_key` that other keys need."""
+    if any(portal_findings[source].is_in_file for source in source_keys("secrets_key")):
+        # If the configured key is unavailable, that has already been recorded.
+        return
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
         portal_findings["secrets_key_file"].error(
             message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes"
         )
     elif settings.previous_secrets_key is not None and settings.secrets_key is None:
-        portal_findings["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
+        portal_findings["secrets_key_file"].error("is missing: the previous key only decrypts", "PATH of the new key")
 
 
 def _reject_pass_phrase() -> str:
+    """Raise `ValueError`: OpenSSL calls this function if the key has a pass phrase."""
     raise ValueError("the key has a pass phrase, which nobody could type when the service starts")

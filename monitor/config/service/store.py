@@ -1,4 +1,4 @@
-"""Sections `store` and `retention`: the database, and the retention of run results."""
+"""Sections `store` and `retention`: the database, and how long it keeps results of probe runs."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from monitor.config.fields.listen import is_loopback
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Section, Span, shape_error
+from monitor.config.files.section import PositiveDuration, ResolvedPath, Section, SubstituteIfInvalid, shape_error
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.retention import RetentionPolicy
 
-#: Minimum for run results: after a restart, failure counts and quotas are restored from the latest runs.
+#: Minimum for results of runs: after a restart, failure counts and quotas are restored from the latest ones.
 _MIN_RETENTION = timedelta(days=1)
 #: Minimum for daily timelines: a year, and the previous year for comparison.
 _MIN_TIMELINE_RETENTION = timedelta(days=400)
 
 
 class RetentionSettings(Section):
-    """Retention by result. Incidents, notifications and the audit log are kept for ever."""
+    """How long results of probe runs are kept. Incidents, notifications and the audit log are kept for ever."""
 
-    delivered: Span = timedelta(days=30)
-    """Results of delivered runs, which are hundreds of times more than all others."""
-    failed: Span = timedelta(days=365)
-    """Results of all other runs, which incident records contain."""
-    hourly: Span = timedelta(days=365)
-    """Hourly counts by route, for availability and latency beyond the single runs."""
-    daily: Span = timedelta(days=1096)
-    """Daily timelines of agencies, for history and availability: at least 400 days."""
+    delivered: PositiveDuration = timedelta(days=30)
+    """Results of runs whose message was delivered: hundreds of times more than all others."""
+    failed: PositiveDuration = timedelta(days=365)
+    """Results of all other runs, which the records of incidents contain."""
+    hourly: PositiveDuration = timedelta(days=365)
+    """Hourly counts by route, for availability and latency after the runs are deleted."""
+    daily: PositiveDuration = timedelta(days=1096)
+    """Daily timelines of agencies (the state of mail in each minute), for availability: at least 400 days."""
 
     @model_validator(mode="before")
     @classmethod
     def _apply_single_duration(cls, value: object) -> object:
-        """Apply a single duration to all run results: the format of earlier versions."""
+        """Accept a single duration for the results of all runs, as in earlier versions."""
         if not isinstance(value, str):
             return value
         try:
@@ -56,18 +56,18 @@ class RetentionSettings(Section):
 
 
 def check_retention(settings: RetentionSettings, findings: Findings) -> None:
-    """Record inconsistent durations, and the use of one duration for all."""
+    """Record durations that are too short or inconsistent, and the use of one duration for all runs."""
     if findings.is_broken:
         return
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
-        key_findings = findings[name] if findings[name].is_written else findings
+        key_findings = findings[name] if findings[name].is_in_file else findings
         if span < _MIN_RETENTION:
             key_findings.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
     if settings.daily < _MIN_TIMELINE_RETENTION:
         message = f"{format_duration(settings.daily)} of history are not enough to compare a year with the one before"
         findings["daily"].error(message, f"{format_duration(_MIN_TIMELINE_RETENTION)} or longer")
     if settings.delivered > settings.failed:
-        message = "what was delivered would be kept for longer than what failed"
+        message = "delivered runs would be kept for longer than failed ones"
         findings.error(message, f"failed: {format_duration(settings.delivered)} or longer")
     if isinstance(findings.document.data.get(str(findings.path[-1])), str):
         duration = format_duration(settings.failed)
@@ -84,9 +84,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Location of the database, parsed from its URL."""
+    """Location and role of a PostgreSQL database, parsed from its URL."""
 
-    #: A name, an address, or the directory of a Unix socket; or several, separated by commas.
+    #: Host name, address, or directory of a Unix socket; or several of them, separated by commas.
     host: str
     port: int
     user: str
@@ -94,12 +94,12 @@ class StoreUrl:
 
     @property
     def is_local(self) -> bool:
-        """Whether no third party can intercept the connection to any of the hosts."""
+        """Whether all hosts are this machine, so that nobody else can intercept connections."""
         return all(host.startswith("/") or is_loopback(host) for host in self.hosts)
 
     @property
     def hosts(self) -> Sequence[str]:
-        """The hosts, one per list item."""
+        """The hosts as a list."""
         return self.host.split(",")
 
     def server(self, password: SecretStr | None, *, tls: bool, ca_file: Path | None) -> PostgresServer:
@@ -141,31 +141,31 @@ def _parse_url(value: object) -> object:
 
 
 #: URL of a PostgreSQL database, including the role.
-DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_parse_url), InvalidValue(StoreUrl("127.0.0.1", 1, "x", "x"))]
+DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_parse_url), SubstituteIfInvalid(StoreUrl("127.0.0.1", 1, "x", "x"))]
 
 
 class StoreSettings(Section):
-    """Location of the database, if it is not the file in `state_dir`."""
+    """PostgreSQL database, which replaces the SQLite file in `state_dir`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE; without a host, the Unix socket in /run/postgresql; with
     `?host=A,B`, whichever is the primary.
     """
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; none if the server authenticates in another way (peer)."""
+    """Password of the role, by `password_file:` or `password_env:`; omit it if the server needs none (peer)."""
     tls: bool | None = None
     """Require TLS with a certificate that is valid for the host. Default: always, except on this machine."""
-    ca_file: File | None = None
+    ca_file: ResolvedPath | None = None
     """Certificate authorities of the server, as PEM; default: the system's."""
 
     def build(self) -> PostgresServer:
-        """Return the server for the store's connections."""
+        """Return the connection parameters of the database."""
         tls = (not self.url.is_local) if self.tls is None else self.tls
         return self.url.server(self.password, tls=tls, ca_file=self.ca_file)
 
 
 def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:
-    """Record connections that can be intercepted, and unusable authorities."""
+    """Record connections that can be intercepted, and unusable certificate authorities."""
     if findings["url"].is_broken:
         return
     if store.tls is False and not store.url.is_local:

@@ -1,7 +1,8 @@
 """Capacity checks: routes that are never probed, mail quotas of accounts, and the size of the database.
 
-A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several mailboxes. *Control
-routes* run between references.
+A *route* leads from one mailbox to another; each probe sends a message along it. A *reference* is a mailbox of the
+operator outside the agencies; a *pool* is a reference of several mailboxes. *Control routes* lead from reference to
+reference.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from monitor.model.route import MonitoredRoute
 from monitor.model.send_quota import QuotaExceeded, accounts_over_quota
 from monitor.store.probing.retention import RetentionPolicy
 
-#: Time from which the next active hour is searched. Routes without an active hour in the years after it never have one.
+#: Arbitrary time from which the next active hour is searched. If there is none in the following years, there never is.
 _REFERENCE_TIME = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def build_spread(settings: Settings) -> Spread:
-    """Return how many sites send messages on each route, and how many mailboxes of a pool share them.
+    """Return how many sites send messages on each route, and over how many mailboxes a pool spreads them.
 
-    A *hub* is a process that combines the results of several sites; only its settings name the other sites that probe
-    the same agencies. A service without PostgreSQL is a single process, and uses one mailbox of a pool.
+    A *hub* is a process that combines the results of several sites. Only its settings name the other sites, which probe
+    the same agencies. A service without PostgreSQL is a single process, which uses one mailbox of a pool.
     """
     sites = 1 if settings.hub is None else settings.hub.probing_sites
     return Spread(sites=sites, pools={} if settings.store is None else pool_sizes(settings.references))
@@ -41,36 +42,38 @@ def build_spread(settings: Settings) -> Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Workload of the routes of one agency, or of the control routes. Unchanged routes keep the same object."""
+    """Workload that the routes of one agency, or the control routes, cause for mail providers."""
 
+    #: All routes of the agency. The registry keeps the tuple while it is unchanged, so it is compared by identity.
     routes: tuple[MonitoredRoute, ...]
     #: Whether the routes are never probed.
-    is_closed: bool
-    #: The agency's accounts that would exceed their quota.
+    is_never_probed: bool
+    #: The agency's accounts that would exceed their sending quota.
     accounts_over_quota: tuple[QuotaExceeded, ...]
-    #: Routes whose sender is a reference with a quota. The total of that account depends on all agencies.
-    shared: tuple[MonitoredRoute, ...]
-    #: Routes whose recipient is a reference with a limit. The total of that mailbox depends on all agencies.
-    received: tuple[MonitoredRoute, ...]
+    #: Routes whose sender is a reference with a sending quota: the load of its account comes from all agencies.
+    from_references: tuple[MonitoredRoute, ...]
+    #: Routes whose recipient is a reference with a receiving limit: the load of its mailbox comes from all agencies.
+    to_references: tuple[MonitoredRoute, ...]
 
     @classmethod
     def compute(
         cls, agency_code: str, routes: tuple[MonitoredRoute, ...], mail_providers: MailProviders, spread: Spread
     ) -> Workload:
         """Compute the workload of *routes*: those of the agency *agency_code*, or, if it is "", the control routes."""
-        # All routes of an agency have the same hours.
-        is_closed = bool(routes) and routes[0].probing.hours.next_active_at(_REFERENCE_TIME) is None
-        probed = () if is_closed else routes
+        # All routes of an agency have the same active hours.
+        is_never_probed = bool(routes) and routes[0].probing.hours.next_active_at(_REFERENCE_TIME) is None
+        probed = () if is_never_probed else routes
+        # An agency's mailboxes are named "CODE/key", references by their key alone.
         agency_routes = [route for route in probed if route.route.sender.name.startswith(f"{agency_code}/")]
         reference_routes = [route for route in probed if not route.route.sender.name.startswith(f"{agency_code}/")]
         return cls(
             routes=routes,
-            is_closed=is_closed,
+            is_never_probed=is_never_probed,
             accounts_over_quota=tuple(accounts_over_quota(agency_routes, mail_providers, spread)),
-            shared=tuple(
+            from_references=tuple(
                 route for route in reference_routes if mail_providers.sending_provider(route.route.sender) is not None
             ),
-            received=tuple(
+            to_references=tuple(
                 route
                 for route in probed
                 if arrives_at_reference(route) and mail_providers.receiving_provider(route.route.recipient) is not None
@@ -88,48 +91,51 @@ def compute_workloads(
     by_agency = {}
     for code in (*registry.agencies, ""):
         routes, previous = registry.routes_for(code), cached.get(code)
-        is_reusable = previous is not None and previous.routes is routes
-        by_agency[code] = (
-            previous if previous is not None and is_reusable else Workload.compute(code, routes, mail_providers, spread)
-        )
+        if previous is not None and previous.routes is routes:
+            by_agency[code] = previous
+        else:
+            by_agency[code] = Workload.compute(code, routes, mail_providers, spread)
     return by_agency
 
 
 def check_probing_load(
-    loads: Mapping[str, Workload], mail_providers: MailProviders, files: Mapping[str, Findings], spread: Spread
+    workloads: Mapping[str, Workload],
+    mail_providers: MailProviders,
+    findings_by_code: Mapping[str, Findings],
+    spread: Spread,
 ) -> None:
     """Record routes that are never probed, and accounts that would exceed a quota of their provider.
 
-    *files*: the findings in each agency's file, by its short code, and in the settings file, by "".
+    *findings_by_code*: the findings in each agency's file, by its short code, and in the settings file, by "".
     """
-    shared, received = list[MonitoredRoute](), list[MonitoredRoute]()
-    for code, load in loads.items():
-        if load.is_closed:
-            _record_closed(files[code])
-        for exceeded in load.accounts_over_quota:
-            _record_send_quota(exceeded, files)
-        shared += load.shared
-        received += load.received
-    for exceeded in accounts_over_quota(shared, mail_providers, spread):
-        _record_send_quota(exceeded, files)
-    for overloaded in overloaded_references(received, mail_providers, spread):
-        _record_receive_quota(overloaded, files[""])
+    from_references, to_references = list[MonitoredRoute](), list[MonitoredRoute]()
+    for code, workload in workloads.items():
+        if workload.is_never_probed:
+            _record_never_probed(findings_by_code[code])
+        for exceeded in workload.accounts_over_quota:
+            _record_send_quota(exceeded, findings_by_code)
+        from_references += workload.from_references
+        to_references += workload.to_references
+    for exceeded in accounts_over_quota(from_references, mail_providers, spread):
+        _record_send_quota(exceeded, findings_by_code)
+    for overloaded in overloaded_references(to_references, mail_providers, spread):
+        _record_receive_quota(overloaded, findings_by_code[""])
 
 
-def _record_closed(findings: Findings) -> None:
+def _record_never_probed(findings: Findings) -> None:
     active_hours = findings["probing", "active_hours"]
-    key_findings = active_hours if active_hours.is_written else findings["maintenance"]
+    key_findings = active_hours if active_hours.is_in_file else findings["maintenance"]
     key_findings.error("leaves no time in which mail is probed", "hours that maintenance does not cover")
 
 
-def _record_send_quota(exceeded: QuotaExceeded, files: Mapping[str, Findings]) -> None:
+def _record_send_quota(exceeded: QuotaExceeded, findings_by_code: Mapping[str, Findings]) -> None:
     code, _, key = exceeded.sender.name.rpartition("/")
-    findings, mail_provider = files[code], exceeded.mail_provider
+    findings, mail_provider = findings_by_code[code], exceeded.mail_provider
     key_findings = findings["probing", "interval"]
-    if not code or not key_findings.is_written:
-        # Record the problem at the account: the load of a reference comes from all agencies, not from one interval.
+    if not code or not key_findings.is_in_file:
+        # Record the problem at the mailbox. The load of a reference comes from all agencies, not from one interval.
         key_findings = findings["mailboxes" if code else "references", key]
-    # Only a warning if other sites share the quota: their documents and accounts may differ from these.
+    # Only warn if other sites share the quota: their documents and accounts may differ from those here.
     record = key_findings.warning if exceeded.needs_several_sites else key_findings.error
     messages = lazy_text("{messages} messages a day", messages=exceeded.messages_per_day)
     record(
@@ -153,13 +159,15 @@ def _record_receive_quota(exceeded: ReceiveQuotaExceeded, findings: Findings) ->
     )
     if exceeded.mailboxes is not None:
         instead = lazy_text(
-            "a pool of {count} mailboxes, for as many processes on one store (docs/how-to/operator/references.md), or {otherwise}",
+            "a pool of {count} mailboxes, for as many processes on one store (docs/how-to/operator/references.md), or "
+            "{otherwise}",
             count=exceeded.mailboxes,
             otherwise=instead,
         )
     findings["references", exceeded.recipient.name].warning(
         lazy_text(
-            "up to {messages} messages {span} would come to {address}, and {provider} lets an account receive {allowed}",
+            "up to {messages} messages {span} would come to {address}, and {provider} lets an account receive "
+            "{allowed}",
             messages=exceeded.messages,
             span=_with_site_count(
                 lazy_text("an hour") if exceeded.span == _HOUR else lazy_text("a minute"), exceeded.sites
@@ -173,74 +181,80 @@ def _record_receive_quota(exceeded: ReceiveQuotaExceeded, findings: Findings) ->
 
 
 def _with_site_count(amount: LazyText, sites: int) -> LazyText:
+    """Return *amount*, if several sites cause it, with their number."""
     return amount if sites == 1 else lazy_text("{what} from {sites} sites together", what=amount, sites=sites)
 
 
 _HOUR = timedelta(hours=1)
-#: Octets on disk with indexes, measured with both databases (docs/reference/limits.md); the larger value counts.
+#: Octets on disk, with indexes, of a probe run and of the hourly counts of a route. Both are the larger of the values
+#: measured with SQLite and PostgreSQL (docs/reference/limits.md).
 _OCTETS_PER_RUN = 460
 _OCTETS_PER_HOUR = 250
-#: In normal operation, one of this number of runs fails.
+#: In normal operation, one in this number of runs fails.
 _RUNS_PER_FAILURE = 100
-#: Copying a larger file, or returning its space to the file system, takes hours.
+#: Largest practical database file: copying a larger one, or returning its free space to the file system, takes hours.
 _MAX_FILE_OCTETS = 100 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSize:
-    """Size of the database after the full retention periods."""
+    """Final size of the database, when it contains data of the full retention periods."""
 
+    #: Number of stored probe runs.
     runs: int
+    #: Number of stored hourly counts, one per route and hour.
     hours: int
 
     @property
     def octets(self) -> int:
-        """Octets on disk. Incidents and the audit log are not included: some kilobytes each."""
+        """Octets on disk, without incidents and audit entries, which have some kilobytes each."""
         return self.runs * _OCTETS_PER_RUN + self.hours * _OCTETS_PER_HOUR
 
     def __str__(self) -> str:
-        """Return the size with a unit."""
-        return f"about {format_octets(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes"
+        """Return the size in bytes and in rows."""
+        return f"about {format_octets(self.octets)}: {self.runs:,} runs, {self.hours:,} hourly counts"
 
 
-def compute_store_size(intervals: Iterable[timedelta], keep: RetentionPolicy) -> StoreSize:
+def compute_store_size(intervals: Iterable[timedelta], retention: RetentionPolicy) -> StoreSize:
     """Return the size of the database for routes that are probed at these *intervals* without pause."""
-    average_retention = keep.delivered * (1 - 1 / _RUNS_PER_FAILURE) + keep.failed / _RUNS_PER_FAILURE
+    average_retention = retention.delivered * (1 - 1 / _RUNS_PER_FAILURE) + retention.failed / _RUNS_PER_FAILURE
     runs = [average_retention / interval for interval in intervals]
-    return StoreSize(runs=round(sum(runs)), hours=round(len(runs) * (keep.hourly / _HOUR)))
+    return StoreSize(runs=round(sum(runs)), hours=round(len(runs) * (retention.hourly / _HOUR)))
 
 
 def estimate_store_size(settings: Settings, routes: Iterable[MonitoredRoute]) -> StoreSize:
-    """Return the size of the database for a configuration."""
+    """Return the final size of the database for the *routes* of a configuration."""
     return compute_store_size((route.probing.interval for route in routes), settings.retention.build())
 
 
 def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings: Findings) -> None:
-    """Record a database that will exceed the available space."""
+    """Record that the database file will exceed the available space or a practical size."""
     if settings.store is not None:
-        return  # The space on the database server is unknown here.
+        # The space on the database server is unknown here.
+        return
     size = estimate_store_size(settings, routes)
-    key_findings = findings["retention"] if findings["retention"].is_written else findings["state_dir"]
+    key_findings = findings["retention"] if findings["retention"].is_in_file else findings["state_dir"]
     available = _available_octets(settings.state_dir)
     if available is not None and size.octets > available:
         message = lazy_text(
-            "the store becomes {size} large, and there is room for {room} in its place",
+            "the database grows to {size}, and only {room} are available",
             size=format_octets(size.octets),
             room=format_octets(available),
         )
         key_findings.warning(message, "retention: {delivered: 7d}, longer intervals, or a larger disk")
     elif size.octets > _MAX_FILE_OCTETS:
-        message = lazy_text("the store becomes a file of {size}", size=format_octets(size.octets))
+        message = lazy_text("the database grows to a file of {size}", size=format_octets(size.octets))
         key_findings.warning(message, "a PostgreSQL (store:), retention: {delivered: 7d}, or longer intervals")
 
 
-def _available_octets(state: Path) -> int | None:
-    """Return the octets available to a database in *state*, including its present size.
+def _available_octets(state_dir: Path) -> int | None:
+    """Return the octets available to the database in the directory *state_dir*, including its present size.
 
-    `None`: the directory does not exist.
+    Return `None` if the directory does not exist.
     """
     try:
-        return shutil.disk_usage(state).free + sum(file.stat().st_size for file in state.glob("pantau.sqlite*"))
+        database_octets = sum(file.stat().st_size for file in state_dir.glob("pantau.sqlite*"))
+        return shutil.disk_usage(state_dir).free + database_octets
     except OSError:
         return None
 

@@ -15,15 +15,17 @@ from probes.model.domain import is_within
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Claim of a file to a unique name."""
+    """Claim of a file to a name that no other file may use, and no other part of the same file."""
 
-    #: Kind of the name: "mailbox address".
+    #: Kind of the name: "mailbox address". Names of different kinds may be equal.
     kind: str
     name: str
+    #: Path of the value in the file that claims the name.
     path: Path
     #: What to write instead if the name is already claimed.
     instead: str
-    #: A claim of the same file that implies this one. If it is rejected, this claim is not reported.
+    #: Another claim of the same file. If it is rejected, this one would be rejected for the same reason, so it is not
+    #: reported.
     depends_on: Claim | None = None
 
 
@@ -33,7 +35,10 @@ class Claims:
     __slots__ = ("_all", "_by_name")
 
     def __init__(self, claims: Sequence[Claim] = (), findings: Findings | None = None) -> None:
-        """Index the *claims* of a file. Blanks, which *findings* identify, claim nothing."""
+        """Index the *claims* of a file.
+
+        Blanks (substitutes for invalid values, which *findings* identify) claim nothing.
+        """
         self._all = [each for each in claims if findings is None or not findings[each.path].is_blank]
         self._by_name = {_unique_key(each): each for each in self._all}
 
@@ -59,24 +64,24 @@ class NameRegistry:
     """Registry of the first claim to each name."""
 
     def __init__(self) -> None:
-        #: The first claim to each name, and the findings of its file.
-        self._first: dict[tuple[str, str], Claim] = {}
-        self._files: dict[tuple[str, str], Findings] = {}
+        #: The first claim to each name, and the findings of its file; both by kind and normalised name.
+        self._first_claims: dict[tuple[str, str], Claim] = {}
+        self._first_findings: dict[tuple[str, str], Findings] = {}
 
     def register(self, claims: Claims, findings: Findings) -> None:
         """Register the claims of a file. Record in *findings* each name that is claimed already."""
-        if claims.is_unique and self._first.keys().isdisjoint(claims.names):
-            # Fast path, which nearly all of thousands of files take.
-            self._first.update(claims.names)
-            self._files.update(dict.fromkeys(claims.names, findings))
+        if claims.is_unique and self._first_claims.keys().isdisjoint(claims.names):
+            # Fast path for nearly all of thousands of files.
+            self._first_claims.update(claims.names)
+            self._first_findings.update(dict.fromkeys(claims.names, findings))
             return
         rejected: set[Claim] = set()
         for claim in claims:
             if claim.depends_on in rejected:
                 continue
             unique_key = _unique_key(claim)
-            first_claim = self._first.setdefault(unique_key, claim)
-            first_findings = self._files.setdefault(unique_key, findings)
+            first_claim = self._first_claims.setdefault(unique_key, claim)
+            first_findings = self._first_findings.setdefault(unique_key, findings)
             if first_claim is claim and first_findings is findings:
                 continue
             rejected.add(claim)
@@ -91,28 +96,28 @@ class NameRegistry:
             )
 
 
-def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
-    """Record domains that two agencies register and in which one of them has no address.
+def check_shared_domains(agencies: Mapping[str, Agency], findings_by_code: Mapping[str, Findings]) -> None:
+    """Record each domain that several agencies register, at those of them that have no address in it.
 
-    Such a domain is probably left over from a copied file. *files*: the findings of each agency's file, by its code.
+    The domain is probably left over from a copied file. *findings_by_code*: the findings of each agency's file.
     """
     registered = [domain for agency in agencies.values() for domain in agency.domains]
     if len({*registered}) == len(registered):
         return
-    owners: dict[str, list[str]] = {}
+    codes_by_domain: dict[str, list[str]] = {}
     for code, agency in agencies.items():
         for domain in dict.fromkeys(agency.domains):
-            owners.setdefault(domain, []).append(code)
-    for domain, codes in owners.items():
-        for code in codes if codes[1:] else ():
+            codes_by_domain.setdefault(domain, []).append(code)
+    for domain, codes in codes_by_domain.items():
+        for code in codes if len(codes) > 1 else ():
             agency = agencies[code]
             if not any(is_within(domain_of(address), [domain]) for address in agency.addresses):
                 first = next(other_code for other_code in codes if other_code != code)
-                place = files[first]["domains"].location_text
-                domain_findings = files[code]["domains", agency.domains.index(domain)]
+                place = findings_by_code[first]["domains"].location_text
+                domain_findings = findings_by_code[code]["domains", agency.domains.index(domain)]
                 domain_findings.warning(
                     lazy_text(
-                        "'{domain}' is also a domain of {first} ({place}), and no address here is at it",
+                        "'{domain}' is also a domain of {first} ({place}), and no address here uses it",
                         domain=domain,
                         first=first,
                         place=place,
@@ -126,7 +131,8 @@ def detect_renames(
 ) -> Sequence[Problem]:
     """Return a warning for each pair of a removed and a new agency that have a domain in common.
 
-    *previous_domains*: the domains of the previous agencies, by code. *directory*: the directory of their files.
+    Such a pair is probably one agency with a new code, whose history would be lost. *previous_domains*: the domains of
+    the previous agencies, by code. *directory*: the directory of their files.
     """
     removed, added = previous_domains.keys() - agencies.keys(), agencies.keys() - previous_domains.keys()
     return [
@@ -134,7 +140,7 @@ def detect_renames(
             file=directory,
             key=new,
             message=lazy_text(
-                "{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
+                "{old} was removed and {new} was added, with the same domain: {new} does not have the history of {old}",
                 old=old,
                 new=new,
             ),

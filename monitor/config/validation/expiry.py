@@ -1,7 +1,9 @@
-"""Checks for future problems: gaps in rotas, and telephone numbers that were not verified for too long.
+"""Checks for problems that come with time: gaps in rotas, and telephone numbers whose verification is too old.
 
-Both depend on the date and on stored overrides and drill results, not on the files alone. Therefore only `pantau check`
-reports them, as warnings: a service that refuses to start because of next Saturday would do more harm than the gap.
+A *rota* is an on-call schedule, in which an *override* replaces a person for a time. A *drill* is a test notification
+of staff. The problems depend on the date, on stored overrides and on drill results, not on the files alone. Therefore
+only `pantau check` reports them, as warnings: a service that does not start because of a gap next Saturday would do
+more harm than the gap.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from monitor.config.validation.reachability import rotas_with_fallback
 from monitor.model.lazy_text import lazy_text
 from monitor.store.admin.duty import DutyRecords
 
-#: A maintenance window that begins later than this has probably a wrong year.
+#: A maintenance window that begins later than this probably has a wrong year.
 _MAX_LEAD_TIME = timedelta(days=2 * 366)
 
 
@@ -32,15 +34,15 @@ def check_future_problems(
     agencies: Mapping[str, Agency],
     findings: Mapping[str, Findings],
     now: datetime,
-    records: Callable[[Settings], DutyRecords],
+    read_duty_records: Callable[[Settings], DutyRecords],
 ) -> None:
-    """Record gaps of rotas in the next seven days, and unverified numbers.
+    """Record gaps of rotas in the next seven days, unverified numbers, and maintenance in the distant future.
 
-    *findings*: those of each agency's file by its code, and of the settings file by "". *records* returns the stored
-    overrides and drill results; it is called only if needed.
+    *findings*: those of each agency's file by its code, and of the settings file by "". *read_duty_records* returns the
+    stored overrides and drill results; it is called only if needed.
     """
     shared = settings.build_shared()
-    expiry_check = _ExpiryCheck(settings, rotas_with_fallback(settings, agencies), now, records)
+    expiry_check = _ExpiryCheck(settings, rotas_with_fallback(settings, agencies), now, read_duty_records)
     expiry_check.check_rotas(shared.rotas, findings[""]["rotas"])
     expiry_check.check_numbers(settings.contacts, findings[""]["contacts"])
     expiry_check.check_numbers(settings.noc.contacts, findings[""]["noc", "contacts"])
@@ -60,7 +62,7 @@ class _ExpiryCheck:
         settings: Settings,
         rotas_with_fallback_names: Collection[str],
         now: datetime,
-        records: Callable[[Settings], DutyRecords],
+        read_duty_records: Callable[[Settings], DutyRecords],
     ) -> None:
         self._zone = settings.time_zone
         self._today = now.astimezone(settings.time_zone).date()
@@ -68,7 +70,7 @@ class _ExpiryCheck:
         #: Names of rotas with a fallback, which is notified if nobody is on call.
         self._rotas_with_fallback = rotas_with_fallback_names
         self._now = now
-        self._records = cache(partial(records, settings))
+        self._records = cache(partial(read_duty_records, settings))
 
     def check_rotas(self, rotas: Mapping[str, Rota], findings: Findings) -> None:
         """Record times at which nobody is on call and no fallback is notified."""
@@ -91,7 +93,7 @@ class _ExpiryCheck:
         findings.warning(message, "a layer for those days, or a `pantau override add` each time")
 
     def check_numbers(self, contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
-        """Record numbers at which nobody has answered within `reverify_after`."""
+        """Record numbers at which nobody has answered for longer than `reverify_after`."""
         for key, contact in contacts.items():
             if contact.addresses is None:
                 self._check_number(contact.verified, contact.numbers, findings[key])
@@ -103,7 +105,7 @@ class _ExpiryCheck:
             return
         instead = lazy_text("verified: {day}, once somebody has answered there", day=self._today)
         if verified_on is not None and verified_on > self._today:
-            findings["verified"].warning(lazy_text("{verified} is still to come", verified=verified_on), instead)
+            findings["verified"].warning(lazy_text("{verified} is in the future", verified=verified_on), instead)
             return
         verified = max((day for day in (verified_on, self._last_drill(numbers)) if day), default=None)
         if verified is None:
@@ -117,7 +119,7 @@ class _ExpiryCheck:
             findings["verified"].warning(message, instead)
 
     def _last_drill(self, numbers: Collection[str]) -> date | None:
-        """Return the oldest of the dates on which *numbers* last answered a drill; `None` if one of them never did."""
+        """Return the date since which all *numbers* have answered a drill; `None` if one never did."""
         answered = self._records().answered
         days = [answered[number].astimezone(self._zone).date() for number in numbers if number in answered]
         return min(days) if days and len(days) == len(numbers) else None

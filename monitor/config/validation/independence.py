@@ -1,7 +1,8 @@
 """Checks that references do not fail together, neither with each other nor with an agency.
 
-A *reference* is a mailbox of the operator outside the agencies. If a probe fails, references show whose side is at fault,
-which requires that they have other hosts and domains than the agency.
+A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several mailboxes. If a
+probe fails, the references are the evidence whether the agency is at fault. Therefore they must have other hosts and
+domains than the agency.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ _SECTION: Final = "references"
 
 
 def check_independence(references: Mapping[str, ReferenceSettings], findings: Findings) -> None:
-    """Record that all references fail together, for at least one process.
+    """Record an error if there is a process for which all references would fail together.
 
-    Each process uses one mailbox of a pool, so two pools are independent only if every two of their mailboxes are.
+    Each process uses one mailbox of a pool. Two pools are therefore independent only if each mailbox of the one is
+    independent of each mailbox of the other.
     """
     pairs = list(combinations(references.items(), 2))
+    # One independent pair of references is enough.
     if not pairs or findings.is_broken or any(_first_dependent_pair(*pair) is None for pair in pairs):
         return
     instead = "at least one with another provider"
+    # If a pool is involved, name the two mailboxes that fail together.
     for first, second in pairs:
         if (dependent_pair := _first_dependent_pair(first, second)) is not None and any(
             len(mailboxes_of(each)) > 1 for _, each in (first, second)
@@ -40,7 +44,8 @@ def check_independence(references: Mapping[str, ReferenceSettings], findings: Fi
             first_path, second_path = dependent_pair
             findings[first_path].error(
                 lazy_text(
-                    "is on the same hosts and in the same domain as {there}: whoever uses both has nothing that fails apart",
+                    "is on the same hosts and in the same domain as {there}: a process that uses both has no "
+                    "independent reference",
                     there=format_path((_SECTION, *second_path)),
                 ),
                 instead,
@@ -53,7 +58,10 @@ def check_independence(references: Mapping[str, ReferenceSettings], findings: Fi
 def _first_dependent_pair(
     reference: tuple[str, ReferenceSettings], other_reference: tuple[str, ReferenceSettings]
 ) -> tuple[Path, Path] | None:
-    """Return the paths of the first pair of mailboxes that fail together; `None` if the references are independent."""
+    """Return the paths of the first two mailboxes that fail together; `None` if the references are independent.
+
+    Each reference is given with its name. The first path belongs to the reference with more mailboxes.
+    """
     first, second = (
         (reference, other_reference)
         if len(mailboxes_of(reference[1])) >= len(mailboxes_of(other_reference[1]))
@@ -77,9 +85,10 @@ def _are_independent(one: MailboxSettings, other: MailboxSettings) -> bool:
 
 
 def dependent_references(agency: Agency, settings: Settings) -> frozenset[Path]:
-    """Return the paths of the references that have routes to *agency* and would fail together with it.
+    """Return the paths of the references that have routes to or from *agency* and would fail together with it.
 
-    A common server counts only if it has an official name: half of the government uses the servers of large providers.
+    A common server counts only if its name is in an official domain. The servers of large providers, which half of the
+    government uses, do not count.
     """
     references = all_mailboxes(settings.references)
     return frozenset(path for path, each in references if _depends_on(str(path[0]), each, agency, settings))
@@ -88,7 +97,7 @@ def dependent_references(agency: Agency, settings: Settings) -> frozenset[Path]:
 def check_dependent_references(
     settings: Settings, references_by_agency: Mapping[str, Collection[Path]], findings: Findings
 ) -> None:
-    """Record references that fail together with an agency, because they provide no evidence about it.
+    """Record references that fail together with an agency, and therefore are no evidence about it.
 
     *references_by_agency*: by the agency's short code, the result of `dependent_references`.
     """
@@ -109,11 +118,12 @@ def _depends_on(name: str, reference: MailboxSettings, agency: Agency, settings:
     shared_hosts = {host for mailbox in agency.mailboxes.values() for host in mailbox.hosts & reference.hosts}
     has_official_host = any(is_within(host, settings.official_suffixes) for host in shared_hosts)
     if not has_official_host and not is_within(domain_of(reference.address), agency.domains):
-        return False  # Fast path, which nearly all pairs take without computing routes.
+        # Fast path for nearly all pairs, for which no routes are computed.
+        return False
     routes = [
         route
         for route in agency.resolve_routes(settings.references_in_use)
         if route.direction is not Direction.INTERNAL
     ]
-    # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
+    # The direction decides which end is the reference: a mailbox of the agency may have the same key.
     return name in {route.recipient if route.direction is Direction.OUTBOUND else route.sender for route in routes}

@@ -1,6 +1,7 @@
 """Checks that every escalation step notifies somebody, and that every recipient of announcements has an address.
 
-Staff are notified by escalation; recipients are offices outside the agency, which get announcements of an outage.
+*Escalation* notifies staff. *Announcements* of an outage go to *recipients*, offices outside the agency. A *rota* is an
+on-call schedule.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ _DAY = timedelta(days=1)
 _MIN_ACKNOWLEDGEMENT_TIMEOUT = timedelta(minutes=5)
 _MIN_REPEAT_INTERVAL = timedelta(minutes=15)
 
-#: Honorifics, which a letter must repeat in its salutation. "Datuk Bandar" (mayor) is an office and no honorific.
+#: Malaysian honorifics, which a letter must repeat in its salutation. "Datuk Bandar" (mayor) is an office, not one.
 _HONORIFIC = re.compile(
     r"\b(?:YAB|YAM|YM|YB|YBhg)\b\.?(?: (?:Tan Sri|Tun|Dato'?|Datuk|Datin)\b)?"
     r"|\b(?:Tan Sri|Datin|Dato'|Datuk)(?! Bandar)(?:\b|(?<='))"
 )
 
+#: Example of an address in the configuration, by channel.
 _EXAMPLES = {
     Channel.SMS: "sms: 010-000 0000",
     Channel.VOICE: "voice: 03-1234 5678",
@@ -45,9 +47,10 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """Contacts and rotas that are in the same file as the escalation policy, and the findings of the contacts."""
+    """Contacts and rotas that are in the same file as the escalation policy."""
 
     contacts: Mapping[str, ContactSettings]
+    #: Findings of the section `contacts`.
     findings: Findings
     rotas: Mapping[str, RotaSettings] = field(default_factory=dict)
 
@@ -55,18 +58,18 @@ class Staff:
 def check_escalation(
     policy: EscalationSettings, staff: Staff, settings_context: SettingsContext, findings: Findings
 ) -> None:
-    """Record escalation steps that would notify nobody."""
+    """Record steps of an escalation *policy* that would notify nobody, and implausible times."""
     if not policy.steps:
-        findings["steps"].error("nobody is told", "at least one step with contacts and channels")
+        findings["steps"].error("nobody is notified", "at least one step with contacts and channels")
     step_check = _StepCheck(staff, settings_context)
     for number, step in enumerate(policy.steps):
         key_findings = findings["steps", number]
         if number and not step.after:
             key_findings["after"].warning(
-                "comes together with the step before", "after: 5m, or its contacts in the step before"
+                "starts together with the previous step", "after: 5m, or its contacts in the previous step"
             )
         if step.after > _DAY:
-            key_findings["after"].warning("comes more than a day after the step before", "after: 15m")
+            key_findings["after"].warning("starts more than a day after the previous step", "after: 15m")
         else:
             _check_wait(step.after, policy, key_findings["after"])
         if step.redial and Channel.VOICE not in step.channels and not key_findings["channels"].is_broken:
@@ -75,36 +78,36 @@ def check_escalation(
         _check_channels(step.channels, settings_context, key_findings["channels"])
         step_check.check_step(step, key_findings)
     if policy.repeat_after > _DAY:
-        findings["repeat_after"].warning("nobody is told again for more than a day", "repeat_after: 15m")
+        findings["repeat_after"].warning("nobody is notified again for more than a day", "repeat_after: 15m")
     else:
         _check_wait(policy.repeat_after, policy, findings["repeat_after"])
     if policy.repeat_interval > _DAY:
-        findings["repeat_interval"].warning("nobody is told again for more than a day", "repeat_interval: 1h")
+        findings["repeat_interval"].warning("nobody is notified again for more than a day", "repeat_interval: 1h")
     elif policy.repeat_interval < _MIN_REPEAT_INTERVAL:
         findings["repeat_interval"].warning(
-            "whoever sleeps is called all night, as often as one telephone may ring", "repeat_interval: 1h"
+            "people are called all night, as often as one telephone may be called", "repeat_interval: 1h"
         )
     _check_acknowledgement_timeout(policy.acknowledgement_timeout, findings["acknowledgement_timeout"])
     step_check.check_fallback(policy, findings["fallback"])
 
 
 def _check_wait(wait: timedelta, policy: EscalationSettings, findings: Findings) -> None:
-    """Record a wait during which nobody is notified that is longer than the repeat interval."""
+    """Record a *wait* between two notifications that is longer than the repeat interval."""
     if wait > policy.repeat_interval:
         interval = format_duration(policy.repeat_interval)
         findings.warning(
-            lazy_text("is longer than repeat_interval, {interval}: nobody is told meanwhile", interval=interval),
+            lazy_text("is longer than repeat_interval, {interval}: nobody is notified meanwhile", interval=interval),
             lazy_text("at most {interval}, or a longer repeat_interval", interval=interval),
         )
 
 
 def _check_acknowledgement_timeout(timeout: timedelta, findings: Findings) -> None:
-    """Record an acknowledgement timeout too short to extend, or so long that it blocks escalation."""
+    """Record a *timeout* that leaves no time to extend an acknowledgement, or that stops escalation for too long."""
     if timeout < _MIN_ACKNOWLEDGEMENT_TIMEOUT:
-        findings.error("nobody could be reminded and answer before it expires", "acknowledgement_timeout: 1h")
+        findings.error("it expires before anybody could be reminded and answer", "acknowledgement_timeout: 1h")
     elif timeout > _DAY:
         findings.warning(
-            "nobody else hears for more than a day of what one person has taken on", "acknowledgement_timeout: 1h"
+            "nobody else is notified for more than a day after one person acknowledged", "acknowledgement_timeout: 1h"
         )
 
 
@@ -122,7 +125,7 @@ class _StepCheck:
         if not step.contacts and not step.rotas and not findings["rotas"].is_broken:
             instead = "the key of at least one contact, or of a rota under rotas"
             findings["contacts"].error("the step reaches nobody", instead)
-        # If a channel is invalid, whether the step reaches a contact is unknown.
+        # With an invalid channel, it is unknown whether the step reaches a contact: check no channel.
         channels = () if findings["channels"].is_broken else step.channels
         for number, key in enumerate(step.contacts):
             self._check_contact(key, channels, findings["contacts", number])
@@ -135,7 +138,7 @@ class _StepCheck:
             return
         steps = [step for step in policy.steps if step.rotas]
         if not steps:
-            findings.error("is never told: no step names a rota", "rotas: [KEY] in a step, or no fallback")
+            findings.error("is never notified: no step names a rota", "rotas: [KEY] in a step, or no fallback")
         for step in steps:
             self._check_contact(policy.fallback, step.channels, findings)
 
@@ -148,7 +151,8 @@ class _StepCheck:
                 )
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
-            if person in self._contacts:  # An unknown contact has been recorded at the rota.
+            # An unknown contact has already been recorded at the rota.
+            if person in self._contacts:
                 self._check_contact(person, channels, findings)
 
     def _check_contact(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
@@ -179,7 +183,7 @@ class _StepCheck:
             )
 
     def _has_errors(self, key: str) -> bool:
-        # Whether a contact with invalid settings is reachable is unknown; its errors have been recorded.
+        # A contact with invalid settings is not checked: its errors have been recorded, and it may be reachable.
         if key in self.staff.contacts:
             return self.staff.findings[key].is_broken
         return key in self.settings_context.contacts_with_errors
@@ -196,16 +200,16 @@ class _StepCheck:
 def check_announcement(
     plan: AnnouncementSettings, first_step: StepSettings | None, settings_context: SettingsContext, findings: Findings
 ) -> None:
-    """Record recipients that cannot be notified, or that would be notified before the staff in *first_step*."""
+    """Record recipients that cannot be notified, or that could be notified before the staff in *first_step*."""
     if (
         plan.release is ReleaseMode.AUTOMATIC
         and first_step is not None
         and plan.release_offered_after <= first_step.after
     ):
         findings["release_offered_after"].error(
-            "would tell people outside before staff are told",
+            "would notify recipients before staff",
             lazy_text(
-                "more than the {after} after which the first step tells staff, or release: manual",
+                "more than the {after} after which the first step notifies staff, or release: manual",
                 after=format_duration(first_step.after),
             ),
         )
@@ -241,7 +245,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
     if (honorific := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
         findings["title"].warning(
             lazy_text(
-                "bears the style '{style}', and pages greet with '{salutation}'",
+                "contains the honorific '{style}', but the salutation is '{salutation}'",
                 style=honorific[0],
                 salutation=recipient.salutation,
             ),
@@ -261,36 +265,44 @@ def _check_channels(channels: tuple[Channel, ...], settings_context: SettingsCon
             )
 
 
-def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
-    """Record rotas that no step uses: their on-call staff are never notified.
+def check_rotas_used(
+    settings: Settings, agencies: Mapping[str, Agency], findings_by_code: Mapping[str, Findings]
+) -> None:
+    """Record rotas that no step uses, whose on-call staff would never be notified.
 
-    *files*: the findings of each agency's file by its short code, those of the settings file by "".
+    *findings_by_code*: the findings of each agency's file by its short code, those of the settings file by "".
     """
     if settings.mode is ServiceMode.MONITOR_ONLY:
         return
     used_keys = frozenset[str]().union(*(policy.rota_keys for _, policy in _policies(settings, agencies)))
     for key in settings.rotas:
         if key not in used_keys:
-            files[""]["rotas", key].warning("is named by no step: nobody is told by it", _rota_remedy(key))
+            findings_by_code[""]["rotas", key].warning(
+                "is named by no step, so nobody is notified by it", _rota_remedy(key)
+            )
     for code, agency in agencies.items():
         for key in agency.rotas:
             if key not in agency.escalation.rota_keys:
-                files[code]["rotas", key].warning("is named by no step: nobody is told by it", _rota_remedy(key))
+                findings_by_code[code]["rotas", key].warning(
+                    "is named by no step, so nobody is notified by it", _rota_remedy(key)
+                )
 
 
 def rotas_with_fallback(settings: Settings, agencies: Mapping[str, Agency]) -> frozenset[str]:
     """Return the names of the rotas that have a fallback in every policy that names them."""
-    has_fallback: dict[str, bool] = {}
+    named: set[str] = set()
+    without_fallback: set[str] = set()
     for code, policy in _policies(settings, agencies):
         agency_rotas = agencies[code].rotas if code else {}
-        for key in policy.rota_keys:
-            name = f"{code}/{key}" if key in agency_rotas else key
-            has_fallback[name] = has_fallback.get(name, True) and policy.fallback is not None
-    return frozenset(name for name, has in has_fallback.items() if has)
+        names = {f"{code}/{key}" if key in agency_rotas else key for key in policy.rota_keys}
+        named |= names
+        if policy.fallback is None:
+            without_fallback |= names
+    return frozenset(named - without_fallback)
 
 
 def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tuple[str, EscalationSettings]]:
-    """Yield all policies, each with the code of its agency; "": the settings file."""
+    """Yield all escalation policies, each with the code of its agency; "" for those of the settings file."""
     receive = settings.alertmanager and settings.alertmanager.receive
     yield "", settings.noc.escalation
     yield from (("", route.escalation) for route in (receive.routes.values() if receive else ()))

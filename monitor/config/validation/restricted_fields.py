@@ -1,12 +1,12 @@
-"""Checks of fields in an agency's document that only an administrator may change.
+"""Checks of the fields in an agency's document that only an administrator may change.
 
-These fields are files, servers that receive secrets, foreign telephone numbers, and long lists. Users who edit an
-agency in the portal are not operators of this machine. By editing a file name or a server, such a user could read any
+These fields are paths of files, servers that receive secrets, foreign telephone numbers, and long lists. Users who edit
+an agency in the portal are not operators of this machine. By editing a path or a server, such a user could read any
 file, or send the mailbox's password (possibly an access token for all mailboxes) to an arbitrary server.
 
-A *stored secret* was entered in the portal and belongs to the officers of its mailbox, who may also change the servers.
-The secret is sent only to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy
-limits the connections.
+A *stored secret* is one that a user entered in the portal. It belongs to the officers of its mailbox, who may also
+change the servers. The secret is sent only to the hosts for which it was entered (`monitor.config.agency.mailbox`), and
+an egress policy limits the connections.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from probes.model.egress import EgressDenial, EgressPolicy
 _MAILBOX_KEYS: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
 #: Keys of a login that name an operator's files or commands on this machine, or the URL that issues tokens.
 _LOGIN_KEYS: Final = frozenset({"token_file", "token_command", "token_url"})
+#: Keys of a login that hold secrets. The document has their source keys, such as `password_file`.
 _SECRETS: Final = ("password", "client_secret", "refresh_token", "service_account")
 #: Keys that name a stored secret (such as `password_stored`).
 _STORED_SECRET_KEYS: Final = frozenset(source_keys(key)[-1] for key in _SECRETS)
@@ -51,11 +52,11 @@ _OPERATOR_SECRET_KEYS: Final = frozenset(source_key for key in _SECRETS for sour
 def check_restricted_fields(
     before: Mapping[str, Any], document: Document, new_secret_names: Collection[str] = ()
 ) -> tuple[Problem, ...]:
-    """Return the differences between *document* and *before* in fields that only an administrator may change.
+    """Return a problem for each restricted field in which *document* differs from *before*, the present data.
 
     A restricted field may be removed together with its contact or mailbox, or if a stored secret replaces it. A user
-    must not remove only the field, because the user could not restore it. *new_secret_names*: the names of secrets that
-    are submitted with the document.
+    must not remove the field alone, because the user could not restore it. *new_secret_names*: names of the stored
+    secrets that are submitted with the document.
     """
     old_values = dict(_restricted_values(Agency, before, ()))
     new_values = dict(_restricted_values(Agency, document.data, ()))
@@ -79,6 +80,7 @@ def _is_still_needed(path: Path, data: Mapping[str, Any]) -> bool:
     The value is needed if its contact or mailbox still exists, unless that mailbox has only stored secrets.
     """
     section, key, *rest = path
+    # The value belongs to no contact or mailbox.
     if not rest:
         return True
     owner = _as_mapping(data.get(str(section))).get(str(key))
@@ -86,7 +88,7 @@ def _is_still_needed(path: Path, data: Mapping[str, Any]) -> bool:
 
 
 def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the paths and values of the restricted fields in *value*, which has the type *annotation*."""
+    """Yield path and value of each restricted field in *value*, which is at *path* and has the type *annotation*."""
     model = as_model(annotation)
     if model is None:
         child_type = item_type(annotation)
@@ -132,9 +134,10 @@ def uses_only_stored_secrets(mailbox: Any) -> bool:
 
 
 def check_egress(before: Mapping[str, Any], document: Document, egress: EgressPolicy) -> tuple[Problem, ...]:
-    """Return a problem for each server that *document* adds to a mailbox with stored secrets and that *egress* denies.
+    """Return a problem for each new server in *document* that *egress* denies, in mailboxes with stored secrets.
 
-    Addresses and ports are checked here. The addresses of a host name are checked when a connection is opened.
+    *before*: the present data. Only IP addresses and ports are checked here; the addresses of a host name are checked
+    when a connection is opened.
     """
     problems = []
     for key, mailbox in _as_mapping(document.data.get("mailboxes")).items():
@@ -152,14 +155,19 @@ def check_egress(before: Mapping[str, Any], document: Document, egress: EgressPo
 
 
 def _find_denied_key(protocol: str, server: Mapping[str, Any], egress: EgressPolicy) -> tuple[str, EgressDenial] | None:
-    """Return the key ("host" or "port") for which the policy denies the server, and the reason; resolve no names."""
+    """Return the key ("host" or "port") for which *egress* denies the server, and the reason; `None` if it is allowed.
+
+    Host names are not resolved.
+    """
     try:
         port = ServerSettings.model_validate(server).port_of(protocol)
     except ValidationError:
-        return None  # Another check reports it.
+        # Another check reports the invalid server.
+        return None
     try:
         denial = egress.denial(str(server.get("host")), port)
-    except ValueError:  # It is a host name.
+    except ValueError:
+        # The host is a name, so only the port can be checked.
         exception_ports = {each.port for each in egress.exceptions}
         denial = None if port in egress.ports or port in exception_ports else EgressDenial.PORT
     return None if denial is None else ("port" if denial is EgressDenial.PORT else "host", denial)
@@ -170,19 +178,17 @@ def _egress_problem(document: Document, path: Path, denial: EgressDenial) -> Pro
     return document.problem(
         path,
         message,
-        "25, 465, 587, 143, 993, 110 or 995"
-        if denial is EgressDenial.PORT
-        else "the name by which the Internet has it",
+        "25, 465, 587, 143, 993, 110 or 995" if denial is EgressDenial.PORT else "its public host name",
     )
 
 
 def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return a problem for each domain that *document* adds to its agency, except subdomains of registered domains.
+    """Return a problem for each domain in *document* that is not in *before*, the present data, or below one of those.
 
-    The registered domains determine which addresses mailboxes may have and where mail is sent.
+    The registered domains of an agency determine which addresses its mailboxes may have and where mail is sent.
     """
     registered = [str(each).lower() for each in _as_list(before.get("domains"))]
-    message = "only an administrator registers a domain as the agency's"
+    message = "only an administrator may register a domain for the agency"
     instead = lazy_text("one below {domain}", domain=registered[0]) if registered else "nothing"
     return tuple(
         document.problem(("domains", number), message, instead)
@@ -191,20 +197,20 @@ def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Proble
     )
 
 
-#: Keys whose values are called, faxed or sent SMS.
+#: Keys with telephone numbers that Pantau calls.
 _NUMBER_KEYS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
-#: Sections with such keys. Numbers that letters print are not called.
+#: Sections with such keys. Numbers in other sections are only printed on letters.
 _CALLED_SECTIONS: Final = frozenset({"contacts", "announcement"})
 
 
 def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return a problem for each foreign telephone number that *document* adds.
+    """Return a problem for each foreign telephone number in *document* that is not in *before*, the present data.
 
-    Calls to satellite numbers and to some countries earn money for the holder of the number (toll fraud), and
-    libphonenumber classifies these numbers as ordinary. A user who edits an agency decides which numbers Pantau calls
-    repeatedly, and can start calls at once.
+    A user who edits an agency decides which numbers Pantau calls repeatedly, and can start calls at once. Calls to
+    satellite numbers and to some countries earn money for the holder of the number (toll fraud), although
+    libphonenumber classifies these numbers as ordinary.
     """
-    message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
+    message = "is a foreign number, which only an administrator may add: calls may be expensive"
     instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
     old_numbers = {number for _, number in _foreign_numbers(before)}
     new_paths = (path for path, number in _foreign_numbers(document.data) if number not in old_numbers)
@@ -212,6 +218,7 @@ def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tupl
 
 
 def _foreign_numbers(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield path and text of each foreign number in *data*."""
     for path, _, value in _walk_values(Agency, data):
         if (
             path
@@ -223,7 +230,8 @@ def _foreign_numbers(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield path, value
 
 
-#: Maximum length of each list and mapping, by path: ten times the need of a large ministry.
+#: Maximum length of each list and mapping, by path; "*" stands for any key or position. The limits are ten times what a
+#: large ministry needs.
 MAX_LENGTHS: Final[Mapping[Path, int]] = {
     ("domains",): 50,
     ("letterhead", "address"): 10,
@@ -253,10 +261,10 @@ MAX_LENGTHS: Final[Mapping[Path, int]] = {
 
 
 def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return a problem for each list of *document* that is too long. A list that was as long *before* may stay.
+    """Return a problem for each list in *document* that is too long. A list that is as long in *before* may stay.
 
-    Each entry costs resources of the shared service: a route is probed repeatedly, a step calls people, a window is
-    evaluated at each probe. The size limit of a document alone would permit a thousand of each.
+    Each entry uses resources of the shared service: a route is probed repeatedly, a step calls people, a window is
+    evaluated at each probe. The size limit of a document would allow a thousand of each.
     """
     old_lengths = {path: len(value) for path, _, value in _lists(before)}
     return tuple(
@@ -267,13 +275,14 @@ def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[P
 
 
 def _lists(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Any]]:
-    return (
-        each for each in _walk_values(Agency, data) if each[1] in MAX_LENGTHS and isinstance(each[2], Mapping | list)
-    )
+    """Yield path, pattern (a key of `MAX_LENGTHS`) and value of each list and mapping with a limit."""
+    for path, pattern, value in _walk_values(Agency, data):
+        if pattern in MAX_LENGTHS and isinstance(value, Mapping | list):
+            yield path, pattern, value
 
 
 def _length_problem(document: Document, path: Path, value: Any, limit: int) -> Problem:
-    # The first entry beyond the limit.
+    # Locate the problem at the first entry beyond the limit, and name the list as its key.
     key: str | int = list(value)[limit] if isinstance(value, Mapping) else limit
     instead = lazy_text("{most} at most; an administrator may write more", most=limit)
     located = document.problem((*path, key), lazy_text("has more than {most} entries", most=limit), instead)
@@ -281,7 +290,7 @@ def _length_problem(document: Document, path: Path, value: Any, limit: int) -> P
 
 
 def _walk_values(annotation: Any, value: Any, path: Path = (), pattern: Path = ()) -> Iterator[tuple[Path, Path, Any]]:
-    """Yield the path, the path pattern ("*" for any name or position) and the value of everything in *value*."""
+    """Yield path, pattern (the path with "*" for keys of mappings and positions) and value of all values in *value*."""
     yield path, pattern, value
     model, child_type = as_model(annotation), item_type(annotation)
     if model is not None and isinstance(value, Mapping):
@@ -306,7 +315,7 @@ def _as_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _innermost_difference(old_value: Any, value: Any, path: Path) -> tuple[Path, Any]:
-    """Return the innermost path with a difference, and its previous value."""
+    """Return the path of the innermost value that differs from the old one, and the old one."""
     if isinstance(old_value, Mapping) and isinstance(value, Mapping) and old_value.keys() <= value.keys():
         for key, each in value.items():
             if old_value.get(key) != each:
@@ -317,12 +326,10 @@ def _innermost_difference(old_value: Any, value: Any, path: Path) -> tuple[Path,
 def _restriction_problem(document: Document, path: Path, old_value: Any) -> Problem:
     if _is_stored_secret_key(path):
         message, old_value = (
-            "names a secret that nobody has typed here",
-            "the secret, typed again in the form of the mailbox",
+            "names a secret that nobody has entered here",
+            "the secret, entered again in the form of the mailbox",
         )
     else:
-        message = "only an administrator changes where a secret or a file is kept, and which server is given it"
-    instead = (
-        old_value if isinstance(old_value, str) else "what stood here before" if old_value is not None else "nothing"
-    )
+        message = "only an administrator may change files, the source of a secret, and the servers that receive it"
+    instead = old_value if isinstance(old_value, str) else "the previous value" if old_value is not None else "nothing"
     return document.problem(path, message, instead)

@@ -1,7 +1,8 @@
 """Checks of configured routes: whether their sender can send and their recipient can be read.
 
 A *reference* is a mailbox of the operator outside the agencies. A *pool* is a reference of several mailboxes, of which
-each process uses its own. A forwarded route (`arrives_in`) is addressed to the agency and read in a reference.
+each process uses its own. A *forwarded* route (with the key `arrives_in`) is addressed to the agency, which forwards
+its messages to a reference, where they are read.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def check_routes(
 
 
 def check_default_routes(mailboxes: Mailboxes, findings: Findings, if_intended: str = "") -> None:
-    """Record that no mailbox can send, or that none can be read, because half of the default routes would be missing.
+    """Record that no mailbox can send, or that none can be read. Half of the default routes are missing then.
 
-    *if_intended*: what to write instead if the missing routes are intended.
+    *if_intended*: end of the message: what to write if this is intended.
     """
     if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
         return
@@ -57,16 +58,19 @@ def check_default_routes(mailboxes: Mailboxes, findings: Findings, if_intended: 
             "nothing is sent from here: there is no smtp", lazy_text("smtp: in one of them{meant}", meant=if_intended)
         )
     if not any(mailbox.is_readable for mailbox in mailboxes.values()):
-        message = "nobody sees what arrives here: there is no imap and no pop3"
+        message = "nothing that arrives here can be read: there is no imap and no pop3"
         findings.warning(message, lazy_text("imap: in one of them{meant}", meant=if_intended))
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """One end of a route: the mailboxes it may be, the configuration key that selects one, and the selected name."""
+    """Sender or recipient of a route."""
 
+    #: Mailboxes from which the key selects.
     candidates: Mailboxes
+    #: Key of the route that selects the mailbox.
     key: str
+    #: Name of the selected mailbox; `None`: there is none.
     name: str | None
 
 
@@ -75,9 +79,13 @@ class _RouteCheck:
     """Check of one configured route."""
 
     route: RouteSettings
+    #: Mailboxes of the agency.
     mailboxes: Mailboxes
+    #: `None`: unknown, because the settings are invalid.
     references: Mailboxes | None
+    #: Findings of the route.
     findings: Findings
+    #: Names of the references that are pools.
     pooled: Container[str]
 
     def check(self) -> bool:
@@ -87,8 +95,9 @@ class _RouteCheck:
         return self._check_capabilities()
 
     def _check_keys(self) -> bool:
-        """Record keys that routes of this direction do not have, and required keys that are missing."""
+        """Record keys that routes of this direction must not have, and required keys that are missing."""
         route, direction = self.route, self.route.direction
+        # By forbidden key, what to write instead.
         forbidden = {
             RouteDirection.INTERNAL: {
                 "reference": "recipient: a mailbox of the agency",
@@ -100,7 +109,7 @@ class _RouteCheck:
                 "to": "an inbound route with to",
                 "arrives_in": "reference: the reference mailbox that it is sent to",
             },
-            RouteDirection.INBOUND: {"recipient": "mailbox: the mailbox of the agency that it is looked for in"},
+            RouteDirection.INBOUND: {"recipient": "mailbox: the mailbox of the agency in which it arrives"},
         }[direction]
         present_keys = [key for key in forbidden if getattr(route, key) is not None]
         for key in present_keys:
@@ -122,19 +131,19 @@ class _RouteCheck:
             return True
         if route.to is None:
             self.findings.error(
-                "arrives_in says where a copy comes, and not whose", "to: the address that forwards to it"
+                "arrives_in needs to: it says only where the copy arrives", "to: the address that forwards to it"
             )
             return False
         if route.mailbox is not None:
             self._record_error(
-                "mailbox", "it is looked for in the reference of arrives_in, not here", "mailbox or arrives_in"
+                "mailbox", "the message arrives in the reference of arrives_in, not here", "mailbox or arrives_in"
             )
             return False
         if route.arrives_in in self.pooled:
             singles = [name for name in self.references or () if name not in self.pooled and name != route.reference]
             self._record_error(
                 "arrives_in",
-                "is a pool: a copy is forwarded to one address, and each process looks into a mailbox of its own",
+                "is a pool: the copy is forwarded to one address, but each process reads another mailbox",
                 any_of(singles) if singles else "a reference with one mailbox",
             )
             return False
@@ -143,7 +152,7 @@ class _RouteCheck:
             # Google does not show a message that returns to its sender's own mailbox.
             self._record_error(
                 "arrives_in",
-                "is where it is sent from, and some providers hide what comes back",
+                "is also the sender, and some providers hide a message that returns to its sender",
                 any_of(other_references),
             )
             return False
@@ -151,11 +160,11 @@ class _RouteCheck:
 
     def _check_mailboxes_exist(self) -> bool:
         """Record unknown mailboxes."""
-        route, exist = self.route, True
+        route, all_exist = self.route, True
         for key in ("mailbox", "recipient"):
             name = getattr(route, key)
             if name is not None and name not in self.mailboxes:
-                exist = False
+                all_exist = False
                 if not self.findings.root["mailboxes"].is_blank:
                     self._record_error(
                         key, lazy_text("the agency has no mailbox '{name}'", name=name), suggest(name, self.mailboxes)
@@ -163,14 +172,14 @@ class _RouteCheck:
         for key in ("reference", "arrives_in"):
             name = getattr(route, key)
             if name is not None and self.references is not None and name not in self.references:
-                exist = False
+                all_exist = False
                 self._record_error(
                     key, lazy_text("there is no reference mailbox '{name}'", name=name), suggest(name, self.references)
                 )
         if not self.mailboxes and route.arrives_in is None:
             # The missing mailboxes have been recorded once, at the key `mailboxes`.
             return False
-        return exist
+        return all_exist
 
     def _check_capabilities(self) -> bool:
         """Record senders that cannot send, and recipients that cannot be read."""
@@ -187,27 +196,28 @@ class _RouteCheck:
             sender = _End(references, "reference", route.reference)
             if route.arrives_in is not None:
                 recipient = _End(references, "arrives_in", route.arrives_in)
-        source, target = self._find_mailbox(sender), self._find_mailbox(recipient)
-        sends, is_read = source is None or source.can_send, target is None or target.is_readable
-        if not sends:
+        sending_mailbox, receiving_mailbox = self._find_mailbox(sender), self._find_mailbox(recipient)
+        can_send = sending_mailbox is None or sending_mailbox.can_send
+        is_readable = receiving_mailbox is None or receiving_mailbox.is_readable
+        if not can_send:
             self._record_error(
                 sender.key,
                 lazy_text("nothing can be sent from '{name}': it has no smtp", name=sender.name),
                 "a mailbox with smtp",
             )
-        if not is_read:
-            message = lazy_text("nobody can look into '{name}': it has no imap and no pop3", name=recipient.name)
+        if not is_readable:
+            message = lazy_text("'{name}' cannot be read: it has no imap and no pop3", name=recipient.name)
             self._record_error(recipient.key, message, "a mailbox with imap or pop3")
-        return sends and is_read and self._check_recipient_address(agency_mailbox)
+        return can_send and is_readable and self._check_recipient_address(agency_mailbox)
 
     def _find_mailbox(self, end: _End) -> MailboxSettings | None:
-        """Return the mailbox at *end*; `None` if it is unknown or invalid, for which an error exists already."""
+        """Return the mailbox at *end*; `None` if it is unknown or invalid, which has already been recorded."""
         if end.name is None or self.findings.root["mailboxes", end.name].is_broken:
             return None
         return end.candidates.get(end.name)
 
     def _check_recipient_address(self, agency_mailbox: str | None) -> bool:
-        """Record a recipient address that is the mailbox's own."""
+        """Record a recipient address `to` that is the mailbox's own, and therefore superfluous."""
         route = self.route
         if route.to is None or route.arrives_in is not None or agency_mailbox is None:
             return True
@@ -221,6 +231,6 @@ class _RouteCheck:
         return True
 
     def _record_error(self, key: str, message: str, instead: str) -> None:
-        # A key that is not written has a default, so its error is recorded at the route itself.
-        is_written = getattr(self.route, key) is not None
-        (self.findings[key] if is_written else self.findings).error(message, instead)
+        # A missing key has a default, whose error is recorded at the route itself.
+        is_in_file = getattr(self.route, key) is not None
+        (self.findings[key] if is_in_file else self.findings).error(message, instead)

@@ -1,4 +1,4 @@
-"""Loading of the wording (the texts of notifications), and the check that every agency's SMS can be sent with it."""
+"""Loading of the *wording* (the texts of notifications), and the check that no SMS would be rejected or split."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
 from monitor.model.lazy_text import lazy_text
 
-#: Longest incident number with which SMS are checked, so that texts stay valid for some thousand incidents.
+#: Number of the incident in the checked SMS. With four digits, the SMS stay short enough for some thousand incidents.
 _LONGEST_NUMBER = "9999"
 
 
 def load_wording(settings: Settings | None, findings: Findings) -> Wording | None:
-    """Return the wording in use. If the site's own texts are invalid, record that and return `None`."""
+    """Return the wording. If the texts of this installation are invalid, record that and return `None`."""
     if findings["wording"].is_broken:
         return None
     try:
@@ -29,12 +29,15 @@ def load_wording(settings: Settings | None, findings: Findings) -> Wording | Non
 
 
 def check_sms_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findings: Findings) -> None:
-    """Record problems of SMS of *office* with an incident number that begins with *prefix*."""
-    # Report each rule once: the same cause, such as a long name, affects every text, and would hide other problems.
+    """Record problems of the SMS of *office*, whose incident numbers begin with *prefix*.
+
+    *texts*: the longest SMS that the wording can produce.
+    """
+    # Report each rule once. The same cause, such as a long name, affects all texts and would hide other problems.
     reported_rules: set[str] = set()
     for finding in texts.find_problems(office, number=f"{prefix}-{_LONGEST_NUMBER}"):
         record = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
         if str(finding.problem.rule) not in reported_rules:
             reported_rules.add(str(finding.problem.rule))
             instead = lazy_text("another name or short code, or another text (wording)")
-            record(lazy_text("an SMS of this office would be refused or split: {finding}", finding=finding), instead)
+            record(lazy_text("an SMS of this office would be rejected or split: {finding}", finding=finding), instead)

@@ -1,1 +1,1 @@
-"""Joint evaluation of sites: status of a site, its freshness, and the quorum. Pure."""
+"""Joint evaluation of several sites (places from which mail is probed): status, freshness and quorum. Pure."""

@@ -1,7 +1,7 @@
 """State of the replication of a site's data to its hub, by observations at both ends.
 
-A site is a place with probers; its hub is the installation that decides for several sites. The replication is logical
-replication of PostgreSQL.
+A site is a place from which mail is probed; its hub is the installation that decides for several sites. The hub
+subscribes to the site's tables by logical replication of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ class ReplicationState(StrEnum):
 
     #: The site's data arrives at the hub and is complete.
     WORKS = "works"
-    #: The site is configured and has not joined.
+    #: The site is configured at the hub, but the command that starts the replication was not run.
     NOT_JOINED = "not_joined"
-    #: Somebody disabled the subscription.
+    #: Somebody has disabled the subscription.
     STOPPED = "stopped"
-    #: The hub's PostgreSQL refuses a row and retries.
+    #: The hub's PostgreSQL rejects a row, and retries.
     REFUSED = "refused"
-    #: The site does not keep what the hub has not received: its replication slot is lost.
+    #: The site has lost the replication slot, so it does not retain the changes that the hub has not received.
     SLOT_LOST = "slot_lost"
-    #: Some data will never arrive: a standby without it was promoted, or a copy was restored.
+    #: Some data will never arrive: a standby without that data was promoted, or an older copy was restored.
     INCOMPLETE = "incomplete"
-    #: The site cannot be reached. It keeps its data for the hub.
+    #: The hub cannot reach the site. The site retains its changes for the hub.
     UNREACHABLE = "unreachable"
 
 
@@ -33,18 +33,20 @@ class ReplicationState(StrEnum):
 class Replication:
     """Observations at both ends."""
 
+    #: Whether the hub has a subscription to the site, and whether it is enabled.
     is_joined: bool
     is_enabled: bool
+    #: Whether the hub can reach the site.
     is_reachable: bool
-    #: Whether the site keeps data for the hub.
+    #: Whether the site retains changes for the hub in a replication slot.
     is_retained: bool
-    #: Bytes of lag; `None`: unknown.
+    #: Bytes that the hub has not received yet; `None`: unknown.
     lag_bytes: int | None
-    #: Rejected rows at the hub, since its statistics began.
+    #: Number of rejected rows at the hub since its statistics began.
     errors: int
     #: Whether the hub has all of the site's data; `None`: unknown.
     is_complete: bool | None
-    #: Replication slots of other hubs.
+    #: Replication slots of other hubs at the site.
     other_hubs: tuple[str, ...] = ()
 
     def state(self, before: Replication | None) -> ReplicationState:

@@ -14,7 +14,7 @@ from typing import Final
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry
-from monitor.access.invitation_code import CodeWay, digest_of_code, normalise_code
+from monitor.access.invitation_code import CodeKind, digest_of_code, normalise_code
 from monitor.access.lockout import UNLOCK_DURATION
 from monitor.access.principal import User
 from monitor.access.role import ALL_AGENCIES, RoleAssignment, parse_assignment
@@ -30,7 +30,8 @@ class Invitation:
     """An invitation code, which is shown once. Only its hash is stored."""
 
     user: User
-    kind: CodeWay
+    #: How the user gets the code: by telephone or by letter. Codes by letter are longer.
+    kind: CodeKind
     code: str
     ends_at: datetime
 
@@ -71,7 +72,7 @@ class Administration:
 
     async def page(self, query: str, *, after: str = "", limit: int) -> Sequence[User]:
         """Return at most *limit* users that match *query*, by name, beginning after the name *after*."""
-        return await self._users.page(query.strip(), after=after, most=limit)
+        return await self._users.page(query.strip(), after=after, limit=limit)
 
     async def user(self, name: str) -> User:
         """Return the user of this name."""
@@ -81,7 +82,11 @@ class Administration:
         return record.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
-        """Create a user. The user cannot sign in before an invitation."""
+        """Create a user, who cannot sign in before `invite`.
+
+        *roles*: assignments such as "officer:JCONTOH". *by* and *address*: the author and the author's client address,
+        for the audit log.
+        """
         login = name.strip().lower()
         if not _NAME.fullmatch(login):
             raise OperationRejectedError.from_text("no_user_name", name=name[:64])
@@ -101,22 +106,22 @@ class Administration:
         await self._assign(user, assignments, by, address)
         return await self.user(name)
 
-    async def invite(self, name: str, way: CodeWay, *, by: str, address: str = "") -> Invitation:
+    async def invite(self, name: str, kind: CodeKind, *, by: str, address: str = "") -> Invitation:
         """Create a code for choosing a first or new password; the previous code becomes invalid."""
         user = await self.user(name)
         if user.disabled_at is not None:
             raise OperationRejectedError.from_text("user_disabled", name=user.name)
-        code, ends_at = new_code(way), self._clock.now() + way.validity
-        if way is CodeWay.LETTER:
+        code, ends_at = new_code(kind), self._clock.now() + kind.validity
+        if kind is CodeKind.LETTER:
             code_digest = digest_of_code(code)
         else:
             code_digest = await asyncio.to_thread(hash_password, normalise_code(code))
-        entry = self._entry("code made", by, address, user=user.name, way=str(way), until=ends_at.isoformat())
-        await self._users.invite(user.id, AccessCodeRecord(kind=way, digest=code_digest, ends_at=ends_at), entry)
-        return Invitation(user=user, kind=way, code=code, ends_at=ends_at)
+        entry = self._entry("code made", by, address, user=user.name, way=str(kind), until=ends_at.isoformat())
+        await self._users.invite(user.id, AccessCodeRecord(kind=kind, digest=code_digest, ends_at=ends_at), entry)
+        return Invitation(user=user, kind=kind, code=code, ends_at=ends_at)
 
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
-        """Disable the sign-in of a user and end open sessions."""
+        """Disable the sign-in of a user, and end the user's sessions."""
         user = await self.user(name)
         entry = self._entry("user disabled", by, address, user=user.name)
         try:
@@ -127,7 +132,7 @@ class Administration:
         return await self.user(name)
 
     async def unlink(self, name: str, *, by: str, address: str = "") -> User:
-        """Unlink the external accounts of a user, who can then sign in with them only after linking them again."""
+        """Unlink the external accounts of a user, so that they cannot be used for sign-in until linked again."""
         user = await self.user(name)
         await self._users.unlink(user.id, self._entry("accounts unlinked", by, address, user=user.name))
         return user
@@ -139,7 +144,7 @@ class Administration:
         return await self.user(name)
 
     async def unlock(self, name: str, *, by: str, address: str = "") -> User:
-        """Exempt a user for `UNLOCK_DURATION` from the delay that failed sign-in attempts of others cause."""
+        """Exempt a user for `UNLOCK_DURATION` from the delay of sign-in that other people's failed attempts cause."""
         user, until = await self.user(name), self._clock.now() + UNLOCK_DURATION
         if user.disabled_at is not None:
             raise OperationRejectedError.from_text("user_disabled", name=user.name)
@@ -152,12 +157,12 @@ class Administration:
         return user.is_unlocked(self._clock.now())
 
     async def reset_second_factor(self, name: str, *, by: str, address: str = "") -> User:
-        """Remove the lost second factor of a user and end open sessions."""
+        """Remove the second factor of a user who has lost it, and end the user's sessions."""
         user = await self.user(name)
         if not user.has_second_factor:
             raise OperationRejectedError.from_text("no_second_factor", name=user.name)
         entry = self._entry("second factor taken away", by, address, user=user.name)
-        await self._factors.take_away(user.id, entry, ends_sessions=True)
+        await self._factors.remove(user.id, entry, ends_sessions=True)
         self._on_change()
         return await self.user(name)
 
@@ -180,7 +185,7 @@ class Administration:
 
 
 def read_roles(roles: Iterable[str], agencies: Collection[str]) -> frozenset[RoleAssignment]:
-    """Parse assignments such as "officer:JCONTOH" of the agencies *agencies*. Raise `OperationRejectedError`."""
+    """Parse assignments such as "officer:JCONTOH", with codes in *agencies*. Raise `OperationRejectedError`."""
     try:
         assignments = frozenset(parse_assignment(each) for each in roles)
     except ValueError as error:

@@ -4,7 +4,7 @@ The answer and its duration do not depend on the cause of a failure, so that nob
 Attempts on one account are processed one after the other, so that concurrent attempts do not avoid the delay.
 
 Failed attempts delay further attempts from the same address and on the same account (`monitor.access.lockout`). A known
-device is a browser with a mark from an earlier sign-in of the user (`monitor.access.device`). Failures of each known
+device is a browser with a cookie from an earlier sign-in of the user (`monitor.access.device`). Failures of each known
 device and of each session are counted separately, so that other people's attempts do not delay the user.
 """
 
@@ -25,14 +25,14 @@ import structlog
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry, StoreUnavailable
-from monitor.access.device import device_mark, marked_device
-from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.access.invitation_code import CodeWay, digest_of_code, normalise_code
+from monitor.access.device import device_cookie_value, verify_device_cookie
+from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
+from monitor.access.invitation_code import CodeKind, digest_of_code, normalise_code
 from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, MAX_ACCOUNT_FAILURES, Failures
 from monitor.access.password import password_problem
 from monitor.access.principal import User
 from monitor.access.role import Role
-from monitor.access.totp import PENDING_LIFETIME, parse_totp, step_of
+from monitor.access.totp import PENDING_LIFETIME, matching_step, parse_totp
 from monitor.service.access.secret import (
     SessionKey,
     hash_password,
@@ -51,13 +51,13 @@ from monitor.store.admin.users import (
     UserRecord,
     Users,
     WebSession,
-    one_time_place,
+    one_time_secret_id,
 )
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: A session without use ends after this time, because another person may sit at the browser.
+#: A session without activity ends after this time, because another person may use the browser.
 _IDLE_TIMEOUT: Final = timedelta(minutes=30)
 #: A session ends after this time, the length of a shift.
 MAX_SESSION_TIME: Final = timedelta(hours=12)
@@ -73,11 +73,11 @@ _MAX_ADDRESSES: Final = 10_000
 #: Maximum of devices and sessions whose failures are counted.
 _MAX_DEVICES: Final = 10_000
 
-#: Returns the device mark that a browser presents for a user name; "": the browser has none.
-DeviceMarkReader = Callable[[str], str]
+#: Returns the device cookie that a browser presents for a user name; "": the browser has none.
+DeviceCookieReader = Callable[[str], str]
 #: Maximum of cached sessions, which stay valid while the database is unavailable.
 _MAX_SESSIONS: Final = 2_000
-#: Maximum of unauthenticated attempts that are processed at a time; further ones are rejected.
+#: Maximum of unauthenticated attempts that wait or are processed; further ones are rejected.
 _MAX_WAITING: Final = 50
 
 
@@ -87,8 +87,8 @@ class NewSession:
 
     key: SessionKey
     session: WebSession
-    #: Device mark for the browser; "": the user has no password from which it could be derived.
-    device: str = field(default="", repr=False)
+    #: Device cookie for the browser, derived from the password; "": the user has no password.
+    device_cookie: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ class _AccountLock:
     waiters: int = 0
 
 
-class _FailureCount(Enum):
+class _FailureCounter(Enum):
     """Counts of failures that may delay an attempt."""
 
     #: From the same address, on any account.
@@ -129,15 +129,18 @@ class _FailureCount(Enum):
     ONE_TIME_CODE = auto()
 
 
-_PASSWORD_COUNTS: Final = frozenset({_FailureCount.ADDRESS, _FailureCount.ACCOUNT_AT_ADDRESS, _FailureCount.ACCOUNT})
-_CODE_COUNTS: Final = frozenset({_FailureCount.ADDRESS})
+#: Counts that delay a password, an invitation code, and a one-time code.
+_PASSWORD_COUNTS: Final = frozenset(
+    {_FailureCounter.ADDRESS, _FailureCounter.ACCOUNT_AT_ADDRESS, _FailureCounter.ACCOUNT}
+)
+_CODE_COUNTS: Final = frozenset({_FailureCounter.ADDRESS})
 _SECOND_STEP_COUNTS: Final = frozenset(
-    {_FailureCount.ADDRESS, _FailureCount.ACCOUNT_AT_ADDRESS, _FailureCount.ONE_TIME_CODE}
+    {_FailureCounter.ADDRESS, _FailureCounter.ACCOUNT_AT_ADDRESS, _FailureCounter.ONE_TIME_CODE}
 )
 
 
-def no_device_mark(_name: str) -> str:
-    """Return "", for clients that present no device mark."""
+def no_device_cookie(_name: str) -> str:
+    """Return "", for clients that present no device cookie."""
     return ""
 
 
@@ -158,7 +161,7 @@ class Authenticator:
         secret_store: SecretStore,
         second_factor_roles: AbstractSet[Role] = frozenset(),
     ) -> None:
-        """Take *agencies*, which returns the names of the monitored agencies: they are no valid passwords.
+        """Take *agencies*, which returns the names of the monitored agencies. They count as guessable in a password.
 
         *second_factor_roles*: the roles that require a second factor.
         """
@@ -169,7 +172,9 @@ class Authenticator:
         self._second_factor_roles = second_factor_roles
         self._agencies = agencies
         self._hashing = asyncio.Semaphore(_MAX_HASHES)
+        #: Number of attempts that wait or are processed.
         self._waiting = 0
+        #: By user name, or by user name and device key.
         self._account_locks: dict[str, _AccountLock] = {}
         #: Failures by address, by account and address (`_account_at`), and by unknown name ("name …").
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
@@ -180,33 +185,33 @@ class Authenticator:
         self._dummy_hash: str | None = None
 
     async def sign_in(
-        self, name: str, password: str, address: str, read_device_mark: DeviceMarkReader = no_device_mark
+        self, name: str, password: str, address: str, read_device_cookie: DeviceCookieReader = no_device_cookie
     ) -> NewSession | NewPendingSession:
         """Begin a session, or a pending one if the user has a second factor. Raise `SignInFailedError`."""
-        device = await self._known_device(name, read_device_mark)
-        async with self._account_lock(name, device):
-            record = await self._find_user(name, address, device)
+        device_key = await self._known_device(name, read_device_cookie)
+        async with self._account_lock(name, device_key):
+            record = await self._find_user(name, address, device_key)
             is_correct = await self._run_in_thread(
                 verify_password, password, (record and record.password) or await self._get_dummy_hash()
             )
             if record is None or record.password is None or record.user.disabled_at is not None or not is_correct:
-                await self._record_failure(record, name, address, "sign-in failed", device)
+                await self._record_failure(record, name, address, "sign-in failed", device_key)
                 raise SignInFailedError("sign_in_wrong")
             session = await self._begin_or_await_code(record.user, address)
             if isinstance(session, NewSession):
-                self._clear_failures(name, address, device)
+                self._clear_failures(name, address, device_key)
             return session
 
     async def complete_sign_in(
-        self, key: SessionKey | None, code: str, address: str, read_device_mark: DeviceMarkReader = no_device_mark
+        self, key: SessionKey | None, code: str, address: str, read_device_cookie: DeviceCookieReader = no_device_cookie
     ) -> NewSession:
         """Replace a pending session by a session after a valid one-time or recovery code. Raise `SignInFailedError`."""
         pending = await self._factors.pending_session(key.digest) if key else None
         if key is None or pending is None:
             raise SignInFailedError("sign_in_again")
-        device = await self._known_device(pending.name, read_device_mark)
-        async with self._account_lock(pending.name, device):
-            record = await self._find_user(pending.name, address, device, _SECOND_STEP_COUNTS)
+        device_key = await self._known_device(pending.name, read_device_cookie)
+        async with self._account_lock(pending.name, device_key):
+            record = await self._find_user(pending.name, address, device_key, _SECOND_STEP_COUNTS)
             # Read the pending session again: a concurrent attempt may have completed it.
             pending = await self._factors.pending_session(key.digest)
             if (
@@ -216,8 +221,8 @@ class Authenticator:
                 or record.user.disabled_at is not None
             ):
                 raise SignInFailedError("sign_in_again")
-            await self._check_second_factor(record, code, address, device)
-            self._clear_failures(pending.name, address, device)
+            await self._check_second_factor(record, code, address, device_key)
+            self._clear_failures(pending.name, address, device_key)
             return await self._begin_session(record.user, address, "signed in with a second factor")
 
     async def choose_password(
@@ -225,7 +230,7 @@ class Authenticator:
     ) -> NewSession | NewPendingSession:
         """Store a password that a user chooses with an invitation code, and sign in. Raise `SignInFailedError`."""
         async with self._account_lock(name):
-            # Failures on the account do not delay this attempt: an invitation code cannot be guessed.
+            # Failures on the account do not delay this attempt, because an invitation code cannot be guessed.
             record = await self._find_user(name, address, delaying_counts=_CODE_COUNTS)
             stored_code = await self._users.code(record.user.id) if record else None
             now = self._clock.now()
@@ -235,7 +240,7 @@ class Authenticator:
                 await self._record_failure(record, name, address, "code refused")
                 raise SignInFailedError("code_wrong")
             await self._store_password(record.user, password, address, "password chosen by a code")
-            # An invitation code, which may be given by telephone, does not replace the second factor.
+            # An invitation code does not replace the second factor, because it may be given by telephone.
             return await self._begin_or_await_code(record.user, address)
 
     async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
@@ -252,7 +257,7 @@ class Authenticator:
         """
         if user.disabled_at is not None:
             raise SignInFailedError("sign_in_wrong")
-        # Pantau cannot tell whether the provider has checked a second factor.
+        # Require Pantau's second factor: the provider may not have checked one.
         return await self._begin_or_await_code(user, address, event)
 
     # -- second factor -------------------------------------------------------------------------------------------
@@ -262,18 +267,20 @@ class Authenticator:
         return not user.has_second_factor and any(each.role in self._second_factor_roles for each in user.assignments)
 
     def new_enrolment(self, session: WebSession) -> TotpEnrolment | None:
-        """Return a new secret for the user's authenticator app; `None`: no key is configured to encrypt it."""
+        """Return a new secret for the user's authenticator app; `None`: no encryption key is configured."""
         if not self._secret_store.has_key:
             return None
         secret = new_one_time_secret()
-        sealed = self._secret_store.encrypt(_enrolment_place(session), secret)
+        sealed = self._secret_store.encrypt(_enrolment_secret_id(session), secret)
         return TotpEnrolment(secret=secret, pending=f"{sealed.key_id}:{sealed.text}")
 
     def read_enrolment(self, session: WebSession, sealed: str) -> TotpEnrolment:
         """Return the enrolment from the *sealed* secret of the confirmation form. Raise `SignInFailedError`."""
         key_id, _, ciphertext = sealed.partition(":")
         try:
-            secret = self._secret_store.decrypt(_enrolment_place(session), Ciphertext(key_id=key_id, text=ciphertext))
+            secret = self._secret_store.decrypt(
+                _enrolment_secret_id(session), Ciphertext(key_id=key_id, text=ciphertext)
+            )
         except SecretLockedError:
             raise SignInFailedError("factor_offer_over") from None
         return TotpEnrolment(secret=secret, pending=sealed)
@@ -290,11 +297,11 @@ class Authenticator:
         async with self._account_lock(user.name, session.digest):
             record = await self._check_password(session, password, address, "second factor not set up")
             now, digits = self._clock.now(), parse_totp(code)
-            step = step_of(enrolment.secret, digits, now) if digits else None
+            step = matching_step(enrolment.secret, digits, now) if digits else None
             if step is None:
                 raise SignInFailedError("one_time_wrong")
             codes = new_recovery_codes()
-            secret = self._secret_store.encrypt(one_time_place(user.id), enrolment.secret)
+            secret = self._secret_store.encrypt(one_time_secret_id(user.id), enrolment.secret)
             digests = [digest_of_code(each) for each in codes]
             entry = _entry(user, "second factor set up", now, address)
             if not await self._factors.set_up(user.id, secret, step, digests, entry):
@@ -304,10 +311,10 @@ class Authenticator:
 
     async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
         """Return new recovery codes, shown once; the previous ones become invalid. Raise `SignInFailedError`."""
-        device = session.digest
-        async with self._account_lock(session.user.name, device):
+        device_key = session.digest
+        async with self._account_lock(session.user.name, device_key):
             await self._check_second_factor(
-                await self._find_user(session.user.name, address, device), code, address, device
+                await self._find_user(session.user.name, address, device_key), code, address, device_key
             )
             codes = new_recovery_codes()
             entry = _entry(session.user, "recovery codes made", self._clock.now(), address)
@@ -316,13 +323,13 @@ class Authenticator:
 
     async def remove_second_factor(self, session: WebSession, code: str, address: str) -> None:
         """Remove the second factor of a user who enters a valid code. Raise `SignInFailedError`."""
-        device = session.digest
-        async with self._account_lock(session.user.name, device):
+        device_key = session.digest
+        async with self._account_lock(session.user.name, device_key):
             await self._check_second_factor(
-                await self._find_user(session.user.name, address, device), code, address, device
+                await self._find_user(session.user.name, address, device_key), code, address, device_key
             )
             entry = _entry(session.user, "second factor taken off", self._clock.now(), address)
-            await self._factors.take_away(session.user.id, entry, ends_sessions=False)
+            await self._factors.remove(session.user.id, entry, ends_sessions=False)
             self.clear_cache()
 
     async def count_recovery_codes(self, user: User) -> int:
@@ -365,7 +372,7 @@ class Authenticator:
         """End a session."""
         now = self._clock.now()
         self._session_cache.pop(session.digest, None)
-        await self._users.end(session.digest, _entry(session.user, "signed out", now, address))
+        await self._users.end_session(session.digest, _entry(session.user, "signed out", now, address))
 
     def clear_cache(self) -> None:
         """Clear the session cache, so that changed roles take effect at once."""
@@ -374,13 +381,13 @@ class Authenticator:
     # -- internals -----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _account_lock(self, name: str, device: str | None = None) -> AsyncIterator[None]:
+    async def _account_lock(self, name: str, device_key: str | None = None) -> AsyncIterator[None]:
         """Process the attempts on one account, or on one of its known devices, one after the other."""
-        # Known devices can use twice the limit, so that unauthenticated clients cannot lock them out.
-        if self._waiting >= (_MAX_WAITING if device is None else 2 * _MAX_WAITING):
+        # The limit of known devices is twice as high, so that unauthenticated clients cannot lock them out.
+        if self._waiting >= (_MAX_WAITING if device_key is None else 2 * _MAX_WAITING):
             raise SignInFailedError("sign_in_busy")
         # A user name contains no blank, so the blank separates name and device unambiguously.
-        name = name if device is None else f"{name} {device}"
+        name = name if device_key is None else f"{name} {device_key}"
         account_lock = self._account_locks.setdefault(name, _AccountLock())
         account_lock.waiters += 1
         self._waiting += 1
@@ -390,46 +397,53 @@ class Authenticator:
         finally:
             self._waiting -= 1
             account_lock.waiters -= 1
-            # Do not ask `lock.locked()`: between two holders the lock is free, and a third would create another lock.
+            # Do not use `lock.locked()`: between two holders the lock is free, and a third would create another lock.
             if not account_lock.waiters:
                 del self._account_locks[name]
 
-    async def _known_device(self, name: str, read_device_mark: DeviceMarkReader) -> str | None:
+    async def _known_device(self, name: str, read_device_cookie: DeviceCookieReader) -> str | None:
         """Return the key of a browser in which the user of this name has signed in before; `None`: it is unknown."""
-        mark = read_device_mark(name)
-        record = await self._users.find(name) if mark else None
-        return marked_device(mark, record.user.id, record.password) if record is not None and record.password else None
+        cookie = read_device_cookie(name)
+        record = await self._users.find(name) if cookie else None
+        return (
+            verify_device_cookie(cookie, record.user.id, record.password)
+            if record is not None and record.password
+            else None
+        )
 
     async def _find_user(
         self,
         name: str,
         address: str,
-        device: str | None = None,
-        delaying_counts: AbstractSet[_FailureCount] = _PASSWORD_COUNTS,
+        device_key: str | None = None,
+        delaying_counts: AbstractSet[_FailureCounter] = _PASSWORD_COUNTS,
     ) -> UserRecord | None:
-        """Return the user of this name, or `None`. Raise `SignInFailedError` if *delaying_counts* delay it."""
+        """Return the user of this name, or `None`. Raise `SignInFailedError` while one of *delaying_counts* delays it.
+
+        On a known device, only the failures of the device itself delay an attempt.
+        """
         now = self._clock.now()
-        if device is not None:
-            if self._devices.get(device, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
+        if device_key is not None:
+            if self._devices.get(device_key, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
                 raise SignInFailedError("sign_in_wait")
             return await self._users.find(name)
         record = await self._users.find(name)
         no_failures = Failures()
         counts = {
-            _FailureCount.ADDRESS: (self._addresses.get(address, no_failures), FREE_ADDRESS_ATTEMPTS),
-            _FailureCount.ACCOUNT_AT_ADDRESS: (
+            _FailureCounter.ADDRESS: (self._addresses.get(address, no_failures), FREE_ADDRESS_ATTEMPTS),
+            _FailureCounter.ACCOUNT_AT_ADDRESS: (
                 self._addresses.get(_account_at(name, address), no_failures),
                 FREE_ACCOUNT_ATTEMPTS,
             ),
-            # Delay an unknown name like a known one.
-            _FailureCount.ACCOUNT: (
+            # Delay an unknown name like a known one, to disclose nothing.
+            _FailureCounter.ACCOUNT: (
                 record.failures if record else self._addresses.get(f"name {name}", no_failures),
                 MAX_ACCOUNT_FAILURES,
             ),
-            _FailureCount.ONE_TIME_CODE: (record.code_failures if record else no_failures, FREE_ACCOUNT_ATTEMPTS),
+            _FailureCounter.ONE_TIME_CODE: (record.code_failures if record else no_failures, FREE_ACCOUNT_ATTEMPTS),
         }
         if record is not None and record.user.is_unlocked(now):
-            delaying_counts &= {_FailureCount.ONE_TIME_CODE}
+            delaying_counts &= {_FailureCounter.ONE_TIME_CODE}
         if any(counts[each][0].blocked_until(now, counts[each][1]) is not None for each in delaying_counts):
             raise SignInFailedError("sign_in_wait")
         return record
@@ -439,13 +453,14 @@ class Authenticator:
 
         *event*: the audit event of a failure.
         """
-        user, device = session.user, session.digest
-        record = await self._find_user(user.name, address, device)
+        # Failures of a session are counted like those of a known device.
+        user, device_key = session.user, session.digest
+        record = await self._find_user(user.name, address, device_key)
         is_correct = await self._run_in_thread(
             verify_password, password, (record and record.password) or await self._get_dummy_hash()
         )
         if record is None or record.password is None or not is_correct:
-            await self._record_failure(record, user.name, address, event, device)
+            await self._record_failure(record, user.name, address, event, device_key)
             raise SignInFailedError("old_password_wrong")
         return record
 
@@ -455,14 +470,14 @@ class Authenticator:
         name: str,
         address: str,
         event: str,
-        device: str | None = None,
+        device_key: str | None = None,
         *,
         failed_attempt: FailedAttempt = FailedAttempt.FIRST_STEP,
     ) -> None:
         now = self._clock.now()
         log.warning(event, user=record.user.name if record else None, address=address)
-        if device is not None:
-            _add_failure(self._devices, device, now, _MAX_DEVICES)
+        if device_key is not None:
+            _add_failure(self._devices, device_key, now, _MAX_DEVICES)
         else:
             for each in (address, _account_at(name, address)):
                 _add_failure(self._addresses, each, now, _MAX_ADDRESSES)
@@ -470,10 +485,12 @@ class Authenticator:
             _add_failure(self._addresses, f"name {name}", now, _MAX_ADDRESSES)
             return
         entry = _entry(record.user, event, now, address)
-        await self._users.fail(record.user.id, entry, failed_attempt=failed_attempt if device is None else None)
+        await self._users.record_failure(
+            record.user.id, entry, failed_attempt=failed_attempt if device_key is None else None
+        )
 
-    def _clear_failures(self, name: str, address: str, device: str | None) -> None:
-        self._devices.pop(device or "", None)
+    def _clear_failures(self, name: str, address: str, device_key: str | None) -> None:
+        self._devices.pop(device_key or "", None)
         self._addresses.pop(_account_at(name, address), None)
 
     async def _begin_or_await_code(
@@ -484,18 +501,20 @@ class Authenticator:
             return await self._begin_session(user, address, event)
         now, key = self._clock.now(), SessionKey.new()
         pending = PendingSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + PENDING_LIFETIME)
-        await self._factors.begin_half(pending, _entry(user, f"{event}, but for the code", now, address))
+        await self._factors.begin_pending_session(pending, _entry(user, f"{event}, but for the code", now, address))
         return NewPendingSession(key=key)
 
     async def _check_second_factor(
-        self, record: UserRecord | None, code: str, address: str, device: str | None = None
+        self, record: UserRecord | None, code: str, address: str, device_key: str | None = None
     ) -> None:
         """Raise `SignInFailedError` unless *code* is valid. A valid code becomes invalid by this use."""
         if record is None or not record.user.has_second_factor:
             raise SignInFailedError("sign_in_again")
         if not await self._is_valid_code(record.user, code, address):
             event, failed_attempt = "one-time code refused", FailedAttempt.SECOND_STEP
-            await self._record_failure(record, record.user.name, address, event, device, failed_attempt=failed_attempt)
+            await self._record_failure(
+                record, record.user.name, address, event, device_key, failed_attempt=failed_attempt
+            )
             raise SignInFailedError("one_time_wrong")
 
     async def _is_valid_code(self, user: User, code: str, address: str) -> bool:
@@ -504,11 +523,11 @@ class Authenticator:
             entry = _entry(user, "recovery code used", now, address)
             return await self._factors.use_recovery_code(user.id, digest_of_code(code), entry)
         try:
-            secret = await self._secret_store.read(one_time_place(user.id))
+            secret = await self._secret_store.read(one_time_secret_id(user.id))
         except SecretLockedError as lock_error:
             log.error("one-time code cannot be verified", user=user.name, reason=str(lock_error))  # noqa: TRY400 - no bug
             raise SignInFailedError("factor_locked") from None
-        step = step_of(secret, digits, now) if secret else None
+        step = matching_step(secret, digits, now) if secret else None
         return step is not None and await self._factors.use_step(user.id, step)
 
     async def _begin_session(self, user: User, address: str, event: str) -> NewSession:
@@ -521,10 +540,12 @@ class Authenticator:
             ends_at=now + MAX_SESSION_TIME,
             address=address[:64],
         )
-        await self._users.begin(session, _entry(user, event, now, address))
+        await self._users.start_session(session, _entry(user, event, now, address))
         record = await self._users.find(user.name)
-        mark = device_mark(user.id, new_nonce(), record.password) if record is not None and record.password else ""
-        return NewSession(key=key, session=session, device=mark)
+        cookie = (
+            device_cookie_value(user.id, new_nonce(), record.password) if record is not None and record.password else ""
+        )
+        return NewSession(key=key, session=session, device_cookie=cookie)
 
     async def _store_password(self, user: User, password: str, address: str, event: str) -> None:
         """Store a new password. Raise `SignInFailedError` for a weak one; the old password or the code stays valid."""
@@ -536,14 +557,14 @@ class Authenticator:
         self.clear_cache()
 
     async def _matches_code(self, code: str, stored_code: AccessCodeRecord | None) -> bool:
-        if stored_code is not None and stored_code.kind is CodeWay.LETTER:
+        if stored_code is not None and stored_code.kind is CodeKind.LETTER:
             return digest_of_code(code) == stored_code.digest
         return await self._run_in_thread(
             verify_password, normalise_code(code), stored_code.digest if stored_code else await self._get_dummy_hash()
         )
 
     async def _get_dummy_hash(self) -> str:
-        """Return a hash to compare with for unknown users, so that the duration does not reveal them."""
+        """Return a hash to verify against for unknown users, so that the duration does not reveal them."""
         if self._dummy_hash is None:
             self._dummy_hash = await self._run_in_thread(hash_password, SessionKey.new().text)
         return self._dummy_hash
@@ -555,7 +576,7 @@ class Authenticator:
     async def _record_use(self, session: WebSession, now: datetime) -> WebSession:
         session = replace(session, seen_at=now)
         try:
-            await self._users.see(session.digest, now)
+            await self._users.record_use(session.digest, now)
         except StoreUnavailable as error:
             log.info("session use could not be recorded", reason=str(error))
         self._remember(session.digest, session)
@@ -584,5 +605,5 @@ def _entry(user: User, event: str, now: datetime, address: str) -> AuditEntry:
     return AuditEntry(at=now, actor=user.by, event=event, detail={"user": user.name, "address": address})
 
 
-def _enrolment_place(session: WebSession) -> SecretPlace:
-    return SecretPlace(purpose=SecretPurpose.ONE_TIME_OFFER, owner=f"{session.user.id} {session.digest}")
+def _enrolment_secret_id(session: WebSession) -> SecretId:
+    return SecretId(purpose=SecretPurpose.ONE_TIME_OFFER, owner=f"{session.user.id} {session.digest}")

@@ -1,7 +1,7 @@
 """Sign-in with an account of an OpenID Connect provider: code flow with PKCE, state and nonce, by Authlib.
 
-A user must have linked the external account before. The account is identified by issuer and subject: an e-mail address
-or a name neither identifies nor creates a user.
+A signed-in user first links the external account. Issuer and subject identify the account; an e-mail address or a name
+does not identify a user, and no sign-in creates a user.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class _PendingLogin:
     """A login in progress at the provider."""
 
     expires_at: datetime
-    next: str
+    #: Path of the page that is shown next.
+    next_url: str
     #: The signed-in user who links the account; `None`: the login is a sign-in.
     user: User | None
     #: Data that Authlib stores between redirect and callback, as in a Starlette session.
@@ -54,9 +55,11 @@ class _PendingLogin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginRedirect:
-    """Redirect of a browser to the provider, and the key that identifies its callback."""
+    """Redirect of a browser to the provider."""
 
+    #: URL at the provider.
     address: str
+    #: Key for a cookie of the browser. It identifies the login when the browser returns.
     key: SessionKey
 
 
@@ -66,7 +69,7 @@ class LoginCallback:
 
     #: Path of the page that is shown next.
     next: str
-    #: `None`: a signed-in user has linked the account.
+    #: The session that has begun; `None`: a signed-in user has linked the account.
     session: NewSession | NewPendingSession | None
 
 
@@ -88,6 +91,7 @@ class OpenIdLogin:
         self._users = users
         self._clock = clock
         self._throttle = LogThrottle()
+        #: By digest of the key, the oldest first.
         self._pending_logins: OrderedDict[str, _PendingLogin] = OrderedDict()
         self._provider = OAuth().register(
             "openid",
@@ -108,7 +112,7 @@ class OpenIdLogin:
 
         *next_url*: the page after the login. *user*: the signed-in user who links the account; `None`: a sign-in.
         """
-        login = _PendingLogin(expires_at=self._clock.now() + _LOGIN_TIMEOUT, next=next_url, user=user)
+        login = _PendingLogin(expires_at=self._clock.now() + _LOGIN_TIMEOUT, next_url=next_url, user=user)
         request.scope["session"] = login.authlib_state
         try:
             await self._check_metadata()
@@ -122,7 +126,10 @@ class OpenIdLogin:
         return LoginRedirect(address=response.headers["location"], key=key)
 
     async def handle_callback(self, request: Request, key: SessionKey | None, address: str) -> LoginCallback:
-        """Complete the login that began with *key*. *address*: the client address, for the audit log."""
+        """Complete the login that began with *key*: begin a session, or link the account.
+
+        *address*: the client address, for the audit log.
+        """
         login = self._pending_logins.pop(key.digest, None) if key else None
         if login is None or self._clock.now() >= login.expires_at:
             raise SignInFailedError("openid_too_late")
@@ -136,19 +143,19 @@ class OpenIdLogin:
                 await self._users.link(login.user.id, self._issuer, subject, entry)
             except IdentityTakenError:
                 raise SignInFailedError("openid_taken") from None
-            return LoginCallback(next=login.next, session=None)
+            return LoginCallback(next=login.next_url, session=None)
         user = await self._users.user_by_identity(self._issuer, subject)
         if user is None:
             raise SignInFailedError("openid_unknown")
         session = await self._authenticator.sign_in_external(user, address, "signed in by openid")
-        return LoginCallback(next=login.next, session=session)
+        return LoginCallback(next=login.next_url, session=session)
 
     async def is_linked(self, user: User) -> bool:
         """Whether a user has linked an account of this provider."""
         return self._issuer in await self._users.identities(user.id)
 
     async def _check_metadata(self) -> None:
-        """Raise `ValueError` if the provider's metadata name another issuer. Permit only asymmetric signatures."""
+        """Raise `ValueError` if the provider's metadata names another issuer. Permit only asymmetric signatures."""
         metadata: dict[str, Any] = await self._provider.load_server_metadata()
         if metadata.get("issuer") != self._issuer:
             raise ValueError(f"its metadata names another issuer: {str(metadata.get('issuer'))[:200]!r}")
@@ -156,6 +163,7 @@ class OpenIdLogin:
         metadata["id_token_signing_alg_values_supported"] = [each for each in algorithms if each in _SIGNATURES]
 
     async def _fetch_subject(self, request: Request) -> str:
+        """Exchange the code of the callback for tokens; return the subject (`sub`) of the account."""
         # Without these options Authlib checks neither the issuer nor the audience.
         options: Mapping[str, Any] = {
             "iss": {"essential": True, "values": [self._issuer]},
@@ -180,6 +188,6 @@ class OpenIdLogin:
         return SignInFailedError("openid_away")
 
     def _warn(self, message: str, reason: str) -> None:
-        # Limit the log: anyone can request the callback address.
+        # Log each reason rarely: anyone can request the callback address.
         if self._throttle.admit((message, reason)) is not None:
             log.warning(message, issuer=self._issuer, reason=reason)

@@ -15,10 +15,10 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from monitor.access.api_token import PREFIX
-from monitor.access.invitation_code import SIGNS, CodeWay
-from monitor.access.totp import RECOVERY_CODES, SECRET_OCTETS, encode_secret
+from monitor.access.invitation_code import CODE_ALPHABET, CodeKind
+from monitor.access.totp import RECOVERY_CODE_COUNT, SECRET_OCTETS, encode_secret
 
-#: In KiB.
+#: Parameters of argon2id.
 _MEMORY_KIB: Final = 19_456
 _PASSES: Final = 2
 
@@ -40,16 +40,16 @@ def verify_password(password: str, stored_hash: str) -> bool:
     return True
 
 
-def new_code(way: CodeWay) -> str:
+def new_code(kind: CodeKind) -> str:
     """Return a new invitation code in groups, for reading aloud: "7K3QM-9T0XZ"."""
-    characters = "".join(choice(SIGNS) for _ in range(way.length))
-    group_size = 5 if way is CodeWay.TELEPHONE else 4
+    characters = "".join(choice(CODE_ALPHABET) for _ in range(kind.length))
+    group_size = 5 if kind is CodeKind.TELEPHONE else 4
     return "-".join(characters[start : start + group_size] for start in range(0, len(characters), group_size))
 
 
 def new_recovery_codes() -> list[str]:
     """Return new recovery codes of 120 bits, in the notation for paper."""
-    return [new_code(CodeWay.LETTER) for _ in range(RECOVERY_CODES)]
+    return [new_code(CodeKind.LETTER) for _ in range(RECOVERY_CODE_COUNT)]
 
 
 def new_one_time_secret() -> str:
@@ -58,13 +58,13 @@ def new_one_time_secret() -> str:
 
 
 def new_nonce() -> str:
-    """Return a random name that makes the device mark of a browser unique."""
+    """Return a random text that makes the device cookie of a browser unique."""
     return token_urlsafe(12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentedKey:
-    """Random key that a client presents. Only its SHA-256 digest is stored: it suffices for 256 bits (ASVS 6.5.2)."""
+    """Random key of 256 bits that a client presents. Only its SHA-256 digest is stored (ASVS 6.5.2)."""
 
     text: str
 
@@ -75,7 +75,7 @@ class PresentedKey:
 
     @property
     def digest(self) -> str:
-        """The stored form."""
+        """The stored form: SHA-256 in hexadecimal digits."""
         return sha256(self.text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def __repr__(self) -> str:

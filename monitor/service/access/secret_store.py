@@ -10,14 +10,14 @@ import structlog
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry
-from monitor.access.encryption import Ciphertext, SecretPlace
+from monitor.access.encryption import Ciphertext, SecretId
 from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.keyring import Keyring, SecretLockedError
 from monitor.store.admin.secrets import Secrets
 
 log = structlog.get_logger()
 
-#: Other writers wait for a transaction to end.
+#: Maximum of secrets that one transaction replaces: other writers wait for its end.
 _SECRETS_PER_TRANSACTION: Final = 100
 
 
@@ -25,7 +25,9 @@ _SECRETS_PER_TRANSACTION: Final = 100
 class SecretCount:
     """Number of secrets of a purpose that are encrypted with a key."""
 
+    #: Value of `SecretPurpose`.
     purpose: str
+    #: Identifier of the key, which is stored with each secret.
     key_id: str
     count: int
     #: Whether the settings contain that key.
@@ -38,14 +40,16 @@ class SecretCount:
 class SecretRotation:
     """Result of a key rotation."""
 
+    #: Identifier of the current key.
     key_id: str
+    #: Number of secrets that were encrypted again.
     changed: int
     #: Number of secrets that cannot be decrypted and stay unchanged.
     locked: int
 
 
 class SecretStore:
-    """Reader and encrypter of secrets. Raises `StoreUnavailable`."""
+    """Reader of encrypted secrets, and encryption. Raises `StoreUnavailable`."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
         """Take *keyring*, the keys of the settings; `None`: no secret can be stored or read."""
@@ -58,18 +62,18 @@ class SecretStore:
         """Whether a key is configured."""
         return self._keyring is not None
 
-    async def read(self, place: SecretPlace) -> str | None:
-        """Return the secret of a place; `None`: none is stored. Raise `SecretLockedError` without its key."""
-        ciphertext = await self._secrets.find(place)
-        return None if ciphertext is None else self.decrypt(place, ciphertext)
+    async def read(self, secret_id: SecretId) -> str | None:
+        """Return a secret; `None`: it is not stored. Raise `SecretLockedError` if the settings lack its key."""
+        ciphertext = await self._secrets.find(secret_id)
+        return None if ciphertext is None else self.decrypt(secret_id, ciphertext)
 
-    def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
-        """Encrypt a secret for storage. Raise `SecretLockedError` without a key."""
-        return self._require_keyring().encrypt(place, secret)
+    def encrypt(self, secret_id: SecretId, secret: str) -> Ciphertext:
+        """Encrypt a secret for storage. Raise `SecretLockedError` if no key is configured."""
+        return self._require_keyring().encrypt(secret_id, secret)
 
-    def decrypt(self, place: SecretPlace, ciphertext: Ciphertext) -> str:
-        """Decrypt a secret. Raise `SecretLockedError` without its key."""
-        return self._require_keyring().decrypt(place, ciphertext)
+    def decrypt(self, secret_id: SecretId, ciphertext: Ciphertext) -> str:
+        """Decrypt a secret. Raise `SecretLockedError` if the settings lack its key."""
+        return self._require_keyring().decrypt(secret_id, ciphertext)
 
     async def counts(self) -> Sequence[SecretCount]:
         """Return the number of secrets by purpose and key."""
@@ -99,30 +103,33 @@ class SecretStore:
     async def rotate(self, *, by: str) -> SecretRotation:
         """Encrypt with the current key all secrets that use another key. A repeated call resumes an interrupted call.
 
-        Raise `OperationRejectedError` without a key. A secret that a user changes meanwhile is not overwritten.
+        A secret that a user changes meanwhile is not overwritten. Raise `OperationRejectedError` if no key is
+        configured.
         """
         if self._keyring is None:
             raise OperationRejectedError("no key is configured: set portal.secrets_key_file, and restart the service")
-        keyring, changed, last_place = self._keyring, 0, None
-        while batch := await self._secrets.under(
-            keyring.key_ids - {keyring.key_id}, last_place, _SECRETS_PER_TRANSACTION
+        keyring, changed, last_secret_id = self._keyring, 0, None
+        while batch := await self._secrets.list_encrypted_with(
+            keyring.key_ids - {keyring.key_id}, last_secret_id, _SECRETS_PER_TRANSACTION
         ):
-            changes: list[tuple[SecretPlace, Ciphertext, Ciphertext]] = []
-            for place, ciphertext in batch:
+            changes: list[tuple[SecretId, Ciphertext, Ciphertext]] = []
+            for secret_id, ciphertext in batch:
                 try:
-                    changes.append((place, ciphertext, keyring.encrypt(place, keyring.decrypt(place, ciphertext))))
+                    changes.append(
+                        (secret_id, ciphertext, keyring.encrypt(secret_id, keyring.decrypt(secret_id, ciphertext)))
+                    )
                 except SecretLockedError as lock_error:
                     log.warning(
                         "secret could not be re-encrypted",
-                        purpose=place.purpose,
-                        owner=place.owner,
+                        purpose=secret_id.purpose,
+                        owner=secret_id.owner,
                         reason=str(lock_error),
                     )
             if changes:
                 detail = {"key": keyring.key_id, "secrets": str(len(changes))}
                 entry = AuditEntry(at=self._clock.now(), actor=by, event="secrets encrypted anew", detail=detail)
                 changed += await self._secrets.replace(changes, entry)
-            last_place = batch[-1][0]
+            last_secret_id = batch[-1][0]
         locked = sum(each.count for each in await self.counts() if not each.is_current)
         return SecretRotation(key_id=keyring.key_id, changed=changed, locked=locked)
 

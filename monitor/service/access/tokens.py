@@ -1,7 +1,7 @@
 """API tokens of programs: creation, revocation, and authentication.
 
-All valid tokens are cached for some seconds. So an invalid token causes no query, and a program with a valid token is
-never delayed because of invalid ones from the same address.
+All valid tokens are cached for some seconds. So an invalid token causes no query, and invalid tokens never delay a
+program with a valid token at the same address.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re
 _CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a token is stored.
 _USE_INTERVAL: Final = timedelta(minutes=1)
-#: Maximum of valid tokens: all are cached.
+#: Maximum of valid tokens, because all are cached.
 MAX_TOKENS: Final = 500
-#: Maximum of addresses whose failures are counted; beyond it the oldest is dropped.
+#: Maximum of client addresses whose failures are counted; beyond it the oldest is dropped.
 _MAX_ADDRESSES: Final = 10_000
-#: A shorter lifetime is rejected as a mistake in the unit.
+#: Minimum lifetime: a shorter one is probably a mistake in the unit.
 _MIN_LIFETIME: Final = timedelta(hours=1)
 
 
@@ -56,16 +56,16 @@ class InvalidTokenError(Exception):
 
 
 class TooManyAttemptsError(InvalidTokenError):
-    """One address has sent too many invalid tokens."""
+    """A client address has sent too many invalid tokens."""
 
-    def __init__(self, until: timedelta) -> None:
-        """Take *until*, the time for which further tokens from the address are rejected."""
-        super().__init__(until)
-        self.until = until
+    def __init__(self, retry_after: timedelta) -> None:
+        """Take *retry_after*, the time for which further tokens from the address are rejected."""
+        super().__init__(retry_after)
+        self.retry_after = retry_after
 
 
 class ProgramTokens:
-    """API tokens.
+    """Creation, revocation and authentication of API tokens.
 
     Raises `OperationRejectedError` and `NotFoundError`, whose messages name the remedy, and `StoreUnavailable`.
     """
@@ -82,7 +82,8 @@ class ProgramTokens:
         self._read_at = 0.0
         #: By token id: the last use that was stored.
         self._used_at: dict[int, datetime] = {}
-        self._addresses: OrderedDict[str, Failures] = OrderedDict()
+        #: Failures by client address.
+        self._failures_by_address: OrderedDict[str, Failures] = OrderedDict()
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -94,7 +95,7 @@ class ProgramTokens:
 
     async def page(self, *, before: int, limit: int) -> Sequence[ApiToken]:
         """Return at most *limit* tokens with an id below *before*, the newest first."""
-        return await self._records.page(before=before, most=limit)
+        return await self._records.page(before=before, limit=limit)
 
     async def create(
         self,
@@ -108,7 +109,7 @@ class ProgramTokens:
     ) -> NewToken:
         """Create a token that is valid for *lifetime*.
 
-        *author_roles*: the roles of its author, which the token cannot exceed; `None`: no limit.
+        *author_roles*: the roles of its author, which the token's *roles* must not exceed; `None`: no limit.
         """
         program_name, now = name.strip(), self._clock.now()
         if not _NAME.fullmatch(program_name):
@@ -120,7 +121,7 @@ class ProgramTokens:
             raise OperationRejectedError.from_text("beyond_own", role=excess_role)
         if not _MIN_LIFETIME <= lifetime <= MAX_TOKEN_LIFETIME:
             raise OperationRejectedError.from_text("token_too_long", days=MAX_TOKEN_LIFETIME.days)
-        if len(await self._records.standing(now)) >= MAX_TOKENS:
+        if len(await self._records.list_valid(now)) >= MAX_TOKENS:
             raise OperationRejectedError.from_text("many_tokens", most=MAX_TOKENS)
         secret, ends_at = TokenSecret.new(), now + lifetime
         roles_text = " ".join(str(each) for each in sorted(assignments))
@@ -140,7 +141,7 @@ class ProgramTokens:
         return await self._find(number)
 
     async def authenticate(self, secret: TokenSecret, address: str) -> ApiToken:
-        """Return the token with the secret that a program presents. Raise `InvalidTokenError`.
+        """Return the valid token with the secret that a program presents. Raise `InvalidTokenError`.
 
         While the database is unavailable, cached tokens stay valid.
         """
@@ -159,7 +160,7 @@ class ProgramTokens:
         async with self._lock:
             if self._valid_tokens is None or loop.time() - self._read_at >= _CACHE_SECONDS:
                 try:
-                    self._valid_tokens = await self._records.standing(now)
+                    self._valid_tokens = await self._records.list_valid(now)
                 except StoreUnavailable:
                     if self._valid_tokens is None:
                         raise
@@ -167,14 +168,18 @@ class ProgramTokens:
             return self._valid_tokens
 
     def _reject(self, now: datetime, address: str, *, has_prefix: bool) -> None:
-        failures = self._addresses.pop(address, Failures())
+        """Count and log an invalid token. Raise `TooManyAttemptsError` while the address is blocked.
+
+        *has_prefix*: whether the token has the prefix of Pantau's tokens.
+        """
+        failures = self._failures_by_address.pop(address, Failures())
         if (blocked_until := failures.blocked_until(now, FREE_ADDRESS_ATTEMPTS)) is not None:
-            self._addresses[address] = failures
+            self._failures_by_address[address] = failures
             raise TooManyAttemptsError(blocked_until - now)
         log.warning("token rejected", address=address, has_prefix=has_prefix)
-        self._addresses[address] = failures.with_failure(now)
-        while len(self._addresses) > _MAX_ADDRESSES:
-            self._addresses.popitem(last=False)
+        self._failures_by_address[address] = failures.with_failure(now)
+        while len(self._failures_by_address) > _MAX_ADDRESSES:
+            self._failures_by_address.popitem(last=False)
 
     async def _record_use(self, token: ApiToken, now: datetime) -> None:
         last_use = self._used_at.get(token.id, token.used_at)

@@ -20,7 +20,7 @@ from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 
 log = structlog.get_logger()
 
-#: A link must be renewed once a year, so that somebody checks whether it is still needed.
+#: Maximum lifetime of a link: somebody must check once a year whether it is still needed.
 MAX_LIFETIME: Final = timedelta(days=366)
 #: Lifetime of a cached link, in seconds. A revocation in another process takes effect after this time.
 _CACHE_SECONDS: Final = 5.0
@@ -30,7 +30,7 @@ _MAX_CACHED: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWallboard:
-    """A link, with the key that is shown once."""
+    """A new link, with its key, which is shown once."""
 
     key: SessionKey
     link: WallboardLink
@@ -52,7 +52,7 @@ class Wallboards:
 
     async def links(self) -> Sequence[WallboardLink]:
         """Return the valid links, newest first."""
-        return await self._links.at(self._clock.now())
+        return await self._links.list_valid(self._clock.now())
 
     async def create(
         self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = ""
@@ -64,7 +64,7 @@ class Wallboards:
         now, key = self._clock.now(), SessionKey.new()
         link = WallboardLink(
             name=name,
-            scope=AgencyScope(everything=not codes, agencies=codes),
+            scope=AgencyScope(is_unrestricted=not codes, agencies=codes),
             made_by=by,
             made_at=now,
             ends_at=now + timedelta(days=days),
@@ -75,7 +75,7 @@ class Wallboards:
         return NewWallboard(key=key, link=link)
 
     async def revoke(self, link_id: int, *, by: str, address: str = "") -> None:
-        """Revoke a link: browsers that were opened by it lose access. Raise `NotFoundError`."""
+        """Revoke a link: the browsers that have opened it lose access. Raise `NotFoundError`."""
         link_name = next((each.name for each in await self.links() if each.id == link_id), None)
         detail = {"wall": link_name or "", "address": address}
         entry = AuditEntry(at=self._clock.now(), actor=by, event="wall's link revoked", detail=detail)
@@ -84,7 +84,7 @@ class Wallboards:
         self._cache.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallboardLink | None:
-        """Return the link that a browser opens, and record the opening in the audit log; `None`: invalid link."""
+        """Return the link with *key* for a browser that opens it; `None`: it is invalid. Write an audit entry."""
         link = await self._read(key.digest)
         if link is None or link.ends_at <= self._clock.now():
             return None

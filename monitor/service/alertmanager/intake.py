@@ -1,4 +1,4 @@
-"""Limits on concurrent Alertmanager webhooks and on the time spent on them, so that many alerts do not delay probes."""
+"""Limits on the memory and the time for Alertmanager webhooks, so that many alerts do not delay the probes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ def pause_after(duration: float) -> float:
 
 
 class AlertIntake:
-    """Limiter of webhooks. Their parts, of some hundred alerts each, are stored one after the other, with pauses."""
+    """Limiter of webhooks. A caller stores a webhook in parts of some hundred alerts, one at a time, with pauses."""
 
     def __init__(self, limit: int = 256) -> None:
         """Take *limit*, the maximum of concurrent webhooks. Each one occupies a connection."""
         self._limit = limit
+        #: Number and total size of the webhooks in memory.
         self._open_webhooks = 0
         self._reserved_octets = 0
+        #: Held while a part is stored.
         self._part_lock = asyncio.Lock()
         #: Time from which the next part may be stored, by the loop's clock.
         self._next_at = 0.0
@@ -43,7 +45,7 @@ class AlertIntake:
     def reserve(self, octets: int) -> Iterator[None]:
         """Reserve memory for a webhook of *octets* while the context lasts. Raise `IntakeFullError`.
 
-        A single webhook may exceed the limit of octets.
+        If no other webhook is in memory, a webhook may exceed the limit of octets.
         """
         if self._open_webhooks >= self._limit or (self._open_webhooks and self._reserved_octets + octets > MAX_OCTETS):
             raise IntakeFullError

@@ -23,12 +23,12 @@ from monitor.service.alertmanager.intake import AlertIntake
 
 log = structlog.get_logger()
 
-#: Other writers wait for a transaction to end.
+#: Maximum of alerts that one transaction stores: other writers wait for its end.
 _MAX_ALERTS_PER_TRANSACTION = 250
 
 
 class AlertReceiver:
-    """Receiver of webhooks."""
+    """Receiver of webhooks. `intake` limits them, and the dispatcher opens and resolves the incidents."""
 
     def __init__(
         self,
@@ -61,26 +61,27 @@ class AlertReceiver:
     def reserve(self, octets: int) -> AbstractContextManager[None]:
         """Reserve memory for a webhook of *octets* while it is read and stored.
 
-        Raise `IntakeFullError`: Alertmanager must send the webhook again.
+        Raise `IntakeFullError`; the client is told to send the webhook again.
         """
         return self._intake.reserve(octets)
 
     async def process(self, body: bytes) -> Mapping[AlertEffect, int]:
-        """Store the alerts of a webhook; return their number by effect.
+        """Store the alerts of a webhook; return the number of alerts by their effect on incidents.
 
         Processing is idempotent, because Alertmanager sends the whole webhook again after an error. Raise
-        `WebhookRejectedError`, or `StoreUnavailable`: Alertmanager must send the webhook again.
+        `WebhookRejectedError`, or `StoreUnavailable`, after which Alertmanager must send the webhook again.
         """
-        # Parsing eight megabytes takes a quarter of a second.
+        # Parse in a thread: eight megabytes take a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
         if webhook.omitted:
             self._warn(
                 "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.omitted
             )
-        # Skip the incidents that Pantau itself sent to Alertmanager: people were notified of them.
+        # Skip alerts that Pantau itself sent to Alertmanager for its incidents: people were notified of these.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
         firing_count, effects = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
         receive_settings = self._receive_settings()
+        # If many alerts of a group fire, they share one incident.
         group = AlertGroup(
             name=webhook.group,
             shares_incident=receive_settings is not None and firing_count > receive_settings.fold_above,
@@ -98,7 +99,7 @@ class AlertReceiver:
         return section.receive if section is not None else None
 
     def _policy_reader(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
-        """Return a function that returns the policy of an alert. Alerts with the same route share one."""
+        """Return a function that returns the policy (whom to notify, and when) of an alert, by the alert's route."""
         settings, receive_settings, policies = self._settings(), self._receive_settings(), dict[str, PolicySnapshot]()
 
         def read_policy(alert: ReceivedAlert) -> PolicySnapshot:

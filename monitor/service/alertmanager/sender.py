@@ -1,7 +1,7 @@
 """Sender of open incidents to the NOC's Alertmanagers, as alerts.
 
-It reads the incidents from the database and not from the engine that notifies people, so that neither delays the other.
-Alerts are sent again each minute, whether or not an Alertmanager has accepted them.
+It reads the incidents from the database, and not from the engine that notifies people, so that neither delays the
+other. It sends all alerts again each minute, even if an Alertmanager has accepted them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from monitor.config.model.alertmanager import SendSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import run_periodically
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.views.outgoing import ALERT_LIFETIME, alert_labels, build_alert, former_alert, is_sent
 
 log = structlog.get_logger()
 
-#: Alertmanager keeps alerts in memory only, and loses them at a restart.
+#: Interval of sending unchanged alerts: Alertmanager keeps alerts in memory only, and loses them at a restart.
 RESEND_INTERVAL = timedelta(seconds=60)
 #: Interval of checks for changed incidents.
 _CHECK_INTERVAL = timedelta(seconds=5)
 #: A resolved alert is sent for this long, because a member of the cluster may be unavailable for some time.
 RESOLVED_RESEND_PERIOD = timedelta(minutes=15)
+#: Time-out of a request.
 _DEADLINE_SECONDS = 10.0
 
 
@@ -52,7 +53,10 @@ class AlertSender:
         settings: Callable[[], Settings],
         silence_lookup: SilenceLookup = active_silence,
     ) -> None:
-        """Take *settings*, which returns the current settings. *silence_lookup* returns the silence of an incident."""
+        """Take *settings*, which returns the current settings.
+
+        *silence_lookup* returns the silence of an incident, a period in which nobody is notified of it.
+        """
         self._store = store
         self._silence_lookup = silence_lookup
         self._metrics = metrics
@@ -64,8 +68,9 @@ class AlertSender:
         self._resolved: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
         #: Number of the newest audit log entry at the last read; `None`: nothing was read yet.
         self._last_entry: int | None = None
-        #: Whether any open incident is silenced (nobody is notified of it for a time).
+        #: Whether any open incident is silenced.
         self._has_silenced = False
+        #: When alerts were last sent; `None`: not since the start, or since sending was disabled.
         self._sent_at: datetime | None = None
         #: Whether the last request succeeded, by the member's host and port.
         self._accepts_by_member: dict[str, bool] = {}
@@ -103,8 +108,8 @@ class AlertSender:
         try:
             async with self._store.reading() as uow:
                 last_entry = await uow.last_audit_number()
-                # With a silenced incident, read each time: a silence ends without an audit entry, and a silence of one
-                # probe route applies only while no other route of the agency fails.
+                # If an incident is silenced, read each time: a silence ends without an audit entry, and a silence of
+                # one probe route (mail from one mailbox to another) applies only while no other route fails.
                 if last_entry == self._last_entry and not self._has_silenced:
                     return False
                 incidents = list(await uow.open_incidents())
@@ -119,7 +124,7 @@ class AlertSender:
             silence = self._silence_lookup(incident, silences, now)
             self._has_silenced |= silence is not None
             self._open[_key(incident)] = build_alert(incident, now, silence)
-            # At the start, resolve the alert of the degradation that this outage was before: it has other labels.
+            # At the start, an outage may have been a degradation before: resolve that alert, which has other labels.
             if self._last_entry is None and (former := former_alert(incident, now)) is not None:
                 self._resolved[frozenset(former["labels"].items())] = former, now
         for incident in ended:
@@ -129,7 +134,7 @@ class AlertSender:
                 and is_recent(incident.resolved_at, now, RESOLVED_RESEND_PERIOD)
             ):
                 self._resolved[_key(incident)] = build_alert(incident, now), incident.resolved_at
-        # An incident whose labels have changed (it became an outage) is another alert: resolve the old alert.
+        # An incident with changed labels (it became an outage) is another alert: resolve the old alert.
         self._resolved |= {key: (alert, now) for key, alert in previous.items() if key not in self._open}
         has_changed = last_entry != self._last_entry or _visible_parts(previous) != _visible_parts(self._open)
         self._last_entry = last_entry
@@ -179,7 +184,7 @@ def _ended(alert: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
 def _visible_parts(
     alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]],
 ) -> Mapping[frozenset[tuple[str, str]], Any]:
-    """Return the parts of the alerts that people read: without times, which change at each read."""
+    """Return the parts of the alerts that people read. They exclude times, which change at each read."""
     return {key: alert["annotations"] for key, alert in alerts.items()}
 
 

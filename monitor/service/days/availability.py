@@ -1,6 +1,7 @@
 """Cache of the mail availability of all agencies, for the status page and the API.
 
-It is computed in a thread at most once a minute, from the day timelines that `TimelineRecorder` writes.
+The availability is computed in a thread, at most once a minute, from the day timelines that `TimelineRecorder` writes:
+the state of mail in each minute.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ class AvailabilityCache:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._read_at: datetime | None = None
+        #: The agencies of the last computation, and their availability in each period of `SPANS` (in days).
         self._cached_codes: frozenset[str] = frozenset()
         self._availability: Mapping[str, Sequence[Availability]] = {}
-        #: By agency code: a hash of the past days, and the minutes per state of each period. Only today's minutes
-        #: change.
+        #: By agency code: a hash of the days before today, and for each period their minutes per state. They change
+        #: rarely, while today's minutes change each minute.
         self._past_days: dict[str, tuple[int, Sequence[Mapping[MinuteState, int]]]] = {}
 
     async def availability(self, agencies: Sequence[str]) -> Mapping[str, Sequence[Availability]]:
-        """Return the availability of *agencies* per period, at most one minute old. Concurrent calls share one read."""
+        """Return the availability of *agencies* per period, at most one minute old. Concurrent calls share a read."""
         async with self._lock:
             now, codes = self._clock.now(), frozenset(agencies)
             is_fresh = self._read_at is not None and timedelta(0) <= now - self._read_at < _MAX_AGE
             if not is_fresh or codes != self._cached_codes:
                 first = day_of(now) - timedelta(days=max(SPANS) - 1)
-                rows = await self._days.gathered(agencies, first)
+                rows = await self._days.joined_days(agencies, first)
                 self._availability = await asyncio.to_thread(self._compute, agencies, rows, now)
                 self._read_at, self._cached_codes = now, codes
             return self._availability

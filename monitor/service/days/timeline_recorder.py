@@ -1,8 +1,8 @@
 """Recorder of the day timelines of agencies: the state of mail in each of a day's 1,440 minutes.
 
-Once a minute it adds the spans since the last time: those that probes have proven, those that people have declared, and
-those without probing, such as maintenance. Adding a span is idempotent: minutes that could not be written are written
-later, and a clock set back, a reload or a second process adds nothing twice (ADR 0048).
+Once a minute it adds the spans since the last recording: those that probes have proven, those that people have
+declared, and those without probing, such as maintenance. Adding a span is idempotent: spans that could not be written
+are written later, and a clock set back, a reload or a second process adds nothing twice (ADR 0048).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from monitor.model.window import Hours
 from monitor.runtime.cooperative import yielding
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.engine.incidents import OpenIncidentSummary
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords, Key
 
 #: Interval of recording.
 RECORD_INTERVAL = timedelta(minutes=1)
-#: A longer gap between recordings counts as unmonitored. A restart of the process takes seconds, that of a machine two
-#: minutes.
+#: Longest gap between recordings that is filled; a longer one has no data. A restart of the process takes seconds, a
+#: restart of the machine two minutes.
 MAX_GAP = timedelta(minutes=3)
-#: How long after its end an incident is checked for being marked as a false alarm. The additional day covers a restart.
+#: Time after the end of an incident in which a false alarm is looked for. The additional day covers a restart.
 _FALSE_ALARM_CHECK_PERIOD = FALSE_ALARM_PERIOD + timedelta(days=1)
 
 
@@ -43,23 +43,28 @@ class TimelineRecorder:
         self._store = store
         self._clock = clock
         self._runtime = runtime
+        #: When spans were last recorded; `None`: not since the start.
         self._recorded_at: datetime | None = None
+        #: By agency: builder of the spans that probes have proven.
         self._builders: dict[str, TimelineBuilder] = {}
         #: Agencies that another process monitored at the last recording.
         self._other_agencies: AbstractSet[str] = frozenset()
-        #: Agencies in maintenance or outside their probing hours at the last recording.
+        #: Closed agencies at the last recording: in maintenance, or outside their probing hours.
         self._closed_agencies: set[str] = set()
         #: By agency: the latest declaration, and the time up to which it is recorded.
         self._declared_until: dict[str, tuple[OpenIncidentSummary, datetime]] = {}
         #: Ids of the false alarms that are recorded.
         self._false_alarms: set[int] = set()
-        #: By agency: open incidents, as last read from the database. Each one applies until the next read.
-        self._open_declarations: Mapping[str, OpenIncidentSummary] = {}
+        #: By agency: open incidents, declared and others, as last read from the database.
+        self._open_incidents: Mapping[str, OpenIncidentSummary] = {}
         #: Timelines that are not stored yet. `DayRecords.add` removes those that it has stored.
         self._unsaved: dict[Key, DayTimeline] = {}
 
     async def begin(self, last_heartbeat: datetime | None) -> None:
-        """Resume the timelines if, by *last_heartbeat*, this process ran a moment ago. Raise `StoreUnavailable`."""
+        """Resume the timelines if *last_heartbeat* shows that this process ran within `MAX_GAP`.
+
+        Raise `StoreUnavailable`.
+        """
         now = self._clock.now()
         if last_heartbeat is None or not timedelta(0) <= now - last_heartbeat <= MAX_GAP:
             return
@@ -67,17 +72,18 @@ class TimelineRecorder:
         self._recorded_at = now
 
     async def _resume(self, now: datetime, agencies: AbstractSet[str] | None = None) -> None:
-        """Resume the stored timelines of *agencies*, or of all, that a process recorded until a moment ago."""
+        """Continue the stored timelines of *agencies* (`None`: of all), which a process recorded until a moment ago."""
         today = day_of(now)
         for (agency, day), timeline in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
             if (last := timeline.last_marked()) is not None and (agencies is None or agency in agencies):
+                state, minute = last
                 builder = self._builders[agency] = TimelineBuilder()
-                builder.resume(last[0], time_of(day, last[1]))
+                builder.resume(state, time_of(day, minute))
 
     async def record(self) -> None:
         """Record the spans since the last call, and store them.
 
-        Raise `StoreUnavailable`: the spans are stored with the next call.
+        Raise `StoreUnavailable`; then the next call stores the spans.
         """
         now, store_error = self._clock.now(), None
         since = self._recorded_at if self._recorded_at and timedelta(0) <= now - self._recorded_at <= MAX_GAP else now
@@ -88,14 +94,14 @@ class TimelineRecorder:
         runtime = self._runtime()
         registry = runtime.configuration.registry
         try:
-            await self._read_declarations(now)
+            await self._read_incidents(now)
             if taken_over := self._other_agencies & runtime.owned:
                 await self._resume(now, taken_over)
         except StoreUnavailable as error:
             store_error = error
         self._other_agencies = registry.agencies.keys() - runtime.owned
         for code in self._other_agencies & self._builders.keys():
-            # Should this process take the agency over again, another process has monitored the agency meanwhile.
+            # Another process monitors the agency now. If this process takes it over again, it must not fill that time.
             self._builders[code].interrupt()
         async for code in yielding(registry.agencies):
             routes = registry.routes_for(code)
@@ -110,6 +116,7 @@ class TimelineRecorder:
     def _spans(
         self, runtime: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
     ) -> Iterator[TimelineSpan]:
+        """Yield the spans of an agency since the last recording; *since*: its time, or *now* after a longer gap."""
         builder = self._builders.setdefault(code, TimelineBuilder())
         if (closed_state := _closed_state(list(hours), now)) is not None:
             # Runs before and during the closed time prove nothing about the minutes of that time.
@@ -118,33 +125,34 @@ class TimelineRecorder:
             self._closed_agencies.add(code)
         elif runtime.evaluator.has_agency(code):
             mail = runtime.evaluator.mail(code)
-            # At least two intervals: routes may be probed every few seconds, but recording happens once a minute.
+            # The longest gap that is filled has at least two intervals: routes may be probed every few seconds, but
+            # recording happens once a minute.
             yield from builder.advance(mail.observe(), max(mail.longest_proven_gap(), 2 * RECORD_INTERVAL))
         if closed_state is None:
             self._closed_agencies.discard(code)
         yield from self._declared_spans(code, now)
-        closed_incident = runtime.reporter.closed_by_hand.get(code)
+        closed_incident = runtime.reporter.manually_closed.get(code)
         if closed_incident is not None and closed_incident.false_alarm_at is not None:
             # Probes still detect the fault that a person has marked as a false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=since, until=now)
 
     def _declared_spans(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
-        incident = self._open_declarations.get(code)
+        incident = self._open_incidents.get(code)
         if incident is None or incident.declared is None:
             self._declared_until.pop(code, None)
             return
         previous, until = self._declared_until.get(code, (None, now))
-        # The first span starts at the declaration, which may be long ago; later spans continue the previous one. A
-        # declaration also applies to the time in which no process ran.
+        # The first span starts at the start of the declared outage, perhaps long ago, and includes time in which no
+        # process ran. Later spans continue the previous one.
         span_start = until if previous == incident else incident.declared_since or now
         self._declared_until[code] = incident, now
         for state in outage_states(incident.declared):
             yield TimelineSpan(state=state, starts_at=span_start, until=now)
 
-    async def _read_declarations(self, now: datetime) -> None:
-        """Read the open declarations, and record new false alarms. Raise `StoreUnavailable`."""
+    async def _read_incidents(self, now: datetime) -> None:
+        """Read the open incidents, and record new false alarms. Raise `StoreUnavailable`."""
         async with self._store.reading() as uow:
-            self._open_declarations = await uow.open_incidents_by_key()
+            self._open_incidents = await uow.open_incidents_by_key()
             marked_false = await uow.false_alarms(now - _FALSE_ALARM_CHECK_PERIOD)
         for each in marked_false:
             if each.id not in self._false_alarms:
@@ -158,10 +166,10 @@ class TimelineRecorder:
 
 
 def _closed_state(hours: list[Hours], now: datetime) -> MinuteState | None:
-    """Return the state of an agency whose routes, with these *hours*, are not probed now; `None`: some are probed."""
+    """Return the state of an agency whose routes are all not probed now by these *hours*; `None`: some are probed."""
     if not hours:
         return None
-    # Maintenance applies to the whole agency, so that all routes have the same.
+    # Maintenance applies to the whole agency, so all routes have the same.
     if hours[0].maintenance_at(now) is not None:
         return MinuteState.MAINTENANCE
     return MinuteState.OFF_HOURS if all(each.next_active_at(now) != now for each in hours) else None

@@ -1,7 +1,7 @@
-"""Files outside the database with its high-water mark: the newest numbers that it has assigned.
+"""Files outside the database with its high-water mark: the newest numbers that the database has assigned.
 
 One file is in the state directory, and one in each tray, a directory from which clerks print and post letters. A
-database that is behind its mark is an older copy (`RestoreGuard`).
+database that is behind its mark was replaced by an older copy (`RestoreGuard`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alerts.persistence.restoration import HighWaterMark, latest_pages, merge_hi
 
 log = structlog.get_logger()
 
-#: A hidden file, because clerks open the tray.
+#: Name of the files. They are hidden, because clerks open the trays.
 FILE = ".pantau-mark.json"
 #: Time-out in seconds: an unresponsive network share must not delay notifications.
 _TIMEOUT = 5.0
@@ -31,9 +31,11 @@ class HighWaterMarkFiles:
     """Reader and writer of one file in each directory. A file that cannot be accessed is logged once and skipped."""
 
     def __init__(self, directories: Callable[[], Sequence[Path]]) -> None:
-        """Take *directories*, which returns the current ones: a reload may add a tray."""
+        """Take *directories*, which returns the current directories: a reload may add a tray."""
         self._directories = directories
+        #: By file: the mark that this process has written last.
         self._written: dict[Path, HighWaterMark] = {}
+        #: Files whose last access failed.
         self._failing: set[Path] = set()
 
     @property
@@ -76,8 +78,10 @@ def _read(file: Path) -> HighWaterMark | None:
 
 
 def _write(file: Path, mark: HighWaterMark) -> HighWaterMark | None:
+    """Write *mark*, merged with the stored mark of the same database, and return *mark*. Raise `OSError`."""
     stored = _read(file)
     merged = mark
+    # `chain` identifies the database: its audit log, in which each entry contains the hash of the previous one.
     if stored is not None and stored.chain == mark.chain:
         pages = latest_pages(merge_highest([stored.pages, mark.pages]))
         merged = replace(mark, numbers=merge_highest([stored.numbers, mark.numbers]), pages=pages)

@@ -1,6 +1,6 @@
 """Letters in the trays, the directories from which clerks print and post notifications on paper.
 
-Shows letters, records that they were printed and posted, and exports metrics of overdue letters.
+`Letters` returns the letters, records that clerks have printed and posted them, and exports metrics of overdue ones.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from alerts.decide.paper import (
     QueuedLetter,
     TrayLetter,
     citing_letter,
+    impossible_day_reason,
     post_by,
-    why_not_posted_on,
 )
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
@@ -38,12 +38,12 @@ from monitor.metrics import Metrics
 from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 
-#: How long a letter is shown after it has left its tray: a week and some days of leave.
+#: How long a letter is shown after it has left its tray: a week, and some days of a clerk's leave.
 _SHOWN_AFTER_LEAVING = timedelta(days=10)
-#: A docket (the list of letters posted on a day) contains only letters queued within this period: clerks post no letter
-#: later.
+#: A docket (the list of letters posted on a day) contains only letters that were queued within this period: clerks do
+#: not post letters that late.
 _DOCKET_PERIOD = timedelta(days=92)
 #: Interval of checks for overdue letters. A letter becomes overdue when a day ends, and a tray changes rarely.
 CHECK_INTERVAL = timedelta(minutes=1)
@@ -57,21 +57,24 @@ class LetterView:
     id: int
     #: Number of the incident.
     incident: str
+    #: Code of the agency; "": the incident is a fault of Pantau itself.
     agency: str
     purpose: Purpose
     #: Addressee, such as "Ketua Setiausaha, Kementerian Contoh".
     to: str
     step: LetterStep
     queued_at: datetime
-    #: Latest day of posting.
+    #: By when it must be posted: the end of the workday after `queued_at`.
     post_by: datetime
+    #: Whether it should have been posted by now.
     overdue: bool
     printed_at: datetime | None = None
     printed_by: str | None = None
     posted_at: datetime | None = None
     posted_by: str | None = None
-    #: The day that the clerk entered, or the day of the record.
+    #: The day of posting that the clerk entered, or else the day of the record.
     posted_on: date | None = None
+    #: When it was withdrawn from the tray; `None`: it was not.
     taken_back_at: datetime | None = None
 
 
@@ -89,6 +92,7 @@ class LetterRecord:
 class LetterNotRecorded:
     """A letter that could not be recorded as printed or posted, with the reason."""
 
+    #: Id of the notification.
     id: int
     reason: str
 
@@ -106,7 +110,7 @@ class Letters:
         clock: Clock,
         hours: Callable[[str], OfficeHours],
     ) -> None:
-        """Take *hours*, which returns the office hours of an agency by its code, and Pantau's own for ""."""
+        """Take *hours*, which returns the office hours of an agency by its code ("": the operators' own office)."""
         self._store = store
         self._pool = pool
         self._dispatcher = dispatcher
@@ -115,7 +119,7 @@ class Letters:
         self._hours = hours
 
     async def letters(self) -> Sequence[LetterView]:
-        """Return the letters in the trays, oldest first, then those that left one recently, newest first."""
+        """Return the letters in the trays, oldest first, and then those that left a tray recently, newest first."""
         return await self._views(_SHOWN_AFTER_LEAVING)
 
     async def _views(self, period: timedelta) -> Sequence[LetterView]:
@@ -128,7 +132,7 @@ class Letters:
     async def unchanged_pdfs(self, notification_ids: Collection[int]) -> Mapping[int, bytes]:
         """Return the PDFs of letters in their trays, by notification id, for printing.
 
-        Leave out letters whose file was changed or removed, and those in an unreadable tray.
+        Omit letters whose file was changed or removed, and letters in an unreadable tray.
         """
         async with self._store.reading() as uow:
             letters = await uow.queued_letters(notification_ids)
@@ -168,7 +172,7 @@ class Letters:
         return not_recorded
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
-        """Return the letters that were posted on *day* and queued in the last quarter, in the order of queueing."""
+        """Return the letters posted on *day* and queued within `_DOCKET_PERIOD`, in the order of queueing."""
         views = [each for each in await self._views(_DOCKET_PERIOD) if each.posted_on == day]
         return sorted(views, key=lambda each: (each.queued_at, each.id))
 
@@ -184,9 +188,9 @@ class Letters:
     ) -> LetterRecord:
         """Record that a clerk has printed or posted a letter, unless a record exists. Raise `OperationRejectedError`.
 
-        *already_posted*: accept a withdrawn letter, which the clerk had posted before the withdrawal. Its recipient
-        then also gets the later notifications of the incident. *unprinted*: accept a letter without a record of
-        printing. *day*: the day of posting; by default the day of the record.
+        *already_posted*: accept also a withdrawn letter, because the clerk had posted it before the withdrawal. Its
+        recipient then also gets the later notifications of the incident. *unprinted*: accept also a letter without a
+        record of printing. *day*: the day of posting; by default the day of the record.
         """
         try:
             async with self._store.reading() as uow:
@@ -213,7 +217,7 @@ class Letters:
             day = None
         elif day is not None:
             self._check_posting_day(day, incident.policy.agency if incident else "", attempt.started_at)
-        # Move the file first: if the process dies before the record is written, the clerk can report the posting again.
+        # Move the file before the record: if the process dies in between, the clerk can report the posting again.
         if step is LetterStep.POSTED:
             await self._record_posting(gateway, notification_id, attempt.reference, already_posted=already_posted)
         earlier = await self._dispatcher.record_letter_step(
@@ -234,11 +238,12 @@ class Letters:
         attempt = notification.last_attempt
         if attempt is None or attempt.state is not AttemptState.SENT or notification.channel is not Channel.LETTER:
             raise OperationRejectedError.from_text("letter_not_posted", notice=notification_id)
+        # A later letter refers to this one as posted.
         if (citing := citing_letter(notification, notifications)) is not None:
             raise OperationRejectedError.from_text("letter_cited", notice=notification_id, other=citing.id)
         tray = self._tray_of(notification, attempt)
-        # Move the file first: if the process dies before the record is written, the letter counts as posted, and a
-        # clerk can repeat the operation.
+        # Move the file before the record: if the process dies in between, the letter still counts as posted, and a
+        # clerk can undo the posting again.
         try:
             is_in_tray = await tray.undo_posting(attempt.reference)
         except DeliveryError as error:
@@ -255,7 +260,7 @@ class Letters:
 
     def _check_posting_day(self, day: date, agency: str, queued_at: datetime) -> None:
         zone = self._hours(agency).zone
-        match why_not_posted_on(day, queued_at, self._clock.now(), zone):
+        match impossible_day_reason(day, queued_at, self._clock.now(), zone):
             case ImpossibleDay.FUTURE:
                 raise OperationRejectedError.from_text("day_ahead", day=f"{day:%d/%m/%Y}")
             case ImpossibleDay.BEFORE_QUEUED:
@@ -286,13 +291,13 @@ class Letters:
         await self.export_metrics()
 
     async def remove_incomplete(self) -> None:
-        """Remove incomplete files from the trays. Ignore an unreachable tray: queueing a letter reports it."""
+        """Remove incomplete files from the trays. Ignore unreachable trays: the next letter to queue reports them."""
         for _, tray in self._gateways():
             with suppress(DeliveryError):
                 await tray.remove_incomplete()
 
     async def export_metrics(self) -> None:
-        """Export the number of letters by step, and of overdue ones; NaN while the database is unavailable."""
+        """Export the numbers of letters by step and of overdue ones; NaN while the database is unavailable."""
         try:
             views = await self.letters()
         except StoreUnavailable:
@@ -302,6 +307,7 @@ class Letters:
 
 
 def _unchanged(letters: Mapping[int, QueuedLetter], pdfs: Mapping[str, bytes]) -> Mapping[int, bytes]:
+    """Return by notification id the PDFs that still have the hash of the letter. *pdfs*: by reference of the letter."""
     return {
         notification_id: pdf
         for notification_id, each in letters.items()
@@ -325,13 +331,13 @@ def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
         printed_by=printed.by if printed else None,
         posted_at=posted.at if posted else None,
         posted_by=posted.by if posted else None,
-        posted_on=posted.on(hours.zone) if posted else None,
+        posted_on=posted.action_day(hours.zone) if posted else None,
         taken_back_at=letter.taken_back_at,
     )
 
 
 def office_hours(configuration: Configuration, agency: str) -> OfficeHours:
-    """Return the office hours of *agency*; Pantau's own for an unknown agency."""
+    """Return the office hours of *agency*, or those of the settings for an unknown agency."""
     shared = configuration.settings.build_shared()
     agency_settings = configuration.registry.agencies.get(agency)
     return shared.calendar.build(shared.zone) if agency_settings is None else agency_settings.build_hours(shared)

@@ -1,10 +1,10 @@
-"""Guard against a store (the database) that was replaced by an older copy of itself.
+"""Guard against a database that was replaced by an older copy of itself.
 
-Such a store lacks the latest incidents, and would assign their numbers again, although letters and faxes bear them.
-The guard compares the store with the high-water marks (newest known numbers) outside it, at the start and every fifteen
-seconds, since a database may fail over to a standby that lags. If the store is behind, it pauses paper (letters and
-faxes) and skips numbers, until a person confirms which numbers are on paper. The decisions are in
-`alerts.persistence.restoration`.
+Such a database lacks the latest incidents, and would assign their numbers again, although sent letters and faxes have
+these numbers. The guard compares the database with the high-water marks (newest known numbers) in files outside it, at
+the start and every fifteen seconds, because a database may fail over to a standby that lags. If the database is behind,
+the guard pauses paper (letters and faxes) and skips numbers, until a person confirms which numbers are on paper. The
+decisions are in `alerts.persistence.restoration`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from alerts.persistence.restoration import (
     Restoration,
     StorePosition,
     detect_restore,
+    find_newer_marks,
     latest_pages,
-    marks_beyond,
     merge_highest,
     parse_last_numbers,
     skipped_numbers,
@@ -49,22 +49,24 @@ from monitor.metrics import Metrics
 from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.service.paper.high_water_mark import HighWaterMarkFiles
-from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 
 log = structlog.get_logger()
 
+#: Interval of checks.
 _CHECK_INTERVAL = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePaper:
-    """Request of staff to resume paper, with the numbers that they know to be on paper."""
+    """Request of staff to resume paper, with the last numbers that they found on paper."""
 
+    #: The author.
     by: str
     reason: str
     #: Last numbers, as printed on letters: incidents such as "JCM-23", or pages of an incident such as "JCM-07/3".
     after: Sequence[str] = ()
-    #: Whether staff state that nothing was lost: the machine was only off, and the store is up to date.
+    #: Whether staff state that nothing was lost: the machine was only off, and the database is up to date.
     nothing_lost: bool = False
 
 
@@ -85,11 +87,13 @@ class PausedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperView:
-    """Detected restorations, and the pages that wait for a confirmation."""
+    """Detected restorations, and the pages that wait for a confirmation. Serialised by field names."""
 
+    #: All detected restorations (replacements by an older copy), the oldest first.
     restorations: Sequence[Restoration]
+    #: The pages that are paused now.
     pages: Sequence[PausedPage]
-    #: File names of letters in the trays that the store does not contain.
+    #: File names of letters in the trays of which the database has no record.
     unknown: Sequence[str]
 
 
@@ -122,15 +126,15 @@ class RestoreGuard:
         self._metrics = metrics
         self._on_resume = on_resume
         self._mark: HighWaterMark | None = None
-        #: Held from the read of the store to the write of the mark, so that no older mark overwrites a newer one.
+        #: Held from the read of the database to the write of the mark, so that no older mark overwrites a newer one.
         self._lock = asyncio.Lock()
-        #: Heads (last entries of the audit log) in the marks that were processed. A processed mark stays in its file if
-        #: the file cannot be written, and must not be processed again.
+        #: Heads (last entries of the audit log) of the processed marks. If the file of a mark cannot be written, the
+        #: mark stays there, and must not be processed again.
         self._processed_heads: set[ChainHead] = set()
         #: Since when paper is paused, by the last check; `None`: it is not paused.
         self.paused_since: datetime | None = None
-        #: When this process detected an older copy; `None`: it has not. Until new probe runs confirm the incidents of
-        #: the copy, staff are not notified of them.
+        #: When this process detected an older copy; `None`: it did not. Staff are not notified of the incidents of the
+        #: copy until new probe runs confirm them.
         self.awaits_runs_since: datetime | None = None
         #: Time of the last check, by the wall clock and by the machine's uptime; `None`: none since the start.
         self._last_check: tuple[datetime, float] | None = None
@@ -140,10 +144,10 @@ class RestoreGuard:
         await run_periodically("restore guard", self.check, _CHECK_INTERVAL)
 
     async def check(self) -> None:
-        """Compare the store with the marks. If it is behind them, pause paper and skip numbers."""
+        """Compare the database with the marks. If it is behind them, pause paper and skip numbers."""
         was_unchecked = self._was_unchecked()
-        # Read the marks before the store. Otherwise, between the two reads, another process may write to the store and
-        # then write a mark, which would look newer than the store that was read.
+        # Read the marks before the database. Otherwise another process may write to the database and then to a mark
+        # between the two reads, and the mark would look newer than the database.
         marks = [mark for mark in await self._files.read() if mark.head not in self._processed_heads]
         async with self._lock:
             await self._compare_with_marks(marks, was_unchecked=was_unchecked)
@@ -152,6 +156,7 @@ class RestoreGuard:
         heads = {mark.head.number for mark in marks}
         async with self._store.reading() as uow:
             position = await uow.restorations.position(heads)
+            # The restoration that no person has confirmed yet. Its `skipped` is `None` until numbers were skipped.
             pending = await uow.restorations.pending()
         now = self._clock.now()
         if detect_restore(position, marks, now, was_unchecked=was_unchecked) or (
@@ -176,7 +181,7 @@ class RestoreGuard:
     def _was_unchecked(self) -> bool:
         """Return whether the checks were interrupted: by a start, or by a restore of the machine from a snapshot.
 
-        After a snapshot the wall clock jumps ahead of the machine's uptime.
+        After a restore from a snapshot, more wall-clock time than uptime has passed.
         """
         if self._last_check is None:
             return True
@@ -192,16 +197,16 @@ class RestoreGuard:
         if pending is None:
             if method is None:
                 return
-            await restorations.begin(method, now, position.received_at)
+            await restorations.begin(method, now, position.last_write_at)
             pending = await restorations.pending()
-        newer_marks = marks_beyond(position, marks)
+        newer_marks = find_newer_marks(position, marks)
         if pending is None or (pending.skipped is not None and not newer_marks):
             return
         numbers = skipped_numbers(position, marks, pending.numbers, self._prefixes())
         await restorations.skip_numbers(pending, numbers, newer_marks)
         if pending.how is DetectionMethod.SILENT and method is not None:
-            # A mark on an unreachable network share became readable, and proves a loss. From now on a confirmation that
-            # nothing was lost is rejected.
+            # Until now only the silence of the database was suspicious. A mark proves a loss, for example because its
+            # network share is reachable again: from now on reject a confirmation that nothing was lost.
             await restorations.set_method(pending, method)
         self._processed_heads |= {mark.head for mark in newer_marks}
         if pending.skipped is None:
@@ -224,7 +229,7 @@ class RestoreGuard:
         """Write the mark of the present *position* to its files."""
         if not position.chain:
             return
-        numbers = {prefix: next_number - 1 for prefix, next_number in position.following.items()}
+        numbers = {prefix: next_number - 1 for prefix, next_number in position.next_numbers.items()}
         previous = self._mark if self._mark is not None and self._mark.chain == position.chain else None
         self._mark = HighWaterMark(
             chain=position.chain,
@@ -237,8 +242,8 @@ class RestoreGuard:
     async def record_page(self, facts_of_page: Sequence[Facts]) -> None:
         """Write the numbers of a page to the marks before the page is sent. *facts_of_page*: facts of its incidents.
 
-        Write the present head of the audit log, too. Otherwise a copy of the store that was made between the last check
-        and the page would look up to date, although the copy does not contain the page.
+        Write the present head of the audit log, too. Otherwise a copy of the database from between the last check and
+        the page would look up to date, although it does not contain the page.
         """
         async with self._lock:
             await self._record_page(facts_of_page)
@@ -253,9 +258,9 @@ class RestoreGuard:
             if position.chain == mark.chain and position.head.number > mark.head.number:
                 mark = replace(mark, head=position.head)
         numbers = [
-            {prefix: int(n)}
-            for prefix, _, n in (facts.number.rpartition("-") for facts in facts_of_page)
-            if n.isdecimal()
+            {prefix: int(count)}
+            for prefix, _, count in (facts.number.rpartition("-") for facts in facts_of_page)
+            if count.isdecimal()
         ]
         pages = [{facts.number: facts.enclosure} for facts in facts_of_page if facts.enclosure]
         self._mark = replace(
@@ -268,21 +273,22 @@ class RestoreGuard:
     # -- confirmation -------------------------------------------------------------------------------------------------
 
     async def view(self) -> PaperView:
-        """Return the information for the decision to resume paper."""
+        """Return the information that staff need for the decision to resume paper."""
         letters = [letter for tray in self._trays() for letter in await _letters_in(tray)]
         async with self._store.reading() as uow:
             restorations = await uow.restorations.all()
             pending = next((each for each in restorations if each.confirmed_at is None), None)
             active = () if pending is None else await uow.active_incidents()
-            possibly_lost = (
-                () if pending is None else [letter for letter in letters if _may_be_lost(letter[1], pending)]
-            )
-            unknown = [path for reference, path in possibly_lost if await uow.attempt(reference) is None]
+            unknown = [
+                path
+                for reference, path in letters
+                if pending and _may_be_lost(path, pending) and await uow.attempt(reference) is None
+            ]
             pages = [page for incident_id in active for page in _pages(await uow.notifications(incident_id))]
         return PaperView(restorations=restorations, pages=pages, unknown=unknown)
 
     async def resume(self, request: ResumePaper) -> Restoration:
-        """Resume paper. Raise `OperationRejectedError`, which names what is missing."""
+        """Resume paper. Raise `OperationRejectedError` with the missing information."""
         try:
             numbers, pages = parse_last_numbers(request.after)
         except BadNumberError as error:
@@ -295,29 +301,28 @@ class RestoreGuard:
             pending = await restorations.pending()
             if pending is None:
                 raise OperationRejectedError(
-                    "letters and faxes are not paused: the store is not known to be an older copy"
+                    "letters and faxes are not paused: no older copy of the database was detected"
                 )
             if request.nothing_lost:
                 if pending.how is not DetectionMethod.SILENT:
                     raise OperationRejectedError(
-                        f"something was lost: the store is {pending.how}; state the last numbers on paper, if you know them"
+                        f"something was lost: the database is {pending.how}; state the last numbers on paper, if you "
+                        "know them"
                     )
                 await restorations.unskip_numbers(pending)
             else:
                 position = await restorations.position(())
-                _check_prefixes(numbers, {*position.following, *self._prefixes()})
-                ranges = {p: (position.following.get(p, 1), n) for p, n in numbers.items()}
-                to_skip = {p: range_ for p, range_ in ranges.items() if range_[1] >= range_[0]}
-                # After the restore these incidents got numbers that are on paper for other incidents. Skip page
-                # numbers, so that the new pages differ from the pages of the other incidents.
-                reassigned = [
-                    i
-                    for i in (await uow.incidents(await uow.active_incidents())).values()
-                    if _may_be_on_paper(i, pending, numbers)
-                ]
-                with_pages = replace(
-                    pending, pages=merge_highest([{i.number: DEFAULT_SKIP for i in reassigned}, pending.pages, pages])
-                )
+                _check_prefixes(numbers, {*position.next_numbers, *self._prefixes()})
+                firsts = {prefix: position.next_numbers.get(prefix, 1) for prefix in numbers}
+                to_skip = {prefix: (firsts[prefix], last) for prefix, last in numbers.items() if last >= firsts[prefix]}
+                # Since the restore, these incidents got numbers that are on paper for other incidents. Skip some page
+                # numbers, so that their pages differ from the pages of the other incidents.
+                reassigned = {
+                    incident.number: DEFAULT_SKIP
+                    for incident in (await uow.incidents(await uow.active_incidents())).values()
+                    if _may_be_on_paper(incident, pending, numbers)
+                }
+                with_pages = replace(pending, pages=merge_highest([reassigned, pending.pages, pages]))
                 await restorations.skip_numbers(with_pages, to_skip, [self._mark] if self._mark else [])
             await restorations.confirm(pending, now, request.by, request.reason)
             detail = {"why": request.reason}
@@ -336,24 +341,28 @@ class RestoreGuard:
 
 
 def _check_prefixes(prefixes: Collection[str], known_prefixes: Collection[str]) -> None:
-    """Raise `OperationRejectedError` for a prefix that is not in *known_prefixes*.
+    """Raise `OperationRejectedError` for a prefix that is not in *known_prefixes*: it is a typing error.
 
-    After a typing error the numbers that are on paper would be assigned again.
+    Without the check, the numbers that are on paper would be assigned again.
     """
     for prefix in prefixes:
         if prefix not in known_prefixes:
             nearest_prefix = closest_match(prefix, [each.lower() for each in known_prefixes])
             remedy = nearest_prefix.upper() if nearest_prefix else f"one of {', '.join(sorted(known_prefixes))}"
-            raise OperationRejectedError(f"no agency has numbers with {prefix}: write {remedy}, and repeat this")
+            raise OperationRejectedError(f"no agency has numbers with {prefix}: write {remedy}, and try again")
 
 
 def _may_be_on_paper(incident: Incident, pending: Restoration, numbers: Mapping[str, int]) -> bool:
-    """Return whether the number of an incident, assigned while paper was paused, is on paper for another incident."""
+    """Return whether *incident* got its number while paper was paused, and the number is on paper for another one.
+
+    *numbers*: the last number on paper by prefix.
+    """
     prefix, _, count = incident.number.rpartition("-")
     return incident.opened_at > pending.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
 
 
 async def _letters_in(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
+    """Return the reference and the file path of each letter in a tray; none if the tray is unreachable."""
     try:
         return await tray.list_letters()
     except DeliveryError as error:
@@ -362,9 +371,9 @@ async def _letters_in(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
 
 
 def _may_be_lost(path: str, pending: Restoration) -> bool:
-    """Return whether the store may have lost the letter in this file: it was queued after the last write of the copy.
+    """Return whether the database may have lost the letter in this file: it was queued after the copy's last write.
 
-    The store may lack older letters, too, because their records were purged.
+    The database may lack older letters, too, but because their records were purged.
     """
     known_until = pending.since or pending.noticed_at - timedelta(days=365)
     # The file name begins with the date of queueing, in Malaysian time.

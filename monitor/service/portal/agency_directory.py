@@ -1,6 +1,6 @@
-"""Directory of agencies for administrators.
+"""Directory of agencies for administrators: the list, previews of removals, and traces of removed agencies.
 
-It has the list of all agencies, what remains of earlier agencies under a code, and previews of removals.
+A trace is data of a removed agency, such as incidents and roles of users, that a new agency with its code would get.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ _MAX_USERS: Final = 20
 class AgencyListItem:
     """Agency in the list."""
 
-    mark: DocumentVersionInfo
+    #: The latest version of its document (YAML settings), without the text.
+    version: DocumentVersionInfo
     #: Name; "": the running service does not use the agency's document.
     name: str = ""
+    #: Whether its mail is probed.
     has_mailbox: bool = False
-    #: Whether anyone is notified.
-    tells: bool = False
+    #: Whether staff are notified of its incidents.
+    notifies: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviousAgency:
-    """What remains of an earlier agency under a code that a new agency is to get."""
+    """Data of a removed agency whose code a new agency is to get."""
 
+    #: Records that remain in the database.
     trace: AgencyTrace
     #: The version that removed the agency; `None`: there never was a document.
     removal: DocumentVersion | None
@@ -52,16 +55,21 @@ class PreviousAgency:
 class RemovalPreview:
     """Preview of a removal: what is deleted with an agency, and what remains."""
 
+    #: The version of the document that is removed.
     version: DocumentVersion
+    #: Name; "": the running service does not use the agency's document.
     name: str
+    #: Addresses of its mailboxes.
     mailboxes: Sequence[str]
-    #: Number of passwords typed in the portal that are deleted.
+    #: Number of secrets typed in the portal that are deleted.
     secrets: int
+    #: Records that remain in the database.
     trace: AgencyTrace
     #: Number of letters about the agency that wait to be printed or posted.
     letters: int
-    #: Numbers of the running drills of the agency's users.
+    #: Numbers of the running drills (test notifications) of the agency's contacts.
     drills: Sequence[str]
+    #: The users who have a role for it.
     users: Sequence[User]
 
 
@@ -87,34 +95,36 @@ class AgencyDirectory:
         self._drills = drills
 
     async def page(self, query: str = "", *, after: str = "") -> tuple[Sequence[AgencyListItem], bool]:
-        """Return a page of agencies whose code or name contains *query*, by code, and whether there are more.
+        """Return agencies whose code or name contains *query*, sorted by code, and whether there are more.
 
-        The page begins after the code *after*.
+        At most `PAGE_SIZE` agencies are returned. *after*: the last code of the previous page.
         """
         agencies = self._editor.configuration().registry.agencies
         folded_query = query.casefold()
         codes_by_name = (
             [code for code, each in agencies.items() if folded_query in each.name.casefold()] if folded_query else []
         )
-        versions = await self._documents.marks(search=query, agencies=codes_by_name, after=after, at_most=PAGE_SIZE + 1)
+        versions = await self._documents.list_latest(
+            search=query, agencies=codes_by_name, after=after, at_most=PAGE_SIZE + 1
+        )
         entries = []
-        for mark in versions[:PAGE_SIZE]:
-            settings = agencies.get(mark.agency)
+        for version in versions[:PAGE_SIZE]:
+            settings = agencies.get(version.agency)
             entries.append(
-                AgencyListItem(mark=mark)
+                AgencyListItem(version=version)
                 if settings is None
                 else AgencyListItem(
-                    mark=mark,
+                    version=version,
                     name=settings.name,
                     # An agency without a mailbox has explicit routes to addresses that forward its mail.
                     has_mailbox=bool(settings.mailboxes or settings.routes),
-                    tells=bool(settings.escalation.steps),
+                    notifies=bool(settings.escalation.steps),
                 )
             )
         return entries, len(versions) > PAGE_SIZE
 
     async def previous_agency(self, agency: str) -> PreviousAgency | None:
-        """Return the remains under a code that no agency has now; `None`: there are none, or an agency has the code."""
+        """Return the data of a removed agency with this code; `None`: there is none, or an agency has the code now."""
         removal = await self._editor.last_version(agency)
         if removal is not None and removal.text is not None:
             return None
@@ -141,7 +151,7 @@ class AgencyDirectory:
         )
 
     async def _users(self, agency: str) -> Sequence[User]:
-        # The search also finds users whose name contains the code.
+        # The search also finds users whose names contain the code: keep those with a role for the agency.
         matches = await self._people.page(agency, limit=PAGE_SIZE)
         return [each for each in matches if any(assignment.agency == agency for assignment in each.assignments)][
             :_MAX_USERS

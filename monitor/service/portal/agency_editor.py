@@ -1,4 +1,4 @@
-"""Editor of one agency's document, for the forms of the portal and for API clients.
+"""Editor of one agency's document (YAML settings), for the forms of the portal and for API clients.
 
 It writes a draft as a new version into the database, and makes the running service apply it.
 """
@@ -32,7 +32,7 @@ from monitor.service.portal.documents import DocumentsResult, DocumentWriter, Su
 from monitor.store.admin.documents import Documents
 from probes.model.egress import EgressPolicy
 
-#: Largest draft of an officer. A document has a few KiB, and parsing ten times this limit takes half a minute.
+#: Largest draft of an officer. Usual documents have a few KiB; parsing ten times this limit takes half a minute.
 MAX_DRAFT_OCTETS: Final = 128 * 1024
 #: Number of versions of an agency that are listed at once.
 PAGE_SIZE: Final = 25
@@ -56,12 +56,12 @@ class DraftResult:
 
     #: Problems of the draft. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
-    #: Errors in other agencies' documents or in the settings, which not every author may see.
+    #: Errors in other agencies' documents or in the settings; some authors may not see them.
     other_errors: tuple[Problem, ...] = ()
     #: Version that another author has written since the draft started: nothing is written.
     conflicting_version: DocumentVersion | None = None
-    #: Text from which both the draft and the conflicting version started, if it is known.
-    common: str | None = None
+    #: Text from which both the draft and the conflicting version started; `None`: unknown.
+    common_ancestor: str | None = None
     #: The version that was written; `None`: no version was written, perhaps because nothing has changed.
     written: DocumentVersion | None = None
     #: Whether the service has applied the written version.
@@ -98,15 +98,16 @@ class AgencyEditor:
         configuration: Callable[[], Configuration],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
     ) -> None:
-        """Read the current configuration with *configuration*.
+        """Take the current configuration from *configuration*.
 
-        *reload* makes the service read it again, in the name of a principal (user or token).
+        *reload* makes the service read it again, in the name of a principal (a user or a program), and returns its
+        problems.
         """
         self._writer = writer
         self._documents = documents
         self.configuration = configuration
         self._reload = reload
-        #: One lock per agency, while it is in use: many drafts for one agency delay no other agency.
+        #: By agency, while in use: a lock, so that many drafts for one agency do not delay other agencies.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -116,11 +117,11 @@ class AgencyEditor:
 
     def configured_file(self, version: DocumentVersion) -> str | None:
         """Return the file that an operator edits; `None`: the service uses the documents in the database."""
-        place = self.configuration().settings.agencies
-        return None if place == IN_DATABASE else str(place / version.name)
+        directory = self.configuration().settings.agencies
+        return None if directory == IN_DATABASE else str(directory / version.name)
 
     async def latest(self, agency: str) -> DocumentVersion:
-        """Return the latest version of a document, by which the agency is monitored."""
+        """Return the latest version of an agency's document. Raise `NotFoundError` if the agency was removed."""
         found = await self.last_version(agency)
         if found is None or found.text is None:
             raise _not_found(agency)
@@ -136,7 +137,7 @@ class AgencyEditor:
         return found
 
     async def versions(self, agency: str, *, below: int | None = None) -> Sequence[DocumentVersion]:
-        """Return versions, the latest first; *below* a number, if one is given."""
+        """Return at most `PAGE_SIZE` versions, the latest first. *below*: return only versions with smaller numbers."""
         return await self._documents.versions(agency, before_number=below, at_most=PAGE_SIZE)
 
     async def find_version(self, agency: str, number: int) -> DocumentVersion | None:
@@ -144,8 +145,8 @@ class AgencyEditor:
         found = next(iter(await self._documents.versions(agency, before_number=number + 1)), None)
         return found if found is not None and found.number == number else None
 
-    async def started_from(self, agency: str, digest: str) -> str:
-        """Return the text that a draft started from.
+    async def base_text(self, agency: str, digest: str) -> str:
+        """Return the text on which a draft is based: that of the version with *digest*.
 
         Raise `OperationRejectedError` if there never was a version with this digest.
         """
@@ -160,21 +161,21 @@ class AgencyEditor:
         draft: AgencyDraft,
         *,
         by: str,
-        may_place: bool,
+        may_edit_restricted: bool,
         edit_source: EditSource = EditSource.PORTAL,
         address: str = "",
     ) -> DraftResult:
         """Write a draft and apply it, if it has no errors and nobody has written a version since it started.
 
-        *address*: the client address, for the audit log.
-
-        *may_place*: whether the author may change restricted fields: where secrets are, which servers receive them, the
-        agency's domains, foreign telephone numbers. Creating an agency requires it. Raise `OperationRejectedError` if
-        the service uses files or the typed credentials cannot be stored, `VersionConflictError` if others write
-        repeatedly at the same time.
+        *may_edit_restricted*: whether the author may create an agency, and change restricted fields: where secrets are,
+        which servers receive them, the agency's domains, foreign telephone numbers. *address*: the client address, for
+        the audit log. Raise `OperationRejectedError` if the service uses files or the typed credentials cannot be
+        stored, `VersionConflictError` if others write repeatedly at the same time.
         """
         async with self._locks.setdefault(draft.agency, asyncio.Lock()):
-            outcome = await self._submit(draft, by=by, may_place=may_place, edit_source=edit_source, address=address)
+            outcome = await self._submit(
+                draft, by=by, may_edit_restricted=may_edit_restricted, edit_source=edit_source, address=address
+            )
         return outcome if isinstance(outcome, DraftResult) else await self._apply(draft.agency, outcome, by)
 
     async def remove_agency(
@@ -186,10 +187,10 @@ class AgencyEditor:
         outcome = await self._write(agency, removal, edit_source=edit_source, by=by, address=address)
         return outcome if isinstance(outcome, DraftResult) else await self._apply(agency, outcome, by)
 
-    async def preview(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
+    async def preview(self, draft: AgencyDraft, *, by: str, may_edit_restricted: bool) -> DraftResult:
         """Return the result that a draft would have, and write nothing. Raise as `save` does."""
         async with self._locks.setdefault(draft.agency, asyncio.Lock()):
-            outcome = await self._submit(draft, by=by, may_place=may_place, dry=True)
+            outcome = await self._submit(draft, by=by, may_edit_restricted=may_edit_restricted, dry=True)
         if isinstance(outcome, DraftResult):
             return outcome
         problems, other_errors = _split_by_agency(draft.agency, outcome.problems)
@@ -200,28 +201,29 @@ class AgencyEditor:
         draft: AgencyDraft,
         *,
         by: str,
-        may_place: bool,
+        may_edit_restricted: bool,
         edit_source: EditSource = EditSource.PORTAL,
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
         """Pass a draft to the writer. Return its result, or a `DraftResult` if the draft is rejected or conflicts."""
         latest = await self.last_version(draft.agency)
-        if latest is None and not may_place:
+        if latest is None and not may_edit_restricted:
             raise _not_found(draft.agency)
         if latest is not None and (file := self.configured_file(latest)) is not None:
             raise OperationRejectedError.from_text("agencies_are_files", file=file)
+        # Somebody has removed the agency since the draft started.
         if latest is not None and latest.text is None and draft.started_from:
             return DraftResult(
-                conflicting_version=latest, common=await self._documents.text(draft.agency, draft.started_from)
+                conflicting_version=latest, common_ancestor=await self._documents.text(draft.agency, draft.started_from)
             )
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
         source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
         before = (latest and latest.text) or ""
-        # In a thread: parsing half a MiB of brackets takes a while, and must not delay the probes.
+        # Check in a thread: parsing half a MiB of brackets takes a while, and must not delay the probes.
         egress = self.configuration().settings.egress
         if rejections := await asyncio.to_thread(
-            partial(_rejections, source, before, draft, egress, may_place=may_place)
+            partial(_rejections, source, before, draft, egress, may_edit_restricted=may_edit_restricted)
         ):
             return DraftResult(problems=limit_problems(rejections))
         submission = SubmittedDocuments(
@@ -245,7 +247,9 @@ class AgencyEditor:
         result = await self._writer.write(submission, edit_source=edit_source, by=by, address=address, dry=dry)
         if result.difference.conflicts:
             (conflict,) = result.difference.conflicts
-            return DraftResult(conflicting_version=conflict.stored, common=(result.common or {}).get(agency))
+            return DraftResult(
+                conflicting_version=conflict.stored, common_ancestor=(result.common_ancestors or {}).get(agency)
+            )
         return result
 
     async def _apply(self, agency: str, result: DocumentsResult, by: str) -> DraftResult:
@@ -255,7 +259,7 @@ class AgencyEditor:
             return DraftResult(problems=problems, other_errors=other_errors)
         reload_problems = await self._reload(by)
         is_applied = all(each.severity is not Severity.ERROR for each in reload_problems)
-        # The lists of the writer and of the reload may have the same problems: the reload reads all documents again.
+        # `dict.fromkeys` removes duplicates: the reload reads all documents again, and may report the same problems.
         own, other_reload_errors = _split_by_agency(agency, reload_problems)
         return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
@@ -270,23 +274,20 @@ def _not_found(agency: str) -> NotFoundError:
 
 
 def _rejections(
-    source: AgencySource, text_before: str, draft: AgencyDraft, egress: EgressPolicy, *, may_place: bool
+    source: AgencySource, text_before: str, draft: AgencyDraft, egress: EgressPolicy, *, may_edit_restricted: bool
 ) -> tuple[Problem, ...]:
-    """Return why a draft is rejected before it is checked.
-
-    The draft is too large, is about another agency, or changes restricted fields.
-    """
-    max_octets = MAX_OCTETS if may_place else max(MAX_DRAFT_OCTETS, len(text_before.encode()))
+    """Return why a draft is rejected before the full check: size, another agency, or a change of restricted fields."""
+    max_octets = MAX_OCTETS if may_edit_restricted else max(MAX_DRAFT_OCTETS, len(text_before.encode()))
     if len(draft.text.encode()) > max_octets:
         return (Problem(file=source.label, message=lazy_text("has more than {size} KiB", size=max_octets // 1024)),)
     document = document_from_text(draft.text, source.label)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:
-        message = "another code is another agency, and this is about one; a code is changed by `pantau rename`"
+        message = "this document is about one agency; `pantau rename` changes its code"
         return (document.problem(("agency",), message, draft.agency),)
     before = document_from_text(text_before, source.label).data
     egress_problems = check_egress(before, document, egress)
-    if may_place:
+    if may_edit_restricted:
         return egress_problems
     restricted_problems = check_restricted_fields(before, document, draft.typed)
     agency_problems = (

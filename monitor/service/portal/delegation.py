@@ -1,4 +1,4 @@
-"""Application to which a mail administrator grants access to mailboxes without their users: settings and tokens.
+"""Application that a mail administrator authorises to access mailboxes without their users: settings and tokens.
 
 At Google it is a service account with domain-wide delegation, at Microsoft a client with its own credentials.
 """
@@ -15,8 +15,13 @@ from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizatio
 from monitor.config.fields.listen import is_tenant
 from monitor.config.fields.trust import Trust
 from probes.credentials.oauth import Issuer
-from probes.credentials.oauth_endpoint import Client, ClientCredentials
-from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
+from probes.credentials.oauth_endpoint import Client, ClientCredentialsIssuer
+from probes.credentials.service_account import (
+    GOOGLE_SCOPE,
+    BadServiceAccountError,
+    ServiceAccount,
+    ServiceAccountIssuer,
+)
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 #: Typed fields that are secret.
@@ -30,12 +35,13 @@ class DelegationProvider:
     """Token endpoint of a provider, and the servers that receive the tokens."""
 
     token_url: str
+    #: Domains of the mail servers to which the tokens may be sent.
     servers: tuple[str, ...]
     tls: ssl.SSLContext = field(repr=False)
 
 
 class BadApplicationError(Exception):
-    """Error for typed settings of an application that are invalid. The message is a key of the portal's texts."""
+    """Error for invalid typed settings of an application. The message is a key of the portal's texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +59,8 @@ class Application:
     def read(cls, platform: MailPlatform, typed: Mapping[str, str], domain: str) -> Self:
         """Read the typed "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
 
-        *domain*: the domain of the mailbox, used as the tenant if none is typed: Microsoft accepts any domain of a
-        tenant.
+        *domain*: the domain of the mailbox. It serves as the tenant if none is typed, because Microsoft accepts any
+        domain of a tenant.
         """
         if platform is MailPlatform.GOOGLE:
             text = typed.get("service_account", "").strip()
@@ -78,7 +84,7 @@ class Application:
         return cls(platform=platform, client_id=client_id, tenant=tenant, secret=secret)
 
     @property
-    def written(self) -> Mapping[str, str]:
+    def oauth_settings(self) -> Mapping[str, str]:
         """Return the settings of `login.oauth` of a mailbox, without the secret."""
         flow = Flow.SERVICE_ACCOUNT if self.platform is MailPlatform.GOOGLE else Flow.CLIENT_CREDENTIALS
         tenant = {"tenant": self.tenant} if self.tenant else {}
@@ -99,7 +105,11 @@ class Application:
             scope=GOOGLE_SCOPE if is_google else MICROSOFT_SCOPE,
             tls=provider.tls,
         )
-        return Delegated(client, ServiceAccount.read(self.secret), username) if is_google else ClientCredentials(client)
+        return (
+            ServiceAccountIssuer(client, ServiceAccount.read(self.secret), username)
+            if is_google
+            else ClientCredentialsIssuer(client)
+        )
 
 
 def build_delegation_provider(application: Application, trust: Trust) -> DelegationProvider:

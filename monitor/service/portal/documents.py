@@ -1,7 +1,7 @@
 """Writer of agencies' documents (YAML settings) into the database.
 
-It compares the submission of an edit source (files, portal, API, hub) with the stored versions, checks all documents
-together, and stores what has changed.
+An edit source (files, portal, API, hub) submits documents. The writer compares them with the stored versions, checks
+all documents together, and stores those that have changed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from alerts.persistence.clock import Clock
-from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.config.files.problem import Problem
 from monitor.config.files.secret import StoredSecret
-from monitor.config.loading import AgencySource, Configuration, LoadCache, Loaded, load, stored_source
+from monitor.config.loading import AgencySource, Configuration, LoadCache, LoadResult, load, stored_source
 from monitor.model.document import (
     DocumentDifference,
     DocumentEdit,
@@ -33,9 +33,9 @@ from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.documents import Documents, VersionConflictError
 from monitor.store.admin.keyring import SecretLockedError
 
-#: Number of attempts if others write at the same time.
+#: Maximum of attempts to write while other authors write at the same time.
 _MAX_ATTEMPTS = 5
-#: The usual notation of an agency's code; the document parser reads any other.
+#: The usual notation of an agency's code. For other notations the document is parsed, which takes longer.
 _CODE_LINE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 
 
@@ -43,8 +43,9 @@ _CODE_LINE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 class SubmittedDocuments:
     """Submission of an edit source, unchecked."""
 
-    #: The edit; its documents are filled in when the sources are parsed.
+    #: The edit. Its field `documents` is empty until the writer has parsed *sources*.
     edit: DocumentEdit
+    #: The submitted texts.
     sources: Sequence[AgencySource]
     #: Credentials typed for the documents, by the names by which the documents refer to them.
     typed: Mapping[str, StoredSecret] = field(default_factory=dict, repr=False)
@@ -56,19 +57,20 @@ class DocumentsResult:
 
     #: Problems found. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
+    #: The changes of the submission, and the conflicts with the stored versions.
     difference: DocumentDifference = field(default_factory=DocumentDifference)
-    #: Digest of the version that the edit source knows from now on, by agency; "": no version. `None`: nothing was
-    #: written.
-    seen: Mapping[str, str] | None = None
-    #: By agency with a conflict, the text from which both versions started, if it is known.
-    common: Mapping[str, str] | None = None
+    #: By agency: digest of the version that the author has seen now, from which the next edit starts; "": no version.
+    #: `None`: nothing was written.
+    seen_digests: Mapping[str, str] | None = None
+    #: By agency with a conflict: the text from which both versions started, if it is known.
+    common_ancestors: Mapping[str, str] | None = None
     #: The configuration that a dry run would produce.
     new_configuration: Configuration | None = None
 
     @property
     def is_refused(self) -> bool:
         """Whether the submission was not written, because of errors or conflicts."""
-        return self.seen is None
+        return self.seen_digests is None
 
 
 class DocumentWriter:
@@ -84,19 +86,19 @@ class DocumentWriter:
         documents: Documents,
         clock: Clock,
         *,
-        safe: SecretStore | None = None,
-        memory: LoadCache | None = None,
+        secret_store: SecretStore | None = None,
+        load_cache: LoadCache | None = None,
     ) -> None:
-        """*path*: the settings file. *safe*: encrypts typed credentials; without it they cannot be stored.
+        """*path*: the settings file. *secret_store*: encrypts typed credentials; without it they cannot be stored.
 
-        *memory*: cache of the documents of the database, as the service parsed them.
+        *load_cache*: the service's cache of parsed documents.
         """
         self._path = path
         self._environ = environ
         self._documents = documents
         self._clock = clock
-        self._safe = safe
-        self._memory = memory or LoadCache()
+        self._secret_store = secret_store
+        self._load_cache = load_cache or LoadCache()
         self._writing = asyncio.Lock()
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
@@ -114,11 +116,14 @@ class DocumentWriter:
         `OperationRejectedError` for a typed credential that cannot be stored.
         """
         async with self._writing:
-            secrets, present = self._encrypt_all(submission.typed), await self._documents.latest()
-            # The names of files are those on the sender's machine: keep them out of the cache of the service.
-            memory = LoadCache() if edit_source is EditSource.FILES else self._memory
-            load_documents = partial(load, self._path, self._environ, cache=memory, new_secrets=submission.typed)
-            others = [] if submission.edit.prune else await asyncio.to_thread(_other_documents, present, submission)
+            secrets, stored_versions = self._encrypt_all(submission.typed), await self._documents.latest()
+            # Submitted files have their names on the sender's machine: keep these out of the cache of the service.
+            load_cache = LoadCache() if edit_source is EditSource.FILES else self._load_cache
+            load_documents = partial(load, self._path, self._environ, cache=load_cache, new_secrets=submission.typed)
+            # With `prune`, the submission has all documents: the stored ones that it lacks are removed.
+            others = (
+                [] if submission.edit.prune else await asyncio.to_thread(_other_documents, stored_versions, submission)
+            )
             # Submitted documents come last, so that a clash of two documents is reported at the submitted one.
             loaded = await asyncio.to_thread(load_documents, documents=[*others, *submission.sources])
             problems, parsed = loaded.problems, _documents_of(loaded)
@@ -130,10 +135,13 @@ class DocumentWriter:
             documents = {agency: each for agency, each in parsed.items() if each.name not in names}
             edit = replace(submission.edit, documents=documents)
             for _ in range(_MAX_ATTEMPTS):
-                difference = diff_documents(present, edit)
+                difference = diff_documents(stored_versions, edit)
                 if difference.conflicts:
-                    return DocumentsResult(difference=difference, common=await self._common_ancestors(difference, edit))
-                documents_after_edit = documents_after(present, difference)
+                    return DocumentsResult(
+                        difference=difference, common_ancestors=await self._common_ancestors(difference, edit)
+                    )
+                # The result differs from *parsed* if newer versions of other sources stay: check it again.
+                documents_after_edit = documents_after(stored_versions, difference)
                 if difference and documents_after_edit != parsed:
                     loaded = await asyncio.to_thread(
                         load_documents, documents=_sources_to_load(documents_after_edit, submission.sources)
@@ -144,13 +152,13 @@ class DocumentWriter:
                 if dry:
                     new_configuration = loaded.configuration
                     return DocumentsResult(
-                        problems=problems, difference=difference, seen={}, new_configuration=new_configuration
+                        problems=problems, difference=difference, seen_digests={}, new_configuration=new_configuration
                     )
                 try:
                     if difference:
                         await self._documents.write(
-                            present,
-                            (*difference.added, *(ours for _, ours in difference.changed)),
+                            stored_versions,
+                            (*difference.added, *(new for _, new in difference.changed)),
                             [each.agency for each in difference.removed],
                             edit_source=edit_source,
                             by=by,
@@ -159,11 +167,13 @@ class DocumentWriter:
                             address=address,
                         )
                 except VersionConflictError:
-                    present = await self._documents.latest()
+                    stored_versions = await self._documents.latest()
                     continue
-                return DocumentsResult(problems=problems, difference=difference, seen=_seen_digests(edit, difference))
+                return DocumentsResult(
+                    problems=problems, difference=difference, seen_digests=_seen_digests(edit, difference)
+                )
             raise VersionConflictError(
-                lazy_text("others have written {times} times meanwhile; repeat it", times=_MAX_ATTEMPTS)
+                lazy_text("others have written {times} times meanwhile; try again", times=_MAX_ATTEMPTS)
             )
 
     def _encrypt_all(self, typed: Mapping[str, StoredSecret]) -> Mapping[str, Ciphertext]:
@@ -173,11 +183,12 @@ class DocumentWriter:
             raise OperationRejectedError.from_text("no_secrets_key") from None
 
     def _encrypt(self, name: str, secret: StoredSecret) -> Ciphertext:
-        if self._safe is None:
+        if self._secret_store is None:
             raise SecretLockedError
-        return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.serialize())
+        return self._secret_store.encrypt(SecretId(purpose=SecretPurpose.MAILBOX, owner=name), secret.serialize())
 
     async def _common_ancestors(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
+        """Return, by agency with a conflict, the text from which the edit started, if the database still has it."""
         ancestors = {}
         for conflict in difference.conflicts:
             agency = conflict.stored.agency
@@ -187,23 +198,25 @@ class DocumentWriter:
         return ancestors
 
 
-def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
-    """Return the parsed documents, by agency; `None` when they are unusable."""
+def _documents_of(loaded: LoadResult) -> Mapping[str, WrittenDocument] | None:
+    """Return the parsed documents by agency; `None`: the documents have errors."""
     if loaded.configuration is None:
         return None
     return {each.agency: each for each in loaded.configuration.documents}
 
 
-def _other_documents(present: Mapping[str, DocumentVersion], submission: SubmittedDocuments) -> Sequence[AgencySource]:
-    """Return the stored documents that the submission does not replace: they are checked together with it."""
+def _other_documents(
+    stored_versions: Mapping[str, DocumentVersion], submission: SubmittedDocuments
+) -> Sequence[AgencySource]:
+    """Return the stored documents that the submission does not replace. They are checked together with it."""
     codes = {*submission.edit.removed, *(_agency_code(each) for each in submission.sources)}
     names = {each.name for each in submission.sources}
-    kept = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
+    kept = [each.document for agency, each in stored_versions.items() if agency not in codes and each.name not in names]
     return [stored_source(each) for each in kept if each is not None]
 
 
 def _agency_code(source: AgencySource) -> str:
-    """Return the code of the document's agency; "" if it is unreadable."""
+    """Return the code of the document's agency; "" if the text has none."""
     if (match := _CODE_LINE.search(source.text)) is not None:
         return match[1]
     return str(source.read().data.get("agency", ""))
@@ -212,7 +225,7 @@ def _agency_code(source: AgencySource) -> str:
 def _sources_to_load(
     documents: Mapping[str, WrittenDocument], submitted: Sequence[AgencySource]
 ) -> Sequence[AgencySource]:
-    """Return the sources of documents; submitted documents keep the names of the edit source."""
+    """Return the sources of *documents*; for an unchanged submitted document, the submitted source with its label."""
     by_name_and_text = {(each.name, each.text): each for each in submitted}
     return [
         by_name_and_text.get((each.name, each.text)) or stored_source(each)
@@ -221,6 +234,7 @@ def _sources_to_load(
 
 
 def _seen_digests(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:
+    """Return `DocumentsResult.seen_digests` after a successful write."""
     newer_agencies = {stored.agency for stored in difference.newer}
     return {
         agency: submitted.digest for agency, submitted in edit.documents.items() if agency not in newer_agencies

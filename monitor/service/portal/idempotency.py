@@ -14,9 +14,9 @@ import structlog
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.service.errors import OperationRejectedError
-from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecords, TooManyKeptError
+from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecords, TooManyRecordsError
 
 log = structlog.get_logger()
 
@@ -40,54 +40,55 @@ class IdempotencyKeyReusedError(Exception):
 
 
 class IdempotencyStore:
-    """Executor of commands that stores their responses."""
+    """Executor of commands. It stores their responses, and returns a stored response to a repeated command."""
 
-    def __init__(self, answers: IdempotencyRecords, clock: Clock, lifecycle: Lifecycle) -> None:
-        self._records = answers
+    def __init__(self, records: IdempotencyRecords, clock: Clock, lifecycle: LifecycleRecorder) -> None:
+        self._records = records
         self._clock = clock
         self._lifecycle = lifecycle
 
-    async def taken(self, by: str, command: str, address: str) -> None:
-        """Record in the audit log that a command was executed, with its client address."""
+    async def record_execution(self, by: str, command: str, address: str) -> None:
+        """Record in the audit log that *by* has executed a command, from the client *address*."""
         try:
             await self._lifecycle.record(by, "order over the API", {"order": command, "address": address})
         except StoreUnavailable as error:
-            # The command is done, and its effect has an audit entry of its own.
+            # Do not fail: the command is done, and its effect has an audit entry of its own.
             log.warning("client address of a command could not be recorded in the audit log", by=by, reason=str(error))
 
-    async def do(
-        self, key: IdempotencyKey, digest: str, execute: Callable[[], Awaitable[RecordedResponse]]
+    async def execute(
+        self, key: IdempotencyKey, digest: str, run_command: Callable[[], Awaitable[RecordedResponse]]
     ) -> RecordedResponse:
-        """Execute a command and store its response, or return the stored response. *digest*: the hash of the command.
+        """Execute a command and store its response, or return the response that is stored for its key.
 
-        A rejected command may be sent again. A command that has begun and has no response is never executed again: its
-        outcome is unknown. Raise `IdempotencyKeyReusedError` and `OperationRejectedError`.
+        *digest*: the hash of the command. A rejected command may be sent again. A command that has begun, but has no
+        response, is never executed again, because its outcome is unknown. Raise `IdempotencyKeyReusedError` and
+        `OperationRejectedError`.
         """
         now = self._clock.now()
         try:
             earlier = await self._records.begin(key, digest, now, now - RETENTION)
-        except TooManyKeptError:
+        except TooManyRecordsError:
             raise OperationRejectedError(
-                f"{MAX_STORED} orders of yours within a day bear a key; wait, or leave the key out"
+                f"you have sent {MAX_STORED} commands with a key within a day; wait, or omit the key"
             ) from None
         if earlier is not None:
             if earlier.digest != digest:
                 raise IdempotencyKeyReusedError
             if earlier.status is None or earlier.body is None:
-                begun_at = earlier.started_at.isoformat(timespec="seconds")
+                started_at = earlier.started_at.isoformat(timespec="seconds")
                 raise OperationRejectedError(
-                    f"this order was begun at {begun_at}, and whether it was carried out is not known yet: look what has become "
-                    "of it, and give it anew with another key if nothing has"
+                    f"this command started at {started_at}, and no response to it is stored: check whether it has "
+                    "taken effect; if not, send it again with another key"
                 )
             return RecordedResponse(status=earlier.status, body=earlier.body.encode())
         try:
-            response = await execute()
+            response = await run_command()
         except OperationRejectedError:
             await self._records.forget(key)
             raise
         try:
             await self._records.finish(key, response.status, response.body.decode())
         except StoreUnavailable as error:
-            # The command is done, and its sender receives the response.
+            # Do not fail: the command is done, and its sender receives the response.
             log.warning("response to a command could not be stored", principal=key.principal, reason=str(error))
         return response

@@ -1,8 +1,8 @@
 """Guided setup of a mailbox in the portal.
 
-The servers of an address are discovered and examined. An officer chooses servers and signs in with a password, by a
-consent (OAuth permission on the provider's page), or as an application that the mail administrator has authorised. The
-login is tested before it is stored. Typed data stays in the memory of this process for half an hour, for its author
+Pantau discovers and examines the servers of an address. An officer chooses servers, and provides a login: a password, a
+consent (OAuth permission on the provider's page), or an application that the mail administrator has authorised. Pantau
+tests the login before it is stored. Typed data stays in the memory of this process for half an hour, for its author
 only. Attempts are limited per user: otherwise the page could serve as a port scanner, and repeated attempts with a
 password could lock an account.
 """
@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Final, Protocol
 
 from alerts.persistence.clock import Clock
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.fields.circular import domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
@@ -39,7 +39,7 @@ from probes.credentials.consent import (
     request_device_code,
 )
 from probes.credentials.oauth import TokenCache
-from probes.credentials.oauth_endpoint import RefreshToken, Rotation
+from probes.credentials.oauth_endpoint import RefreshTokenIssuer, RefreshTokenStore
 from probes.model.check import NameServers
 from probes.model.domain import is_within
 from probes.model.mail_platform import MailPlatform
@@ -65,8 +65,9 @@ MAX_REFUSALS: Final = 3
 _REFUSAL_PERIOD: Final = timedelta(minutes=30)
 #: Maximum of concurrent attempts of all users: each opens up to twelve connections.
 _MAX_CONCURRENT: Final = 4
-#: Short, because a user waits at the browser.
+#: Time-outs of a sign-in: short, because a user waits at the browser.
 _TIMEOUTS: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
+#: Time-out of a request to an OAuth provider.
 _PROVIDER_SECONDS: Final = 10.0
 
 
@@ -106,34 +107,40 @@ class ExaminedServer:
 class MailboxSetup:
     """Setup of a mailbox by one user, in progress."""
 
+    #: Random key in the URLs of its pages.
     key: str
     agency: str
+    #: The user.
     by: str
+    #: The e-mail address.
     address: str
-    begun_at: datetime
+    started_at: datetime
     discovered: DiscoveredServers
     examined: Sequence[ExaminedServer]
     chosen: ChosenServers | None = None
+    #: User name for the sign-in.
     username: str = ""
-    #: The credential: of `password`, `consent` and `application` only the latest is set.
+    #: The credential: only one of `password`, `consent` and `application` is set, the latest.
     password: str | None = field(default=None, repr=False)
     consent: Consent | None = field(default=None, repr=False)
     application: Application | None = None
     #: Key of the mailbox that the setup replaces; "": the mailbox is new.
-    takes_over: str = ""
-    #: How the consent is given. It contains the settings of `login.oauth` without the secrets.
+    replaced_key: str = ""
+    #: How the user gives the consent. It contains the settings of `login.oauth` without the secrets.
     procedure: ConsentProcedure | None = None
-    #: While a consent is awaited: the device code that the page shows, or the request for the redirect of the browser.
+    #: While a consent is awaited by a device code (RFC 8628): the code that the page shows.
     device: DeviceCode | None = field(default=None, repr=False)
+    #: While a consent is awaited by a redirect of the browser: the request to the provider.
     provider_request: AuthorizationRequest | None = field(default=None, repr=False)
-    #: Why there is no consent.
+    #: Why the last request for a consent failed; `None`: it did not fail.
     no_consent: NoConsentReason | None = None
-    #: Results of the sign-in attempts, and the mailbox that was tried.
+    #: Results of the last sign-in, one per server that was tried.
     results: Sequence[SignInResult] = ()
+    #: The mailbox of the last sign-in.
     mailbox: Mailbox | None = None
 
     @property
-    def works(self) -> bool:
+    def has_signed_in(self) -> bool:
         """Whether all chosen servers accepted the sign-in."""
         count = len(self.chosen.all) if self.chosen else 0
         return bool(count) and len(self.results) == count and all(each.is_accepted for each in self.results)
@@ -151,7 +158,7 @@ def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
     Raise `SetupRejectedError` if a chosen server has not accepted the sign-in.
     """
     chosen = setup.chosen
-    if chosen is None or not setup.works:
+    if chosen is None or not setup.has_signed_in:
         raise SetupRejectedError("works_not")
     oauth, tokens = _tokens(setup)
     return EnteredMailbox(
@@ -169,24 +176,24 @@ def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
 
 
 def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return the document's settings for tokens, and the secrets that belong to them."""
+    """Return the settings of `login.oauth`, and the secrets that they name; both empty for a password."""
     if setup.application is not None:
-        return setup.application.written, setup.application.secrets
+        return setup.application.oauth_settings, setup.application.secrets
     if setup.consent is None or setup.procedure is None:
         return {}, {}
     secrets = {
         "client_secret": setup.procedure.client.client_secret or "",
         "refresh_token": setup.consent.refresh_token,
     }
-    return setup.procedure.written, secrets
+    return setup.procedure.oauth_settings, secrets
 
 
 class SetupRejectedError(Exception):
     """Error for a rejected step. The message is a key of the portal's texts."""
 
 
-class SetupSite(Protocol):
-    """Interface to the current configuration."""
+class SetupSettings(Protocol):
+    """The part of the current configuration that a setup uses."""
 
     def domains(self, agency: str) -> Collection[str]:
         """Return the registered domains of an agency. Raise `NotFoundError`."""
@@ -198,7 +205,7 @@ class SetupSite(Protocol):
         """Return the server of a choice."""
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
-        """Return the way of consent for a mailbox of a domain; `None`: there is none."""
+        """Return the consent procedure for a mailbox of a domain; `None`: the settings have none for the platform."""
 
     def delegation_provider(self, application: Application) -> DelegationProvider:
         """Return where an application requests tokens."""
@@ -207,11 +214,11 @@ class SetupSite(Protocol):
 class MailboxSetups:
     """Pending setups of mailboxes. Raises `NotFoundError`, `SetupRejectedError` and `StoreUnavailable`."""
 
-    def __init__(self, lifecycle: Lifecycle, clock: Clock, site: SetupSite) -> None:
+    def __init__(self, lifecycle: LifecycleRecorder, clock: Clock, settings: SetupSettings) -> None:
         """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
-        self._site = site
+        self._settings = settings
         #: By key, the oldest first.
         self._setups: dict[str, MailboxSetup] = {}
         #: By user: times of searches and attempts.
@@ -223,23 +230,23 @@ class MailboxSetups:
     # -- servers ------------------------------------------------------------------------------------------------------
 
     async def begin(
-        self, agency: str, address: str, *, by: str, client_address: str = "", takes_over: str = ""
+        self, agency: str, address: str, *, by: str, client_address: str = "", replaced_key: str = ""
     ) -> MailboxSetup:
         """Discover the servers of an address, and examine each.
 
-        *client_address*: for the audit log. *takes_over*: the key of the mailbox that has the address already.
+        *client_address*: for the audit log. *replaced_key*: the key of the mailbox that has the address now; "": none.
         """
         domain = domain_of(address)
-        if not is_within(domain, self._site.domains(agency)):
+        if not is_within(domain, self._settings.domains(agency)):
             raise SetupRejectedError("not_own_domain")
         self._count_attempt(by)
         detail = {"agency": agency, "mailbox": address, "address": client_address}
         await self._lifecycle.record(by, "mailbox servers looked for", detail)
         async with self._semaphore:
-            discovered = await find_servers(domain, self._site.name_servers())
+            discovered = await find_servers(domain, self._settings.name_servers())
             candidates = discovered.candidates
             capabilities = await query_servers(
-                [(each.protocol, self._site.server(_choice_of(each))) for each in candidates]
+                [(each.protocol, self._settings.server(_choice_of(each))) for each in candidates]
             )
         examined = [
             ExaminedServer(candidate=candidate, capabilities=each)
@@ -250,11 +257,11 @@ class MailboxSetups:
             agency=agency,
             by=by,
             address=address,
-            begun_at=self._clock.now(),
+            started_at=self._clock.now(),
             discovered=discovered,
             examined=examined,
             username=address,
-            takes_over=takes_over,
+            replaced_key=replaced_key,
         )
         self._add_setup(setup)
         return setup
@@ -290,7 +297,7 @@ class MailboxSetups:
         client_address: str = "",
     ) -> None:
         """Sign in as an application that the mail administrator has authorised."""
-        provider = self._site.delegation_provider(application)
+        provider = self._settings.delegation_provider(application)
         self._require_provider_servers(chosen, provider.servers)
         self._choose_servers(setup, chosen, username)
         issuer = await asyncio.to_thread(application.issuer, provider, username)
@@ -325,18 +332,18 @@ class MailboxSetups:
         except ConsentError as error:
             setup.no_consent = error.reason
         except TimeoutError:
-            setup.no_consent = NoConsentReason.AWAY
+            setup.no_consent = NoConsentReason.UNAVAILABLE
 
     def consent_procedure(self, setup: MailboxSetup) -> ConsentProcedure | None:
         """Return how a consent is given for this mailbox; `None`: its platform is unknown, or not configured."""
         platform = setup.platform
-        return self._site.consent(platform, domain_of(setup.address)) if platform else None
+        return self._settings.consent(platform, domain_of(setup.address)) if platform else None
 
     async def check_consent(self, setup: MailboxSetup) -> None:
-        """Ask the provider, at most once per interval, whether the user has entered the device code; then sign in."""
+        """Poll the provider, at most once per interval, for the user's entry of the device code; after it, sign in."""
         device, procedure = setup.device, setup.procedure
         now = self._clock.now()
-        if device is None or procedure is None or not (device.is_due(now) or now >= device.until):
+        if device is None or procedure is None or not (device.is_due(now) or now >= device.expires_at):
             return
         # Remove the code during the query, so that a concurrent request of the page sends no second query.
         setup.device = None
@@ -356,7 +363,10 @@ class MailboxSetups:
             await self._sign_in_with_consent(setup, outcome, procedure)
 
     async def handle_consent_callback(self, state: str, *, by: str, code: str, error: str) -> MailboxSetup:
-        """Handle the return of a browser from the provider: once, and only for the user who was redirected there."""
+        """Handle the OAuth callback: sign in with the consent. Accept it once, and only from the user of the setup.
+
+        *state*, *code* and *error*: the parameters of the callback (RFC 6749). Raise `NotFoundError`.
+        """
         setup = next(
             (
                 each
@@ -376,14 +386,14 @@ class MailboxSetups:
         except ConsentError as consent_failure:
             setup.no_consent = consent_failure.reason
         except TimeoutError:
-            setup.no_consent = NoConsentReason.AWAY
+            setup.no_consent = NoConsentReason.UNAVAILABLE
         else:
             await self._sign_in_with_consent(setup, consent, procedure)
         return setup
 
     async def _sign_in_with_consent(self, setup: MailboxSetup, consent: Consent, procedure: ConsentProcedure) -> None:
-        rotation = Rotation(consent.refresh_token)
-        tokens = TokenCache(RefreshToken(procedure.client, rotation))
+        rotation = RefreshTokenStore(consent.refresh_token)
+        tokens = TokenCache(RefreshTokenIssuer(procedure.client, rotation))
         if setup.chosen is None:
             raise ValueError("no servers were chosen")
         await self._try_sign_in(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
@@ -417,13 +427,13 @@ class MailboxSetups:
 
     def _mailbox(self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth) -> Mailbox:
         reading = chosen.reading
-        server = self._site.server(reading) if reading else None
+        server = self._settings.server(reading) if reading else None
         is_pop3 = reading is not None and reading.protocol is session.Protocol.POP3
         return Mailbox(
             name=f"{setup.agency}/{setup.address}",
             address=setup.address,
             login=login,
-            smtp=self._site.server(chosen.smtp) if chosen.smtp else None,
+            smtp=self._settings.server(chosen.smtp) if chosen.smtp else None,
             imap=None if is_pop3 else server,
             pop3=server if is_pop3 else None,
         )
@@ -432,7 +442,7 @@ class MailboxSetups:
     def _require_provider_servers(chosen: ChosenServers, servers: Collection[str]) -> None:
         """Raise `SetupRejectedError` if a chosen server is not the provider's.
 
-        A server that receives the token could read the mailbox.
+        By a token that it receives, a foreign server could read the mailbox.
         """
         if not all(is_within(each.host, servers) for each in chosen.all):
             raise SetupRejectedError("not_its_servers")
@@ -450,16 +460,16 @@ class MailboxSetups:
 
     def _count_attempt(self, by: str) -> None:
         now = self._clock.now()
-        # A time in the future does not count: it was taken before the clock was set back.
+        # Ignore a time in the future: it was taken before the clock was set back.
         times = [at for at in self._attempt_times.get(by, ()) if at <= now < at + _DAY]
         if len(times) >= MAX_PER_DAY or sum(now - at < _TEN_MINUTES for at in times) >= MAX_PER_TEN_MINUTES:
             raise SetupRejectedError("too_many")
         self._attempt_times[by] = [*times, now]
 
     def _reserve_refusal(self, chosen: ChosenServers, username: str) -> None:
-        """Raise `SetupRejectedError` if one more refusal could lock an account; otherwise count a refusal in advance.
+        """Raise `SetupRejectedError` if one more refusal could lock an account. Otherwise count a refusal in advance.
 
-        After an attempt that was not refused, `_remove_unrefused` takes the count back.
+        The count in advance limits concurrent attempts. If the server does not refuse, `_remove_unrefused` removes it.
         """
         now = self._clock.now()
         self._refusal_times = {
@@ -474,14 +484,14 @@ class MailboxSetups:
             self._refusal_times.setdefault(each, []).append(now)
 
     def _remove_unrefused(self, chosen: ChosenServers, username: str, tried: Sequence[SignInResult]) -> None:
-        """Take back the counts of servers that have not refused the sign-in."""
+        """Remove the counts of servers that have not refused the sign-in."""
         refused_hosts = {
             choice.host.lower()
             for choice, each in zip(chosen.all, tried, strict=False)
             if each.result.failure is not None and each.result.failure.credentials_refused
         }
         for host in {each.host.lower() for each in chosen.all} - refused_hosts:
-            # The entry is missing if the clock was set, and another attempt has then removed the entry as expired.
+            # The entry is missing if another attempt removed it as expired, after the clock was set.
             if times := self._refusal_times.get((host, username.lower())):
                 times.pop()
 
@@ -497,7 +507,7 @@ class MailboxSetups:
     def _unexpired(self) -> dict[str, MailboxSetup]:
         """Return the setups that have not expired."""
         oldest = self._clock.now() - LIFETIME
-        for key in [key for key, each in self._setups.items() if each.begun_at < oldest]:
+        for key in [key for key, each in self._setups.items() if each.started_at < oldest]:
             del self._setups[key]
         return self._setups
 
@@ -509,8 +519,8 @@ def _choice_of(candidate: ServerCandidate) -> ServerChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfiguredSite:
-    """`SetupSite` of the current configuration."""
+class CurrentSetupSettings:
+    """`SetupSettings` that reads the current configuration at each call."""
 
     configuration: Callable[[], Configuration]
 
@@ -521,7 +531,7 @@ class ConfiguredSite:
 
     def name_servers(self) -> NameServers | None:
         """Return the name servers."""
-        return self.configuration().settings.checks.resolvers()
+        return self.configuration().settings.checks.build_name_servers()
 
     def server(self, choice: ServerChoice) -> Server:
         """Return the server of a choice, to which the egress policy for typed names applies."""
@@ -534,14 +544,14 @@ class ConfiguredSite:
         )
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
-        """Return the way of consent for a mailbox of a domain; `None`: there is none."""
+        """Return the consent procedure for a mailbox of a domain; `None`: the settings have none for the platform."""
         portal = self.configuration().settings.portal
-        ways = portal.mailbox_consent if portal else None
+        consents = portal.mailbox_consent if portal else None
         match platform:
-            case MailPlatform.MICROSOFT if ways and ways.microsoft:
-                return ways.microsoft.build(domain, Trust())
-            case MailPlatform.GOOGLE if ways and ways.google and portal and portal.address:
-                return ways.google.build(portal.address, Trust())
+            case MailPlatform.MICROSOFT if consents and consents.microsoft:
+                return consents.microsoft.build(domain, Trust())
+            case MailPlatform.GOOGLE if consents and consents.google and portal and portal.address:
+                return consents.google.build(portal.address, Trust())
         return None
 
     def delegation_provider(self, application: Application) -> DelegationProvider:

@@ -1,6 +1,6 @@
-"""Maintenance notices: letters and faxes that inform an agency's recipients before planned maintenance.
+"""Maintenance notices: letters and faxes that inform an agency's recipients (other offices) before planned maintenance.
 
-People print, sign and send them; Pantau sends nothing.
+People print, sign and send them; Pantau itself does not send them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alerts.model.notification import Addressee, Language
 from alerts.model.number import number_prefix
 from alerts.persistence.clock import Clock
 from alerts.wording.moment import MALAYSIA
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.agency.announcement import RecipientSettings
 from monitor.config.agency.probing import build_maintenance
 from monitor.config.loading import Configuration
@@ -33,21 +33,24 @@ from monitor.model.window import Window, WindowOccurrence, next_to_begin
 from monitor.service.errors import NotFoundError, OperationRejectedError, find_agency_code
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords, SentMaintenanceNotice
 
-#: Name of an audit event.
+#: Name of the audit event of a download.
 DOWNLOADED_EVENT: Final = "advance notice downloaded"
-#: A reference number contains a minute. The next free number is searched for at most this many minutes ahead: nobody
-#: makes more notices at a time.
+#: A reference number contains the minute of creation. If it is used, the next free minute counts, up to this many
+#: minutes ahead: nobody creates more notices at a time.
 _MAX_MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMaintenance:
-    """Maintenance that has not begun: the next occurrence of a maintenance window."""
+    """Maintenance that has not begun: the next occurrence of a maintenance window.
+
+    The API serialises this class and `MaintenanceOverview` by field names.
+    """
 
     starts_at: datetime
     ends_at: datetime
     reason: str
-    #: The notice that was made about it. (The API serialises this class by field name.)
+    #: The notice that was created about it; `None`: there is none.
     told: MaintenanceNotice | None = None
 
 
@@ -55,7 +58,9 @@ class PlannedMaintenance:
 class MaintenanceOverview:
     """Planned maintenance of an agency, and the notices about it."""
 
+    #: Code of the agency.
     agency: str
+    #: The planned maintenance, earliest first.
     works: Sequence[PlannedMaintenance]
     #: Notices about maintenance that is not planned any more: recipients need a notice of the change or cancellation.
     outdated: Sequence[MaintenanceNotice]
@@ -70,24 +75,30 @@ class MaintenanceNotices:
         self,
         *,
         records: MaintenanceNoticeRecords,
-        lifecycle: Lifecycle,
+        lifecycle: LifecycleRecorder,
         clock: Clock,
         configuration: Callable[[], Configuration],
         crest: Callable[[str], Crest | None],
     ) -> None:
-        """Take the current configuration from *configuration*. *crest* may read a file, and is called in a thread."""
+        """Take the current configuration from *configuration*.
+
+        *crest* returns an agency's crest for its letters. It may read a file, and is called in a thread.
+        """
         self._records = records
         self._lifecycle = lifecycle
         self._clock = clock
         self._configuration = configuration
         self._crest = crest
-        #: One page at a time: typesetting occupies a processor, which the probes also need.
+        #: Held while a page is typeset: typesetting occupies a processor, which the probes also need.
         self._typesetting = asyncio.Lock()
 
-    async def overview(self, quoted: str) -> MaintenanceOverview:
-        """Return the planned maintenance. Raise `NotFoundError` for an agency that is not monitored."""
+    async def overview(self, name: str) -> MaintenanceOverview:
+        """Return the planned maintenance of an agency. Raise `NotFoundError` if the agency is not monitored.
+
+        *name*, here and below: the code of an agency in any case.
+        """
         now = self._clock.now()
-        return self._build_overview(quoted, now, await self._read_notices(quoted, now))
+        return self._build_overview(name, now, await self._read_notices(name, now))
 
     def _build_overview(self, name: str, now: datetime, notices: SentMaintenanceNotice) -> MaintenanceOverview:
         code, agency = self._find_agency(name)
@@ -101,41 +112,39 @@ class MaintenanceNotices:
             made=[*reversed(notices.notices)],
         )
 
-    def recipients(self, quoted: str) -> Sequence[RecipientSettings]:
+    def recipients(self, name: str) -> Sequence[RecipientSettings]:
         """Return the recipients of the agency's announcements, who also receive its maintenance notices."""
-        return list(self._find_agency(quoted)[1].announcement.recipients.values())
+        return list(self._find_agency(name)[1].announcement.recipients.values())
 
-    async def draft(self, quoted: str, begins: datetime | None, before: str = "") -> MaintenanceNotice:
-        """Return the notice that would be made now. Raise `OperationRejectedError`.
+    async def draft(self, name: str, starts_at: datetime | None, replaced: str = "") -> MaintenanceNotice:
+        """Return the notice that would be created now. Raise `OperationRejectedError`.
 
-        *begins*: the start of planned maintenance. *before*: the number of the outdated notice that is replaced. With
-        *begins* only, the notice is about planned maintenance; with both, about a change; with *before* only, about a
-        cancellation.
+        *starts_at*: the start of planned maintenance. *replaced*: the number of the outdated notice that is replaced.
+        With *starts_at* only, the notice is about planned maintenance; with both, about a change; with *replaced* only,
+        about a cancellation.
         """
         now = self._clock.now()
-        return await self._draft(quoted, (begins, before), now, await self._read_notices(quoted, now))
+        return await self._draft(name, (starts_at, replaced), now, await self._read_notices(name, now))
 
     async def _draft(
-        self, quoted: str, choice: tuple[datetime | None, str], now: datetime, notices: SentMaintenanceNotice
+        self, name: str, choice: tuple[datetime | None, str], now: datetime, notices: SentMaintenanceNotice
     ) -> MaintenanceNotice:
-        begins, number_before = choice
-        overview = self._build_overview(quoted, now, notices)
-        planned = next((each for each in overview.works if each.starts_at == begins), None)
-        outdated_notice = next((each for each in overview.outdated if each.number == number_before), None)
+        starts_at, replaced = choice
+        overview = self._build_overview(name, now, notices)
+        planned = next((each for each in overview.works if each.starts_at == starts_at), None)
+        outdated_notice = next((each for each in overview.outdated if each.number == replaced), None)
         source: PlannedMaintenance | MaintenanceNotice | None = planned or outdated_notice
-        if source is None or (begins is not None and planned is None) or (number_before and outdated_notice is None):
+        # The maintenance or the notice that the user chose does not exist any more.
+        if source is None or (starts_at is not None and planned is None) or (replaced and outdated_notice is None):
             raise OperationRejectedError.from_text("advance_gone")
         if planned is not None and planned.told is not None:
             raise OperationRejectedError.from_text("advance_made", by=planned.told.made_by, number=planned.told.number)
-        if not any(papers_of(each) for each in self.recipients(quoted)):
+        if not any(paper_channels(each) for each in self.recipients(name)):
             raise OperationRejectedError.from_text("advance_nobody", agency=overview.agency)
-        kind = (
-            MaintenanceNoticeKind.CANCELLED
-            if planned is None
-            else MaintenanceNoticeKind.CHANGED
-            if outdated_notice
-            else MaintenanceNoticeKind.PLANNED
-        )
+        if planned is None:
+            kind = MaintenanceNoticeKind.CANCELLED
+        else:
+            kind = MaintenanceNoticeKind.CHANGED if outdated_notice else MaintenanceNoticeKind.PLANNED
         return MaintenanceNotice(
             kind=kind,
             number=await self._free_number(overview.agency, now),
@@ -146,29 +155,32 @@ class MaintenanceNotices:
             before=outdated_notice,
         )
 
-    async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> MaintenanceNotice:
-        """Create a notice with its audit entry. Raise `OperationRejectedError`, also if it exists already."""
-        code = self._find_agency(quoted)[0]
+    async def create(self, name: str, starts_at: datetime | None, replaced: str, by: str) -> MaintenanceNotice:
+        """Store the notice that `draft` returns, with its audit entry. Raise `OperationRejectedError` if it exists."""
+        code = self._find_agency(name)[0]
         while True:
             now = self._clock.now()
             notices = await self._read_notices(code, now)
-            notice = replace(await self._draft(code, (begins, before), now, notices), made_by=by)
-            # Another user has created a notice meanwhile, perhaps the same: try again.
+            notice = replace(await self._draft(code, (starts_at, replaced), now, notices), made_by=by)
+            # `add` fails if another user has created a notice meanwhile, perhaps the same: try again.
             if await self._records.add(code, notice, notices):
                 return notice
 
-    def said(self, quoted: str, notice: MaintenanceNotice, language: Language) -> Body:
-        """Return the text of a notice's letter to the first recipient of letters, or without one to any recipient."""
-        recipients = sorted(self.recipients(quoted), key=lambda each: Channel.LETTER not in each.channels)
+    def letter_body(self, name: str, notice: MaintenanceNotice, language: Language) -> Body:
+        """Return the text of a notice's letter to the first recipient of letters, or else to the first recipient."""
+        recipients = sorted(self.recipients(name), key=lambda each: Channel.LETTER not in each.channels)
         addressee = next((each.build_addressee() for each in recipients), Addressee(title="", organisation=""))
-        return self._build_page(quoted, notice, addressee).body("letter", language)
+        return self._build_page(name, notice, addressee).body("letter", language)
 
-    async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
-        """Return the pages of a notice for all current recipients as one PDF for printing. Raise `NotFoundError`."""
-        code, _ = self._find_agency(quoted)
+    async def render_pdf(self, name: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
+        """Return the letters or faxes of a notice to all current recipients as one PDF for printing.
+
+        *number*: the number of the notice. *channel*: letter or fax. Raise `NotFoundError`.
+        """
+        code, _ = self._find_agency(name)
         notice = await self._records.find(code, number)
-        addressees = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
-        # A purge may have deleted the previous notice, which a change or a cancellation quotes.
+        addressees = [each.build_addressee() for each in self.recipients(code) if channel in paper_channels(each)]
+        # A change or a cancellation quotes the previous notice, which a purge may have deleted.
         is_complete = notice is not None and (notice.kind is MaintenanceNoticeKind.PLANNED or notice.before is not None)
         if notice is None or not addressees or not is_complete:
             raise NotFoundError.from_text("advance_unknown", number=number[:40])
@@ -185,26 +197,25 @@ class MaintenanceNotices:
     def _typeset(self, code: str, page: MaintenancePage, channel: Channel) -> PageContent:
         return maintenance_fax(page) if channel is Channel.FAX else maintenance_letter(page, self._crest(code))
 
-    def _build_page(self, quoted: str, notice: MaintenanceNotice, addressee: Addressee) -> MaintenancePage:
-        office = self._find_agency(quoted)[1].build_office()
+    def _build_page(self, name: str, notice: MaintenanceNotice, addressee: Addressee) -> MaintenancePage:
+        office = self._find_agency(name)[1].build_office()
         return MaintenancePage(notice=notice, office=office, addressee=addressee, wording=self._configuration().wording)
 
-    def _find_agency(self, quoted: str) -> tuple[str, Agency]:
+    def _find_agency(self, name: str) -> tuple[str, Agency]:
         agencies = self._configuration().registry.agencies
-        code = find_agency_code(quoted, agencies)
+        code = find_agency_code(name, agencies)
         return code, agencies[code]
 
     def _zone(self, agency: Agency) -> ZoneInfo:
         return agency.time_zone or self._configuration().settings.time_zone
 
-    async def _read_notices(self, quoted: str, now: datetime) -> SentMaintenanceNotice:
-        return await self._records.of(self._find_agency(quoted)[0], now)
+    async def _read_notices(self, name: str, now: datetime) -> SentMaintenanceNotice:
+        return await self._records.of(self._find_agency(name)[0], now)
 
     async def _free_number(self, agency: str, now: datetime) -> str:
         """Return a reference number by the minute of creation, or the next free minute.
 
-        The number is not the id of a row: a restored database would assign the id again, and two letters would have
-        the same number.
+        The id of a row would be unsuitable: a restored database would assign it again, to another letter.
         """
         minutes = [now.astimezone(MALAYSIA) + timedelta(minutes=each) for each in range(_MAX_MINUTES)]
         numbers = [f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}" for at in minutes]
@@ -215,14 +226,15 @@ class MaintenanceNotices:
         return free_number
 
 
-def papers_of(recipient: RecipientSettings) -> Sequence[Channel]:
-    """Return the channels on paper, letter and fax, by which a recipient can receive a notice."""
+def paper_channels(recipient: RecipientSettings) -> Sequence[Channel]:
+    """Return those of the channels letter and fax by which a recipient can receive a notice."""
     return [each for each in recipient.channels if each in ON_PAPER]
 
 
 def _next_maintenance(
     windows: Iterable[Window], notices: Iterable[MaintenanceNotice], now: datetime
 ) -> Sequence[PlannedMaintenance]:
+    """Return the next occurrence of each window, earliest first, with the notice about it."""
     notice_by_times = {(each.starts_at, each.ends_at): each for each in notices}
     by_start: dict[datetime, PlannedMaintenance] = {}
     for window in windows:
@@ -232,9 +244,10 @@ def _next_maintenance(
             occurrence.starts_at in by_start and by_start[occurrence.starts_at].ends_at >= occurrence.ends_at
         ):
             continue
-        span = (occurrence.starts_at, occurrence.ends_at)
-        by_start[occurrence.starts_at] = PlannedMaintenance(
-            starts_at=span[0], ends_at=span[1], reason=occurrence.reason, told=notice_by_times.get(span)
+        starts_at, ends_at = occurrence.starts_at, occurrence.ends_at
+        notice = notice_by_times.get((starts_at, ends_at))
+        by_start[starts_at] = PlannedMaintenance(
+            starts_at=starts_at, ends_at=ends_at, reason=occurrence.reason, told=notice
         )
     return [by_start[each] for each in sorted(by_start)]
 

@@ -1,8 +1,8 @@
 """On-demand runs: a user of the portal starts a run of one route (mail from one mailbox to another) and watches it.
 
-It is a run of the prober, and counts like any other. A separate test would need sessions of its own: a mailbox that is
-read by POP3 permits one at a time, and a server with a limit might refuse the prober's. A run of the prober stays
-within the provider's limits and is in the history.
+The prober makes the run, within the limits of the mail provider, and it counts like any other run. A separate test
+would need sessions of its own. But a POP3 mailbox permits only one session at a time, and a server that limits
+sessions might then refuse those of the prober.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from secrets import token_hex
 from typing import Final
 
 from alerts.persistence.clock import Clock
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.model.health import Health
 from monitor.model.route import MonitoredRoute
 from monitor.probing.on_demand_run import OnDemandRun
@@ -23,7 +23,7 @@ from monitor.service.probing_runtime import ProbingRuntime
 
 #: Time for which the page of a run exists.
 RETENTION: Final = timedelta(minutes=15)
-#: Maximum of runs per agency within a minute and within an hour, so that a button cannot flood its mailboxes.
+#: Maximum of runs per agency within a minute and within an hour, so that users cannot flood its mailboxes.
 MAX_PER_MINUTE: Final = 3
 MAX_PER_HOUR: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
@@ -32,10 +32,12 @@ _HOUR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """An on-demand run, with the key in the URL of its page."""
+    """An on-demand run, as it is stored for its page."""
 
+    #: Random key in the URL of the page.
     key: str
     agency: str
+    #: The user who started the run.
     by: str
     run: OnDemandRun
 
@@ -47,7 +49,7 @@ class OnDemandRunRejectedError(Exception):
 class OnDemandRuns:
     """On-demand runs, one at a time per agency. They stay in memory for `RETENTION`."""
 
-    def __init__(self, lifecycle: Lifecycle, clock: Clock, runtime: Callable[[], ProbingRuntime]) -> None:
+    def __init__(self, lifecycle: LifecycleRecorder, clock: Clock, runtime: Callable[[], ProbingRuntime]) -> None:
         """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
@@ -65,7 +67,7 @@ class OnDemandRuns:
         return registry.routes_for(find_agency_code(agency, registry.agencies))
 
     def is_proven(self, route: MonitoredRoute) -> bool:
-        """Whether the health of a route is up now; `False` for a route that was removed from the configuration."""
+        """Whether the health of a route is up; `False` for a route that was removed from the configuration."""
         runtime = self._runtime()
         current_names = {each.name for each in runtime.configuration.registry.routes_for(route.agency)}
         return route.name in current_names and runtime.evaluator_of(route.agency).route_health(route.name) is Health.UP
@@ -73,7 +75,8 @@ class OnDemandRuns:
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
         """Run a route of an agency.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: no run starts without an audit entry.
+        Raise `NotFoundError`, `OnDemandRunRejectedError`, or `StoreUnavailable`, because no run starts without an audit
+        entry.
         """
         if route not in {each.name for each in self.routes(agency)}:
             raise NotFoundError.from_text("no_route", agency=agency, route=route[:100])
@@ -82,7 +85,7 @@ class OnDemandRuns:
         if code not in runtime.owned:
             raise NotFoundError.from_text("watched_elsewhere", agency=code, prober=runtime.shard.owner(code))
         now = self._clock.now()
-        # A time in the future does not count: it was taken before the clock was set back.
+        # Ignore a time in the future: it was taken before the clock was set back.
         start_times = [at for at in self._start_times.get(agency, ()) if at <= now < at + _HOUR]
         if agency in self._starting or self.unfinished(agency) is not None:
             raise OnDemandRunRejectedError("under_way")
@@ -102,14 +105,14 @@ class OnDemandRuns:
         return stored_run
 
     def find(self, agency: str, key: str) -> StoredRun:
-        """Return a run of an agency. Raise `NotFoundError`: it has expired."""
+        """Return a run of an agency. Raise `NotFoundError` if it has expired."""
         stored_run = self._unexpired().get(key)
         if stored_run is None or stored_run.agency != agency:
             raise NotFoundError.from_text("trial_gone")
         return stored_run
 
     def latest(self, agency: str) -> Sequence[StoredRun]:
-        """Return recent runs, newest first."""
+        """Return the runs of an agency that have not expired, newest first."""
         return [each for each in reversed(self._unexpired().values()) if each.agency == agency]
 
     def unfinished(self, agency: str) -> StoredRun | None:

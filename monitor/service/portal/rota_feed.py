@@ -1,4 +1,7 @@
-"""Calendar feeds (iCalendar) of rotas for calendar programs, which cannot sign in: a feed's URL has a secret key."""
+"""Calendar feeds (iCalendar) of rotas. Calendar programs cannot sign in, so the URL of a feed contains a secret key.
+
+A rota states who is on call when.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.admin.users import Users
 from monitor.views.duty_calendar import duty_calendar
 
-#: A feed contains the on-call periods from so long before now until so long after now.
+#: A feed contains the on-call periods from `_BEFORE` ago until `_AFTER` ahead.
 _BEFORE: Final = timedelta(days=7)
 _AFTER: Final = timedelta(days=56)
 
@@ -25,9 +28,9 @@ _AFTER: Final = timedelta(days=56)
 class RotaFeedService:
     """Service that creates, revokes and serves calendar feeds."""
 
-    def __init__(self, feeds: RotaFeeds, duty: OnCall, users: Users, clock: Clock) -> None:
+    def __init__(self, feeds: RotaFeeds, on_call: OnCall, users: Users, clock: Clock) -> None:
         self._feeds = feeds
-        self._on_call = duty
+        self._on_call = on_call
         self._users = users
         self._clock = clock
 
@@ -36,7 +39,7 @@ class RotaFeedService:
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Create a feed for a user who may see the rota; return its key, which is not stored.
+        """Create a feed for a user who may see the rota; return its key, of which only the digest is stored.
 
         *address*: the client address. Raise `NotFoundError`.
         """
@@ -52,7 +55,7 @@ class RotaFeedService:
             raise NotFoundError.from_text("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
-        """Return a rota's calendar. Raise the same `NotFoundError` for each failure, which discloses no cause.
+        """Return a rota's calendar. Raise `NotFoundError` with the same text for every failure, to disclose no cause.
 
         A feed is valid while its author is enabled and may see the rota.
         """
@@ -62,7 +65,7 @@ class RotaFeedService:
         author = await self._users.find(feed.user)
         if author is None or author.user.disabled_at is not None:
             raise not_found
-        if rota not in self._on_call.visible(scope_of(author.user.assignments, Permission.READ_PEOPLE)):
+        if rota not in self._on_call.visible_rotas(scope_of(author.user.assignments, Permission.READ_PEOPLE)):
             raise not_found
         now = self._clock.now()
         return duty_calendar(rota, await self._on_call.on_call_periods(rota, now - _BEFORE, now + _AFTER), now)

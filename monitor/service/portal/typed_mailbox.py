@@ -1,6 +1,7 @@
 """A mailbox as typed in the portal, and the edits of the agency's document (YAML text) that store it.
 
-The functions have no effects; only the name of a new secret is random.
+The functions are pure, except that the names of new secrets are random. A document contains the names of secrets; the
+secrets themselves are stored encrypted.
 """
 
 from __future__ import annotations
@@ -21,24 +22,25 @@ from monitor.service.portal.delegation import Application
 #: Keys of a server in the document.
 SERVER_KEYS: Final = ("host", "port", "security", "tls_name")
 PROTOCOLS: Final = ("smtp", "imap", "pop3")
+#: Keys of a login section that name the source of an access token.
 _TOKEN_KEYS: Final = ("token_file", "token_command")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnteredMailbox:
-    """The desired state of a mailbox. The checks of the document report its problems."""
+    """The desired state of a mailbox, unchecked. The checks of the edited document report its problems."""
 
     #: Key below `mailboxes` in the document.
     key: str
     address: str
-    #: Servers by protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`. Protocols that are missing are removed.
+    #: Servers by protocol (`PROTOCOLS`), each with values by `SERVER_KEYS`. Missing protocols are removed.
     servers: Mapping[str, Mapping[str, str]]
     username: str
     #: "": the password is unchanged.
     password: str = field(default="", repr=False)
-    #: Instead of a password: provider, tenant, flow, client_id, scope.
+    #: Settings of `login.oauth` instead of a password: provider, tenant, flow, client_id, scope.
     oauth: Mapping[str, str] = field(default_factory=dict)
-    #: Typed or consented secrets, by the key of the document; empty ones are ignored.
+    #: Secrets for `login.oauth`, such as the refresh token, by the key of the document; empty ones are ignored.
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -73,7 +75,7 @@ def mailbox_draft(agency: str, text_before: str, started_from: str, typed: Enter
 def login_draft(
     agency: str, text_before: str, started_from: str, key: str, credential: str | Application
 ) -> AgencyDraft:
-    """Return the draft that replaces the credential of the mailbox *key* by *credential*, a password or an application.
+    """Return the draft that gives the mailbox *key* a new *credential*: a password or an application.
 
     Raise `NotEditableError`, or `KeyError` if there is no such mailbox.
     """
@@ -81,7 +83,9 @@ def login_draft(
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
         raise KeyError(key)
     secrets, oauth = (
-        ({"password": credential}, {}) if isinstance(credential, str) else (credential.secrets, credential.written)
+        ({"password": credential}, {})
+        if isinstance(credential, str)
+        else (credential.secrets, credential.oauth_settings)
     )
     names = {each: new_secret_name() for each in secrets}
     text = edit_text(text_before, _set_login(("mailboxes", key, "login"), _login_keys(oauth, names)))
@@ -132,6 +136,7 @@ def _set_login(login: Path, keys: Mapping[str, Any]) -> Iterator[TextEdit]:
 
 def _login_keys(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the keys of a login section besides the user name; *names*: the names of its secrets, by key."""
+    # The last source key names a secret of the database, such as password_stored.
     secret_keys = {source_keys(key)[-1]: name for key, name in names.items()}
     return {"oauth": {**{key: value for key, value in oauth.items() if value}, **secret_keys}} if oauth else secret_keys
 

@@ -1,7 +1,7 @@
 """Pending tasks of signed-in users, the page of an incident, and the preview of a release.
 
-A *release* approves the announcement of an outage to the agency's recipients. Its preview decides and composes the
-notifications as the release would, and stores nothing.
+A *release* approves the announcement of an outage to the agency's recipients (other offices). Its preview composes the
+notifications that the release would send, and stores nothing.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from alerts.persistence.clock import Clock
 from monitor.access.principal import Principal
 from monitor.access.role import AgencyScope, Permission
 from monitor.service.errors import Bilingual, NotFoundError, find_incident
-from monitor.service.order_check import readers
-from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
+from monitor.service.operation_check import format_recipients
 from monitor.store.engine.listing import HistoryEntry, IncidentFilter, NotificationFilter
+from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.views.incident_action import may_release
 from monitor.views.overview import NotificationView, view_notification
 
-#: Maximum of each list.
+#: Maximum of entries in each list.
 MAX_LISTED: Final = 50
+#: Maximum of outages that are read to find those whose release is offered.
 _MAX_EXAMINED: Final = 2 * MAX_LISTED
-#: Names of the audit events that an incident's page shows.
+#: Stored names of the audit events that an incident's page shows.
 _HISTORY_EVENTS: Final = frozenset(
     {
         "incident opened",
@@ -68,17 +69,17 @@ class PendingTasks:
     """Pending tasks of a user, at most `MAX_LISTED` in each list."""
 
     #: Open incidents without an assignee, outages first, then the oldest.
-    untaken: Sequence[Incident]
-    untaken_count: int
+    unassigned: Sequence[Incident]
+    unassigned_count: int
     #: Incidents assigned to the user.
     own: Sequence[Incident]
     has_more_own: bool
     #: Outages whose announcements may be released, oldest first.
     releases: Sequence[Incident]
     has_more_releases: bool
-    #: Notifications with unknown status, newest first.
-    unsettled: Sequence[NotificationView]
-    has_more_unsettled: bool
+    #: Notifications whose delivery is unknown, newest first: a person sets their status.
+    unknown_notifications: Sequence[NotificationView]
+    has_more_unknown: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,10 @@ class IncidentPage:
     history: Sequence[HistoryEntry]
     #: The silence that suppresses the incident's notifications; `None`: they are sent.
     silence: Silence | None
-    #: Readers of the notifications that a closure of the incident would send now.
-    recovery_readers: Bilingual
-    #: Readers of the corrections that a false alarm would send now.
-    correction_readers: Bilingual
+    #: Recipients of the notifications that a closure of the incident as recovered would send now.
+    recovery_recipients: Bilingual
+    #: Recipients of the corrections that a false alarm would send now.
+    correction_recipients: Bilingual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ class PlannedNotification:
     """One notification that a release would send."""
 
     #: Position in the preview, counted from 1.
-    place: int
+    position: int
     #: The office, by its title and name.
     to: str
     channel: Channel
@@ -121,13 +122,13 @@ class ReleasePreview:
     notifications: Sequence[PlannedNotification]
     #: Whether duty officers have been asked by now to release the announcement.
     is_offered: bool
-    #: Whether letters and faxes are held because the store may be an older copy.
-    is_paper_held: bool
+    #: Whether there are letters or faxes, and they would wait because the database may be an older copy.
+    is_paper_paused: bool
     silence: Silence | None
 
     @property
     def digest(self) -> str:
-        """Digest of what the user has seen: a release is refused if it would now send other notifications."""
+        """Digest of the preview that the user has seen: a release that would send other notifications is rejected."""
         recipients = [f"{each.channel} {each.to}" for each in self.notifications]
         text = "\n".join(
             [self.incident.number, self.type, self.incident.reported_type_began_at.isoformat(), *recipients]
@@ -136,7 +137,7 @@ class ReleasePreview:
 
 
 class Worklist:
-    """Reader of pending tasks, and of the pages on which users do them."""
+    """Reader of pending tasks, and of the pages on which users complete them."""
 
     def __init__(
         self,
@@ -150,8 +151,8 @@ class Worklist:
     ) -> None:
         """*silence_lookup* returns the silence of an incident; *begin_measurement* starts runs of agencies' routes.
 
-        *contact_names* returns the names of a user's contacts (entries for on-call staff): answers by telephone
-        are recorded under these names.
+        *contact_names* returns the names of a user's contacts (entries for on-call staff). Acknowledgements by
+        telephone are recorded under these names.
         """
         self._store = store
         self._composer = composer
@@ -166,29 +167,29 @@ class Worklist:
         acknowledge_scope, release_scope = principal.scope(Permission.ACKNOWLEDGE), principal.scope(Permission.RELEASE)
         async with self._store.reading() as uow:
             listing, filters = uow.listing, _filter_for(acknowledge_scope)
-            untaken, count = await listing.unacknowledged(filters, most=MAX_LISTED) if acknowledge_scope else ((), 0)
+            unassigned, count = await listing.unacknowledged(filters, most=MAX_LISTED) if acknowledge_scope else ((), 0)
             names = principal.names | (self._contact_names(principal.user.name) if principal.user else frozenset())
             assigned = await listing.acknowledged_by(names, filters, most=MAX_LISTED + 1) if acknowledge_scope else ()
-            # Whether a release is offered depends on the policy, which is large: only the oldest incidents are read.
+            # Whether a release is offered depends on the policy, which is large: read only the oldest outages.
             outages = (
                 await listing.unreleased_outages(_filter_for(release_scope), most=_MAX_EXAMINED)
                 if release_scope
                 else ()
             )
-            incidents = await uow.incidents({*untaken, *assigned, *outages})
+            incidents = await uow.incidents({*unassigned, *assigned, *outages})
             unknown = await _unknown_notifications(uow, principal.scope(Permission.MANAGE_INCIDENTS))
         # A contact of the same name at another agency may be another person.
         own = [incidents[each] for each in assigned if incidents[each].is_assigned_to(principal.names)]
         offered = [incidents[each] for each in outages if release_is_offered(incidents[each], now)]
         return PendingTasks(
-            untaken=[incidents[each] for each in untaken],
-            untaken_count=count,
+            unassigned=[incidents[each] for each in unassigned],
+            unassigned_count=count,
             own=own[:MAX_LISTED],
             has_more_own=len(assigned) > MAX_LISTED,
             releases=offered[:MAX_LISTED],
             has_more_releases=len(offered) > MAX_LISTED or len(outages) == _MAX_EXAMINED,
-            unsettled=unknown[:MAX_LISTED],
-            has_more_unsettled=len(unknown) > MAX_LISTED,
+            unknown_notifications=unknown[:MAX_LISTED],
+            has_more_unknown=len(unknown) > MAX_LISTED,
         )
 
     async def incident_page(self, number: str) -> IncidentPage:
@@ -205,8 +206,12 @@ class Worklist:
             incident=incident,
             history=history,
             silence=silence,
-            recovery_readers=readers(incident, operation_effect(incident, closing, notifications, {}, now).drafts),
-            correction_readers=readers(incident, operation_effect(incident, correction, notifications, {}, now).drafts),
+            recovery_recipients=format_recipients(
+                incident, operation_effect(incident, closing, notifications, {}, now).drafts
+            ),
+            correction_recipients=format_recipients(
+                incident, operation_effect(incident, correction, notifications, {}, now).drafts
+            ),
         )
 
     async def preview_release(self, number: str) -> ReleasePreview:
@@ -218,44 +223,44 @@ class Worklist:
             silence = await self._silence(uow, incident)
         notifications = [_to_notification(draft, incident, now) for draft in _drafts(incident, now)]
         if notifications and incident.detected is not None:
-            # The release is checked against the newest runs, which end while the user reads the preview.
+            # A release is checked against the newest probe runs: start them now, while the user reads the preview.
             self._begin_measurement([incident.policy.agency])
         return ReleasePreview(
             incident=incident,
             type=incident.reported_type,
             notifications=[
-                await self._plan_notification(notice, place, now) for place, notice in enumerate(notifications, 1)
+                await self._plan_notification(each, position, now) for position, each in enumerate(notifications, 1)
             ],
             is_offered=release_is_offered(incident, now),
-            is_paper_held=is_paper_paused and any(each.channel in ON_PAPER for each in notifications),
+            is_paper_paused=is_paper_paused and any(each.channel in ON_PAPER for each in notifications),
             silence=silence,
         )
 
-    async def preview_page(self, number: str, place: int) -> PageContent:
-        """Return the page of a previewed letter or fax by its place in the preview. Raise `NotFoundError`."""
+    async def preview_page(self, number: str, position: int) -> PageContent:
+        """Return the page of a previewed letter or fax by its position in the preview. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.reading() as uow:
             incident = await find_incident(uow, number)
         drafts = _drafts(incident, now)
-        if place <= len(drafts):
-            notification = _to_notification(drafts[place - 1], incident, now)
+        if position <= len(drafts):
+            notification = _to_notification(drafts[position - 1], incident, now)
             content = await self._composer.compose(notification, notification.channel)
             if isinstance(content, PageContent):
                 return content
-        raise NotFoundError.from_text("no_page", place=place, number=incident.number)
+        raise NotFoundError.from_text("no_page", place=position, number=incident.number)
 
     async def _silence(self, uow: SqlUnitOfWork, incident: Incident) -> Silence | None:
         now = self._clock.now()
         return self._silence_lookup(incident, await uow.silences(now), now) if incident.is_open else None
 
-    async def _plan_notification(self, notification: Notification, place: int, now: datetime) -> PlannedNotification:
+    async def _plan_notification(self, notification: Notification, position: int, now: datetime) -> PlannedNotification:
         [address] = notification.addresses
-        opens = now if address.hours is None else address.hours.opening(now)
-        # Pages are typeset on request only, because that takes some time.
+        opens = now if address.hours is None else address.hours.first_open_time(now)
+        # `preview_page` typesets a page on request, because that takes some time.
         is_page = notification.channel in ON_PAPER
         texts = () if is_page else _text_lines(await self._composer.compose(notification, notification.channel))
         return PlannedNotification(
-            place=place,
+            position=position,
             to=str(notification.addressee or notification.person),
             channel=notification.channel,
             not_before=opens if opens > now else None,
@@ -264,22 +269,22 @@ class Worklist:
 
 
 def _filter_for(scope: AgencyScope) -> IncidentFilter:
-    """Return the filter of the incidents in a scope; the scope of everything includes incidents of no agency."""
-    return IncidentFilter(agencies=frozenset() if scope.everything else scope.agencies)
+    """Return the filter of the incidents in a scope; the unrestricted scope includes incidents without an agency."""
+    return IncidentFilter(agencies=frozenset() if scope.is_unrestricted else scope.agencies)
 
 
 async def _unknown_notifications(uow: SqlUnitOfWork, scope: AgencyScope) -> Sequence[NotificationView]:
     if not scope:
         return ()
     filters = NotificationFilter(
-        agencies=scope.agencies if not scope.everything else set(), states={NotificationState.UNKNOWN}
+        agencies=scope.agencies if not scope.is_unrestricted else set(), states={NotificationState.UNKNOWN}
     )
     notifications = await uow.list_notifications(await uow.listing.notifications(filters, most=MAX_LISTED + 1), None)
     incidents = await uow.incidents({each.incident_id for each in notifications})
     return [
         view_notification(each, incident)
         for each in notifications
-        # The first incident of a bundle decides who may set its status.
+        # The first incident of a bundle (a notification about several incidents) decides who may set its status.
         if (incident := incidents.get(each.incident_id)) is not None and incident.policy.agency in scope
     ]
 

@@ -1,6 +1,7 @@
 """Check whether this site has evaluated health without interruption.
 
-A status from before an interruption is stale: a hub ignores it until a new run at this site confirms it.
+A site reports statuses of agencies to a hub. A status from before an interruption is stale: the hub ignores it until a
+new probe run at this site confirms it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ log = structlog.get_logger()
 
 
 class SiteContinuity:
-    """Marker of stale statuses after a start or a suspension of this process.
+    """Detector of interruptions, by a start or a suspension of this process, that marks statuses as stale.
 
-    Statuses become stale only if the whole site was silent for longer than *stale_after*. They stay valid after a
-    shorter silence, and while another process of the site continues.
+    An interruption is a time longer than *stale_after* in which no process of the site wrote a heartbeat.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class SiteContinuity:
         lag: LagMeter,
         runtime: Callable[[], ProbingRuntime],
     ) -> None:
+        """*lag* measures the lag of this process's event loop."""
         self._processes = processes
         self._statuses = statuses
         self._clock = clock
@@ -50,13 +51,16 @@ class SiteContinuity:
         self._must_mark_stale = False
 
     async def begin(self) -> None:
-        """Determine, before any evaluation, whether the site was silent before this start. Raise `StoreUnavailable`."""
+        """Determine whether the site was interrupted before this start. Call it before any evaluation.
+
+        Raise `StoreUnavailable`.
+        """
         since = await self._continuous_since(self._clock.now())
         self._processes.continuous_since = since
 
     async def check(self) -> None:
         """Mark statuses as stale if this process was suspended since the last call. Raise `StoreUnavailable`."""
-        previous, self._last_lag_sample = self._last_lag_sample, self._lag.mark()
+        previous, self._last_lag_sample = self._last_lag_sample, self._lag.take_sample()
         if previous is not None and self._lag.lag_since(previous).longest > self._stale_after:
             await self._handle_stall()
         if self._must_mark_stale:
@@ -68,20 +72,21 @@ class SiteContinuity:
         self._must_mark_stale, self._processes.continuous_since = True, now
         runtime.evaluator.mark_stale([name for name, route in runtime.routes.items() if route.agency], now)
         runtime.prober.advance_stale_routes()
-        # Write each status again once a run confirms it, even if it is unchanged: its row is marked as stale meanwhile.
+        # Write each status again once a run confirms it, even if it is unchanged, because its row is marked as stale.
         runtime.pipeline.rewrite_statuses()
         runtime.pipeline.apply_routes()
         await runtime.pipeline.report_pending()
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
+        """Return since when the site has evaluated without interruption; mark its rows as stale if that is *now*."""
         process_heartbeat, stored_since = await self._processes.continuity()
-        # Prefer the site's heartbeat: its only writer calls `check` first. Every process writes its own heartbeat at
-        # any time.
+        # Prefer the site's heartbeat, because its writer always calls `check` before. The heartbeat of a process does
+        # not prove that its statuses were checked.
         site_heartbeat = (await self._statuses.heartbeats()).get(self._site)
         last_heartbeat = process_heartbeat if site_heartbeat is None else site_heartbeat.at
         since = continuous_since(now, last_heartbeat, stored_since, self._stale_after)
         if since == now:
-            # Before the next heartbeat: hubs trust the rows of a site with a heartbeat.
+            # Reset the rows before the next heartbeat: hubs trust the rows of a site with a heartbeat.
             await self._statuses.reset_to_unknown()
         self._must_mark_stale = False
         return since

@@ -1,7 +1,7 @@
 """Application of the agency documents (YAML) that the hub wants this site to use.
 
-The hub, the installation that decides for several sites, writes them into this site's database as desired documents.
-Each document that is invalid here is rejected, and does not block the other documents.
+The hub is the installation that combines the results of several sites. It writes the documents into this site's
+database as desired documents. The site rejects a document that is invalid here, and applies the others.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from monitor.store.admin.offers import Offers
 
 log = structlog.get_logger()
 
-#: Suffix of the keys that name a secret of the database. A missing secret is only a warning, but it stops probing.
+#: Suffix of the keys that name a secret of the database. A missing secret is only a warning, but prevents probing.
 _STORED_SUFFIX = "_stored"
 #: Maximum of characters of a reason that is reported to the hub.
 _MAX_REASON_LENGTH = 500
 
 
 class DocumentApplier:
-    """Writer of desired documents into this site's configuration, with the hub as their edit source."""
+    """Writer of desired documents into this site's configuration, in the name of the hub."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class DocumentApplier:
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         is_leader: Callable[[], bool],
     ) -> None:
-        """Take *reload*, which activates the stored documents.
+        """Take *reload*, which activates the stored documents and returns their problems.
 
-        *is_leader* returns whether this process does the work for all processes of the site.
+        *is_leader* returns whether this process does the work that exactly one process of the site does.
         """
         self._records = records
         self._writer = writer
@@ -58,7 +58,7 @@ class DocumentApplier:
         Raise `StoreUnavailable`, or `VersionConflictError` if another writer changes a document meanwhile.
         """
         settings = self._configuration().settings
-        # Documents from a hub have no contacts, so a site that notifies cannot use them.
+        # Documents from a hub have no contacts, so a site that notifies people itself cannot use them.
         if settings.agencies != IN_DATABASE or settings.notifies or not self._is_leader():
             return
         documents = await self._records.due(self._clock.now())
@@ -68,20 +68,21 @@ class DocumentApplier:
         for each in documents:
             if (reason := reasons.get(each.agency)) is not None and reason != each.refusal:
                 log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=reason)
-        await self._records.processed(documents, reasons, self._clock.now())
+        await self._records.record_results(documents, reasons, self._clock.now())
 
     async def _write_valid(
         self, documents: Sequence[DesiredDocument], stored_versions: Mapping[str, DocumentVersion]
     ) -> Mapping[str, str]:
-        """Write and activate all valid documents; return the reasons why the others are rejected, by agency."""
+        """Write and activate all valid documents; return the reasons for rejecting the others, by agency."""
         by, pending, reasons = documents[0].by, {each.agency: each for each in documents}, dict[str, str]()
         while pending:
             submission = _submission(pending.values(), stored_versions)
-            # Check in a dry run first: the writer would accept a mailbox whose password is missing here, and
-            # the mailbox could not be probed.
+            # Check in a dry run first: the writer would accept a mailbox whose password is missing here, although it
+            # could not be probed.
             result = await self._writer.write(submission, edit_source=EditSource.HUB, by=by, dry=True)
             if result.difference.conflicts:
                 raise VersionConflictError
+            # Reject the invalid documents, and check the others again without them.
             if invalid := _problems_by_agency(result, pending):
                 reasons |= invalid
                 pending = {agency: each for agency, each in pending.items() if agency not in invalid}
@@ -91,7 +92,8 @@ class DocumentApplier:
                 and (await self._writer.write(submission, edit_source=EditSource.HUB, by=by)).is_refused
             ):
                 raise VersionConflictError
-            reasons |= dict.fromkeys(pending, reason) if (reason := await self._activate(pending, by)) else {}
+            if reason := await self._activate(pending, by):
+                reasons |= dict.fromkeys(pending, reason)
             break
         return reasons
 
@@ -107,6 +109,7 @@ class DocumentApplier:
 def _submission(
     documents: Collection[DesiredDocument], stored_versions: Mapping[str, DocumentVersion]
 ) -> SubmittedDocuments:
+    """Return the submission that writes *documents*; a document without text removes its agency."""
     existing = [each for each in documents if each.agency in stored_versions]
     removed = frozenset(e.agency for e in existing if e.text is None and stored_versions[e.agency].text is not None)
     return SubmittedDocuments(
@@ -123,7 +126,7 @@ def _submission(
 
 
 def _problems_by_agency(result: DocumentsResult, agency_codes: Collection[str]) -> Mapping[str, str]:
-    """Return the problem of each agency that has one; errors outside the agencies' documents count for all agencies."""
+    """Return the problem of each agency that has one; if all errors are outside the documents, of every agency."""
     agencies = {stored_document_label(agency): agency for agency in agency_codes}
     by_agency = dict[str, str]()
     for problem in result.problems:

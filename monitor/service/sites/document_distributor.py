@@ -1,6 +1,7 @@
 """Distribution of this hub's agency documents (YAML) to its sites.
 
-The hub writes them into each site's database as desired documents; `DocumentApplier` applies them there.
+A hub combines the results of several sites. It writes the documents into each site's database as desired documents;
+`DocumentApplier` applies them there.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration
 from monitor.config.model.site_document import site_document
 from monitor.metrics import Metrics
-from monitor.model.desired_document import OfferDifference
+from monitor.model.desired_document import SiteDocumentChanges
 from monitor.model.document import WrittenDocument
 from monitor.runtime.cooperative import yielding
-from monitor.service.sites.asking import query_sites
 from monitor.service.sites.heartbeat import monotonic
+from monitor.service.sites.site_queries import query_sites
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 
@@ -41,12 +42,13 @@ class DocumentDistributor:
         *,
         configuration: Callable[[], Configuration],
         is_leader: Callable[[], bool],
-        offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
+        offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], SiteDocumentChanges | None] = offer,
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """Take *is_leader*, which returns whether this process does the work for all processes of the hub.
+        """Take *is_leader*, which returns whether this process does the work that exactly one process of the hub does.
 
-        *offer* writes documents to a site, and returns what has changed there.
+        *offer* writes desired documents to a site. It returns the difference from the documents there; `None`: the site
+        does not use documents from a hub.
         """
         self._connections = connections
         self._metrics = metrics
@@ -54,13 +56,13 @@ class DocumentDistributor:
         self._is_leader = is_leader
         self._offer = offer
         self._monotonic = monotonic
-        #: The documents of the last distribution.
+        #: The documents of the last distribution; `None`: there was none, or this process is not the leader.
         self._distributed: Sequence[WrittenDocument] | None = None
         #: Time of the last distribution, by the monotonic clock.
         self._distributed_at = timedelta(0)
-        #: By agency: the hub's document, and its version for sites.
+        #: By agency: the hub's document, and its variant for sites.
         self._converted: dict[str, tuple[WrittenDocument, WrittenDocument]] = {}
-        #: By site and agency: the reason that was logged last.
+        #: By site and agency: the reason of a rejection that was logged last.
         self._logged_rejections: dict[str, Mapping[str, str]] = {}
 
     async def distribute(self) -> None:
@@ -70,7 +72,7 @@ class DocumentDistributor:
         """
         configuration = self._configuration()
         if configuration.settings.agencies != IN_DATABASE or not self._is_leader():
-            # Remove the metrics: another process of the hub exports them.
+            # Remove the metrics here: the leader exports them.
             self._distributed = None
             for connection in self._connections:
                 self._metrics.watchdog.set_outdated_site_documents(connection.site, None)
@@ -87,12 +89,13 @@ class DocumentDistributor:
         converted = dict[str, tuple[WrittenDocument, WrittenDocument]]()
         async for each in yielding(documents):
             previous = self._converted.get(each.agency)
-            is_unchanged = previous is not None and previous[0] == each
-            converted[each.agency] = previous if is_unchanged and previous else (each, site_document(each))
+            if previous is None or previous[0] != each:
+                previous = each, site_document(each)
+            converted[each.agency] = previous
         self._converted = converted
         return {agency: for_sites for agency, (_, for_sites) in converted.items()}
 
-    def _record_result(self, connection: SiteConnection, result: OfferDifference | SiteRefusedError | None) -> None:
+    def _record_result(self, connection: SiteConnection, result: SiteDocumentChanges | SiteRefusedError | None) -> None:
         if isinstance(result, SiteRefusedError):
             # Other checks report a broken connection. The next distribution tries again.
             log.debug("documents could not be sent to a site", site=connection.site, reason=str(result))
@@ -101,8 +104,8 @@ class DocumentDistributor:
         self._metrics.watchdog.set_outdated_site_documents(connection.site, None if result is None else result.outdated)
         if result is None:
             return
-        if result.offered or result.removed:
-            agencies = [*(each.agency for each in result.offered), *result.removed]
+        if result.updated or result.removed:
+            agencies = [*(each.agency for each in result.updated), *result.removed]
             log.info(
                 "documents sent to a site", site=connection.site, agencies=len(agencies), examples=sorted(agencies)[:10]
             )

@@ -1,4 +1,4 @@
-"""Heartbeat of this site for a hub, which decides for several sites and ignores the statuses of a silent one.
+"""Heartbeat of this site for a hub, which decides by the statuses of several sites, and ignores sites without one.
 
 The heartbeat is a row in this site's database, written each second after all earlier statuses of the site.
 """
@@ -14,8 +14,8 @@ from alerts.persistence.clock import Clock
 from monitor.evaluation.joint.freshness import STALE_AFTER, SiteHeartbeat
 from monitor.store.probing.statuses import SiteStatuses
 
-#: If the wall clock and the monotonic clock diverge by more within a second, the wall clock was set or the machine was
-#: suspended, and the times of earlier statuses are unreliable.
+#: Maximum divergence of the wall clock and the monotonic clock between two heartbeats. A larger one shows that the wall
+#: clock was set or the machine was suspended, so that the times of earlier statuses are unreliable.
 _MAX_CLOCK_CHANGE = timedelta(seconds=1)
 
 
@@ -38,11 +38,11 @@ class SiteHeartbeatWriter:
         is_leader: Callable[[], bool] = lambda: True,
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """Take *has_unwritten*, which returns whether a status is not written yet: then no heartbeat is written.
+        """Take *has_unwritten*, which returns whether any status is not written yet; then no heartbeat is written.
 
-        *check_continuity* marks stale statuses before each heartbeat (`SiteContinuity.check`). After a silence longer
-        than *stale_after* the heartbeat has a new incarnation, which a hub trusts only after it has read all statuses.
-        *is_leader* returns whether this process writes the heartbeat for all processes of the site.
+        *check_continuity* (`SiteContinuity.check`) marks stale statuses before each heartbeat. After a gap longer than
+        *stale_after* between heartbeats, the next one has a new incarnation, which a hub trusts only after it has read
+        all statuses. *is_leader* returns whether this process writes the heartbeat for all processes of the site.
         """
         self._statuses = statuses
         self._clock = clock
@@ -50,6 +50,7 @@ class SiteHeartbeatWriter:
         self._check_continuity = check_continuity
         self._is_leader = is_leader
         self._monotonic = monotonic
+        #: Random name of an uninterrupted sequence of heartbeats.
         self._incarnation = token_hex(8)
         #: The wall-clock time at which the monotonic clock was zero, computed at the last heartbeat.
         self._monotonic_zero: datetime | None = None

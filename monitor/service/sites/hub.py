@@ -1,9 +1,9 @@
-"""Reader of other sites' statuses at a hub, the installation that decides for several sites and notifies.
+"""Reader of other sites' statuses at a hub, the installation that decides for several sites and notifies people.
 
-Each site publishes its statuses, one per agency and one per problem of its own, and a heartbeat; PostgreSQL replicates
-them to the hub. The hub corrects the times of the statuses, and determines which sites have a vote: those with a fresh
-heartbeat. It passes statuses and votes to the `IncidentReporter`, which opens and resolves incidents by *quorum*, the
-votes that have to agree.
+Each site publishes a heartbeat and its statuses, which PostgreSQL replicates to the hub. The *subject* of a status is
+an agency, or a problem of the site itself. The hub corrects the times of the statuses, and determines which sites have
+a vote: those with a fresh heartbeat. It passes statuses and votes to the `IncidentReporter`, which opens and resolves
+incidents by *quorum*, the votes that have to agree.
 """
 
 from __future__ import annotations
@@ -32,36 +32,38 @@ from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.service.sites.heartbeat import monotonic
-from monitor.store.probing.statuses import Mark, SiteStatuses
-from monitor.store.sites.joining import APART
+from monitor.store.probing.statuses import ChangeCursor, SiteStatuses
+from monitor.store.sites.joining import MAX_CLOCK_DIFFERENCE
 
 log = structlog.get_logger()
 
-#: Maximum of subjects (agencies and problems) of a site; agencies that are monitored here are accepted beyond it. It is
-#: ten times the agencies that a hub was tested with. An intruder in the site's database could write any number.
+#: Maximum of subjects of a site, because an intruder in the site's database could write any number. It is ten times the
+#: number of agencies that a hub was tested with. Agencies that are monitored here are accepted beyond it.
 _MAX_SUBJECTS = 100_000
 
 #: Interval at which subjects that a site no longer publishes are removed.
 _CLEANUP_INTERVAL = timedelta(minutes=1)
 
-#: After a start, votes count once all sites are fresh, or after this time plus `stale_after`: each live site has its
-#: vote by then.
+#: After a start, votes count once all sites are fresh, or after this time plus `stale_after`: by then, each live site
+#: has its vote.
 _STARTUP_DELAY = timedelta(seconds=15)
 
-#: Votes count at once after a database outage of at most this time, or of at most `stale_after` minus `_STARTUP_DELAY`,
-#: whichever is longer.
+#: After a database outage, votes count at once if it was not longer than this time, or than `stale_after` minus
+#: `_STARTUP_DELAY`. After a longer outage they count as after a start.
 _TOLERATED_OUTAGE = timedelta(seconds=3)
 
-#: A reference mailbox (a mailbox of ours outside the agencies) that fails at another site only is a problem of that
-#: site after this time. If the reference itself fails or recovers, all sites detect that within minutes of each other.
+#: A reference mailbox is a mailbox of Pantau outside the agencies. If it fails for this time at one other site, but not
+#: here, that is a problem of that site. A failure or recovery of the mailbox itself is detected by all sites within
+#: minutes of each other.
 _REFERENCE_GRACE = timedelta(minutes=10)
 
-#: Problems that keep a site from evaluating anything. Others, such as a refused account at an agency, only leave the
-#: site without a status of the affected routes.
-_BLOCKING_DOMAINS = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
+#: Domains of the problems by which a site can evaluate nothing. Other problems, such as a refused account at an agency,
+#: only leave the site without a status of the affected agency.
+_BLOCKING_DOMAINS = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.PANTAU})
 
 
 def _fault_domain(subject: str) -> str:
+    """Return the domain of a problem, a value of `FaultDomain` such as "reference"; of an agency, its code."""
     return dedup_key_of(subject).removeprefix(MONITORING_FAULT_PREFIX).partition("/")[0]
 
 
@@ -73,18 +75,19 @@ def _is_reference_problem(subject: str) -> bool:
 class _Site:
     """State of another site."""
 
+    #: Clock of the site, estimated by its heartbeats.
     clock: SiteClock
-    #: As published, with uncorrected times, by subject.
+    #: Statuses as published, with uncorrected times, by subject.
     statuses: dict[str, SiteStatus] = field(default_factory=dict)
     #: The start of each problem that the site reports about itself, by subject.
     problems: dict[str, datetime] = field(default_factory=dict)
-    #: When this hub first saw that a reference fails there and works here, by the monotonic clock and by subject.
+    #: By subject of a reference: since when it fails there and works here, by the monotonic clock.
     only_there_since: dict[str, timedelta] = field(default_factory=dict)
-    #: Since when the site has no vote.
+    #: Since when the site has no vote; `None`: it has one.
     stale_since: datetime | None = None
-    #: Since when the site has a vote and can evaluate.
+    #: Since when the site has a vote and can evaluate; `None`: it has no vote or cannot evaluate.
     up_since: datetime | None = None
-    #: By subject in trouble: a mapping from each time that the site published to the corrected time.
+    #: By subject in trouble: the corrected time for each time that the site published.
     corrected_times: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
     #: Whether the site has published more subjects than are accepted.
     is_over_limit: bool = False
@@ -109,11 +112,11 @@ class _Site:
     def correct_clock(self, subject: str, status: SiteStatus, now: datetime) -> SiteStatus:
         """Return *status* with its times converted from the site's clock to the hub's. No time is later than *now*.
 
-        A difference of the clocks of at most `APART` is ignored. A time that is published again keeps its first
-        correction, although the site's clock may have been set since.
+        A difference of the clocks of at most `MAX_CLOCK_DIFFERENCE` is ignored. A time that is published again keeps
+        its first correction, although the site's clock may have been set since.
         """
         offset, known_times = self.clock.offset, self.corrected_times.pop(subject, {})
-        correction = offset if offset is not None and abs(offset) > APART else timedelta(0)
+        correction = offset if offset is not None and abs(offset) > MAX_CLOCK_DIFFERENCE else timedelta(0)
 
         def correct(at: datetime) -> datetime:
             return known_times.get(at) or min(at + correction, now)
@@ -129,7 +132,7 @@ class _Site:
     def update(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
         """Update the site's own status.
 
-        *shared*: problems of the site that also exist at the hub, and therefore do not count as the site's own.
+        *shared*: problems of the site that also exist at the hub. They do not count as the site's own.
         """
         self.stale_since = None if is_fresh else self.stale_since or now
         own_problems = self.problems.keys() - shared
@@ -152,7 +155,7 @@ class _Site:
 
 
 class Hub:
-    """Reader of other sites' statuses. Passes them to the reporter, with the names of the sites that have a vote."""
+    """Reader of other sites' statuses. It passes them to the reporter, with the names of the sites that have a vote."""
 
     def __init__(
         self,
@@ -168,9 +171,10 @@ class Hub:
         publish_own: Callable[[], Awaitable[None]],
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """Take *site*, the name of this site, and *sites*, the names of the others.
+        """Take *site*, the name of this site, and *sites*, the names of the other sites.
 
-        *publish_own* passes this site's own statuses to the reporter.
+        A site without a heartbeat for *stale_after* has no vote. *publish_own* passes this site's own statuses to the
+        reporter.
         """
         self._statuses = statuses
         self._clock = clock
@@ -191,14 +195,15 @@ class Hub:
         self._sites = {name: _Site(clock=SiteClock(stale_after)) for name in sorted(sites)}
         #: Subjects of failing references, as reported by any process of this site.
         self._failing_references: set[str] = set()
-        self._mark: Mark | None = None
+        #: Position up to which status changes were read; `None`: read all statuses.
+        self._change_cursor: ChangeCursor | None = None
         #: Time of the last removal of subjects that are no longer published.
         self._cleaned_at: datetime | None = None
 
     async def poll(self) -> None:
         """Read the statuses and pass them to the reporter. Raise `StoreUnavailable`."""
-        # Publish at once, since the next run may be minutes away: without our own status of an agency the reporter
-        # reports no problem of the agency.
+        # Publish this site's statuses now, because the next run may be minutes away: without this site's status of an
+        # agency, the reporter reports no problem of the agency.
         await self._publish_own()
         reporter, polled_at = self._reporter(), self._monotonic()
         try:
@@ -206,30 +211,30 @@ class Hub:
         except StoreUnavailable:
             if self._unavailable_since is None:
                 self._unavailable_since = polled_at
-            # The database may come back in an older state, in which the mark is invalid: read all rows.
-            self._mark = None
+            # Read all rows next time: the database may come back in an older state, in which the cursor is invalid.
+            self._change_cursor = None
             # Votes from before the outage do not count after it.
             reporter.set_voting_sites(frozenset())
             raise
-        # A site that cannot be read loses its vote.
+        # After any other error, still update the votes: a site that is not read for some time loses its vote.
         except Exception:
             self._update_votes(reporter)
             raise
         self._update_votes(reporter)
 
     async def _read(self, reporter: IncidentReporter) -> None:
-        # Read the heartbeats before the statuses: all statuses that are older than a visible heartbeat are visible.
+        # Read the heartbeats before the statuses: then all statuses that are older than a read heartbeat are read.
         heartbeats = await self._statuses.heartbeats()
         now, monotonic = self._clock.now(), self._monotonic()
         if self._unavailable_since is not None:
             if monotonic - self._unavailable_since > max(_TOLERATED_OUTAGE, self._stale_after - _STARTUP_DELAY):
-                # As after a start, the sites' statuses from the outage arrive some seconds after its end.
+                # As after a start: the sites' statuses from the time of the outage arrive some seconds after its end.
                 self._available_since = monotonic
             self._unavailable_since = None
         is_cleanup_due = self._cleaned_at is None or not timedelta(0) <= now - self._cleaned_at < _CLEANUP_INTERVAL
-        # The names of the subjects only: reading the statuses of thousands of subjects would delay newer statuses.
+        # For the cleanup read only subjects: reading the statuses of thousands of them would delay newer statuses.
         published = await self._statuses.subjects_by_site() if is_cleanup_due else {}
-        statuses, mark = await self._statuses.changed(self._mark)
+        statuses, change_cursor = await self._statuses.changed(self._change_cursor)
         if is_cleanup_due:
             self._cleaned_at = now
             self._forget_removed(published, statuses, reporter)
@@ -239,18 +244,21 @@ class Hub:
         # Pass on statuses of this site's other processes: every process shows the same status of every agency.
         for key, status in statuses.get(self._site, {}).items():
             if _is_reference_problem(key):
-                (self._failing_references.discard if status.trouble is None else self._failing_references.add)(key)
+                if status.trouble is None:
+                    self._failing_references.discard(key)
+                else:
+                    self._failing_references.add(key)
             if not key.startswith(MONITORING_FAULT_PREFIX) and key not in reporter.agencies:
                 reporter.record_status(self._site, key, status)
-        # Advance the mark only now, so that rows whose processing failed are read again.
-        self._mark = mark
+        # Advance the cursor only now: after an error above, the rows are read again.
+        self._change_cursor = change_cursor
         # Record heartbeats after the statuses: a heartbeat counts only if all earlier statuses were processed.
         for name, site in self._sites.items():
             if name in heartbeats:
                 was_known = site.clock.offset is not None
                 site.clock.record(heartbeats[name], now, monotonic)
                 if not was_known and site.clock.offset is not None:
-                    # The first heartbeat gives the clock's offset: correct the times of the statuses now.
+                    # The offset of the site's clock is known now: correct the times of its statuses.
                     self._apply(name, site.statuses, now, reporter)
 
     def _update_votes(self, reporter: IncidentReporter) -> None:
@@ -260,12 +268,12 @@ class Hub:
         are_votes_known = (
             fresh == self._sites.keys() or monotonic - self._available_since >= _STARTUP_DELAY + self._stale_after
         )
-        # After a start no other site is known to be fresh, and this site must not decide alone.
+        # Until the votes are known, no site has one: this site must not decide alone.
         reporter.set_voting_sites({self._site} | fresh if are_votes_known else frozenset())
         if are_votes_known:
             self._report_quorum(reporter, fresh, now)
-        # Use the failing references of all processes of this site: otherwise one process would report a problem of
-        # another site, and a second process would resolve the problem.
+        # Use the failing references of all processes of this site. Otherwise one process would report a problem of
+        # another site, and a second process would resolve it.
         failing_here = set(map(dedup_key_of, self._failing_references))
         for name, site in self._sites.items():
             is_fresh = name in fresh
@@ -315,12 +323,12 @@ class Hub:
             try:
                 status = site.correct_clock(subject, uncorrected, now)
             except (TypeError, OverflowError):
-                # Pass an invalid status on unchanged: the reporter detects it, and other statuses are not blocked.
+                # Pass an invalid status on unchanged, so that it does not block others: the reporter detects it.
                 status = uncorrected
             if not subject.startswith(MONITORING_FAULT_PREFIX):
                 reporter.record_status(name, subject, status)
             elif _fault_domain(subject) in _BLOCKING_DOMAINS:
-                # A problem of another site is not reported here: it only determines whether that site can evaluate.
+                # Do not report another site's own problem here: it only determines whether that site can evaluate.
                 if status.trouble is None:
                     site.problems.pop(subject, None)
                 else:

@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from alerts.persistence.clock import Clock
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.service.errors import find_agency_code
 from monitor.service.portal.on_demand_runs import RETENTION, OnDemandRunRejectedError
 from monitor.service.probing_runtime import ProbingRuntime
@@ -38,12 +38,16 @@ _MAX_OPEN_REQUESTS: Final = 4
 
 
 class ProbeRequestState(StrEnum):
-    """State of a request at a site: unanswered, stored, refused by an older version, or not delivered."""
+    """State of a request at a site."""
 
-    WAITS = "waits"
-    ASKED = "asked"
-    OLDER = "older"
-    UNREACHED = "unreached"
+    #: The site has not answered yet.
+    PENDING = "waits"
+    #: The request is in the site's database.
+    STORED = "asked"
+    #: The site runs an older version, which has no such requests.
+    OUTDATED = "older"
+    #: The request was not delivered.
+    UNREACHABLE = "unreached"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +67,18 @@ class ProbeRequester:
     def __init__(
         self,
         requests: ProbeRequests,
-        lifecycle: Lifecycle,
+        lifecycle: LifecycleRecorder,
         runtime: Callable[[], ProbingRuntime],
         clock: Clock,
         *,
         connections: Sequence[SiteConnection] = (),
         has_other_processes: bool,
-        place: Callable[[SiteConnection, str], object] = probe_calls.place_call,
+        write_to_site: Callable[[SiteConnection, str], object] = probe_calls.request_run,
     ) -> None:
         """Take *clock*, the clock of the database, and *connections*, the connections to the other sites.
 
         *has_other_processes*: whether other processes and sites can make requests. If so, the caller runs `execute`
-        each second; otherwise `request` runs it. *place* writes a request for an agency to a site.
+        each second; otherwise `request` runs it. *write_to_site* writes a request for an agency to a site.
         """
         self._requests = requests
         self._lifecycle = lifecycle
@@ -82,27 +86,28 @@ class ProbeRequester:
         self._clock = clock
         self._connections = connections
         self._has_other_processes = has_other_processes
-        self._place = place
+        self._write_to_site = write_to_site
         #: By agency: the latest request made in this process.
         self._latest: dict[str, ProbeRequest] = {}
         #: By agency: the time of the last request that this process has executed.
         self._executed: Mapping[str, datetime] = {}
+        #: By site: the number of requests without an answer.
         self._open_requests = Counter[str]()
+        #: References to running tasks, so that they are not garbage-collected.
         self._tasks = set[asyncio.Task[None]]()
 
     async def request(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
-        """Request a run of all routes of an agency.
+        """Request a run of all routes of an agency. *by* and *address*: the user and client address, for the audit log.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`, after which nothing is run: the
-        audit log has no entry.
+        Raise `NotFoundError`, `OnDemandRunRejectedError` or `StoreUnavailable`; then nothing is run.
         """
         code = find_agency_code(agency, self._runtime().configuration.registry.agencies)
         now = self._clock.now()
-        if code in await self._requests.fresh(now):
+        if code in await self._requests.list_current(now):
             raise OnDemandRunRejectedError("called_lately")
         site_names = ", ".join(connection.site for connection in self._connections)
         await self._lifecycle.record(by, "agency tested", {"agency": code, "sites": site_names, "address": address})
-        if not await self._requests.place(code, now):
+        if not await self._requests.add(code, now):
             raise OnDemandRunRejectedError("called_lately")
         request = self._latest[code] = ProbeRequest(agency=code, by=by, at=now)
         if not self._has_other_processes:
@@ -117,9 +122,9 @@ class ProbeRequester:
 
     async def execute(self) -> None:
         """Run the requested routes of this process, once per request. Raise `StoreUnavailable`."""
-        recent = await self._requests.fresh(self._clock.now())
-        # Requests for agencies of other processes are not marked as executed: this process may take over an agency
-        # before its owner has executed the request.
+        recent = await self._requests.list_current(self._clock.now())
+        # Mark only requests for own agencies as executed: this process may take over another agency before its previous
+        # owner has executed the request.
         executed = {agency: at for agency, at in self._executed.items() if recent.get(agency) == at}
         runtime = self._runtime()
         for agency, at in recent.items():
@@ -132,16 +137,21 @@ class ProbeRequester:
         self._executed = executed
 
     async def _send_to_sites(self, request: ProbeRequest) -> None:
+        # A site with many unanswered requests counts as unreachable.
         reachable = [each for each in self._connections if self._open_requests[each.site] < _MAX_OPEN_REQUESTS]
         for connection in self._connections:
             is_reachable = connection in reachable
-            request.sites[connection.site] = ProbeRequestState.WAITS if is_reachable else ProbeRequestState.UNREACHED
+            request.sites[connection.site] = (
+                ProbeRequestState.PENDING if is_reachable else ProbeRequestState.UNREACHABLE
+            )
         if not reachable:
             return
-        # Threads of its own: those that render pages must not wait seconds for an unreachable site.
+        # Use threads of its own for the blocking psycopg connections to other sites: the threads that render pages must
+        # not wait seconds for an unreachable site.
         threads, loop = ThreadPoolExecutor(len(reachable), thread_name_prefix="calls"), asyncio.get_running_loop()
-        # Not the database engine: `_place` opens a psycopg connection to the server of another site.
-        answers = {each.site: loop.run_in_executor(threads, self._place, each, request.agency) for each in reachable}
+        answers = {
+            each.site: loop.run_in_executor(threads, self._write_to_site, each, request.agency) for each in reachable
+        }
         threads.shutdown(wait=False)
         tasks = {asyncio.create_task(self._record_answer(site, request, each)) for site, each in answers.items()}
         self._tasks |= tasks
@@ -154,12 +164,12 @@ class ProbeRequester:
         try:
             await answer
         except SiteOutdatedError:
-            request.sites[site] = ProbeRequestState.OLDER
+            request.sites[site] = ProbeRequestState.OUTDATED
         except SiteRefusedError as error:
             log.warning("probe request could not be sent to a site", site=site, reason=str(error))
-            request.sites[site] = ProbeRequestState.UNREACHED
+            request.sites[site] = ProbeRequestState.UNREACHABLE
         else:
-            # The state is the same if the site already had another user's recent request: that request is executed.
-            request.sites[site] = ProbeRequestState.ASKED
+            # If the site already had a recent request of another user, the state is the same: that request is executed.
+            request.sites[site] = ProbeRequestState.STORED
         finally:
             self._open_requests[site] -= 1

@@ -1,4 +1,7 @@
-"""Monitoring of PostgreSQL's logical replication from the sites' databases to this hub's database."""
+"""Monitoring of PostgreSQL's logical replication from the sites' databases to this hub's database.
+
+A hub is the installation that decides by the statuses of several sites (installations that probe), and notifies.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import structlog
 
 from monitor.evaluation.joint.replication import Replication
 from monitor.metrics import Metrics
-from monitor.service.sites.asking import query_sites
+from monitor.service.sites.site_queries import query_sites
 from monitor.store.sites import joining
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 
@@ -27,25 +30,26 @@ class ReplicationMonitor:
         metrics: Metrics,
         *,
         notifies: bool = True,
-        check_link: Callable[[SiteConnection], Replication] = joining.look,
+        check_link: Callable[[SiteConnection], Replication] = joining.read_replication,
     ) -> None:
-        """Take *notifies*, whether this hub sends notifications.
+        """Take *notifies*, whether this hub sends notifications: then it warns of other hubs that read the same site.
 
-        If so, log a warning about another hub that reads the same site: people could be notified twice.
+        *check_link* returns the state of the replication from one site.
         """
         self._connections = connections
         self._metrics = metrics
         self._notifies = notifies
         self._check_link = check_link
+        #: By site: the result of the last successful check.
         self._last_results: dict[str, Replication] = {}
 
     async def check(self) -> None:
-        """Check all links once, concurrently. Raise `StoreUnavailable`."""
+        """Check the replication from all sites once, concurrently. Raise `StoreUnavailable`."""
         await query_sites(self._connections, self._check_link, self._export)
 
     def _export(self, connection: SiteConnection, result: Replication | SiteRefusedError) -> None:
         if isinstance(result, SiteRefusedError):
-            # Remove the metric, whose value is outdated. Other checks report that the hub's database is unavailable.
+            # Remove the outdated metric. Other checks report the failed connection.
             self._metrics.watchdog.set_site_replication(connection.site, None)
             return
         previous = self._last_results.get(connection.site)

@@ -1,6 +1,6 @@
-"""Records of each site's view of an agency during open incidents, for later analysis.
+"""Audit entries with each site's status of an agency during an open incident, for later analysis.
 
-A hub combines the statuses of several sites. They are overwritten when they change, so the audit log keeps them.
+A hub decides by the statuses that several sites report about an agency. The database keeps only the latest statuses.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 
 from alerts.persistence.clock import Clock
 from monitor.evaluation.joint.site_status import SiteStatus
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.views.site_report import SITES_DETAIL, format_report, view_sites
 
-#: Minimum interval per incident: a site may change its status with each run.
+#: Minimum interval of entries per incident: the status of a site may change with each probe run.
 _MIN_INTERVAL = timedelta(minutes=1)
 
-#: After this number of entries the interval doubles with each entry, up to about an hour.
+#: After this number of entries, each further entry doubles the interval, up to about an hour.
 _ENTRIES_AT_MIN_INTERVAL = 10
 
 
@@ -31,9 +31,9 @@ class SiteStatusRecorder:
         site_statuses: Callable[[str], Mapping[str, SiteStatus | None]],
         write_entry: Callable[[Mapping[str, str], int], Awaitable[None]],
     ) -> None:
-        """Take *site_statuses*, which returns each site's status of an agency.
+        """Take *site_statuses*, which returns each site's status of an agency (`None`: unknown).
 
-        *write_entry* adds an audit entry with a detail about an incident, given by its id.
+        *write_entry* adds an audit entry with these details about the incident with this id.
         """
         self._store = store
         self._clock = clock
@@ -51,16 +51,17 @@ class SiteStatusRecorder:
         }
         now = self._clock.now()
         for key, number in numbers.items():
-            words = {each.site: format_report(each) for each in view_sites(self._site_statuses(key))}
+            reports = {each.site: format_report(each) for each in view_sites(self._site_statuses(key))}
             previous, at, entries = self._last_written.get(number, ({}, now - _MIN_INTERVAL, 0))
-            changed = {site: word for site, word in words.items() if previous.get(site) != word}
-            # The audit log is kept for ever, and the status of a site with a bad connection may change for days.
+            changed = {site: report for site, report in reports.items() if previous.get(site) != report}
+            # Write ever more rarely: the audit log is kept for ever, and a site with a bad connection may change its
+            # status for days.
             interval = _MIN_INTERVAL * 2 ** min(max(entries - _ENTRIES_AT_MIN_INTERVAL, 0), 6)
             if not changed or timedelta(0) <= now - at < interval:
                 continue
             async with self._store.reading() as uow:
                 incident = await uow.incident_by_number(number)
             if incident is not None:
-                detail = {SITES_DETAIL: "; ".join(f"{site}: {word}" for site, word in changed.items())}
+                detail = {SITES_DETAIL: "; ".join(f"{site}: {report}" for site, report in changed.items())}
                 await self._write_entry(detail, incident.id)
-                self._last_written[number] = words, now, entries + 1
+                self._last_written[number] = reports, now, entries + 1

@@ -1,4 +1,4 @@
-"""The connection budget of a database server: how many connections it has, and how many Pantau's processes may open."""
+"""Connection budget of a PostgreSQL server: the connections it allows, and the maximum that Pantau's processes open."""
 
 from __future__ import annotations
 
@@ -8,61 +8,70 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, literal_column, select
 
-from monitor.store.admin.unopened import DocumentsAwayError, read_unopened
+from monitor.store.admin.unopened import DocumentsUnavailableError, read_unopened
 from monitor.store.backend.postgres import CONNECTIONS, PostgresServer
 from monitor.store.schema.tables import process
 
-#: Reserve for commands, database backups and manual queries.
-_SPARE = 5
+#: Connections kept free for Pantau's commands, database backups and manual queries.
+_SPARE_CONNECTIONS = 5
 
-_MOST = "current_setting('max_connections')::int"
-_RESERVED = """current_setting('superuser_reserved_connections')::int
+_MAX_CONNECTIONS_SQL = "current_setting('max_connections')::int"
+_RESERVED_SQL = """current_setting('superuser_reserved_connections')::int
  + coalesce(current_setting('reserved_connections', true)::int, 0)"""
-_LIMIT = """least(
+#: Limit set for our database or our role; NULL: neither has one.
+_OWN_LIMIT_SQL = """least(
  (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
  (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user))"""
-_OTHERS = """(SELECT count(*)::int FROM pg_stat_activity
+_OTHER_DATABASES_SQL = """(SELECT count(*)::int FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND datname <> current_database())"""
-#: Processes that have not stopped in order and sent a heartbeat within a day.
-_NAMES = "ARRAY(SELECT name FROM process WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day')"
+#: Pantau's processes that were not shut down cleanly and sent a heartbeat within a day.
+_PROCESS_NAMES_SQL = """ARRAY(
+ SELECT name FROM process WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day')"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBudget:
     """The connection limits of a server, and the connections in use."""
 
-    #: Limit for all connections of our role.
-    room: int
+    #: Maximum number of connections that our role can open, without the reserved ones.
+    available: int
     #: Connections that the server reserves for administrators.
     reserved: int
     #: Connections that are open now to other databases of the server.
-    others: int
+    other_databases: int
+    #: Names of Pantau's processes that ran within the last day.
     processes: frozenset[str]
 
     def needed(self, *, own: str, sites: int) -> int:
-        """Return the maximum number of open connections while the process *own* runs as well; *sites*: the number that a hub checks."""
-        return len(self.processes | {own}) * (CONNECTIONS + sites) + self.others + _SPARE
+        """Return the maximum number of open connections while the process *own* runs as well.
+
+        *sites*: number of sites that a hub checks, with one connection per process and site.
+        """
+        return len(self.processes | {own}) * (CONNECTIONS + sites) + self.other_databases + _SPARE_CONNECTIONS
 
 
-def connection_budget(server: PostgresServer, state: Path) -> ConnectionBudget | None:
-    """Return the connection limits of a server; *state*: the service's directory.
-
-    `None`: the server is unreachable or holds no store yet.
-    """
-    of_each = {"most": _MOST, "reserved": _RESERVED, "limit": _LIMIT, "others": _OTHERS, "names": _NAMES}
-    columns: list[ColumnElement[Any]] = [literal_column(each).label(name) for name, each in of_each.items()]
+def connection_budget(server: PostgresServer, state_dir: Path) -> ConnectionBudget | None:
+    """Return the connection limits of a server. `None`: the server is unreachable or has no Pantau tables yet."""
+    expressions = {
+        "max_connections": _MAX_CONNECTIONS_SQL,
+        "reserved": _RESERVED_SQL,
+        "limit": _OWN_LIMIT_SQL,
+        "other_databases": _OTHER_DATABASES_SQL,
+        "names": _PROCESS_NAMES_SQL,
+    }
+    columns: list[ColumnElement[Any]] = [literal_column(sql).label(name) for name, sql in expressions.items()]
     query = cast("Select[Any]", select(*columns))
     try:
-        found = read_unopened(state, server, query, process.name)
-    except DocumentsAwayError:
+        rows = read_unopened(state_dir, server, query, process.name)
+    except DocumentsUnavailableError:
         return None
-    if not found:
+    if not rows:
         return None
-    (row,) = found
-    room = row.most - row.reserved
+    (row,) = rows
+    available = row.max_connections - row.reserved
     return ConnectionBudget(
-        room=room if row.limit is None else min(room, row.limit),
+        available=available if row.limit is None else min(available, row.limit),
         reserved=row.reserved,
-        others=row.others,
+        other_databases=row.other_databases,
         processes=frozenset(row.names),
     )

@@ -1,4 +1,7 @@
-"""The agencies' documents. Every version is kept. A write fails if its author has not read the latest version."""
+"""The agencies' documents (the YAML text that configures one agency), with all their versions.
+
+A write fails if its author has not read the latest version.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from sqlalchemy import Row, Select, column, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
-from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secret_names_in
 from monitor.model.renamed_keys import rename_keys
 from monitor.runtime.cooperative import yielding
-from monitor.store.admin.secrets import drop_secret, keep_secret
+from monitor.store.admin.secrets import delete_secret, store_secret
 from monitor.store.admin.unopened import read_unopened
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
-from monitor.store.schema.rows import from_row, portions
+from monitor.store.schema.rows import batched, from_row
 from monitor.store.schema.tables import document
 
-#: Schema revision since which stored documents have the present keys.
-_KEYS_RENAMED = "0053"
-_REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
+#: Schema revision (Alembic) that renamed the keys in stored documents.
+_KEYS_RENAMED_REVISION = "0053"
+_SELECT_REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
 class VersionConflictError(Exception):
@@ -39,10 +42,13 @@ class VersionConflictError(Exception):
 class DocumentVersionInfo:
     """Latest version of an agency's document, without its text."""
 
+    #: Agency code.
     agency: str
+    #: Version number, from 1.
     number: int
-    #: The author.
+    #: Name of the author.
     by: str
+    #: When the version was written.
     at: datetime
 
 
@@ -51,43 +57,46 @@ class Documents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: The latest versions as last read. A written version never changes.
+        #: The latest versions as last read, by agency. A written version never changes.
         self.known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
-        """Return the latest version of each document, by agency. It has no text if the agency was removed.
+        """Return the latest version of each document, by agency. The version has no text if the agency was removed.
 
         Only versions that are new since the last call are read.
         """
         known, changed = self.known, dict[str, DocumentVersion]()
         async with self._database.read() as connection:
-            rows = (await connection.execute(_marks())).all()
-            for batch in portions(_unknown(rows, known)):
-                new = await connection.execute(_latest().where(document.c.agency.in_(batch)))
+            rows = (await connection.execute(_select_latest_numbers())).all()
+            for batch in batched(_changed_agencies(rows, known)):
+                new = await connection.execute(_select_latest().where(document.c.agency.in_(batch)))
                 changed |= {row.agency: _version(row) async for row in yielding(new)}
         self.known = {row.agency: changed.get(row.agency) or known[row.agency] for row in rows}
         return self.known
 
-    async def level(self, documents: Iterable[WrittenDocument]) -> int:
-        """Return a number that grows with each written version; 0: *documents* are not the latest in the database."""
+    async def revision_sum(self, documents: Iterable[WrittenDocument]) -> int:
+        """Return the sum of the latest version numbers, which grows with each written version.
+
+        Return 0 if *documents* are not the latest ones in the database.
+        """
         latest = await self.latest()
-        numbers = [each.document for each in latest.values() if each.document is not None]
-        if {each.agency: each for each in numbers} != {each.agency: each for each in documents}:
+        stored = [each.document for each in latest.values() if each.document is not None]
+        if {each.agency: each for each in stored} != {each.agency: each for each in documents}:
             return 0
         return sum(each.number for each in latest.values())
 
-    async def marks(
+    async def list_latest(
         self, *, search: str = "", agencies: Collection[str] = (), after: str = "", at_most: int
     ) -> Sequence[DocumentVersionInfo]:
-        """Return at most *at_most* agencies with a document, in order of code, from the first code behind *after*.
+        """Return at most *at_most* agencies that have a document, in order of code, with codes greater than *after*.
 
-        With *search*: only agencies whose code contains it, and those in *agencies*.
+        *search*: return only agencies whose code contains it, and those in *agencies*.
         """
         query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
             document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
         )
         if search:
-            # If more match than fit on the page, the list of named agencies is cut at the page size.
+            # A page has room for *at_most* agencies: more of the named ones are not needed.
             page = sorted(each for each in agencies if each > after)[:at_most]
             query = query.where(
                 document.c.agency.contains(search.upper(), autoescape=True) | document.c.agency.in_(page)
@@ -98,14 +107,14 @@ class Documents:
     async def versions(
         self, agency: str, *, before_number: int | None = None, at_most: int = 1
     ) -> Sequence[DocumentVersion]:
-        """Return the latest versions of an agency's document, latest first; *before_number*: only earlier ones."""
+        """Return the latest versions of an agency's document, latest first; *before_number*: only those before it."""
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
         if before_number is not None:
             query = query.where(document.c.number < before_number)
         return [_version(row) for row in await self._database.rows(query)]
 
     async def text(self, agency: str, digest: str) -> str | None:
-        """Return the text of an agency's document with this digest; `None`: there never was one."""
+        """Return the text with this digest from the versions of an agency's document; `None`: no version has it."""
         query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
         texts = await self._database.values(query.order_by(document.c.number.desc()))
         return next((text for text in texts if digest_of(text) == digest), None)
@@ -114,7 +123,7 @@ class Documents:
         self,
         present: Mapping[str, DocumentVersion],
         wanted: Iterable[WrittenDocument],
-        gone: Iterable[str],
+        removed_agencies: Iterable[str],
         *,
         edit_source: EditSource,
         by: str,
@@ -122,11 +131,12 @@ class Documents:
         secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
         address: str = "",
     ) -> Applied:
-        """Write a new version of each *wanted* document and of the agencies that are *gone*, in one transaction.
+        """Write a new version of each *wanted* document, and a version without text of each removed agency.
 
-        Store *secrets*, which were typed in the portal, under their names in the documents. Delete secrets that the
-        replaced versions name and no latest version names. Record *address* as the client address in the audit log. The
-        documents were checked against the versions *present*; raise `VersionConflictError` if a newer version exists.
+        All changes are one transaction. *present*: the latest versions when the documents were checked; raise
+        `VersionConflictError` if a newer version exists. *secrets*: secrets that were entered in the portal, by their
+        names in the documents; they are stored. Secrets that only replaced versions name are deleted. *address*: client
+        address for the audit log.
         """
         async with self._database.exclusive() as connection:
             query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
@@ -134,30 +144,36 @@ class Documents:
             if numbers != {agency: version.number for agency, version in present.items()}:
                 raise VersionConflictError
             applied = await _replace(
-                connection, present, wanted, gone, edit_source=edit_source, by=by, now=now, address=address
+                connection, present, wanted, removed_agencies, edit_source=edit_source, by=by, now=now, address=address
             )
             for name, secret in secrets.items():
+                # A stored event name never changes.
                 entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
-                await keep_secret(connection, _place(name), secret, entry)
+                await store_secret(connection, _place(name), secret, entry)
                 await audit.append(connection, [entry])
             return applied
 
-    async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
-        """Store a new version of each document that differs from the agency files, if those are configured."""
+    async def store_files(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
+        """Store a new version of each document that differs from the agency files *documents*.
+
+        Agencies without a file are removed.
+        """
         wanted = {each.agency: each for each in documents}
         async with self._database.exclusive() as connection:
-            present = _by_agency((await connection.execute(_latest())).all())
+            present = _by_agency((await connection.execute(_select_latest())).all())
             stored = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
             changed = [each for agency, each in wanted.items() if stored.get(agency) != (each.name, each.text)]
-            gone = [agency for agency in stored if agency not in wanted]
-            return await _replace(connection, present, changed, gone, edit_source=EditSource.FILES, by=by, now=now)
+            removed_agencies = [agency for agency in stored if agency not in wanted]
+            return await _replace(
+                connection, present, changed, removed_agencies, edit_source=EditSource.FILES, by=by, now=now
+            )
 
 
 async def _replace(
     connection: AsyncConnection,
     present: Mapping[str, DocumentVersion],
     wanted: Iterable[WrittenDocument],
-    gone: Iterable[str],
+    removed_agencies: Iterable[str],
     *,
     edit_source: EditSource,
     by: str,
@@ -165,8 +181,8 @@ async def _replace(
     address: str = "",
 ) -> Applied:
     texts = {each.agency: each for each in wanted}
-    changed = [*texts, *gone]
-    for batch in portions([agency for agency in changed if agency in present]):
+    changed = [*texts, *removed_agencies]
+    for batch in batched([agency for agency in changed if agency in present]):
         old = document.c.agency.in_(batch) & document.c.replaced_at.is_(None)
         await connection.execute(update(document).where(old).values(replaced_at=now))
     rows = [
@@ -181,11 +197,11 @@ async def _replace(
         }
         for agency in changed
     ]
-    watched = {agency for agency, each in present.items() if each.text is not None}
+    monitored = {agency for agency, each in present.items() if each.text is not None}
     applied = Applied(
-        added=tuple(agency for agency in texts if agency not in watched),
-        changed=tuple(agency for agency in texts if agency in watched),
-        removed=tuple(gone),
+        added=tuple(agency for agency in texts if agency not in monitored),
+        changed=tuple(agency for agency in texts if agency in monitored),
+        removed=tuple(removed_agencies),
     )
     if rows:
         await connection.execute(insert(document), rows)
@@ -197,22 +213,23 @@ async def _replace(
 
 
 async def _delete_unused_secrets(
-    connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]
+    connection: AsyncConnection, replaced: Mapping[str, DocumentVersion], new_texts: Mapping[str, str]
 ) -> None:
-    """Delete the secrets from the portal that replaced documents name and no present document names."""
-    texts_before = {agency: each.text or "" for agency, each in present.items()}
-    released = {
-        agency: secret_names_in(texts_before.get(agency, "")) - secret_names_in(text) for agency, text in now.items()
+    """Delete the stored secrets that replaced documents name and no latest document names."""
+    old_texts = {agency: each.text or "" for agency, each in replaced.items()}
+    dropped = {
+        agency: secret_names_in(old_texts.get(agency, "")) - secret_names_in(text) for agency, text in new_texts.items()
     }
-    if unused := frozenset[str]().union(*released.values()):
-        still_named = frozenset[str]().union(*(secret_names_in(text) for text in {**texts_before, **now}.values()))
+    if unused := frozenset[str]().union(*dropped.values()):
+        # Another agency's document may name the same secret.
+        still_named = frozenset[str]().union(*(secret_names_in(text) for text in {**old_texts, **new_texts}.values()))
         for name in unused - still_named:
             for purpose in (SecretPurpose.MAILBOX, SecretPurpose.RENEWED):
-                await drop_secret(connection, SecretPlace(purpose=purpose, owner=name))
+                await delete_secret(connection, SecretId(purpose=purpose, owner=name))
 
 
-def _place(name: str) -> SecretPlace:
-    return SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+def _place(name: str) -> SecretId:
+    return SecretId(purpose=SecretPurpose.MAILBOX, owner=name)
 
 
 def read_documents(
@@ -220,42 +237,44 @@ def read_documents(
 ) -> Mapping[str, DocumentVersion]:
     """Return the latest version of each document, by agency, from a store that this process need not have opened.
 
-    The store is the file in *directory*, or *server*. A store that does not exist, or that predates documents, has
-    none. *cached*: versions as read before, by agency; those that are still the latest are not read again. Raise
-    `DocumentsAwayError`.
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. The result is empty if the store does not
+    exist or has no table of documents. *cached*: versions as read before, by agency; those that are still the latest
+    are not read again. Raise `DocumentsUnavailableError`.
     """
     if cached:
-        marks = read_unopened(directory, server, _marks(), document.name)
+        numbers = read_unopened(directory, server, _select_latest_numbers(), document.name)
         changed = dict[str, DocumentVersion]()
-        for batch in portions(_unknown(marks, cached)):
-            query = _latest().where(document.c.agency.in_(batch))
+        for batch in batched(_changed_agencies(numbers, cached)):
+            query = _select_latest().where(document.c.agency.in_(batch))
             changed |= _by_agency(read_unopened(directory, server, query, document.name))
-        latest = {row.agency: changed.get(row.agency) or cached.get(row.agency) for row in marks}
-        if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
-            return {agency: each for agency, each in latest.items() if each is not None}
-        # Another process has written between the two queries.
-    versions = _by_agency(read_unopened(directory, server, _latest(), document.name))
-    if any(row.version_num < _KEYS_RENAMED for row in read_unopened(directory, server, _REVISION, "alembic_version")):
-        # The service is configured before it opens the store, which migrates the documents.
+        merged = {row.agency: changed.get(row.agency) or cached.get(row.agency) for row in numbers}
+        latest = {agency: each for agency, each in merged.items() if each is not None}
+        if not _changed_agencies(numbers, latest):
+            return latest
+        # Another process has written between the two queries: read everything in one query.
+    versions = _by_agency(read_unopened(directory, server, _select_latest(), document.name))
+    revisions = read_unopened(directory, server, _SELECT_REVISION, "alembic_version")
+    if any(row.version_num < _KEYS_RENAMED_REVISION for row in revisions):
+        # The service reads its configuration before it opens, and so migrates, the store.
         return {agency: replace(each, text=each.text and rename_keys(each.text)) for agency, each in versions.items()}
     return versions
 
 
-def _latest() -> Select[Any]:
+def _select_latest() -> Select[Any]:
     return select(document).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
 
 
-def _marks() -> Select[Any]:
+def _select_latest_numbers() -> Select[Any]:
     columns = (document.c.agency, document.c.number, document.c.written_at)
     return select(*columns).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
 
 
-def _unknown(current: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
-    """Return the agencies whose latest version is not among the *known* ones; a written version never changes."""
+def _changed_agencies(latest: Iterable[Row[Any]], cached: Mapping[str, DocumentVersion]) -> Sequence[str]:
+    """Return the agencies whose latest version is not the cached one; a written version never changes."""
     return [
         row.agency
-        for row in current
-        if (cached_version := known.get(row.agency)) is None
+        for row in latest
+        if (cached_version := cached.get(row.agency)) is None
         or (cached_version.number, cached_version.at) != (row.number, row.written_at)
     ]
 
@@ -269,5 +288,6 @@ def _version(row: Row[Any]) -> DocumentVersion:
 
 
 def _entry(applied: Applied, edit_source: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
+    # "pen" is the stored key of the edit source; keys of audit entries never change.
     detail = {"pen": str(edit_source), **applied.detail(), **({"address": address} if address else {})}
     return AuditEntry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

@@ -1,4 +1,4 @@
-"""On-call records that are in the database and in no file."""
+"""On-call records that exist only in the database: overrides of rotas, and numbers confirmed by drills."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ from datetime import datetime
 from pathlib import Path
 
 from alerts.model.oncall import Override
-from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_unopened
+from monitor.store.admin.unopened import DocumentsUnavailableError, has_store, read_unopened
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.oncall import confirmation_times, confirmations, overrides_from_rows, select_overrides
+from monitor.store.engine.oncall import confirmation_times, overrides_from_rows, select_confirmations, select_overrides
 from monitor.store.schema.tables import drill_notification, override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DutyRecords:
-    """Overrides, and which numbers were confirmed by drills, as the running service counts them."""
+    """Overrides, and numbers that were confirmed by drills. Serialised for `pantau check`."""
 
+    #: Temporary replacements of the person on call.
     overrides: Sequence[Override] = ()
-    #: When a drill was last confirmed, by number (E.164).
+    #: When a person last confirmed a drill (a test notification), by telephone number (E.164).
     answered: Mapping[str, datetime] = field(default_factory=dict)
-    #: Why neither could be read; empty when both were.
+    #: Reason why the records could not be read; empty: they were read.
     unread: str = ""
 
 
 def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> DutyRecords:
-    """Return the on-call records of a store at *now*, whether or not a service uses the store."""
+    """Return the on-call records of a store at *now*. The store may be in use by a running service."""
     if server is None and not has_store(directory):
         return DutyRecords(unread=f"there is no store in {directory}")
     try:
         overrides = overrides_from_rows(read_unopened(directory, server, select_overrides(now), override.name))
-        confirmed = confirmation_times(read_unopened(directory, server, confirmations(), drill_notification.name))
-    except DocumentsAwayError as away:
-        return DutyRecords(unread=str(away))
+        confirmed = confirmation_times(
+            read_unopened(directory, server, select_confirmations(), drill_notification.name)
+        )
+    except DocumentsUnavailableError as error:
+        return DutyRecords(unread=str(error))
     return DutyRecords(overrides=overrides, answered=confirmed)

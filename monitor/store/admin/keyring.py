@@ -1,7 +1,7 @@
-"""Encryption of stored secrets, each bound to one purpose and one owner. The previous key still decrypts.
+"""Encryption of stored secrets with AES-256-GCM and random nonces.
 
-AES-256-GCM with a random nonce. Purpose and owner are authenticated with the secret, so that a writer to the database
-cannot present one account's secret as another's.
+The purpose and the owner of a secret are authenticated data: a person who can write to the database cannot present the
+secret of one account as that of another.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from monitor.access.encryption import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
+from monitor.access.encryption import KEY_OCTETS, Ciphertext, EncryptionKey, SecretId
 
-#: In octets (NIST SP 800-38D, 8.2.2). Two random nonces coincide only after some billions of secrets.
-_NONCE: Final = 12
-#: Version of the ciphertext format: distinguishes what another version wrote from corrupt data.
-_FORM: Final = "1"
+#: Length of a nonce (NIST SP 800-38D, 8.2.2). Two random nonces coincide only after some billions of secrets.
+_NONCE_OCTETS: Final = 12
+#: Version of the ciphertext format, the part before the dot. It distinguishes a newer format from corrupt data.
+_FORMAT: Final = "1"
 
 
 class SecretLockedError(Exception):
@@ -26,15 +26,15 @@ class SecretLockedError(Exception):
 
 
 def new_key() -> str:
-    """Return a new key in the form in which a file contains it."""
+    """Return a new key in the format_version in which a file contains it."""
     return urlsafe_b64encode(token_bytes(KEY_OCTETS)).decode()
 
 
 class Keyring:
-    """The current encryption key, and the previous key until every secret is encrypted anew."""
+    """The current encryption key, and the previous key, which decrypts secrets until all are re-encrypted."""
 
     def __init__(self, key: str, old: str | None = None) -> None:
-        """Raise `BadKeyError`."""
+        """*key* and *old*: the current and the previous key, in the form of a key file. Raise `BadKeyError`."""
         self._key = EncryptionKey.parse(key)
         self._keys = {each.id: each for each in (*((EncryptionKey.parse(old),) if old else ()), self._key)}
 
@@ -48,26 +48,30 @@ class Keyring:
         """Identifiers of all keys that decrypt."""
         return frozenset(self._keys)
 
-    def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
-        """Encrypt the secret of *place*."""
-        nonce = token_bytes(_NONCE)
-        octets = nonce + AESGCM(self._key.octets).encrypt(nonce, secret.encode(), _bound_to(place, self._key.id))
-        return Ciphertext(key_id=self._key.id, text=f"{_FORM}.{urlsafe_b64encode(octets).decode()}")
+    def encrypt(self, secret_id: SecretId, secret: str) -> Ciphertext:
+        """Encrypt the secret of *secret_id*."""
+        nonce = token_bytes(_NONCE_OCTETS)
+        octets = nonce + AESGCM(self._key.octets).encrypt(
+            nonce, secret.encode(), _associated_data(secret_id, self._key.id)
+        )
+        return Ciphertext(key_id=self._key.id, text=f"{_FORMAT}.{urlsafe_b64encode(octets).decode()}")
 
-    def decrypt(self, place: SecretPlace, kept: Ciphertext) -> str:
-        """Return the secret of *place*. Raise `SecretLockedError`."""
-        key = self._keys.get(kept.key_id)
+    def decrypt(self, secret_id: SecretId, ciphertext: Ciphertext) -> str:
+        """Return the secret of *secret_id*. Raise `SecretLockedError`."""
+        key = self._keys.get(ciphertext.key_id)
         if key is None:
             raise SecretLockedError(
-                f"it was encrypted with the key {kept.key_id}, which is not here (the settings name "
+                f"it was encrypted with the key {ciphertext.key_id}, which is not available (the settings name "
                 f"{' and '.join(self._keys)}); let portal.previous_secrets_key_file name the file with that key"
             )
-        form, _, text = kept.text.partition(".")
-        if form != _FORM:
-            raise SecretLockedError(f"it was written by another version of Pantau, in form {form[:8]!r}")
+        format_version, _, text = ciphertext.text.partition(".")
+        if format_version != _FORMAT:
+            raise SecretLockedError(f"it was written by another version of Pantau, in form {format_version[:8]!r}")
         try:
             octets = urlsafe_b64decode(text)
-            plain = AESGCM(key.octets).decrypt(octets[:_NONCE], octets[_NONCE:], _bound_to(place, key.id))
+            plain = AESGCM(key.octets).decrypt(
+                octets[:_NONCE_OCTETS], octets[_NONCE_OCTETS:], _associated_data(secret_id, key.id)
+            )
         except (InvalidTag, ValueError):
             raise SecretLockedError("it was changed in the database, or belongs to something else") from None
         return plain.decode()
@@ -77,6 +81,6 @@ class Keyring:
         return f"Keyring({self._key.id})"
 
 
-def _bound_to(place: SecretPlace, key_id: str) -> bytes:
-    # None of the parts contains a NUL, so the joined texts of two places differ.
-    return "\0".join(("pantau", _FORM, key_id, str(place.purpose), place.owner)).encode()
+def _associated_data(secret_id: SecretId, key_id: str) -> bytes:
+    # No part contains a NUL, so that the joined parts of two different secrets differ.
+    return "\0".join(("pantau", _FORMAT, key_id, str(secret_id.purpose), secret_id.owner)).encode()

@@ -1,4 +1,4 @@
-"""Notices of planned maintenance that recipients have received, in the database; each has an entry in the audit log."""
+"""Notices of planned maintenance that were sent to an agency's recipients. Each has an entry in the audit log."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from alerts.documents.maintenance_notice import MaintenanceNotice
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import from_row, named
+from monitor.store.schema.rows import attributes_of, from_row
 from monitor.store.schema.tables import maintenance_notice
 
-#: Name of the audit event.
-MADE: Final = "advance notice made"
+#: Name of the audit event. Stored names never change.
+NOTICE_CREATED: Final = "advance notice made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentMaintenanceNotice:
-    """Notices to an agency's recipients about work that is not over."""
+    """Notices to an agency's recipients about maintenance work that has not ended."""
 
-    #: In the order in which they were made.
+    #: In the order of their creation.
     notices: Sequence[MaintenanceNotice]
-    #: Numbers of those that a later notice replaces.
+    #: Numbers of the notices that a later notice replaces: it changes or cancels the work.
     replaced: AbstractSet[str]
 
 
@@ -44,37 +44,38 @@ class MaintenanceNoticeRecords:
             return await _current_notices(connection, agency, now)
 
     async def find(self, agency: str, number: str) -> MaintenanceNotice | None:
-        """Return the agency's notice with this number, however long ago its work ended."""
+        """Return the agency's notice with this number, also if its work has ended."""
         if "\0" in number:  # PostgreSQL rejects a NUL in a text.
             return None
-        is_this = (maintenance_notice.c.number == number) & (maintenance_notice.c.agency == agency)
+        has_number = (maintenance_notice.c.number == number) & (maintenance_notice.c.agency == agency)
         async with self._database.read() as connection:
-            rows = (await connection.execute(select(maintenance_notice).where(is_this))).all()
+            rows = (await connection.execute(select(maintenance_notice).where(has_number))).all()
             notices = await _notices(connection, rows)
         return notices[0] if notices else None
 
     async def taken(self, numbers: Collection[str]) -> AbstractSet[str]:
-        """Return those of the *numbers* that exist."""
+        """Return those *numbers* that are in use."""
         async with self._database.read() as connection:
-            return await _taken(connection, numbers)
+            return await _numbers_in_use(connection, numbers)
 
     async def add(self, agency: str, notice: MaintenanceNotice, known: SentMaintenanceNotice) -> bool:
-        """Store a notice with its audit entry if the agency's notices still equal *known*; return whether they did.
+        """Store a notice with its audit entry, and return `True`.
 
-        This prevents two clicks or two services from announcing the same work twice.
+        Return `False`, and store nothing, if the agency's notices differ from *known*, or the number is in use. So two
+        clicks or two services cannot announce the same work twice.
         """
         async with self._database.exclusive() as connection:
-            if await _current_notices(connection, agency, notice.made_at) != known or await _taken(
+            if await _current_notices(connection, agency, notice.made_at) != known or await _numbers_in_use(
                 connection, [notice.number]
             ):
                 return False
             replaced_number = notice.before.number if notice.before else None
-            values = named(notice, ("number", "kind", "starts_at", "ends_at", "reason", "made_by", "made_at"))
+            values = attributes_of(notice, ("number", "kind", "starts_at", "ends_at", "reason", "made_by", "made_at"))
             values |= {"agency": agency, "replaces": replaced_number}
             entry = AuditEntry(
                 at=notice.made_at,
                 actor=notice.made_by,
-                event=MADE,
+                event=NOTICE_CREATED,
                 detail=_detail(agency, notice, replaced_number or ""),
             )
             (sealed,) = await audit.append(connection, [entry])
@@ -83,6 +84,7 @@ class MaintenanceNoticeRecords:
 
 
 def _detail(agency: str, notice: MaintenanceNotice, replaced: str) -> Mapping[str, str]:
+    # Keys of audit entries never change: "news" is the kind of notice, "before" the number of the replaced one.
     return {
         "agency": agency,
         "number": notice.number,
@@ -97,7 +99,7 @@ def _detail(agency: str, notice: MaintenanceNotice, replaced: str) -> Mapping[st
 async def _current_notices(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
     current = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends_at > now)
     rows = sorted((await connection.execute(select(maintenance_notice).where(current))).all(), key=lambda row: row.id)
-    # A notice that was moved to an earlier time may have ended, and what it replaced is not sent again.
+    # A notice that moves work to an earlier time may have ended already. What it replaces still counts as replaced.
     numbers = select(maintenance_notice.c.replaces).where(
         maintenance_notice.c.replaces.in_([row.number for row in rows])
     )
@@ -106,13 +108,13 @@ async def _current_notices(connection: AsyncConnection, agency: str, now: dateti
 
 
 async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:
-    quoted = {row.replaces for row in rows if row.replaces}
-    query = select(maintenance_notice).where(maintenance_notice.c.number.in_(quoted))
-    replaced = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
+    replaced_numbers = {row.replaces for row in rows if row.replaces}
+    query = select(maintenance_notice).where(maintenance_notice.c.number.in_(replaced_numbers))
+    replaced = {row.number: _notice(row, None) for row in await connection.execute(query)} if replaced_numbers else {}
     return [_notice(row, replaced.get(row.replaces)) for row in rows]
 
 
-async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> AbstractSet[str]:
+async def _numbers_in_use(connection: AsyncConnection, numbers: Collection[str]) -> AbstractSet[str]:
     query = select(maintenance_notice.c.number).where(maintenance_notice.c.number.in_(numbers))
     return frozenset((await connection.execute(query)).scalars())
 

@@ -1,9 +1,13 @@
-"""Renaming of an agency or a mailbox in all records except the audit log, which stays as written."""
+"""Renaming of an agency or a mailbox in all records except the audit log, which stays as written.
+
+Records contain such names in agency codes, route names ("JCM/outbound/rujukan-a"), rota names ("JCM/bertugas"), the
+subjects of health records, and the dedup keys of incidents.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -13,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
 from monitor.model.day import DayTimeline
-from monitor.model.renaming import Renamed, Renaming
+from monitor.model.renaming import RenamedKind, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.probing.hours import with_added
+from monitor.store.probing.hours import add_counts
 from monitor.store.schema.rows import POLICY
-from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.skip_scan import select_distinct
 from monitor.store.schema.tables import (
     audit_log,
     day,
@@ -44,22 +48,23 @@ from monitor.store.schema.tables import (
     wallboard_link,
 )
 
-#: Name of the audit event; readers of the log find by it what an agency was called.
+#: Name of the audit event. Readers of the audit log find former names of an agency by it.
 RENAMED = "renamed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Records of an agency."""
+class AgencyRecords:
+    """Records under an agency's name."""
 
-    #: Start of its probing, by the hours that are stored; `None`: it was never probed.
+    #: Start of the first hour with probe results; `None`: the agency was never probed.
     since: datetime | None
+    #: Number of incidents, open or resolved.
     incidents: int
-    #: Number of the open incident.
+    #: Incident number of the open incident; `None`: none is open.
     open: str | None = None
 
     @property
-    def is_anything(self) -> bool:
+    def has_any_record(self) -> bool:
         """Whether there are any records."""
         return self.since is not None or self.incidents > 0
 
@@ -68,12 +73,12 @@ class Renames:
     """Renames records, each time in one transaction."""
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: our own; the other sites publish their own renames."""
+        """*site*: the site of this service; "": there are no sites. Other sites publish their own renames."""
         self._database = database
         self._site = site
 
-    async def known(self, agency: str) -> Known:
-        """Return the records of an agency under this name."""
+    async def find_records(self, agency: str) -> AgencyRecords:
+        """Return the records under the name (code) *agency*."""
         is_of_agency = incident.c.dedup_key == agency
         async with self._database.read() as connection:
             since = (
@@ -81,24 +86,25 @@ class Renames:
             ).scalar()
             count = (await connection.execute(select(func.count()).where(is_of_agency))).scalar_one()
             numbers = select(incident.c.number).where(is_of_agency, incident.c.resolved_at.is_(None))
-            return Known(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
+            return AgencyRecords(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
 
-    async def has_any(self, renaming: Renaming) -> bool:
+    async def has_probe_records(self, renaming: Renaming) -> bool:
         """Whether probe records exist under the old name."""
         async with self._database.read() as connection:
             subjects = (await connection.execute(select(health.c.subject))).scalars()
             return any(renaming.tracker(each) != each for each in subjects) or bool(await _routes(connection, renaming))
 
     async def agencies(self) -> list[str]:
-        """Return all agencies that have records, without the control routes."""
-        codes = distinct(hour.c.agency)
+        """Return all agencies that have records."""
+        codes = select_distinct(hour.c.agency)
         async with self._database.read() as connection:
             agencies = set((await connection.execute(select(codes.c.agency))).scalars())
             agencies |= set((await connection.execute(select(incident.c.agency).distinct())).scalars())
+        # Control routes, which probe between reference mailboxes, have no agency.
         return sorted(agencies - {""} - {None})
 
     async def is_already_renamed(self, renaming: Renaming) -> bool:
-        """Whether this rename was done before: rows that another process wrote meanwhile under the old name may still follow."""
+        """Whether the audit log has this rename. Another process may have written rows under the old name since."""
         query = select(audit_log.c.detail).where(audit_log.c.event == RENAMED)
         return any(
             (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
@@ -107,14 +113,14 @@ class Renames:
         )
 
     async def rename(self, renaming: Renaming, *, by: str, now: datetime, is_rest: bool = False) -> Mapping[str, int]:
-        """Rename all records and add that to the audit log; return the number of each kind.
+        """Rename all records and append an audit entry; return the number of renamed routes, runs and incidents.
 
-        *is_rest*: only rows that were written under the old name meanwhile; the audit log has the rename already.
+        *is_rest*: rename only rows that were written under the old name after the rename. They get no audit entry.
         """
         async with self._database.exclusive() as connection:
-            # In the order in which a joining site locks these tables; another order could deadlock.
-            await _move_standings(connection, self._site, renaming)
-            counts, still_open = await _follow(connection, self._database, renaming)
+            # Statuses come first: a joining site locks these tables in the same order, so that no deadlock occurs.
+            await _move_statuses(connection, self._site, renaming)
+            counts, still_open = await _rename_records(connection, self._database, renaming)
             if not is_rest:
                 names = {"what": str(renaming.kind), "old": renaming.old, "new": renaming.new}
                 entry = AuditEntry(
@@ -126,28 +132,28 @@ class Renames:
         return counts
 
 
-async def _follow(
+async def _rename_records(
     connection: AsyncConnection, database: Database, renaming: Renaming
 ) -> tuple[dict[str, int], list[int]]:
-    """Return the number of renamed records of each kind, and the open incidents among them."""
+    """Return the number of renamed records of each kind, and the ids of the open incidents among them."""
     counts = {"routes": 0, "runs": 0, "incidents": 0}
     for agency, route in await _routes(connection, renaming):
         new = {"agency": renaming.agency(agency), "route": renaming.route(route)}
         of_route = (run.c.agency == agency) & (run.c.route == route)
         counts["routes"] += 1
         counts["runs"] += (await connection.execute(update(run).where(of_route).values(new))).rowcount
-        is_unmoved = (run_before.c.agency == agency) & (run_before.c.route == route)
-        counts["runs"] += (await connection.execute(update(run_before).where(is_unmoved).values(new))).rowcount
+        is_old_run = (run_before.c.agency == agency) & (run_before.c.route == route)
+        counts["runs"] += (await connection.execute(update(run_before).where(is_old_run).values(new))).rowcount
         await _move_hours(connection, database, agency, route, new)
         await connection.execute(update(token).where(token.c.route == route).values(route=new["route"]))
-        await _move_told(connection, agency, route, new)
+        await _move_published(connection, agency, route, new)
     for table in (health, streak):
         await _move_subjects(connection, table, renaming)
     counts["incidents"], still_open = await _move_incidents(connection, renaming)
     await _move_each(connection, silence, silence.c.target, renaming.key)
     await _move_each(connection, override, override.c.rota, renaming.rota)
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
-    if renaming.kind is Renamed.AGENCY:
+    if renaming.kind is RenamedKind.AGENCY:
         await _move_days(connection, database, renaming)
         await _move_each(connection, drill, drill.c.contact, renaming.rota)
         await _move_access(connection, renaming)
@@ -158,12 +164,12 @@ async def _follow(
 
 
 async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple[str, str]]:
-    """Return the routes that are renamed, with their agencies."""
+    """Return the routes that are renamed, as pairs of agency and old route name."""
     routes: set[tuple[str, str]] = set()
     for table in (hour, run):
-        each = distinct(table.c.agency, table.c.route)
+        each = select_distinct(table.c.agency, table.c.route)
         routes |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
-    # Among those not moved yet: few or none.
+    # Runs that the migration to the present table has not moved yet: few or none.
     rows = await connection.execute(select(run_before.c.agency, run_before.c.route).distinct())
     routes |= {(row.agency, row.route) for row in rows}
     return sorted(
@@ -176,26 +182,26 @@ async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple
 async def _move_hours(
     connection: AsyncConnection, database: Database, agency: str, route: str, new: Mapping[str, str]
 ) -> None:
-    """Add the hours of a route to those that exist under its new name."""
+    """Add the hourly totals of a route to those that exist under its new name."""
     old = (hour.c.agency == agency) & (hour.c.route == route)
     columns = [literal(new[each.name]) if each.name in new else each for each in hour.c]
     upsert = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
-    key, added = list(hour.primary_key), with_added(upsert.excluded)
+    key, added = list(hour.primary_key), add_counts(upsert.excluded)
     await connection.execute(upsert.on_conflict_do_update(index_elements=key, set_=added))
     await connection.execute(delete(hour).where(old))
 
 
-async def _move_told(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
-    """Rename what sites have published about a route; later rows use the new name."""
+async def _move_published(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
+    """Rename the runs and hours of a route that sites have published. Later rows use the new name."""
     for table in (site_run, site_hour):
-        # Site by site: the primary key begins with the site.
-        sites = distinct(table.c.site)
+        # The primary key begins with the site: name all sites, so that the index is used.
+        sites = select_distinct(table.c.site)
         rows_of_agency = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
         await connection.execute(update(table).where(rows_of_agency).values(new))
 
 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
-    """Add the days of an agency to those that exist under its new name."""
+    """Merge the days of an agency into those that exist under its new name."""
     days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
     merged: dict[date, DayTimeline] = {}
     rows = (await connection.execute(days)).all()
@@ -212,58 +218,64 @@ async def _move_days(connection: AsyncConnection, database: Database, renaming: 
 
 
 async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
-    """Rename the health records. A record that exists under the new name is newer."""
+    """Rename the health records. A record that exists under the new name is newer, and replaces the old one."""
     subjects = set((await connection.execute(select(table.c.subject))).scalars())
     for subject in subjects:
         new = renaming.tracker(subject)
         if new == subject:
             continue
-        of_it = table.c.subject == subject
+        has_subject = table.c.subject == subject
         await connection.execute(
-            delete(table).where(of_it) if new in subjects else update(table).where(of_it).values(subject=new)
+            delete(table).where(has_subject)
+            if new in subjects
+            else update(table).where(has_subject).values(subject=new)
         )
 
 
-async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
-    """Rename the site's statuses, as the health records."""
+async def _move_statuses(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
+    """Rename the statuses that this site publishes. A status that exists under the new name replaces the old one."""
     is_own = site_status.c.site == site
     rows = (await connection.execute(select(site_status.c.subject, site_status.c.failing_routes).where(is_own))).all()
     subjects = {row.subject for row in rows}
     for row in rows:
-        new, troubled = (
-            renaming.key(row.subject),
-            json.dumps(sorted(map(renaming.route, json.loads(row.failing_routes)))),
-        )
+        new = renaming.key(row.subject)
+        failing_routes = json.dumps(sorted(map(renaming.route, json.loads(row.failing_routes))))
         row_of_subject = is_own & (site_status.c.subject == row.subject)
         if new != row.subject and new in subjects:
             await connection.execute(delete(site_status).where(row_of_subject))
-        elif (new, troubled) != (row.subject, row.failing_routes):
+        elif (new, failing_routes) != (row.subject, row.failing_routes):
             await connection.execute(
-                update(site_status).where(row_of_subject).values(subject=new, failing_routes=troubled)
+                update(site_status).where(row_of_subject).values(subject=new, failing_routes=failing_routes)
             )
 
 
 async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:
+    """Rename incidents and their policy snapshots (the escalation policy, frozen when the incident was opened).
+
+    Return the number of renamed incidents, and the ids of the open ones.
+    """
     keys = set((await connection.execute(select(incident.c.dedup_key).distinct())).scalars())
     count, still_open = 0, []
     for key in keys:
         if (new := renaming.key(key)) == key:
             continue
         is_open = select(incident.c.id).where(incident.c.dedup_key == new, incident.c.resolved_at.is_(None))
-        is_taken = (await connection.execute(is_open)).first() is not None
+        has_open_incident = (await connection.execute(is_open)).first() is not None
         rows = await connection.execute(
             select(incident.c.id, incident.c.policy, incident.c.resolved_at).where(incident.c.dedup_key == key)
         )
         for row in rows.all():
-            if is_taken and row.resolved_at is None:
-                continue  # At most one open incident per subject; this one is closed like one of an agency that has left.
-            brief = POLICY.validate_json(row.policy)
-            rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
-            agency = renaming.agency(brief.agency)
-            steps = tuple(replace(step, rotas=tuple(map(renaming.rota, step.rotas))) for step in brief.escalation.steps)
-            policy = replace(brief.escalation, rotas=rotas, steps=steps)
-            brief = replace(brief, agency=agency, escalation=policy)
-            values = {"dedup_key": new, "agency": agency, "policy": POLICY.dump_json(brief).decode()}
+            if has_open_incident and row.resolved_at is None:
+                # A dedup key has at most one open incident. The service closes this one like that of a removed agency.
+                continue
+            snapshot = POLICY.validate_json(row.policy)
+            escalation = snapshot.escalation
+            rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in escalation.rotas)
+            agency = renaming.agency(snapshot.agency)
+            steps = tuple(replace(step, rotas=tuple(map(renaming.rota, step.rotas))) for step in escalation.steps)
+            escalation = replace(escalation, rotas=rotas, steps=steps)
+            snapshot = replace(snapshot, agency=agency, escalation=escalation)
+            values = {"dedup_key": new, "agency": agency, "policy": POLICY.dump_json(snapshot).decode()}
             await connection.execute(update(incident).where(incident.c.id == row.id).values(values))
             count += 1
             if row.resolved_at is None:
@@ -272,7 +284,10 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
 
 
 async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
-    """Transfer roles for the agency to its new code; an agency that later gets the old code is another one."""
+    """Transfer roles and wallboard links of the agency to its new code.
+
+    They do not stay under the old code, because a later agency with that code is a different one.
+    """
     for table, holder_column in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
         assigned = select(holder_column, table.c.role).where(table.c.agency == renaming.new)
         existing = {tuple(row) for row in await connection.execute(assigned)}
@@ -280,10 +295,9 @@ async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
             await connection.execute(select(holder_column, table.c.role).where(table.c.agency == renaming.old))
         ).all():
             row_of_role = (holder_column == holder) & (table.c.role == role) & (table.c.agency == renaming.old)
-            is_there = (holder, role) in existing
             await connection.execute(
                 delete(table).where(row_of_role)
-                if is_there
+                if (holder, role) in existing
                 else update(table).where(row_of_role).values(agency=renaming.new)
             )
     for row in (await connection.execute(select(wallboard_link.c.id, wallboard_link.c.agencies))).all():
@@ -292,7 +306,10 @@ async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
             await connection.execute(update(wallboard_link).where(wallboard_link.c.id == row.id).values(agencies=codes))
 
 
-async def _move_each(connection: AsyncConnection, table: Table, column: Column[Any], called: Any) -> None:
+async def _move_each(
+    connection: AsyncConnection, table: Table, column: Column[Any], rename: Callable[[str], str]
+) -> None:
+    """Replace each value of *column* by the result of *rename*."""
     for name in (await connection.execute(select(column).distinct())).scalars().all():
-        if (new := called(name)) != name:
+        if (new := rename(name)) != name:
             await connection.execute(update(table).where(column == name).values({column: new}))

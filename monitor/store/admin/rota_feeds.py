@@ -1,4 +1,7 @@
-"""Calendar feeds of rotas, readable with a key, in the database. Only the digest of a key is stored."""
+"""Calendar feeds (iCalendar) of rotas in the database. A calendar program reads a feed with a secret key in its URL.
+
+Only the digest of a key is stored.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,18 @@ from sqlalchemy import insert, select, update
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import from_row, new_id
+from monitor.store.schema.rows import from_row, inserted_id
 from monitor.store.schema.tables import rota_feed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotaFeed:
-    """Calendar of a rota that is readable with a key."""
+    """Calendar feed of a rota."""
 
     id: int
+    #: Name of the rota: "JCM/bertugas".
     rota: str
-    #: Name of the user who created it.
+    #: Name of the user who created the feed.
     user: str
     made_at: datetime
 
@@ -46,8 +50,8 @@ class RotaFeeds:
     async def add(self, rota: str, user: str, digest: str, entry: AuditEntry) -> int:
         """Create a feed; return its id."""
         values = {"rota": rota, "user": user, "digest": digest, "made_at": entry.at}
-        async with audit.audited(self._database, entry) as connection:
-            return new_id(await connection.execute(insert(rota_feed).values(**values)))
+        async with audit.audited_write(self._database, entry) as connection:
+            return inserted_id(await connection.execute(insert(rota_feed).values(**values)))
 
     async def revoke(self, feed_id: int, rota: str, entry: AuditEntry) -> bool:
         """Revoke a feed of a rota; return whether there was one."""

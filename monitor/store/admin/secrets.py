@@ -1,7 +1,4 @@
-"""Encrypted secrets in the database: the purpose and the owner of each, and the key that encrypted it.
-
-None is stored in plain text.
-"""
+"""Encrypted secrets in the database, each with its purpose and owner, and the id of the key that encrypted it."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
-from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.store.admin.unopened import read_unopened
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -24,15 +21,16 @@ from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import secret
 
-#: Author of secrets that nobody has typed.
-_OURSELVES = "Pantau"
+#: Author of secrets that no person has entered: rotated refresh tokens.
+_SYSTEM_AUTHOR = "Pantau"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotatedToken:
-    """Refresh token that replaced another one, and when."""
+    """Refresh token (OAuth) that replaced another one."""
 
     secret: Ciphertext
+    #: When the authorization server issued it.
     at: datetime
 
 
@@ -44,55 +42,58 @@ class Secrets:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the database is known to be unavailable: a query then may wait for a server that does not even refuse."""
-        return self._database.presence.away_since is not None
+        """Whether the database is known to be unavailable. A query may then wait until its time-out."""
+        return self._database.availability.unavailable_since is not None
 
-    async def find(self, place: SecretPlace) -> Ciphertext | None:
-        """Return the secret of a place."""
-        row = await self._database.row(select(secret).where(*_at(place)))
+    async def find(self, secret_id: SecretId) -> Ciphertext | None:
+        """Return the secret with this purpose and owner."""
+        row = await self._database.row(select(secret).where(*_has_id(secret_id)))
         return None if row is None else _ciphertext(row)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return the number of secrets by purpose and key."""
+        """Return the number of secrets by purpose and key id."""
         query = select(secret.c.purpose, secret.c.key_id, func.count()).group_by(secret.c.purpose, secret.c.key_id)
         return {(row[0], row[1]): row[2] for row in await self._database.rows(query)}
 
-    async def under(
-        self, keys: AbstractSet[str], after: SecretPlace | None, at_most: int
-    ) -> Sequence[tuple[SecretPlace, Ciphertext]]:
-        """Return some of the secrets encrypted with one of these keys, in the order of their places, after one of them."""
-        place = tuple_(secret.c.purpose, secret.c.owner)
+    async def list_encrypted_with(
+        self, keys: AbstractSet[str], after: SecretId | None, at_most: int
+    ) -> Sequence[tuple[SecretId, Ciphertext]]:
+        """Return at most *at_most* secrets that were encrypted with one of these keys, ordered by purpose and owner.
+
+        *keys*: their ids. *after*: the last secret of the previous call; `None`: start with the first.
+        """
+        secret_id = tuple_(secret.c.purpose, secret.c.owner)
         query = select(secret).where(secret.c.key_id.in_(sorted(keys)))
         if after is not None:
-            query = query.where(place > (str(after.purpose), after.owner))
+            query = query.where(secret_id > (str(after.purpose), after.owner))
         query = query.order_by(secret.c.purpose, secret.c.owner).limit(at_most)
         rows = await self._database.rows(query)
-        return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
+        return [(from_row(SecretId, row), _ciphertext(row)) for row in rows]
 
-    async def renewed(self, name: str) -> RotatedToken | None:
-        """Return the latest token that replaced the typed secret of a name."""
-        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
-        row = await self._database.row(select(secret).where(*_at(place)))
+    async def find_rotated_token(self, name: str) -> RotatedToken | None:
+        """Return the latest refresh token that replaced the secret *name*, which a person entered; `None`: none did."""
+        secret_id = SecretId(purpose=SecretPurpose.RENEWED, owner=name)
+        row = await self._database.row(select(secret).where(*_has_id(secret_id)))
         return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
 
-    async def renew(self, name: str, later: RotatedToken) -> bool:
-        """Store a replacing token, unless there is a later one; return whether the typed secret still exists."""
-        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+    async def store_rotated_token(self, name: str, later: RotatedToken) -> bool:
+        """Store a rotated token, unless a later one is stored; return whether the entered secret still exists."""
+        secret_id = SecretId(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
-            typed_place = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
-            if (await connection.execute(select(secret.c.owner).where(*typed_place))).one_or_none() is None:
+            entered_id = _has_id(SecretId(purpose=SecretPurpose.MAILBOX, owner=name))
+            if (await connection.execute(select(secret.c.owner).where(*entered_id))).one_or_none() is None:
                 return False
-            stored = (await connection.execute(select(secret).where(*_at(place)))).one_or_none()
+            stored = (await connection.execute(select(secret).where(*_has_id(secret_id)))).one_or_none()
             if stored is None or stored.written_at <= later.at:
-                await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
+                await _put(connection, secret_id, later.secret, by=_SYSTEM_AUTHOR, at=later.at)
             return True
 
-    async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
-        """Replace ciphertexts by others of the same secrets; return how many were unchanged until now."""
+    async def replace(self, changes: Sequence[tuple[SecretId, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
+        """Replace ciphertexts by (id, old, new); skip those changed meanwhile. Return the number of replaced ones."""
         replaced = 0
-        async with audit.audited(self._database, entry) as connection:
-            for place, before, after in changes:
-                is_unchanged = (*_at(place), secret.c.ciphertext == before.text)
+        async with audit.audited_write(self._database, entry) as connection:
+            for secret_id, before, after in changes:
+                is_unchanged = (*_has_id(secret_id), secret.c.ciphertext == before.text)
                 values = {"key_id": after.key_id, "ciphertext": after.text}
                 replaced += (await connection.execute(update(secret).where(*is_unchanged).values(**values))).rowcount
         return replaced
@@ -101,31 +102,31 @@ class Secrets:
 def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:
     """Return all secrets of a purpose, by owner, from a store that this process need not have opened.
 
-    Raise `DocumentsAwayError`.
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `DocumentsUnavailableError`.
     """
-    of_each = (secret.c.owner, secret.c.key_id, secret.c.ciphertext)
-    query = select(*of_each).where(secret.c.purpose == str(purpose))
+    columns = (secret.c.owner, secret.c.key_id, secret.c.ciphertext)
+    query = select(*columns).where(secret.c.purpose == str(purpose))
     rows = read_unopened(directory, server, query, secret.name)
     return {row.owner: _ciphertext(row) for row in rows}
 
 
-async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: AuditEntry) -> None:
+async def store_secret(connection: AsyncConnection, secret_id: SecretId, secret: Ciphertext, entry: AuditEntry) -> None:
     """Store a secret, replacing the previous one, in the transaction of *connection*."""
-    await _put(connection, place, secret, by=entry.actor, at=entry.at)
+    await _put(connection, secret_id, secret, by=entry.actor, at=entry.at)
 
 
-async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
+async def delete_secret(connection: AsyncConnection, secret_id: SecretId) -> None:
     """Delete a secret in the transaction of *connection*."""
-    await connection.execute(delete(secret).where(*_at(place)))
+    await connection.execute(delete(secret).where(*_has_id(secret_id)))
 
 
 async def _put(
-    connection: AsyncConnection, place: SecretPlace, ciphertext: Ciphertext, *, by: str, at: datetime
+    connection: AsyncConnection, secret_id: SecretId, ciphertext: Ciphertext, *, by: str, at: datetime
 ) -> None:
-    await drop_secret(connection, place)
+    await delete_secret(connection, secret_id)
     values = {
-        "purpose": str(place.purpose),
-        "owner": place.owner,
+        "purpose": str(secret_id.purpose),
+        "owner": secret_id.owner,
         "key_id": ciphertext.key_id,
         "ciphertext": ciphertext.text,
         "written_by": by,
@@ -134,8 +135,8 @@ async def _put(
     await connection.execute(insert(secret).values(**values))
 
 
-def _at(place: SecretPlace) -> tuple[ColumnElement[bool], ...]:
-    return secret.c.purpose == str(place.purpose), secret.c.owner == place.owner
+def _has_id(secret_id: SecretId) -> tuple[ColumnElement[bool], ...]:
+    return secret.c.purpose == str(secret_id.purpose), secret.c.owner == secret_id.owner
 
 
 def _ciphertext(row: Row[Any]) -> Ciphertext:

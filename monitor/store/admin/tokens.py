@@ -1,4 +1,4 @@
-"""API tokens of programs in the database: the permissions of each, and the digest of its secret."""
+"""API tokens of programs in the database: the roles of each, and the digest of its secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor.access.role import RoleAssignment
 from monitor.store.admin.users import assignments
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import from_row, new_id
+from monitor.store.schema.rows import from_row, inserted_id
 from monitor.store.schema.tables import api_token, token_role
 
 
@@ -26,16 +26,16 @@ class TokenRecords:
         self._database = database
 
     async def all(self) -> Sequence[ApiToken]:
-        """Return all tokens ever made, the newest first."""
+        """Return all tokens, also revoked and expired ones, the newest first."""
         return [token for _, token in await self._found(select(api_token).order_by(api_token.c.id.desc()))]
 
-    async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
-        """Return the newest tokens *before* a number."""
-        query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(most)
+    async def page(self, *, before: int, limit: int) -> Sequence[ApiToken]:
+        """Return the newest *limit* tokens among those with a number below *before*."""
+        query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(limit)
         return [token for _, token in await self._found(query)]
 
-    async def standing(self, now: datetime) -> Mapping[str, ApiToken]:
-        """Return the valid tokens, by the digest of their secrets."""
+    async def list_valid(self, now: datetime) -> Mapping[str, ApiToken]:
+        """Return the tokens that are neither revoked nor expired, by the digest of their secrets."""
         query = select(api_token).where(api_token.c.revoked_at.is_(None), api_token.c.ends_at > now)
         return {row.digest: token for row, token in await self._found(query)}
 
@@ -56,8 +56,8 @@ class TokenRecords:
     ) -> int:
         """Store a token; return its number."""
         values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
-        async with audit.audited(self._database, entry) as connection:
-            token_id = new_id(await connection.execute(insert(api_token).values(**values)))
+        async with audit.audited_write(self._database, entry) as connection:
+            token_id = inserted_id(await connection.execute(insert(api_token).values(**values)))
             rows = [
                 {"token_id": token_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)
             ]
@@ -70,5 +70,5 @@ class TokenRecords:
 
     async def revoke(self, number: int, entry: AuditEntry) -> None:
         """Revoke a token."""
-        async with audit.audited(self._database, entry) as connection:
+        async with audit.audited_write(self._database, entry) as connection:
             await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))

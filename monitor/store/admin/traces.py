@@ -1,4 +1,4 @@
-"""Records of an agency besides its document: when its monitoring began, its incidents, and its present name."""
+"""Records that exist under an agency's code: days with results, incidents, and a rename. The agency may be removed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from datetime import date
 
 from sqlalchemy import func, select
 
-from monitor.model.renaming import Renamed
+from monitor.model.renaming import RenamedKind
 from monitor.store.admin.renames import RENAMED
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import audit_log, day, incident
 
-#: Maximum of renames, of all agencies and mailboxes, that are searched.
-_RENAMES = 1_000
+#: Maximum number of audit entries about renames, of all agencies and mailboxes, that are searched.
+_MAX_RENAMES = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyTrace:
     """Records under an agency's code."""
 
-    #: The first and the last day that is stored; `None`: there is none.
+    #: First and last day with stored results; `None`: there is none.
     since: date | None = None
     until: date | None = None
-    #: Number of the latest and of the open incident; "": there is none.
+    #: Incident numbers of the latest and of the open incident; "": there is none.
     latest: str = ""
     open: str = ""
-    #: The present name of the agency that had this code; "": none was renamed.
+    #: The new code of the agency that had this code before; "": none was renamed.
     renamed_to: str = ""
 
     def __bool__(self) -> bool:
@@ -42,6 +42,7 @@ class AgencyTraces:
 
     async def of(self, agency: str) -> AgencyTrace:
         """Return the records under this code."""
+        # The dedup key of an agency's incident is the agency's code.
         is_of_agency = incident.c.dedup_key == agency
         days = [select(each).where(day.c.agency == agency) for each in (func.min(day.c.date), func.max(day.c.date))]
         latest = select(incident.c.number).where(is_of_agency).order_by(incident.c.id.desc()).limit(1)
@@ -50,15 +51,17 @@ class AgencyTraces:
             select(audit_log.c.detail)
             .where(audit_log.c.event == RENAMED)
             .order_by(audit_log.c.id.desc())
-            .limit(_RENAMES)
+            .limit(_MAX_RENAMES)
         )
         async with self._database.read() as connection:
             since, until = [(await connection.execute(each)).scalar() for each in days]
-            numbers = [(await connection.execute(each)).scalar() or "" for each in (latest, open_incident)]
-            renames = (await connection.execute(renamed)).scalars().all()
-        names = (
+            latest_number = (await connection.execute(latest)).scalar() or ""
+            open_number = (await connection.execute(open_incident)).scalar() or ""
+            details = (await connection.execute(renamed)).scalars().all()
+        new_codes = (
             str(each.get("new"))
-            for each in renames
-            if (each.get("what"), each.get("old")) == (str(Renamed.AGENCY), agency)
+            for each in details
+            if (each.get("what"), each.get("old")) == (str(RenamedKind.AGENCY), agency)
         )
-        return AgencyTrace(since=since, until=until, latest=numbers[0], open=numbers[1], renamed_to=next(names, ""))
+        renamed_to = next(new_codes, "")
+        return AgencyTrace(since=since, until=until, latest=latest_number, open=open_number, renamed_to=renamed_to)

@@ -1,4 +1,7 @@
-"""Queries on a store that this process need not have opened: agencies and their secrets are read before the store is opened."""
+"""Read-only queries on a store that this process has not opened.
+
+The service and commands read agencies and their secrets before the store is opened (and migrated), or never open it.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from monitor.store.schema.renamed import use_present_names
 _FILE = "pantau.sqlite"
 
 
-class DocumentsAwayError(StoreUnavailable):
-    """The documents cannot be read now. The message gives the reason, and contains no secret."""
+class DocumentsUnavailableError(StoreUnavailable):
+    """The store cannot be read now. The message gives the reason, and contains no secret."""
 
 
 def read_unopened(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
-    """Return the result of a query on a store that this process need not have opened; empty if the table does not exist.
+    """Return the rows of *query* on *table*; empty if the store or the table does not exist.
 
-    Raise `DocumentsAwayError`.
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `DocumentsUnavailableError`.
     """
     file = directory / _FILE
     try:
         if server is None and not file.exists():
             return ()
-        engine = _reading(file) if server is None else _asking(server)
+        engine = _sqlite_engine(file) if server is None else _postgres_engine(server)
         try:
             with engine.connect() as connection:
                 return _rows(connection, query, table)
@@ -38,35 +41,35 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
             engine.dispose()
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error.strerror or error
-        where = f"the file {file}" if server is None else str(server)
+        location = f"the file {file}" if server is None else str(server)
         reason = " ".join(str(cause).split())
-        raise DocumentsAwayError(f"the store, {where}, cannot be read: {reason}") from None
+        raise DocumentsUnavailableError(f"the store, {location}, cannot be read: {reason}") from None
 
 
 def _rows(connection: Connection, query: Select[Any], table: str) -> Sequence[Row[Any]]:
     try:
         return connection.execute(query).all()
     except (OperationalError, ProgrammingError):
-        # There is no such table, or a store from before its present name.
+        # The table does not exist, or an older store has it under a former name.
         connection.rollback()
     use_present_names(connection)
     return connection.execute(query).all() if inspect(connection).has_table(table) else ()
 
 
 def has_store(directory: Path) -> bool:
-    """Whether there is a store in *directory*; one that this user must not read counts."""
+    """Whether there is a store in *directory*. A directory that this user must not read counts as one with a store."""
     try:
         return (directory / _FILE).exists()
     except OSError:
         return True
 
 
-def _reading(file: Path) -> Engine:
-    # Without a WAL file nothing is written beside the store.
-    at_rest = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
-    uri = f"{file.absolute().as_uri()}?mode=ro{at_rest}"
+def _sqlite_engine(file: Path) -> Engine:
+    # Without a WAL file no process writes to the store. "immutable" then keeps SQLite from creating files beside it.
+    immutable = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
+    uri = f"{file.absolute().as_uri()}?mode=ro{immutable}"
     return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)
 
 
-def _asking(server: PostgresServer) -> Engine:
+def _postgres_engine(server: PostgresServer) -> Engine:
     return create_engine(server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True)

@@ -1,4 +1,7 @@
-"""Links by which a wallboard is read without a sign-in, in the database. Creation and revocation are audited."""
+"""Wallboard links in the database. A link opens a status page for a wall screen without a sign-in.
+
+Creation, use and revocation have audit entries.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from alerts.persistence.store import AuditEntry
 from monitor.access.role import AgencyScope
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import from_row, named, new_id
+from monitor.store.schema.rows import attributes_of, from_row, inserted_id
 from monitor.store.schema.tables import wallboard_link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WallboardLink:
-    """Link of one wallboard, or of several at one place. Its key is not stored."""
+    """Link of one wallboard, or of several at one place. The secret key in its URL is stored as a digest only."""
 
     #: 0: not stored yet.
     id: int = 0
-    #: Where it hangs.
+    #: Name of the place where the screen hangs.
     name: str
     #: The agencies that it shows.
     scope: AgencyScope
@@ -37,8 +40,8 @@ class WallboardLinks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def at(self, now: datetime) -> Sequence[WallboardLink]:
-        """Return the valid links, the newest first."""
+    async def list_valid(self, now: datetime) -> Sequence[WallboardLink]:
+        """Return the links that are not expired, the newest first."""
         query = select(wallboard_link).where(wallboard_link.c.ends_at > now)
         links = map(_link, await self._database.rows(query))
         return sorted(links, key=lambda each: each.id, reverse=True)
@@ -49,12 +52,17 @@ class WallboardLinks:
         return None if row is None else _link(row)
 
     async def add(self, link: WallboardLink, digest: str, entry: AuditEntry) -> int:
-        """Store a link and return its id; delete expired ones."""
-        agencies = None if link.scope.everything else sorted(link.scope.agencies)
-        values = {"digest": digest, "agencies": agencies, **named(link, ("name", "made_by", "made_at", "ends_at"))}
-        async with audit.audited(self._database, entry) as connection:
+        """Store a link and return its id; delete expired links."""
+        # NULL in the table: all agencies.
+        agencies = None if link.scope.is_unrestricted else sorted(link.scope.agencies)
+        values = {
+            "digest": digest,
+            "agencies": agencies,
+            **attributes_of(link, ("name", "made_by", "made_at", "ends_at")),
+        }
+        async with audit.audited_write(self._database, entry) as connection:
             await connection.execute(delete(wallboard_link).where(wallboard_link.c.ends_at <= link.made_at))
-            return new_id(await connection.execute(insert(wallboard_link).values(**values)))
+            return inserted_id(await connection.execute(insert(wallboard_link).values(**values)))
 
     async def open(self, entry: AuditEntry) -> None:
         """Record that a browser was admitted by a link."""
@@ -74,5 +82,5 @@ class WallboardLinks:
 
 def _link(row: Row[tuple[object, ...]]) -> WallboardLink:
     codes = row.agencies
-    scope = AgencyScope(everything=codes is None, agencies=frozenset(codes or ()))
+    scope = AgencyScope(is_unrestricted=codes is None, agencies=frozenset(codes or ()))
     return from_row(WallboardLink, row, scope=scope)

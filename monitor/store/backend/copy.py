@@ -1,4 +1,4 @@
-"""Online copy of the embedded store, and atomic creation of files."""
+"""Online copy of the embedded store (a SQLite file), and atomic creation of files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 #: Prefix and suffix of incomplete files, which backups should exclude.
 _PREFIX, _SUFFIX = ".pantau-", ".part"
-#: Seconds to wait for a writer before the copy starts.
-_PATIENCE = 30.0
-#: Seconds: a younger file may not be locked yet by its writer.
-_YOUNG = 60.0
+#: SQLite's busy timeout: maximum wait for another process's lock.
+_BUSY_TIMEOUT_SECONDS = 30.0
+#: Minimum age of an incomplete file before it is removed. The writer of a younger one may not have locked it yet.
+_MIN_LEFTOVER_AGE_SECONDS = 60.0
 
 
 class BadCopyError(Exception):
@@ -26,26 +26,26 @@ class BadCopyError(Exception):
 
 @contextmanager
 def write_atomically(final: Path) -> Iterator[Path]:
-    """Provide a private temporary file; at the end of the block it is renamed to *final* durably.
+    """Provide a private temporary file; at the end of the block, sync it to disk and rename it to *final*.
 
-    After an error there is no file of that name. Raise `FileExistsError` when the name is taken, `OSError`.
+    After an error of the block, *final* does not exist. Raise `FileExistsError` if *final* exists, `OSError`.
     """
     if final.exists():
         raise FileExistsError(final)
-    _clear(final.parent)
+    _remove_leftovers(final.parent)
     descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=final.parent)
-    part = Path(name)
+    temporary = Path(name)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield part
+        yield temporary
         # Open by name, not by `descriptor`: the block may have replaced the file.
-        with part.open("rb+") as file:
+        with temporary.open("rb+") as file:
             os.fchmod(file.fileno(), 0o600)
             os.fsync(file.fileno())
-        _name(part, final)
+        _rename(temporary, final)
     finally:
         os.close(descriptor)
-        for leftover in (part, *part.parent.glob(f"{part.name}-*")):
+        for leftover in (temporary, *temporary.parent.glob(f"{temporary.name}-*")):
             leftover.unlink(missing_ok=True)
     directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -54,47 +54,47 @@ def write_atomically(final: Path) -> Iterator[Path]:
         os.close(directory)
 
 
-def _name(part: Path, final: Path) -> None:
-    """Rename the file, unless the name has been taken meanwhile."""
+def _rename(temporary: Path, final: Path) -> None:
+    """Rename *temporary* to *final*. Raise `FileExistsError` if another process has created *final*."""
     try:
-        os.link(part, final)
+        os.link(temporary, final)
     except FileExistsError:
         raise
     except OSError:  # FAT and many network shares have no hard links.
         if final.exists():
             raise FileExistsError(final) from None
-        part.rename(final)
+        temporary.rename(final)
 
 
-def _clear(directory: Path) -> None:
-    """Remove incomplete files of killed processes; a live writer holds a lock."""
-    for part in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
-        with suppress(OSError), part.open("rb") as file:
-            if time.time() - os.fstat(file.fileno()).st_mtime < _YOUNG:
+def _remove_leftovers(directory: Path) -> None:
+    """Remove incomplete files of killed processes. The lock of a live writer protects its file."""
+    for temporary in directory.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError), temporary.open("rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime < _MIN_LEFTOVER_AGE_SECONDS:
                 continue
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for leftover in (part, *directory.glob(f"{part.name}-*")):
+            for leftover in (temporary, *directory.glob(f"{temporary.name}-*")):
                 leftover.unlink(missing_ok=True)
 
 
 def copy(store: Path, to: Path) -> None:
-    """Copy the SQLite file *store* in a consistent state, during writes, into the file *to*.
+    """Copy the SQLite file *store* in a consistent state into the file *to*, while other processes write.
 
-    No writer waits: a reader of a write-ahead log does not block. Raise `sqlite3.Error`.
+    Writers do not wait, because a reader of a write-ahead log does not block them. Raise `sqlite3.Error`.
     """
-    with _opened(store, "ro") as source, closing(sqlite3.connect(to)) as target:
-        # The copy counts once it is complete and synced; until then it needs no protection.
+    with _open(store, "ro") as source, closing(sqlite3.connect(to)) as target:
+        # The caller syncs the complete copy. An incomplete copy is discarded, so that its writes need no syncs.
         target.execute("PRAGMA synchronous=OFF")
-        # In one step: a copy in parts restarts at each write, and would never end.
+        # Copy in one step: a copy in parts restarts at each write, and would never end.
         source.backup(target, pages=-1)
-        # The copy is a single file, readable on read-only media.
+        # Without a write-ahead log the copy is a single file, which can be read on read-only media.
         target.execute("PRAGMA journal_mode=DELETE")
 
 
 def check_integrity(file: Path) -> None:
     """Check every page and every index of a SQLite file. Raise `BadCopyError`."""
     try:
-        with _opened(file, "ro") as connection:
+        with _open(file, "ro") as connection:
             problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     except sqlite3.DatabaseError as error:
         raise BadCopyError(str(error)) from None
@@ -105,17 +105,17 @@ def check_integrity(file: Path) -> None:
 def schema_of(file: Path) -> str:
     """Return the schema number of a store, such as "0018". Raise `BadCopyError` when the file is no store."""
     try:
-        with _opened(file, "ro") as connection:
+        with _open(file, "ro") as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         raise BadCopyError(f"it is no store of Pantau ({error})") from None
     if row is None:
-        raise BadCopyError("it is a store in which nothing has been made yet")
+        raise BadCopyError("it is a store without a schema")
     return str(row[0])
 
 
 @contextmanager
-def _opened(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
+def _open(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
     url = f"file:{quote(str(file))}?mode={mode}"
-    with closing(sqlite3.connect(url, uri=True, timeout=_PATIENCE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)) as connection:
         yield connection

@@ -1,7 +1,7 @@
 """SQLite connection that executes a statement and fetches its rows in one call to its thread.
 
-aiosqlite makes one call per step: create a cursor, execute, fetch, close. Each waits for the thread and then for the
-event loop, which together cost more than most statements.
+aiosqlite makes one call per step: create a cursor, execute, fetch, close. Each call waits for the thread and then for
+the event loop. These waits cost more than most statements.
 """
 
 from __future__ import annotations
@@ -12,43 +12,48 @@ from typing import Any, Final, Self
 
 import aiosqlite
 
-#: Rows fetched with a statement: of most results all.
-AT_ONCE: Final = 1000
+#: Number of rows fetched in the call that executes a statement. Most results have fewer rows.
+PREFETCHED_ROWS: Final = 1000
 
 
 class PrefetchingConnection(aiosqlite.Connection):
-    """Connection whose cursors SQLAlchemy's dialect uses like aiosqlite's."""
+    """Connection whose cursors SQLAlchemy's dialect uses like those of aiosqlite."""
 
-    def cursor(self) -> PrefetchingCursor:  # type: ignore[override]  # the dialect enters it, and nothing else
+    def cursor(self) -> PrefetchingCursor:  # type: ignore[override]  # the dialect uses only the methods below
         """Return a cursor, without a call to the thread."""
         return PrefetchingCursor(self)
 
-    async def ask(self, function: Callable[..., Any], *arguments: object) -> Any:
+    async def run_in_thread(self, function: Callable[..., Any], *arguments: object) -> Any:
         """Run *function* in the connection's thread. Raise its errors."""
-        return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # the driver has no types there
+        return await self._execute(function, *arguments)  # type: ignore[no-untyped-call]  # aiosqlite has no type here
 
-    def begin(self, execute: Callable[[sqlite3.Cursor], object]) -> tuple[sqlite3.Cursor, Sequence[Any]]:
-        """Execute a statement and return its first rows; if there are no more, close the cursor. Runs in the thread."""
+    def execute_and_prefetch(self, execute: Callable[[sqlite3.Cursor], object]) -> tuple[sqlite3.Cursor, Sequence[Any]]:
+        """Execute a statement; return its cursor and its first rows. Must be called in the connection's thread.
+
+        The cursor is closed if there are no further rows.
+        """
         cursor = self._conn.cursor()
         rows: Sequence[Any] = ()
         try:
             execute(cursor)
             if cursor.description:
-                rows = cursor.fetchmany(AT_ONCE)
+                rows = cursor.fetchmany(PREFETCHED_ROWS)
         finally:
-            if len(rows) < AT_ONCE:
+            if len(rows) < PREFETCHED_ROWS:
                 cursor.close()
         return cursor, rows
 
 
 class PrefetchingCursor:
-    """Cursor with the first rows of the latest statement, which fetches the others on demand."""
+    """Cursor (PEP 249) that holds the first rows of the latest statement and fetches the others on demand."""
 
+    #: Default size of `fetchmany` (PEP 249).
     arraysize = 1
 
     def __init__(self, connection: PrefetchingConnection) -> None:
         self._connection = connection
         self._rows: Sequence[Any] = ()
+        #: The driver's cursor while it may have further rows.
         self._open: sqlite3.Cursor | None = None
         self.description: Any = None
         self.rowcount = -1
@@ -67,8 +72,8 @@ class PrefetchingCursor:
 
     async def _begin(self, execute: Callable[[sqlite3.Cursor], object]) -> Self:
         await self.close()
-        cursor, self._rows = await self._connection.ask(self._connection.begin, execute)
-        self._open = cursor if len(self._rows) == AT_ONCE else None
+        cursor, self._rows = await self._connection.run_in_thread(self._connection.execute_and_prefetch, execute)
+        self._open = cursor if len(self._rows) == PREFETCHED_ROWS else None
         self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
         return self
 
@@ -78,13 +83,13 @@ class PrefetchingCursor:
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
-        """Return up to *size* of the next rows."""
+        """Return up to *size* of the next rows; an empty sequence after the last."""
         size = size or self.arraysize
         if len(self._rows) < size and self._open is not None:
-            more = await self._connection.ask(self._open.fetchmany, max(size, AT_ONCE))
+            more = await self._connection.run_in_thread(self._open.fetchmany, max(size, PREFETCHED_ROWS))
             self._rows = [*self._rows, *more]
             if not more:
-                await self._let_go()
+                await self._close_cursor()
         rows, self._rows = self._rows[:size], self._rows[size:]
         return rows
 
@@ -92,21 +97,21 @@ class PrefetchingCursor:
         """Return all remaining rows."""
         rows, self._rows = self._rows, ()
         if self._open is not None:
-            rows = [*rows, *await self._connection.ask(self._open.fetchall)]
-            await self._let_go()
+            rows = [*rows, *await self._connection.run_in_thread(self._open.fetchall)]
+            await self._close_cursor()
         return rows
 
     async def __aiter__(self) -> AsyncIterator[Any]:
-        while rows := await self.fetchmany(AT_ONCE):
+        while rows := await self.fetchmany(PREFETCHED_ROWS):
             for row in rows:
                 yield row
 
     async def close(self) -> None:
         """Discard the remaining rows."""
         self._rows = ()
-        await self._let_go()
+        await self._close_cursor()
 
-    async def _let_go(self) -> None:
+    async def _close_cursor(self) -> None:
         if (cursor := self._open) is not None:
             self._open = None
-            await self._connection.ask(cursor.close)
+            await self._connection.run_in_thread(cursor.close)

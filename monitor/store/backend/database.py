@@ -1,4 +1,4 @@
-"""Database: write transactions, consistent reads, availability. The same for both backends."""
+"""Database with write transactions, consistent reads and availability, for both backends: SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from alerts.engine.group_commit import GroupCommit
 from alerts.persistence.clock import Clock
 from monitor.runtime.clock import MachineClock
 from monitor.store.backend.availability import StoreAvailability, StoreInUseError, convert_unavailable, reason_of
-from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
+from monitor.store.backend.postgres import (
+    PostgresServer,
+    ServerClock,
+    StoreUnusableError,
+    lock_exclusively,
+    open_postgres,
+)
 from monitor.store.backend.process_lock import ProcessNameLock
-from monitor.store.backend.repository import Statement, joined
-from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
+from monitor.store.backend.repository import Statement, group_statements
+from monitor.store.backend.sqlite import READ_ONLY_OPTION, OpenFile, Writer, open_sqlite
 
 __all__ = ["Database", "StoreInUseError", "StoreUnusableError"]
 
-#: Seconds. A transaction on a server takes milliseconds; if a transaction takes this long, the server hangs.
-_DEADLINE = 10.0
-#: Minimum number of seconds between two group commits, each of which flushes the disk.
-_APART = 0.01
+#: Timeout of a transaction on a server. Transactions take milliseconds; if one takes this long, the server hangs.
+_TRANSACTION_TIMEOUT_SECONDS = 10.0
+#: Minimum interval between two group commits, each of which flushes the disk.
+_MIN_COMMIT_INTERVAL_SECONDS = 0.01
 
 Upsert = sqlite.Insert | postgresql.Insert
 Ts = TypeVarTuple("Ts")
@@ -36,7 +42,10 @@ V = TypeVar("V")
 
 
 class Database:
-    """An open store: the embedded SQLite file, or a PostgreSQL that several engines share."""
+    """An open store: a SQLite file that one process uses, or a PostgreSQL database that several processes share.
+
+    Queries raise `StoreUnavailable` when the database is unavailable.
+    """
 
     def __init__(
         self,
@@ -45,21 +54,21 @@ class Database:
         *,
         writer: Writer | None = None,
         file: OpenFile | None = None,
-        name: ProcessNameLock | None = None,
+        name_lock: ProcessNameLock | None = None,
     ) -> None:
         self._engine = engine
         self._writer = writer
         self._file = file
-        self._name = name
-        #: Clock for decisions: that of the PostgreSQL server, or of this machine.
+        self._name_lock = name_lock
+        #: Clock for decisions: the clock of the PostgreSQL server, or of this machine.
         self.clock = clock
-        self.presence = StoreAvailability(clock)
+        self.availability = StoreAvailability(clock)
         self._is_shared = isinstance(clock, ServerClock)
         # SQLite has one writer. Waiting for this lock is fair and cheap; SQLite itself polls and may time out. With a
-        # server, callers wait here instead of holding a connection.
+        # server, callers of `exclusive` wait here instead of holding a connection.
         self._writing = asyncio.Lock()
-        #: Group commit for many small writes; `joined` defines their order.
-        self.together = GroupCommit[Sequence[Statement]](self._store, min_interval=_APART)
+        #: Group commit: many small writes in one transaction. `group_statements` defines the order of their statements.
+        self.group_commit = GroupCommit[Sequence[Statement]](self._store, min_interval=_MIN_COMMIT_INTERVAL_SECONDS)
 
     @classmethod
     @asynccontextmanager
@@ -68,46 +77,47 @@ class Database:
     ) -> AsyncIterator[Database]:
         """Open the store and migrate its schema; close it at the end of the block.
 
-        The store is the file in *directory*, or *server*, on which no other process may use *name*. Raise
-        `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` or `StoreBarredError` with what to do.
+        The store is the PostgreSQL *server*, or the SQLite file in *directory*. *name*: name of this process, which no
+        other process on the server may use. Raise `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` or
+        `StoreBlockedError`; the messages say what to do.
         """
         clock = ServerClock()
-        _make(directory)
+        _make_private(directory)
         async with AsyncExitStack() as stack:
             try:
                 if server is None:
-                    engine, writer, file = await stack.enter_async_context(embedded(directory))
+                    engine, writer, file = await stack.enter_async_context(open_sqlite(directory))
                     database = cls(engine, MachineClock(), writer=writer, file=file)
                 else:
-                    engine, own = await stack.enter_async_context(shared(server, clock, name))
-                    database = cls(engine, clock, name=own)
+                    engine, name_lock = await stack.enter_async_context(open_postgres(server, clock, name))
+                    database = cls(engine, clock, name_lock=name_lock)
             except DBAPIError as error:
-                if (why := reason_of(error)) is None:
+                if (reason := reason_of(error)) is None:
                     raise
-                place = f"the file in {directory}" if server is None else str(server)
-                raise StoreUnusableError(f"the store, {place}, cannot be opened: {why}") from None
-            stack.push_async_callback(database.together.drain)
+                location = f"the file in {directory}" if server is None else str(server)
+                raise StoreUnusableError(f"the store, {location}, cannot be opened: {reason}") from None
+            stack.push_async_callback(database.group_commit.drain)
             yield database
 
-    async def keep_name(self) -> None:
-        """Keep the process name locked on a server, until cancelled. With a file, return at once.
+    async def keep_process_name(self) -> None:
+        """Keep the process name locked on a server, until cancelled. With a SQLite file, return at once.
 
         Raise `StoreInUseError` if another process has taken the name, for example while the server restarted.
         """
-        if self._name is not None:
-            await self._name.keep()
+        if self._name_lock is not None:
+            await self._name_lock.keep()
 
     @property
     def is_shared(self) -> bool:
-        """Whether engines of other processes may use the store."""
+        """Whether other processes may use the store: it is on a PostgreSQL server."""
         return self._is_shared
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Begin a write transaction: committed at the end of the block, rolled back on an error.
 
-        Raise `StoreUnavailable`. Then nothing is written, unless the connection broke during the commit: then
-        everything may be written.
+        Raise `StoreUnavailable`. Nothing is written then, with one exception: if the connection breaks during the
+        commit, the outcome is unknown.
         """
         async with nullcontext() if self.is_shared else self._writing, self._transaction() as connection:
             yield connection
@@ -116,22 +126,24 @@ class Database:
     async def exclusive(self) -> AsyncIterator[AsyncConnection]:
         """Begin a write transaction that excludes all other exclusive transactions, in this and other processes.
 
-        Data that only exclusive transactions write does not change until the end of the block.
+        Data that is written only in exclusive transactions does not change until the end of the block.
         """
         async with self._writing, self._transaction() as connection:
             if isinstance(self.clock, ServerClock):
-                await take_turn(connection, self.clock)
+                await lock_exclusively(connection, self.clock)
             yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a consistent read transaction; readers and writers do not block each other."""
+        """Begin a read transaction on a consistent snapshot. Readers and writers do not block each other."""
         options = (
-            {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
+            {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            if self.is_shared
+            else {READ_ONLY_OPTION: True}
         )
         self._check_file()
         with convert_unavailable():
-            async with self._within_deadline(), self._engine.connect() as connection:
+            async with self._transaction_timeout(), self._engine.connect() as connection:
                 yield await connection.execution_options(**options)
 
     async def rows(self, query: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:
@@ -140,7 +152,7 @@ class Database:
             return (await connection.execute(query)).all()
 
     async def row(self, query: TypedReturnsRows[*Ts]) -> Row[*Ts] | None:
-        """Return the only row of a query, in a transaction of its own."""
+        """Return the first row of a query, in a transaction of its own; `None`: there is none."""
         return next(iter(await self.rows(query)), None)
 
     async def values(self, query: TypedReturnsRows[V]) -> Sequence[V]:
@@ -148,7 +160,7 @@ class Database:
         return [row[0] for row in await self.rows(query)]
 
     async def value(self, query: TypedReturnsRows[V]) -> V | None:
-        """Return the only value of a query, in a transaction of its own."""
+        """Return the first value of a query with one column, in a transaction of its own; `None`: there is none."""
         return next(iter(await self.values(query)), None)
 
     async def change(self, statement: UpdateBase) -> int:
@@ -158,44 +170,44 @@ class Database:
 
     @property
     def upsert(self) -> Callable[[Table], Upsert]:
-        """Return the insert with a conflict clause, which the dialects write differently."""
+        """Return the dialect's insert function, whose statements support ON CONFLICT."""
         return postgresql.insert if self.is_shared else sqlite.insert
 
     def put(self, table: Table) -> Upsert:
-        """Return the insert that replaces rows with the same keys."""
+        """Return an insert that replaces rows with the same primary key."""
         insert = self.upsert(table)
         updated = {each.name: insert.excluded[each.name] for each in table.c if not each.primary_key}
         return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=updated)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        with self.presence.writing():
+        with self.availability.writing():
             self._check_file()
-            async with self._within_deadline(), self._engine.begin() as connection:
+            async with self._transaction_timeout(), self._engine.begin() as connection:
                 yield connection
 
     async def _store(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
         if self._writer is None:
             async with self.write() as connection:
-                for statement, rows in joined(writes):
+                for statement, rows in group_statements(writes):
                     await connection.execute(statement, rows)
         else:
             async with self._writing:
-                with self.presence.writing():
+                with self.availability.writing():
                     self._check_file()
-                    await self._writer.store(joined(writes))
+                    await self._writer.store(group_statements(writes))
         return [None] * len(writes)
 
     def _check_file(self) -> None:
-        # Also for reads: opening a missing file would create an empty one.
+        # Before reads too: opening a missing file would create an empty one.
         if self._file is not None:
-            self._file.see()
+            self._file.check_in_place()
 
-    def _within_deadline(self) -> asyncio.Timeout:
-        # SQLite has no deadline: a thread executes its calls, and could not be interrupted.
-        return asyncio.timeout(_DEADLINE if self.is_shared else None)
+    def _transaction_timeout(self) -> asyncio.Timeout:
+        # SQLite's calls run in a thread, which cannot be interrupted.
+        return asyncio.timeout(_TRANSACTION_TIMEOUT_SECONDS if self.is_shared else None)
 
 
-def _make(directory: Path) -> None:
-    # Private, because it also contains the control socket and the key that signs tokens.
+def _make_private(directory: Path) -> None:
+    # The directory also contains the control socket and the key that signs tokens: only its owner may read it.
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""Lock on a process name in a shared store: bound to a database session, and renewed after its end."""
+"""Lock on a process name in a shared store: an advisory lock of a database session, renewed after the session ends."""
 
 from __future__ import annotations
 
@@ -14,76 +14,77 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from monitor.store.backend.availability import StoreInUseError
-from monitor.store.schema.lock import NAMES
+from monitor.store.schema.lock import NAME_LOCK_CLASS
 
 log = structlog.get_logger()
 
-#: A process that was just killed may still have a session on the server.
-_TRIES, _BETWEEN_TRIES = 6, 0.5
-#: Seconds between two checks of the session.
-_LOOKED_EVERY = 5.0
-#: Seconds; a slower answer counts as missing.
-_ANSWERED_WITHIN = 10.0
-#: Seconds. A session lost by the network lives on at the server until its keepalives fail, after half of this.
-LET_GO_WITHIN = 60.0
+#: Attempts at start-up, and seconds between them: a process that was just killed may still have a server session.
+_ATTEMPTS, _ATTEMPT_INTERVAL_SECONDS = 6, 0.5
+#: Interval between two checks of the session.
+_CHECK_INTERVAL_SECONDS = 5.0
+#: Timeout of a query.
+_QUERY_TIMEOUT_SECONDS = 10.0
+#: Time after which a lock that another session holds counts as taken. The other session may be our own one, lost by the
+#: network: the server ends it when its keepalives fail, after half of this time.
+TAKEN_AFTER_SECONDS = 60.0
 
-_TAKE = text("SELECT pg_try_advisory_lock(:names, hashtext(:name))")
-_ALIVE = text("SELECT 1")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:names, hashtext(:name))")
+_PING = text("SELECT 1")
 
-#: A server that restarts, ends sessions, or does not answer.
-_BROKEN = (DBAPIError, PoolTimeoutError, TimeoutError, OSError)
+#: Errors when the server restarts, ends sessions, or does not answer.
+_CONNECTION_ERRORS = (DBAPIError, PoolTimeoutError, TimeoutError, OSError)
 
 
 class ProcessNameLock:
-    """Held by one process at a time: two of one name would delete each other's messages."""
+    """Lock that one process at a time holds: two processes with one name would delete each other's probe messages."""
 
     def __init__(self, engine: AsyncEngine, name: str, server: str) -> None:
-        """*server*: its name for messages."""
+        """*server*: description of the server for messages."""
         self._engine = engine
         self._name = name
         self._server = server
         self._session: AsyncConnection | None = None
-        #: Since when another session holds the lock.
+        #: When another session was first found to hold the lock, in seconds of the monotonic clock; `None`: none does.
         self._refused_at: float | None = None
 
-    async def take(self) -> None:
-        """Take the lock. Raise `StoreInUseError` when another process has it."""
-        for _ in range(_TRIES):
-            if await self._try():
+    async def acquire(self) -> None:
+        """Acquire the lock. Raise `StoreInUseError` if another process holds it."""
+        for _ in range(_ATTEMPTS):
+            if await self._try_acquire():
                 return
-            await asyncio.sleep(_BETWEEN_TRIES)
-        raise self._taken()
+            await asyncio.sleep(_ATTEMPT_INTERVAL_SECONDS)
+        raise self._in_use_error()
 
     async def keep(self) -> NoReturn:
-        """Take the lock again whenever its session has ended, until cancelled.
+        """Acquire the lock again whenever its session has ended, until cancelled.
 
-        Raise `StoreInUseError` when another process has it by then.
+        Raise `StoreInUseError` if another process holds it for `TAKEN_AFTER_SECONDS`.
         """
         while True:
-            await asyncio.sleep(_LOOKED_EVERY)
-            await self.look(time.monotonic())
+            await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
+            await self.check_once(time.monotonic())
 
-    async def look(self, now: float) -> None:
-        """Check the lock once, at *now* seconds of the monotonic clock; raise the errors of `keep`."""
+    async def check_once(self, now: float) -> None:
+        """Check the lock once, at *now* (seconds of the monotonic clock). Raise the errors of `keep`."""
         try:
             if await self._is_held():
                 return
-            is_locked = await self._try()
-        except _BROKEN:
-            return  # No other process gets it either; retried later.
+            is_locked = await self._try_acquire()
+        except _CONNECTION_ERRORS:
+            return  # The server is unavailable to other processes, too; the next check tries again.
         if is_locked:
             log.warning("database session with the process name lock ended; lock acquired again")
             self._refused_at = None
         elif self._refused_at is None:
             self._refused_at = now
-        elif now - self._refused_at > LET_GO_WITHIN:
-            raise self._taken()
+        elif now - self._refused_at > TAKEN_AFTER_SECONDS:
+            raise self._in_use_error()
 
-    async def let_go(self) -> None:
+    async def release(self) -> None:
         """End the session, which releases the lock."""
         session, self._session = self._session, None
         if session is not None:
-            with suppress(*_BROKEN):
+            with suppress(*_CONNECTION_ERRORS):
                 # Close it instead of returning it to the pool, whose next user would hold the lock.
                 await session.invalidate()
                 await session.close()
@@ -92,19 +93,21 @@ class ProcessNameLock:
         if self._session is None:
             return False
         try:
-            async with asyncio.timeout(_ANSWERED_WITHIN):
-                await self._session.execute(_ALIVE)
-        except _BROKEN:
-            await self.let_go()
+            async with asyncio.timeout(_QUERY_TIMEOUT_SECONDS):
+                await self._session.execute(_PING)
+        except _CONNECTION_ERRORS:
+            await self.release()
             return False
         return True
 
-    async def _try(self) -> bool:
-        async with asyncio.timeout(_ANSWERED_WITHIN):
+    async def _try_acquire(self) -> bool:
+        async with asyncio.timeout(_QUERY_TIMEOUT_SECONDS):
             session = await self._engine.connect()
             try:
                 await session.execution_options(isolation_level="AUTOCOMMIT")
-                is_locked = bool((await session.execute(_TAKE, {"names": NAMES, "name": self._name})).scalar_one())
+                is_locked = bool(
+                    (await session.execute(_TRY_LOCK, {"names": NAME_LOCK_CLASS, "name": self._name})).scalar_one()
+                )
             except BaseException:
                 await session.close()
                 raise
@@ -114,7 +117,7 @@ class ProcessNameLock:
             await session.close()
         return is_locked
 
-    def _taken(self) -> StoreInUseError:
+    def _in_use_error(self) -> StoreInUseError:
         return StoreInUseError(
             f"another pantau process called {self._name} uses the store, {self._server}; stop that one, or give this "
             f"one another name (process_name: in the settings)"

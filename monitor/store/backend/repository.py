@@ -1,4 +1,4 @@
-"""Work within one transaction: repositories, and batches of statements."""
+"""Repositories, which work within one transaction, and batches of statements for one transaction."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from typing import Any
 from sqlalchemy import Executable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-#: A statement with its parameters. The statement is a constant: equal ones are executed together.
+#: A statement with its parameters. Statements must be constants: executions of the same object are combined.
 Statement = tuple[Executable, Mapping[str, Any]]
 #: Statements of one transaction, each with the parameters of all its executions.
 Batch = Sequence[tuple[Executable, Sequence[Mapping[str, Any]]]]
 
 
-def joined(writes: Iterable[Sequence[Statement]]) -> Batch:
-    """Return the statements of many *writes*, grouped by statement, in order within each group.
+def group_statements(writes: Iterable[Sequence[Statement]]) -> Batch:
+    """Return the statements of *writes* as one batch: each statement once, with the parameters of all its executions.
 
-    The order between groups is lost: no statement may depend on another one.
+    Executions of the same statement keep their order. A statement must not depend on a different one, because the order
+    between different statements is not kept.
     """
-    kinds: dict[int, tuple[Executable, list[Mapping[str, Any]]]] = {}
+    groups: dict[int, tuple[Executable, list[Mapping[str, Any]]]] = {}
     for write in writes:
         for statement, values in write:
-            kinds.setdefault(id(statement), (statement, []))[1].append(values)
-    return [*kinds.values()]
+            _, parameters = groups.setdefault(id(statement), (statement, []))
+            parameters.append(values)
+    return [*groups.values()]
 
 
 class Repository:
-    """A part of the unit of work, within a transaction that the caller manages."""
+    """Base class of the parts of a unit of work. The caller manages the transaction of *connection*."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

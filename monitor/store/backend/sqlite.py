@@ -1,4 +1,4 @@
-"""Embedded backend: one SQLite file, locked against a second process."""
+"""Embedded backend: one SQLite file, which is locked so that no second process uses it."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from monitor.store.schema.migrations import upgrade
 
 log = structlog.get_logger()
 
-#: Execution option of read transactions.
-READING = "pantau_read"
+#: SQLAlchemy execution option that marks read transactions.
+READ_ONLY_OPTION = "pantau_read"
 
 
 @asynccontextmanager
-async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
+async def open_sqlite(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, OpenFile]]:
     """Open the file in *directory* and migrate its schema; close it at the end of the block.
 
-    Raise `StoreInUseError` if another process has opened the file: two engines on one file would notify twice. Raise
-    `StoreTooNewError` if a newer version has migrated the schema, and `StoreBarredError` if the store was moved.
+    Raise `StoreInUseError` if another process has opened the file: two processes on one file would send each
+    notification twice. Raise `StoreTooNewError` if a newer version has migrated the schema, and `StoreBlockedError` if
+    the store was moved to another place.
     """
     # Resolve symbolic links, so that all paths lead to one lock.
     file = (directory / "pantau.sqlite").resolve()
     with lock_store(file.parent):
-        opened = OpenFile(path=file, identity=_make_private(file))
-        url = f"sqlite+aiosqlite:///{file}"
-        in_a_thread = url.replace("+aiosqlite", "")
-        await asyncio.to_thread(upgrade, in_a_thread)
+        open_file = OpenFile(path=file, identity=_create_private(file))
+        async_url = f"sqlite+aiosqlite:///{file}"
+        sync_url = async_url.replace("+aiosqlite", "")
+        await asyncio.to_thread(upgrade, sync_url)
         arguments = {"timeout": 30, "factory": _Connection, "check_same_thread": False}
-        opening = partial(_opened, file, arguments)
-        engine = create_async_engine(url, async_creator=opening, hide_parameters=True)
-        writer = Writer(create_engine(in_a_thread, connect_args=arguments, hide_parameters=True))
+        engine = create_async_engine(async_url, async_creator=partial(_connect, file, arguments), hide_parameters=True)
+        writer = Writer(create_engine(sync_url, connect_args=arguments, hide_parameters=True))
         for each in (engine.sync_engine, writer.engine):
-            event.listen(each, "connect", _prepare)
+            event.listen(each, "connect", _set_pragmas)
             event.listen(each, "begin", _begin)
         try:
-            yield engine, writer, opened
+            yield engine, writer, open_file
         finally:
             writer.close()
             await engine.dispose()
@@ -61,20 +61,20 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, 
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """The open file, which may have been deleted or moved since."""
+    """The open SQLite file. A person may delete or move it while it is open."""
 
     path: Path
     #: Device and inode.
     identity: tuple[int, int]
 
-    def see(self) -> None:
+    def check_in_place(self) -> None:
         """Raise `StoreUnavailable` if the path does not lead to the open file any more. Takes microseconds."""
         with suppress(FileNotFoundError):
-            if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - asked before each transaction
+            if _identity(os.stat(self.path)) == self.identity:  # noqa: PTH116 - called before each transaction
                 return
         raise StoreUnavailable(
-            f"{self.path} was deleted, moved or replaced while Pantau had it open, and what is written would be lost: "
-            "put the file back as it was, or restart Pantau, which goes on with what is there then"
+            f"{self.path} was deleted, moved or replaced while Pantau had it open, and new data would be lost: "
+            "put the file back as it was, or restart Pantau, which then uses the file at that path"
         )
 
 
@@ -85,8 +85,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 class Writer:
     """Executes whole transactions in a thread of its own.
 
-    The asynchronous driver makes one call per statement, and each call waits for the event loop. So a small transaction
-    would take three times the CPU and ten cycles of the loop, which is a second under load.
+    The asynchronous driver makes one call per statement, and each call waits for the event loop. A small transaction
+    would take three times the CPU time and ten cycles of the event loop, which take a second under load.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -104,16 +104,16 @@ class Writer:
                 connection.execute(statement, rows)
 
     def close(self) -> None:
-        """Close the file after the transaction in progress."""
+        """Close the file when the transaction in progress has ended."""
         self._thread.shutdown()
         self.engine.dispose()
 
 
 class _Connection(sqlite3.Connection):
-    """Connection that releases the file when it is closed, even with open cursors.
+    """Connection whose `close` releases SQLite's lock, even if cursors are still open.
 
-    If a statement is cancelled, its connection is closed without a rollback. SQLite keeps the connection and its lock
-    while a cursor exists, and a traceback may refer to a cursor.
+    If a statement is cancelled, the driver closes the connection without a rollback. SQLite keeps the connection and
+    its lock as long as a cursor exists, and the traceback of an exception may refer to a cursor.
     """
 
     def close(self) -> None:
@@ -122,10 +122,10 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
+async def _connect(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
     """Open the file. If that is cancelled, close it again, because the driver would leave the connection open."""
     connection = PrefetchingConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
-    connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
+    connection._thread.daemon = True  # noqa: SLF001 - an open connection must not keep the process from ending
     opening = asyncio.ensure_future(connection)
     try:
         return await asyncio.shield(opening)
@@ -137,18 +137,18 @@ async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connect
 
 @contextmanager
 def lock_store(directory: Path) -> Iterator[None]:
-    """Lock the store in *directory*. Raise `StoreInUseError` if another process has locked it."""
+    """Lock the store in *directory* during the block. Raise `StoreInUseError` if another process has locked it."""
     with ExitStack() as locks:
-        locks.enter_context(_locked(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))
-        # Lock the directory too, because a person may delete a lock file as a leftover. Not all file systems support
-        # this.
+        locks.enter_context(_lock_path(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))
+        # Lock the directory too, because a person may delete a lock file that seems to be a leftover. Some file systems
+        # cannot lock directories.
         with suppress(OSError):
-            locks.enter_context(_locked(directory, os.O_RDONLY | os.O_DIRECTORY))
+            locks.enter_context(_lock_path(directory, os.O_RDONLY | os.O_DIRECTORY))
         yield
 
 
 @contextmanager
-def _locked(path: Path, flags: int) -> Iterator[None]:
+def _lock_path(path: Path, flags: int) -> Iterator[None]:
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,17 +160,17 @@ def _locked(path: Path, flags: int) -> Iterator[None]:
         ) from None
     except OSError:
         os.close(descriptor)
-        raise  # A file system without locks is another error than a second process.
+        raise  # The file system does not support locks: not the same as a second process.
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _make_private(path: Path) -> tuple[int, int]:
-    """Make the file private, also in a directory that others can read.
+def _create_private(path: Path) -> tuple[int, int]:
+    """Create the file if it does not exist, and let only its owner read it. Return its device and inode.
 
-    Return its identity. SQLite creates its -wal and -shm files with the same mode.
+    SQLite creates its -wal and -shm files with the same mode.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -186,16 +186,17 @@ def _make_private(path: Path) -> tuple[int, int]:
         os.close(descriptor)
 
 
-def _prepare(connection: Any, _record: Any) -> None:
+def _set_pragmas(connection: Any, _record: Any) -> None:
     """Set the pragmas of a new connection. With `synchronous=FULL`, committed data survives a power cut."""
-    connection.isolation_level = None  # Transactions are begun here; the driver's own BEGIN comes too late.
+    # `_begin` starts transactions, because the driver's own BEGIN comes too late.
+    connection.isolation_level = None
     cursor = connection.cursor()
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
             cursor.execute(f"PRAGMA {pragma}")
     except BaseException:
-        # Close here, because no other code does: while the disk is full, each attempt would leave the file open until
-        # its exception is collected.
+        # Close the connection, because no other code does. Otherwise, while the disk is full, each attempt would leave
+        # a file open until its exception is garbage-collected.
         cursor.close()
         connection.close()
         raise
@@ -204,5 +205,5 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 def _begin(connection: Any) -> None:
     # IMMEDIATE takes the write lock at once. A transaction that first reads and then writes could fail halfway.
-    read_only = connection.get_execution_options().get(READING, False)
+    read_only = connection.get_execution_options().get(READ_ONLY_OPTION, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,4 +1,7 @@
-"""Alerts received from Alertmanager, and their open incidents, in the database."""
+"""Alerts received from Alertmanager, and their open incidents, in the database.
+
+Several alerts may share an incident. Limits of "some two hundred" keep a statement below the maximum of parameters.
+"""
 
 from __future__ import annotations
 
@@ -18,29 +21,29 @@ class SqlAlerts(Repository):
     """The part of `alerts.persistence.store.UnitOfWork` for alerts."""
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
-        """Return the last known states of alerts, by fingerprint, for up to some two hundred fingerprints."""
+        """Return the last received states of alerts, by fingerprint, for up to some two hundred fingerprints."""
         query = select(received_alert).where(received_alert.c.fingerprint.in_(fingerprints))
         rows = await self._connection.execute(query)
         return {row.fingerprint: from_row(KnownAlert, row) for row in rows}
 
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
-        """Write the known states of alerts."""
+        """Write the received states of alerts."""
         if known:
             fingerprints = [each.fingerprint for each in known]
             await self._connection.execute(delete(received_alert).where(received_alert.c.fingerprint.in_(fingerprints)))
             await self._connection.execute(insert(received_alert), [asdict(each) for each in known])
 
     async def count_firing_alerts(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Return the number of firing alerts that share an incident, by the dedup key of the incident."""
+        """Return the number of firing alerts of each shared incident, by its dedup key among *keys*."""
         if not keys:
             return {}
         firing = received_alert.c.merged_into.in_(keys) & received_alert.c.ended_at.is_(None)
         query = (
-            select(received_alert.c.merged_into, func.count().label("count"))
+            select(received_alert.c.merged_into, func.count().label("alerts"))
             .where(firing)
             .group_by(received_alert.c.merged_into)
         )
-        return {row.merged_into: int(row[1]) for row in await self._connection.execute(query)}
+        return {row.merged_into: row.alerts for row in await self._connection.execute(query)}
 
     async def count_open_alert_incidents(self) -> int:
         """Return the number of open incidents of alerts."""

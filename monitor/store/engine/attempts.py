@@ -19,8 +19,8 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import RANK, SUBMITTED, Attempt, AttemptState, Delivery, Notification, NotificationState
 from alerts.model.urgency import priority
-from monitor.store.engine.notices import SqlNotifications
-from monitor.store.engine.statements import (
+from monitor.store.engine.notifications import SqlNotifications
+from monitor.store.engine.sql_statements import (
     ADD_ATTEMPT,
     ADD_DELIVERY,
     ATTEMPT_STATE,
@@ -28,10 +28,17 @@ from monitor.store.engine.statements import (
     UPDATE_ATTEMPT,
     build_latest_receipts,
 )
-from monitor.store.schema.rows import from_row, named, new_id, portions
-from monitor.store.schema.tables import attempt, callback_event, clean, delivery, notification, notification_incident
+from monitor.store.schema.rows import attributes_of, batched, from_row, inserted_id
+from monitor.store.schema.tables import (
+    attempt,
+    callback_event,
+    delivery,
+    notification,
+    notification_incident,
+    to_storable,
+)
 
-#: Maximum of gateways per statement: each has three queries, and SQLite joins at most 500.
+#: Maximum number of gateways per statement: each adds three queries to a UNION, and SQLite accepts 500 in one.
 _MAX_GATEWAYS = 50
 
 
@@ -42,17 +49,22 @@ class SqlAttempts(SqlNotifications):
         """Add a delivery of a notification to an address."""
         values = {"channel": address.channel, "number": address.number, "extension": address.extension}
         result = await self._connection.execute(ADD_DELIVERY, {"notification_id": notification_id, **values})
-        return Delivery(id=new_id(result), address=address)
+        return Delivery(id=inserted_id(result), address=address)
 
     async def add_attempt(
-        self, of: Delivery, gateway: str, now: datetime, query_at: datetime, *, response: str = ""
+        self, for_delivery: Delivery, gateway: str, now: datetime, query_at: datetime, *, response: str = ""
     ) -> Attempt:
-        """Write an attempt as CALLING, before the gateway is called."""
-        n = len(of.attempts) + 1
-        # Unique across installations: a restored backup must not find the submissions of another one at the provider.
-        reference = f"p{of.id}-{n}-{now.timestamp():.0f}"
+        """Write an attempt as CALLING, before the gateway is called.
+
+        *query_at*: when the call must have ended; then the gateway is queried for its outcome. *response*: the response
+        code in its SMS.
+        """
+        attempt_number = len(for_delivery.attempts) + 1
+        # Ids repeat in a restored backup and in other installations with the same provider account. The time makes the
+        # reference unique, so that a status query never finds another installation's submission.
+        reference = f"p{for_delivery.id}-{attempt_number}-{now.timestamp():.0f}"
         values: dict[str, Any] = {
-            "n": n,
+            "n": attempt_number,
             "reference": reference,
             "gateway": gateway,
             "state": AttemptState.CALLING,
@@ -64,29 +76,33 @@ class SqlAttempts(SqlNotifications):
             "response": response,
         }
         rank = RANK[AttemptState.CALLING]
-        result = await self._connection.execute(ADD_ATTEMPT, {"delivery_id": of.id, "rank": rank, **values})
-        return Attempt(id=new_id(result), **values)
+        result = await self._connection.execute(ADD_ATTEMPT, {"delivery_id": for_delivery.id, "rank": rank, **values})
+        return Attempt(id=inserted_id(result), **values)
 
     async def attempt_state(self, attempt_id: int) -> AttemptState:
         """Return the stored state of an attempt."""
         return AttemptState((await self._connection.execute(ATTEMPT_STATE, {"attempt_id": attempt_id})).scalar_one())
 
     async def save_attempt(self, changed: Attempt) -> bool:
-        """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
+        """Write an attempt; return `False` and write nothing if the stored state is final or more advanced.
+
+        The rank of a state (`RANK`) is its position in the life of an attempt, so a late report changes nothing.
+        """
         rank = RANK[changed.state]
-        # DELIVERED and FAILED have the same rank, and their reports may arrive in any order: DELIVERED is final.
-        final_state = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
+        # DELIVERED and FAILED have the same rank, and their reports may arrive in any order. DELIVERED is final, so
+        # FAILED must not replace it.
+        protected_state = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
         result = await self._connection.execute(
             UPDATE_ATTEMPT,
             {
-                **named(changed, ("state", "query_at", "queries", "error", "ended_at")),
+                **attributes_of(changed, ("state", "query_at", "queries", "error", "ended_at")),
                 "attempt_id": changed.id,
-                "reached": rank,
-                "barred": final_state,
+                "new_rank": rank,
+                "protected_state": protected_state,
                 "rank": rank,
-                "provider_id": None if changed.provider_id is None else clean(changed.provider_id, 200),
-                "code": clean(changed.code, 64),
-                "detail": clean(changed.detail),
+                "provider_id": None if changed.provider_id is None else to_storable(changed.provider_id, 200),
+                "code": to_storable(changed.code, 64),
+                "detail": to_storable(changed.detail),
             },
         )
         return bool(result.rowcount)
@@ -109,8 +125,9 @@ class SqlAttempts(SqlNotifications):
     ) -> Sequence[datetime]:
         """Return the times of gateway calls that were accepted or are under way, oldest first.
 
-        *address*: only to it, by any gateway; *gateway*: only by it. Refused calls do not count.
+        *address*: only calls to this address; *gateway*: only calls of this gateway. Rejected calls are not returned.
         """
+        # A failed attempt with a provider id was accepted first, and failed later.
         is_accepted = attempt.c.state.in_([*SUBMITTED, AttemptState.CALLING]) | (
             (attempt.c.state == AttemptState.FAILED) & attempt.c.provider_id.is_not(None)
         )
@@ -126,7 +143,10 @@ class SqlAttempts(SqlNotifications):
     async def calls_under_way(
         self, since: datetime, telephone: Address | None = None
     ) -> Sequence[tuple[Address, datetime]]:
-        """Return the calls, to one telephone or to all, that began after *since* and have no known end."""
+        """Return number and start of the telephone calls that began after *since* and have no known end.
+
+        *telephone*: only calls to this number.
+        """
         query = (
             select(delivery.c.number, delivery.c.extension, attempt.c.started_at)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
@@ -144,10 +164,13 @@ class SqlAttempts(SqlNotifications):
         await self._connection.execute(update(attempt).where(is_running_call).values(ended_at=now))
 
     async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
-        lead = func.min(notification_incident.c.incident_id).label("lead")
+        """Return an incident for each pending notification to a telephone, the most urgent first.
+
+        It is the first incident of the notification, which sends it.
+        """
+        first_incident = func.min(notification_incident.c.incident_id).label("first_incident")
         query = (
-            select(lead, notification.c.urgency, notification.c.created_at, notification.c.id)
+            select(first_incident, notification.c.urgency, notification.c.created_at, notification.c.id)
             .join_from(notification, delivery, delivery.c.notification_id == notification.c.id)
             .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
             .where(
@@ -158,12 +181,17 @@ class SqlAttempts(SqlNotifications):
             .group_by(notification.c.id)
         )
         found = (await self._connection.execute(query)).all()
-        return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
+        return [
+            row.first_incident for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))
+        ]
 
     async def latest_receipts(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
-        """Return the receipts of the latest *at_most* messages that arrived by each gateway, including drills."""
+        """Return the receipts of the latest *at_most* delivered messages of each gateway, oldest first.
+
+        Messages of drills (tests of contacts and gateways) are included.
+        """
         receipts: dict[str, list[ReceivedReceipt]] = {name: [] for name in gateways}
-        for batch in portions(list(receipts), _MAX_GATEWAYS):
+        for batch in batched(list(receipts), _MAX_GATEWAYS):
             names = {f"gateway_{n}": name for n, name in enumerate(batch)}
             for row in await self._connection.execute(build_latest_receipts(len(batch)), {**names, "at_most": at_most}):
                 receipts[row.gateway].append(from_row(ReceivedReceipt, row))
@@ -175,7 +203,10 @@ class SqlAttempts(SqlNotifications):
     async def missing_receipts(
         self, gateway: str, after: datetime, until: datetime, at_most: int
     ) -> Sequence[MissingReceipt]:
-        """Return the latest *at_most* messages that a gateway accepted between two times and that have no receipt."""
+        """Return the latest *at_most* messages of a gateway without a receipt, oldest first.
+
+        The gateway accepted them after *after*, and at *until* at the latest. Messages of drills are included.
+        """
         values = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
         rows = await self._connection.execute(MISSING_RECEIPTS, values)
         receipts = (from_row(MissingReceipt, row) for row in rows)
@@ -183,7 +214,8 @@ class SqlAttempts(SqlNotifications):
 
     async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
         """Record a provider's callback; return whether it is new."""
-        # Ids may have any length and content. They are hashed, because two truncated ids could become equal.
+        # Ids may have any length and content. An id that does not fit the column is hashed, because two truncated ids
+        # could become equal.
         is_storable = len(event_id) <= 200 and "\0" not in event_id
         stored_id = event_id if is_storable else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
         try:
@@ -197,9 +229,10 @@ class SqlAttempts(SqlNotifications):
 
 
 def _is_delivery_to(address: Address) -> ColumnElement[bool]:
+    """Return the condition that a delivery goes to *address*."""
     return and_(
         delivery.c.channel == address.channel,
         delivery.c.number == address.number,
-        # Many people may share the number of a switchboard.
+        # The extension distinguishes people behind one switchboard number.
         delivery.c.extension == address.extension,
     )

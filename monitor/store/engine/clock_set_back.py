@@ -1,7 +1,8 @@
 """Correction of times in the future after the clock was set back.
 
-Without the correction, decisions would wait until the clock has caught up, and events would begin in the future. All
-times are moved back by the same span, so that durations do not change. The audit log is not changed.
+Without the correction, decisions would wait until the clock reaches the stored times, and events would begin in the
+future. All times are moved back by the same duration, so that intervals between them do not change. The audit log is
+not changed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from alerts.hours.elapsed import TOLERANCE
 from alerts.model.delivery import AttemptState
 from alerts.persistence.audit import CLOCK_SET_BACK
 from monitor.store.backend.repository import Repository
-from monitor.store.schema.rows import portions
+from monitor.store.schema.rows import batched
 from monitor.store.schema.tables import (
     attempt,
     audit_head,
@@ -31,36 +32,39 @@ from monitor.store.schema.tables import (
     silence,
 )
 
-#: Maximum duration of a lease (an engine's right to process an incident), and maximum interval between two queries of a
-#: gateway. Times that are further in the future are wrong.
+#: Maximum duration of a lease (an engine's exclusive right to process an incident), and maximum interval between two
+#: status queries of a gateway. A time that is further in the future is from before the clock was set back.
 _MAX_LEASE = timedelta(minutes=5)
 _MAX_QUERY_INTERVAL = timedelta(minutes=10)
-_QUARTER = timedelta(minutes=15)
+_QUARTER_HOUR = timedelta(minutes=15)
 #: States in which a gateway is queried, whatever the attempt's age.
 _QUERIED_STATES = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
 
+#: Time to which wrong times are reset.
 _NOW: BindParameter[datetime] = bindparam("now")
-_CLOCK_NOW: BindParameter[datetime] = bindparam("ahead")
-_LATEST_LEASE: BindParameter[datetime] = bindparam("past_claims")
-_LATEST_QUERY: BindParameter[datetime] = bindparam("past_waits")
+#: Present time of the clock, to find later times.
+_CLOCK_NOW: BindParameter[datetime] = bindparam("clock_now")
+_LATEST_LEASE: BindParameter[datetime] = bindparam("latest_lease")
+_LATEST_QUERY: BindParameter[datetime] = bindparam("latest_query")
 
 #: Number of the last audit entries that are searched for the latest time, which the clock had before it was set back.
-#: Entries since the start have times of the new clock. Entries before the last correction are ignored.
+#: The last entry is not enough, because entries since then have times of the changed clock. Entries before the last
+#: correction are ignored.
 _EXAMINED_ENTRIES = 1000
-_LAST_MOVED = select(func.coalesce(func.max(audit_log.c.id), 0)).where(audit_log.c.event == CLOCK_SET_BACK)
+_LAST_CORRECTION = select(func.coalesce(func.max(audit_log.c.id), 0)).where(audit_log.c.event == CLOCK_SET_BACK)
 _LATEST_ENTRY_TIME = select(func.max(audit_log.c.at)).where(
     audit_log.c.id > select(audit_head.c.number - _EXAMINED_ENTRIES).scalar_subquery(),
-    audit_log.c.id > _LAST_MOVED.scalar_subquery(),
+    audit_log.c.id > _LAST_CORRECTION.scalar_subquery(),
 )
 
 _ACTIVE = incident.c.at_rest.is_(False)
-#: Active incidents, and those that were opened or resolved in the future: a resolution in the future would block a new
-#: incident with the same key.
-_INCIDENTS = _ACTIVE | (incident.c.opened_at > _CLOCK_NOW) | (incident.c.resolved_at > _CLOCK_NOW)
-_NOTICES = select(notification_incident.c.notification_id).where(
-    notification_incident.c.incident_id.in_(select(incident.c.id).where(_INCIDENTS))
+#: Active incidents (for which an action may be due), and incidents that were opened or resolved in the future: a
+#: resolution in the future would block a new incident with the same key.
+_IS_MOVED_INCIDENT = _ACTIVE | (incident.c.opened_at > _CLOCK_NOW) | (incident.c.resolved_at > _CLOCK_NOW)
+_NOTIFICATIONS = select(notification_incident.c.notification_id).where(
+    notification_incident.c.incident_id.in_(select(incident.c.id).where(_IS_MOVED_INCIDENT))
 )
-_DELIVERIES = select(delivery.c.id).where(delivery.c.notification_id.in_(_NOTICES))
+_DELIVERIES = select(delivery.c.id).where(delivery.c.notification_id.in_(_NOTIFICATIONS))
 _DRILLS = select(drill.c.id).where(drill.c.ended_at.is_(None))
 
 
@@ -69,23 +73,26 @@ class TimeColumns:
     """Time columns of a table, and the rows whose times are moved."""
 
     table: Table
+    #: Condition of the rows.
     rows: ColumnElement[bool]
-    #: Times of past events, which cannot be in the future. The first one is the creation of the row.
+    #: Columns with times of events, which cannot be in the future. The first column is the creation of the row.
     past: tuple[str, ...]
-    #: Times relative to the creation of the row.
+    #: Columns with times that were set relative to the creation, such as ends. They may be in the future, and are moved
+    #: only if the creation is.
     following: tuple[str, ...] = ()
-    #: Due times of queries: one in the future becomes due now, which costs one query too many.
+    #: Columns with times at which something is due. A time in the future becomes now, which at worst repeats a query.
     due: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """All time columns."""
         return (*self.past, *self.following, *self.due)
 
 
 TABLES = (
     TimeColumns(
         table=incident,
-        rows=_INCIDENTS,
+        rows=_IS_MOVED_INCIDENT,
         past=(
             *("opened_at", "began_at", "type_began_at", "current_type_began_at", "outage_began_at"),
             *("since", "current_type_since", "step_since", "acknowledged_at", "last_response_at"),
@@ -95,7 +102,7 @@ TABLES = (
     ),
     TimeColumns(
         table=notification,
-        rows=notification.c.id.in_(_NOTICES),
+        rows=notification.c.id.in_(_NOTIFICATIONS),
         past=("created_at",),
         following=("expires_at",),
         due=("not_before",),
@@ -113,7 +120,8 @@ TABLES = (
     ),
 )
 
-#: Times that are corrected whenever they exceed their bound, because they have no audit entry.
+#: Table, condition and column of times that are reset whenever they exceed their maximum. Writing these times adds no
+#: audit entry, so the audit log may not show that the clock was set back.
 _BOUNDED_TIMES = (
     (incident, _ACTIVE & (incident.c.owned_until > _LATEST_LEASE), "owned_until"),
     (attempt, attempt.c.state.in_(_QUERIED_STATES) & (attempt.c.query_at > _LATEST_QUERY), "query_at"),
@@ -128,10 +136,11 @@ class SqlSetBack(Repository):
     async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move times after *now* back; return by how much, zero if the clock was not set back.
 
-        *latest*: the expected time, from an engine that was running; otherwise the audit log tells.
+        *latest*: the time without the change of the clock, if the caller was running meanwhile; otherwise the latest
+        time in the audit log is used.
         """
-        times = {"now": now, "past_claims": now + _MAX_LEASE, "past_waits": now + _MAX_QUERY_INTERVAL}
-        # One cheap query first: this is called twice a minute, and hardly ever has an effect.
+        times = {"now": now, "latest_lease": now + _MAX_LEASE, "latest_query": now + _MAX_QUERY_INTERVAL}
+        # A cheap query decides first, because this is called twice a minute and hardly ever has an effect.
         if (await self._connection.execute(_IS_ANY_OUT_OF_BOUNDS, times)).scalar_one():
             for statement in _RESET_TO_NOW:
                 await self._connection.execute(statement, times)
@@ -149,18 +158,20 @@ class SqlSetBack(Repository):
         """Move the times of a table; return the ids of the changed rows."""
         table, columns = time_columns.table, time_columns.columns
         found = await self._connection.execute(
-            select(table.c.id, *(table.c[name] for name in columns)).where(time_columns.rows), {"ahead": now}
+            select(table.c.id, *(table.c[name] for name in columns)).where(time_columns.rows), {"clock_now": now}
         )
-        moved = [{"row": row.id, **values} for row in found if (values := _moved_values(row, time_columns, now, back))]
+        moved = [
+            {"row": row.id, **new_times} for row in found if (new_times := _moved_values(row, time_columns, now, back))
+        ]
         if moved:
             change = update(table).where(table.c.id == bindparam("row"))
             new_values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
             await self._connection.execute(change.values(new_values), moved)
         return [each["row"] for each in moved]
 
-    async def _move_keys(self, notice_ids: Sequence[int], now: datetime, back: timedelta) -> None:
-        """Move the times in the keys of notifications. Otherwise a later event could have an equal key."""
-        for ids in portions(notice_ids):
+    async def _move_keys(self, notification_ids: Sequence[int], now: datetime, back: timedelta) -> None:
+        """Move the times at the end of the keys of notifications. Otherwise a later event could have an equal key."""
+        for ids in batched(notification_ids):
             for table, notification_column in (
                 (notification, notification.c.id),
                 (notification_incident, notification_incident.c.notification_id),
@@ -180,19 +191,20 @@ class SqlSetBack(Repository):
 def _round_to_zone_difference(back: timedelta) -> timedelta:
     """Return *back*, rounded to quarters of an hour if it is close to one: the usual cause is a wrong time zone.
 
-    The span is known to a few seconds, and turns end at full quarters: so none begins twice.
+    The duration is known only to a few seconds. Repeated notifications and offers begin at full quarters of an hour.
+    With the exact difference of the time zones, none of them begins twice.
     """
-    rounded = round(back / _QUARTER) * _QUARTER
+    rounded = round(back / _QUARTER_HOUR) * _QUARTER_HOUR
     return rounded if rounded and abs(rounded - back) <= TOLERANCE else back
 
 
 def _moved_values(
     row: Row[Any], time_columns: TimeColumns, now: datetime, back: timedelta
 ) -> dict[str, datetime | None]:
-    """Return the new times of a row, by parameter name; empty if no time is in the future."""
+    """Return the new times of a row, by parameter name; empty if no time must be changed."""
     before: dict[str, datetime | None] = {name: getattr(row, name) for name in time_columns.columns}
     after = dict(before)
-    is_created_ahead = (first := before[time_columns.past[0]]) is not None and first > now
+    is_created_in_future = (first := before[time_columns.past[0]]) is not None and first > now
     for name, at in before.items():
         if at is None or at <= now:
             continue
@@ -200,17 +212,18 @@ def _moved_values(
             after[name] = min(at - back, now)
         elif name in time_columns.due:
             after[name] = now
-        elif is_created_ahead:
+        elif is_created_in_future:
             after[name] = at - back
     return {} if after == before else {f"new_{name}": at for name, at in after.items()}
 
 
 def _moved_key(key: str, now: datetime, back: timedelta) -> str:
+    """Return a key with the time after its last slash moved back, if that is a time in the future."""
     prefix, slash, time_text = key.rpartition("/")
     try:
         at = datetime.fromisoformat(time_text)
     except ValueError:
         return key
-    if at.tzinfo is None or at <= now:  # A date has no time zone.
+    if at.tzinfo is None or at <= now:  # Without a time zone, the text is a date.
         return key
     return f"{prefix}{slash}{(at - back).isoformat(timespec='seconds')}"

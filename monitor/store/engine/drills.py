@@ -1,4 +1,4 @@
-"""Drills (tests of contacts and gateways) and their notifications in the database, with audit entries of changes."""
+"""Drills (test messages to contacts by all gateways) in the database, with audit entries of their changes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from alerts.model.number import DRILL_PREFIX
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import FACTS, by_id, from_row, named
-from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.rows import FACTS, attributes_of, from_row, sort_by_id
+from monitor.store.schema.skip_scan import select_distinct
 from monitor.store.schema.tables import (
     attempt,
     delivery,
@@ -37,11 +37,14 @@ class Drill:
     """One drill of contacts and gateways."""
 
     id: int
+    #: Prefix of the numbers of its notifications (`drill_number_of`).
     number: str
+    #: Name of the person who started it, or "schedule".
     requested_by: str
     #: Key of the tested contact, or "all"; with the prefix "JCONTOH/", only contacts of that agency are tested.
     contact: str
     starts_at: datetime
+    #: After this time no more messages are sent.
     ends_at: datetime
 
 
@@ -52,27 +55,36 @@ def drill_number_of(drill_id: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillNotificationRecord:
-    """A drill notification and its state."""
+    """A drill notification to one address by one gateway, and its state."""
 
     id: int
+    #: Key of the notification within its drill.
     key: str
     drill_id: int
+    #: Code of the agency, and key and name of the contact.
     agency: str
     contact: str
     name: str
     channel: Channel
+    #: Telephone number or address, not logged; the extension is "" without one.
     number: str = field(repr=False)
     extension: str = field(repr=False)
     gateway: str
     language: Language
+    #: Values for the text of the message.
     facts: Facts
+    #: Our identifier of the submission at the provider.
     reference: str
     state: DrillState
+    #: Why it was skipped or failed; "": no reason.
     reason: str
+    #: The provider's identifier; `None`: the provider has not accepted it.
     provider_id: str | None
+    #: When it was sent or skipped.
     started_at: datetime
-    #: Time of the next query to its provider; `None`: none.
+    #: Time of the next status query to the provider; `None`: no query is due.
     query_at: datetime | None
+    #: When the contact confirmed it by pressing a key in the call; `None`: not confirmed.
     confirmed_at: datetime | None
 
 
@@ -83,13 +95,13 @@ class Drills:
         self._database = database
 
     async def begin(
-        self, key: str, *, contact: str, requested_by: str, begins_at: datetime, ends_at: datetime
+        self, key: str, *, contact: str, requested_by: str, starts_at: datetime, ends_at: datetime
     ) -> Drill | None:
         """Write the start of a drill and return it; `None`: a drill with this *key* was written before."""
         values: dict[str, Any] = {
             "contact": contact,
             "requested_by": requested_by,
-            "starts_at": begins_at,
+            "starts_at": starts_at,
             "ends_at": ends_at,
         }
         if await self._exists(drill, key):
@@ -101,53 +113,66 @@ class Drills:
             number = drill_number_of(drill_id)
             await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
-            entry = AuditEntry(at=begins_at, actor=requested_by, event="drill begun", detail=detail)
+            entry = AuditEntry(at=starts_at, actor=requested_by, event="drill begun", detail=detail)
             await audit.append(connection, [entry])
         return Drill(id=drill_id, number=number, **values)
 
     async def under_way(self) -> Sequence[Drill]:
         """Return the drills in progress, the oldest first."""
         query = select(drill).where(drill.c.ended_at.is_(None))
-        return by_id(from_row(Drill, row) for row in await self._database.rows(query))
+        return sort_by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
     async def latest_requested(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id (or 0) of an agency's latest drill of its own contacts since *since*, and their number."""
-        # The condition on `ended_at` is redundant, but lets the database use the index of ends.
+        """Return the id of the latest drill of only this agency's contacts, and the number of such drills.
+
+        Only drills that started since *since* count. The id is 0 without any.
+        """
+        # The condition on `ended_at` is redundant, but lets the database use the index on that column.
         is_recent = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
         is_of_agency = drill.c.contact.startswith(f"{agency}/")
         query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(is_recent & is_of_agency)
         [(latest, count)] = await self._database.rows(query)
         return latest, count
 
-    async def end(self, of: Drill, now: datetime) -> None:
-        """Write the end of a drill with the states of its notifications."""
+    async def end(self, ended: Drill, now: datetime) -> None:
+        """Write the end of a drill, with an audit entry that counts its notifications by state."""
         states = (
             select(drill_notification.c.state, func.count())
-            .where(drill_notification.c.drill_id == of.id)
+            .where(drill_notification.c.drill_id == ended.id)
             .group_by(drill_notification.c.state)
         )
         async with self._database.write() as connection:
             counts = {str(state): str(number) for state, number in await connection.execute(states)}
-            is_running = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
+            is_running = (drill.c.id == ended.id) & drill.c.ended_at.is_(None)
             if (await connection.execute(update(drill).where(is_running).values(ended_at=now))).rowcount:
-                detail = {"number": of.number, **counts}
+                detail = {"number": ended.number, **counts}
                 await audit.append(connection, [AuditEntry(at=now, actor="drill", event="drill ended", detail=detail)])
 
     async def write(
-        self, of: Drill, planned: DrillNotification, facts: Facts, state: DrillState, now: datetime, *, why: str = ""
+        self,
+        parent: Drill,
+        planned: DrillNotification,
+        facts: Facts,
+        state: DrillState,
+        now: datetime,
+        *,
+        why: str = "",
     ) -> DrillNotificationRecord | None:
-        """Write a drill notification as started or skipped, before its gateway is called; `None`: it exists."""
-        key = f"{of.id}/{planned.key}"
+        """Write a notification of the drill *parent* as started or skipped, before its gateway is called.
+
+        Return its record, or `None` if it was written before. *why*: the reason for skipping it.
+        """
+        key = f"{parent.id}/{planned.key}"
         agency, contact, address = planned.target.agency, planned.target.contact, planned.address
         if await self._exists(drill_notification, key):
             return None
         values = {
             "key": key,
-            "drill_id": of.id,
+            "drill_id": parent.id,
             "agency": agency,
             "contact": contact.key,
-            **named(contact, ("name", "language")),
-            **named(address, ("channel", "number", "extension")),
+            **attributes_of(contact, ("name", "language")),
+            **attributes_of(address, ("channel", "number", "extension")),
             "gateway": planned.gateway,
             "facts": FACTS.dump_json(facts).decode(),
             "reference": uuid4().hex,
@@ -159,14 +184,15 @@ class Drills:
             notification_id = await self._add(connection, drill_notification, values)
             if notification_id is None:
                 return None
-            # Unique across installations like the reference of an attempt, which begins with another letter.
+            # The time makes the reference unique at the provider, where a restored or another installation may have
+            # used the same id. References of notifications about incidents begin with another letter.
             reference = f"d{notification_id}-1-{now.timestamp():.0f}"
             await connection.execute(
                 update(drill_notification).where(drill_notification.c.id == notification_id).values(reference=reference)
             )
             event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
             detail = {
-                "number": of.number,
+                "number": parent.number,
                 "contact": contact.key,
                 "channel": str(address.channel),
                 "gateway": planned.gateway,
@@ -188,7 +214,7 @@ class Drills:
         """Write the state of a drill notification and return it; `None`: no notification has this reference.
 
         A final state is not replaced by an earlier one. Without *why* or *provider_id* the stored values stay.
-        *query_at*: time of the next query to the provider; `None`: none.
+        *query_at*: time of the next status query to the provider; `None`: no query is due.
         """
         query = select(drill_notification).where(drill_notification.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
@@ -218,16 +244,17 @@ class Drills:
         return await self._find_all(drill_notification.c.drill_id == drill_id)
 
     async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[DrillNotificationRecord]:
-        """Return the notifications to an agency's contacts from *begin* and before *end*, the oldest first."""
-        at = drill_notification.c.started_at
-        return await self._find_all((drill_notification.c.agency == agency) & (at >= begin) & (at < end))
+        """Return the notifications to an agency's contacts from *begin* until before *end*, the oldest first."""
+        started_at = drill_notification.c.started_at
+        is_during = (started_at >= begin) & (started_at < end)
+        return await self._find_all((drill_notification.c.agency == agency) & is_during)
 
     async def find(self, reference: str) -> DrillNotificationRecord | None:
         """Return a drill notification by its reference."""
         return await self._find_one(drill_notification.c.reference == reference)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
-        """Return the notifications of the newest *drills*, the newest drill first."""
+        """Return the notifications of the newest drills, as many as *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
         newest_drills = [from_row(Drill, row) for row in await self._database.rows(newest)]
         return [(each, record) for each in newest_drills for record in await self.notifications(each.id)]
@@ -238,16 +265,19 @@ class Drills:
         return await self._database.value(query)
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact, by agency and key, last confirmed a drill by pressing a key."""
+        """Return when each contact last confirmed a drill by pressing a key in the call, by agency and contact."""
         return await self._last_times(drill_notification.c.confirmed_at, drill_notification.c.confirmed_at.is_not(None))
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when the last SMS of a drill that reached each contact was sent, by agency and key."""
+        """Return when each contact was last sent an SMS of a drill that was delivered, by agency and contact."""
         arrived = (drill_notification.c.channel == Channel.SMS) & (drill_notification.c.state == DrillState.DELIVERED)
         return await self._last_times(drill_notification.c.started_at, arrived)
 
-    async def is_notice_pending(self, now: datetime) -> bool:
-        """Whether a notification about an incident waits for a gateway, not for a rate limit or a later retry."""
+    async def is_notification_pending(self, now: datetime) -> bool:
+        """Whether a notification about an incident can be sent now and waits only for a gateway.
+
+        Notifications that wait for a rate limit or a later retry do not count.
+        """
         may_send = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
         is_of_notification = (attempt.c.delivery_id == delivery.c.id) & (
             delivery.c.notification_id == notification.c.id
@@ -261,7 +291,7 @@ class Drills:
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
-        """Return the ids of open incidents, and the keys of all people who were notified of them."""
+        """Return the ids of open incidents, and the keys of all contacts who were notified of them."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
         people_query = (
             select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()
@@ -280,12 +310,15 @@ class Drills:
         added: int | None = (await connection.execute(once.values(**values).returning(table.c.id))).scalar_one_or_none()
         return added
 
-    async def _last_times(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
-        contacts = distinct(drill_notification.c.agency, drill_notification.c.contact)
+    async def _last_times(self, time_column: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
+        """Return the latest *time_column* of the rows that meet *where*, by agency and contact."""
+        contacts = select_distinct(drill_notification.c.agency, drill_notification.c.contact)
         is_of_contact = (drill_notification.c.agency == contacts.c.agency) & (
             drill_notification.c.contact == contacts.c.contact
         )
-        last = select(func.max(moment)).where(is_of_contact, where).correlate(contacts).scalar_subquery().label("at")
+        last = (
+            select(func.max(time_column)).where(is_of_contact, where).correlate(contacts).scalar_subquery().label("at")
+        )
         found = await self._database.rows(select(contacts, last))
         return {(row.agency, row.contact): row.at for row in found if row.at is not None}
 

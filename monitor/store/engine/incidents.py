@@ -1,4 +1,9 @@
-"""Incidents in the database, and assignment of their numbers."""
+"""Incidents in the database, and assignment of their numbers (as in "JCM-07").
+
+An incident is *active* while it is open or an action is due for it. Its *policy* is the escalation policy that was
+frozen when it opened. Its type is *detected* by probes, or *declared* by a person, whatever the probes find. Limits of
+"some two hundred" keep a statement below the maximum number of parameters.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from alerts.model.incident import OUTAGES, Incident, open_incident
 from alerts.model.notification import IncidentType
 from alerts.model.number import candidate_numbers, incident_number, matches_number
 from monitor.store.backend.repository import Repository
-from monitor.store.engine.statements import (
+from monitor.store.engine.sql_statements import (
     ACTIVE,
     ADD_INCIDENT,
     INCIDENT,
@@ -23,10 +28,11 @@ from monitor.store.engine.statements import (
     NEXT_NUMBER,
     UPDATE_INCIDENT,
 )
-from monitor.store.schema.rows import POLICY, by_id, from_row, incident_values, portions, to_incident
+from monitor.store.schema.rows import POLICY, batched, from_row, incident_values, sort_by_id, to_incident
 from monitor.store.schema.tables import counter, incident
 
-#: Maximum number of incidents that are read at once. Each has 5 kB of JSON (its policy), validated in 0.1 ms.
+#: Maximum number of incidents per query. Each has 5 kB of JSON (its policy), whose validation blocks the event loop for
+#: 0.1 ms.
 _READ_AT_ONCE = 16
 
 
@@ -37,19 +43,19 @@ class OpenIncidentSummary:
     number: str
     #: Start of the current problem.
     began_at: datetime
-    #: Type that the probes detect now; `None`: none.
+    #: Type that the probes detect now; `None`: they detect no problem.
     detected: IncidentType | None = None
-    #: Type of the outage that a person has declared (stated by hand) and nobody has ended, and that person.
+    #: Type of the declared outage that nobody has ended, and the person who declared it; `None` and "": there is none.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: Start of the declared outage: as its author stated, if the declaration opened the incident; otherwise the time of
-    #: the declaration.
+    #: Start of the declared outage. If the declaration opened the incident, it is the start that the person stated;
+    #: otherwise it is the time of the declaration.
     declared_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FalseAlarm:
-    """A false alarm, and the period that it had reported."""
+    """Incident that a person marked as a false alarm, and the period in which it reported a problem."""
 
     id: int
     agency: str
@@ -59,13 +65,13 @@ class FalseAlarm:
 
 def _to_open_incident(row: Row[Any]) -> OpenIncidentSummary:
     detected = row.detected and IncidentType(row.detected)
-    result = OpenIncidentSummary(
+    summary = OpenIncidentSummary(
         number=row.number, began_at=row.current_type_began_at or row.began_at, detected=detected
     )
     if row.declared_type is None or row.declared_ended_at is not None:
-        return result
+        return summary
     return replace(
-        result,
+        summary,
         declared=IncidentType(row.declared_type),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
@@ -80,7 +86,7 @@ class SqlIncidents(Repository):
         return (await self._connection.execute(ACTIVE)).scalars().all()
 
     async def incident(self, incident_id: int) -> Incident | None:
-        """Return an incident."""
+        """Return an incident; `None`: it does not exist."""
         return await self._one_incident(INCIDENT, incident_id=incident_id)
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
@@ -96,14 +102,15 @@ class SqlIncidents(Repository):
         return {each.dedup_key: each for each in (await self.incidents(ids)).values()}
 
     async def incident_by_number(self, quoted: str) -> Incident | None:
-        """Return the incident with a number in any notation: "jcontoh-1" is JCONT-01 of the agency JCONTOH."""
+        """Return the incident with a number as a person quotes it: "jcontoh-1" is JCONT-01 of the agency JCONTOH."""
         query = select(incident).where(incident.c.number.in_(candidate_numbers(quoted)))
         found = [to_incident(row) for row in await self._connection.execute(query)]
-        # An agency's incident comes first: the NOC may have the same short name.
+        # The NOC (network operations centre) may have the same short name as an agency. The agency's incident is first.
         found.sort(key=lambda each: not each.policy.agency)
-        return next(
-            (i for i in found if matches_number(quoted, i.number, i.policy.agency or i.policy.office.short)), None
-        )
+        for each in found:
+            if matches_number(quoted, each.number, each.policy.agency or each.policy.office.short):
+                return each
+        return None
 
     async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
         row = (await self._connection.execute(query, values)).one_or_none()
@@ -112,21 +119,21 @@ class SqlIncidents(Repository):
     async def open_incidents(self) -> Sequence[Incident]:
         """Return all open incidents, oldest first."""
         query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
-        return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
+        return sort_by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def detected_keys(self) -> Collection[str]:
-        """Return the dedup keys of the open incidents that are detected, not only declared."""
+        """Return the dedup keys of the open incidents whose problem is detected, not only declared."""
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.detected.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
     async def open_incidents_by_key(self) -> Mapping[str, OpenIncidentSummary]:
-        """Return the open incidents' numbers by dedup key, oldest first."""
+        """Return summaries of the open incidents by dedup key, oldest first."""
         query: Select[Any] = select(
             *(incident.c.id, incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_type, incident.c.declared_at, incident.c.declared_by, incident.c.declared_ended_at),
             *(incident.c.began_at, incident.c.current_type_began_at, incident.c.opened_at, incident.c.detected),
         ).where(incident.c.resolved_at.is_(None))
-        return {row.dedup_key: _to_open_incident(row) for row in by_id(await self._connection.execute(query))}
+        return {row.dedup_key: _to_open_incident(row) for row in sort_by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
         """Return the incidents that were resolved since *since* and marked as false alarms."""
@@ -138,22 +145,25 @@ class SqlIncidents(Repository):
         ]
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
-        """Return incidents by id, in batches that do not block the event loop for long."""
+        """Return incidents by id. They are read in batches, so that the event loop is not blocked for long."""
         found = dict[int, Incident]()
-        for batch in portions(sorted(ids), _READ_AT_ONCE):
+        for batch in batched(sorted(ids), _READ_AT_ONCE):
             query = select(incident).where(incident.c.id.in_(batch))
             found |= {row.id: to_incident(row) for row in await self._connection.execute(query)}
         return found
 
     async def unreleased_incidents(self, agencies: Collection[str]) -> Sequence[Incident]:
-        """Return the open incidents of these agencies without a release, oldest first."""
+        """Return the open incidents of these agencies that nobody has released, oldest first.
+
+        A release permits notifications to the agency's recipients.
+        """
         is_unreleased = incident.c.resolved_at.is_(None) & incident.c.released_at.is_(None)
         query = select(incident.c.id).where(is_unreleased, incident.c.agency.in_(agencies))
-        return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
+        return sort_by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return dedup key and opening time of each detected incident that opened since *since*, oldest first."""
-        # An incident that was closed manually has lost its detected type, unless it was declared.
+        # Closing an incident by hand clears its detected type. So a closed incident without a declaration was detected.
         was_detected = incident.c.detected.is_not(None) | (
             incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None)
         )
@@ -162,7 +172,10 @@ class SqlIncidents(Repository):
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
     async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
-        """Return the most urgent open incidents: unacknowledged ones, outages first, then the oldest."""
+        """Return the *limit* most urgent open incidents.
+
+        Unacknowledged incidents are first, then outages, then the oldest.
+        """
         is_acknowledged = incident.c.acknowledged_at.is_not(None)
         is_no_outage = func.coalesce(incident.c.current_type, incident.c.type).not_in(OUTAGES)
         query = select(incident).where(incident.c.resolved_at.is_(None))
@@ -170,7 +183,7 @@ class SqlIncidents(Repository):
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
-        """Return the newest incidents, newest first."""
+        """Return the newest *limit* incidents, newest first."""
         query = select(incident).order_by(incident.c.id.desc()).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
 
@@ -178,7 +191,7 @@ class SqlIncidents(Repository):
         """Open up to some two hundred incidents with their agency's next number; return them in the same order.
 
         Call it in a transaction of `Database.exclusive`. Otherwise two processes could assign the same number, and the
-        unique key of `incident.number` would reject the second.
+        unique key of `incident.number` would reject the second incident.
         """
         if not events:
             return ()
@@ -192,12 +205,13 @@ class SqlIncidents(Repository):
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
-        # Query the ids: a statement with RETURNING and ten thousand values would block the event loop for 0.1 s.
+        # The ids are queried. INSERT … RETURNING with ten thousand values would block the event loop for 0.1 s.
         query = select(incident.c.number, incident.c.id).where(incident.c.number.in_([each.number for each in opened]))
         ids = {row.number: row.id for row in await self._connection.execute(query)}
         return [replace(each, id=ids[each.number]) for each in opened]
 
     async def _next_numbers(self, prefix: str, times: int) -> Iterator[str]:
+        """Assign and yield the next *times* incident numbers with *prefix*."""
         values = {"prefix": prefix, "times": times}
         next_number = (await self._connection.execute(NEXT_NUMBER, values)).scalar_one_or_none()
         if next_number is None:
@@ -216,14 +230,14 @@ class SqlIncidents(Repository):
             await self._connection.execute(UPDATE_INCIDENT, rows)
 
     async def save_policy(self, changed: Incident) -> None:
-        """Write the policy of an incident."""
+        """Write the policy of an incident, which has changed because a substitute was added."""
         text = POLICY.dump_json(changed.policy).decode()
         await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(policy=text))
 
     async def deactivate_incident(self, incident_id: int) -> None:
-        """Remove an incident from `active_incidents`."""
+        """Remove an incident from `active_incidents`, because no action is due."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=True))
 
     async def activate_incident(self, incident_id: int) -> None:
-        """Add an incident to the active ones again."""
+        """Add an incident to `active_incidents` again, because an action may be due."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=False))

@@ -1,7 +1,8 @@
 """Leases of incidents, for several engines (parts of processes that process incidents) on one database.
 
 Only the engine that holds the lease of an incident processes it. An engine renews its leases while it runs. After a
-lease has expired, another engine takes over the incident.
+lease has expired, another engine takes over the incident. The columns `owner` and `owned_until` store the lease. An
+incident is active (not `at_rest`) while an action may be due for it. Another engine sets `nudged` to wake the owner.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _LOCK_FOR_CLAIM = (
 _CLAIM = (
     update(incident).where(_IS_INCIDENT, _MAY_CLAIM).values(owner=bindparam("engine"), owned_until=bindparam("until"))
 )
-_WAKE_HOLDER = update(incident).where(_IS_INCIDENT).values(nudged=True)
+_WAKE_OWNER = update(incident).where(_IS_INCIDENT).values(nudged=True)
 _WOKEN = select(incident.c.id).where(_IS_OWN, incident.c.nudged)
 # Two statements instead of one with OR, so that each uses the index of its condition.
 _RENEWALS = [
-    update(incident).where(_IS_OWN, which).values(owned_until=bindparam("until"), nudged=False)
-    for which in (incident.c.nudged, _ACTIVE)
+    update(incident).where(_IS_OWN, condition).values(owned_until=bindparam("until"), nudged=False)
+    for condition in (incident.c.nudged, _ACTIVE)
 ]
 _EXPIRED = (
     select(incident.c.id)
@@ -51,17 +52,17 @@ class SqlLeases(Repository):
         return (await self._connection.execute(_CLAIMABLE, {"engine": owner, "now": now})).scalars().all()
 
     async def claim_incident(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
-        """Lease an incident until *lease* after *now*; return whether *owner* has the lease.
+        """Lease an incident to *owner* from *now* for the duration *lease*; return whether *owner* has the lease.
 
         If another engine has the lease, or takes it at this moment, wake that engine to process the change.
         """
         values = {"incident_id": incident_id, "engine": owner, "now": now}
         lease_before = (await self._connection.execute(_LOCK_FOR_CLAIM, values)).one_or_none()
         if lease_before is None:
-            await self._connection.execute(_WAKE_HOLDER, {"incident_id": incident_id})
+            await self._connection.execute(_WAKE_OWNER, {"incident_id": incident_id})
             return False
         if lease_before.owner == owner and lease_before.owned_until > now + lease / 2:
-            return True  # Renewed after half of the lease, so that most cycles write nothing.
+            return True  # A lease is renewed after half of its duration, so that most cycles write nothing.
         return (await self._connection.execute(_CLAIM, values | {"until": now + lease})).rowcount == 1
 
     async def renew_leases(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
@@ -86,7 +87,7 @@ class SqlLeases(Repository):
         return sorted({*woken, *expired})
 
     async def end_leases(self, processes: Collection[str], owner: str, now: datetime) -> None:
-        """End the leases of dead *processes*, but not those of *owner*.
+        """End the leases of dead *processes*, but not those of *owner*. An owner's name begins with its process's name.
 
         Skip rows that a suspended transaction has locked; their leases expire later.
         """
@@ -99,7 +100,10 @@ class SqlLeases(Repository):
             await self._connection.execute(update(incident).where(incident.c.id.in_(ids)).values(owned_until=now))
 
     async def release_leases(self, owner: str, now: datetime) -> None:
-        """End all leases of *owner*. Make its gateway calls in progress due for a status query by another engine."""
+        """End all leases of *owner*.
+
+        Make its gateway calls in progress due for a status query, so that another engine finds their outcome.
+        """
         is_own = incident.c.owner == owner
         in_progress = (attempt.c.state == AttemptState.CALLING) & _belongs_to(is_own)
         await self._connection.execute(update(attempt).where(in_progress).values(query_at=now))
@@ -109,13 +113,14 @@ class SqlLeases(Repository):
     async def requery_orphaned_calls(self, now: datetime) -> int:
         """Make calls in progress and missing receipts due for a status query now; return the number of calls.
 
-        Change nothing on PostgreSQL, where other processes may be calling: each call is queried at its `query_at`. One
-        process uses an SQLite file; when that process starts, all calls in progress are of dead processes.
+        Call it at the start of a process. Only one process uses an SQLite file, so all calls in progress are those of
+        dead processes. On PostgreSQL nothing is changed, because other processes may be calling: a call of a dead
+        process is queried at its `query_at`.
         """
         if self._connection.dialect.name != "sqlite":
             return 0
-        every = update(attempt).where(attempt.c.state == AttemptState.CALLING)
-        orphans = (await self._connection.execute(every.values(query_at=now))).rowcount
+        in_progress = update(attempt).where(attempt.c.state == AttemptState.CALLING)
+        orphans = (await self._connection.execute(in_progress.values(query_at=now))).rowcount
         await self._query_receipts_now(_ACTIVE, now)
         return orphans
 

@@ -1,7 +1,7 @@
 """Filtered lists of the ids of incidents and notifications, in pages, the newest first.
 
-The cost of a page does not depend on the number of rows: a selective filter uses an index, any other scans from the
-newest row down.
+The cost of a page does not depend on the number of rows. A filter that few rows meet uses an index; any other filter is
+applied to the rows in descending order until the page is full.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import audit_log, incident, notification, notification_incident
 
-#: Greater than any id.
+#: Greater than any id: a list before this id begins with the newest row.
 NEWEST = 2**31 - 1
 
 _OPENED_AT = incident.c.opened_at
@@ -34,7 +34,7 @@ class IncidentFilter:
     #: Codes of agencies.
     agencies: AbstractSet[str] = frozenset()
     states: AbstractSet[IncidentState] = frozenset()
-    #: Opened since then, and before then.
+    #: Opened at *since* or later, and before *until*; `None`: no limit.
     since: datetime | None = None
     until: datetime | None = None
 
@@ -53,7 +53,7 @@ class NotificationFilter:
     #: Only notifications about this incident.
     incident_id: int | None = None
     states: AbstractSet[NotificationState] = frozenset()
-    #: Written since then, and before then.
+    #: Created at *since* or later, and before *until*; `None`: no limit.
     since: datetime | None = None
     until: datetime | None = None
 
@@ -74,7 +74,7 @@ class SqlListing(Repository):
     """List queries."""
 
     async def incidents(self, filters: IncidentFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
-        """Return the ids of the newest *most* matches before *before*, newest first."""
+        """Return the ids of the newest *most* matches with ids below *before*, newest first."""
         if filters.open_only:
             return (await self.open_incidents(filters, before=before))[:most]
         query = _select_incidents(filters).where(incident.c.id < before).order_by(incident.c.id.desc()).limit(most)
@@ -85,26 +85,29 @@ class SqlListing(Repository):
         return await self._ids(query)
 
     async def open_during(self, key: str, begin: datetime, end: datetime) -> Sequence[int]:
-        """Return the ids of all incidents with *key* that were open between *begin* and *end*, oldest first."""
+        """Return the ids of all incidents with the dedup key *key* that were open between two times, oldest first."""
         was_open = (end > _OPENED_AT) & (incident.c.resolved_at.is_(None) | (incident.c.resolved_at >= begin))
         query = select(incident.c.id).where(incident.c.dedup_key == key, was_open)
         return await self._ids(query.order_by(incident.c.id))
 
     async def open_incidents(self, filters: IncidentFilter, *, before: int = NEWEST) -> Sequence[int]:
-        """Return the ids of all open matches, newest first. There is at most one per dedup key."""
-        # Sorted here: with ORDER BY the database would not use the small index of open incidents.
+        """Return the ids of all open matches below *before*, newest first. There is at most one per dedup key."""
+        # The ids are sorted here: with ORDER BY the database would not use the small index of open incidents.
         ids = await self._ids(_select_incidents(filters).where(incident.c.resolved_at.is_(None)))
         return sorted((each for each in ids if each < before), reverse=True)
 
     async def unacknowledged(self, filters: IncidentFilter, *, most: int) -> tuple[Sequence[int], int]:
-        """Return the ids of the first *most* unacknowledged open incidents, outages first, then the oldest; and their total."""
+        """Return the ids of the first *most* unacknowledged open matches, and the number of all.
+
+        Outages are first, and then the oldest incidents.
+        """
         query = _select_incidents(filters).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_at.is_(None))
         count = (await self._connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
         ordered = query.order_by(_CURRENT_TYPE.not_in(OUTAGES), incident.c.began_at, incident.c.id).limit(most)
         return await self._ids(ordered), count
 
     async def acknowledged_by(self, names: Collection[str], filters: IncidentFilter, *, most: int) -> Sequence[int]:
-        """Return the ids of the oldest *most* open incidents acknowledged under any of *names*."""
+        """Return the ids of the oldest *most* open matches that a person with one of *names* has acknowledged."""
         query = _select_incidents(filters).where(
             incident.c.resolved_at.is_(None), incident.c.acknowledged_by.in_(names)
         )
@@ -117,7 +120,7 @@ class SqlListing(Repository):
         return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
     async def _first_id_since(self, since: datetime) -> int:
-        # Limits of ids let the index of ids be used: ids grow with time, except after the clock was set back.
+        # With a limit for ids, the database uses the index on ids. Ids grow with time, unless the clock was set back.
         query = select(incident.c.id).where(since <= _OPENED_AT).order_by(_OPENED_AT, incident.c.id).limit(1)
         return (await self._connection.execute(query)).scalar() or NEWEST
 
@@ -128,7 +131,7 @@ class SqlListing(Repository):
         return (await self._connection.execute(query)).scalar() or 0
 
     async def notifications(self, filters: NotificationFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
-        """Return the ids of the newest *most* matches before *before*, newest first."""
+        """Return the ids of the newest *most* matches with ids below *before*, newest first."""
         query = (
             select(notification.c.id).where(notification.c.id < before).order_by(notification.c.id.desc()).limit(most)
         )
@@ -140,7 +143,7 @@ class SqlListing(Repository):
             query = query.where(notification.c.id < await self._first_notification_id_since(filters.until))
         if not filters.states:
             return await self._ids(query)
-        # One query for each state: the index has the notifications of one state in order, but not of several.
+        # Each state has its own query, because the index contains the notifications of one state in order of their ids.
         ids: list[int] = []
         for state in filters.states:
             ids += await self._ids(query.where(notification.c.state == state))
@@ -149,7 +152,8 @@ class SqlListing(Repository):
     async def _first_notification_id_since(self, at: datetime) -> int:
         """Return the first id of a notification that was created at *at* or later.
 
-        The creation time has no index. Ids grow with it, so a binary search takes twenty queries among a million rows.
+        The creation time has no index. Ids grow with it, so a binary search finds the id, with twenty queries for a
+        million rows.
         """
         low, high = 1, (await self._connection.execute(select(func.max(notification.c.id)))).scalar() or 0
         while low <= high:
@@ -168,10 +172,11 @@ class SqlListing(Repository):
         return low
 
     async def incident_history(self, incident_id: int, events: Collection[str], *, most: int) -> Sequence[HistoryEntry]:
-        """Return the newest *most* audit entries about an incident with one of *events*, newest first."""
+        """Return the newest *most* audit entries about an incident, only with one of *events*, newest first."""
         columns = (audit_log.c.id, audit_log.c.at, audit_log.c.actor, audit_log.c.event, audit_log.c.detail)
         filters = (audit_log.c.incident_id == incident_id, audit_log.c.event.in_(events))
-        # Sorted here: with ORDER BY the database would scan the whole audit log, and an incident has few entries.
+        # The rows are sorted here. With ORDER BY the database would scan the whole audit log, but an incident has few
+        # entries.
         rows = sorted(await self._connection.execute(select(*columns).where(*filters)), key=lambda row: -int(row.id))
         return [
             from_row(HistoryEntry, row, text=row.detail.get("text") or row.detail.get("why") or "")
@@ -183,7 +188,7 @@ class SqlListing(Repository):
         return ids
 
     async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:
-        """Return the numbers of incidents."""
+        """Return the numbers of incidents (as in "JCM-07"), by id."""
         query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(incident_ids))
         return {row.id: row.number for row in await self._connection.execute(query)}
 
@@ -191,7 +196,7 @@ class SqlListing(Repository):
 def _select_incidents(filters: IncidentFilter) -> Select[Any]:
     query: Select[Any] = select(incident.c.id)
     if filters.agencies:
-        # The dedup key of an agency's incidents is its code, which has an index.
+        # The dedup key of an agency's incident is the agency's code. It has an index; the column `agency` has none.
         query = query.where(incident.c.dedup_key.in_(filters.agencies))
     if filters.states:
         query = query.where(incident.c.state.in_(filters.states))

@@ -1,4 +1,8 @@
-"""On-call overrides in the database, and the numbers that drills have confirmed."""
+"""On-call overrides in the database, and confirmations of telephone numbers by drills.
+
+An *override* replaces the person on a rota for a time. In a *drill* (a test of contacts and gateways) a person confirms
+a number by pressing a key.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,20 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
 from monitor.store.backend.repository import Repository
-from monitor.store.schema.rows import by_id, from_row
-from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.rows import from_row, sort_by_id
+from monitor.store.schema.skip_scan import select_distinct
 from monitor.store.schema.tables import drill_notification, override
 
 _CONTACT = TypeAdapter(Contact)
 
 
 class SqlOnCall(Repository):
-    """On-call overrides and confirmed numbers, inside one transaction."""
+    """On-call overrides and confirmations, within one transaction."""
 
-    async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
+    async def list_overrides(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
         """Return the overrides that have not ended at *now* and were not removed, in the order of their creation.
 
-        *rotas*: only those of the rotas with these names.
+        *rotas*: names of rotas, whose overrides alone are returned; `None`: all rotas.
         """
         query = select_overrides(now)
         if rotas is not None:
@@ -33,16 +37,16 @@ class SqlOnCall(Repository):
         return overrides_from_rows(await self._connection.execute(query))
 
     async def add(
-        self, *, rota: str, contact: Contact, begins: datetime, ends: datetime, by: str, now: datetime
+        self, *, rota: str, contact: Contact, starts_at: datetime, ends_at: datetime, by: str, now: datetime
     ) -> Override:
-        """Write an override and return it."""
+        """Write an override by the person *by*, and return it."""
         statement = (
             insert(override)
             .values(
                 rota=rota,
                 contact=_CONTACT.dump_json(contact).decode(),
-                starts_at=begins,
-                ends_at=ends,
+                starts_at=starts_at,
+                ends_at=ends_at,
                 made_by=by,
                 made_at=now,
             )
@@ -51,7 +55,7 @@ class SqlOnCall(Repository):
         return _to_override((await self._connection.execute(statement)).one())
 
     async def update_contact(self, override_id: int, contact: Contact) -> None:
-        """Update the numbers of the contact of an override."""
+        """Replace the contact of an override, whose numbers have changed in the configuration."""
         contact_json = _CONTACT.dump_json(contact).decode()
         await self._connection.execute(
             update(override).where(override.c.id == override_id).values(contact=contact_json)
@@ -68,30 +72,30 @@ class SqlOnCall(Repository):
         row = (await self._connection.execute(statement)).one_or_none()
         return None if row is None else _to_override(row)
 
-    async def answered(self) -> Mapping[str, datetime]:
-        """Return the last confirmed drill of each number (E.164)."""
-        return confirmation_times(await self._connection.execute(confirmations()))
+    async def last_confirmations(self) -> Mapping[str, datetime]:
+        """Return the time of the last confirmation of each number (E.164)."""
+        return confirmation_times(await self._connection.execute(select_confirmations()))
 
 
 def select_overrides(now: datetime) -> Select[Any]:
-    """Return the query for the overrides that are not over at *now* and were not removed."""
+    """Return the query for the overrides that have not ended at *now* and were not removed."""
     return select(override).where(override.c.removed_at.is_(None), override.c.ends_at > now)
 
 
 def overrides_from_rows(rows: Iterable[Row[Any]]) -> Sequence[Override]:
     """Return the overrides that `select_overrides` finds, in the order of their creation."""
-    return by_id(map(_to_override, rows))
+    return sort_by_id(map(_to_override, rows))
 
 
-def confirmations() -> Select[Any]:
-    """Return the query for the last confirmed drill of each number."""
-    numbers = distinct(drill_notification.c.number)
+def select_confirmations() -> Select[Any]:
+    """Return the query for the time of the last confirmation of each number."""
+    numbers = select_distinct(drill_notification.c.number)
     last = select(func.max(drill_notification.c.confirmed_at)).where(drill_notification.c.number == numbers.c.number)
     return select(numbers, last.correlate(numbers).scalar_subquery().label("at"))
 
 
 def confirmation_times(rows: Iterable[Row[Any]]) -> Mapping[str, datetime]:
-    """Return the last confirmed drill of each number (E.164), from the rows of `confirmations`."""
+    """Return the last confirmation of each number (E.164), from the rows of `select_confirmations`."""
     return {row.number: row.at for row in rows if row.at is not None}
 
 

@@ -1,7 +1,7 @@
 """Response codes, answers by SMS, and PIN attempts in the database.
 
-A response code is what a person sends back by SMS to acknowledge, such as the 1 of "1A". Write transactions exclude each
-other (`monitor.store.backend.database`), so rows read here do not change until something is written.
+A person sends a response code back by SMS to acknowledge, such as the 1 of "1A". Write transactions exclude each other
+(`monitor.store.backend.database`). So rows that are read here do not change before the transaction writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alerts.model.delivery import Notification
 from alerts.model.incident import OUTAGES
 from alerts.persistence.store import CodedNotification, PinAttempt, SmsNumber
 from monitor.store.backend.repository import Repository
-from monitor.store.engine.statements import SMS_NUMBER
+from monitor.store.engine.sql_statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import (
     delivery,
@@ -37,7 +37,10 @@ class SqlResponses(Repository):
     """Implements `alerts.persistence.store.Responses` inside one transaction."""
 
     async def assign_response_code(self, number: str, notification: Notification, now: datetime) -> int:
-        """Return the response code of a notification to a number: the same for the same incidents, or else the smallest free one."""
+        """Return the response code of a notification to a telephone number.
+
+        It is the earlier code if the number has one for the same incidents, or else the smallest free code.
+        """
         subject = _subject_of(notification)
         is_known_code = (response_code.c.number == number) & (response_code.c.about == subject)
         code = (await self._connection.execute(select(response_code.c.code).where(is_known_code))).scalar_one_or_none()
@@ -63,6 +66,7 @@ class SqlResponses(Repository):
         await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(unrecognised=0))
 
     async def _used_codes(self, number: str, now: datetime) -> set[int]:
+        """Return the codes of a number that belong to an active incident, or were sent lately."""
         is_active = exists().where(
             notification_incident.c.notification_id == response_code.c.notification_id,
             incident.c.id == notification_incident.c.incident_id,
@@ -74,7 +78,7 @@ class SqlResponses(Repository):
         return set((await self._connection.execute(query)).scalars())
 
     async def coded_notifications(self, number: str) -> Sequence[CodedNotification]:
-        """Return the latest notifications with a code that a number has received, the newest first."""
+        """Return the latest 50 notifications with a code to a number, the newest first."""
         query = (
             select(response_code.c.code, response_code.c.notification_id, response_code.c.given_at)
             .where(response_code.c.number == number)
@@ -85,24 +89,24 @@ class SqlResponses(Repository):
         return [from_row(CodedNotification, row) for row in rows]
 
     async def has_sms_to(self, number: str) -> bool:
-        """Whether there ever was an SMS to this number."""
+        """Whether a notification was ever sent to this number by SMS."""
         query = select(delivery.c.id).where(delivery.c.channel == Channel.SMS, delivery.c.number == number).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
     async def sms_number(self, number: str) -> SmsNumber:
-        """Return the record of a number."""
+        """Return the state of a number that sent SMS; the initial state if none is stored."""
         row = (await self._connection.execute(SMS_NUMBER, {"number": number})).one_or_none()
         return SmsNumber() if row is None else from_row(SmsNumber, row)
 
     async def save_sms_number(self, number: str, record: SmsNumber) -> None:
-        """Write the record of a number."""
+        """Write the state of a number that sent SMS."""
         update_number = update(sms_number).where(sms_number.c.number == number)
         result = await self._connection.execute(update_number.values(**asdict(record)))
         if not result.rowcount:
             await self._connection.execute(insert(sms_number).values(number=number, **asdict(record)))
 
     async def add_pin_attempt(self, entry: PinAttempt) -> None:
-        """Record a PIN attempt."""
+        """Record that a person typed a PIN in a call."""
         await self._connection.execute(insert(pin_attempt).values(**asdict(entry)))
 
     async def pin_attempts(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
@@ -113,7 +117,10 @@ class SqlResponses(Repository):
 
 
 def _subject_of(notification: Notification) -> str:
-    """Return the key of what a notification is about: the same for a repetition, another when slow mail becomes an outage."""
+    """Return a key for the incidents of a notification, and whether each is an outage.
+
+    Repeated notifications have the same key. If slow mail becomes an outage, the key changes.
+    """
     subject = ",".join(
         f"{part.incident_id}.{'outage' if part.facts.type in OUTAGES else 'other'}" for part in notification.parts
     )

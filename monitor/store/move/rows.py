@@ -1,4 +1,4 @@
-"""Rows of a table, copied from one store to another and compared, in the order of the primary key."""
+"""Copy and comparison of a table's rows between a SQLite file and PostgreSQL, in the order of the primary key."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.backend.availability import reason_of
 from monitor.store.move.target import Target
 
-#: Maximum of rows in memory and per transaction.
+#: Maximum number of rows in memory and per transaction.
 BATCH = 5000
 
 
 class RowRefusedError(Exception):
-    """A row that SQLite holds and PostgreSQL rejects, for its length or type. The message names it."""
+    """PostgreSQL rejects a row of the file because of its length or type. The message names the row."""
 
 
 def count(source: Connection, table: Table) -> int:
@@ -27,38 +27,38 @@ def count(source: Connection, table: Table) -> int:
     return int(source.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-async def copy(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> None:
-    """Copy the missing rows of *table*; call *tell* after each batch with the number of rows copied.
+async def copy(source: Connection, target: Target, table: Table, report: Callable[[int], None]) -> None:
+    """Copy the missing rows of *table*; call *report* after each batch with the number of rows copied.
 
-    A batch is complete or absent, and batches follow the order of the key: the copied rows are always the first ones.
-    Raise `RowRefusedError`, or database errors.
+    Each batch is one transaction, and batches follow the order of the primary key. So the copied rows are always the
+    first ones, and their number is the offset of the next batch. Raise `RowRefusedError`, or database errors.
     """
     copied = await target.count(table)
-    tell(copied)
-    for batch in _batches(source, _here(table).limit(-1).offset(copied)):
+    report(copied)
+    for batch in _batches(source, _select_source(table).limit(-1).offset(copied)):
         try:
             async with target.transaction() as connection:
                 await _insert(connection, table, batch)
         except DBAPIError as error:
             if reason_of(error) is not None:
                 raise
-            raise await _refused(target, table, batch, error) from None
+            raise await _error_for_rejected_row(target, table, batch, error) from None
         copied += len(batch)
-        tell(copied)
+        report(copied)
 
 
-async def difference(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> str:
-    """Return the place of the first difference, in words; "" if there is none."""
+async def difference(source: Connection, target: Target, table: Table, report: Callable[[int], None]) -> str:
+    """Return a description of the first difference, which names the row; "" if there is none."""
     compared = 0
     async with target.transaction() as connection:
-        target_rows = await connection.stream(_there(table))
+        target_rows = await connection.stream(_select_target(table))
         try:
-            for source_rows in _batches(source, _here(table)):
-                their = await target_rows.fetchmany(BATCH)
-                if source_rows != their:
-                    return _first_difference(table, source_rows, their)
+            for source_rows in _batches(source, _select_source(table)):
+                copied_rows = await target_rows.fetchmany(BATCH)
+                if source_rows != copied_rows:
+                    return _first_difference(table, source_rows, copied_rows)
                 compared += len(source_rows)
-                tell(compared)
+                report(compared)
             if extra := await target_rows.fetchmany(BATCH):
                 return _first_difference(table, [], extra)
         finally:
@@ -67,27 +67,28 @@ async def difference(source: Connection, target: Target, table: Table, tell: Cal
 
 
 async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[Any]]) -> None:
-    """Insert rows by COPY, as `pg_restore` does: single inserts take three times as long."""
+    """Insert rows with COPY, as `pg_restore` does. Single inserts take three times as long."""
     dialect = connection.dialect
-    columns = [(c.name, c.type.dialect_impl(dialect).bind_processor(dialect)) for c in table.columns]
-    names = ", ".join(dialect.identifier_preparer.quote(name) for name, _ in columns)
+    names = ", ".join(dialect.identifier_preparer.quote(column.name) for column in table.columns)
+    # Conversion of each column's values for the driver; `None`: values are passed unchanged.
+    converters = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
     driver = cast(psycopg.AsyncConnection, (await connection.get_raw_connection()).driver_connection)
     statement = f"COPY {dialect.identifier_preparer.format_table(table)} ({names}) FROM STDIN"
     try:
         async with driver.cursor() as cursor, cursor.copy(statement) as copying:
             for row in rows:
-                values = (v if as_sent is None else as_sent(v) for v, (_, as_sent) in zip(row, columns, strict=True))
-                await copying.write_row(tuple(values))
+                pairs = zip(row, converters, strict=True)
+                await copying.write_row(tuple(v if convert is None else convert(v) for v, convert in pairs))
     except psycopg.Error as error:
         raise DBAPIError(statement, None, error, hide_parameters=True) from None
 
 
-def _here(table: Table) -> Select[Any]:
+def _select_source(table: Table) -> Select[Any]:
     return select(table).order_by(*table.primary_key)
 
 
-def _there(table: Table) -> Select[Any]:
-    # SQLite compares texts by octets; a server uses the collation of a language.
+def _select_target(table: Table) -> Select[Any]:
+    # SQLite compares texts by bytes. PostgreSQL does so with the collation "C" only.
     return select(table).order_by(*(c.collate("C") if isinstance(c.type, String) else c for c in table.primary_key))
 
 
@@ -97,16 +98,21 @@ def _batches(source: Connection, query: Select[Any]) -> Iterator[Sequence[Row[An
 
 
 def _first_difference(table: Table, source_rows: Sequence[Row[Any]], target_rows: Sequence[Row[Any]]) -> str:
-    for our, their in zip_longest(source_rows, target_rows):
-        if our != their:
-            row = our if our is not None else their
-            problem = "is missing there" if their is None else "is there only" if our is None else "differs"
-            return f"{_name(table, row)} {problem}"
+    for source_row, target_row in zip_longest(source_rows, target_rows):
+        if source_row == target_row:
+            continue
+        if target_row is None:
+            return f"{_name(table, source_row)} is missing in the copy"
+        if source_row is None:
+            return f"{_name(table, target_row)} is only in the copy"
+        return f"{_name(table, source_row)} differs"
     return ""
 
 
-async def _refused(target: Target, table: Table, rows: Sequence[Row[Any]], error: DBAPIError) -> Exception:
-    """Return the error for the row of a batch that was rejected, found by trying each."""
+async def _error_for_rejected_row(
+    target: Target, table: Table, rows: Sequence[Row[Any]], error: DBAPIError
+) -> Exception:
+    """Return a `RowRefusedError` for the rejected row of a batch. Insert rows one by one to find it."""
     for each in rows:
         try:
             async with target.transaction() as connection:
@@ -115,10 +121,11 @@ async def _refused(target: Target, table: Table, rows: Sequence[Row[Any]], error
         except DBAPIError as refused:
             if reason_of(refused) is None:
                 reason = str(refused.orig).partition("\n")[0]
-                return RowRefusedError(f"{_name(table, each)} cannot be kept by PostgreSQL: {reason}")
+                return RowRefusedError(f"{_name(table, each)} cannot be stored by PostgreSQL: {reason}")
     return error
 
 
 def _name(table: Table, row: Row[Any]) -> str:
+    """Return the table and the primary key of a row."""
     key = (str(value) for value, column in zip(row, table.columns, strict=True) if column.primary_key)
     return f"{table.name} {'/'.join(key)}"

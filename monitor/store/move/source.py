@@ -1,4 +1,4 @@
-"""The file that is moved: locked meanwhile, read without changes, and finally marked as moved."""
+"""The SQLite file that is moved. It is locked during the move, read without changes, and finally marked as moved."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sqlalchemy.exc import DatabaseError, NoResultFound
 from alerts.persistence.audit import ChainHead
 from monitor.store.backend.copy import BadCopyError, copy, schema_of, write_atomically
 from monitor.store.backend.sqlite import lock_store
-from monitor.store.engine.audit import read_only
+from monitor.store.engine.audit import sqlite_read_only_url
 from monitor.store.schema.block import BlockReason, StoreBlock
-from monitor.store.schema.migrations import known, upgrade
+from monitor.store.schema.migrations import known_revisions, upgrade
 from monitor.store.schema.renamed import use_present_names
 from monitor.store.schema.tables import audit_head, audit_log
 
-#: Name of the file that a service opens; a file of another name is a copy, which no service uses.
-SERVED = "pantau.sqlite"
+#: Name of the store's file, which a service opens. A file with another name is a copy, which no service uses.
+SERVICE_FILE_NAME = "pantau.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOrigin:
-    """Identity of a store, and its position."""
+    """Identity of a store, and its latest state."""
 
-    #: Hash of the first entry of its audit log, which identifies the installation; "": it has none.
+    #: Hash of the first entry of the audit log, which identifies the installation; "": the log is empty.
     first: str
-    #: Every service that starts on it adds entries.
+    #: Last entry of the audit log. It changes whenever a service uses the store.
     head: ChainHead
 
 
@@ -40,98 +40,100 @@ class Source:
     """A SQLite file of any schema revision, without concurrent writers."""
 
     file: Path
+    #: Schema revision of the file.
     schema: str
     origin: StoreOrigin
-    #: Set since it was marked as moved.
-    bar: StoreBlock | None
+    #: The mark of a moved file; `None`: the file was not moved.
+    block: StoreBlock | None
 
     @property
-    def is_served(self) -> bool:
-        """Whether a service could be started on it."""
-        return self.file.name == SERVED
+    def is_service_file(self) -> bool:
+        """Whether a service could use the file, by its name."""
+        return self.file.name == SERVICE_FILE_NAME
 
     @contextmanager
-    def reading(self, *, anew: bool) -> Iterator[Connection]:
-        """Read it in the present schema. Raise `BadCopyError` when that is impossible.
+    def reading(self, *, is_new: bool) -> Iterator[Connection]:
+        """Provide a connection that reads the store in the present schema. Raise `BadCopyError` if that is impossible.
 
-        A file in an older schema is read from a migrated copy, which is kept until the end: a migration may write the
-        time at which it ran, and another copy would then differ. *anew*: make the copy again.
+        A file in an older schema is read from a migrated copy beside it. The copy is kept until the move is complete,
+        because a second copy could differ: a migration may write the time at which it ran. *is_new*: the move is not
+        resumed, so that a new copy is made.
         """
-        read = self.file
-        if self.schema != known()[0]:
-            read = self._copy
-            if anew:
-                read.unlink(missing_ok=True)
-                with write_atomically(read) as part:
-                    copy(self.file, part)
-                    upgrade(f"sqlite:///{part}")
-            elif not read.exists():
+        file = self.file
+        if self.schema != known_revisions()[0]:
+            file = self._migrated_copy
+            if is_new:
+                file.unlink(missing_ok=True)
+                with write_atomically(file) as temporary:
+                    copy(self.file, temporary)
+                    upgrade(f"sqlite:///{temporary}")
+            elif not file.exists():
                 raise BadCopyError(
-                    f"{read} is gone, from which half of it was copied: empty the database, and begin anew"
+                    f"{file}, of which a part was copied, is missing: empty the database, and start the copy again"
                 )
-        with _engine(read).connect() as connection:
+        with _engine(file).connect() as connection:
             yield connection
 
     @property
-    def _copy(self) -> Path:
+    def _migrated_copy(self) -> Path:
         return self.file.with_name(f"{self.file.name}.moving")
 
-    def leave(self, destination: str, moved_at: datetime) -> None:
-        """Mark the file as moved, so that no service starts on it; nothing else is changed.
+    def mark_moved(self, destination: str, moved_at: datetime) -> None:
+        """Mark the file as moved, so that no service uses it. Raise `OSError` or `sqlite3.Error`.
 
-        Raise `OSError` or `sqlite3.Error`.
+        Nothing else in the file is changed. A copy of the store (another file name) is not marked.
         """
-        if self.is_served and self.bar is None:
-            bar = StoreBlock(barred=BlockReason.MOVED, schema=self.schema, at=moved_at, to=destination)
-            _write(self.file, str(bar))
+        if self.is_service_file and self.block is None:
+            block = StoreBlock(reason=BlockReason.MOVED, schema=self.schema, at=moved_at, to=destination)
+            _write_revision(self.file, str(block))
 
-    def tidy(self) -> None:
+    def remove_migrated_copy(self) -> None:
         """Remove the migrated copy."""
-        self._copy.unlink(missing_ok=True)
+        self._migrated_copy.unlink(missing_ok=True)
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Source]:
-    """Lock *file* for the duration of the block.
+def open_source(file: Path) -> Iterator[Source]:
+    """Lock *file* during the block.
 
-    Raise `FileNotFoundError`, `StoreInUseError` when a service runs on it, `BadCopyError` when it is no store, and
-    `OSError`.
+    Raise `FileNotFoundError`, `StoreInUseError` if a service uses it, `BadCopyError` if it is no store, and `OSError`.
     """
-    # The real path: a process that uses a symbolic link must meet the same lock.
+    # Resolve symbolic links, so that all paths lead to one lock.
     file = file.resolve(strict=True)
-    with lock_store(file.parent) if file.name == SERVED else nullcontext():
-        number = schema_of(file)
-        bar = StoreBlock.of(number)
-        schema = number if bar is None else bar.schema
-        if schema not in known():
-            raise BadCopyError("a newer version of Pantau has used it; install that one, and copy it then")
-        yield Source(file=file, schema=schema, origin=_origin(file), bar=bar)
+    with lock_store(file.parent) if file.name == SERVICE_FILE_NAME else nullcontext():
+        stored_revision = schema_of(file)
+        block = StoreBlock.parse(stored_revision)
+        schema = stored_revision if block is None else block.schema
+        if schema not in known_revisions():
+            raise BadCopyError("a newer version of Pantau has used it; install that version, and copy the file then")
+        yield Source(file=file, schema=schema, origin=_origin(file), block=block)
 
 
 def unmark_moved(file: Path) -> None:
-    """Remove the mark from a moved file, or from a copy of it: the caller has been told that it is put back."""
-    bar = StoreBlock.of(schema_of(file))
-    if bar is not None:
-        _write(file, bar.schema)
+    """Remove the mark from a moved file, or from a copy of it, so that a service can use the file again."""
+    block = StoreBlock.parse(schema_of(file))
+    if block is not None:
+        _write_revision(file, block.schema)
 
 
-def _write(file: Path, number: str) -> None:
+def _write_revision(file: Path, revision: str) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (number,))
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
 
 
 def _origin(file: Path) -> StoreOrigin:
+    """Return the identity and the latest state of a store. Raise `BadCopyError`."""
     try:
         with _engine(file).connect() as connection:
             use_present_names(connection)
             first = connection.execute(select(audit_log.c.hash).where(audit_log.c.id == 1)).scalar_one_or_none()
-            end = connection.execute(select(audit_head.c.number, audit_head.c.hash)).one()
+            head = connection.execute(select(audit_head.c.number, audit_head.c.hash)).one()
     except (DatabaseError, NoResultFound):
         raise BadCopyError(
-            "its journal is of a form from before the first release, or damaged; let the service start on it once"
+            "its audit log is damaged, or from before the first release; let the service start on it once"
         ) from None
-    return StoreOrigin(first=first or "", head=ChainHead(number=end.number, hash=end.hash))
+    return StoreOrigin(first=first or "", head=ChainHead(number=head.number, hash=head.hash))
 
 
 def _engine(file: Path) -> Engine:
-    return create_engine(read_only(file).set(drivername="sqlite"), poolclass=NullPool, hide_parameters=True)
+    return create_engine(sqlite_read_only_url(file).set(drivername="sqlite"), poolclass=NullPool, hide_parameters=True)

@@ -1,4 +1,4 @@
-"""The database on a server that a store is copied into: empty at first, blocked for services, and usable at the end."""
+"""The PostgreSQL database into which a store is moved. Services cannot use it until the copy is complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from alerts.persistence.audit import BEGINNING, ChainHead, Verifier
+from alerts.persistence.audit import INITIAL_HASH, ChainHead, Verifier
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.availability import StoreInUseError
 from monitor.store.backend.postgres import PostgresServer, ServerClock, connected, migrate
@@ -31,14 +31,15 @@ from monitor.store.backend.process_lock import ProcessNameLock
 from monitor.store.engine import audit
 from monitor.store.move.source import StoreOrigin
 from monitor.store.schema.block import BlockReason, StoreBlock
-from monitor.store.schema.lock import LOCKS, NAMES, Lock
-from monitor.store.schema.migrations import known
+from monitor.store.schema.lock import LOCK_CLASS, NAME_LOCK_CLASS, Lock
+from monitor.store.schema.migrations import known_revisions
 from monitor.store.schema.tables import audit_head, metadata
 
-#: Advisory lock that prevents two copies into the same database.
-_NAME = "pantau store copy"
-#: Exists while the copy is incomplete. It belongs to no store's schema, and is dropped with the block.
-_HALF = Table(
+#: Process name that a copy locks, so that two copies into the same database do not run at once.
+_PROCESS_NAME = "pantau store copy"
+#: Describes an incomplete copy: its source, and the last entry of the source's audit log. The table is not part of the
+#: store's schema. It is dropped when the copy is complete.
+_INCOMPLETE_COPY = Table(
     "half_copy",
     MetaData(),
     Column("first", String(64), nullable=False),
@@ -50,92 +51,94 @@ _HALF = Table(
 
 
 class TargetRefusedError(Exception):
-    """The database contains something that must not be overwritten. The message names it and the remedy."""
+    """The database contains data that must not be overwritten. The message names the data and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A database, locked against other copies."""
+    """The database, locked against other copies."""
 
     server: PostgresServer
+    #: Clock of the server.
     clock: ServerClock
     engine: AsyncEngine
 
-    async def is_half(self) -> bool:
+    async def has_incomplete_copy(self) -> bool:
         """Whether the database contains an incomplete copy."""
         async with self.transaction() as connection:
-            number = await _number(connection)
-            return number is not None and StoreBlock.of(number) is not None
+            revision = await _read_revision(connection)
+            return revision is not None and StoreBlock.parse(revision) is not None
 
     async def is_moved_to(self, origin: StoreOrigin) -> bool:
         """Whether the database contains all of *origin* and a service may use it."""
         async with self.transaction() as connection:
-            if await _number(connection) not in known():
+            if await _read_revision(connection) not in known_revisions():
                 return False
             return await audit.hash_of(connection, origin.head.number) == origin.head.hash
 
-    async def begin(self, origin: StoreOrigin, file: str) -> bool:
-        """Prepare the database for the copy; return whether an earlier copy is resumed; otherwise the database is empty.
+    async def prepare(self, origin: StoreOrigin, file: str) -> bool:
+        """Prepare the database for the copy, and block it for services. Return whether an earlier copy is resumed.
 
-        From here on no service starts on it. Raise `TargetRefusedError`, `StoreInUseError` when a service runs on it,
-        or errors of the migrations.
+        If not, the database is empty. Raise `TargetRefusedError`, `StoreInUseError` if a service uses it, or errors of
+        the migrations.
         """
         async with self.transaction() as connection:
-            number = await _number(connection)
-            bar = None if number is None else StoreBlock.of(number)
-            if bar is not None:
-                progress = (await connection.execute(select(_HALF))).one()
+            revision = await _read_revision(connection)
+            block = None if revision is None else StoreBlock.parse(revision)
+            if block is not None:
+                progress = (await connection.execute(select(_INCOMPLETE_COPY))).one()
                 if progress.first != origin.first:
                     raise TargetRefusedError(
-                        f"the {self.server} holds half a copy of another store, {progress.file}, begun on "
-                        f"{progress.begun_at:%Y-%m-%d at %H:%M} UTC; finish that one, or name an empty database"
+                        f"the {self.server} holds an incomplete copy of another store, {progress.file}, started on "
+                        f"{progress.begun_at:%Y-%m-%d at %H:%M} UTC; finish that copy, or name an empty database"
                     )
-                if (progress.number, progress.hash, bar.schema) == (*_chain_head(origin.head), known()[0]):
+                if (progress.number, progress.hash, block.schema) == (*_chain_head(origin.head), known_revisions()[0]):
                     return True
-                # An incomplete copy of an earlier position of that store is worthless.
-                await self._truncate_all(connection, bar)
-            elif number is None:
-                await self._require_exclusive(connection)
+                # The store was used since: its incomplete copy is out of date.
+                await self._truncate_all(connection, block)
+            elif revision is None:
+                await self._refuse_foreign_tables(connection)
         await migrate(self.server)
-        await self._bar(origin, file)
+        await self._block_database(origin, file)
         return False
 
-    async def _truncate_all(self, connection: AsyncConnection, bar: StoreBlock) -> None:
+    async def _truncate_all(self, connection: AsyncConnection, block: StoreBlock) -> None:
         await _truncate(connection, metadata.sorted_tables)
-        await connection.execute(insert(audit_head).values(id=1, number=0, hash=BEGINNING))
-        await _end_half(connection, bar.schema)
+        await connection.execute(insert(audit_head).values(id=1, number=0, hash=INITIAL_HASH))
+        await _remove_block(connection, block.schema)
 
-    async def _bar(self, origin: StoreOrigin, file: str) -> None:
+    async def _block_database(self, origin: StoreOrigin, file: str) -> None:
         async with self.transaction() as connection:
-            # A service takes its name before it reads the schema revision, and waits there for this lock: it is either
-            # seen here, or sees the block.
-            locking = text("SELECT pg_advisory_xact_lock(:locks, :migrating)")
-            await connection.execute(locking, {"locks": LOCKS, "migrating": Lock.MIGRATING})
-            update = text(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :names AND granted AND database"
-                " = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            # A service locks its name, then waits for this lock, and then reads the schema revision. So either the
+            # query below finds its name, or the service reads the block.
+            lock_migration = text("SELECT pg_advisory_xact_lock(:locks, :migrating)")
+            await connection.execute(lock_migration, {"locks": LOCK_CLASS, "migrating": Lock.MIGRATING})
+            count_names = text(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :names AND granted"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
-            if (await connection.execute(update, {"names": NAMES})).scalar_one() > 1:
-                raise StoreInUseError(
-                    f"a pantau service runs on the {self.server}; stop it, on whichever machine it is"
-                )
+            # One of the names is that of this copy.
+            if (await connection.execute(count_names, {"names": NAME_LOCK_CLASS})).scalar_one() > 1:
+                raise StoreInUseError(f"a pantau service uses the {self.server}; stop it, on whichever machine it runs")
             await self._require_empty(connection, origin)
             await _truncate(connection, [audit_head])
-            await connection.run_sync(_HALF.create)
+            await connection.run_sync(_INCOMPLETE_COPY.create)
             progress = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
-            await connection.execute(insert(_HALF).values(**progress, file=file, begun_at=self.clock.now()))
-            bar = StoreBlock(barred=BlockReason.COPYING, schema=known()[0])
-            await connection.execute(text("UPDATE alembic_version SET version_num = :bar"), {"bar": str(bar)})
+            await connection.execute(insert(_INCOMPLETE_COPY).values(**progress, file=file, begun_at=self.clock.now()))
+            block = StoreBlock(reason=BlockReason.COPYING, schema=known_revisions()[0])
+            await connection.execute(text("UPDATE alembic_version SET version_num = :block"), {"block": str(block)})
 
-    async def _require_exclusive(self, connection: AsyncConnection) -> None:
+    async def _refuse_foreign_tables(self, connection: AsyncConnection) -> None:
         tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
         if foreign := sorted(tables & set(metadata.tables)):
             raise TargetRefusedError(
-                f"the {self.server} has tables of another program ({', '.join(foreign)}); give Pantau a database of its own"
+                f"the {self.server} has tables of another program ({', '.join(foreign)}); "
+                "give Pantau a database of its own"
             )
 
     async def _require_empty(self, connection: AsyncConnection, origin: StoreOrigin) -> None:
         for table in metadata.sorted_tables:
+            # The migrations insert the row of `audit_head`.
             if table is not audit_head and (await connection.execute(select(exists(select(table))))).scalar_one():
                 break
         else:
@@ -143,21 +146,21 @@ class Target:
         head = await audit.head(connection)
         if origin.first and await audit.hash_of(connection, 1) == origin.first:
             raise TargetRefusedError(
-                f"the {self.server} holds this store already, up to entry {head.number} of its journal, and a service may "
-                "have gone on with it there; nothing is copied over it"
+                f"the {self.server} holds this store already, up to entry {head.number} of its audit log, and a "
+                "service may have used it there since; it is not overwritten"
             )
         raise TargetRefusedError(
-            f"the {self.server} holds another store already, with {head.number} entries in its journal (a service that was "
-            "started on it made one); name an empty database, or drop that one and make it again"
+            f"the {self.server} holds another store already, with {head.number} entries in its audit log (a service "
+            "that was started on it creates one); name an empty database, or drop that one and create it again"
         )
 
     async def count(self, table: Table) -> int:
-        """Return the number of rows copied."""
+        """Return the number of rows in the copy of *table*."""
         async with self.transaction() as connection:
             return int((await connection.execute(select(func.count()).select_from(table))).scalar_one())
 
-    async def follow(self) -> Verifier:
-        """Verify the hash chain of its audit log from the beginning."""
+    async def verify_audit_log(self) -> Verifier:
+        """Verify the hash chain of the copied audit log from the beginning."""
         return await audit.verify(self.transaction)
 
     async def set_sequences(self) -> None:
@@ -172,54 +175,54 @@ class Target:
 
     @asynccontextmanager
     async def complete(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
-        """Make it a usable store at the end of the block, with *entry* as the last entry of its audit log."""
+        """Append *entry* to the copied audit log; at the end of the block, commit this and make the store usable."""
         async with self.transaction() as connection:
             (added,) = await audit.append(connection, [entry])
-            await _end_half(connection, known()[0])
+            await _remove_block(connection, known_revisions()[0])
             yield ChainHead(number=added.number, hash=added.hash)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Begin a transaction without a statement timeout: sorting or counting a year takes longer than a decision may."""
+        """Begin a transaction without a statement timeout, because counting or sorting a year of rows takes long."""
         async with self.engine.begin() as connection:
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
             yield connection
 
 
 @asynccontextmanager
-async def taken(server: PostgresServer) -> AsyncIterator[Target]:
-    """Connect to *server*, if it can be a store.
+async def open_target(server: PostgresServer) -> AsyncIterator[Target]:
+    """Connect to *server* and lock it against other copies. Disconnect at the end of the block.
 
     Raise `StoreUnusableError`, or `StoreInUseError` during another copy.
     """
     clock = ServerClock()
     async with connected(server, clock) as engine:
-        name = ProcessNameLock(engine, _NAME, str(server))
+        name_lock = ProcessNameLock(engine, _PROCESS_NAME, str(server))
         try:
-            await name.take()
+            await name_lock.acquire()
         except StoreInUseError:
             raise StoreInUseError(
-                f"another `pantau store copy` is at work on the {server}, or was until a minute ago"
+                f"another `pantau store copy` is running on the {server}, or ran until a minute ago"
             ) from None
         try:
             yield Target(server=server, clock=clock, engine=engine)
         finally:
-            await name.let_go()
+            await name_lock.release()
 
 
 def _chain_head(head: ChainHead) -> tuple[int, str]:
     return head.number, head.hash
 
 
-async def _number(connection: AsyncConnection) -> str | None:
-    """Return the value in place of the schema revision; `None`: the database is empty."""
+async def _read_revision(connection: AsyncConnection) -> str | None:
+    """Return the stored schema revision, or the block in its place; `None`: the database is empty."""
     if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
         return None
     return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
 
 
 async def _truncate(connection: AsyncConnection, tables: Sequence[Table]) -> None:
-    """Empty tables, including the audit log, which no service has ever used."""
+    """Empty tables. Triggers, which protect the audit log from changes, are disabled: no service has used this copy."""
     for table in tables:
         await connection.execute(text(f"ALTER TABLE {table.name} DISABLE TRIGGER USER"))
     await connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)}"))
@@ -227,6 +230,6 @@ async def _truncate(connection: AsyncConnection, tables: Sequence[Table]) -> Non
         await connection.execute(text(f"ALTER TABLE {table.name} ENABLE TRIGGER USER"))
 
 
-async def _end_half(connection: AsyncConnection, schema: str) -> None:
-    await connection.run_sync(_HALF.drop)
+async def _remove_block(connection: AsyncConnection, schema: str) -> None:
+    await connection.run_sync(_INCOMPLETE_COPY.drop)
     await connection.execute(text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})

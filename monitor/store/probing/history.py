@@ -1,6 +1,7 @@
 """Probe history: runs, tokens of messages in transit, and the latest health of routes and of Pantau's own components.
 
-A *run* sends one message over a *route*, from one mailbox to another; the message bears a *token*.
+A *run* sends one message over a *route*, from one mailbox to another. The message carries a *token* that identifies it.
+A *site* is a place from which routes are probed; it writes *statuses*, which a *hub* reads.
 """
 
 from __future__ import annotations
@@ -20,34 +21,34 @@ from monitor.model.health import Grade, Health
 from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
-from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
+from monitor.store.probing.hours import STORE_RUN, count_statement, hour_values, run_values, to_result
 from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.probing.write_buffer import WriteBuffer
-from monitor.store.schema.skip_scan import distinct
+from monitor.store.schema.skip_scan import select_distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
 
-#: Retention of a token: late mail is recognised for this long.
+#: Time after sending within which a late message is recognised by its token.
 TOKEN_MEMORY = timedelta(days=7)
-#: Time within which a second arrival of the same mail is recognised as a duplicate.
-CAME_MEMORY = timedelta(days=1)
-#: Maximum number of missing tokens, and of arrived tokens, that are read. The newest are read.
+#: Time after sending within which a second arrival of a message is recognised as a duplicate.
+DUPLICATE_MEMORY = timedelta(days=1)
+#: Maximum number of tokens that are read: the newest whose messages have not arrived, and the newest others.
 _MAX_TOKENS = 50_000
 
 #: Outcomes of runs whose message arrived.
 ARRIVED_OUTCOMES = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
-#: Outcomes that end a deferral (temporary rejections of a route's messages).
+#: Outcomes that end a deferral, a time of temporary rejections (SMTP 4xx) of a route's messages.
 _ENDS_DEFERRAL = (Outcome.DELIVERED, Outcome.JUNK)
 
-#: Rows per batch: ten thousand at once would block the event loop for a tenth of a second.
-_READ_AT_ONCE = 200
+#: Rows per batch: 10,000 at once would block the event loop for a tenth of a second.
+_READ_BATCH_ROWS = 200
 
 #: Up to this many routes are queried by name; for more routes, the rows of all routes are read.
 _MAX_NAMED_ROUTES = 1000
 #: Up to this many agencies are queried one by one; for more, the latest runs of all agencies are read in one query.
-APART = 50
-#: Health has a subject: the name of a route, or of a component of Pantau with this prefix.
-_OWN_PREFIX = "ours/"
+MAX_SINGLE_AGENCIES = 50
+#: Prefix of the subjects that are components of Pantau. All other subjects of health are names of routes.
+_COMPONENT_PREFIX = "ours/"
 
 # A module constant: updates of many callers share one statement, and are executed together
 # (`monitor.store.backend.repository`).
@@ -58,7 +59,9 @@ _SET_ARRIVED_AT = update(token).where(token.c.id == bindparam("token_id")).value
 class SentToken:
     """Token of an earlier run."""
 
+    #: Name of the route.
     route: str
+    #: When the message was sent.
     at: datetime
     #: Whether its message has arrived, in time or late.
     has_arrived: bool
@@ -66,19 +69,21 @@ class SentToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourlyTransit:
-    """Transit times of an agency's messages in one hour, on all routes, as far as known."""
+    """Transit times of an agency's arrived messages in one hour, on all routes."""
 
     starts_at: datetime
+    #: Number of runs.
     runs: int
-    #: In seconds: the sum, and the maximum.
-    together: float
-    slowest: float
+    #: Sum of the transit times, in seconds.
+    total_seconds: float
+    #: Maximum of the transit times, in seconds.
+    max_seconds: float
 
 
 class History:
-    """Reader and writer of the probe history.
+    """Reads and writes the probe history.
 
-    No writer waits while the database is unavailable: writes are buffered, and executed when it is available again.
+    While the database is unavailable, writes are buffered, so that callers do not wait. Reads raise `StoreUnavailable`.
     """
 
     def __init__(self, database: Database, statuses: SiteStatuses | None = None) -> None:
@@ -88,10 +93,11 @@ class History:
         # If the connection breaks during a commit, the commit is repeated, and may then write a token again.
         self._write_token = database.upsert(token).on_conflict_do_nothing()
         self._write_health, self._write_streak = database.put(health), database.put(streak)
-        self._count_hour = counting(database)
-        self._buffer = WriteBuffer(database.together, database.presence, first=self._write_token)
-        #: Latest run of each route: runs of this process, and older ones as far as they have been read.
+        self._count_hour = count_statement(database)
+        self._buffer = WriteBuffer(database.group_commit, database.availability, first=self._write_token)
+        #: Latest run of each route: runs of this process, and others that were read from the database.
         self._latest: dict[str, ProbeResult] = {}
+        #: Whether runs from before the start of this process were read.
         self._is_read = False
 
     async def keep_writing(self) -> NoReturn:
@@ -104,7 +110,7 @@ class History:
         return len(self._buffer)
 
     async def drain(self, within: timedelta) -> None:
-        """Write as much of the buffered data as possible *within* that time, before the end."""
+        """Write as much of the buffered data as possible *within* a time, before the process stops."""
         await self._buffer.drain(within)
 
     async def record_sent_token(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
@@ -113,7 +119,7 @@ class History:
         await self._buffer.write((self._write_token, values))
 
     async def record_late_arrival(self, token_id: str, seen_at: datetime) -> None:
-        """Record that a message arrived after its run or in a run that does not count.
+        """Record that a message arrived after its run, or in a run that is not stored.
 
         A second arrival of the message is then recognised as a duplicate.
         """
@@ -130,16 +136,16 @@ class History:
         interval: timedelta = timedelta(0),
         statuses: Mapping[str, SiteStatus] | None = None,
     ) -> None:
-        """Write the end of a run and the health after it, in one transaction.
+        """Write the result of a run and the health after it, in one transaction.
 
-        *streaks*: changed streaks (latest runs that contradict the health), by route. *grade* and *interval*: the grade
-        of the run and the probe interval of its route, if known. *statuses*: statuses of the site that may have
-        changed, by subject; unchanged statuses are not written again.
+        *evaluated*: changed healths, each with the time since when it holds, by subject. *streaks*: changed streaks
+        (latest runs that contradict the health), by subject. *grade* and *interval*: the grade of the run and the probe
+        interval of its route, if known. *statuses*: statuses of the site that may have changed, by subject; unchanged
+        statuses are not written again.
         """
         self._latest[result.route] = result
-        counted = hour_values(result, agency, grade, interval)
         ended_at = result.started_at + result.duration
-        came = (
+        arrivals = (
             [(_SET_ARRIVED_AT, {"token_id": result.token_id, "at": ended_at})]
             if result.outcome in ARRIVED_OUTCOMES
             else []
@@ -147,22 +153,22 @@ class History:
         healths = [
             (self._write_health, {"subject": s, "health": state, "since": at}) for s, (state, at) in evaluated.items()
         ]
-        latest = [
+        changed_streaks = [
             (self._write_streak, {"subject": s, "runs": _runs_to_json(runs)}) for s, runs in (streaks or {}).items()
         ]
         status_records, levels = self._statuses, dict[str, Statement]()
         if status_records is not None:
             statuses = status_records.changed_from_latest(statuses or {})
             levels.update(status_records.statements(statuses))
-            # Note the statuses before the write: a status that changes during the write is then written next.
+            # Note the statuses before the write, so that a status that changes during the write is written again.
             status_records.note_written(statuses)
         try:
             await self._buffer.write(
-                (self._count_hour, counted),
-                (STORE, run_values(result, agency)),
-                *came,
+                (self._count_hour, hour_values(result, agency, grade, interval)),
+                (STORE_RUN, run_values(result, agency)),
+                *arrivals,
                 *healths,
-                *latest,
+                *changed_streaks,
                 levels=levels,
             )
         except BaseException:
@@ -176,7 +182,10 @@ class History:
             self._statuses.clear_latest()
 
     async def delete_statuses(self, has_left: Callable[[str], bool]) -> None:
-        """Delete the site's statuses of subjects for which *has_left* is true: a hub would count them for ever."""
+        """Delete the site's statuses of subjects that were removed: a hub would count them for ever.
+
+        *has_left*: whether a subject was removed.
+        """
         if self._statuses is not None and (removed := [*filter(has_left, await self._statuses.subjects())]):
             await self._statuses.delete(removed)
 
@@ -186,18 +195,18 @@ class History:
         return len(self._buffer) > 0
 
     async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
-        """Return the tokens whose messages may arrive, or arrive again, oldest first. *routes*: only of these routes.
+        """Return the tokens whose messages may still arrive, or arrive again, oldest first. *routes*: only of these.
 
-        The tokens of runs that were interrupted when the process stopped are included.
+        Tokens of runs that were interrupted when the process stopped are included.
         """
         missing = select(token).where(token.c.arrived_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
-        come = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
+        arrived = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - DUPLICATE_MEMORY)
         async with self._database.read() as connection:
             rows: list[Row[Any]] = []
-            for query in (missing, come):
+            for query in (missing, arrived):
                 newest = query.order_by(token.c.sent_at.desc()).limit(_MAX_TOKENS)
                 if _is_few(routes):
-                    # The filter applies to the newest tokens: the index has no routes.
+                    # The index has no routes: read the newest tokens of all routes, and filter them.
                     limited = newest.subquery()
                     newest = select(limited).where(limited.c.route.in_(routes))
                 rows += (await connection.execute(newest)).all()
@@ -209,29 +218,35 @@ class History:
         }
 
     async def healths(self, routes: AbstractSet[str] | None = None) -> Mapping[str, tuple[Health, datetime]]:
-        """Return the latest health by subject. *routes*: other routes may be missing; Pantau's components are not."""
+        """Return the latest health and since when it holds, by subject.
+
+        *routes*: routes that the caller needs; others may be missing. Components of Pantau are always included.
+        """
         query = select(health)
         if _is_few(routes):
-            query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OWN_PREFIX))
+            query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_COMPONENT_PREFIX))
         healths: dict[str, tuple[Health, datetime]] = {}
         async with self._database.read() as connection:
             rows = await connection.stream(query)
-            async for batch in rows.partitions(_READ_AT_ONCE):
+            async for batch in rows.partitions(_READ_BATCH_ROWS):
                 healths |= {row.subject: (Health(row.health), row.since) async for row in yielding(batch)}
         return healths
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
-        """Return the latest runs of each route that contradict its health, oldest first. *routes*: see `healths`."""
+        """Return the latest runs that contradict the health, oldest first, by subject. *routes*: see `healths`."""
         query = select(streak).where(streak.c.runs != _runs_to_json(()))
         if _is_few(routes):
-            query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OWN_PREFIX))
+            query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_COMPONENT_PREFIX))
         return {row.subject: _runs_from_json(row.runs) for row in await self._database.rows(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
-        """Return since when messages of each route have only been deferred, according to the runs since *since*."""
-        # The subquery runs for deferred runs only, which are few: a GROUP BY would read and sort all runs.
+        """Return the start of each route's present deferral, by route, according to the runs since *since*.
+
+        A deferral starts with the first deferred run after which no message arrived.
+        """
+        # The subquery runs for deferred runs only, which are few. A GROUP BY would read and sort all runs.
         later = run.alias("later")
-        arrived = exists().where(
+        has_later_arrival = exists().where(
             later.c.agency == run.c.agency,
             later.c.route == run.c.route,
             later.c.started_at >= run.c.started_at,
@@ -239,27 +254,28 @@ class History:
         )
         query = (
             select(run.c.route, run.c.started_at)
-            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED, ~arrived)
+            .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED, ~has_later_arrival)
             .order_by(run.c.started_at.desc())
         )
+        # The rows are ordered from the latest to the earliest, so that the earliest of each route remains.
         return {row.route: row.started_at for row in await self._database.rows(query)}
 
     async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route, by name; runs from before the start are read from the database once.
+        """Return the latest run of each route, by route. Runs from before the start are read from the database once.
 
-        *agencies*: read only runs of their routes and of routes between references; `refresh_latest` reads those of
-        other agencies. Raise `StoreUnavailable` if the database could not be read yet; `known` returns the runs in
-        memory.
+        *agencies*: read only runs of their routes and of control routes (between reference mailboxes, without an
+        agency); `refresh_latest` reads those of other agencies. Raise `StoreUnavailable` if the database could not be
+        read yet; `known` returns the runs in memory.
         """
         if not self._is_read:
-            among = None if agencies is None else run.c.agency.in_(["", *agencies])
-            for route, result in (await self._read_latest(among=among)).items():
+            condition = None if agencies is None else run.c.agency.in_(["", *agencies])
+            for route, result in (await self._read_latest(condition=condition)).items():
                 self._latest.setdefault(route, result)
             self._is_read = True
         return self._latest
 
     def known(self) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route in memory."""
+        """Return the latest run of each route in memory, by route, without reading the database."""
         return self._latest
 
     def forget(self, routes: Iterable[str]) -> None:
@@ -267,31 +283,29 @@ class History:
         for route in routes:
             self._latest.pop(route, None)
 
-    def rename(self, called: Callable[[str], str]) -> None:
-        """Rename routes in memory, after their records have been renamed."""
+    def rename(self, new_name: Callable[[str], str]) -> None:
+        """Rename routes in memory, after their records were renamed. *new_name*: returns the new name of a route."""
         for route in list(self._latest):
-            if (new := called(route)) != route:
+            if (new := new_name(route)) != route:
                 self._latest[new] = replace(self._latest.pop(route), route=new)
         self.rewrite_statuses()
 
     async def refresh_latest(self, agencies: Collection[str]) -> None:
-        """Read the latest runs of the routes of *agencies*, which other processes probe, again.
-
-        Raise `StoreUnavailable`.
-        """
-        for batch in agencies if len(agencies) <= APART else [None]:
-            for route, result in (await self._read_latest(batch)).items():
+        """Read the latest runs of *agencies*, which other processes probe, again. Raise `StoreUnavailable`."""
+        for agency in agencies if len(agencies) <= MAX_SINGLE_AGENCIES else [None]:
+            for route, result in (await self._read_latest(agency)).items():
                 latest = self._latest.get(route)
                 if latest is None or latest.started_at < result.started_at:
                     self._latest[route] = result
 
     async def _read_latest(
-        self, agency: str | None = None, among: ColumnElement[bool] | None = None
+        self, agency: str | None = None, condition: ColumnElement[bool] | None = None
     ) -> Mapping[str, ProbeResult]:
-        # `distinct` scans the index and skips equal entries, because each route has thousands of runs.
-        routes = distinct(run.c.agency, run.c.route)
+        """Read the latest run of each route. *agency*: only its routes; *condition*: only runs that fulfil it."""
+        # `select_distinct` scans the index and skips equal entries, because each route has thousands of runs.
+        routes = select_distinct(run.c.agency, run.c.route)
         if agency is not None:
-            routes = distinct(run.c.agency, run.c.route, among=run.c.agency == agency)
+            routes = select_distinct(run.c.agency, run.c.route, index_prefix=run.c.agency == agency)
         of_route = (
             select(run.c.id)
             .where(run.c.agency == routes.c.agency, run.c.route == routes.c.route)
@@ -299,36 +313,39 @@ class History:
         )
         newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
         query = select(run).where(run.c.id.in_(newest))
-        if among is not None:
-            query = query.where(among)
+        if condition is not None:
+            query = query.where(condition)
         latest: dict[str, ProbeResult] = {}
         async with self._database.read() as connection:
             rows = await connection.stream(query)
-            async for batch in rows.partitions(_READ_AT_ONCE):
+            async for batch in rows.partitions(_READ_BATCH_ROWS):
                 latest |= {row.route: to_result(row) async for row in yielding(batch)}
         return latest
 
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
-        """Return the transit times per hour from *since* on, in any order."""
-        routes = distinct(hour.c.route, among=hour.c.agency == agency)
+        """Return the transit times of an agency's messages per hour from *since* on, in any order."""
+        routes = select_distinct(hour.c.route, index_prefix=hour.c.agency == agency)
         is_of_route = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.starts_at >= since)
-        came = is_of_route & (hour.c.transit > 0) & hour.c.outcome.in_(ARRIVED_OUTCOMES)
+        has_arrived = is_of_route & (hour.c.transit > 0) & hour.c.outcome.in_(ARRIVED_OUTCOMES)
         sums = (func.sum(hour.c.runs), func.sum(hour.c.transit), func.max(hour.c.slowest))
-        query = select(hour.c.starts_at, *sums).join_from(routes, hour, came).group_by(hour.c.starts_at)
+        query = select(hour.c.starts_at, *sums).join_from(routes, hour, has_arrived).group_by(hour.c.starts_at)
         rows = await self._database.rows(query)
-        return [HourlyTransit(starts_at=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
+        return [
+            HourlyTransit(starts_at=at, runs=runs, total_seconds=total, max_seconds=max_)
+            for at, runs, total, max_ in rows
+        ]
 
-    async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
-        """Return the last *most* of an agency's runs that started in a period and did not deliver, the oldest first."""
+    async def failed(self, agency: str, since: datetime, until: datetime, limit: int) -> Sequence[ProbeResult]:
+        """Return the latest *limit* runs of an agency that started in a period and did not deliver, oldest first."""
         failed = _runs(agency, since, until).where(run.c.outcome != Outcome.DELIVERED)
-        newest = failed.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(most)
+        newest = failed.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(limit)
         rows = await self._database.rows(newest)
         return [to_result(row) for row in reversed(rows)]
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
-        """Return an agency's runs that started in a period, the oldest first, as far as they are still stored."""
+        """Return an agency's runs that started in a period and are still stored, oldest first."""
         query = _runs(agency, since, until)
-        # Runs that an earlier version stored and that are still to be moved to the table `run`.
+        # Runs that an earlier version stored and that have not been moved to the table `run` yet.
         earlier = select(run_before).where(
             run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
         )
@@ -339,7 +356,7 @@ class History:
 
 
 def _runs(agency: str, since: datetime, until: datetime) -> Select[Any]:
-    routes = distinct(run.c.route, among=run.c.agency == agency)
+    routes = select_distinct(run.c.route, index_prefix=run.c.agency == agency)
     is_of_route = (run.c.agency == agency) & (run.c.route == routes.c.route)
     return select(run).join_from(routes, run, is_of_route & run.c.started_at.between(since, until))
 

@@ -1,7 +1,7 @@
-"""Runs in the database, and their counts per hour, which remain when the runs are deleted.
+"""Probe runs in the database, and their counts per hour, which remain when the runs are deleted.
 
-A run is counted in the transaction that stores it, and only then. So the counts are right however late a run is written,
-even if the clock was set, and although several processes count the same hour.
+A run is counted only in the transaction that stores it. So the counts are right if a run is written late, if the clock
+was changed, and if several processes count runs of the same hour.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from probes.model.result import Phase, ProbeResult
 
 _RESULT = TypeAdapter(ProbeResult)
 _JSON = TypeAdapter(dict[str, Any])
-#: Fields of a result that have a column of their own.
-_COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
-_RUN = [column.name for column in run.c if column.name != "id"]
+#: Fields of a result that have a column of their own. The other fields are in the JSON column `result`.
+_RESULT_COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
+_RUN_COLUMNS = [column.name for column in run.c if column.name != "id"]
 
-#: Whether the run is stored: a commit whose connection broke is repeated, although it may have succeeded.
+#: Whether the run is stored already. If the connection breaks during a commit, the commit is repeated, although it may
+#: have succeeded.
 _IS_STORED = exists().where(
     run.c.agency == bindparam("agency"),
     run.c.route == bindparam("route"),
@@ -33,40 +34,41 @@ _IS_STORED = exists().where(
     run.c.token_id == bindparam("token_id"),
 )
 
-#: Stores a run, by the parameters of `run_values`, unless it is stored. A constant, so that the inserts of many callers
-#: are executed together (`monitor.store.backend.repository`).
-STORE = insert(run).from_select(
-    _RUN, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN)).where(~_IS_STORED)
+#: Statement that stores a run, with the parameters of `run_values`, unless it is stored already. It is a constant, so
+#: that the inserts of many callers are executed together (`monitor.store.backend.repository`).
+STORE_RUN = insert(run).from_select(
+    _RUN_COLUMNS, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN_COLUMNS)).where(~_IS_STORED)
 )
 
 
-def counting(database: Database) -> Executable:
-    """Return the statement that counts a run by `hour_values`, unless it is stored; it is executed before `STORE`.
+def count_statement(database: Database) -> Executable:
+    """Return the statement that counts a run, with the parameters of `hour_values`, unless the run is stored already.
 
-    It is the same for all writers of a kind of store: in a shared commit all runs are counted before any is stored.
+    Execute it before `STORE_RUN`. All writers get the same statement object: so a group commit counts all its runs
+    before it stores them.
     """
-    return _counting(database.upsert)
+    return _count_statement(database.upsert)
 
 
 @cache
-def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
+def _count_statement(upsert: Callable[[Table], Upsert]) -> Executable:
     values = select(*(bindparam(f"hour_{each.name}", type_=each.type) for each in hour.c)).where(~_IS_STORED)
-    counted = upsert(hour).from_select([each.name for each in hour.c], values)
-    new = counted.excluded
-    return counted.on_conflict_do_update(
-        index_elements=list(hour.primary_key), set_={**with_added(new), "interval": new.interval}
+    insert_hour = upsert(hour).from_select([each.name for each in hour.c], values)
+    new = insert_hour.excluded
+    return insert_hour.on_conflict_do_update(
+        index_elements=list(hour.primary_key), set_={**add_counts(new), "interval": new.interval}
     )
 
 
-def with_added(new: Any) -> dict[str, Any]:
-    """Return the columns of a stored hour after the counts in the row *new*, of the same hour, are added."""
+def add_counts(new: Any) -> dict[str, Any]:
+    """Return the SET clause that adds the counts in the row *new* to a stored row of the same hour."""
     sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
     maxima = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
     return {**sums, **maxima, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
 
 
 def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
-    """Return the columns of a run."""
+    """Return the parameters of `STORE_RUN`."""
     return {
         "agency": agency,
         "route": result.route,
@@ -74,12 +76,15 @@ def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
         "started_at": result.started_at,
         "duration": result.duration.total_seconds(),
         "outcome": result.outcome,
-        "result": _RESULT.dump_json(result, exclude=set(_COLUMNS), exclude_defaults=True).decode(),
+        "result": _RESULT.dump_json(result, exclude=set(_RESULT_COLUMNS), exclude_defaults=True).decode(),
     }
 
 
-def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: timedelta) -> Mapping[str, Any]:
-    """Return the parameters of `counting`: what a run adds to its hour, and the key by which a stored run is found."""
+def hour_values(result: ProbeResult, agency: str, grade: Grade | None, interval: timedelta) -> Mapping[str, Any]:
+    """Return the parameters of `count_statement`: what a run adds to its hour, and the key of the run.
+
+    *grade*: grade of the run, if it has one. *interval*: probe interval of its route. Durations are in seconds.
+    """
     duration = result.duration.total_seconds()
     transit = result.phases.get(Phase.TRANSIT, timedelta(0)).total_seconds()
     return {
@@ -93,8 +98,9 @@ def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: ti
         "hour_outcome": result.outcome,
         "hour_grade": grade or "",
         "hour_runs": 1,
+        # A bit set of the minutes in which runs started.
         "hour_minutes": 1 << result.started_at.minute,
-        "hour_interval": round(every.total_seconds()),
+        "hour_interval": round(interval.total_seconds()),
         "hour_duration": duration,
         "hour_longest": duration,
         "hour_transit": transit,
@@ -103,7 +109,7 @@ def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: ti
 
 
 def to_result(row: Row[Any]) -> ProbeResult:
-    """Return the result in the row of a run. Raise `ValueError` for an invalid one."""
+    """Return the result in a row of the table `run`. Raise `ValueError` if it is invalid."""
     return _RESULT.validate_python(
-        {**_JSON.validate_json(row.result), **{name: getattr(row, name) for name in _COLUMNS}}
+        {**_JSON.validate_json(row.result), **{name: getattr(row, name) for name in _RESULT_COLUMNS}}
     )

@@ -1,4 +1,4 @@
-"""Requests to run all routes of an agency now. Any process writes them, and the process that probes the agency reads them."""
+"""Requests to run all routes of an agency now: written by any process, read by the process that probes the agency."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from sqlalchemy import select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import probe_request
 
-#: Minimum interval of requests for an agency, and their lifetime: an older request came late, or no process was running.
-MAX_CALL_DURATION = timedelta(minutes=1)
-#: A request further in the future was written before the database clock was set back.
-CALL_AHEAD = timedelta(seconds=5)
+#: Lifetime of a request, and minimum interval between two requests for an agency. An older request was delayed, or no
+#: process was running: it is ignored.
+REQUEST_LIFETIME = timedelta(minutes=1)
+#: A request that is further in the future is ignored: it was written before the database clock was set back.
+MAX_FUTURE_SKEW = timedelta(seconds=5)
 
 
 class ProbeRequests:
-    """Reader and writer of the requests. The caller handles database errors."""
+    """Reads and writes the requests. The caller handles database errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def place(self, agency: str, now: datetime) -> bool:
-        """Request a run of the routes of an agency; return whether it was written: not if one was requested just before."""
+    async def add(self, agency: str, now: datetime) -> bool:
+        """Request a run of all routes of an agency. Return `False` if an unexpired request exists already."""
         upsert = self._database.upsert(probe_request)
-        is_over = (probe_request.c.requested_at <= now - MAX_CALL_DURATION) | (
-            probe_request.c.requested_at > now + CALL_AHEAD
+        is_expired = (probe_request.c.requested_at <= now - REQUEST_LIFETIME) | (
+            probe_request.c.requested_at > now + MAX_FUTURE_SKEW
         )
-        placed = upsert.on_conflict_do_update(
-            index_elements=["agency"], set_={"requested_at": upsert.excluded.requested_at}, where=is_over
+        statement = upsert.on_conflict_do_update(
+            index_elements=["agency"], set_={"requested_at": upsert.excluded.requested_at}, where=is_expired
         ).returning(probe_request.c.agency)
         async with self._database.write() as connection:
-            return (await connection.execute(placed, {"agency": agency, "requested_at": now})).first() is not None
+            return (await connection.execute(statement, {"agency": agency, "requested_at": now})).first() is not None
 
-    async def fresh(self, now: datetime) -> Mapping[str, datetime]:
-        """Return the agencies that are requested now, with the times of their requests."""
+    async def list_current(self, now: datetime) -> Mapping[str, datetime]:
+        """Return the unexpired requests: the time of the request, by agency."""
         query = select(probe_request).where(
-            probe_request.c.requested_at > now - MAX_CALL_DURATION, probe_request.c.requested_at <= now + CALL_AHEAD
+            probe_request.c.requested_at > now - REQUEST_LIFETIME, probe_request.c.requested_at <= now + MAX_FUTURE_SKEW
         )
         return {row.agency: row.requested_at for row in await self._database.rows(query)}

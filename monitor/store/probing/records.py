@@ -1,4 +1,4 @@
-"""Records of the applied configuration in the database: the document of each agency, as it was applied last."""
+"""Records of the applied configuration in the database: each document as it was applied last, and its source."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sqlalchemy import delete, select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import record
 
-#: Maximum of keys that an audit entry names; further ones are counted.
-_NAMED = 50
+#: Maximum number of keys that an audit entry names. Further keys are counted.
+_MAX_NAMED_KEYS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """Changes by an apply, by key."""
+    """Keys of the documents that an apply has added, changed and removed."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -26,12 +26,12 @@ class Applied:
     def detail(self) -> dict[str, str]:
         """Return the changes as the detail of an audit entry."""
         by_change = {"added": self.added, "changed": self.changed, "removed": self.removed}
-        return {change: _named(keys) for change, keys in by_change.items() if keys}
+        return {change: _join_keys(keys) for change, keys in by_change.items() if keys}
 
 
-def _named(keys: Sequence[str]) -> str:
-    remainder = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return " ".join(keys[:_NAMED]) + remainder
+def _join_keys(keys: Sequence[str]) -> str:
+    remainder = f" and {len(keys) - _MAX_NAMED_KEYS} more" if len(keys) > _MAX_NAMED_KEYS else ""
+    return " ".join(keys[:_MAX_NAMED_KEYS]) + remainder
 
 
 class ConfigurationRecords:
@@ -46,12 +46,12 @@ class ConfigurationRecords:
     ) -> Applied:
         """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
 
-        *unchanged*: keys that are left as they are. Of thousands few change, as a rule.
+        *unchanged*: keys whose records stay as they are, so that *documents* need only contain the few changed ones.
         """
-        of_kind = record.c.kind == kind
-        texts = select(record.c.key, record.c.document).where(of_kind)
+        is_of_kind = record.c.kind == kind
+        texts = select(record.c.key, record.c.document).where(is_of_kind)
         async with self._database.exclusive() as connection:
-            keys = set((await connection.execute(select(record.c.key).where(of_kind))).scalars())
+            keys = set((await connection.execute(select(record.c.key).where(is_of_kind))).scalars())
             rows = await connection.execute(texts.where(record.c.key.in_(documents)) if unchanged else texts)
             stored = {row.key: row.document for row in rows}
             added = tuple(key for key in documents if key not in keys)
@@ -65,5 +65,5 @@ class ConfigurationRecords:
             if values:
                 await connection.execute(self._write, values)
             if removed:
-                await connection.execute(delete(record).where(of_kind, record.c.key.in_(removed)))
+                await connection.execute(delete(record).where(is_of_kind, record.c.key.in_(removed)))
         return Applied(added=added, changed=changed, removed=removed)

@@ -1,7 +1,7 @@
 """Statuses and heartbeats of sites. A *site* probes mail; a *hub* reads the statuses of several sites.
 
 The hub decides by a *quorum*: the number of sites that have to agree. A site has one status for each subject (an agency
-or a component of Pantau), and writes it when it changes.
+or a component of Pantau), and writes the status when it changes.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ from monitor.store.schema.tables import site_heartbeat, site_status
 
 log = structlog.get_logger()
 
-#: Point in time, as a transaction id of PostgreSQL.
-Mark = NewType("Mark", int)
+#: Position in the history of changes: a transaction id of PostgreSQL. With SQLite it is 0.
+ChangeCursor = NewType("ChangeCursor", int)
 
-#: Columns of an unknown status: it reports neither a problem nor that mail works.
+#: Column values of an unknown status, which reports neither a problem nor that mail works.
 _UNKNOWN_VALUES = dict.fromkeys(("type", "cause", "since", "latest", "up_since")) | {"flapping": False}
 
 _MICROSECOND = timedelta(microseconds=1)
 
-#: Maximum number of characters of a text that is read. An agency with ten thousand routes needs fewer; a text of a
+#: Maximum number of characters of a text that is read. An agency with 10,000 routes needs fewer, and a text of a
 #: gigabyte would exhaust the hub's memory.
-_MAX_TEXT = 1_000_000
+_MAX_TEXT_LENGTH = 1_000_000
 
-#: In seconds: minimum time between two log messages about invalid rows of a site.
-_LOG_EVERY = 60.0
+#: Minimum interval between two log messages about invalid rows of a site.
+_LOG_INTERVAL_SECONDS = 60.0
 
-#: The oldest running transaction.
+#: Id of the oldest running transaction.
 _OLDEST_TRANSACTION = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
-#: The age of a row and of a mark, in transactions. One query measures both ages, so that both refer to the same
-#: transaction.
+#: Age of a row's latest change and of a cursor, in transactions. One query measures both ages, so that both count from
+#: the same transaction. `age` takes the lower 32 bits of a transaction id.
 _ROW_AGE = literal_column("age(site_status.xmin)", Integer)
-_MARK_AGE = text("age(mod(:mark, 4294967296)::text::xid)")
+_CURSOR_AGE = text("age(mod(:cursor, 4294967296)::text::xid)")
 
 
 class SiteStatuses:
-    """Reader of the statuses of all sites, and builder of the statements that write those of one site.
+    """Reader of the statuses of all sites, and builder of the statements that write the statuses of one site.
 
     `monitor.store.probing.history` executes the statements together with the run that changed the status.
     """
@@ -80,14 +80,14 @@ class SiteStatuses:
         self._database = database
         self._site = site
         self._write_status, self._write_heartbeat = database.put(site_status), database.put(site_heartbeat)
-        #: Latest status by subject.
+        #: Latest status of this site that was written or is being written, by subject.
         self._latest: dict[str, SiteStatus] = {}
         self._monotonic = monotonic
-        #: By site: time of the last log message about invalid rows.
+        #: Time of the last log message about invalid rows, in seconds of the monotonic clock, by site.
         self._logged_at: dict[str, float] = {}
 
     def changed_from_latest(self, statuses: Mapping[str, SiteStatus]) -> Mapping[str, SiteStatus]:
-        """Return those of *statuses*, by subject, that differ from the latest ones."""
+        """Return those *statuses*, by subject, that differ from the latest ones."""
         return {subject: status for subject, status in statuses.items() if self._latest.get(subject) != status}
 
     def statements(self, statuses: Mapping[str, SiteStatus]) -> Mapping[str, Statement]:
@@ -98,26 +98,26 @@ class SiteStatuses:
         }
 
     def note_written(self, statuses: Mapping[str, SiteStatus]) -> None:
-        """Record *statuses*, which are being written, as the latest, so that they are not written again."""
+        """Record *statuses*, which are being written, as the latest ones, so that they are not written again."""
         self._latest.update(statuses)
 
     def note_unwritten(self, statuses: Mapping[str, SiteStatus]) -> None:
-        """Forget those of the latest statuses that could not be written, so that they are written again."""
+        """Forget *statuses* that could not be written, so that they are written again."""
         for subject, status in statuses.items():
             if self._latest.get(subject) is status:
                 del self._latest[subject]
 
     def clear_latest(self) -> None:
-        """Forget the latest statuses, so that all are written again: their rows were renamed or overwritten."""
+        """Forget all latest statuses, so that they are written again. Their rows were renamed or overwritten."""
         self._latest.clear()
 
     async def subjects(self) -> Collection[str]:
-        """Return the subjects about which the site has a status."""
+        """Return the subjects for which this site has a status."""
         query = select(site_status.c.subject).where(site_status.c.site == self._site)
         return await self._database.values(query)
 
     async def subjects_by_site(self) -> Mapping[str, AbstractSet[str]]:
-        """Return the subjects about which each site has a status, by site."""
+        """Return the subjects for which each site has a status, by site."""
         subjects_by_site: dict[str, set[str]] = {}
         rows = await self._database.rows(select(site_status.c.site, site_status.c.subject))
         async for site, subject in yielding(rows):
@@ -125,36 +125,38 @@ class SiteStatuses:
         return subjects_by_site
 
     async def delete(self, subjects: Collection[str]) -> None:
-        """Delete the statuses of *subjects*, which have left the configuration."""
+        """Delete this site's statuses of *subjects*, which were removed from the configuration."""
         for subject in subjects:
             self._latest.pop(subject, None)
         is_own_row = (site_status.c.site == self._site) & site_status.c.subject.in_(subjects)
         await self._database.change(delete(site_status).where(is_own_row))
 
     async def reset_to_unknown(self) -> None:
-        """Reset the site's statuses of agencies to unknown."""
-        has_status = site_status.c.type.is_not(None) | site_status.c.up_since.is_not(None)
-        of_agencies = (site_status.c.site == self._site) & site_status.c.subject.not_like("ours/%") & has_status
-        await self._database.change(update(site_status).where(of_agencies).values(**_UNKNOWN_VALUES))
+        """Reset this site's statuses of agencies to unknown."""
+        is_known = site_status.c.type.is_not(None) | site_status.c.up_since.is_not(None)
+        # Subjects that start with "ours/" are components of Pantau.
+        is_of_agency = (site_status.c.site == self._site) & site_status.c.subject.not_like("ours/%")
+        await self._database.change(update(site_status).where(is_of_agency, is_known).values(**_UNKNOWN_VALUES))
 
-    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
-        """Return the statuses that changed since *mark*, by site and subject, and a new mark. Without *mark*: all.
+    async def changed(self, cursor: ChangeCursor | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], ChangeCursor]:
+        """Return the statuses that changed since *cursor*, by site and subject, and a new cursor. `None`: return all.
 
         Changes are found by the transaction id that PostgreSQL stores in each row. SQLite has none, so all statuses are
         returned. Deletions are not reported.
         """
-        query, first = select(*map(_limit_text, site_status.c)), 0
+        query, oldest_transaction = select(*map(_limit_text, site_status.c)), 0
         async with self._database.read() as connection:
             if self._database.is_shared:
-                # The new mark is the oldest running transaction: this call reads everything that older ones wrote.
-                first = (await connection.execute(_OLDEST_TRANSACTION)).scalar_one()
-                if mark is not None:
-                    query = query.where(_MARK_AGE.bindparams(bindparam("mark", mark, BigInteger)) >= _ROW_AGE)
+                # This call reads all changes of transactions that are older than the oldest running one. The next call
+                # continues with that transaction.
+                oldest_transaction = (await connection.execute(_OLDEST_TRANSACTION)).scalar_one()
+                if cursor is not None:
+                    query = query.where(_CURSOR_AGE.bindparams(bindparam("cursor", cursor, BigInteger)) >= _ROW_AGE)
             rows = (await connection.execute(query)).all()
         by_site: dict[str, dict[str, SiteStatus]] = {}
         async for row in yielding(rows):
             by_site.setdefault(row.site, {})[row.subject] = self._read_row(row)
-        return by_site, Mark(first)
+        return by_site, ChangeCursor(oldest_transaction)
 
     def _read_row(self, row: Row[Any]) -> SiteStatus:
         """Return the status in a row. For an invalid row, log it and return an unknown status."""
@@ -163,14 +165,17 @@ class SiteStatuses:
         # JSON with deeply nested brackets raises `RecursionError`.
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             now = self._monotonic()
-            if now - self._logged_at.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
+            if now - self._logged_at.get(row.site, -_LOG_INTERVAL_SECONDS) >= _LOG_INTERVAL_SECONDS:
                 self._logged_at[row.site] = now
                 reason = type(error).__name__
                 log.warning("site status is invalid", site=row.site, subject=row.subject[:100], reason=reason)
             return UNTROUBLED
 
     async def write_heartbeat(self, heartbeat: SiteHeartbeat) -> None:
-        """Write a heartbeat of the site. Replication keeps the order, so a hub has received every earlier status."""
+        """Write a heartbeat of this site.
+
+        Replication keeps the order of writes: a hub that has received the heartbeat has received all earlier statuses.
+        """
         values = {
             "at": heartbeat.at,
             "monotonic": heartbeat.monotonic // _MICROSECOND,
@@ -188,10 +193,10 @@ class SiteStatuses:
 
 
 def _limit_text(column: Column[Any]) -> ColumnElement[Any]:
-    """Return a column; a text that is too long is replaced by an invalid value."""
+    """Return *column*; in a text column, a text that is too long is replaced by an invalid value."""
     if not isinstance(column.type, Text):
         return column
-    return case((func.length(column) <= _MAX_TEXT, column), else_=literal("")).label(column.name)
+    return case((func.length(column) <= _MAX_TEXT_LENGTH, column), else_=literal("")).label(column.name)
 
 
 def _values(status: SiteStatus) -> dict[str, Any]:
@@ -212,7 +217,7 @@ def _to_status(row: Row[Any]) -> SiteStatus:
     trouble = None
     if row.type is not None:
         if row.since is None:
-            raise ValueError("something is wrong, and never began")
+            raise ValueError("a status with a problem has no start time")
         trouble = ActiveProblem(type=IncidentType(row.type), since=row.since, flapping=row.flapping, latest=row.latest)
     return SiteStatus(
         trouble=trouble,
@@ -226,5 +231,5 @@ def _to_status(row: Row[Any]) -> SiteStatus:
 def _read_names(text: str) -> list[str]:
     names = json.loads(text)
     if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-        raise TypeError("names are texts")
+        raise TypeError("route names are not a list of strings")
     return names

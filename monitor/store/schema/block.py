@@ -1,6 +1,7 @@
-"""Value in place of the schema revision in a store that no service may use: an incomplete copy, or a moved file.
+"""Block of a store that no service may use: an incomplete copy, or a store that was moved to another database.
 
-No version knows such a revision, so none opens the store, not even an older one.
+A block is stored in place of Alembic's schema revision. Every version of Pantau, even an older one, refuses a store
+with an unknown revision.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from enum import StrEnum
 class BlockReason(StrEnum):
     """Reasons why no service may use a store."""
 
-    #: It is the target of a copy that runs or was interrupted.
+    #: The store is the target of a copy that is running or was interrupted.
     COPYING = "copying"
-    #: It was copied completely to another store, which replaces it.
+    #: The store was copied completely to another store, which replaces it.
     MOVED = "moved"
 
 
@@ -23,37 +24,42 @@ class BlockReason(StrEnum):
 class StoreBlock:
     """Why a store is blocked, and its schema revision."""
 
-    barred: BlockReason
+    reason: BlockReason
+    #: Schema revision, such as "0021".
     schema: str
-    #: When it was moved, and to where.
+    #: For a moved store: when it was moved (UTC), and a description of the new store.
     at: datetime | None = None
     to: str = ""
 
     def __str__(self) -> str:
-        """Return the stored form: "copying/0021", at most 32 characters, or "moved/0021/2026-11-27T05:00:00+00:00/TO"."""
-        words = (self.barred, self.schema, *(() if self.at is None else (self.at.isoformat(), self.to)))
-        return "/".join(words)
+        """Return the stored form: "copying/0021" or "moved/0021/2026-11-27T05:00:00+00:00/TO".
+
+        The first form has at most 32 characters, the length of the column. Only an SQLite file has the second form.
+        """
+        parts = (self.reason, self.schema, *(() if self.at is None else (self.at.isoformat(), self.to)))
+        return "/".join(parts)
 
     @classmethod
-    def of(cls, number: str) -> StoreBlock | None:
-        """Parse the stored form; `None`: it is a schema revision, known here or not."""
-        barred, *rest = number.split("/", 3)
-        match barred, rest:
+    def parse(cls, stored: str) -> StoreBlock | None:
+        """Parse the stored form; `None`: it is a schema revision, known to this version or not."""
+        reason, *rest = stored.split("/", 3)
+        match reason, rest:
             case BlockReason.COPYING, [schema]:
-                return cls(barred=BlockReason.COPYING, schema=schema)
+                return cls(reason=BlockReason.COPYING, schema=schema)
             case BlockReason.MOVED, [schema, at, to]:
-                return cls(barred=BlockReason.MOVED, schema=schema, at=datetime.fromisoformat(at), to=to)
+                return cls(reason=BlockReason.MOVED, schema=schema, at=datetime.fromisoformat(at), to=to)
         return None
 
     @property
-    def why(self) -> str:
-        """Return why the store cannot be used, and the remedy."""
+    def message(self) -> str:
+        """The error message: why the store cannot be used, and what to do."""
         if self.at is None:
             return (
-                "this store is half a copy of another: finish it with `pantau store copy`, which goes on where it was "
-                "broken off"
+                "this store is an incomplete copy of another one: finish it with `pantau store copy`, which continues "
+                "where it stopped"
             )
         return (
-            f"this store was moved to the {self.to} on {self.at:%Y-%m-%d at %H:%M} UTC, and what has happened since is "
-            "only there: name that one under `store:` in the settings (docs/how-to/operator/postgresql.md; the way back, too)"
+            f"this store was moved to the {self.to} on {self.at:%Y-%m-%d at %H:%M} UTC, and newer records are only "
+            "there: configure that database under `store:` in the settings (docs/how-to/operator/postgresql.md, which "
+            "also describes how to move back)"
         )

@@ -1,4 +1,7 @@
-"""Advisory locks that engines hold on a shared store."""
+"""PostgreSQL advisory locks by which the processes on a shared database exclude each other.
+
+Each lock has a key of two numbers (`pg_advisory_lock(int, int)`).
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,34 @@ from enum import IntEnum
 
 from sqlalchemy import Connection, text
 
-#: The first of the two numbers of each lock; arbitrary, but unused by others in the database.
-LOCKS = 0x50414E54
+#: First key number of the locks in `Lock`: "PANT" in ASCII, so that other programs in the database hardly use it.
+LOCK_CLASS = 0x50414E54
 
-
-#: The first of the two numbers of the lock on an engine's name; the second is derived from the name.
-NAMES = LOCKS + 1
+#: First key number of the lock on a process's name; the second is a hash of the name.
+NAME_LOCK_CLASS = LOCK_CLASS + 1
 
 
 class Lock(IntEnum):
-    """The second number of a lock."""
+    """Second key number of a lock."""
 
-    #: Held until its end by a transaction that decides about incidents.
+    #: Held by each transaction that decides about incidents, until it ends.
     DECIDING = 1
     #: Held during a schema migration.
     MIGRATING = 2
-    #: Held by the process of a site that publishes runs, while it writes a part.
-    TELLING = 3
-    #: Held at the hub by the command that lets a site join or leave.
+    #: Held at a site (a place from which mail is probed) by the process that publishes runs, while it writes a batch.
+    #: The hub receives the runs and combines the results of several sites.
+    PUBLISHING = 3
+    #: Held at the hub by the command that adds or removes a site.
     JOINING = 4
 
 
-def alone(connection: Connection) -> None:
-    """Wait until no other engine migrates the schema, however long that takes, and exclude others."""
+def lock_for_migration(connection: Connection) -> None:
+    """Lock the schema for a migration until the transaction ends.
+
+    Wait for another process's migration as long as it takes.
+    """
     for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(text(f"SET LOCAL {timeout} = 0"))
     connection.execute(
-        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCKS, "migrating": Lock.MIGRATING}
+        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCK_CLASS, "migrating": Lock.MIGRATING}
     )

@@ -1,4 +1,7 @@
-"""Former names of tables and columns, and how a store that still has them is read before it is migrated."""
+"""Former names of tables and columns, and views by which a store that still has them is read without a migration.
+
+The migrations 0051 and 0055 rename the tables and columns. Commands that only read a store do not migrate it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
-#: Present names by the names before schema 0051.
+#: Present table names by the names before migration 0051.
 TABLES: Final = {
     "access_code": "invitation_code",
     "advance_notice": "maintenance_notice",
@@ -29,7 +32,7 @@ TABLES: Final = {
     "wall": "wallboard_link",
 }
 
-#: Present names of columns by the names before schema 0055, by the present name of the table.
+#: Present column names by the names before migration 0055, for each table by its present name.
 COLUMNS: Final = {
     "document": {"pen": "source"},
     "desired_document": {"looked_at": "processed_at"},
@@ -83,7 +86,10 @@ COLUMNS: Final = {
 
 
 def use_present_names(connection: Connection) -> None:
-    """Let queries of *connection* use present names on an older store, by temporary views; the store is not changed."""
+    """Create temporary views, so that queries of *connection* can use the present names on an older store.
+
+    The store itself is not changed.
+    """
     inspector = inspect(connection)
     tables = {*inspector.get_table_names()}
     former = {new: old for old, new in TABLES.items()}
@@ -96,8 +102,8 @@ def use_present_names(connection: Connection) -> None:
         present = [_present(new, column) for column in columns]
         if table != new or columns != present:
             selected = ", ".join(f'"{old}" AS "{name}"' for old, name in zip(columns, present, strict=True))
-            # A temporary view comes before the table of its name.
-            connection.execute(text(f'CREATE TEMP VIEW "{new}" AS SELECT {selected} FROM {schema}."{table}"'))  # noqa: S608 - our own names
+            # A name resolves to a temporary view before it resolves to a table of the same name.
+            connection.execute(text(f'CREATE TEMP VIEW "{new}" AS SELECT {selected} FROM {schema}."{table}"'))  # noqa: S608 - the names are constants
 
 
 def _present(table: str, column: str) -> str:

@@ -1,4 +1,8 @@
-"""Conversion of rows to values and back. Nested values are JSON, validated when read."""
+"""Conversion of rows to dataclasses and back. Nested values are JSON columns, which pydantic validates when read.
+
+An incident's position in its policy (the escalation policy that was frozen when it opened) has three columns: `step`,
+`round` (repetition of all steps) and `restarts` (how often the escalation was started anew).
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,15 @@ FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
-#: Columns of an incident that never change, are written separately (the policy), or form one field together.
-_ELSEWHERE = frozenset({"id", "dedup_key", "number", "policy", "position", "declared", "closed"})
-_PLACE = ("restarts", "round", "step")
-#: Recipient of a notification's incident, and its place in the incident's policy.
-PART = ("person", *_PLACE)
+#: Fields of an incident that are not columns to update: they never change, are written separately (the policy), or
+#: consist of several columns.
+_NOT_UPDATED = frozenset({"id", "dedup_key", "number", "policy", "position", "declared", "closed"})
+_POSITION_COLUMNS = ("restarts", "round", "step")
+#: Recipient of a notification about one incident, and its position in the incident's policy.
+RECIPIENT_FIELDS = ("person", *_POSITION_COLUMNS)
 
 #: Columns of one incident within a notification.
-PART_COLUMNS = ("incident_id", "facts", *PART)
+PART_COLUMNS = ("incident_id", "facts", *RECIPIENT_FIELDS)
 
 
 class _Numbered(Protocol):
@@ -42,30 +47,30 @@ N = TypeVar("N", bound=_Numbered)
 T = TypeVar("T")
 
 
-def by_id(found: Iterable[N]) -> list[N]:
-    """Return the values, oldest first.
+def sort_by_id(found: Iterable[N]) -> list[N]:
+    """Return the values sorted by id: oldest first.
 
-    With an ORDER BY, SQLite reads the table in its stored order rather than the few rows of an index.
+    It replaces ORDER BY, with which SQLite reads the whole table in the order of ids instead of few rows by an index.
     """
     return sorted(found, key=lambda each: each.id)
 
 
-def portions(of: Sequence[T], at_most: int = 500) -> Iterator[Sequence[T]]:
-    """Yield the values in portions of at most *at_most*; by default as many as one statement may name."""
-    return (of[first : first + at_most] for first in range(0, len(of), at_most))
+def batched(values: Sequence[T], at_most: int = 500) -> Iterator[Sequence[T]]:
+    """Yield *values* in batches of at most *at_most*; by default as many as one statement can have as parameters."""
+    return (values[first : first + at_most] for first in range(0, len(values), at_most))
 
 
-def new_id(result: CursorResult[Any]) -> int:
+def inserted_id(result: CursorResult[Any]) -> int:
     """Return the id of the row just inserted."""
     key = result.inserted_primary_key
     if key is None:
-        raise RuntimeError("the insert made no row")
+        raise RuntimeError("the statement inserted no row")
     return int(key[0])
 
 
-def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return the attributes of these names."""
-    return {name: getattr(of, name) for name in names}
+def attributes_of(value: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the attributes of *value* with these names."""
+    return {name: getattr(value, name) for name in names}
 
 
 @cache
@@ -74,42 +79,45 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 
 @cache
-def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
-    """Return the columns and enumerations of the fields of *kind*. Cached: thousands of rows share them."""
+def _columns(kind: Any, prefix: str, explicit: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
+    """Return name, column and enumeration of each field of *kind* that is not in *explicit*.
+
+    The result is cached, because thousands of rows are converted alike.
+    """
     hints = get_type_hints(kind)
-    return tuple((name, f"{prefix}{name}", _words_of(hints[name])) for name in _fields(kind) if name not in given)
+    return tuple((name, f"{prefix}{name}", _enum_of(hints[name])) for name in _fields(kind) if name not in explicit)
 
 
-def _words_of(hint: Any) -> type[StrEnum] | None:
-    """Return the enumeration of a field's type; `None`: it has none."""
+def _enum_of(hint: Any) -> type[StrEnum] | None:
+    """Return the enumeration in a field's type; `None`: the type has none."""
     kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     return next((each for each in kinds if isinstance(each, type) and issubclass(each, StrEnum)), None)
 
 
-def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
-    """Return the dataclass of a row: fields that are not *given* are read from the columns of the same names.
+def from_row(kind: type[T], row: Any, prefix: str = "", **explicit: Any) -> T:
+    """Return an instance of the dataclass *kind* from a row.
 
-    *prefix*: the prefix of those columns.
+    A field that is not in *explicit* is read from the column with its name, preceded by *prefix*.
     """
-    for name, column, words in _columns(cast(Any, kind), prefix, tuple(given)):
+    for name, column, enumeration in _columns(cast(Any, kind), prefix, tuple(explicit)):
         value = getattr(row, column)
-        given[name] = words(value) if words is not None and value is not None else value
-    return kind(**given)
+        explicit[name] = enumeration(value) if enumeration is not None and value is not None else value
+    return kind(**explicit)
 
 
-def incident_values(of: Incident) -> dict[str, Any]:
-    """Return the columns of an incident that change."""
+def incident_values(changed: Incident) -> dict[str, Any]:
+    """Return the values of the columns of an incident that may change."""
     return {
-        **named(of, (name for name in _fields(Incident) if name not in _ELSEWHERE)),
-        **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in _fields(Declaration)},
-        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _fields(ManualClosure)},
-        **named(of.position, _PLACE),
-        "step_since": of.position.since,
+        **attributes_of(changed, (name for name in _fields(Incident) if name not in _NOT_UPDATED)),
+        **{f"declared_{name}": changed.declared and getattr(changed.declared, name) for name in _fields(Declaration)},
+        **{f"closed_{name}": changed.closed and getattr(changed.closed, name) for name in _fields(ManualClosure)},
+        **attributes_of(changed.position, _POSITION_COLUMNS),
+        "step_since": changed.position.since,
     }
 
 
 def to_incident(row: Row[Any]) -> Incident:
-    """Return the incident of a row."""
+    """Return the incident of a row. Rows of older versions have no current type; then the first one is current."""
     return from_row(
         Incident,
         row,
@@ -122,8 +130,8 @@ def to_incident(row: Row[Any]) -> Incident:
     )
 
 
-def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notification:
-    """Return the notification of its rows, one for each incident, with its deliveries."""
+def to_notification(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notification:
+    """Return a notification with its *deliveries*. It has one row for each of its incidents (*parts*)."""
     row = rows[0]
     parts = tuple(
         from_row(NotificationIncident, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows
@@ -131,7 +139,7 @@ def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Not
     return from_row(
         Notification,
         row,
-        **named(parts[0], ("facts", *PART)),
+        **attributes_of(parts[0], ("facts", *RECIPIENT_FIELDS)),
         parts=parts,
         leads=parts[0].incident_id == row.lead,
         addresses=ADDRESSES.validate_json(row.addresses),

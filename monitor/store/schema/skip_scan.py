@@ -1,6 +1,7 @@
-"""Distinct values of an index by a skip scan, whose cost depends on the number of values and not of rows.
+"""Distinct values of an index by a skip scan (loose index scan).
 
-Also called a loose index scan. Neither SQLite nor PostgreSQL does it by itself.
+Its cost depends on the number of distinct values, not on the number of rows. Neither SQLite nor PostgreSQL plans a skip
+scan for SELECT DISTINCT, so a recursive query does it: it repeatedly selects the least value above the last one.
 """
 
 from __future__ import annotations
@@ -11,38 +12,41 @@ from typing import Any
 from sqlalchemy import CTE, Column, ColumnElement, ScalarSelect, func, select
 
 
-def distinct(*columns: Column[Any], among: ColumnElement[bool] | None = None) -> CTE:
-    """Return the distinct values of *columns*, none of which may be NULL and which begin an index.
+def select_distinct(*columns: Column[Any], index_prefix: ColumnElement[bool] | None = None) -> CTE:
+    """Return a CTE with the distinct combinations of *columns*. The last row of the CTE is NULL.
 
-    *among*: a condition on the columns before them in the index. The last row is NULL.
+    The columns are consecutive in an index, and never NULL. *index_prefix*: a condition on the columns that precede
+    them in the index.
     """
     chain: CTE | None = None
-    # One column at a time. For a comparison of whole rows SQLite reads all rows with the first value.
-    for place, column in enumerate(columns):
+    # Each column has its own recursive CTE. If rows were compared as a whole, SQLite would read all rows with the first
+    # value.
+    for position, column in enumerate(columns):
         previous_columns = () if chain is None else tuple(chain.c)
-        first = select(*previous_columns, _least(columns[:place], previous_columns, column, among).label(column.name))
+        least = _least_value(columns[:position], previous_columns, column, index_prefix)
+        first = select(*previous_columns, least.label(column.name))
         if chain is not None:
             first = first.where(previous_columns[-1].is_not(None))
         chain = first.cte(f"found_{column.name}", recursive=True)
         *prefix, last = chain.c
-        following = _least(columns[:place], prefix, column, among, last)
+        following = _least_value(columns[:position], prefix, column, index_prefix, last)
         chain = chain.union_all(select(*prefix, following).where(last.is_not(None)))
     if chain is None:
-        raise TypeError("distinct values of nothing")
+        raise TypeError("select_distinct needs at least one column")
     return chain
 
 
-def _least(
+def _least_value(
     columns: Sequence[Column[Any]],
     values: Sequence[ColumnElement[Any]],
     column: Column[Any],
-    among: ColumnElement[bool] | None,
-    beyond: ColumnElement[Any] | None = None,
+    index_prefix: ColumnElement[bool] | None,
+    greater_than: ColumnElement[Any] | None = None,
 ) -> ScalarSelect[Any]:
-    """Return the least value of a column that is greater than *beyond*, where *columns* have *values*."""
+    """Return the least value of a column that is greater than *greater_than*, where *columns* have *values*."""
     least = select(func.min(column)).where(*(one == value for one, value in zip(columns, values, strict=True)))
-    if among is not None:
-        least = least.where(among)
-    if beyond is not None:
-        least = least.where(column > beyond)
+    if index_prefix is not None:
+        least = least.where(index_prefix)
+    if greater_than is not None:
+        least = least.where(column > greater_than)
     return least.correlate_except(column.table).scalar_subquery()

@@ -1,9 +1,12 @@
 """Tables of the database. Unique keys prevent that an action is stored twice.
 
-Migrations under `migrations/` create the tables; a test compares these definitions with the migrated schema.
+Migrations under `migrations/` create the tables; a test compares these definitions with the migrated schema. A column
+without a comment has the meaning of the dataclass field with its name. `made_at` and `made_by` state when a row was
+created, and by whom.
 
-A *site* is a place from which mail is probed. A *hub* is a process that combines the results of several sites and
-notifies people; the sites' published tables are replicated to its database.
+A *site* is a place from which mail is probed. A *hub* is an installation that combines the results of several sites and
+notifies people; the sites' published tables are replicated to its database. A *subject* is what an incident or a health
+is about: an agency, a route, or a component of Pantau.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ metadata = MetaData(
 )
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC datetime. SQLite stores no time zone, so UTC is added when a value is read."""
 
     impl = DateTime(timezone=True)
@@ -65,46 +68,50 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def clean(text: str, length: int | None = None) -> str:
-    """Return an external text in a form that a database accepts: PostgreSQL rejects NUL and limits lengths."""
+def to_storable(text: str, length: int | None = None) -> str:
+    """Return *text* without NUL and cut to *length*, because PostgreSQL rejects NUL and too long texts."""
     return text.replace("\0", "")[:length]
 
 
-def _only(rows: str) -> dict[str, Any]:
-    """Return the arguments of a partial index on the rows that meet the SQL condition *rows*, for both databases."""
-    return {"sqlite_where": text(rows), "postgresql_where": text(rows)}
+def _partial_index(condition: str) -> dict[str, Any]:
+    """Return the `Index` arguments of a partial index with an SQL *condition* on its rows, for both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=True)
 
 
-#: The configuration that was applied last, with its source.
+#: The configuration that was applied last. Each row is the document of an agency, or of another *kind* of record.
 record = Table(
     "record",
     metadata,
     Column("kind", String(32), primary_key=True),
     Column("key", String(64), primary_key=True),
     Column("document", Text, nullable=False),
+    #: File or other source of the document.
     Column("source", Text, nullable=False),
-    Column("applied_at", Moment, nullable=False),
+    Column("applied_at", UtcDateTime, nullable=False),
 )
 
-#: Every version of every agency's document (`monitor.model.document`).
+#: Every version of the document (configuration) of every agency (`monitor.model.document`).
 document = Table(
     "document",
     metadata,
     Column("agency", String(64), primary_key=True),
+    #: Number of the version.
     Column("number", Integer, primary_key=True, autoincrement=False),
+    #: Name of the agency's file.
     Column("name", String(255), nullable=False),
     #: NULL: with this version the agency is no longer monitored.
     Column("text", Text),
+    #: How it was written: a file, the portal, the API, or the hub (`EditSource`).
     Column("source", String(16), nullable=False),
     Column("written_by", String(200), nullable=False),
-    Column("written_at", Moment, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
     #: NULL: the latest version.
-    Column("replaced_at", Moment),
-    Index("uq_document_latest", "agency", unique=True, **_only("replaced_at IS NULL")),
+    Column("replaced_at", UtcDateTime),
+    Index("uq_document_latest", "agency", unique=True, **_partial_index("replaced_at IS NULL")),
 )
 
 #: At a site: documents that its hub has written for it, one row per agency (`monitor.model.desired_document`).
@@ -117,81 +124,85 @@ desired_document = Table(
     Column("text", Text),
     #: Name of the hub.
     Column("offered_by", String(200), nullable=False),
-    Column("offered_at", Moment, nullable=False),
+    Column("offered_at", UtcDateTime, nullable=False),
     #: NULL: the site has not processed it.
-    Column("processed_at", Moment),
+    Column("processed_at", UtcDateTime),
     #: Why the site has refused the document; NULL: the site has accepted it, or not processed it yet.
     Column("refusal", Text),
 )
 
-#: Type of run ids: 32-bit ids would be used up. SQLite generates ids only in a column of the type INTEGER.
-_Many = BigInteger().with_variant(Integer(), "sqlite")
+#: Type of run ids, for which 32 bits are not enough. SQLite generates ids only in a column of the type INTEGER.
+_BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _ends_of_runs(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
+def _run_columns(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
     return (
         Column("id", ids, primary_key=True, autoincrement=True),
+        #: Code of the agency; "" for a control route, between two reference mailboxes.
         Column("agency", String(64), nullable=False),
         Column("route", String(200), nullable=False),
+        #: Id of the probe message's token.
         Column("token_id", String(32), nullable=False),
-        Column("started_at", Moment, nullable=False),
+        Column("started_at", UtcDateTime, nullable=False),
+        #: Seconds.
         Column("duration", Float, nullable=False),
         Column("outcome", String(16), nullable=False),
-        #: The remaining fields, as JSON.
+        #: The remaining fields of `probes.model.result.ProbeResult`, as JSON.
         Column("result", Text, nullable=False),
     )
 
 
-#: Ended probe runs. Runs with the outcome `delivered` are kept for a month, others for a year (`retention`).
+#: Finished probe runs. Runs with the outcome `delivered` are kept for a month, others for a year (`retention`).
 run = Table(
     "run",
     metadata,
-    *_ends_of_runs(_Many),
+    *_run_columns(_BigId),
     Index("ix_run_of_route", "agency", "route", "started_at"),
     Index("ix_run_of_outcome", "outcome", "started_at"),
 )
 
-#: Ended runs that a version without hourly counts has stored. They are moved into `run` in small parts, until this
-#: table is empty. A migration that builds an index on a hundred million rows would take an hour, without any probing.
+#: Finished runs from versions without hourly counts. They are moved into `run` in small batches, until this table is
+#: empty. A migration of a hundred million rows would take an hour, in which nothing is probed.
 run_before = Table(
     "run_before",
     metadata,
-    *_ends_of_runs(Integer()),
+    *_run_columns(Integer()),
     Index("ix_run_route_started_at", "route", "started_at"),
     Index("ix_run_token_id", "token_id"),
     Index("ix_run_started_at", "started_at"),
 )
 
 
-def _counts() -> tuple[Column[Any], ...]:
+def _count_columns() -> tuple[Column[Any], ...]:
     return (
         Column("runs", Integer, nullable=False),
-        #: Minutes in which runs began, as bits: bit 0 is the first minute. A gap longer than `interval` means that the
-        #: route was not monitored.
+        #: Minutes of the hour in which runs began, as bits: bit 0 is the first minute. In a gap longer than `interval`
+        #: the route was not monitored.
         Column("minutes", BigInteger, nullable=False),
         #: The probe interval of the route, in seconds; 0: unknown.
         Column("interval", Integer, nullable=False),
-        #: Seconds from the begin to the end of a run: sum and maximum.
+        #: Seconds from the start to the end of the runs: sum and maximum.
         Column("duration", Float, nullable=False),
         Column("longest", Float, nullable=False),
-        #: Seconds in transit, where known: sum and maximum.
+        #: Seconds in transit of the messages, if known: sum and maximum.
         Column("transit", Float, nullable=False),
         Column("slowest", Float, nullable=False),
     )
 
 
-#: Counts of a route's runs that began in one hour and have equal outcomes and grades. The counts outlast the runs.
+#: Counts of a route's runs that began in one hour and have the same outcome and grade. They are kept longer than the
+#: runs.
 hour = Table(
     "hour",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("route", String(200), primary_key=True),
-    #: Begin of the hour.
-    Column("starts_at", Moment, primary_key=True),
+    #: Start of the hour.
+    Column("starts_at", UtcDateTime, primary_key=True),
     Column("outcome", String(16), primary_key=True),
     #: Grade of the runs (`monitor.model.health.Grade`); "": unknown.
     Column("grade", String(8), primary_key=True),
-    *_counts(),
+    *_count_columns(),
     Index("ix_hour_begins", "starts_at"),
     sqlite_with_rowid=False,
 )
@@ -202,25 +213,26 @@ day = Table(
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("date", Date, primary_key=True),
-    #: "-480w615s30": a character for each state, and its number of minutes. Writers extend the stored value.
+    #: "-480w615s30": a letter for each state (`MinuteState`), and its number of minutes.
     Column("minutes", Text, nullable=False),
     Index("ix_day_date", "date"),
     sqlite_with_rowid=False,
 )
 
-#: Tokens of sent messages. With them, late, duplicate and forged mail is recognised after a restart.
+#: Tokens of sent probe messages. By their tokens, late, duplicate and forged messages are recognised after a restart.
 token = Table(
     "token",
     metadata,
     Column("id", String(32), primary_key=True),
     Column("route", String(200), nullable=False),
-    Column("sent_at", Moment, nullable=False),
-    Column("deadline", Moment, nullable=False),
+    Column("sent_at", UtcDateTime, nullable=False),
+    #: A message that arrives after this time is late.
+    Column("deadline", UtcDateTime, nullable=False),
     #: When the message arrived, in time or late; NULL: it is missing.
-    Column("arrived_at", Moment),
-    #: Few messages are missing. Their tokens are read after every restart, and kept longer than the others.
-    Index("ix_token_missing", "sent_at", **_only("arrived_at IS NULL")),
-    Index("ix_token_came", "sent_at", **_only("arrived_at IS NOT NULL")),
+    Column("arrived_at", UtcDateTime),
+    #: For the few missing messages, whose tokens are read after every restart, and kept longer than the others.
+    Index("ix_token_missing", "sent_at", **_partial_index("arrived_at IS NULL")),
+    Index("ix_token_came", "sent_at", **_partial_index("arrived_at IS NOT NULL")),
 )
 
 #: The latest health of each route and of each component of Pantau.
@@ -229,34 +241,37 @@ health = Table(
     metadata,
     Column("subject", String(200), primary_key=True),
     Column("health", String(16), nullable=False),
-    Column("since", Moment, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
 )
 
-#: The latest runs of a route that contradict its health: after a restart they still count towards the next change.
+#: The latest runs of a route or component that contradict its health. They are restored after a restart, so that they
+#: count towards the next change of health.
 streak = Table(
     "streak",
     metadata,
     Column("subject", String(200), primary_key=True),
-    #: JSON, the oldest first (`monitor.evaluation.health_tracker.GradedRun`); [] if nothing contradicts.
+    #: JSON, the oldest first (`monitor.evaluation.health_tracker.GradedRun`); []: no run contradicts the health.
     Column("runs", Text, nullable=False),
 )
 
-#: A site's status of an agency or of a component of Pantau (`monitor.evaluation.joint.site_status`). On PostgreSQL,
+#: Status of an agency or of a component of Pantau at a site (`monitor.evaluation.joint.site_status`). On PostgreSQL,
 #: each site to which this hub subscribes has a partition; all other rows are in `rest_of_site_status`.
 site_status = Table(
     "site_status",
     metadata,
     Column("site", String(64), primary_key=True),
-    #: As an incident's `dedup_key`.
+    #: Dedup key that an incident about it would have.
     Column("subject", String(200), primary_key=True),
     #: Type of the problem; NULL: no problem, or unknown. `since` is NULL if and only if `type` is NULL.
     Column("type", String(16)),
     Column("cause", String(16)),
-    Column("since", Moment),
-    Column("latest", Moment),
+    Column("since", UtcDateTime),
+    #: Start of the latest failure of the problem.
+    Column("latest", UtcDateTime),
+    #: Whether the problem comes and goes.
     Column("flapping", Boolean, nullable=False),
-    #: If this and `type` are NULL, the status is undecided, unknown or flapping.
-    Column("up_since", Moment),
+    #: Since when everything works. If this and `type` are NULL, the status is undecided, unknown or flapping.
+    Column("up_since", UtcDateTime),
     #: JSON: the health of each probed direction.
     Column("directions", Text, nullable=False),
     #: JSON: the routes that fail.
@@ -265,32 +280,32 @@ site_status = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: A site's latest heartbeat. Replication transfers it after all earlier statuses of the site. Partitioned as
+#: Latest heartbeat of each site. Replication transfers it after all earlier statuses of the site. Partitioned like
 #: `site_status`.
 site_heartbeat = Table(
     "site_heartbeat",
     metadata,
     Column("site", String(64), primary_key=True),
     #: By the site's clock.
-    Column("at", Moment, nullable=False),
-    #: The monotonic clock of the process, in microseconds, and the process's incarnation (`freshness.SiteHeartbeat`).
+    Column("at", UtcDateTime, nullable=False),
+    #: Monotonic clock of the process, in microseconds, and random id of the process's run (`freshness.SiteHeartbeat`).
     Column("monotonic", BigInteger, nullable=False),
     Column("incarnation", String(64), nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
 
-#: Published runs with another outcome than `delivered` (`monitor.store.probing.site_runs`): at a hub those of its
-#: sites, at a site its own. Partitioned as `site_status`. A run that is published twice has two rows, because the key
+#: Published runs with another outcome than `delivered` (`monitor.store.probing.site_runs`): at a hub the runs of its
+#: sites, at a site its own. Partitioned like `site_status`. A run that is published twice has two rows, because the key
 #: includes `published_at`.
 site_run = Table(
     "site_run",
     metadata,
     Column("site", String(64), primary_key=True),
     Column("agency", String(64), primary_key=True),
-    Column("started_at", Moment, primary_key=True),
+    Column("started_at", UtcDateTime, primary_key=True),
     Column("token_id", String(32), primary_key=True),
-    Column("published_at", Moment, primary_key=True),
+    Column("published_at", UtcDateTime, primary_key=True),
     Column("route", String(200), nullable=False),
     Column("duration", Float, nullable=False),
     Column("outcome", String(16), nullable=False),
@@ -301,96 +316,108 @@ site_run = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: Published hours, with the columns of `hour`: at a hub those of its sites, at a site its own. If an hour was published
-#: twice, the row with more runs counts.
+#: Published hourly counts, with the columns of `hour`: at a hub the counts of its sites, at a site its own. If an hour
+#: was published twice, the row with more runs is valid.
 site_hour = Table(
     "site_hour",
     metadata,
     Column("site", String(64), primary_key=True),
     Column("agency", String(64), primary_key=True),
-    Column("starts_at", Moment, primary_key=True),
+    Column("starts_at", UtcDateTime, primary_key=True),
     Column("route", String(200), primary_key=True),
     Column("outcome", String(16), primary_key=True),
     Column("grade", String(8), primary_key=True),
-    Column("published_at", Moment, primary_key=True),
-    *_counts(),
+    Column("published_at", UtcDateTime, primary_key=True),
+    *_count_columns(),
     Index("ix_site_hour_of_agency", "site", "agency", "starts_at"),
     Index("ix_site_hour_begins", "starts_at"),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
 
+#: Problems of an agency or of a component of Pantau (`alerts.model.incident.Incident`).
 incident = Table(
     "incident",
     metadata,
     _id(),
+    #: Key of the problem, such as an agency's code, or "ours/..." for a fault source.
     Column("dedup_key", String(200), nullable=False),
+    #: The number that people quote: "JKR-07".
     Column("number", String(32), nullable=False, unique=True),
+    #: Code of the agency; "" for a monitoring fault (a fault of our own side).
     Column("agency", String(64), nullable=False),
+    #: Worst type so far.
     Column("type", String(16), nullable=False),
     Column("state", String(16), nullable=False),
+    #: JSON: the escalation policy as configured when the incident opened.
     Column("policy", Text, nullable=False),
-    Column("began_at", Moment, nullable=False),
-    Column("opened_at", Moment, nullable=False),
-    Column("since", Moment, nullable=False),
-    #: The present type and since when; NULL in rows of older versions: as when the incident opened.
+    #: When the problem began, and when Pantau opened the incident.
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    #: When the incident opened, or became worse.
+    Column("since", UtcDateTime, nullable=False),
+    #: Current type, and since when; NULL in rows of older versions: the same as when the incident opened.
     Column("current_type", String(16)),
-    Column("current_type_since", Moment),
-    #: When the problem of `type` began, and that of `current_type`; NULL: at `began_at`. When the first outage in the
-    #: incident began; NULL: it had none.
-    Column("type_began_at", Moment),
-    Column("current_type_began_at", Moment),
-    Column("outage_began_at", Moment),
+    Column("current_type_since", UtcDateTime),
+    #: When the problem of `type` began, and the problem of `current_type`; NULL: at `began_at`.
+    Column("type_began_at", UtcDateTime),
+    Column("current_type_began_at", UtcDateTime),
+    #: When the first outage of the incident began; NULL: there was no outage.
+    Column("outage_began_at", UtcDateTime),
+    #: Position in the escalation: how often it was started anew, the repetition of all steps, and the step (-1: before
+    #: the first).
     Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    Column("step_since", Moment, nullable=False),
-    Column("acknowledged_at", Moment),
+    Column("step_since", UtcDateTime, nullable=False),
+    Column("acknowledged_at", UtcDateTime),
     Column("acknowledged_by", String(200)),
-    #: The latest action of the assignee, the reminder before the acknowledgement expires, and the previous assignee.
-    Column("last_response_at", Moment),
-    Column("reminded_at", Moment),
+    #: When the assignee (who acknowledged) last acted and was last reminded, and the name of the previous assignee.
+    Column("last_response_at", UtcDateTime),
+    Column("reminded_at", UtcDateTime),
     Column("previous_assignee", String(200)),
-    #: Whether the assignee escalated the incident.
+    #: Whether the previous assignee escalated the incident.
     Column("escalated", Boolean, nullable=False, server_default=false()),
-    Column("released_at", Moment),
+    #: When a person permitted the announcement to the agency's recipients, and who.
+    Column("released_at", UtcDateTime),
     Column("released_by", String(200)),
-    Column("resolved_at", Moment),
-    Column("ended_at", Moment),
+    #: When the incident was closed; NULL: it is open. When the problem ended.
+    Column("resolved_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
     #: When a person marked it as a false alarm.
-    Column("false_alarm_at", Moment),
+    Column("false_alarm_at", UtcDateTime),
     Column("false_alarm_by", String(200)),
     Column("false_alarm_reason", Text),
     #: Whether mail was down and up repeatedly before the incident opened.
     Column("flapping", Boolean, nullable=False, server_default=false()),
-    #: The type that probes detected last; NULL: none, as for an outage that only a person declared.
+    #: The type that the probes detected last; NULL: they detect no problem, so that only a declaration keeps it open.
     Column("detected", String(16)),
-    #: The outage that a person declared (stated by hand, whatever the probes find).
+    #: The outage that a person declared, whatever the probes find.
     Column("declared_type", String(16)),
-    Column("declared_at", Moment),
+    Column("declared_at", UtcDateTime),
     Column("declared_by", String(200)),
     Column("declared_reason", Text),
-    Column("declared_ended_at", Moment),
+    Column("declared_ended_at", UtcDateTime),
     Column("declared_ended_by", String(200)),
-    #: When and why a person closed the incident by hand, and whether that person stated that mail works.
-    Column("closed_at", Moment),
+    #: When, by whom and why the incident was closed by hand, and whether that person stated that mail works.
+    Column("closed_at", UtcDateTime),
     Column("closed_by", String(200)),
     Column("closed_reason", Text),
     Column("closed_recovered", Boolean),
-    #: The page number after which the incident's pages continue, because the store was restored from an older copy; 0:
-    #: it was not restored.
+    #: The number after which the incident's pages (letters and faxes) continue, because the store was restored from an
+    #: older copy; 0: it was not restored.
     Column("skipped_pages", Integer, nullable=False, server_default=text("0")),
-    #: Whether nothing is pending, so that no engine (part of a process that processes incidents) reads the incident.
+    #: Whether no action is due, so that no engine (the part of a process that processes incidents) reads the incident.
     Column("at_rest", Boolean, nullable=False, default=False),
-    #: The engine that processes the incident, and the end of its lease (an exclusive right that it renews). An engine
-    #: that does not share the database takes no lease.
+    #: The engine that processes the incident, and the end of its lease (an exclusive right that the engine renews). An
+    #: engine that does not share the database takes no lease.
     Column("owner", String(200)),
-    Column("owned_until", Moment),
+    Column("owned_until", UtcDateTime),
     #: Whether another engine has changed the incident, so that its owner has to process it.
     Column("nudged", Boolean, nullable=False, server_default=false()),
-    #: One open incident per subject, even if two processes decide at the same time.
-    Index("uq_incident_open", "dedup_key", unique=True, **_only("resolved_at IS NULL")),
-    #: Few incidents are active, and only those are processed.
+    #: There is at most one open incident per subject, even if two processes decide at the same time.
+    Index("uq_incident_open", "dedup_key", unique=True, **_partial_index("resolved_at IS NULL")),
+    #: Only the few active incidents are processed.
     Index("ix_incident_active", "id", sqlite_where=text("at_rest IS 0"), postgresql_where=text("at_rest IS false")),
     Index("ix_incident_nudged", "owner", sqlite_where=text("nudged = 1"), postgresql_where=text("nudged")),
     Index("ix_incident_dedup_key", "dedup_key"),
@@ -398,16 +425,20 @@ incident = Table(
     Index("ix_incident_resolved_at", "resolved_at"),
 )
 
+#: Messages to one person (`alerts.model.delivery.Notification`).
 notification = Table(
     "notification",
     metadata,
     _id(),
-    #: Incident, plan, step, round, purpose and person in one string: a repeated decision writes once.
+    #: Incident, plan, step, round, purpose and person in one string, so that a repeated decision writes once.
     Column("key", String(300), nullable=False, unique=True),
+    #: Escalation to staff, or announcement to recipients.
     Column("plan", String(16), nullable=False),
     Column("purpose", String(16), nullable=False),
+    #: Key of the contact or recipient.
     Column("person", String(64), nullable=False),
     Column("language", String(8), nullable=False),
+    #: JSON: values for the text; addresses, in order of preference; addressee of a fax or letter (NULL: none).
     Column("facts", Text, nullable=False),
     Column("addresses", Text, nullable=False),
     Column("addressee", Text),
@@ -418,80 +449,91 @@ notification = Table(
     Column("urgency", String(16), nullable=False, server_default="first"),
     #: Notifications with equal keys may be bundled into one (`alerts.decide.bundle`).
     Column("bundle_key", String(120)),
-    #: Until then it waits for more incidents to join, or for a rate limit.
-    Column("not_before", Moment),
-    Column("created_at", Moment, nullable=False),
-    Column("expires_at", Moment, nullable=False),
+    #: Until then the notification waits for more incidents to join, or for a rate limit.
+    Column("not_before", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    #: After this time the notification is not sent any more.
+    Column("expires_at", UtcDateTime, nullable=False),
     Index("ix_notification_state", "state"),
     Index("ix_notification_gathering_created_at", "bundle_key", "created_at"),
 )
 
-#: The incidents of a notification: one, or several that failed at once.
+#: The incidents that a notification is about: one, or several that began together (a *bundle*).
 notification_incident = Table(
     "notification_incident",
     metadata,
     Column("notification_id", ForeignKey("notification.id"), primary_key=True),
     Column("incident_id", ForeignKey("incident.id"), primary_key=True),
-    #: Key of the decision that added the incident: a repeated decision writes once, bundled or not.
+    #: Key of the decision that added the incident, so that a repeated decision writes once, bundled or not.
     Column("key", String(300), nullable=False, unique=True),
-    #: The recipient's name in this incident's policy: another agency may use the name for another person.
+    #: Key of the recipient in this incident's policy. Another agency may use the same key for another person.
     Column("person", String(64), nullable=False),
     Column("facts", Text, nullable=False),
     Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    #: When the incident was acknowledged or resolved before the notification was sent, which then does not mention it.
-    Column("left_at", Moment),
+    #: When the incident was acknowledged or resolved before the notification was sent, which then does not mention it;
+    #: NULL: the notification mentions it.
+    Column("left_at", UtcDateTime),
     Index("ix_notification_incident_incident_id", "incident_id"),
 )
 
-#: Subjects that cause no notifications for a while.
+#: Silences: for a time nobody is notified of incidents about a subject.
 silence = Table(
     "silence",
     metadata,
     _id(),
     #: An incident's dedup key: an agency's code, or "ours/...".
     Column("target", String(200), nullable=False),
-    Column("starts_at", Moment, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
     #: Exclusive end; for a removed silence, the time of the removal.
-    Column("ends_at", Moment, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
     Column("by", String(200), nullable=False),
     Index("ix_silence_ends", "ends_at"),
 )
 
+#: Deliveries of a notification, each to one address.
 delivery = Table(
     "delivery",
     metadata,
     _id(),
     Column("notification_id", ForeignKey("notification.id"), nullable=False),
     Column("channel", String(8), nullable=False),
+    #: Telephone number or address, and extension behind a switchboard ("": none).
     Column("number", String(200), nullable=False),
     Column("extension", String(32), nullable=False),
     UniqueConstraint("notification_id", "channel", "number", "extension"),
     Index("ix_delivery_number", "number"),
 )
 
+#: Calls of a gateway for a delivery (`alerts.model.delivery.Attempt`).
 attempt = Table(
     "attempt",
     metadata,
     _id(),
     Column("delivery_id", ForeignKey("delivery.id"), nullable=False),
+    #: Number within the delivery, from 1.
     Column("n", Integer, nullable=False),
+    #: Pantau's reference of the attempt, which the gateway receives.
     Column("reference", String(64), nullable=False, unique=True),
     Column("gateway", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    #: Rank of the state: a late callback never lowers it.
+    #: Rank of the state (`RANK`). A late callback never lowers it.
     Column("rank", Integer, nullable=False),
-    Column("started_at", Moment, nullable=False),
-    Column("query_at", Moment, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    #: When the gateway is asked for the state next, and how often it was asked.
+    Column("query_at", UtcDateTime, nullable=False),
     Column("queries", Integer, nullable=False),
+    #: Identifier that the provider returned.
     Column("provider_id", String(200)),
+    #: Class, code and text of the error; NULL and "": none.
     Column("error", String(16)),
     Column("code", String(64), nullable=False),
     Column("detail", Text, nullable=False),
-    Column("ended_at", Moment),
-    #: The response code in the SMS; empty if the notification needs no response.
+    #: When the message arrived or failed, or the call ended; NULL: unknown.
+    Column("ended_at", UtcDateTime),
+    #: The response code in the SMS; "": the SMS has none.
     Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
@@ -499,31 +541,31 @@ attempt = Table(
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
-#: A clerk's records that a letter was printed and posted. Each step has one row: the first record counts.
+#: A clerk's records that a letter was printed and posted. Each step has one row, because only the first record counts.
 letter_step = Table(
     "letter_step",
     metadata,
     Column("attempt_id", ForeignKey("attempt.id"), primary_key=True),
     Column("step", String(16), primary_key=True),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("by", String(200), nullable=False),
-    #: The day of posting, if the clerk entered it.
+    #: Day of posting that the clerk entered; NULL: the day of `at`.
     Column("day", Date),
 )
 
-#: Short codes that a person sends by SMS to acknowledge.
+#: Response codes: short numbers that a person sends by SMS to acknowledge.
 response_code = Table(
     "response_code",
     metadata,
     _id(),
     Column("number", String(32), nullable=False),
     Column("code", Integer, nullable=False),
-    #: The incidents, each marked whether it is an outage. Repeated notifications about the same incidents have the same
-    #: code on a phone.
+    #: Ids of the incidents, each with whether it is an outage. Repeated notifications about the same incidents have the
+    #: same code on a phone.
     Column("about", String(200), nullable=False),
     #: The latest notification with this code.
     Column("notification_id", ForeignKey("notification.id"), nullable=False),
-    Column("given_at", Moment, nullable=False),
+    Column("given_at", UtcDateTime, nullable=False),
     UniqueConstraint("number", "about"),
     Index("ix_response_code_notification_id", "notification_id"),
 )
@@ -533,33 +575,33 @@ sms_number = Table(
     "sms_number",
     metadata,
     Column("number", String(32), primary_key=True),
-    #: Its owner has opted out of SMS.
-    Column("stopped_at", Moment),
-    #: Number of unrecognised answers in a row.
+    #: When its owner opted out of SMS; NULL: never.
+    Column("stopped_at", UtcDateTime),
+    #: Number of consecutive answers that were not understood.
     Column("unrecognised", Integer, nullable=False),
 )
 
-#: PINs typed in calls, right and wrong, without the digits.
+#: Attempts to type a PIN in a call, accepted or not, without the digits.
 pin_attempt = Table(
     "pin_attempt",
     metadata,
     _id(),
-    #: Reference of the attempt, that is, of the call.
+    #: Reference of the gateway attempt that is the call.
     Column("reference", String(64), nullable=False),
     Column("agency", String(64), nullable=False),
     Column("person", String(64), nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("accepted", Boolean, nullable=False),
     Index("ix_pin_attempt_person_at", "person", "at"),
 )
 
-#: Processed callbacks; providers repeat them.
+#: Processed callbacks of providers, which may send a callback repeatedly.
 callback_event = Table(
     "callback_event",
     metadata,
     Column("gateway", String(64), primary_key=True),
     Column("event_id", String(200), primary_key=True),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 #: The latest state of each alert of the NOC's own monitoring, by the fingerprint of its labels.
@@ -568,18 +610,18 @@ received_alert = Table(
     metadata,
     Column("fingerprint", String(16), primary_key=True),
     #: When the alert began to fire last. Together with the fingerprint, the time identifies the alert.
-    Column("starts_at", Moment, nullable=False),
-    #: NULL: it fires.
-    Column("ended_at", Moment),
+    Column("starts_at", UtcDateTime, nullable=False),
+    #: NULL: the alert fires.
+    Column("ended_at", UtcDateTime),
     #: When the alert was last received.
-    Column("received_at", Moment, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
     #: Dedup key of the incident that several alerts share; NULL: the alert has its own incident.
     Column("merged_into", String(200)),
     Index("ix_received_alert_heard_at", "received_at"),
-    Index("ix_received_alert_folded_into", "merged_into", **_only("merged_into IS NOT NULL")),
+    Index("ix_received_alert_folded_into", "merged_into", **_partial_index("merged_into IS NOT NULL")),
 )
 
-#: The next number of an agency's incidents.
+#: Counters of numbers. *name*: prefix of an agency's incident numbers; *next*: the next number to assign.
 counter = Table(
     "counter",
     metadata,
@@ -588,42 +630,42 @@ counter = Table(
 )
 
 #: The audit log: decisions, messages, answers and actions with their authors, in a hash chain
-#: (`alerts.persistence.audit`). Append-only, enforced by triggers. A migration that copies this table (batch mode on
+#: (`alerts.persistence.audit`). Triggers make the table append-only. A migration that copies this table (batch mode on
 #: SQLite) loses the triggers and must recreate them.
 audit_log = Table(
     "audit_log",
     metadata,
     #: Number of the entry in the chain, without gaps.
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("event", String(200), nullable=False),
     Column("incident_id", Integer),
     Column("notification_id", Integer),
     Column("detail", JSON, nullable=False),
-    #: Hash of the previous entry. Unique: the chain cannot fork.
+    #: Hash of the previous entry. It is unique, so that the chain cannot fork.
     Column("previous", String(64), nullable=False, unique=True),
-    #: Hash of the content, and hash of that together with `previous`.
+    #: Hash of the content, and hash of `content` together with `previous`.
     Column("content", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
-    #: Number of the entry about the purge that deleted the content of this entry; NULL: not purged.
+    #: Number of the entry that records the purge of this entry's content; NULL: not purged.
     Column("purged_by", Integer),
-    #: Only entries about an incident: SQLite would otherwise use this index to find entries about no incident.
-    Index("ix_audit_log_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
-    Index("ix_audit_log_notification_id", "notification_id", **_only("notification_id IS NOT NULL")),
+    #: Contains only entries about an incident. Otherwise SQLite would use this index to find entries about no incident.
+    Index("ix_audit_log_incident_id", "incident_id", **_partial_index("incident_id IS NOT NULL")),
+    Index("ix_audit_log_notification_id", "notification_id", **_partial_index("notification_id IS NOT NULL")),
     #: Entries of an actor or of an event, the newest first.
     Index("ix_audit_log_actor", "actor", "id"),
     Index("ix_audit_log_event", "event", "id"),
-    Index("ix_audit_log_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
-    #: Entries that a purge selects by their time: about no incident, and not purged yet.
+    Index("ix_audit_log_checkpoint", "id", **_partial_index(f"event = '{CHECKPOINT}'")),
+    #: Entries that a purge selects by their time: those about no incident that are not purged yet.
     Index(
         "ix_audit_log_about_none",
         "at",
-        **_only("incident_id IS NULL AND notification_id IS NULL AND purged_by IS NULL"),
+        **_partial_index("incident_id IS NULL AND notification_id IS NULL AND purged_by IS NULL"),
     ),
 )
 
-#: Number and hash of the last entry of the audit log. One row, which each writer locks.
+#: Number and hash of the last entry of the audit log. The table has one row, which each writer locks.
 audit_head = Table(
     "audit_head",
     metadata,
@@ -632,43 +674,45 @@ audit_head = Table(
     Column("hash", String(64), nullable=False),
 )
 
-#: Times when the store was, or may have been, an older copy. Until confirmed, paper is held.
+#: Restorations: the store is, or may be, an older copy. Letters and faxes are paused until a person confirms this.
 restoration = Table(
     "restoration",
     metadata,
     _id(),
+    #: How it was detected (`DetectionMethod`), and when.
     Column("how", String(16), nullable=False),
-    Column("noticed_at", Moment, nullable=False),
-    #: The last time that the store contained.
-    Column("since", Moment),
-    #: Who restored it; empty: it was detected.
+    Column("noticed_at", UtcDateTime, nullable=False),
+    #: Time of the last write in the copy; NULL: unknown.
+    Column("since", UtcDateTime),
+    #: Who restored the copy; "": Pantau detected it.
     Column("by", String(200), nullable=False),
-    #: Numbers and pages after which it continues, as that person entered.
+    #: Last used incident numbers by prefix, and last used pages by incident number, as that person stated.
     Column("numbers", JSON, nullable=False),
     Column("pages", JSON, nullable=False),
-    #: The skipped numbers; NULL: not determined yet.
+    #: First and last skipped incident number by prefix; NULL: not determined yet.
     Column("skipped", JSON(none_as_null=True)),
-    Column("confirmed_at", Moment),
+    Column("confirmed_at", UtcDateTime),
     Column("confirmed_by", String(200), nullable=False),
     Column("reason", Text, nullable=False),
 )
 
-#: Processes on this store, and their latest writes.
+#: Processes on this store, and when each last wrote.
 process = Table(
     "process",
     metadata,
     Column("name", String(64), primary_key=True),
-    Column("started_at", Moment, nullable=False),
-    Column("heartbeat_at", Moment, nullable=False),
-    #: When it was stopped in order; a killed process never writes it.
-    Column("stopped_at", Moment),
-    #: Level of the agencies' documents that it uses (`Documents.level`); NULL: files are in force, or unknown.
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    #: When the process stopped in an orderly way; NULL: it runs, or was killed.
+    Column("stopped_at", UtcDateTime),
+    #: Sum of the version numbers of the agency documents that the process uses (`Documents.revision_sum`); NULL: the
+    #: process uses files, or has not written it yet.
     Column("documents", BigInteger),
-    #: The agencies of which it has documents, as JSON, with a digest; NULL: not written yet.
+    #: JSON: the agencies whose documents the process uses, and a digest of that text; NULL: not written yet.
     Column("agencies", Text),
     Column("agencies_digest", String(64)),
-    #: Since when the site has evaluated health without interruption; NULL: for as long as is known.
-    Column("continuous_since", Moment),
+    #: Since when the site has evaluated health without an interruption; NULL: no interruption is known.
+    Column("continuous_since", UtcDateTime),
 )
 
 #: The latest request to run all routes of an agency now. A hub writes it into the stores of its sites.
@@ -676,25 +720,25 @@ probe_request = Table(
     "probe_request",
     metadata,
     Column("agency", String(64), primary_key=True),
-    Column("requested_at", Moment, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
 )
 
-#: A drill: one pass over contacts and gateways.
+#: Drills: each sends test messages to contacts by all gateways.
 drill = Table(
     "drill",
     metadata,
     _id(),
-    #: What triggered the drill. Two processes that reach the hour of a drill begin it once.
+    #: Key of the scheduled time or the request that started the drill, so that two processes start it only once.
     Column("key", String(64), nullable=False, unique=True),
     #: Prefix of the numbers of its notifications.
     Column("number", String(32), nullable=False),
     Column("requested_by", String(200), nullable=False),
-    #: Key of the contact, or "all".
+    #: Key of the contact, or "all"; with the prefix "JCM/", only contacts of that agency are tested.
     Column("contact", String(64), nullable=False),
-    Column("starts_at", Moment, nullable=False),
-    #: After this time nothing more is sent.
-    Column("ends_at", Moment, nullable=False),
-    Column("ended_at", Moment),
+    Column("starts_at", UtcDateTime, nullable=False),
+    #: After this time no more messages are sent.
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
     Index("ix_drill_contact_ended_at", "contact", "ended_at"),
     Index("ix_drill_ended_at", "ended_at"),
 )
@@ -705,9 +749,11 @@ drill_notification = Table(
     "drill_notification",
     metadata,
     _id(),
+    #: Drill, contact, address and gateway in one string.
     Column("key", String(300), nullable=False, unique=True),
     Column("drill_id", ForeignKey("drill.id"), nullable=False),
     Column("agency", String(64), nullable=False),
+    #: Key and name of the contact.
     Column("contact", String(64), nullable=False),
     Column("name", String(200), nullable=False),
     Column("channel", String(8), nullable=False),
@@ -720,12 +766,12 @@ drill_notification = Table(
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("provider_id", String(200)),
-    Column("started_at", Moment, nullable=False),
-    Column("query_at", Moment),
-    #: When its arrival was reported.
-    Column("delivered_at", Moment),
-    #: When the person pressed the key.
-    Column("confirmed_at", Moment),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("query_at", UtcDateTime),
+    #: When the provider reported the arrival.
+    Column("delivered_at", UtcDateTime),
+    #: When the person confirmed the call by pressing a key.
+    Column("confirmed_at", UtcDateTime),
     Index("ix_drill_notification_drill_id", "drill_id"),
     Index("ix_drill_notification_contact_confirmed_at", "agency", "contact", "confirmed_at"),
     Index("ix_drill_notification_contact_begun_at", "agency", "contact", "channel", "state", "started_at"),
@@ -733,26 +779,26 @@ drill_notification = Table(
     Index("ix_drill_notification_gateway_begun_at", "gateway", "state", "started_at"),
 )
 
-#: On-call overrides: replacements of a person on a rota. Removed rows stay: who was on call is part of the record.
+#: On-call overrides, which replace a person on a rota for a time. Removed rows are kept to show who was on call.
 override = Table(
     "override",
     metadata,
     _id(),
-    #: "CODE/key" of an agency's rota, "key" of a shared one.
+    #: "CODE/key" of an agency's rota, "key" of a shared rota.
     Column("rota", String(100), nullable=False),
-    #: The person as JSON, as configured when it was created.
+    #: JSON: the substitute, as configured when the override was created.
     Column("contact", Text, nullable=False),
-    Column("starts_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
     Column("removed_by", String(200)),
-    Column("removed_at", Moment),
+    Column("removed_at", UtcDateTime),
     Index("ix_override_ends", "ends_at"),
 )
 
-#: Calendar feeds of rotas, for programs that send a key because they cannot sign in. Revoked rows stay: who could read
-#: a rota is part of the record.
+#: Calendar feeds of rotas, for programs that send a key because they cannot sign in. Revoked rows are kept to show who
+#: could read a rota.
 rota_feed = Table(
     "rota_feed",
     metadata,
@@ -760,35 +806,35 @@ rota_feed = Table(
     Column("rota", String(100), nullable=False),
     #: SHA-256 of the key.
     Column("digest", String(64), nullable=False, unique=True),
-    #: Name of the user; the feed is valid while that user may see the rota.
+    #: Name of the user who created the feed. It is valid while that user may see the rota.
     Column("user", String(64), nullable=False),
-    Column("made_at", Moment, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
     Column("revoked_by", String(200)),
-    Column("revoked_at", Moment),
+    Column("revoked_at", UtcDateTime),
     Index("ix_rota_feed_rota", "rota"),
 )
 
-#: Users of the portal. None is deleted: the audit log and old sessions name them.
+#: Users of the portal. Rows are never deleted, because the audit log and old sessions refer to them.
 portal_user = Table(
     "portal_user",
     metadata,
     _id(),
     Column("name", String(64), nullable=False, unique=True),
     Column("full_name", String(100), nullable=False),
-    #: A PHC string of argon2id; NULL: none has been chosen yet.
+    #: Password hash: a PHC string of argon2id; NULL: the user has not chosen a password yet.
     Column("password", Text),
-    #: Failed sign-ins in a row, and the time of the last one (`monitor.access.lockout`).
+    #: Number of consecutive failed passwords, and the time of the last one (`monitor.access.lockout`).
     Column("failures", Integer, nullable=False),
-    Column("failed_at", Moment),
-    #: Failed one-time codes in a row, which follow a correct password, and the time of the last one.
+    Column("failed_at", UtcDateTime),
+    #: Number of consecutive failed one-time codes (after a correct password), and the time of the last one.
     Column("code_failures", Integer, nullable=False, server_default="0"),
-    Column("code_failed_at", Moment),
-    #: Exempt from delays until this time.
-    Column("unlocked_until", Moment),
+    Column("code_failed_at", UtcDateTime),
+    #: Until then the user is exempt from delays after failures.
+    Column("unlocked_until", UtcDateTime),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("disabled_at", Moment),
-    #: The step (RFC 6238) of the last used one-time code; NULL: there is no second factor.
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+    #: Time step (RFC 6238) of the last used one-time code; NULL: the user has no second factor.
     Column("one_time_step", Integer),
 )
 
@@ -808,39 +854,40 @@ web_session = Table(
     #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
-    Column("started_at", Moment, nullable=False),
-    #: Rounded to the minute.
-    Column("seen_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    #: Time of the last request, rounded to the minute.
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    #: IP address of the client.
     Column("address", String(64), nullable=False),
     Index("ix_web_session_user_id", "user_id"),
 )
 
-#: The code with which a user may choose a password: the latest one, until it is used.
+#: Invitation codes, with which a user may choose a password. Each user has one at most: the latest, until it is used.
 invitation_code = Table(
     "invitation_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
     Column("kind", String(16), nullable=False),
-    #: A digest, or a PHC string of argon2id for a short code.
+    #: A digest of the code; for a short code, a PHC string of argon2id.
     Column("digest", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
 )
 
-#: External accounts of users (OpenID Connect Core 1.0, 5.7: identified by issuer and subject alone).
+#: External accounts of users. An account is identified by issuer and subject alone (OpenID Connect Core 1.0, 5.7).
 openid_identity = Table(
     "openid_identity",
     metadata,
     Column("issuer", String(255), primary_key=True),
     Column("subject", String(255), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
-    Column("linked_at", Moment, nullable=False),
+    Column("linked_at", UtcDateTime, nullable=False),
     Index("ix_openid_identity_user_id", "user_id"),
 )
 
-#: Tokens of programs. None is deleted: the audit log names them by number.
+#: API tokens of programs. Rows are never deleted, because the audit log refers to them by number.
 api_token = Table(
     "api_token",
     metadata,
@@ -849,11 +896,11 @@ api_token = Table(
     #: SHA-256 of the token.
     Column("digest", String(64), nullable=False, unique=True),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
-    #: Rounded to the minute.
-    Column("used_at", Moment),
-    Column("revoked_at", Moment),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    #: Time of the last request, rounded to the minute.
+    Column("used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
 )
 
 #: Roles of tokens, per agency.
@@ -865,39 +912,39 @@ token_role = Table(
     Column("agency", String(64), primary_key=True),
 )
 
-#: Responses to requests with an idempotency key, for a day: a repeated request is executed once.
+#: Responses to requests with an idempotency key, kept for a day, so that a repeated request is executed only once.
 idempotency_record = Table(
     "idempotency_record",
     metadata,
-    #: "token 3", "user 1", "api konsol-noc".
+    #: Who sent the request: "token 3", "user 1", "api konsol-noc".
     Column("principal", String(100), primary_key=True),
     Column("key", String(200), primary_key=True),
     #: SHA-256 of the request.
     Column("digest", String(64), nullable=False),
-    Column("started_at", Moment, nullable=False),
-    #: NULL: it is being executed, or its outcome is unknown.
+    Column("started_at", UtcDateTime, nullable=False),
+    #: HTTP status; NULL: the request is being executed, or its outcome is unknown.
     Column("status", Integer),
     Column("body", Text),
     Index("ix_idempotency_record_begun_at", "started_at"),
 )
 
-#: Pending sessions: the password was correct, and the second factor is awaited.
+#: Pending sessions: the password was correct, and the second factor is missing.
 pending_session = Table(
     "pending_session",
     metadata,
     #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
     Index("ix_pending_session_user_id", "user_id"),
 )
 
-#: Recovery codes, each valid once instead of a lost second factor.
+#: Recovery codes. Each can be used once in place of a lost second factor.
 recovery_code = Table(
     "recovery_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
-    #: SHA-256: a code has 120 bits.
+    #: SHA-256, which is enough for a code of 120 bits.
     Column("digest", String(64), primary_key=True),
 )
 
@@ -909,14 +956,14 @@ secret = Table(
     #: The owner, such as a user's id; its meaning depends on the purpose. A ciphertext is valid only for its purpose
     #: and owner.
     Column("owner", String(200), primary_key=True),
-    #: Identifier of the key.
+    #: Identifier of the key that encrypted the secret.
     Column("key_id", String(16), nullable=False),
     Column("ciphertext", Text, nullable=False),
     Column("written_by", String(200), nullable=False),
-    Column("written_at", Moment, nullable=False),
+    Column("written_at", UtcDateTime, nullable=False),
 )
 
-#: Links by which a wallboard is read without a sign-in.
+#: Links for wallboards (screens in an operations centre), which are read without a sign-in.
 wallboard_link = Table(
     "wallboard_link",
     metadata,
@@ -924,32 +971,34 @@ wallboard_link = Table(
     #: SHA-256 of the key in the link.
     Column("digest", String(64), nullable=False, unique=True),
     Column("name", String(100), nullable=False),
-    #: Codes; NULL: all.
+    #: Codes of the shown agencies; NULL: all.
     Column("agencies", JSON(none_as_null=True)),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
 )
 
-#: Notices of planned maintenance to recipients. Each has an entry in the audit log, and is purged with it.
+#: Notices of planned maintenance to an agency's recipients. Each has an entry in the audit log, and is purged with it.
 maintenance_notice = Table(
     "maintenance_notice",
     metadata,
     _id(),
-    #: Number of the entry about its creation.
+    #: Number of the audit entry about its creation.
     Column("entry", Integer, nullable=False, unique=True),
     Column("agency", String(64), nullable=False),
-    #: Its reference number. Agencies whose codes begin alike share a sequence.
+    #: Reference number of the notice. Agencies whose codes begin with the same letters share a sequence.
     Column("number", String(32), nullable=False, unique=True),
+    #: New, changed or cancelled maintenance.
     Column("kind", String(32), nullable=False),
-    Column("starts_at", Moment, nullable=False),
-    Column("ends_at", Moment, nullable=False),
+    #: Period of the maintenance.
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
-    Column("made_at", Moment, nullable=False),
-    #: Number of the notice that it replaces.
+    Column("made_at", UtcDateTime, nullable=False),
+    #: Reference number of the notice that it replaces; NULL: none.
     Column("replaces", String(32)),
-    #: Only notices about present and future work are searched.
+    #: For searches by agency, which only find notices about present and future work.
     Index("ix_maintenance_notice_agency_ends", "agency", "ends_at"),
     Index("ix_maintenance_notice_replaces", "replaces"),
 )

@@ -1,71 +1,79 @@
-"""Writer of desired documents into a site's store, in plain SQL; the site applies them."""
+"""Desired documents: agency documents that a hub writes into a site's store, and that the site then applies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from monitor.model.desired_document import ActualDocument, DesiredDocumentState, OfferDifference, offer_difference
+from monitor.model.desired_document import (
+    ActualDocument,
+    DesiredDocumentState,
+    SiteDocumentChanges,
+    site_document_changes,
+)
 from monitor.model.document import EditSource, WrittenDocument
-from monitor.store.sites.link import Connection, SiteConnection, dialled, is_there, one
+from monitor.store.sites.link import Connection, SiteConnection, connect_to_store, fetch_one, table_exists
 from monitor.store.sites.partition import as_owner
 from monitor.store.sites.publisher import Publisher
 
 
-def offer(member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
-    """Write what differs at a site from *wanted*; return the difference. Repeating the call changes nothing.
+def offer(site_config: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> SiteDocumentChanges | None:
+    """Write those *wanted* documents, by agency, that differ at a site; return the changes. May be repeated.
 
-    `None`: the site has not joined, keeps its agencies in files, or runs a version without desired documents. Raise
+    `None`: the site has not joined, has its agencies in files, or runs a version without desired documents. Raise
     `SiteRefusedError`.
     """
-    with dialled(member.server, f"site {member.site}") as connection:
-        if not _takes(connection) or Publisher(connection, member.site, member.hub).slot() is None:
+    with connect_to_store(site_config.server, f"site {site_config.site}") as connection:
+        if (
+            not _applies_documents(connection)
+            or Publisher(connection, site_config.site, site_config.hub).slot() is None
+        ):
             return None
         with as_owner(connection):
-            difference = offer_difference(wanted, _there(connection), _offered(connection))
+            changes = site_document_changes(wanted, _actual_documents(connection), _desired_states(connection))
             with connection.transaction():
-                _write(connection, member.hub, difference)
-        return difference
+                _write(connection, site_config.hub, changes)
+        return changes
 
 
 def offer_problems(connection: Connection) -> Iterator[str]:
     """Yield the desired documents that a site does not apply."""
-    if not _takes(connection):
+    if not _applies_documents(connection):
         return
     refused = connection.execute(
         "SELECT agency, refusal FROM desired_document WHERE refusal IS NOT NULL ORDER BY agency"
     ).fetchall()
-    for row in refused[:_NAMED]:
-        yield f"it cannot use the hub's document of {row.agency}, and goes by the one before: {row.refusal}"
-    if len(refused) > _NAMED:
-        yield f"nor can it use those of {len(refused) - _NAMED} more agencies"
-    waiting = one(
+    for row in refused[:_MAX_REPORTED]:
+        yield f"it cannot use the hub's document of {row.agency}, and uses the previous one: {row.refusal}"
+    if len(refused) > _MAX_REPORTED:
+        yield f"it cannot use those of {len(refused) - _MAX_REPORTED} more agencies"
+    waiting = fetch_one(
         connection,
         "SELECT count(*) AS number FROM desired_document"
         " WHERE processed_at IS NULL AND offered_at < clock_timestamp() - interval '2 minutes'",
     )
     if waiting.number:
-        yield f"it has not looked at documents that the hub wrote for it, of {waiting.number} agencies: does its service run?"
+        yield f"it has not processed the hub's documents of {waiting.number} agencies: does its service run?"
 
 
 def withdraw_offers(connection: Connection, hub: str) -> None:
-    """Delete the desired documents of a hub at a site. The site keeps what it has applied."""
-    if is_there(connection, "desired_document"):
+    """Delete the desired documents of a hub at a site. Documents that the site has applied stay in use."""
+    if table_exists(connection, "desired_document"):
         connection.execute("DELETE FROM desired_document WHERE offered_by = %s", [hub])
 
 
-#: Maximum of refusals that are reported one by one.
-_NAMED = 5
+#: Maximum number of refusals that are reported one by one.
+_MAX_REPORTED = 5
 
 
-def _takes(connection: Connection) -> bool:
-    """Whether the site supports desired documents and uses the documents in its database, by its last process."""
-    if not is_there(connection, "desired_document"):
+def _applies_documents(connection: Connection) -> bool:
+    """Whether the site supports desired documents, and its latest process uses the documents in the database."""
+    if not table_exists(connection, "desired_document"):
         return False
     last = connection.execute("SELECT documents FROM process ORDER BY heartbeat_at DESC LIMIT 1").fetchone()
     return last is not None and last.documents is not None
 
 
-def _there(connection: Connection) -> Mapping[str, ActualDocument]:
+def _actual_documents(connection: Connection) -> Mapping[str, ActualDocument]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest, source"
         " FROM document WHERE replaced_at IS NULL"
@@ -73,7 +81,7 @@ def _there(connection: Connection) -> Mapping[str, ActualDocument]:
     return {row.agency: ActualDocument(digest=row.digest, is_by_hub=row.source == EditSource.HUB) for row in rows}
 
 
-def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
+def _desired_states(connection: Connection) -> Mapping[str, DesiredDocumentState]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest,"
         " processed_at IS NOT NULL AS is_processed, refusal FROM desired_document"
@@ -84,13 +92,13 @@ def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
     }
 
 
-def _write(connection: Connection, hub: str, difference: OfferDifference) -> None:
+def _write(connection: Connection, hub: str, changes: SiteDocumentChanges) -> None:
     rows: list[tuple[str, str, str | None, str]] = [
-        (each.agency, each.name, each.text, hub) for each in difference.offered
+        (each.agency, each.name, each.text, hub) for each in changes.updated
     ]
-    rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in difference.removed]
+    rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in changes.removed]
     with connection.cursor() as cursor:
-        # Another process of the hub may have just written the same: what waits to be processed stays unchanged.
+        # Another process of the hub may just have written the same document: do not overwrite one that is waiting.
         cursor.executemany(
             "INSERT INTO desired_document AS o (agency, name, text, offered_by, offered_at)"
             " VALUES (%s, %s, %s, %s, clock_timestamp())"
@@ -99,4 +107,4 @@ def _write(connection: Connection, hub: str, difference: OfferDifference) -> Non
             " WHERE o.text IS DISTINCT FROM excluded.text OR (o.processed_at IS NOT NULL AND o.refusal IS NULL)",
             rows,
         )
-    connection.execute("DELETE FROM desired_document WHERE agency = ANY(%s)", [list(difference.withdrawn)])
+    connection.execute("DELETE FROM desired_document WHERE agency = ANY(%s)", [list(changes.withdrawn)])

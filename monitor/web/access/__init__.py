@@ -1,1 +1,1 @@
-"""Access control in the browser: the permission check of every route, sign-in, users."""
+"""Access control: the permission check of every route, and the pages for sign-in, users, tokens and wallboards."""

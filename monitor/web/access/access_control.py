@@ -22,11 +22,11 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
 from monitor.access.api_token import ApiToken
-from monitor.access.device import DEVICE_LIFETIME, device_cookie
+from monitor.access.device import DEVICE_LIFETIME, device_cookie_name
 from monitor.access.principal import LOCAL_PERMISSIONS, Principal
-from monitor.access.role import OURSELVES, AgencyScope, Permission
+from monitor.access.role import PANTAU_ITSELF, AgencyScope, Permission
 from monitor.model.lazy_text import lazy_text
-from monitor.service.access.authenticator import Authenticator, DeviceMarkReader, NewPendingSession, NewSession
+from monitor.service.access.authenticator import Authenticator, DeviceCookieReader, NewPendingSession, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import InvalidTokenError, ProgramTokens, TooManyAttemptsError
 from monitor.service.access.wallboards import Wallboards
@@ -35,41 +35,45 @@ from monitor.store.admin.users import WebSession
 from monitor.web.form import is_from_our_page
 from monitor.web.problem import problem
 
-#: Session cookie. The prefix `__Host-` prevents a page of another site from setting the cookie (RFC 6265bis, 4.1.3.2).
+#: Name of the session cookie. Its prefix `__Host-` keeps pages of other sites from setting it (RFC 6265bis, 4.1.3.2).
 _SESSION_COOKIE: Final = "__Host-pantau"
-#: Name of the session cookie over plain HTTP, which is used on this machine only.
+#: Name of the session cookie over plain HTTP, where browsers reject the prefix. Only this machine uses plain HTTP.
 _SESSION_COOKIE_INSECURE: Final = "pantau"
-#: Cookie of a wallboard. Wallboards do not use the session cookie, because sessions expire too soon for them.
+#: Names of the cookie of a wallboard, over HTTPS and over plain HTTP. Wallboards do not use the session cookie, because
+#: sessions expire too soon for them.
 _WALLBOARD_COOKIE: Final = "__Host-pantau-wall"
 _WALLBOARD_COOKIE_INSECURE: Final = "pantau-wall"
-#: Paths that a wallboard may request: the status page, and the changing part of it, which the page polls.
+#: Paths that a wallboard may request: the status page, and its fragment (the part that changes), which the page polls.
 _WALLBOARD_PATHS: Final = frozenset({"/", "/fragment"})
-#: Marks of requests that a page sends without the user, possibly in an unattended tab: the end of the path that its
-#: script polls, and the query parameter of the automatic refresh of a page without scripts.
+#: Signs of a request that a page sends without the user, possibly in an unattended tab: the suffix of the paths that
+#: scripts poll, and the query parameter of pages that refresh themselves without scripts. Such requests do not extend
+#: the session.
 _FRAGMENT_SUFFIX: Final = "/fragment"
 _POLL_PARAMETER: Final = "polled"
 #: Header by which the page's script reports that the user has clicked or typed since its last request.
 _ACTIVITY_HEADER: Final = "x-pantau-used"
-#: Suffix of the cookie of a pending session: the password was right, the code of the second factor is awaited.
+#: Suffix of the cookie of a pending session: the user has entered the password, and not yet the code of the second
+#: factor.
 _PENDING_SUFFIX: Final = "-half"
-#: Maximum number of digits of an ID; more may exceed an integer of the database.
+#: Maximum number of digits of an ID. A longer number may exceed an integer of the database.
 _MAX_ID_DIGITS: Final = 9
+#: Methods that change nothing (RFC 9110, 9.2.1).
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: Returns the agency that a request concerns: its code, or `OURSELVES` for Pantau itself.
+#: Function that returns the code of the agency that a request concerns; `PANTAU_ITSELF` for Pantau itself.
 AgencyResolver = Callable[[Request], Awaitable[str]]
 
 
 class SignInNeededError(Exception):
-    """An unauthenticated request for a route that is not public."""
+    """The request is unauthenticated, and the route is not public."""
 
 
 class SecondFactorNeededError(Exception):
-    """A request of a user who has set up no second factor although the user's role requires one."""
+    """The user's role requires a second factor, and the user has not set one up."""
 
 
 class RouteWithoutPermissionError(Exception):
-    """A route that neither requires a permission nor declares that it is public."""
+    """The route neither requires a permission nor declares that it is public."""
 
 
 class AccessControl:
@@ -84,7 +88,7 @@ class AccessControl:
         is_secure: bool = False,
         metrics_networks: Sequence[str] = (),
     ) -> None:
-        """Take the services that authenticate. Without an *authenticator* there is no sign-in.
+        """Take the services that authenticate. Without an *authenticator* the portal has no sign-in.
 
         *is_secure*: whether browsers reach the portal by HTTPS. *metrics_networks*: networks that may read metrics
         without sign-in, in addition to this machine.
@@ -100,9 +104,11 @@ class AccessControl:
     async def principal(self, request: Request) -> Principal:
         """Return the principal of a request.
 
-        Without sign-in, everybody has the permissions of a local user. A request that may change something must have an
-        API token or come from a page of the portal; otherwise ignore its cookie, because a page of another site can
-        send cookies (CSRF), but no `Authorization` header. Raise `HTTPException` for an invalid token.
+        On a portal without sign-in, everybody has the permissions of a local user. Raise `HTTPException` for an invalid
+        token.
+
+        If a request may change something, its cookies count only if a page of the portal sent it: a page of another
+        site can send requests with these cookies (CSRF). It cannot send the header `Authorization` with a token.
         """
         if self.authenticator is None:
             return Principal(open_permissions=LOCAL_PERMISSIONS)
@@ -118,7 +124,7 @@ class AccessControl:
         )
 
     async def _wallboard_scope(self, request: Request) -> AgencyScope:
-        """Return the agencies that a wallboard may see; none if it requests another page than its status page."""
+        """Return the agencies that a wallboard may see; none if the request is not for the page of a wallboard."""
         key = request.cookies.get(self._wallboard_cookie)
         is_permitted_request = (
             request.url.path in _WALLBOARD_PATHS
@@ -138,7 +144,7 @@ class AccessControl:
         return address.is_loopback or any(address in network for network in self._metrics_networks)
 
     async def session(self, request: Request) -> WebSession | None:
-        """Return the browser's session. Extend the session if the user caused the request, and not only the page."""
+        """Return the browser's session. Extend it, unless the page sent the request without an action of the user."""
         key = request.cookies.get(self._session_cookie)
         if key is None or self.authenticator is None:
             return None
@@ -171,18 +177,18 @@ class AccessControl:
     def set_session_cookie(self, response: Response, signed_in: NewSession) -> Response:
         """Set the session cookie, and delete the cookie of the pending session.
 
-        Set also the cookie with the mark of a known device, if *signed_in* has one. Closing the browser deletes the
-        session cookie.
+        Set also the device cookie, if *signed_in* has one: it marks a browser from which the user has signed in before.
+        The session cookie expires when the browser is closed.
         """
         self._set_cookie(response, self._session_cookie, signed_in.key.text)
-        if signed_in.device:
-            name = self._session_cookie + device_cookie(signed_in.session.user.name)
-            self._set_cookie(response, name, signed_in.device, max_age=DEVICE_LIFETIME, samesite="strict")
+        if signed_in.device_cookie:
+            name = self._session_cookie + device_cookie_name(signed_in.session.user.name)
+            self._set_cookie(response, name, signed_in.device_cookie, max_age=DEVICE_LIFETIME, samesite="strict")
         return self._delete_cookie(response, self._session_cookie + _PENDING_SUFFIX)
 
-    def device_mark_reader(self, request: Request) -> DeviceMarkReader:
-        """Return a function that reads the mark of a known device, which an earlier sign-in of a user has set."""
-        return lambda name: request.cookies.get(self._session_cookie + device_cookie(name), "")
+    def device_cookie_reader(self, request: Request) -> DeviceCookieReader:
+        """Return a function that reads the device cookie of the user with a sign-in name; "" without one."""
+        return lambda name: request.cookies.get(self._session_cookie + device_cookie_name(name), "")
 
     def pending_session_key(self, request: Request) -> SessionKey | None:
         """Return the key of the browser's pending session."""
@@ -244,15 +250,16 @@ class RequirePermission:
                 raise SecondFactorNeededError
             raise forbidden(principal, self.permission)
         # Skip the look-up of the agency if the principal has the permission for all agencies.
-        if self.agency is not None and not principal.scope(self.permission).everything:
-            permit(principal, self.permission, await self.agency(request))
+        if self.agency is not None and not principal.scope(self.permission).is_unrestricted:
+            check_permission(principal, self.permission, await self.agency(request))
         return principal
 
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
-    """FastAPI dependency of a public route, which declares why it needs no permission. It checks nothing."""
+    """FastAPI dependency that declares a route public. It checks nothing."""
 
+    #: Why the route needs no permission.
     reason: str
 
     async def __call__(self) -> None:
@@ -261,10 +268,10 @@ class PublicRoute:
 
 @dataclass(frozen=True, slots=True)
 class RequireTrustedNetwork:
-    """FastAPI dependency of the metrics, which limits who may read them.
+    """FastAPI dependency that limits who may read the metrics.
 
-    It accepts requests from this machine, from the networks for metrics, and from principals who may read the state of
-    Pantau itself.
+    It accepts requests from this machine, from the networks in `portal.metrics_networks`, and from principals who may
+    read the state of Pantau itself.
     """
 
     async def __call__(self, request: Request) -> None:
@@ -273,23 +280,23 @@ class RequireTrustedNetwork:
         if access_control.is_trusted_network(request):
             return
         principal = await access_control.principal(request)
-        if not principal.may(Permission.READ, OURSELVES):
+        if not principal.may(Permission.READ, PANTAU_ITSELF):
             raise HTTPException(
                 403, "metrics are for scrapers only: add their network to `portal.metrics_networks` in the settings"
             )
 
 
-def permit(principal: Principal, permission: Permission, agency: str) -> None:
-    """Raise `HTTPException` unless a principal has a permission for an agency."""
+def check_permission(principal: Principal, permission: Permission, agency: str) -> None:
+    """Raise `HTTPException` unless the principal has the permission for the agency."""
     if not principal.may(permission, agency):
         raise forbidden(principal, permission, agency)
 
 
 def forbidden(principal: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
-    """Return the error for a principal without a permission."""
+    """Return the error for a principal without the permission. *agency*: `None` if it is missing for every agency."""
     message = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
-        OURSELVES: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
+        PANTAU_ITSELF: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
     }.get(agency, "{who} has no permission to {permission} for {agency}; an administrator gives roles")
     values = {"who": principal.refusal_name, "permission": lazy_text(permission.replace("_", " ")), "agency": agency}
     return HTTPException(403, lazy_text(message, **values))
@@ -304,9 +311,9 @@ def _bearer_token(request: Request) -> str | None:
 async def _authenticate_token(tokens: ProgramTokens, secret: str, request: Request) -> ApiToken:
     try:
         return await tokens.authenticate(TokenSecret(text=secret), request.client.host if request.client else "")
-    except TooManyAttemptsError as wait:
+    except TooManyAttemptsError as error:
         reason = "too many invalid tokens from this address; wait, and check which program sends them"
-        seconds = str(ceil(wait.until.total_seconds()))
+        seconds = str(ceil(error.retry_after.total_seconds()))
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, reason, headers={"Retry-After": seconds}) from None
     except InvalidTokenError:
         reason = (
@@ -318,14 +325,14 @@ async def _authenticate_token(tokens: ProgramTokens, secret: str, request: Reque
 
 
 def access_control_of(request: Request) -> AccessControl:
-    """Return the access control of the portal."""
+    """Return the access control of the portal that received the request."""
     access_control: AccessControl = request.app.state.access_control
     return access_control
 
 
 async def pantau_as_agency(_request: Request) -> str:
-    """Return `OURSELVES`, for a request that concerns Pantau itself and no agency."""
-    return OURSELVES
+    """Return `PANTAU_ITSELF`, for a request that concerns Pantau itself and no agency."""
+    return PANTAU_ITSELF
 
 
 async def agency_in_path(request: Request) -> str:
@@ -354,14 +361,14 @@ def notification_in_path(facade: ServiceFacade) -> AgencyResolver:
     async def agency(request: Request) -> str:
         notification_id = str(request.path_params["notification_id"])
         if not notification_id.isdecimal() or len(notification_id) > _MAX_ID_DIGITS:
-            raise HTTPException(404, "there is no such notice")
+            raise HTTPException(404, "there is no such notification")
         return (await facade.status_reader.notification(int(notification_id))).notification.agency
 
     return agency
 
 
 def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
-    """Let *access_control* authenticate the requests of *app*, which must have all its routes already.
+    """Let *access_control* authenticate the requests of *app*. Add all routes to *app* before.
 
     Raise `RouteWithoutPermissionError` for a route that neither requires a permission nor is declared public.
     """
@@ -370,25 +377,25 @@ def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
     app.add_exception_handler(SecondFactorNeededError, _require_second_factor)
     for route in portal_routes(app):
         if requirement_of(route) is None:
-            raise RouteWithoutPermissionError(f"{route.path} names no permission, nor why it needs none")
+            raise RouteWithoutPermissionError(f"{route.path} requires no permission and is not declared public")
 
 
 def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Yield the routes of *app* except static files.
+    """Yield the routes of *app*, without the mount of static files.
 
-    Raise `RouteWithoutPermissionError` for a route of another kind, which cannot require a permission.
+    Raise `RouteWithoutPermissionError` for a route that is no `APIRoute`, because it cannot require a permission.
     """
     for route in app.routes:
         if isinstance(route, APIRoute):
             yield route
         elif not _is_static_mount(route):
-            raise RouteWithoutPermissionError(f"{route} is no route that can name a permission")
+            raise RouteWithoutPermissionError(f"{route} is no route that can require a permission")
 
 
 def requirement_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
     """Return what a route requires or declares; `None` if it does neither."""
     calls = [each.call for each in route.dependant.dependencies]
-    # The last requirement counts: dependencies of the router precede those of the route.
+    # The last requirement counts: the route's own dependencies follow those of its router.
     return next(
         (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
         None,
@@ -400,7 +407,7 @@ def _is_static_mount(route: BaseRoute) -> bool:
 
 
 async def _require_sign_in(request: Request, _error: Exception) -> Response:
-    """Return a redirect to the sign-in for a page that a browser requests, otherwise an error."""
+    """Return a redirect to the sign-in if a browser requests a page; otherwise return an error."""
     if access_control_of(request).authenticator is None:
         return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), which this needs")
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
@@ -410,7 +417,7 @@ async def _require_sign_in(request: Request, _error: Exception) -> Response:
 
 
 async def _require_second_factor(request: Request, _error: Exception) -> Response:
-    """Return a redirect to the set-up of a second factor for a page that a browser requests, otherwise an error."""
+    """Return a redirect to the set-up of a second factor if a browser requests a page; otherwise return an error."""
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/account/second-factor", status_code=303)
     return problem(
@@ -418,8 +425,8 @@ async def _require_second_factor(request: Request, _error: Exception) -> Respons
     )
 
 
-#: Types of route parameters: the principal, who must have the permission; for types with the prefix `Agency`, the
-#: permission for the agency in the path.
+#: Types of route parameters. The value is the principal, who must have the permission of the type. Types whose names
+#: begin with `Agency` require it for the agency in the path.
 Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
 PeopleReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]

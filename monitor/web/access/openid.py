@@ -1,4 +1,4 @@
-"""Sign-in at an identity provider (OpenID Connect), its callback, and linking of an existing account."""
+"""Sign-in at an identity provider (OpenID Connect): redirect, callback, and link to an existing account."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from monitor.web.access.access_control import AccessControl, allow_public
 from monitor.web.access.sign_in import client_address
 from monitor.web.form import Pages, local_path, read_form
 
-#: Cookie that binds the provider's callback to the browser that began the sign-in, so that nobody else can complete it.
+#: Cookie that binds the provider's callback to the browser that started the sign-in, so that no other can complete it.
 _COOKIE: Final = "pantau-openid"
+#: Path that starts a sign-in. Paths below it, such as that of the callback, receive the cookie.
 _PATH: Final = "/sign-in/openid"
 #: Lifetime of the cookie in seconds.
 _COOKIE_MAX_AGE: Final = 600
 
-#: Returns a response that leads the browser to an external URL.
+#: Function that returns a response which leads the browser to an external URL.
 _ResponseFactory = Callable[[Request, str], Response]
 
 
@@ -52,10 +53,15 @@ def openid_pages(openid: OpenIdLogin, access_control: AccessControl, pages: Page
         except SignInFailedError as error:
             return delete_cookie(render_error(request, str(error)))
         if result.session is None:
+            # The user was signed in, and has linked the account with the provider's.
             return delete_cookie(RedirectResponse(result.next, status_code=303))
         return delete_cookie(access_control.continue_sign_in(result.session, result.next))
 
     async def start(request: Request, destination: str, user: User | None, to_provider: _ResponseFactory) -> Response:
+        """Send the browser to the provider by *to_provider*, and later to *destination*.
+
+        *user*: the signed-in user who links the account; `None`: the user signs in.
+        """
         try:
             authorization = await openid.redirect(request, destination, user)
         except SignInFailedError as error:
@@ -76,8 +82,8 @@ def openid_pages(openid: OpenIdLogin, access_control: AccessControl, pages: Page
         return RedirectResponse(url, status_code=303)
 
     def show_link(request: Request, url: str) -> Response:
-        # Show a link instead of a redirect: Chromium applies `form-action` to each redirect after a form, also to those
-        # of the provider, but not to links.
+        # Show a link instead of a redirect. Chromium applies `form-action` to every redirect after a form, even to
+        # redirects by the provider, but it does not apply `form-action` to links.
         return pages.show(request, "openid_link.html", {"url": url, "name": openid.name, "path": "/account"})
 
     def delete_cookie(response: Response) -> Response:

@@ -1,4 +1,4 @@
-"""Second factor (TOTP, RFC 6238): the code step of a sign-in, and the account page that enables and disables it."""
+"""Second factor (TOTP, RFC 6238): entry of the code at sign-in, and the account page that enables or disables it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from monitor.web.access.sign_in import client_address, next_parameter
 from monitor.web.form import Pages, local_path, read_form
 from monitor.web.page_query import store_language
 
-_OWN_ACCOUNT = allow_public("checks the session itself, because a user without a required second factor may use it")
+#: Reasons why the routes are public.
+_OWN_ACCOUNT = allow_public("checks the session itself; users who still lack a required second factor may use it")
 _PUBLIC_STEP = allow_public("second step of the sign-in")
 _PATH: Final = "/account/second-factor"
-#: Characters; a longer code is invalid.
+#: Maximum number of characters of an entered code; the rest is dropped, which makes the code invalid.
 _MAX_CODE_LENGTH: Final = 64
 
 
 def code_pages(authenticator: Authenticator, access_control: AccessControl, pages: Pages) -> APIRouter:
-    """Build the router of the code step, between the password and the session."""
+    """Build the router of the page that asks for the code after the password, before the session begins."""
     router = APIRouter(include_in_schema=False, dependencies=_PUBLIC_STEP)
 
     @router.get("/sign-in/code")
     async def code_page(request: Request) -> Response:
         destination = local_path(request.query_params.get("next", "/"))
         if access_control.pending_session_key(request) is None:
-            # The pending session has expired or never existed: start again, and keep the destination.
+            # The pending session (password entered, code awaited) is missing or has expired: start again, and keep the
+            # destination.
             return store_language(
                 request, RedirectResponse(f"/sign-in?{next_parameter(destination)}".rstrip("?&"), status_code=303)
             )
@@ -42,11 +44,11 @@ def code_pages(authenticator: Authenticator, access_control: AccessControl, page
         form, key = await read_form(request), access_control.pending_session_key(request)
         destination = local_path(form.get("next", "/"))
         try:
-            entered_code, device_mark = (
-                form.get("code", "")[:_MAX_CODE_LENGTH],
-                access_control.device_mark_reader(request),
+            entered_code = form.get("code", "")[:_MAX_CODE_LENGTH]
+            read_device_cookie = access_control.device_cookie_reader(request)
+            signed_in = await authenticator.complete_sign_in(
+                key, entered_code, client_address(request), read_device_cookie
             )
-            signed_in = await authenticator.complete_sign_in(key, entered_code, client_address(request), device_mark)
         except SignInFailedError as error:
             return render_code_step(request, destination, str(error))
         return access_control.set_session_cookie(RedirectResponse(destination, status_code=303), signed_in)
@@ -79,6 +81,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
         form, session = await read_form(request), await current_session(request)
         enrolment = None
         try:
+            # The hidden field "offer" contains the new secret, encrypted.
             enrolment = authenticator.read_enrolment(session, form.get("offer", ""))
             code, password = form.get("code", "")[:_MAX_CODE_LENGTH], form.get("password", "")
             signed_in, codes = await authenticator.set_up_second_factor(
@@ -86,21 +89,21 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
             )
         except SignInFailedError as error:
             return await render_page(request, session, status=403, problem=str(error), enrolment=enrolment)
-        # Only this response shows the recovery codes. No URL shows them again, for security.
+        # Only this response shows the recovery codes: for security, no URL shows them again.
         return access_control.set_session_cookie(
             await render_page(request, signed_in.session, codes=codes, message="factor_done"), signed_in
         )
 
     @router.post(f"{_PATH}/codes")
-    async def codes(request: Request) -> Response:
+    async def renew_codes(request: Request) -> Response:
         form, session = await read_form(request), await current_session(request)
         try:
-            new = await authenticator.renew_recovery_codes(
+            codes = await authenticator.renew_recovery_codes(
                 session, form.get("code", "")[:_MAX_CODE_LENGTH], client_address(request)
             )
         except SignInFailedError as error:
             return await render_page(request, session, status=403, problem=str(error))
-        return await render_page(request, session, codes=new)
+        return await render_page(request, session, codes=codes)
 
     @router.post(f"{_PATH}/off")
     async def disable(request: Request) -> Response:
@@ -126,14 +129,14 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
         enrolment: TotpEnrolment | None = None,
         **context: object,
     ) -> Response:
-        user, is_held = session.user, authenticator.must_set_up_second_factor(session.user)
+        user, must_set_up = session.user, authenticator.must_set_up_second_factor(session.user)
         has_second_factor = user.has_second_factor
         enrolment = None if has_second_factor else enrolment or authenticator.new_enrolment(session)
         defaults = {
-            "principal": Principal(user=user, needs_second_factor_setup=is_held),
+            "principal": Principal(user=user, needs_second_factor_setup=must_set_up),
             "path": _PATH,
             "user": user,
-            "is_held": is_held,
+            "must_set_up": must_set_up,
             "enrolment": enrolment,
             "secret": group_secret(enrolment.secret) if enrolment else "",
             "qr_code": _qr_code(enrolment.secret, user.name) if enrolment else "",
@@ -147,9 +150,9 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
 
 
 def _qr_code(secret: str, name: str) -> str:
-    """Return the QR code for an authenticator app as a data URL, because the security policy forbids inline styles."""
+    """Return the QR code for an authenticator app as a data URL: the content security policy forbids inline styles."""
     import segno  # noqa: PLC0415 - rarely used
 
     code = segno.make(otpauth_uri(secret, name, "Pantau"), error="m", micro=False)
-    address: str = code.svg_data_uri(scale=4, border=4, light="white")
-    return address
+    data_url: str = code.svg_data_uri(scale=4, border=4, light="white")
+    return data_url

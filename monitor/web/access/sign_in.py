@@ -1,4 +1,4 @@
-"""Sign-in, sign-out, choice of a password, and the page of the user's own account."""
+"""Sign-in, sign-out, choice of a password with an invitation code, and the page of the user's own account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.web.access.access_control import AccessControl, allow_public
 from monitor.web.form import Pages, local_path, read_form
 
 _PUBLIC = allow_public("sign-in, and pages of the user's own account, which check the session themselves")
-#: Characters; a longer name belongs to no user.
+#: Maximum number of characters of a user's sign-in name.
 _MAX_NAME_LENGTH = 64
 
 
@@ -36,9 +36,9 @@ def sign_in_pages(
         form = await read_form(request)
         name, destination = _entered_name(form), local_path(form.get("next", "/"))
         try:
-            device_mark = access_control.device_mark_reader(request)
+            read_device_cookie = access_control.device_cookie_reader(request)
             signed_in = await authenticator.sign_in(
-                name, form.get("password", ""), client_address(request), device_mark
+                name, form.get("password", ""), client_address(request), read_device_cookie
             )
         except SignInFailedError as error:
             return render_page(request, "sign_in.html", status=403, name=name, next=destination, problem=str(error))
@@ -57,7 +57,7 @@ def sign_in_pages(
                 name, code, form.get("password", ""), client_address(request)
             )
         except SignInFailedError as error:
-            # Show the code again, because only the password may be invalid.
+            # Show the code again: it may be valid, and only the password unacceptable.
             return render_page(request, "welcome.html", status=403, name=name, code=code, problem=str(error))
         return access_control.continue_sign_in(signed_in, "/account?welcome=1")
 
@@ -99,7 +99,7 @@ def sign_in_pages(
             is_password_changed="changed" in request.query_params,
             is_new_user="welcome" in request.query_params,
             is_linked=openid is not None and await openid.is_linked(user),
-            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            # The links to the other language need a path that accepts GET; the URL of a form may accept POST only.
             path="/account",
         )
 
@@ -117,7 +117,7 @@ def client_address(request: Request) -> str:
 
 
 def next_parameter(destination: str) -> str:
-    """Return the destination as a URL parameter that another may follow: "next=/tasks&"; "" for the first page."""
+    """Return the destination as a URL parameter with a final "&": "next=/tasks&"; "" for the status page."""
     return "" if destination == "/" else f"next={quote(destination)}&"
 
 

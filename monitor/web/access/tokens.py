@@ -1,4 +1,4 @@
-"""Administration page of API tokens. A new token's secret is shown once."""
+"""Administration page of API tokens. The page shows the secret of a new token once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monitor.web.request import Id
 
 #: Lifetimes that the form offers, in days.
 _LIFETIMES = (30, 90, 180, MAX_TOKEN_LIFETIME.days)
-#: Tokens per page. Expired tokens are listed too, so the number grows.
+#: Tokens per page. The list includes expired tokens, so it grows over time.
 _PAGE_SIZE: Final = 100
 
 
@@ -41,6 +41,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
             created = await tokens.create(
                 form.get("name", ""),
                 selected_role(form),
+                # The service rejects a lifetime of zero.
                 timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
                 by=principal.by,
                 address=client_address(request),
@@ -48,7 +49,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
             )
         except OperationRejectedError as error:
             return await render_page(request, status=409, form=form, reason=error)
-        # Only this response shows the secret. No URL shows it again, for security.
+        # Only this response shows the secret: for security, no URL shows it again.
         return await render_page(request, created=created)
 
     @router.post("/tokens/{number}/revoke")
@@ -61,6 +62,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
         return RedirectResponse("/tokens", status_code=303)
 
     async def render_page(request: Request, *, status: int = 200, before: int = NEWEST, **context: object) -> Response:
+        # Request one token more than the page shows, to find out whether there is a next page.
         tokens_found = await tokens.page(before=before, limit=_PAGE_SIZE + 1)
         defaults: dict[str, object] = {
             "path": "/tokens",

@@ -1,4 +1,4 @@
-"""Administration pages of users: list, roles, and invitation codes, with which a user chooses a password."""
+"""Administration pages of users: list, roles, and invitation codes. With such a code a user chooses a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
-from monitor.access.invitation_code import CodeWay
+from monitor.access.invitation_code import CodeKind
 from monitor.access.principal import Principal, User
 from monitor.access.role import Permission, Role
 from monitor.service.access.administration import Administration
@@ -21,7 +21,7 @@ from monitor.web.form import Pages, last_values, read_fields, read_form
 from monitor.web.request import Name
 
 _NAME = TypeAdapter(Name)
-#: Users per page. A page of thousands would block the event loop, and nobody could read it.
+#: Users per page. A page of thousands of users would block the event loop, and nobody could read it.
 _PAGE_SIZE: Final = 100
 
 
@@ -29,6 +29,7 @@ class _Author(TypedDict):
     """Author of a command, as keyword arguments."""
 
     by: str
+    #: IP address of the client.
     address: str
 
 
@@ -73,20 +74,22 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     @router.post("/users/{name}/roles")
     async def roles(request: Request, name: str, principal: Administrator) -> Response:
         fields = await read_fields(request)
+        # The ticked present roles, and the role to add.
         assignments = [*fields.get("kept", []), *selected_role(last_values(fields))]
         operation = administration.assign(name, assignments, **_author(request, principal))
         return await redirect_after(request, name, operation)
 
     @router.post("/users/{name}/invite")
     async def invite(request: Request, name: str, principal: Administrator) -> Response:
-        delivery = CodeWay.LETTER if (await read_form(request)).get("way") == "letter" else CodeWay.TELEPHONE
+        kind = CodeKind.LETTER if (await read_form(request)).get("way") == "letter" else CodeKind.TELEPHONE
         try:
-            invitation = await administration.invite(name, delivery, **_author(request, principal))
+            invitation = await administration.invite(name, kind, **_author(request, principal))
         except OperationRejectedError as error:
             return await render_user(request, name, status=409, reason=error)
-        # Only this response shows the code. No URL shows it again, for security.
+        # Only this response shows the code: for security, no URL shows it again.
         return await render_user(request, name, invitation=invitation)
 
+    # Add the route of a form that has a button only.
     def add_action(action: str, operation: Callable[..., Awaitable[User]]) -> None:
         @router.post(f"/users/{{name}}/{action}")
         async def run_action(request: Request, name: str, principal: Administrator) -> Response:
@@ -109,6 +112,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     async def render_list(
         request: Request, *, status: int = 200, q: str = "", after: str = "", **context: object
     ) -> Response:
+        # Request one user more than the page shows, to find out whether there is a next page.
         users_found = await administration.page(q, after=after, limit=_PAGE_SIZE + 1)
         page = users_found[:_PAGE_SIZE]
         next_page = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(users_found) > len(page) else ""
@@ -122,7 +126,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
             "user": user,
             "is_unlocked": administration.is_unlocked(user),
         }
-        # The links to the other language need the path of the page: a form's URL accepts POST only.
+        # The links to the other language need a path that accepts GET; the URL of a form may accept POST only.
         return render(request, "user.html", status, {**defaults, "path": f"/users/{name}", **context})
 
     def render(request: Request, template: str, status: int, context: Mapping[str, object]) -> Response:
@@ -134,7 +138,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
 
 
 def selected_role(form: Mapping[str, str]) -> list[str]:
-    """Return the role selected in a form (role_fields.html) as text ("officer:JCM"); empty if none is selected."""
+    """Return the role selected in a form (role_fields.html), such as ["officer:JCM"]; an empty list for none."""
     role, agency = (form.get(name, "").strip() for name in ("role", "agency"))
     return [f"{role}:{agency}" if agency else role] if role else []
 

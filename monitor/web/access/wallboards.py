@@ -56,13 +56,14 @@ def wallboard_pages(wallboards: Wallboards, clock: Clock, pages: Pages) -> APIRo
             created = await wallboards.create(
                 name,
                 codes,
-                int(days) if days.isascii() and days.isdecimal() and len(days) < len("10000") else 0,
+                # The service rejects a lifetime of zero days.
+                int(days) if days.isascii() and days.isdecimal() and len(days) <= 4 else 0,
                 by=principal.by,
                 address=client_address(request),
             )
         except OperationRejectedError as error:
             return await render_page(request, status=409, form=form, reason=error)
-        # Only this response shows the URL. No page shows it again, for security.
+        # Only this response shows the URL with the key: for security, no page shows it again.
         url = f"{request.url.scheme}://{request.headers.get('host', '')}/wallboard?key={created.key.text}"
         return await render_page(request, created=created.link, url=url)
 

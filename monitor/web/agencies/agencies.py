@@ -1,4 +1,4 @@
-"""Paginated list of agencies, and the forms that add an agency: a short one, and one for the whole document.
+"""Paginated list of agencies, and the forms that add an agency: a short form, and a form for the whole document.
 
 A document is the YAML configuration of an agency. If the documents are files and not in the database, the page is
 read-only.
@@ -32,27 +32,33 @@ from monitor.web.form import MAX_TEXT_FORM_SIZE, Pages, normalize_pasted, read_f
 
 _AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS))]
 
+#: Names of the two forms.
 _SHORT_FORM, _TEXT_FORM = "short", "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAgencyForm:
-    """Input for a new agency, shown again with messages if it was not saved."""
+    """Input for a new agency, which the page shows again with messages if it was not saved."""
 
+    #: `_SHORT_FORM` or `_TEXT_FORM`; "" if the page shows empty forms.
     form: str = ""
+    #: Input by field name.
     fields: Mapping[str, str] = field(default_factory=dict)
+    #: Entered agency code.
     code: str = ""
     #: Messages by field: keys of the page's texts.
     messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: A previous agency with this code. The user must confirm that the new one shall use the code again.
-    past: PreviousAgency | None = None
+    #: A removed agency that had the same code. The user must confirm that the new agency shall have this code.
+    previous_agency: PreviousAgency | None = None
+    #: Why the service rejected the command.
     reason: object = ""
+    #: Problems of the document, and whether it was saved.
     result: DraftResult | None = None
-    #: Whether the database was unavailable, so that the list of agencies is missing.
+    #: Whether the database is unavailable, so that the page cannot show the list of agencies.
     is_store_unavailable: bool = False
 
     def value(self, name: str) -> str:
-        """Return the value shown in a field."""
+        """Return the input of a field."""
         return self.fields.get(name, "")
 
 
@@ -90,24 +96,27 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         code, text = await asyncio.to_thread(read_document, new_form)
         new_form = replace(new_form, code=code)
         if not is_code(code):
-            # A text without a valid code may be unreadable as a whole, so parse it for its problems.
+            # If the text has no valid code, the whole text may be invalid, so parse it to show its problems.
             document = await asyncio.to_thread(document_from_text, text, "")
             message_field = "text" if new_form.form == _TEXT_FORM else "code"
-            # The short form has no document yet.
+            # Without a valid code, the short form was not converted to a document.
             result = DraftResult(problems=document.problems) if new_form.form == _TEXT_FORM else None
             return await render_list(
                 request, replace(new_form, messages={message_field: ["code_odd"]}, result=result), status=422
             )
-        past = await agency_directory.previous_agency(code)
-        if past is not None and new_form.fields.get("known") != code:
-            return await render_list(request, replace(new_form, past=past), status=409)
+        previous_agency = await agency_directory.previous_agency(code)
+        if previous_agency is not None and new_form.fields.get("known") != code:
+            # The user has not confirmed yet that the new agency shall have the code of a previous one.
+            return await render_list(request, replace(new_form, previous_agency=previous_agency), status=409)
+        # `started_from=""`: the draft is based on no version, so an existing document is a conflict.
         draft = AgencyDraft(agency=code, text=text, started_from="")
-        result = await editor.save(draft, by=principal.by, may_place=True, address=client_address(request))
+        result = await editor.save(draft, by=principal.by, may_edit_restricted=True, address=client_address(request))
         if result.conflicting_version is not None or (result.written is None and not result.is_refused):
-            # The agency exists already: either with another document, or with an identical one, which was not stored.
+            # The agency exists already, either with another document (a conflict) or with the same (nothing was
+            # written).
             message_field = "text" if new_form.form == _TEXT_FORM else "code"
             return await render_list(request, replace(new_form, messages={message_field: ["code_taken"]}), status=409)
-        saved_form = replace(new_form, result=result, past=past)
+        saved_form = replace(new_form, result=result, previous_agency=previous_agency)
         if result.is_refused:
             return await render_list(request, saved_form, status=422)
         if not result.is_applied or any(each.key != "mailboxes" for each in result.problems):
@@ -115,7 +124,10 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
     def read_document(new_form: NewAgencyForm) -> tuple[str, str]:
-        """Return the agency code and the document of a form. Raise `NotEditableError`."""
+        """Return the agency code and the document in a form; of a short form with an invalid code no document ("").
+
+        Raise `NotEditableError`.
+        """
         if new_form.form == _TEXT_FORM:
             text = new_form.fields["text"]
             return str(document_from_text(text, "").data.get("agency", ""))[:40], text
@@ -139,7 +151,7 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         context = {
             "entries": entries,
             "q": q,
-            "next_page": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if has_more else "",
+            "next_page": f"/agencies?{urlencode({'q': q, 'after': entries[-1].version.agency})}" if has_more else "",
             "added": await confirmed_code(added or query.get("added", ""), is_there=True),
             "removed": await confirmed_code(query.get("gone", ""), is_there=False),
         }
@@ -164,9 +176,9 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         return pages.show(request, "agencies.html", {**defaults, **context}, status)
 
     async def confirmed_code(code: str, *, is_there: bool) -> str:
-        """Return *code* if *is_there* is true and the agency exists, or if it is false and the agency was removed.
+        """Return *code* if the agency exists (*is_there*) or was removed (not *is_there*); otherwise return "".
 
-        Otherwise return "". The code may come from a URL, which may contain anything.
+        The page confirms that the agency was added or removed. Check this, because the code comes from the URL.
         """
         if not is_code(code) or (last := await editor.last_version(code)) is None:
             return ""
@@ -186,23 +198,26 @@ def _messages_by_field(
     for each in (*result.problems, *result.other_errors):
         form_field = new_agency_field(each.key, each.message) if new_form.form == _SHORT_FORM else None
         if each.key == "mailboxes" and new_form.form == _SHORT_FORM:
-            # The list of agencies says that the mailbox is missing.
+            # A new agency has no mailboxes; the list of agencies shows this.
             continue
         if form_field is None or each.severity is not Severity.ERROR:
             other_problems.append(each)
-        elif message := _own_message(new_form, form_field, each.key):
+        elif message := _form_message_key(new_form, form_field, each.key):
             new_form = replace(new_form, messages={**new_form.messages, form_field: [message]})
         elif all(other.message != each.message for other in field_errors.get(form_field, ())):
-            # The document contains the number of the form twice (sms, voice), so the same error may occur twice.
+            # The document contains the telephone number twice (sms, voice), so its error may occur twice. Show it once.
             field_errors.setdefault(form_field, []).append(each)
     if result.written is not None:
-        # After success show empty forms for the next agency.
+        # The agency was saved, so show empty forms for the next one.
         new_form = replace(new_form, form="")
     return new_form, field_errors, other_problems
 
 
-def _own_message(new_form: NewAgencyForm, form_field: str, key: str) -> str:
-    """Return the key of the form's own text if the message refers to the document; "" if the message suits the form."""
+def _form_message_key(new_form: NewAgencyForm, form_field: str, key: str) -> str:
+    """Return the key of the form's own message for an error at *key* of the document.
+
+    Return "" if the error message of the document suits the form.
+    """
     if key == "escalation":
         return "nobody"
     if form_field == "number" and not new_form.value("number").strip():

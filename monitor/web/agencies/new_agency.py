@@ -1,4 +1,4 @@
-"""Conversion of the short form for a new agency to a minimal document. Pure."""
+"""Conversion of the short form for a new agency to a minimal document, its YAML configuration. No I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from alerts.model.channel import Channel
 from monitor.config.files.edit import AppendItem, SetValue, TextEdit, edit_text
 from monitor.web.agency.form_parsing import Fields
 
-#: Document whose values are replaced by those of the form.
+#: Document in which the edits replace the placeholder values.
 _TEMPLATE: Final = "agency: X\nname: X\ndomains: []\nmailboxes: {}\n"
 _CODE: Final = re.compile(r"[A-Z0-9]{1,11}")
 _SEPARATORS: Final = re.compile(r"[\s,;]+")
 _CONTACT_KEY: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
-#: Key of the contact if its name contains no usable word.
+#: Key of the contact if its name contains no valid key ("pertama" is Malay for "first").
 _DEFAULT_KEY: Final = "pertama"
-#: Form fields by key of the document.
+#: Form fields by top-level key of the document, to show an error of the document beside the field that caused it.
 _FIELDS: Final[Mapping[str, str]] = {
     "agency": "code",
     "name": "name",
@@ -33,7 +33,7 @@ def is_code(text: str) -> bool:
 
 
 def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
-    """Return the document of a new agency. *channels*: those that have a gateway. Raise `NotEditableError`."""
+    """Return the document of a new agency. *channels*: the channels that have a gateway. Raise `NotEditableError`."""
     edits: list[TextEdit] = [
         SetValue(path=("agency",), value=code),
         SetValue(path=("name",), value=fields.get("name", "")),
@@ -54,15 +54,16 @@ def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) 
 
 
 def new_agency_field(key: str, problem: str) -> str | None:
-    """Return the form field to which a problem at *key* of the document belongs; `None` if there is none."""
+    """Return the form field that caused the problem at *key* of the document; `None` for another problem.
+
+    *problem*: its message.
+    """
     section = re.split(r"[.\[]", key, maxsplit=1)[0]
-    return (
-        "contact"
-        if section == "contacts" and (key.endswith(".name") or "name" in problem[:8])
-        else _FIELDS.get(section)
-    )
+    is_contact_name = section == "contacts" and (key.endswith(".name") or "name" in problem[:8])
+    return "contact" if is_contact_name else _FIELDS.get(section)
 
 
 def _contact_key(name: str) -> str:
+    """Return the first word of a person's name that is a valid key of a contact."""
     name_words = re.findall(r"[a-z0-9]+", name.lower())
     return next((each for each in name_words if _CONTACT_KEY.fullmatch(each)), _DEFAULT_KEY)

@@ -1,4 +1,4 @@
-"""Administration page that removes an agency. It first shows what is deleted and what is kept."""
+"""Administration page that removes an agency. It first shows what the removal deletes and what it keeps."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from monitor.web.agency.difference import diff_lines
 from monitor.web.form import Pages, read_form
 
 _AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
+#: Minutes after which the service closes the open incidents of a removed agency.
 _MINUTES_TO_CLOSE: Final = CLOSING_DELAY // timedelta(minutes=1)
 
 
@@ -38,6 +39,7 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
     @router.post("/agencies/{code}/remove")
     async def remove(request: Request, code: str, principal: _AgencyAdministrator) -> Response:
         code, fields = code.upper(), await read_form(request)
+        # Digest of the version that the user has reviewed.
         seen_digest = fields.get("started_from", "")
         present = await editor.latest(code)
         if not editor.uses_database:
@@ -60,13 +62,18 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
             return await render_page(request, code, status=409, seen_digest=seen_digest)
         if result.is_refused:
             return await render_page(request, code, status=422, started_from=seen_digest, result=result)
-        untaken_parameter = "&untaken=1" if result.written is not None and not result.is_applied else ""
-        return RedirectResponse(f"/agencies?gone={code}{untaken_parameter}", status_code=303)
+        # The removal is stored, but the running service may still use the old configuration.
+        not_applied = "&untaken=1" if result.written is not None and not result.is_applied else ""
+        return RedirectResponse(f"/agencies?gone={code}{not_applied}", status_code=303)
 
     async def render_page(
         request: Request, code: str, *, status: int = 200, seen_digest: str | None = None, **context: object
     ) -> Response:
-        """Return the page. *seen_digest*: digest of the version that the user has reviewed, if a newer one exists."""
+        """Return the page.
+
+        *seen_digest*: digest of the version of the document that the user has reviewed, if there is a newer version
+        now.
+        """
         removal = await agency_directory.removal_preview(code)
         defaults = {
             "path": f"/agencies/{code}/remove",
@@ -85,8 +92,9 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
         return pages.show(request, "remove_agency.html", {**defaults, **context}, status)
 
     async def changes_since(seen_digest: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
+        """Return the changes as from `diff_lines`."""
         try:
-            before = await editor.started_from(present.agency, seen_digest)
+            before = await editor.base_text(present.agency, seen_digest)
         except OperationRejectedError:
             # The version is unknown, so show the whole document as new.
             before = ""

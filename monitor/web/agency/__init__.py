@@ -1,1 +1,1 @@
-"""Pages of one agency: history, month, tests, drills, and the forms that edit its document."""
+"""Pages of one agency: history, monthly report, tests, drills, and forms that edit its YAML configuration."""

@@ -1,4 +1,8 @@
-"""Maintenance windows imported from an iCalendar file (RFC 5545), in the format of an agency's document. Pure."""
+"""Import of maintenance windows from an iCalendar file (RFC 5545) in the format of an agency's document. No I/O.
+
+The document is the YAML configuration of an agency. A window is a period ("from", "until"), or recurs by a cron
+expression and a duration ("cron", "for").
+"""
 
 from __future__ import annotations
 
@@ -15,22 +19,23 @@ from icalendar import Calendar, Event
 
 from monitor.config.files.duration import format_duration
 
-#: Maximum size of a file in octets. A year of maintenance takes a tenth of it.
+#: Maximum size of a file in octets: ten times the size of a calendar with a year of maintenance.
 MAX_CALENDAR: Final = 256 * 1024
-#: Maximum number of imported events. Each is a field of the form that saves them.
+#: Maximum number of imported events. The form that saves them has a field for each event.
 MAX_EVENTS: Final = 80
-#: Maximum number of time zones and seasonal rules in a file. The calendar library expands each rule over decades, so a
-#: thousand rules take a minute.
+#: Maximum number of time zones and of their rules (standard and daylight saving time) in a file. The calendar library
+#: expands each rule over decades, so a thousand rules take a minute.
 _MAX_ZONE_RULES: Final = 200
 _ZONE_RULE: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
 #: Continuation of a folded line (RFC 5545 3.1).
 _LINE_FOLD: Final = re.compile(rb"\r?\n[ \t]")
 _MAX_TITLE_LENGTH: Final = 120
+#: Time after which a time zone with daylight saving time has its other UTC offset.
 _HALF_A_YEAR: Final = timedelta(days=182)
-#: Parts of a recurrence rule that can be converted to a cron expression. WKST, the first day of the week, has no effect
-#: on a rule without an interval.
+#: Parts of a recurrence rule (RFC 5545 3.3.10) that can be converted to a cron expression. WKST, the first day of the
+#: week, has no effect on a rule whose interval is 1.
 _SUPPORTED_PARTS: Final = frozenset({"FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "WKST"})
-#: Names and numbers of weekdays in cron.
+#: Weekdays in cron format. The position of a weekday is its number in cron.
 _DAYS: Final = {"SU": "sun", "MO": "mon", "TU": "tue", "WE": "wed", "TH": "thu", "FR": "fri", "SA": "sat"}
 
 
@@ -39,21 +44,22 @@ class EventRefusal(StrEnum):
 
     UNREADABLE = "unreadable"
     CANCELLED = "cancelled"
+    #: The event has ended.
     OVER = "over"
-    #: It has no duration, or the duration is unknown.
+    #: The event has no duration, or ends before it starts.
     NO_SPAN = "no_span"
-    #: It recurs by a rule that cron cannot express.
+    #: The event recurs by a rule that cron cannot express.
     RULE = "rule"
-    #: Some of its dates are excluded, added or moved.
+    #: The event recurs, and some of its dates are excluded, added or moved.
     EXCEPTIONS = "exceptions"
-    #: It recurs in a time zone with another offset.
+    #: The event recurs in a time zone with another UTC offset than the agency's.
     ZONE = "zone"
-    #: It recurs from a later date on, but a window with a cron expression applies at once.
+    #: The series of events starts later, but a window with a cron expression would apply at once.
     LATER = "later"
 
 
 class InvalidCalendarError(Exception):
-    """The file is no calendar, or has no events or too many. `key` names the message."""
+    """The file is not a calendar, or it has no events or too many. `key` is the key of the error text."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -65,7 +71,7 @@ class RefusedEvent:
     """An event that cannot be imported."""
 
     title: str
-    #: Local time; "" if the event has none.
+    #: Local time, such as "2026-12-01 22:00"; "" if the event has none.
     starts_at: str
     reason: EventRefusal
 
@@ -80,9 +86,10 @@ class CalendarFile:
 
 
 def read_calendar(content: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
-    """Parse a calendar file, and return its windows in local time of *zone*. Raise `InvalidCalendarError`."""
+    """Parse a calendar file. Return its windows in local time of *zone*. Raise `InvalidCalendarError`."""
     if not content:
         raise InvalidCalendarError("no_file")
+    # The rules of time zones may be in folded lines, so unfold the lines before counting.
     if len(_ZONE_RULE.findall(_LINE_FOLD.sub(b"", content))) > _MAX_ZONE_RULES:
         raise InvalidCalendarError("no_calendar")
     try:
@@ -93,7 +100,7 @@ def read_calendar(content: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile
         raise InvalidCalendarError("no_events")
     if len(events) > MAX_EVENTS:
         raise InvalidCalendarError("many_events")
-    # An event with RECURRENCE-ID overrides one date of the series with the same UID.
+    # An event with RECURRENCE-ID overrides one date of the series that has the same UID.
     changed_series = {str(event.get("UID", "")) for event in events if "RECURRENCE-ID" in event}
     windows: list[Mapping[str, str]] = []
     refused = []
@@ -109,11 +116,12 @@ def read_calendar(content: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile
 
 
 def _window(event: Event, zone: ZoneInfo, now: datetime, changed_series: set[str]) -> Mapping[str, str] | EventRefusal:
+    """Return the window of an event, or why the event is refused. *changed_series*: UIDs of series with exceptions."""
     if str(event.get("STATUS", "")).upper() == "CANCELLED":
         return EventRefusal.CANCELLED
     try:
         event_start, event_end = event.start, event.end
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - the library raises many types
         return EventRefusal.UNREADABLE
     start, end = _to_zone(event_start, zone), _to_zone(event_end, zone)
     if start is None or end is None:
@@ -140,9 +148,9 @@ def _window(event: Event, zone: ZoneInfo, now: datetime, changed_series: set[str
 
 
 def _to_zone(moment: Any, zone: ZoneInfo) -> datetime | None:
-    """Return *moment* in *zone*; `None` if *moment* is no date or time, or is out of range.
+    """Return *moment* as a time in *zone*; `None` if *moment* is neither a date nor a time, or is out of range.
 
-    A date without a time stands for its midnight in *zone*; a time without a time zone is a time in *zone*.
+    A date stands for midnight in *zone*, and a time without a time zone for a time in *zone*.
     """
     try:
         match moment:
@@ -158,14 +166,14 @@ def _to_zone(moment: Any, zone: ZoneInfo) -> datetime | None:
 
 
 def _has_same_offset(moment: Any, zone: ZoneInfo) -> bool:
-    """Whether *moment* has the same UTC offset in its own time zone as in *zone*, at *moment* and half a year later."""
+    """Whether the time zone of *moment* has the same UTC offset as *zone*, at *moment* and half a year later."""
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         return True
     return all(day.utcoffset() == day.astimezone(zone).utcoffset() for day in (moment, moment + _HALF_A_YEAR))
 
 
 def _applies_before(cron: str, duration: timedelta, start: datetime, now: datetime) -> bool:
-    """Whether a window with the cron expression would apply before *start*, the start of the series of events."""
+    """Whether a window with this cron expression would apply between now and *start*, the start of the series."""
     try:
         first_occurrence = next(CronSim(cron, now.astimezone(start.tzinfo) - duration))
     except (CronSimError, StopIteration, OverflowError):
@@ -174,7 +182,10 @@ def _applies_before(cron: str, duration: timedelta, start: datetime, now: dateti
 
 
 def _cron_expression(rule: Mapping[str, Any], start: datetime) -> str | None:
-    """Return a recurrence rule as a cron expression; `None` if cron cannot express the rule."""
+    """Return a recurrence rule as a cron expression; `None` if cron cannot express the rule.
+
+    *start*: the first event of the series, from which the rule takes the missing day and the time.
+    """
     parts = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in rule.items()}
     if set(parts) - _SUPPORTED_PARTS or parts.get("INTERVAL", [1]) != [1]:
         return None
@@ -202,7 +213,8 @@ def _cron_expression(rule: Mapping[str, Any], start: datetime) -> str | None:
 def _weekdays(weekdays: list[str], *, numbered: bool) -> str:
     """Return weekdays in cron format; "?" if cron cannot express them.
 
-    Examples: "sun" is every Sunday, "sat#2" the second Saturday of a month, "5L" the last Friday of a month.
+    *numbered*: whether the weekdays may have a number in the month. Examples: "SU" becomes "sun" (every Sunday), "2SA"
+    "sat#2" (the second Saturday of a month), "-1FR" "5L" (the last Friday of a month).
     """
     result = []
     for each in weekdays:
@@ -222,14 +234,14 @@ def _weekdays(weekdays: list[str], *, numbered: bool) -> str:
 
 
 def _month_days(month_days: list[Any]) -> str:
-    """Return days of the month in cron format; "?" if cron cannot express them."""
+    """Return days of the month in cron format; "?" if cron cannot express them. "L" is the last day of a month."""
     if month_days == [-1]:
         return "L"
     return ",".join(str(each) for each in month_days) if all(str(each).isdecimal() for each in month_days) else "?"
 
 
 def _title(event: Event) -> str:
-    """Return the title of an event as one line without control characters."""
+    """Return the title of an event as one line without control characters; without one, "maintenance" in Malay."""
     title = " ".join("".join(c if c.isprintable() else " " for c in str(event.get("SUMMARY", ""))).split())
     return title[:_MAX_TITLE_LENGTH].strip() or "Penyelenggaraan"
 
@@ -237,7 +249,7 @@ def _title(event: Event) -> str:
 def _start_text(event: Event, zone: ZoneInfo) -> str:
     try:
         moment = _to_zone(event.start, zone)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - the library raises many types
         return ""
     return "" if moment is None else _format_time(moment)
 

@@ -1,6 +1,6 @@
-"""Drill page of an agency: an officer tests the numbers of one contact or of all contacts, and sees the results.
+"""Drill page of an agency: an officer starts a drill for one contact or for all contacts, and sees the results.
 
-A drill notifies people to test whether their numbers and the gateways work.
+A drill is a test: it sends notifications to people to find out whether their numbers and the gateways work.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from monitor.web.access.access_control import AgencyTester, agency_in_path, requ
 from monitor.web.command.drills import TIME_LIMIT
 from monitor.web.form import Pages, read_form
 
+#: Form value for a drill of all contacts.
 _ALL_CONTACTS: Final = "all"
-#: Maximum number of drills per agency and day. Each calls all numbers of a contact, and costs money.
+#: Maximum number of drills per agency and day. A drill calls all numbers of a contact, which costs money.
 _MAX_DRILLS_PER_DAY: Final = 10
-#: Maximum number of tested numbers per agency and day, in case a user adds a thousand people without their consent.
+#: Maximum number of tested numbers per agency and day. It limits the harm if a user adds a thousand people without
+#: their consent.
 _MAX_NUMBERS_PER_DAY: Final = 300
 
 
 def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], pages: Pages) -> APIRouter:
-    """Build the router of the drill pages. *is_monitor_only*: whether the service is in monitor-only mode."""
+    """Build the router of the drill pages.
+
+    *is_monitor_only*: returns whether the service is in monitor-only mode, in which it notifies nobody.
+    """
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/drills", dependencies=require(Permission.RUN_TESTS, agency_in_path))
@@ -38,12 +43,12 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
     async def begin(request: Request, code: str, principal: AgencyTester) -> Response:
         agency, fields = code.upper(), await read_form(request)
         contact = fields.get("contact", "")
-        # Read the latest drill before the checks. `start` does nothing if somebody has started a newer drill since, so
-        # two simultaneous clicks start only one drill.
-        after, _ = await drill_runner.latest_requested(agency)
+        # Read the latest drill before the checks. If somebody starts a drill meanwhile, `start` does nothing, so two
+        # simultaneous clicks start only one drill.
+        latest_id, _ = await drill_runner.latest_requested(agency)
         if (reason := await rejection_reason(agency, contact, is_confirmed="sure" in fields)) is not None:
             return await render_page(request, agency, reason=reason, contact=contact, status=409)
-        if await drill_runner.start(f"{agency}/{contact}", principal.by, TIME_LIMIT, after=after) is None:
+        if await drill_runner.start(f"{agency}/{contact}", principal.by, TIME_LIMIT, after=latest_id) is None:
             reason = await rejection_reason(agency, contact, is_confirmed=True) or "no_gateway"
             return await render_page(request, agency, reason=reason, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
@@ -58,7 +63,7 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
             return "unsure"
         active_drills, _ = await drill_runner.of_agency(agency)
         if active_drills:
-            # Two drills at once would call the same people twice.
+            # Two simultaneous drills would call the same people twice.
             return "under_way"
         _, recent_count = await drill_runner.latest_requested(agency)
         if recent_count >= _MAX_DRILLS_PER_DAY:
@@ -73,7 +78,7 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
             "agency": agency,
             # Drills send no letters.
             "people": [
-                (each, [a for a in each.addresses if a.channel is not Channel.LETTER])
+                (each, [address for address in each.addresses if address.channel is not Channel.LETTER])
                 for each in drill_runner.people(agency)
             ],
             "active_drills": active_drills,

@@ -1,6 +1,6 @@
-"""Helpers that convert form input to edits of an agency's document (its YAML configuration). Pure.
+"""Helpers that convert form input to edits of an agency's document (its YAML configuration). No I/O.
 
-Edits write the values as entered; the checks of a configuration file validate them afterwards.
+Edits write the values as entered. The checks for configuration files validate the edited document.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Fields = Mapping[str, str]
 
 
 class InvalidFieldError(Exception):
-    """Input that cannot be converted to an edit. `field` names the form field; the message gives the remedy."""
+    """The input of the form field `field` cannot be converted to an edit. The message states the remedy."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -25,9 +25,10 @@ class InvalidFieldError(Exception):
 
 
 def value_edits(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
-    """Return edits that set the entered values below *path*, and remove values whose field is empty.
+    """Return edits that set the entered values below *path*, and remove the values whose form field is empty.
 
-    *prefix*: the beginning of the field names, before the document key.
+    *names*: keys of the values. *prefix*: prefix of the form fields; a field's name is the prefix and the key. Values
+    without a form field stay.
     """
     return [
         SetValue(path=(*path, name), value=entered) if entered else RemoveValue(path=(*path, name))
@@ -39,9 +40,10 @@ def value_edits(path: Path, fields: Fields, names: Iterable[str], prefix: str = 
 def choice_edits(
     path: Path, fields: Fields, present: Mapping[str, Any], defaults: Mapping[str, str], prefix: str = ""
 ) -> list[TextEdit]:
-    """Return edits that set the selected values. Write a default value only if the document has the key already.
+    """Return edits that set the selected values below *path*.
 
-    *defaults*: default values by key.
+    *present*: the present values below *path*. *defaults*: default values by key. Write a default value only if the
+    document has the key already. *prefix*: as for `value_edits`.
     """
     return [
         SetValue(path=(*path, name), value=fields[prefix + name])
@@ -51,7 +53,7 @@ def choice_edits(
 
 
 def list_edits(path: Path, present_value: object, new_items: Sequence[str]) -> list[TextEdit]:
-    """Return edits that change a list of texts item by item, so that comments beside the items stay."""
+    """Return edits that change the list at *path* to *new_items*, item by item: comments beside the items stay."""
     present = present_value if isinstance(present_value, list) else []
     if not present:
         return [SetValue(path=path, value=list(new_items))] if new_items else []
@@ -61,6 +63,7 @@ def list_edits(path: Path, present_value: object, new_items: Sequence[str]) -> l
     edits += [AppendItem(path=path, value=value) for value in new_items[len(present) :]]
     if not new_items:
         return [RemoveValue(path=path)]
+    # Remove the last item first, so that the positions of the others stay valid.
     edits += [RemoveValue(path=(*path, index)) for index in range(len(present) - 1, len(new_items) - 1, -1)]
     return edits
 
@@ -76,11 +79,14 @@ def as_sequence(value: object) -> Sequence[Any]:
 
 
 def new_key(fields: Fields, present_items: Mapping[str, Any], example: str) -> str:
-    """Return the key entered for a new item, which must not be in *present_items*. Raise `InvalidFieldError`."""
+    """Return the key entered for a new item. *example*: key for the error message.
+
+    Raise `InvalidFieldError` if the key is empty or in *present_items*.
+    """
     key = fields.get("key", "").lower()
     if not key:
         raise InvalidFieldError(
-            "key", lazy_text("has no short name; write one in small letters: {example}", example=example)
+            "key", lazy_text("has no short name; write one in lower-case letters: {example}", example=example)
         )
     if key in present_items:
         raise InvalidFieldError("key", lazy_text("there is '{key}' already; write another short name", key=key))

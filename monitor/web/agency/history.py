@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from alerts.wording import moment as in_words
+from alerts.wording import moment as time_wording
 from monitor.access.role import Permission
 from monitor.model.day import day_of, time_of
 from monitor.service.facade import ServiceFacade
@@ -25,22 +25,24 @@ from monitor.web.uptime_bars import build_uptime_bars
 _PAGE_SIZE: Final = 25
 #: Days in the chart of delivery times.
 _CHART_DAYS: Final = 30
+#: Height of the longest bar, in the units of the SVG chart.
 _CHART_HEIGHT: Final = 60
 
-#: Returns the hourly delivery times of an agency since a moment.
+#: Function that returns the hourly delivery times of the agency with a code, since a time.
 Transits = Callable[[str, datetime], Awaitable[Sequence[HourlyTransit]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransitDay:
-    """Mean and longest delivery time of a day in seconds; `None` if no mail was delivered."""
+    """Delivery times of a day."""
 
     day: date
-    mean: float | None
-    slowest: float | None
-    #: Heights of the two in the chart.
+    #: Mean and longest delivery time in seconds; `None` if no mail was delivered.
+    mean_seconds: float | None
+    max_seconds: float | None
+    #: Heights of their bars in the chart, at most `_CHART_HEIGHT`.
     mean_height: float = 0
-    slowest_height: float = 0
+    max_height: float = 0
 
 
 def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> APIRouter:
@@ -65,9 +67,13 @@ def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> AP
             "transit_days": chart,
             "chart_height": _CHART_HEIGHT,
             "sites": [view_sums(each) for each in await facade.status_reader.site_sums(agency, _CHART_DAYS)],
-            "longest": max((each.slowest for each in chart if each.slowest is not None), default=None),
+            # Longest delivery time in seconds; `None` if no mail was delivered.
+            "longest": max((each.max_seconds for each in chart if each.max_seconds is not None), default=None),
             "incidents": [
-                (each, in_words.duration_text(each.began_at, each.resolved_at or now, notification_language(language)))
+                (
+                    each,
+                    time_wording.duration_text(each.began_at, each.resolved_at or now, notification_language(language)),
+                )
                 for each in incident_page.rows
             ],
             "after": incident_page.after,
@@ -78,26 +84,27 @@ def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> AP
 
 
 def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Sequence[TransitDay]:
-    """Return each day from the first to the last, with heights relative to the slowest day."""
+    """Return each day from *first* to *last*, with heights relative to the longest delivery time of all days."""
     hours_by_day: dict[date, list[HourlyTransit]] = {}
     for each in hours:
         hours_by_day.setdefault(day_of(each.starts_at), []).append(each)
-    highest = max((each.slowest for each in hours), default=0) or 1
+    # Avoid division by zero if all delivery times are 0.
+    longest = max((each.max_seconds for each in hours), default=0) or 1
     chart_days = []
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
         if not (hours_of_day := hours_by_day.get(day)):
-            chart_days.append(TransitDay(day=day, mean=None, slowest=None))
+            chart_days.append(TransitDay(day=day, mean_seconds=None, max_seconds=None))
             continue
-        mean = sum(each.together for each in hours_of_day) / sum(each.runs for each in hours_of_day)
-        slowest = max(each.slowest for each in hours_of_day)
+        mean = sum(each.total_seconds for each in hours_of_day) / sum(each.runs for each in hours_of_day)
+        slowest = max(each.max_seconds for each in hours_of_day)
         chart_days.append(
             TransitDay(
                 day=day,
-                mean=mean,
-                slowest=slowest,
-                mean_height=round(_CHART_HEIGHT * mean / highest, 2),
-                slowest_height=round(_CHART_HEIGHT * slowest / highest, 2),
+                mean_seconds=mean,
+                max_seconds=slowest,
+                mean_height=round(_CHART_HEIGHT * mean / longest, 2),
+                max_height=round(_CHART_HEIGHT * slowest / longest, 2),
             )
         )
     return chart_days

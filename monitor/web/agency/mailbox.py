@@ -1,6 +1,8 @@
-"""Guided setup of a new mailbox: address, discovered servers, sign-in method, result.
+"""Guided setup of a mailbox: address, discovered servers, sign-in method, result of a test.
 
-The page needs no scripts: while the user enters a device code at Microsoft, it reloads by itself.
+If a mailbox of the agency has the address already, the setup replaces this mailbox. A mailbox has two sides, which may
+be on different servers: "smtp" sends, "reading" (IMAP or POP3) reads. The page needs no scripts: while the user enters
+a device code at Microsoft, the page reloads itself.
 """
 
 from __future__ import annotations
@@ -36,22 +38,22 @@ from monitor.service.portal.mailbox_setup import (
 )
 from monitor.service.portal.typed_mailbox import mailbox_draft
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import AgencyOfficer, RequirePermission, permit
+from monitor.web.access.access_control import AgencyOfficer, RequirePermission, check_permission
 from monitor.web.access.sign_in import client_address
 from monitor.web.agency.form_parsing import as_mapping
-from monitor.web.agency.mailbox_setup_page import BY_HAND, NONE, MailboxSetupPage, servers_of
+from monitor.web.agency.mailbox_setup_page import BY_HAND, NO_SERVER, MailboxSetupPage, servers_of
 from monitor.web.form import Pages, read_form
 from probes.model.mail_platform import MailPlatform
 from probes.preauth.session import Protocol
 
-#: User with the permission for any agency. The route then checks the permission for the agency of the pending setup.
+#: User with the permission for at least one agency. The route then checks it for the agency of the pending setup.
 _Editor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
-#: Maximum number of characters of a name or a password.
+#: Maximum number of characters of an address, a user name or a password.
 _MAX_LENGTH: Final = 500
 
 
 class _InvalidChoiceError(Exception):
-    """Invalid or missing input for a server. The message is a key of the page's texts."""
+    """The input is invalid or missing. The message is a key of the page's texts."""
 
 
 def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
@@ -69,7 +71,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         try:
             address, key = await asyncio.to_thread(_find_address, version, entered)
             setup = await setups.begin(
-                version.agency, address, by=principal.by, client_address=client_address(request), takes_over=key
+                version.agency, address, by=principal.by, client_address=client_address(request), replaced_key=key
             )
         except (_InvalidChoiceError, SetupRejectedError) as error:
             return setup_page.start(request, version, address=entered[:_MAX_LENGTH], problem=str(error))
@@ -95,7 +97,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
     @router.post("/agencies/{code}/mailboxes/new/{key}")
     async def sign_in(request: Request, code: str, key: str, principal: AgencyOfficer) -> Response:
         fields = dict(await read_form(request))
-        # Remove the secrets from `fields`, because pages are rendered from `fields`.
+        # Remove the secrets from `fields`, because pages show `fields` again.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
@@ -114,11 +116,11 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             setup = setups.find(code.upper(), key, by=principal.by)
         except NotFoundError:
             return await render_expired(request, code, fields.get("address", ""))
-        name = setup.takes_over or fields.get("name", "").strip().lower()
+        name = setup.replaced_key or fields.get("name", "").strip().lower()
         try:
             draft = await _mailbox_draft(setup, name, editor)
             result = await editor.save(
-                draft, by=principal.by, may_place=principal.may(Permission.CONFIGURE_SECRETS, setup.agency)
+                draft, by=principal.by, may_edit_restricted=principal.may(Permission.CONFIGURE_SECRETS, setup.agency)
             )
         except (_InvalidChoiceError, SetupRejectedError) as error:
             return setup_page.page(request, setup, problem=str(error), form=fields, status=422)
@@ -131,6 +133,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         setups.discard(setup)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={result.written.number}", status_code=303)
 
+    # The mail provider redirects the browser here after the user has given or refused consent (OAuth).
     @router.get(CONSENT_PATH)
     async def handle_consent(request: Request, principal: _Editor) -> Response:
         parameters = request.query_params
@@ -140,7 +143,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             code=parameters.get("code", ""),
             error=parameters.get("error", "")[:100],
         )
-        permit(principal, Permission.EDIT_AGENCY, setup.agency)
+        check_permission(principal, Permission.EDIT_AGENCY, setup.agency)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     return router
@@ -149,17 +152,19 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
 async def _sign_in(
     setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], address: str
 ) -> None:
-    """Sign in by the selected method. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`."""
-    username, servers = (
-        fields.get("username", "").strip()[:_MAX_LENGTH] or setup.address,
-        _selected_servers(setup, fields),
-    )
+    """Sign in by the selected method. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`.
+
+    *address*: IP address of the user.
+    """
+    username = fields.get("username", "").strip()[:_MAX_LENGTH] or setup.address
+    servers = _selected_servers(setup, fields)
     match fields.get("way", ""):
         case "consent":
             await setups.request_consent(setup, servers, username, client_address=address)
-        case MailPlatform.GOOGLE | MailPlatform.MICROSOFT as way:
+        case MailPlatform.GOOGLE | MailPlatform.MICROSOFT as platform:
+            # An application with credentials of its own signs in (OAuth), and no user.
             credentials, domain = {**fields, **secrets}, domain_of(setup.address)
-            application = await asyncio.to_thread(Application.read, MailPlatform(way), credentials, domain)
+            application = await asyncio.to_thread(Application.read, MailPlatform(platform), credentials, domain)
             await setups.try_application(setup, servers, username, application, client_address=address)
         case _:
             await setups.try_password(
@@ -168,7 +173,7 @@ async def _sign_in(
 
 
 async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
-    """Return the draft of the document with the tested mailbox.
+    """Return the draft of the document with the tested mailbox. *name*: key of the mailbox in the document.
 
     Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`.
     """
@@ -180,7 +185,7 @@ async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -
         raise _InvalidChoiceError("bad_name") from None
 
     def build_draft() -> AgencyDraft:
-        if not setup.takes_over and name in as_mapping(document_from_text(text, setup.agency).data.get("mailboxes")):
+        if not setup.replaced_key and name in as_mapping(document_from_text(text, setup.agency).data.get("mailboxes")):
             raise _InvalidChoiceError("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
@@ -188,9 +193,9 @@ async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -
 
 
 def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
-    """Return the entered address, and the key of the mailbox in the document that has this address; "" if none has.
+    """Return the entered address, and the key of the mailbox in the document with this address; "" if there is none.
 
-    Spell the address of such a mailbox as in the document. Raise `_InvalidChoiceError`.
+    If there is one, return the address as the document spells it. Raise `_InvalidChoiceError`.
     """
     try:
         address = str(TypeAdapter(MailAddress).validate_python(entered))
@@ -209,7 +214,7 @@ def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
 def _checked_password(text: str) -> str:
     """Return a password unchanged.
 
-    Raise `_InvalidChoiceError` for an impossible password, so that no sign-in attempt is used up for it.
+    Raise `_InvalidChoiceError` for an impossible password, so that it does not use up a sign-in attempt.
     """
     if not text.strip():
         raise _InvalidChoiceError("no_password")
@@ -222,8 +227,8 @@ def _selected_servers(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenS
     previous_servers = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
     for side in ("smtp", "reading"):
         host, previous = fields.get(f"{side}_host", "").strip().lower(), previous_servers.get(side)
-        # The user has entered a server but selected another server, to which the password would go. Ignore an entry
-        # that the form only repeats from the previous attempt.
+        # Reject the form if the user has entered a server by hand but selected another one, to which the password would
+        # go. A server that the form only repeats from the previous attempt does not count as entered.
         if host and fields.get(side) != BY_HAND and (previous is None or previous.host != host):
             raise _InvalidChoiceError("typed_not_marked")
     smtp = _selected_server(fields, "smtp", servers_of(setup, Protocol.SMTP), Protocol.SMTP)
@@ -238,7 +243,7 @@ def _selected_server(
     fields: Mapping[str, str], name: str, servers: Sequence[ExaminedServer], protocol: Protocol
 ) -> ServerChoice | None:
     selection = fields.get(name, "")
-    if selection == NONE:
+    if selection == NO_SERVER:
         return None
     if selection == BY_HAND:
         return _typed_server(fields, name, protocol)

@@ -1,4 +1,7 @@
-"""Pages of a mailbox setup: entry of the address, then discovered servers, pending steps and the result."""
+"""Pages of a mailbox setup: entry of the address, then discovered servers, sign-in, and its result.
+
+A mailbox has two sides: "smtp" is the server that sends, "reading" the server (IMAP or POP3) that reads.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 
-from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
+from monitor.advice.obstacle import Obstacle, obstacle_by_reason, obstacle_of
 from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
 from monitor.probing.mailbox_sign_in import SENDING, SignInResult
@@ -26,16 +29,18 @@ from probes.model.mailbox import Mailbox, Security
 from probes.model.result import Phase
 from probes.preauth.session import Protocol
 
-#: Form values for a server entered by hand, and for no server.
+#: Form values for a server that the user enters, and for no server.
 BY_HAND: Final = "hand"
-NONE: Final = "none"
-#: What an obstacle means if an application signs in and not a user.
+NO_SERVER: Final = "none"
+#: Obstacles that have another meaning if an application signs in instead of a user. An obstacle is the reason of a
+#: failed sign-in.
 _APPLICATION_OBSTACLES: Final = {
-    Obstacle.TOKEN: Obstacle.NOT_LET_IN,
+    Obstacle.TOKEN: Obstacle.NO_MAILBOX_ACCESS,
     # Microsoft accepts the sign-in, but the account has no mailbox.
-    Obstacle.FOLDER: Obstacle.NOT_LET_IN,
+    Obstacle.FOLDER: Obstacle.NO_MAILBOX_ACCESS,
     Obstacle.CONSENT: Obstacle.KEY_REFUSED,
 }
+#: Characters that the key of a mailbox may not contain.
 _NOT_IN_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -58,12 +63,12 @@ class MailboxSetupPage:
     ) -> Response:
         """Return the page that asks for the address of the mailbox.
 
-        *problem*: a key of its texts; *status*: the HTTP status if there is a problem.
+        *problem*: key of an error text; "" for none. *status*: HTTP status of the response if there is a problem.
         """
         configuration = self._editor.configuration()
         portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
         context = {
-            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            # The links to the other language need a path that accepts GET; the URL of a form may accept POST only.
             "path": f"/agencies/{version.agency}/mailboxes/new",
             "code": version.agency,
             "file": self._editor.configured_file(version),
@@ -87,7 +92,7 @@ class MailboxSetupPage:
     ) -> Response:
         """Return the page of a setup.
 
-        *problem*: a key of its texts; *reason*: why the mailbox could not be stored; *form*: input to show again.
+        *problem*: key of an error text; *reason*: why the mailbox could not be stored; *form*: input to show again.
         """
         error_context = {"problem": problem, "reason": reason, "result": result}
         error_context["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
@@ -100,7 +105,10 @@ class MailboxSetupPage:
 
 
 def servers_of(setup: MailboxSetup, *protocols: Protocol) -> Sequence[ExaminedServer]:
-    """Return the discovered servers of some protocols, those with a supported sign-in first."""
+    """Return the discovered servers for *protocols*, those with a supported sign-in method first.
+
+    Their order determines the values of the form: the number of a server is its position.
+    """
     servers_found = [each for each in setup.examined if each.candidate.protocol in protocols]
     return sorted(servers_found, key=lambda each: not each.capabilities.is_usable)
 
@@ -126,8 +134,10 @@ def _setup_context(setup: MailboxSetup, form: Mapping[str, str]) -> dict[str, An
         "securities": list(Security),
         "form": form,
         "username": form.get("username") or setup.username,
+        # Proposed key of the mailbox in the agency's document.
         "name": form.get("name") or _NOT_IN_SLUG.sub("-", setup.address.partition("@")[0].lower()).strip("-")[:40],
         "sign_in_results": sign_in_results,
+        # Number of chosen servers at which no sign-in was attempted.
         "untried_count": len(chosen.all) - len(sign_in_results) if chosen and sign_in_results else 0,
     }
 
@@ -135,11 +145,15 @@ def _setup_context(setup: MailboxSetup, form: Mapping[str, str]) -> dict[str, An
 def _side_context(
     name: str, servers: Sequence[ExaminedServer], selected_server: ServerChoice | None, form: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the template variables of one side, sending or reading: its servers, the selected one, and the input."""
+    """Return the template variables of one side: its servers, the selected one, and the input.
+
+    *name*: "smtp" or "reading".
+    """
     rows = [
-        (each, plain_obstacle(each.capabilities.failure.reason) if each.capabilities.failure else None)
+        (each, obstacle_by_reason(each.capabilities.failure.reason) if each.capabilities.failure else None)
         for each in servers
     ]
+    # Select the server of the form or of the last attempt, otherwise the first usable one.
     first_usable = next((number for number, each in enumerate(servers) if each.capabilities.is_usable), None)
     selected_value = str(first_usable) if first_usable is not None else BY_HAND
     typed_server = {key: form.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
@@ -179,5 +193,5 @@ def _sign_in_context(
             if phase in side.result.phases or phase is failed_phase
         ],
         "failed_phase": failed_phase,
-        "obstacle": obstacle or (None if side.is_accepted else Obstacle.OURS),
+        "obstacle": obstacle or (None if side.is_accepted else Obstacle.MONITORING_FAULT),
     }

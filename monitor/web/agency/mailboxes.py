@@ -1,7 +1,7 @@
-"""Mailbox page of an agency for its mail officers: servers and sign-in, with passwords entered on this page.
+"""Mailbox page of an agency for its mail officers: servers, and passwords or other credentials, which users enter here.
 
-The page edits the agency's document, its YAML configuration. No page shows a password again, not even to the user who
-entered the password.
+The page edits the agency's document, its YAML configuration. The database stores the passwords, encrypted. No page ever
+shows a password, not even to the user who entered it.
 """
 
 from __future__ import annotations
@@ -39,24 +39,27 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security, UnavailableLogin
 
 _FORM_NAMES: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
-#: Maximum number of characters; no server accepts a longer password.
+#: Maximum number of characters of a password. No server accepts a longer one.
 _MAX_PASSWORD_LENGTH: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FieldProblem:
-    """Problem of a form field: a key of the page's texts, or the message and remedy of a check."""
+    """Problem of a form field: a text of the page, or the message of a configuration check."""
 
+    #: Key of the page's text; "": the page shows *message*.
     text_key: str = ""
     message: str = ""
+    #: What the user should enter instead; "" if the check states no remedy.
     instead: str = ""
 
 
-#: Beginnings of configuration-check messages for which the page has its own text for officers, with that text's key.
+#: For some configuration checks, whose messages address operators, the page has its own text for officers: beginning of
+#: the message, and key of the page's text.
 _MESSAGE_KEYS: Final = (
     *((f"is {denial};", f"out_{denial.name.lower()}") for denial in EgressDenial),
-    ("was typed for ", "other_servers"),
-    ("only an administrator changes ", "placed_only"),
+    ("was entered for ", "other_servers"),
+    ("only an administrator may change ", "placed_only"),
 )
 
 
@@ -67,6 +70,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
     @router.get("/agencies/{code}/mailboxes")
     async def mailboxes(request: Request, code: str, _principal: AgencyOfficer) -> Response:
         saved = request.query_params.get("saved", "")
+        # *saved*: number of the version that was just saved, or "same" if the form changed nothing.
         return await render_page(request, await editor.latest(code.upper()), saved=saved[:9], is_same=saved == "same")
 
     @router.post("/agencies/{code}/mailboxes")
@@ -74,13 +78,13 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         code, fields = code.upper(), dict(await read_form(request))
         if fields.get("form") not in _FORM_NAMES:
             raise HTTPException(404, "there is no such form")
-        # Remove the secrets from `fields`, because pages are rendered from `fields`.
+        # Remove the secrets from `fields`, because pages show `fields` again.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         form_input = FormInput(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
             draft = await _draft_from_form(code, form_input, secrets, editor)
             result = await editor.save(
-                draft, by=principal.by, may_place=principal.may(Permission.CONFIGURE_SECRETS, code)
+                draft, by=principal.by, may_edit_restricted=principal.may(Permission.CONFIGURE_SECRETS, code)
             )
         except InvalidFieldError as error:
             errors = {error.field: [_FieldProblem(text_key=str(error))]}
@@ -90,7 +94,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         except (NotEditableError, OperationRejectedError, VersionConflictError) as error:
             return await render_page(request, await editor.latest(code), 422, form_input=form_input, reason=error)
         if result.conflicting_version is not None:
-            # Show the input next to the current mailboxes.
+            # Another user has saved a newer version: show the input beside its mailboxes.
             return await render_page(
                 request,
                 result.conflicting_version,
@@ -130,12 +134,12 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
 async def _draft_from_form(
     code: str, form_input: FormInput, secrets: Mapping[str, str], editor: AgencyEditor
 ) -> AgencyDraft:
-    """Return the draft of the document with the changes of a form.
+    """Return the draft with a form's changes, based on the version of the document that the form's page showed.
 
     Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a key of the page's texts.
     """
     started_from = form_input.fields.get("started_from", "")
-    before = await editor.started_from(code, started_from)
+    before = await editor.base_text(code, started_from)
 
     def build_draft() -> AgencyDraft:
         data = document_from_text(before, code).data
@@ -154,12 +158,14 @@ async def _draft_from_form(
 
 
 def _mailbox_key(form_input: FormInput, data: Mapping[str, Any]) -> str:
+    """Return the key of the mailbox that the form adds, changes or removes. Raise `InvalidFieldError`."""
     key, mailboxes_in_document = form_input.fields.get("key", ""), as_mapping(data.get("mailboxes"))
     if form_input.name != "add_mailbox":
         if key not in mailboxes_in_document:
             raise InvalidFieldError("key", "key_gone")
         if form_input.name == "drop_mailbox" and len(mailboxes_in_document) == 1:
-            # A new agency may have no mailboxes yet, but removing the last mailbox would end the monitoring by a click.
+            # Without mailboxes, a single click would have ended the monitoring of the agency. Only a new agency may be
+            # without mailboxes.
             raise InvalidFieldError("key", "key_last")
         return key
     if not key:
@@ -176,7 +182,7 @@ def _checked_password(text: str) -> str:
 
 
 def _read_application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Application | None:
-    """Return the OAuth credentials with which a mailbox signs in instead of a password; `None` if none were entered.
+    """Return the entered OAuth credentials, which replace a password; `None` if none were entered.
 
     Raise `InvalidFieldError`.
     """
@@ -210,7 +216,7 @@ def _entered_mailbox(
         servers=servers,
         username=fields.get("username") or address,
         password="" if application else password,
-        oauth=application.written if application else {},
+        oauth=application.oauth_settings if application else {},
         tokens=application.secrets if application else {},
     )
 
@@ -262,7 +268,7 @@ def _page_context(
 
 
 def _is_locked(registry: Registry, name: str) -> bool:
-    """Whether a mailbox is not probed, because its stored secret is unavailable."""
+    """Whether a mailbox is not probed because its stored secret is unavailable. *name*: "JCM/utama"."""
     return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, UnavailableLogin)
 
 
@@ -274,6 +280,8 @@ def _mailbox_context(key: str, mailbox: Mapping[str, Any], data: Mapping[str, An
         "key": key,
         "address": mailbox.get("address") or "",
         "username": login.get("username") or "",
+        # Key of the page's text about the sign-in: with OAuth tokens, with a password entered in the portal, or with
+        # one that Pantau's operators keep elsewhere.
         "way": "tokens" if uses_tokens else "typed" if uses_only_stored_secrets(mailbox) else "placed",
         "servers": {each: as_mapping(mailbox.get(each)) for each in PROTOCOLS},
         "routes": [str(each.get("direction")) for each in routes if each.get("mailbox") == key],
@@ -297,6 +305,7 @@ def _problems_by_field(
 
 
 def _form_field(key: str, mailbox_path: str) -> str | None:
+    """Return the form field for a problem at *key* of the document; `None` if the form has none."""
     if key == mailbox_path:
         return "key"
     if not key.startswith(f"{mailbox_path}."):

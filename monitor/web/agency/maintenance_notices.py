@@ -1,4 +1,7 @@
-"""Pages of maintenance notices, letters and faxes that announce maintenance: planned work, drafts, printouts."""
+"""Pages of maintenance notices: planned maintenance, preview of a notice, downloads.
+
+A maintenance notice announces, changes or cancels maintenance by letter and fax. A person prints and sends its pages.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from monitor.web.access.access_control import AgencyOfficer, agency_in_path, req
 from monitor.web.form import Pages, read_form
 from monitor.web.page import PageLanguage, notification_language
 
+#: Channel by the file name in a download URL. The names are Malay for letter and fax.
 _CHANNEL_BY_FILE: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf": Channel.FAX}
 
 
@@ -28,6 +32,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
     async def render_list(
         request: Request, code: str, *, reason: OperationRejectedError | None = None, created: str = ""
     ) -> Response:
+        # Channels of the recipients, to offer only the files that somebody will receive.
         paper_channels = {channel for each in notices.recipients(code) for channel in each.channels}
         context = {
             "overview": await notices.overview(code),
@@ -43,6 +48,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
 
     @router.get("/agencies/{code}/maintenance-notices/preview")
     async def preview(request: Request, code: str) -> Response:
+        # *before*: number of the notice that the new one changes or cancels.
         starts_at, before = request.query_params.get("begins", ""), request.query_params.get("before", "")
         try:
             draft = await notices.draft(code, _parse_time(starts_at), before)
@@ -50,7 +56,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
             return await render_list(request, code, reason=error)
         context = {
             "code": code.upper(),
-            "body": notices.said(code, draft, notification_language(PageLanguage.MALAY)),
+            "body": notices.letter_body(code, draft, notification_language(PageLanguage.MALAY)),
             "recipients": notices.recipients(code),
             "begins": starts_at,
             "before": before,
@@ -61,7 +67,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
     async def create(request: Request, code: str, principal: AgencyOfficer) -> Response:
         fields = await read_form(request)
         try:
-            notice = await notices.make(
+            notice = await notices.create(
                 code, _parse_time(fields.get("begins", "")), fields.get("before", ""), by=principal.by
             )
         except OperationRejectedError as error:
@@ -73,8 +79,8 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
         code: str, number: str, file: str, principal: AgencyOfficer, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
         if file not in _CHANNEL_BY_FILE:
-            raise HTTPException(404, lazy_text("there is no file '{file}' of a notice", file=file[:80]))
-        octets = await notices.papers(code, number, _CHANNEL_BY_FILE[file], principal.by, both_sides=sides == 2)
+            raise HTTPException(404, lazy_text("there is no file '{file}' of a maintenance notice", file=file[:80]))
+        octets = await notices.render_pdf(code, number, _CHANNEL_BY_FILE[file], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{file}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 
@@ -82,9 +88,9 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
 
 
 def _parse_time(text: str) -> datetime | None:
-    """Return the time in a link or a form; `None` if it is empty.
+    """Return the time in a URL or a form, such as "20261201T220000Z"; `None` if it is empty.
 
-    Raise `OperationRejectedError` for a value that no page of the portal contains.
+    Raise `OperationRejectedError` for another format, which no page of the portal contains.
     """
     if not text:
         return None

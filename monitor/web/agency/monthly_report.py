@@ -1,6 +1,6 @@
 """Monthly report of an agency for its head: a page with charts, and downloads (PDF/A and CSV tables).
 
-The downloads are the same as those of `pantau monthly-report`.
+The command `pantau monthly-report` writes the same files.
 """
 
 from __future__ import annotations
@@ -14,37 +14,44 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.documents.monthly_report import DayKind, MonthlyReport
+from alerts.documents.monthly_report import MinuteKind, MonthlyReport
 from alerts.model.delivery import Notification
 from alerts.model.incident import Incident
 from alerts.model.notification import Language
-from alerts.wording import moment as in_words
+from alerts.wording import moment as time_wording
 from monitor.access.role import Permission
 from monitor.model.lazy_text import lazy_text
-from monitor.service.days.statements import MonthlyReports
+from monitor.service.days.monthly_reports import MonthlyReports
 from monitor.web.access.access_control import AgencyReader, agency_in_path, require
 from monitor.web.form import Pages
 from monitor.web.page import notification_language
 from monitor.web.page_query import read_query, store_language
 from monitor.web.uptime_bars import format_percent
 
-#: Height of a day in the chart: four units per hour.
+#: Height of a day in the SVG chart: four units per hour.
 _CHART_HEIGHT: Final = 96
 #: Maximum number of notifications on the page; the downloaded tables are complete.
 _MAX_NOTIFICATIONS: Final = 60
 _MEDIA_TYPES: Final[Mapping[str, str]] = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
-#: Order of the parts of a day from the bottom up: the worst is at the bottom, where it is most visible.
-_STACK_ORDER: Final = (DayKind.OUTAGE, DayKind.DEGRADED, DayKind.NO_DATA, DayKind.MAINTENANCE, DayKind.UP)
+#: Order of the parts of a day's column from the bottom up. The worst is at the bottom, where it is most visible.
+_STACK_ORDER: Final = (
+    MinuteKind.OUTAGE,
+    MinuteKind.DEGRADED,
+    MinuteKind.NO_DATA,
+    MinuteKind.MAINTENANCE,
+    MinuteKind.UP,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartedDay:
-    """Day of the chart."""
+    """Day of the chart: a column whose parts show how many minutes mail was in which state."""
 
     day: date
-    #: Each part with its top and height.
-    parts: Sequence[tuple[DayKind, float, float]]
-    minutes: Mapping[DayKind, int]
+    #: Each part of the column: its kind, the y coordinate of its top, and its height.
+    parts: Sequence[tuple[MinuteKind, float, float]]
+    #: Number of minutes of each kind.
+    minutes: Mapping[MinuteKind, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +59,18 @@ class ReportedIncident:
     """Incident of the month, as the page shows it."""
 
     incident: Incident
+    #: Cause in words.
     cause: str
-    #: Duration within the month in words, as in the printed report; of an open incident so far.
-    lasted: str
-    #: Duration as a percentage of the longest one of the month.
+    #: Duration in words, as in the printed report; of an open incident the duration until the report was made.
+    duration_text: str
+    #: Duration as a percentage of the duration of the longest incident.
     share: float
 
 
 def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRouter:
     """Build the router of the monthly report pages."""
     router = APIRouter(include_in_schema=False)
-    # Typeset one report at a time: typesetting uses a processor core for a second, and the probes need it as well.
+    # Typeset one report at a time: typesetting uses a processor core for a second, which the probes need as well.
     typesetting = asyncio.Lock()
 
     @router.get("/agencies/{code}/report", dependencies=require(Permission.READ, agency_in_path))
@@ -78,7 +86,8 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
             "report": report,
             "months": monthly_reports.months(),
             "availabilities": [
-                (name, share, share and format_percent(share)) for name, share in _availabilities(report)
+                (name, share, None if share is None else format_percent(share))
+                for name, share in _availabilities(report)
             ],
             "charted_days": _charted_days(report),
             "chart_height": _CHART_HEIGHT,
@@ -94,11 +103,11 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
     @router.get("/agencies/{code}/report/{month}/{file}")
     async def download(code: str, month: str, file: str, principal: AgencyReader) -> Response:
         if not file.endswith(_FILE_SUFFIXES):
-            raise HTTPException(404, lazy_text("there is no file '{file}' of this statement", file=file[:80]))
+            raise HTTPException(404, lazy_text("there is no file '{file}' of this report", file=file[:80]))
         async with typesetting:
             files = await monthly_reports.render(code, month, principal.by)
         if file not in files:
-            raise HTTPException(404, lazy_text("there is no file '{file}' of this statement", file=file[:80]))
+            raise HTTPException(404, lazy_text("there is no file '{file}' of this report", file=file[:80]))
         media_type = _MEDIA_TYPES[file.rpartition(".")[2]]
         return Response(
             files[file], media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{file}"'}
@@ -107,6 +116,7 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
     return router
 
 
+#: Endings of the names of the report's files; the full names begin with "penyata" (Malay for "statement").
 _FILE_SUFFIXES: Final = (".pdf", "-days.csv", "-incidents.csv", "-notifications.csv", "-drills.csv")
 
 
@@ -115,15 +125,15 @@ def _availabilities(report: MonthlyReport) -> Sequence[tuple[str, float | None]]
 
 
 def _charted_days(report: MonthlyReport) -> Sequence[ChartedDay]:
-    """Return the days of the chart in order; of the current day the part that has passed."""
+    """Return the days of the chart in order. The column of the current day ends at the present time."""
     charted_days = []
     for day in report.days:
-        parts, top = list[tuple[DayKind, float, float]](), float(_CHART_HEIGHT)
+        parts, top = list[tuple[MinuteKind, float, float]](), float(_CHART_HEIGHT)
         for kind in _STACK_ORDER:
             height = _CHART_HEIGHT * day.minutes.get(kind, 0) / (24 * 60)
             if height:
-                # Even one minute of outage must be visible.
-                height = max(height, 2) if kind is DayKind.OUTAGE else height
+                # An outage of one minute must be visible, too.
+                height = max(height, 2) if kind is MinuteKind.OUTAGE else height
                 top -= height
                 parts.append((kind, round(max(top, 0), 2), round(height, 2)))
         charted_days.append(ChartedDay(day=day.on, parts=parts, minutes=day.minutes))
@@ -137,12 +147,15 @@ def _incidents(
         each.id: max(timedelta(), (each.ended_at or report.until) - each.reported_type_began_at)
         for each, _ in report.incidents
     }
+    # Avoid division by zero if all durations are zero.
     longest = max(durations.values(), default=timedelta()) or timedelta.resolution
     return [
         ReportedIncident(
             incident=each,
             cause=monthly_reports.cause(each, language),
-            lasted=in_words.duration_text(each.reported_type_began_at, each.ended_at or report.until, language),
+            duration_text=time_wording.duration_text(
+                each.reported_type_began_at, each.ended_at or report.until, language
+            ),
             share=round(100 * (durations[each.id] / longest), 1),
         )
         for each, _ in report.incidents

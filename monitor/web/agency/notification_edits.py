@@ -1,8 +1,8 @@
-"""Conversion of the notification forms to edits of an agency's document (its YAML configuration). Pure.
+"""Conversion of the notification forms to edits of an agency's document (its YAML configuration). No I/O.
 
-A field is named after the document key that it edits, relative to the form's root: `layers[0].from` of a rota. By this
-name the page finds the field of an error in the document. A rota says who is on call: its layers are lists of people
-who follow one another.
+A form field has the name of the document key that it edits, relative to the part of the document that its form edits:
+`layers[0].from` for a form that edits a rota. So the page can show an error at a key beside the right field. A rota
+says who is on call. Each of its layers is a list of people who are on call in turn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from alerts.model.channel import Channel
 from alerts.model.notification import Language
-from monitor.config.fields.phone import Presence
+from monitor.config.fields.phone import AnsweringHours
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, YamlValue
 from monitor.config.files.problem import Path, format_path
 from monitor.model.lazy_text import lazy_text
@@ -28,15 +28,17 @@ from monitor.web.agency.form_parsing import (
     value_edits,
 )
 
-#: Maximum number of rows of layers or steps, and of people in a layer. A longer list can only be edited as text.
+#: Maximum number of layers of a rota or steps of an escalation, and of people in a layer. If there are more, the user
+#: must edit the text of the document.
 MAX_ROWS: Final = 20
 MAX_PEOPLE: Final = 12
-#: Single-line fields of a recipient of announcements.
+#: Single-line fields of an external recipient, who receives the announcement of an outage.
 RECIPIENT_FIELDS: Final = ("title", "organisation", "attention", "salutation", "fax", "sms", "voice", "extension")
 #: Fields of the letterhead, and of the person who signs letters.
 LETTERHEAD_FIELDS: Final = ("division", "telephone", "fax", "hours", "reference")
 SIGNATORY_FIELDS: Final = ("name", "post")
-_RECIPIENT_DEFAULTS: Final = {"hours": Presence.ALWAYS.value, "language": Language.MALAY.value}
+_RECIPIENT_DEFAULTS: Final = {"hours": AnsweringHours.ALWAYS.value, "language": Language.MALAY.value}
+#: Beginning of the name of a field in a row.
 _ROW_PATTERN: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
 
 
@@ -53,6 +55,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
         if f"layers[{index}].drop" not in fields:
             edits += _layer_edits((*path, "layers", index), as_mapping(layer), fields, f"layers[{index}].")
     edits += _removed_rows((*path, "layers"), layers, fields)
+    # The form has an empty row for a new layer after the present layers.
     if people := _people(fields, f"layers[{len(layers)}]."):
         edits.append(AppendItem(path=(*path, "layers"), value=_new_layer(fields, f"layers[{len(layers)}].", people)))
     return edits
@@ -60,6 +63,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 def add_rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of a new rota."""
+    # "bertugas" (Malay for "on duty") is the example key in the error message.
     key = new_key(fields, as_mapping(data.get("rotas")), "bertugas")
     handover = fields.get("handover", "")
     value: dict[str, YamlValue] = {"handover": handover} if handover not in ("", "08:00") else {}
@@ -86,13 +90,13 @@ def _new_layer(fields: Fields, prefix: str, people: Sequence[str]) -> Mapping[st
 
 
 def _people(fields: Fields, prefix: str) -> Sequence[str]:
-    """Return the keys of the people of a layer in order, without empty fields."""
+    """Return the keys of the people entered for a layer, in order."""
     names = (f"{prefix}people[{index}]" for index in range(MAX_PEOPLE))
     return [fields[name] for name in names if fields.get(name)]
 
 
 def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return the edits of the form of escalation steps."""
+    """Return the edits of the form of the escalation, with its steps, in which staff are notified one after another."""
     path: Path = ("escalation",)
     present = as_mapping(data.get("escalation"))
     steps = as_sequence(present.get("steps"))
@@ -101,6 +105,7 @@ def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
         if f"steps[{index}].drop" not in fields:
             edits += _step_edits(("escalation", "steps", index), as_mapping(step), fields, f"steps[{index}].")
     edits += _removed_rows(("escalation", "steps"), steps, fields)
+    # The form has an empty row for a new step after the present steps.
     prefix = f"steps[{len(steps)}]."
     selected_keys, channels = _selected_keys(fields, prefix), _selected_channels(fields, prefix)
     if channels or any(selected_keys.values()):
@@ -123,7 +128,7 @@ def _step_edits(path: Path, present: Mapping[str, Any], fields: Fields, prefix: 
 
 
 def _selected_keys(fields: Fields, prefix: str) -> Mapping[str, list[str]]:
-    """Return the selected contacts and rotas of a step, by their key in the document."""
+    """Return the keys of the selected contacts and rotas of a step: {"contacts": [...], "rotas": [...]}."""
     return {
         name: [field.removeprefix(f"{prefix}{name}.") for field in fields if field.startswith(f"{prefix}{name}.")]
         for name in ("contacts", "rotas")
@@ -137,14 +142,14 @@ def _selected_channels(fields: Fields, prefix: str) -> Sequence[str]:
 
 
 def _keep_order(present: object, new_items: Sequence[str]) -> Sequence[str]:
-    """Return *new_items* sorted: first the items that the document has, in the document's order, then the rest."""
+    """Return *new_items* in this order: first those in the document, in its order, then the others."""
     present_items = [str(each) for each in as_sequence(present)]
     remaining = [each for each in present_items if each in new_items]
     return [*remaining, *(each for each in new_items if each not in present_items)]
 
 
 def _removed_rows(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
-    """Return edits that remove rows, the last row first, so that the positions of earlier rows stay valid."""
+    """Return edits that remove the rows ticked for removal, the last first, so that earlier positions stay valid."""
     name = path[-1]
     return [
         RemoveValue(path=(*path, index)) for index in range(len(rows) - 1, -1, -1) if f"{name}[{index}].drop" in fields
@@ -171,6 +176,7 @@ def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 def add_recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of a new recipient."""
+    # "ksu" is the example key in the error message: the Malay abbreviation of "secretary general".
     key = new_key(fields, as_mapping(as_mapping(data.get("announcement")).get("recipients")), "ksu")
     value: dict[str, YamlValue] = {name: fields[name] for name in RECIPIENT_FIELDS if fields.get(name)}
     if address := _address_lines(fields):
@@ -188,7 +194,7 @@ def remove_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextE
 
 
 def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return the edits of the form about the release of announcements."""
+    """Return the edits of the form about announcements to external recipients, and their release by a user."""
     present = as_mapping(data.get("announcement"))
     defaults = {"release": "manual", "updates": "workdays"}
     return [
@@ -220,7 +226,7 @@ def _address_lines(fields: Fields) -> Sequence[str]:
 
 
 def root_path(form: str, fields: Fields) -> str:
-    """Return the document key to which a form's field names are relative; "" if the form has none."""
+    """Return the document key to which a form's field names are relative; "" for other forms."""
     key = fields.get("key", "").lower()
     match form:
         case "rota" | "add_rota":
@@ -239,8 +245,8 @@ def field_for_key(form: str, fields: Fields, key: str) -> str | None:
         return None
     name = key.removeprefix(root).removeprefix(".")
     if (row := _ROW_PATTERN.match(name)) is not None:
-        # The error is about the edited document, in which the rows that the form removes are missing. So map its row
-        # position to a position in the form.
+        # The error refers to a row of the edited document, which lacks the rows that the form removes. So convert the
+        # position of the row to its position in the form.
         remaining = [index for index in range(MAX_ROWS + 1) if f"{row[1]}[{index}].drop" not in fields]
         if int(row[2]) < len(remaining):
             return f"{row[1]}[{remaining[int(row[2])]}]{name[row.end() :]}"

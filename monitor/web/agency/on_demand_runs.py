@@ -1,6 +1,7 @@
 """'Test now' page: an officer sends one message over a route, watches its phases, and reads what the outcome means.
 
-The page needs no scripts: while a test runs, it reloads every two seconds. With scripts only the fragment is reloaded.
+A route leads from one mailbox to another. The page needs no scripts: while a test runs, the page reloads every two
+seconds. With scripts, the browser reloads only the fragment, the part that changes.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from monitor.web.page import PageLanguage, notification_language
 from monitor.web.page_query import read_query
 from probes.model.result import Outcome, Phase
 
-#: With this policy, forms send their origin, by which `is_from_our_page` recognizes them if the browser sends no
-#: `Sec-Fetch-Site`.
+#: With this policy, browsers send the origin of a form. By it `is_from_our_page` recognizes our forms if the browser
+#: sends no `Sec-Fetch-Site`.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
@@ -66,6 +67,7 @@ def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequ
     def render_run(request: Request, template: str, stored_run: StoredRun) -> Response:
         context = {
             **_run_context(stored_run, read_query(request).language),
+            # Whether the route's health is up now.
             "is_proven": on_demand_runs.is_proven(stored_run.run.route),
         }
         return pages.show(request, template, context, headers=_HEADERS)
@@ -74,7 +76,7 @@ def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequ
         request: Request, agency: str, *, status: int = 200, selected_route: str, problem: str = ""
     ) -> Response:
         context = {
-            # The link to the other language needs a path that accepts GET, unlike that of `begin_all`.
+            # The link to the other language needs a path that accepts GET; the path of `begin_all` accepts POST only.
             "path": f"/agencies/{agency}/test",
             "agency": agency,
             "routes": on_demand_runs.routes(agency),
@@ -97,14 +99,15 @@ def _run_context(stored_run: StoredRun, language: PageLanguage) -> dict[str, Any
         "run": run,
         "route": run.route,
         "phases": [(each, run.phases.get(each)) for each in Phase],
+        # Current phase.
         "phase": run.phase,
-        # The failed phase has no duration.
+        # The failed phase has no duration in "phases".
         "failed_phase": failure.phase if failure else None,
         "result": result,
         "is_delivered": result is not None and result.outcome is Outcome.DELIVERED,
         # Number of consecutive successes after which a failing route is up.
         "success_threshold": run.route.probing.health.success_threshold,
-        # In whole minutes, because intervals are not shorter in practice.
+        # In whole minutes: in practice, intervals are at least one minute.
         "interval_minutes": run.route.probing.interval // timedelta(minutes=1),
         "advice": advise(run.route, result, notification_language(language)) if result else None,
     }

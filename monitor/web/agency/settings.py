@@ -1,4 +1,8 @@
-"""Settings pages of an agency for its mail officers: forms for frequent changes, the whole document, its versions."""
+"""Settings pages of an agency for its mail officers: forms for frequent changes, the whole document, its versions.
+
+A document is the YAML configuration of an agency. A draft is its edited text before it is saved. Forms with a preview
+send hidden fields: "seen" or "shown" from the preview to save the draft, "again" to change it.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,9 @@ from monitor.web.agency.settings_edits import FORMS, PREVIEWED_FORMS, form_edits
 from monitor.web.agency.settings_page import FormInput, SettingsPage
 from monitor.web.form import MAX_TEXT_FORM_SIZE, Pages, normalize_pasted, read_file_form, read_form
 
-#: Maximum number of form fields: those of twenty escalation steps with all their recipients.
+#: Maximum number of form fields: enough for twenty escalation steps with all their recipients.
 _MAX_FIELDS: Final = 600
-#: Maximum number of digits of a version number; more may exceed an integer of the database.
+#: Maximum number of digits of a version number. A longer number may exceed an integer of the database.
 _MAX_DIGITS: Final = 9
 
 
@@ -37,6 +41,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     settings_page = SettingsPage(editor, clock, pages)
 
     async def render_saved(request: Request, code: str, page: str) -> Response:
+        """Return the page, with the message of a previous save if the URL has one. *page*: its template."""
         number, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
         return await settings_page.show(request, page, latest, saved=_parse_number(number), is_same=number == "same")
 
@@ -57,24 +62,26 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         if form_input.name != "text" and form_input.name not in FORMS:
             raise HTTPException(404, "there is no such form")
         if form_input.name in PREVIEWED_FORMS and "again" in fields:
-            # The user goes back from the preview, and continues with the input.
+            # The user returns from the preview to the form, so show the input again.
             return await settings_page.show(request, page, await editor.latest(code), form_input=form_input)
         try:
             draft = await _draft_from_form(code, form_input, editor, settings_page)
-            may_place = principal.may(Permission.CONFIGURE_SECRETS, code)
+            may_edit_restricted = principal.may(Permission.CONFIGURE_SECRETS, code)
             if form_input.name in PREVIEWED_FORMS and "seen" not in fields:
-                preview = await editor.preview(draft, by=principal.by, may_place=may_place)
+                # The user has not seen the preview yet.
+                preview = await editor.preview(draft, by=principal.by, may_edit_restricted=may_edit_restricted)
                 if preview.new_configuration is None:
                     return await respond(request, form_input, draft, preview)
                 context = await asyncio.to_thread(
                     settings_page.rota_preview, await editor.latest(code), form_input, draft, preview
                 )
                 return settings_page.render(request, "rota_preview.html", context)
+            # Save the windows of a calendar file only if the preview showed exactly this draft.
             if form_input.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
-                before = await editor.started_from(code, draft.started_from)
+                before = await editor.base_text(code, draft.started_from)
                 context = await asyncio.to_thread(settings_page.updated_calendar_preview, form_input, before, draft)
                 return settings_page.render(request, "settings_calendar.html", context)
-            result = await editor.save(draft, by=principal.by, may_place=may_place)
+            result = await editor.save(draft, by=principal.by, may_edit_restricted=may_edit_restricted)
         except (InvalidFieldError, NotEditableError, OperationRejectedError, VersionConflictError) as error:
             field_problems = {error.field: ((str(error), ""),)} if isinstance(error, InvalidFieldError) else {}
             latest = await editor.latest(code)
@@ -84,10 +91,11 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         return await respond(request, form_input, draft, result)
 
     async def respond(request: Request, form_input: FormInput, draft: AgencyDraft, result: DraftResult) -> Response:
+        """Return the response to a draft that was saved, rejected, or in conflict with another edit."""
         page = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
         if result.conflicting_version is not None:
             context = await asyncio.to_thread(
-                settings_page.conflict_context, draft, form_input, result.conflicting_version, result.common
+                settings_page.conflict_context, draft, form_input, result.conflicting_version, result.common_ancestor
             )
             return settings_page.render(request, "edit_conflict.html", context, 409)
         if result.is_refused:
@@ -106,7 +114,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
 
 
 def _add_calendar_route(router: APIRouter, editor: AgencyEditor, settings_page: SettingsPage) -> None:
-    # Parse one calendar file at a time: any file may take seconds, and other requests need the thread pool too.
+    # Parse one calendar file at a time. A file may take seconds, and other requests need the threads of the pool, too.
     parse_lock = asyncio.Lock()
 
     @router.post("/agencies/{code}/settings/calendar")
@@ -132,7 +140,7 @@ def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: 
         versions_listed = await editor.versions(code, below=_parse_number(query.get("below", "")))
         if not versions_listed:
             raise _no_such_version(code)
-        before, after = [await find_version(code, query.get(name, "")) for name in ("from", "to")]
+        before, after = await find_version(code, query.get("from", "")), await find_version(code, query.get("to", ""))
         context = {
             "code": code,
             "versions": versions_listed,
@@ -148,6 +156,7 @@ def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: 
         return settings_page.render(request, "versions.html", context)
 
     async def find_version(code: str, entered: str) -> DocumentVersion | None:
+        """Return the version with the entered number; `None` if none was entered. Raise `HTTPException`."""
         if not entered:
             return None
         number = _parse_number(entered)
@@ -164,7 +173,7 @@ def _no_such_version(code: str) -> HTTPException:
 async def _draft_from_form(
     code: str, form_input: FormInput, editor: AgencyEditor, settings_page: SettingsPage
 ) -> AgencyDraft:
-    """Return the draft of the document after a form's edits.
+    """Return the draft with a form's edits, based on the version of the document that the form's page showed.
 
     Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`.
     """
@@ -173,7 +182,7 @@ async def _draft_from_form(
         return AgencyDraft(
             agency=code, text=normalize_pasted(form_input.fields.get("text", "")), started_from=started_from
         )
-    before = await editor.started_from(code, started_from)
+    before = await editor.base_text(code, started_from)
     fields = {name: value.strip() for name, value in form_input.fields.items()}
 
     def build_text() -> str:

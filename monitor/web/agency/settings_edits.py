@@ -1,7 +1,7 @@
-"""Conversion of the settings forms to edits of an agency's document (its YAML configuration). Pure.
+"""Conversion of the settings forms to edits of an agency's document (its YAML configuration). No I/O.
 
-Edits write the values as the user has entered them, and the checks of a configuration file validate them afterwards.
-Durations in words are converted to the short format.
+Edits write the values as entered; only durations in words are converted to the short format. The checks for
+configuration files validate the edited document. The names of forms and fields are those in the HTML templates.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ from monitor.web.agency.form_parsing import (
     value_edits,
 )
 
-#: Keys of numbers of a contact in the short notation, and in the notation with a list of addresses.
+#: Document keys of a contact's numbers: in the contact itself (short notation), and in each item of its list
+#: `addresses`.
 CONTACT_NUMBERS: Final = ("sms", "voice", "extension", "fax")
 ADDRESS_KINDS: Final = ("mobile", "landline", "fax")
-#: Key of the date when a number was last verified.
+#: Document key of the date on which a number was last verified.
 VERIFIED_KEY: Final = "verified"
 #: Field name prefix of the selected windows of a calendar file.
 SELECTED_PREFIX: Final = "window-"
 #: Field name prefix of all windows that a calendar file offers.
 OFFERED_PREFIX: Final = "offered-"
-#: Days on which probe hours start, in cron format.
+#: Choices for the days on which probe hours (the hours in which Pantau probes) start, in cron format.
 PROBE_DAYS: Final = ("*", "mon-fri", "sun-thu")
-#: Units of durations in words ("10 minit"), for users who do not know the short format ("10m").
+#: Units of durations in Malay and English words ("10 minit"), for users who do not know the short format ("10m").
 _UNITS: Final = {"saat": "s", "minit": "m", "jam": "h", "seconds": "s", "minutes": "m", "hour": "h", "hours": "h"}
 _DURATION_IN_WORDS: Final = re.compile(rf"(\d{{1,4}})\s*({'|'.join(_UNITS)})", re.ASCII)
 
@@ -47,16 +48,17 @@ _DURATION_IN_WORDS: Final = re.compile(rf"(\d{{1,4}})\s*({'|'.join(_UNITS)})", r
 def form_edits(
     form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]
 ) -> Sequence[TextEdit]:
-    """Return the edits that the form named *form* makes to a document with *data*.
+    """Return the edits that the form named *form* makes to a document with the content *data*.
 
-    *routes*: default routes of an agency whose document lists none. Raise `InvalidFieldError`, or `KeyError` for an
-    unknown form.
+    *routes*: the routes that apply if the document lists none. Raise `InvalidFieldError`, or `KeyError` for an unknown
+    form.
     """
     if (notification_function := _NOTIFICATION_FORMS.get(form)) is not None:
         return notification_function(fields, data)
     return _SETTINGS_FORMS[form](fields, data, routes)
 
 
+#: Function that returns the edits of one form. Arguments: form fields, content of the document, default routes.
 _EditFunction = Callable[[Fields, Mapping[str, Any], Sequence[RouteSettings]], Sequence[TextEdit]]
 
 
@@ -72,6 +74,7 @@ def _add_probe_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
     any_day = date(2026, 1, 1)
     duration = datetime.combine(any_day, end) - datetime.combine(any_day, start)
     if duration <= timedelta(0):
+        # The window ends on the next day.
         duration += timedelta(days=1)
     days = fields.get("days", "*")
     cron = f"{start.minute} {start.hour} * * {days if days in PROBE_DAYS else '*'}"
@@ -81,8 +84,8 @@ def _add_probe_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
 def _remove_probe_hours(
     fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]
 ) -> Sequence[TextEdit]:
-    # Remove the key together with the last window. With an empty list, mail would never be probed; without the key,
-    # mail is probed at all times.
+    # If this is the only window, remove the whole key: an empty list would mean that mail is never probed. Without the
+    # key, mail is probed at all times.
     is_only_window = len(as_sequence(as_mapping(data.get("probing")).get("active_hours"))) == 1
     return [
         RemoveValue(path=("probing", "active_hours") if is_only_window else ("probing", "active_hours", _index(fields)))
@@ -101,7 +104,7 @@ def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSe
 
 
 def maintenance_windows(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
-    """Return the maintenance windows of a document, with times in the format of the form."""
+    """Return the maintenance windows of a document, with times such as "2026-12-01 22:00" and all values as text."""
     return [
         {key: str(value).replace("T", " ") if key in ("from", "until") else str(value) for key, value in each.items()}
         for each in as_sequence(data.get("maintenance"))
@@ -110,7 +113,10 @@ def maintenance_windows(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
 
 
 def parse_window(text: str) -> Mapping[str, str]:
-    """Parse a maintenance window from the JSON in a form field of a calendar file's page. Raise `InvalidFieldError`."""
+    """Parse a maintenance window from the JSON in a form field of the preview page of a calendar file.
+
+    Raise `InvalidFieldError`.
+    """
     try:
         window = json.loads(text)
     except (ValueError, RecursionError):
@@ -130,6 +136,7 @@ def _add_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSe
     new = {key: fields[key] for key in ("direction", "mailbox", "reference", "to") if fields.get(key)}
     if "routes" in data:
         return [AppendItem(path=("routes",), value=new)]
+    # Write the default routes too: they apply only as long as the document lists no routes.
     return [SetValue(path=("routes",), value=[*map(_route_values, routes), new])]
 
 
@@ -174,7 +181,7 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
 def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     key = fields.get("key", "").lower()
     if not key:
-        raise InvalidFieldError("key", "the contact has no short name; write one in small letters: siti")
+        raise InvalidFieldError("key", "the contact has no short name; write one in lower-case letters: siti")
     if key in as_mapping(data.get("contacts")):
         raise InvalidFieldError(
             "key", lazy_text("there is a contact '{key}' already; write another short name", key=key)
@@ -214,8 +221,10 @@ _NOTIFICATION_FORMS: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Se
     "announcement": notification_edits.announcement,
     "letterhead": notification_edits.letterhead,
 }
+#: Names of all forms.
 FORMS: Final = frozenset({*_SETTINGS_FORMS, *_NOTIFICATION_FORMS})
-#: Forms whose field names contain row positions, which may differ in another version of the document.
+#: Forms whose field names contain positions of rows. In another version of the document, other rows may have these
+#: positions.
 POSITIONAL_FORMS: Final = frozenset({"rota", "escalation"})
 #: Forms with a preview before saving.
 PREVIEWED_FORMS: Final = frozenset({"rota", "add_rota"})
@@ -227,6 +236,7 @@ def is_notification_form(form: str) -> bool:
 
 
 def _index(fields: Fields) -> int:
+    """Return the position of the item that the form removes. Raise `InvalidFieldError`."""
     entered = fields.get("number", "")
     if not entered.isdecimal() or len(entered) > 4:
         raise InvalidFieldError("number", "the item to remove is not named; open the page again")
@@ -237,7 +247,7 @@ def _time(fields: Fields, name: str) -> time:
     try:
         return time.fromisoformat(fields.get(name, ""))
     except ValueError:
-        raise InvalidFieldError(name, "is no time of the day; write 08:00, or 17:30") from None
+        raise InvalidFieldError(name, "is not a time of day; write 08:00, or 17:30") from None
 
 
 def _route_values(route: RouteSettings) -> YamlValue:

@@ -1,6 +1,6 @@
-"""Context of the settings pages of an agency: forms filled from its document, or from input that was not saved.
+"""Template variables of an agency's settings pages: forms filled from its document, or from input that was not saved.
 
-The document is the YAML configuration of an agency.
+A document is the YAML configuration of an agency; the database stores its versions.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ from monitor.web.agency.settings_edits import (
 from monitor.web.form import Pages
 
 _ONE_DAY: Final = timedelta(days=1)
-#: Period that the preview of a rota shows: four people with weekly shifts have one shift each in it.
+#: Period that the preview of a rota shows: long enough for one shift each of four people with weekly shifts.
 _PREVIEW_PERIOD: Final = timedelta(days=28)
+#: Cron expressions that the form for probe hours can show: a time and days of the week.
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
-#: Maximum number of characters quoted of an invalid line. A document may be a single line.
+#: Maximum number of characters that the page quotes from an invalid line. A document may be one long line.
 _MAX_QUOTED_LENGTH: Final = 200
+#: Document keys of a route. A route leads from one mailbox to another.
 _ROUTE_KEYS: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
 
@@ -63,15 +65,17 @@ _ROUTE_KEYS: Final = ("direction", "mailbox", "reference", "recipient", "to", "a
 class FormInput:
     """Input of one form, which the page shows again if the input was not saved."""
 
+    #: Name of the form; "" if no form was sent.
     name: str = ""
+    #: Input by field name.
     fields: Mapping[str, str]
 
     @property
     def can_be_repeated(self) -> bool:
-        """Whether the input may be applied to another version of the document.
+        """Whether the user may apply the same input to a newer version of the document.
 
-        Three kinds of forms may not: the form of the whole text, forms with row positions, which may differ in the
-        other version, and forms that remove an item.
+        This is wrong for the form with the whole text, for forms with row positions (other rows may have these
+        positions in the newer version), and for forms that remove an item.
         """
         return self.name not in {"text", *POSITIONAL_FORMS} and not self.name.startswith("drop_")
 
@@ -81,13 +85,14 @@ class FormInput:
         return str(present or "") if entered is None else entered
 
     def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
-        """Whether a checkbox of *form* is checked in the input, or in the document if the input is of another form.
+        """Whether a checkbox of *form* is ticked: in the input of this form, or without such input as in the document.
 
-        Browsers omit unchecked checkboxes from the input.
+        Browsers omit unticked checkboxes from the input.
         """
         return name in self.fields if form == self.name else present
 
 
+#: Templates of the notification page; other templates belong to the settings page.
 _NOTIFICATION_TEMPLATES: Final = frozenset({"notification_settings.html", "rota_preview.html"})
 NO_INPUT: Final = FormInput(fields={})
 
@@ -101,9 +106,9 @@ class SettingsPage:
         self._pages = pages
 
     def default_routes_of(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
-        """Return the default routes of an agency whose document lists none.
+        """Return the routes that apply if an agency's document lists none: the default routes of its mailboxes.
 
-        Return no routes if the agency's active configuration has other mailboxes than the document.
+        Return no routes if the active configuration has other mailboxes for the agency than the document.
         """
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
@@ -123,9 +128,10 @@ class SettingsPage:
         result: DraftResult | None = None,
         **context: object,
     ) -> Response:
-        """Return a page of forms.
+        """Return a page with the forms of *version*.
 
-        *draft*: the rejected draft of the document; *result*: its problems, at which the page quotes lines of *draft*.
+        *draft*: the rejected draft of the document. *result*: the problems of the draft, for which the page quotes the
+        lines of the draft.
         """
 
         def render_forms() -> Response:
@@ -167,7 +173,7 @@ class SettingsPage:
         }
 
     def _zone(self, code: str) -> ZoneInfo:
-        """Return the time zone of an agency's windows."""
+        """Return the time zone of an agency's maintenance windows and probe hours."""
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
         return (agency.time_zone if agency else None) or configuration.settings.time_zone
@@ -198,7 +204,7 @@ class SettingsPage:
         escalation = as_mapping(data.get("escalation"))
         signatory = _text_values(as_mapping(data.get("letterhead")).get("signatory"), SIGNATORY_FIELDS)
         return {
-            "people": {**{key: person.name for key, person in shared.people.items()}, **own_contacts},
+            "people": {**{key: person.name for key, person in shared.contacts.items()}, **own_contacts},
             "known_rotas": list(dict.fromkeys((*shared.rotas, *as_mapping(data.get("rotas"))))),
             "rotas": {
                 key: {
@@ -233,7 +239,7 @@ class SettingsPage:
     def rota_preview(
         self, version: DocumentVersion, form_input: FormInput, draft: AgencyDraft, preview: DraftResult
     ) -> Mapping[str, object]:
-        """Return the preview of a rota that is not saved yet: who is on call in the next four weeks."""
+        """Return the template variables for the preview of an unsaved rota: who is on call in the next four weeks."""
         key, now = form_input.fields.get("key", "").strip().lower(), self._clock.now()
         new_configuration = preview.new_configuration
         agency = new_configuration.registry.agencies.get(version.agency) if new_configuration else None
@@ -255,7 +261,7 @@ class SettingsPage:
         }
 
     def calendar_preview(self, version: DocumentVersion, content: bytes) -> Mapping[str, object]:
-        """Return the preview of the maintenance windows in a calendar file before they are saved.
+        """Return the template variables for the preview of the maintenance windows in a calendar file.
 
         Raise `InvalidCalendarError`.
         """
@@ -268,8 +274,9 @@ class SettingsPage:
             after, problem = edit_text(text, form_edits("calendar", fields, data, ())), ""
         except NotEditableError as error:
             after, problem = text, str(error)
+        # At first, all offered windows are selected.
         offered_fields = {
-            f"{OFFERED_PREFIX}{number}": windows_json for number, windows_json in enumerate(fields.values())
+            f"{OFFERED_PREFIX}{number}": window_json for number, window_json in enumerate(fields.values())
         }
         return {
             **_calendar_context(
@@ -282,13 +289,14 @@ class SettingsPage:
 
     @staticmethod
     def updated_calendar_preview(form_input: FormInput, before: str, draft: AgencyDraft) -> Mapping[str, object]:
-        """Return the preview of a calendar file after the user has changed the selection of windows.
+        """Return the template variables for the preview after the user has changed the selection of windows.
 
         Raise `InvalidFieldError`.
         """
         is_update = "again" in form_input.fields
         return {
             **_calendar_context(draft.agency, draft.started_from, form_input, before, draft.text),
+            # The user wanted to save, but the draft is no longer the one that the page had shown.
             "has_changed": not is_update and "shown" in form_input.fields,
         }
 
@@ -296,9 +304,9 @@ class SettingsPage:
     def conflict_context(
         draft: AgencyDraft, form_input: FormInput, newer_version: DocumentVersion, common: str | None
     ) -> Mapping[str, object]:
-        """Return the context of the conflict page, which a user sees after another edit has stored *newer_version*.
+        """Return the template variables of the page for a conflict with the edit that has stored *newer_version*.
 
-        *common*: the text of the version on which both edits are based; `None` if that version is unknown.
+        *common*: text of the version on which both edits are based; `None` if this version is unknown.
         """
         newer_text = newer_version.text or ""
         return {
@@ -313,13 +321,13 @@ class SettingsPage:
 
     @staticmethod
     def address(code: str, template: str) -> str:
-        """Return the path of the page that has *template*."""
+        """Return the path of the page to which *template* belongs."""
         return f"/agencies/{code}/{'notifications' if template in _NOTIFICATION_TEMPLATES else 'settings'}"
 
     def render(self, request: Request, template: str, context: Mapping[str, object], status: int = 200) -> Response:
         """Return a rendered page."""
         if request.method == "POST":
-            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            # The links to the other language need a path that accepts GET; the URL of a form may accept POST only.
             context = {"path": self.address(str(context["code"]), template), **context}
         return self._pages.show(request, template, context, status)
 
@@ -336,15 +344,19 @@ def _problems_by_field(form_input: FormInput, result: DraftResult | None) -> Map
 def _calendar_context(
     code: str, started_from: str, form_input: FormInput, before: str, after: str
 ) -> Mapping[str, object]:
-    """Return the maintenance windows of a calendar file, which of them are selected, and the resulting difference."""
+    """Return the template variables for the windows of a calendar file, their selection, and the resulting changes.
+
+    *before*, *after*: text of the document without and with the selected windows.
+    """
     offered_fields = [name for name in form_input.fields if name.startswith(OFFERED_PREFIX)][:MAX_EVENTS]
     selection_fields = [f"{SELECTED_PREFIX}{name.removeprefix(OFFERED_PREFIX)}" for name in offered_fields]
     windows_json = [form_input.fields[name] for name in offered_fields]
     return {
         "code": code,
         "started_from": started_from,
-        # The form returns this digest, and only a draft with this digest is saved.
+        # The form sends this digest back. Only a draft with the same digest is saved.
         "draft_digest": digest_of(after),
+        # Name of the field with the offered window, name of its checkbox, JSON, window, and whether it is selected.
         "windows": [
             (name, tick, each, parse_window(each), tick in form_input.fields)
             for name, tick, each in zip(offered_fields, selection_fields, windows_json, strict=True)
@@ -365,7 +377,7 @@ def _row_values(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
 
 
 def _simple_window(window: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the days, start and end of a probe window; `days` is empty if the form cannot express the window."""
+    """Return the days, start and end of a window of probe hours; `days` is "" if the form cannot express the window."""
     match = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
         duration = parse_duration(str(window["for"]))

@@ -1,4 +1,4 @@
-"""Webhook for the Alertmanager of the NOC (network operations centre), which makes incidents of alerts.
+"""Webhook for the Alertmanager of the NOC (network operations centre). Alerts become incidents in Pantau.
 
 Alertmanager authenticates by a token.
 """
@@ -20,10 +20,11 @@ from monitor.web.access.access_control import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 
-#: Maximum size of a request in octets: some eight thousand alerts. Alertmanager itself has no limit.
+#: Maximum size of a request in octets: about eight thousand alerts. Alertmanager itself sends requests of any size.
 MAX_WEBHOOK = 8 * 1024 * 1024
 
-_REFUSALS = (
+#: Error statuses, for the OpenAPI schema.
+_ERROR_STATUSES = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -38,18 +39,19 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
     """Build the webhook's router.
 
-    The webhook answers 2xx if the alerts are stored, 429, 503 or 500 if Alertmanager shall repeat the request, and
-    other error statuses if it shall not.
+    The webhook responds with 2xx if the alerts are stored, with 429, 500 or 503 if Alertmanager shall send the request
+    again, and with other error statuses if it shall not.
     """
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 
     def rejection(status: int, reason: str, **headers: str) -> HTTPException:
-        """Record a rejection, and return the error."""
+        """Record a rejected request, and return the error to raise."""
         receiver.record_refusal(status, reason)
         return HTTPException(status, reason, headers=headers)
 
     async def check_token(bearer: _Bearer) -> None:
         """Raise `HTTPException` for a missing or invalid token, before the body is read."""
+        # `None` if no Alertmanager is configured.
         is_valid_token = receiver.admits(bearer.credentials if bearer else "")
         if is_valid_token is None:
             raise rejection(
@@ -62,6 +64,7 @@ def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
             raise rejection(HTTPStatus.UNAUTHORIZED, reason, **{"WWW-Authenticate": "Bearer"})
 
     async def read_webhook(request: Request, length: int) -> bytes:
+        """Return the body. *length*: declared length in octets. Raise `HTTPException` if the body is too large."""
         if length <= MAX_WEBHOOK and (body := await read_body(request, MAX_WEBHOOK)) is not None:
             return body
         reason = f"a webhook has at most {MAX_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
@@ -71,14 +74,14 @@ def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
         "/alertmanager",
         summary="Receive an Alertmanager webhook, version 4; needs the token of `alertmanager.receive`",
         dependencies=[Depends(PublicRoute("checks its own token")), Depends(check_token)],
-        responses=problems(*_REFUSALS),
-        # The route reads the body itself, because an oversized one must be rejected before parsing.
+        responses=problems(*_ERROR_STATUSES),
+        # The route reads the body itself, so that it can reject a body that is too large before parsing.
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": webhook_schema()}}}
         },
     )
     async def receive(request: Request) -> dict[AlertEffect, int]:
-        # Reserve the maximum for a body without a declared length.
+        # Reserve memory for the body. If the client declares no length, reserve the maximum.
         length = int(request.headers.get("content-length", MAX_WEBHOOK))
         try:
             with receiver.reserve(length):

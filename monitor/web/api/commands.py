@@ -1,7 +1,8 @@
 """API commands for incidents, including the declaration of outages.
 
-A signed-in user or an API token needs a permission for each command. For compatibility, a program whose token is in the
-settings (`api`) may acknowledge incidents. To declare an outage is to state that mail fails, whatever the probes find.
+A signed-in user or an API token needs the permission for each command. For compatibility, a program whose token is in
+the settings (`api`) may acknowledge incidents. A user who declares an outage states that mail fails although no probe
+detects it. The announcement of an outage informs external recipients after a user has released it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from monitor.web.access.access_control import (
     PublicRoute,
     RequirePermission,
     access_control_of,
+    check_permission,
     incident_in_path,
-    permit,
 )
 from monitor.web.api.route.command import (
     BEARER,
@@ -55,7 +56,7 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
 class ApiDeclare(ApiReasonRequest):
-    """Declaration of an outage: what fails where, since when, and the source of the information."""
+    """Declaration of an outage: agency, what fails, since when; the reason states the source of the information."""
 
     agency: Annotated[str, Field(min_length=1, max_length=64)]
     type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
@@ -63,10 +64,9 @@ class ApiDeclare(ApiReasonRequest):
 
 
 def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
-    """Build the router of the command to acknowledge an incident, which also exists in a portal without sign-in.
+    """Build the router of the command to acknowledge an incident, which a portal without sign-in has, too.
 
-    Requests with a token need no protection against forgery (CSRF), because a page of another site cannot send the
-    header with the token.
+    Requests with a token need no protection against CSRF: a page of another site cannot send the header with the token.
     """
     router = command_router()
     require_permission = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade))
@@ -74,14 +74,13 @@ def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
     async def authenticate(request: Request, bearer: _Bearer) -> str | Principal:
         """Return the name of a program whose token is in the settings; otherwise the principal with the permission.
 
-        FastAPI calls this dependency before it validates the body, so unauthenticated clients learn nothing about
-        errors in the body.
+        FastAPI calls this dependency before it validates the body, so that it rejects unauthenticated clients first.
         """
         program = None if bearer is None else facade.find_api_client(bearer.credentials)
         if program is not None:
             return program
         if access_control_of(request).authenticator is None:
-            raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
+            raise HTTPException(401, "the token is unknown", headers={"WWW-Authenticate": "Bearer"})
         return await require_permission(request)
 
     author_dependency = Depends(authenticate)
@@ -104,7 +103,7 @@ def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
         if isinstance(author, str):
             if stated_name is None:
                 raise invalid_member("by", "name the person who acknowledges the incident")
-            # Record both names: the person whom the program states, and the program.
+            # Record both the person whom the program states and the program.
             name = f"{stated_name} ({author})"
             requester = Requester(by=name, key_owner=f"api {author}"[:100])
         else:
@@ -121,10 +120,10 @@ def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
 def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -> APIRouter:
     """Build the router of commands for signed-in users and API tokens."""
     router = command_router()
-    agency = incident_in_path(facade)
-    duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, agency))
-    releaser = Depends(RequirePermission(Permission.RELEASE, agency))
-    manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, agency))
+    agency_of_incident = incident_in_path(facade)
+    duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, agency_of_incident))
+    releaser = Depends(RequirePermission(Permission.RELEASE, agency_of_incident))
+    manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, agency_of_incident))
 
     @router.post(
         "/incidents/{number}/notes",
@@ -134,8 +133,7 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def add_note(
         number: str, command: ApiNote, idempotency: Idempotency, principal: Principal = duty_officer
     ) -> Response:
-        name = author_of(principal, command.by)
-        return await run(idempotency, principal, lambda: facade.add_note(number, name, command.text))
+        return await run(idempotency, principal, command, lambda author: facade.add_note(number, author, command.text))
 
     @router.post(
         "/incidents/{number}/take-over",
@@ -145,8 +143,9 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def take_over(
         number: str, command: ApiTakeOver, idempotency: Idempotency, principal: Principal = duty_officer
     ) -> Response:
-        name = author_of(principal, command.by)
-        return await run(idempotency, principal, lambda: facade.take_over(number, name, command.from_user))
+        return await run(
+            idempotency, principal, command, lambda author: facade.take_over(number, author, command.from_user)
+        )
 
     @router.post(
         "/incidents/{number}/escalate",
@@ -156,8 +155,7 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def escalate(
         number: str, idempotency: Idempotency, command: ApiRequest | None = None, principal: Principal = duty_officer
     ) -> Response:
-        name = author_of(principal, command.by if command else None)
-        return await run(idempotency, principal, lambda: facade.escalate(number, name))
+        return await run(idempotency, principal, command, lambda author: facade.escalate(number, author))
 
     @router.post(
         "/incidents/{number}/release",
@@ -167,9 +165,10 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def release(
         number: str, idempotency: Idempotency, command: ApiDespite | None = None, principal: Principal = releaser
     ) -> Response:
-        name = author_of(principal, command.by if command else None)
         despite = command.despite if command else None
-        return await run(idempotency, principal, lambda: facade.release(number, name, despite=despite))
+        return await run(
+            idempotency, principal, command, lambda author: facade.release(number, author, despite=despite)
+        )
 
     @router.post(
         "/incidents/{number}/close",
@@ -179,12 +178,12 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def close(
         number: str, command: ApiClose, idempotency: Idempotency, principal: Principal = manager
     ) -> Response:
-        name = author_of(principal, command.by)
         return await run(
             idempotency,
             principal,
-            lambda: declarations.close(
-                number, reason=command.reason, by=name, recovered=command.recovered, despite=command.despite
+            command,
+            lambda author: declarations.close(
+                number, reason=command.reason, by=author, recovered=command.recovered, despite=command.despite
             ),
         )
 
@@ -196,11 +195,11 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     async def mark_false_alarm(
         number: str, command: ApiCorrection, idempotency: Idempotency, principal: Principal = manager
     ) -> Response:
-        name = author_of(principal, command.by)
         return await run(
             idempotency,
             principal,
-            lambda: facade.mark_false_alarm(number, name, command.reason, despite=command.despite),
+            command,
+            lambda author: facade.mark_false_alarm(number, author, command.reason, despite=command.despite),
         )
 
     @router.post(
@@ -210,7 +209,7 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
         status_code=HTTPStatus.CREATED,
     )
     async def declare(command: ApiDeclare, principal: _Manager, idempotency: Idempotency) -> Response:
-        permit(principal, Permission.MANAGE_INCIDENTS, command.agency.strip().upper())
+        check_permission(principal, Permission.MANAGE_INCIDENTS, command.agency.strip().upper())
         name = author_of(principal, command.by)
 
         async def operation() -> DeclaredView:
@@ -223,10 +222,16 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
         return await idempotency.run(requester_of(principal), _DECLARED, operation, HTTPStatus.CREATED)
 
     async def run(
-        idempotency: IdempotencyGuard, principal: Principal, operation: Callable[[], Awaitable[Incident]]
+        idempotency: IdempotencyGuard,
+        principal: Principal,
+        command: ApiRequest | None,
+        operation: Callable[[str], Awaitable[Incident]],
     ) -> Response:
+        """Run *operation* with the author of the command, and return its incident. A repeated command runs once."""
+        author = author_of(principal, command.by if command else None)
+
         async def run_and_view() -> IncidentView:
-            return view_incident(await operation())
+            return view_incident(await operation(author))
 
         return await idempotency.run(requester_of(principal), _INCIDENT, run_and_view)
 

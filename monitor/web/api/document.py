@@ -1,8 +1,9 @@
-"""API of agencies' documents: read, replace a known version, remove.
+"""API of agencies' documents: read, replace, remove.
 
-A document is the YAML configuration of an agency. Some of its fields name files of this machine, or the servers that
-receive passwords. Only an administrator may change these fields, and add or remove documents. The portal's forms have
-the same restrictions.
+A document is the YAML configuration of an agency. A client that replaces or removes a document must state, by its ETag,
+the version that it has read. Some fields of a document name files of this machine, or the servers that receive
+passwords. Only an administrator may change these fields, and add or remove documents. The portal's forms have the same
+restrictions.
 """
 
 from __future__ import annotations
@@ -25,15 +26,22 @@ from monitor.model.document import DocumentVersion, EditSource, digest_of
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import AgencyOfficer, RequirePermission, agency_in_path, permit, require
+from monitor.web.access.access_control import (
+    AgencyOfficer,
+    RequirePermission,
+    agency_in_path,
+    check_permission,
+    require,
+)
 from monitor.web.api.route.command import BEARER, invalid_header
 from monitor.web.api.route.query import matches_etag, reject_unknown_parameters
 from monitor.web.form import read_body
 from monitor.web.problem import WrongPart, problem, problems
 
 _MEDIA_TYPE: Final = "application/yaml"
-#: One step of the key in a problem. Keys are such as "contacts.siti.sms" and "escalation.steps[0].channels".
+#: One step of the key in a problem, such as "contacts.siti.sms" or "escalation.steps[0].channels".
 _PATH_STEP: Final = re.compile(r"[^.\[\]]+")
+#: ETag of a document: the SHA-256 digest of its text in quotes.
 _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
 _AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
@@ -45,7 +53,8 @@ _NoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="`*` instead of `If-Match`: creates a new agency.")
 ]
 
-_REFUSALS: Final = (
+#: Error statuses for the OpenAPI schema: of all routes, and further ones of routes that write.
+_ERROR_STATUSES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
@@ -68,8 +77,9 @@ class DocumentWritten(BaseModel):
     agency: str
     #: SHA-256 of the text, as in the ETag; "" if the document was removed.
     digest: str
+    #: Whether the service uses the new document.
     taken: bool
-    #: Warnings, and the reasons if the service does not use the document.
+    #: Warnings; if the service does not use the document, also the reasons.
     problems: list[str]
 
 
@@ -79,7 +89,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         prefix="/api/v1/agencies/{code}/document",
         tags=["documents"],
         dependencies=[Depends(BEARER), Depends(reject_unknown_parameters)],
-        responses=problems(*_REFUSALS),
+        responses=problems(*_ERROR_STATUSES),
     )
 
     @router.get(
@@ -122,10 +132,10 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         if seen_digest != present_digest:
             return edit_conflict(agency, present_digest, seen_digest)
         if present is None or present.text is None:
-            permit(principal, Permission.CONFIGURE_SECRETS, agency)
+            check_permission(principal, Permission.CONFIGURE_SECRETS, agency)
         draft = AgencyDraft(agency=agency, text=text, started_from=seen_digest)
         sees_all = principal.may(Permission.CONFIGURE_SECRETS, agency)
-        operation = editor.save(draft, by=principal.by, may_place=sees_all, edit_source=EditSource.API)
+        operation = editor.save(draft, by=principal.by, may_edit_restricted=sees_all, edit_source=EditSource.API)
         return await run_and_respond(agency, seen_digest, text, operation, sees_all=sees_all)
 
     @router.delete(
@@ -151,7 +161,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     async def find_document(agency: str) -> DocumentVersion:
         version = await editor.last_version(agency)
         if version is None or version.text is None:
-            raise NotFoundError(f"there is no agency {agency[:64]} in the store")
+            raise NotFoundError(f"there is no agency {agency[:64]} in the database")
         return version
 
     async def run_and_respond(
@@ -188,10 +198,10 @@ async def _read_text(request: Request) -> str:
     if (body := await read_body(request, MAX_OCTETS)) is None:
         raise HTTPException(413, f"a document has at most {MAX_OCTETS} octets")
     try:
-        # Decode the body like a file, so that an exported document is unchanged when a client submits it again.
+        # Decode the body like a file, so that a document does not change if a client exports it and submits it again.
         return decode_text(body)
     except UnicodeDecodeError:
-        raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None
+        raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is not UTF-8"}]) from None
 
 
 def version_from_if_match(if_match: str | None) -> str:
@@ -203,15 +213,15 @@ def version_from_if_match(if_match: str | None) -> str:
         reason = "send If-Match with the ETag of the version that you have read, or for a new agency If-None-Match: *"
         raise HTTPException(HTTPStatus.PRECONDITION_REQUIRED, reason)
     if (match := _DIGEST.fullmatch(if_match.strip())) is None:
-        raise invalid_header("If-Match", 'is no ETag of a document; it is its SHA-256 in quotes: "3f5a..."')
+        raise invalid_header("If-Match", 'is not the ETag of a document, which is its SHA-256 in quotes: "3f5a..."')
     return match[1]
 
 
 def edit_conflict(agency: str, present_digest: str, seen_digest: str) -> Response:
-    """Return the response if the document has changed since the client read it, with the digests of both versions."""
-    present = f"it has the digest {present_digest} now" if present_digest else "there is none now"
-    started = f"the version {seen_digest}" if seen_digest else "there was none"
-    reason = f"{agency} has changed: you started from {started}, and {present}; read it, and apply your change to it"
+    """Return the error for a document that has changed since the client read it. A digest is "" for no document."""
+    seen = f"you read version {seen_digest}" if seen_digest else "you expected no document"
+    present = f"version {present_digest} is stored now" if present_digest else "no document is stored now"
+    reason = f"{agency} has changed: {seen}, and {present}; read it again, and apply your change to it"
     extensions = {"seen": seen_digest or None, "present": present_digest or None}
     return problem(
         HTTPStatus.PRECONDITION_FAILED,
@@ -222,9 +232,9 @@ def edit_conflict(agency: str, present_digest: str, seen_digest: str) -> Respons
 
 
 def invalid_document(result: DraftResult, document_label: str, *, sees_all: bool) -> Response:
-    """Return the response for an invalid document, with the location of each problem.
+    """Return the error for an invalid document, with the location of each problem.
 
-    *sees_all*: whether to include problems outside of the agency.
+    *sees_all*: whether to include errors outside of the agency.
     """
     parts = [_invalid_part(each, document_label) for each in result.errors]
     texts = [*map(str, result.errors)]
@@ -232,9 +242,7 @@ def invalid_document(result: DraftResult, document_label: str, *, sees_all: bool
         parts += [WrongPart(detail=str(each)) for each in result.other_errors]
         texts += map(str, result.other_errors)
     elif result.other_errors:
-        texts.append(
-            f"{result.other_error_count} errors are about what is not this agency's; an administrator sees them"
-        )
+        texts.append(f"{result.other_error_count} errors are outside this agency; an administrator can see them")
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(texts), errors=parts)
 
 

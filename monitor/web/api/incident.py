@@ -1,4 +1,4 @@
-"""API of incidents and notifications: paginated lists, and single items by their number."""
+"""API of incidents and notifications: paginated lists, and single items by number or ID."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monitor.service.facade import ServiceFacade
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
 from monitor.views.overview import IncidentView, NotificationDetail, NotificationView, view_incident
 from monitor.views.site_report import SiteIncidentSummary
-from monitor.web.access.access_control import Reader, incident_in_path, notification_in_path, permit, require
+from monitor.web.access.access_control import Reader, check_permission, incident_in_path, notification_in_path, require
 from monitor.web.api.route.query import (
     DEFAULT_LIMIT,
     NOT_FOUND,
@@ -35,11 +35,11 @@ from monitor.web.api.route.query import (
 from monitor.web.request import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
-#: Prefix of the id in a cursor while the list is among the open incidents, which precede the others.
+#: Prefix of the ID in a cursor, if the next page begins with an open incident. The list has the open incidents first.
 _OPEN_PREFIX = "open-"
 _NOTIFICATION = TypeAdapter(NotificationView)
 
-#: Values of the state filter, with the states that they include.
+#: Values of the filter `state`, and the incident states that each value includes.
 _STATES = {
     "open": (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED),
     "triggered": (IncidentState.TRIGGERED,),
@@ -88,6 +88,7 @@ def incident_queries(facade: ServiceFacade) -> APIRouter:
         page = await status_reader.incident_page(
             listing_filter, limit=limit, after=read_id("incidents", cursor, before=_OPEN_PREFIX)
         )
+        # A negative ID stands for an open incident.
         after = f"{_OPEN_PREFIX}{-page.after}" if page.after is not None and page.after < 0 else page.after
         return await list_response(_INCIDENT, page.rows, next_page(request, "incidents", after))
 
@@ -144,15 +145,15 @@ def incident_queries(facade: ServiceFacade) -> APIRouter:
         return await status_reader.notification(notification_id)
 
     async def agency_codes(texts: Sequence[str], principal: Principal) -> set[str]:
-        """Return the agency codes of a filter. Raise `HTTPException` if the principal may not see one of them.
+        """Return the agency codes of the filter *texts*, or for an empty filter those that the principal may see.
 
-        An empty filter stands for all agencies that the principal may see. An empty result stands for all agencies.
+        An empty result stands for all agencies. Raise `HTTPException` if the principal may not see one of the agencies.
         """
         scope = principal.scope(Permission.READ)
         codes = {await find_code(each) for each in texts}
         for code in codes:
-            permit(principal, Permission.READ, code)
-        return codes or (set() if scope.everything else set(scope.agencies))
+            check_permission(principal, Permission.READ, code)
+        return codes or (set() if scope.is_unrestricted else set(scope.agencies))
 
     async def find_code(text: str) -> str:
         """Return the code of a configured agency, or of a removed one that has incidents."""

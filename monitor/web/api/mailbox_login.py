@@ -1,4 +1,4 @@
-"""API of mailbox credentials: a password, or the OAuth client of an application. They can be set but not read."""
+"""API of mailbox credentials: a password, or the OAuth client of an application. Programs can set but not read them."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 _Key = Annotated[str, Path(max_length=64)]
-#: Returns the new credentials of a mailbox with the given settings.
+#: Function that returns the new credentials (password or application) of a mailbox, from the mailbox's settings.
 _CredentialsFactory = Callable[[Mapping[str, Any]], str | Application]
 
-#: Error messages for an invalid application, by the key that the portal's pages use.
+#: Error messages for invalid application credentials, by the text key that `BadApplicationError` states.
 _ERROR_TEXTS: Final = {
     "no_account": "service_account is missing: the JSON file of the service account's key",
     "bad_account": "service_account is not a complete JSON file of a service account's key",
-    "bad_tenant": "tenant is no domain and no id",
-    "bad_client_id": "client_id is missing, or no id",
+    "bad_tenant": "tenant is neither a domain nor an ID",
+    "bad_client_id": "client_id is missing or is not an ID",
     "no_client_secret": "client_secret is missing",
-    "bad_client_secret": "client_secret begins or ends with a blank, or holds what cannot be seen",
+    "bad_client_secret": "client_secret begins or ends with a blank, or contains an unprintable character",
 }
 
 
 def _valid_secret(secret: SecretStr) -> SecretStr:
+    """Return *secret*. Raise `PydanticCustomError` for text that cannot be a password."""
     text = secret.get_secret_value()
     if not text.strip() or text != text.strip() or not text.isprintable():
         raise PydanticCustomError(
-            "sayable", "is empty, begins or ends with a blank, or contains an unprintable character"
+            "unprintable", "is empty, begins or ends with a blank, or contains an unprintable character"
         )
     return secret
 
@@ -70,25 +71,28 @@ class MailboxPassword(BaseModel):
 
 
 class MailboxApplication(BaseModel):
-    """New application credentials of a mailbox, which its administrator has authorized.
+    """New credentials of a mailbox: those of an application (OAuth) that the mailbox's administrator has authorized.
 
-    The credentials work without a signed-in user.
+    With them Pantau signs in without a user.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     platform: MailPlatform
     service_account: Annotated[SecretStr, Field(max_length=8192)] = SecretStr("")
-    """Google's: the JSON file of the service account's key, as text."""
+    """For Google: the content of the JSON file with the service account's key."""
     tenant: Annotated[str, Field(max_length=200)] = ""
-    """Microsoft's; default: the domain of the mailbox."""
+    """For Microsoft: domain or ID of the tenant; default: the domain of the mailbox."""
     client_id: Annotated[str, Field(max_length=200)] = ""
-    """Microsoft's."""
+    """For Microsoft."""
     client_secret: Annotated[SecretStr, Field(max_length=200)] = SecretStr("")
-    """Microsoft's."""
+    """For Microsoft."""
 
     def read(self, mailbox: Mapping[str, Any]) -> Application:
-        """Return the application for a mailbox with these settings. Raise `OperationRejectedError`."""
+        """Return the application credentials for the mailbox with the settings *mailbox*.
+
+        Raise `OperationRejectedError`.
+        """
         fields = {
             "service_account": self.service_account.get_secret_value(),
             "tenant": self.tenant,
@@ -99,15 +103,14 @@ class MailboxApplication(BaseModel):
             application = Application.read(self.platform, fields, domain_of(str(mailbox.get("address", ""))))
         except BadApplicationError as error:
             raise OperationRejectedError(_ERROR_TEXTS[str(error)]) from None
-        platform_domains, servers = (
-            PLATFORM_SERVERS[self.platform],
-            [mailbox[each] for each in PROTOCOLS if each in mailbox],
-        )
+        platform_domains = PLATFORM_SERVERS[self.platform]
+        servers = [mailbox[each] for each in PROTOCOLS if each in mailbox]
+        # Do not send the tokens of a platform to the servers of others.
         if not all(
             isinstance(each, Mapping) and is_within(str(each.get("host", "")), platform_domains) for each in servers
         ):
             raise OperationRejectedError(
-                f"its tokens are shown to servers below {', '.join(platform_domains)} only, and the document names others"
+                f"its tokens may go only to servers below {', '.join(platform_domains)}, and the document has others"
             )
         return application
 
@@ -163,12 +166,14 @@ async def _replace_credentials(
     agency, key = mailbox_key
     latest = await editor.latest(agency)
     if latest.digest != seen_digest:
-        # The document names the servers that receive the credentials, so the client must have read this version.
+        # The document determines which servers receive the credentials, so the client must have read this version.
         return edit_conflict(agency, latest.digest, seen_digest)
-    may_place = principal.may(Permission.CONFIGURE_SECRETS, agency)
+    may_edit_restricted = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_build_draft, mailbox_key, latest.text or "", factory, seen_digest))
-        result = await editor.save(draft, by=principal.by, may_place=may_place, edit_source=EditSource.API)
+        result = await editor.save(
+            draft, by=principal.by, may_edit_restricted=may_edit_restricted, edit_source=EditSource.API
+        )
     except KeyError:
         raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
     except (NotEditableError, VersionConflictError) as error:
@@ -176,7 +181,7 @@ async def _replace_credentials(
     if result.conflicting_version is not None:
         return edit_conflict(agency, result.conflicting_version.digest, seen_digest)
     if result.is_refused or result.written is None:
-        return invalid_document(result, stored_document_label(agency), sees_all=may_place)
+        return invalid_document(result, stored_document_label(agency), sees_all=may_edit_restricted)
     written = DocumentWritten(
         agency=agency, digest=result.written.digest, taken=result.is_applied, problems=[str(e) for e in result.problems]
     )

@@ -1,4 +1,8 @@
-"""API of maintenance notices, letters and faxes that announce maintenance: list, preview, create, download pages."""
+"""API of maintenance notices: list, preview, create, download pages.
+
+A maintenance notice announces, changes or cancels maintenance by letter and fax. A person prints, signs and sends its
+pages. If plans change, a new notice replaces the previous one.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,14 @@ from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNo
 from alerts.model.channel import Channel
 from alerts.model.notification import Language
 from monitor.config.agency.announcement import RecipientSettings
-from monitor.service.portal.maintenance_notices import MaintenanceNotices, MaintenanceOverview, papers_of
+from monitor.service.portal.maintenance_notices import MaintenanceNotices, MaintenanceOverview, paper_channels
 from monitor.web.access.access_control import AgencyOfficer
 from monitor.web.api.route.command import ApiRequest, Idempotency, author_of, command_router, requester_of
 from monitor.web.api.route.query import NOT_FOUND, Moment, query_router
 from monitor.web.problem import problems
 from monitor.web.routers import combine_routers
 
+#: Channel by the file name in a download URL.
 _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
@@ -29,7 +34,7 @@ _Before = Annotated[str, Query(max_length=32, description="Number of the notice 
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
 
 
-#: The number of a notice; empty if there is none.
+#: Converts a notice to its number; `None` to "".
 _Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
 
 
@@ -42,19 +47,19 @@ class MaintenanceNoticeResponse(BaseModel):
     ends_at: datetime
     reason: str
     made_at: datetime
-    #: Empty if the notice has not been created.
+    #: Author; "": the notice is a preview, and has not been created.
     made_by: str
-    #: The number of the notice that this one replaces.
+    #: Number of the notice that this one replaces; "" for none.
     before: _Number
 
 
 class PlannedMaintenanceResponse(BaseModel):
-    """Future maintenance; of a recurring window the next occurrence."""
+    """Planned maintenance; of a recurring maintenance window only the next occurrence."""
 
     starts_at: datetime
     ends_at: datetime
     reason: str
-    #: The number of the notice about it.
+    #: Number of the notice that announces it; "": none does.
     told: _Number
 
 
@@ -63,9 +68,10 @@ class MaintenanceNoticesResponse(BaseModel):
 
     agency: str
     works: list[PlannedMaintenanceResponse]
-    #: Notices about future work that is not planned any more. Recipients need a change or a cancellation.
+    #: Notices about future maintenance that is no longer planned: their recipients need a new notice, which states a
+    #: change or a cancellation.
     outdated: list[MaintenanceNoticeResponse]
-    #: Notices about all work that has not ended, the newest first.
+    #: Notices about all maintenance that has not ended, the newest first.
     made: list[MaintenanceNoticeResponse]
 
 
@@ -74,7 +80,7 @@ class MaintenanceRecipientResponse(BaseModel):
 
     title: str
     organisation: str
-    #: "letter" and "fax"; empty if the recipient must be informed by telephone.
+    #: Channels on paper, "letter" and "fax"; empty: the recipient must be informed by telephone.
     papers: list[Channel]
 
 
@@ -88,9 +94,9 @@ class MaintenanceDraftResponse(BaseModel):
 
 
 class MaintenanceNoticeRequest(ApiRequest):
-    """The work and the replaced notice.
+    """New notice: start of the maintenance, and the notice that it replaces.
 
-    Work alone is a plan, both are a change, a replaced notice alone is a cancellation.
+    With `starts_at` alone it announces maintenance, with both it states a change, with `before` alone a cancellation.
     """
 
     starts_at: Annotated[
@@ -126,7 +132,7 @@ def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
         code: str, _principal: AgencyOfficer, starts_at: _StartsAt = None, before: _Before = ""
     ) -> MaintenanceDraftResponse:
         notice = await notices.draft(code, starts_at, before)
-        body = notices.said(code, notice, Language.MALAY)
+        body = notices.letter_body(code, notice, Language.MALAY)
         items = [[item.text for item in each.items] for each in body.paragraphs]
         texts = [
             text for each, item_texts in zip(body.paragraphs, items, strict=True) for text in (each.text, *item_texts)
@@ -149,7 +155,7 @@ def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
         name = author_of(principal, command.by)
 
         async def operation() -> MaintenanceNoticeResponse:
-            return _notice_response(await notices.make(code, command.starts_at, command.before, by=name))
+            return _notice_response(await notices.create(code, command.starts_at, command.before, by=name))
 
         return await idempotency.run(requester_of(principal), _NOTICE, operation, HTTPStatus.CREATED)
 
@@ -162,7 +168,7 @@ def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
     async def pages(
         code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], principal: AgencyOfficer, sides: _Sides = 1
     ) -> Response:
-        octets = await notices.papers(code, number, _PAGES[page], principal.by, both_sides=sides == 2)
+        octets = await notices.render_pdf(code, number, _PAGES[page], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 
@@ -175,5 +181,5 @@ def _notice_response(notice: MaintenanceNotice) -> MaintenanceNoticeResponse:
 
 def _recipient_response(recipient: RecipientSettings) -> MaintenanceRecipientResponse:
     return MaintenanceRecipientResponse(
-        title=recipient.title, organisation=recipient.organisation, papers=list(papers_of(recipient))
+        title=recipient.title, organisation=recipient.organisation, papers=list(paper_channels(recipient))
     )

@@ -1,4 +1,4 @@
-"""API of on-call data: the current and the next person of each rota, gaps, and overrides.
+"""API of on-call data: for each rota (on-call schedule) the current and the next person and gaps; overrides.
 
 An override puts another person on call for a time. Responses contain names, but no telephone numbers.
 """
@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from alerts.model.oncall import Gap
 from monitor.access.principal import Principal
-from monitor.access.role import OURSELVES, Permission
+from monitor.access.role import PANTAU_ITSELF, Permission
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
 from monitor.service.status_reader import StatusReader
-from monitor.web.access.access_control import PeopleReader, RequirePermission, permit
+from monitor.web.access.access_control import PeopleReader, RequirePermission, check_permission
 from monitor.web.api.route.command import ApiRequest, Idempotency, author_of, command_router, requester_of
 from monitor.web.api.route.query import (
     DEFAULT_LIMIT,
@@ -43,6 +43,7 @@ _At = Annotated[Moment | None, Query(description="At this moment; default: now."
 class OnCallPerson(BaseModel):
     """Person who is or will be on call."""
 
+    #: Key of the contact in the configuration.
     key: str
     name: str
 
@@ -50,21 +51,22 @@ class OnCallPerson(BaseModel):
 class OnCallView(BaseModel):
     """A rota at one moment."""
 
+    #: Name of the rota: "JCM/bertugas" for one of an agency, "bertugas" for a shared one.
     rota: str
-    #: Person on call; `None`: nobody.
+    #: Person on call; `None`: nobody is on call.
     person: OnCallPerson | None
-    #: Author of the override that puts this person on call; empty without one.
+    #: Author of the override that puts this person on call; "" without an override.
     overridden_by: str
-    #: When the person changes; `None`: not within three months.
+    #: When the person on call changes; `None`: not within three months.
     until: datetime | None
-    #: Next person; `None`: nobody.
+    #: Person on call after `until`; `None`: nobody.
     next: OnCallPerson | None
-    #: Gaps in the seven days from that moment.
+    #: Times without anybody on call, in the seven days from that moment.
     gaps: list[Gap]
 
 
 class ApiOverride(ApiRequest):
-    """Override: person, rota, start and end."""
+    """New override: rota, person, start, end and author."""
 
     rota: Annotated[str, Field(min_length=1, max_length=130, description="Name as in /api/v1/on-call.")]
     person: Annotated[str, Field(min_length=1, max_length=64, description="A contact's key.")]
@@ -96,8 +98,9 @@ def on_call_queries(on_call_service: OnCall, status_reader: StatusReader) -> API
     ) -> Response:
         after = read_cursor("on-call", cursor) or ""
         code = "" if agency is None else agency_code(status_reader, agency)
-        # Without an agency the list has all rotas, which requires the permission for Pantau itself.
-        permit(principal, Permission.READ_PEOPLE, code or OURSELVES)
+        # Without the parameter *agency*, the response has the rotas of all agencies, for which the principal needs the
+        # permission for Pantau itself.
+        check_permission(principal, Permission.READ_PEOPLE, code or PANTAU_ITSELF)
         names = sorted(name for name in on_call_service.rotas(code) if name > after)
         page = names[:limit]
         try:
@@ -130,7 +133,7 @@ def override_routes(on_call_service: OnCall) -> APIRouter:
         status_code=HTTPStatus.CREATED,
     )
     async def add(command: ApiOverride, principal: _Overrider, idempotency: Idempotency) -> Response:
-        permit(principal, Permission.OVERRIDE, owner_of(command.rota.strip()).upper())
+        check_permission(principal, Permission.OVERRIDE, owner_of(command.rota.strip()).upper())
         name = author_of(principal, command.by)
 
         async def operation() -> ChangedOverrideResponse:
@@ -147,7 +150,7 @@ def override_routes(on_call_service: OnCall) -> APIRouter:
         override = next((each for each in await on_call_service.overrides() if each.id == number), None)
         if override is None:
             raise NotFoundError(f"there is no override {number} in force; /api/v1/overrides lists them")
-        permit(principal, Permission.OVERRIDE, owner_of(override.rota))
+        check_permission(principal, Permission.OVERRIDE, owner_of(override.rota))
         removed = await on_call_service.remove(number, principal.by)
         return view_change(removed, await on_call_service.contacts_affected_by(removed))
 

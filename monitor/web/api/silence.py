@@ -1,4 +1,4 @@
-"""API of silences, which suppress notifications about an agency or a route: list, create, end."""
+"""API of silences: list, create, end. A silence suppresses notifications about an agency or a route for a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.access.role import Permission
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.service.errors import NotFoundError
 from monitor.service.silences import Silencer
-from monitor.web.access.access_control import Reader, RequirePermission, permit
+from monitor.web.access.access_control import Reader, RequirePermission, check_permission
 from monitor.web.api.route.command import (
     ApiReasonRequest,
     Idempotency,
@@ -32,7 +32,7 @@ _Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
 class ApiSilence(ApiReasonRequest):
-    """Target, duration and reason of a silence."""
+    """New silence: target, duration, reason and author."""
 
     target: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
     duration: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
@@ -56,7 +56,7 @@ def silence_routes(silencer: Silencer) -> APIRouter:
     )
     async def add(command: ApiSilence, principal: _Silencer, idempotency: Idempotency) -> Response:
         target = silencer.find_target(command.target)
-        permit(principal, Permission.SILENCE, silencer.agency_of(target))
+        check_permission(principal, Permission.SILENCE, silencer.agency_of(target))
         name = author_of(principal, command.by)
         try:
             duration = parse_duration(command.duration)
@@ -77,7 +77,7 @@ def silence_routes(silencer: Silencer) -> APIRouter:
         silence = next((each for each in await silencer.current() if each.id == number), None)
         if silence is None:
             raise NotFoundError(f"there is no silence {number} in force; /api/v1/silences lists them")
-        permit(principal, Permission.SILENCE, silencer.agency_of(silence.target))
+        check_permission(principal, Permission.SILENCE, silencer.agency_of(silence.target))
         return await silencer.remove(number, principal.by)
 
     return combine_routers(queries, commands)

@@ -1,4 +1,7 @@
-"""API of the current state: agencies, letters, and Pantau's own components."""
+"""API of the current state: agencies, reference mailboxes, gateways, letters, and Pantau's own components.
+
+A reference mailbox is a mailbox of Pantau, outside of the agencies, with which probes exchange messages.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from monitor.views.agency_filter import status_in_directions
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
-from monitor.views.self_health import GatewayStatus, PartView, ReferenceView
+from monitor.views.self_health import ComponentView, GatewayStatus, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
 from monitor.web.access.access_control import Reader, RequirePermission, agency_in_path, pantau_as_agency, require
 from monitor.web.api.route.query import (
@@ -41,7 +44,7 @@ from monitor.web.api.route.query import (
 _AGENCY = TypeAdapter(AgencyView)
 _LETTER = TypeAdapter(LetterView)
 _AVAILABILITY = TypeAdapter(Sequence[Availability])
-#: End of the JSON of an agency whose availability was not filled in.
+#: End of the JSON of an agency without its availability. `_build_body` replaces it.
 _EMPTY_AVAILABILITY = b'"availability":[]}'
 
 _Directions = Annotated[
@@ -50,7 +53,7 @@ _Directions = Annotated[
 ]
 _States = Annotated[list[AgencyStatus] | None, Query(description="Only agencies in one of these states.")]
 _Channels = Annotated[list[Channel] | None, Query(description="Only gateways of these channels.")]
-#: Lists of configured items do not grow over time, so by default they are not divided into pages.
+#: Rows per page of a list of configured items. Such a list does not grow over time, so it has one page by default.
 _OptionalLimit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Rows per page; all by default.")]
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
@@ -59,19 +62,19 @@ _Days = Annotated[
 
 
 def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIRouter:
-    """Build the router of the current state. Without *letter_service* it has no letters."""
+    """Build the router of the current state. If *letter_service* is `None`, it has no route for letters."""
     router = query_router()
     agency_list = AgencyList()
 
-    pantau_reader = require(Permission.READ, pantau_as_agency)
-    agency_reader = require(Permission.READ, agency_in_path)
+    requires_pantau_reader = require(Permission.READ, pantau_as_agency)
+    requires_agency_reader = require(Permission.READ, agency_in_path)
 
     @router.get(
         "/self-health",
         summary="Get the health of Pantau itself and its problems",
         dependencies=require(Permission.READ),
     )
-    async def self_health() -> list[PartView]:
+    async def self_health() -> list[ComponentView]:
         return list(facade.status_reader.own())
 
     @router.get("/agencies", summary="List all agencies and the health of their mail", response_model=list[AgencyView])
@@ -85,13 +88,14 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
         limit: _OptionalLimit = None,
         cursor: Cursor = None,
     ) -> Response:
+        # Agencies are sorted by code; the page begins after this code.
         after = read_cursor("agencies", cursor) or ""
         codes = None if agency is None else {agency_code(facade.status_reader, each) for each in agency}
         scope = principal.scope(Permission.READ)
-        # Without FastAPI's serialization, which for ten thousand routes would block the event loop for a third of a
+        # Do not use FastAPI's serialization: for ten thousand routes, it would block the event loop for a third of a
         # second.
         serialized = await agency_list.serialize(await facade.status_reader.agencies())
-        available = await facade.status_reader.availabilities()
+        availabilities = await facade.status_reader.availabilities()
         matching = [
             (view.agency, text)
             for view, text in serialized
@@ -103,7 +107,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
         page = matching[:limit]
         last = page[-1][0] if len(page) < len(matching) else None
         # The body may have some megabytes, so use a thread.
-        body, etag = await asyncio.to_thread(_build_body, page, available)
+        body, etag = await asyncio.to_thread(_build_body, page, availabilities)
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
 
@@ -112,7 +116,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
         summary="Get one agency",
         response_model=AgencyView,
         responses=NOT_FOUND,
-        dependencies=agency_reader,
+        dependencies=requires_agency_reader,
     )
     async def agency(code: str) -> Response:
         view = await facade.status_reader.agency(code)
@@ -122,7 +126,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
     @router.get(
         "/references",
         summary="List the reference mailboxes and their health",
-        dependencies=pantau_reader,
+        dependencies=requires_pantau_reader,
     )
     async def references() -> list[ReferenceView]:
         return list(facade.status_reader.references())
@@ -130,7 +134,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
     @router.get(
         "/gateways",
         summary="List the gateways in the order in which they are tried, and their health",
-        dependencies=pantau_reader,
+        dependencies=requires_pantau_reader,
     )
     async def gateways(channel: _Channels = None) -> list[GatewayStatus]:
         return [each for each in facade.status_reader.gateways() if channel is None or each.channel in channel]
@@ -139,7 +143,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
         "/agencies/{code}/days",
         summary="Get the daily history of one agency",
         responses=NOT_FOUND,
-        dependencies=agency_reader,
+        dependencies=requires_agency_reader,
     )
     async def days(code: str, days: _Days = 90) -> AgencyDays:
         return await facade.status_reader.days(code, days)
@@ -148,12 +152,14 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
         "/agencies/{code}/sites",
         summary="List the run totals of one agency per site, this site first; empty with a single site",
         responses=NOT_FOUND,
-        dependencies=agency_reader,
+        dependencies=requires_agency_reader,
     )
     async def sites(code: str, days: _Days = 30) -> list[SiteSumsView]:
         return [view_sums(each) for each in await facade.status_reader.site_sums(code, days)]
 
-    @router.get("/self-checks", summary="List the check results of the reference mailboxes", dependencies=pantau_reader)
+    @router.get(
+        "/self-checks", summary="List the check results of the reference mailboxes", dependencies=requires_pantau_reader
+    )
     async def self_checks() -> list[CheckView]:
         return list(facade.status_reader.own_checks())
 
@@ -173,6 +179,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
 
 
 def _matches(view: AgencyView, statuses: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
+    """Whether an agency is probed in one of *directions*, and its status in them is one of *statuses*; `None`: any."""
     state = view.state if directions is None else status_in_directions(view, [Direction(each) for each in directions])
     return state is not None and (statuses is None or state in statuses)
 
@@ -184,7 +191,7 @@ class AgencyList:
         self._cache: dict[str, tuple[AgencyView, bytes]] = {}
 
     async def serialize(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
-        """Return each of *views* with its JSON. *views* must have all agencies: others are dropped from the cache."""
+        """Return each of *views* with its JSON. *views* must be all agencies: the cache drops every other agency."""
         previous, current = self._cache, dict[str, tuple[AgencyView, bytes]]()
         async for view in yielding(views):
             cached = previous.get(view.agency)
@@ -196,16 +203,16 @@ class AgencyList:
 
 
 def _build_body(
-    page: Iterable[tuple[str, bytes]], available: Mapping[str, Sequence[Availability]]
+    page: Iterable[tuple[str, bytes]], availabilities: Mapping[str, Sequence[Availability]]
 ) -> tuple[bytes, str]:
-    """Return a JSON array of agencies with their availability, and its ETag.
+    """Return a JSON array of agencies with their availability, and the ETag of the array.
 
-    Availability changes every minute, so it is not part of the cached JSON.
+    *page*: agency codes and cached JSON, which lacks the availability because it changes every minute.
     """
     body = json_array(
         text.removesuffix(_EMPTY_AVAILABILITY)
         + b'"availability":'
-        + _AVAILABILITY.dump_json(available.get(code, ()))
+        + _AVAILABILITY.dump_json(availabilities.get(code, ()))
         + b"}"
         for code, text in page
     )

@@ -1,7 +1,7 @@
 """Commands for users, API tokens, and stored secrets, on the control socket, which the command line uses.
 
-The socket never transfers the value of a stored secret. Only these commands can create the first administrator; other
-users may be created on the portal as well.
+The socket never transfers the value of a stored secret. The first administrator can be created by these commands only;
+other users can also be created on the portal. The models of the responses read their fields from the service's objects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from pydantic import AliasPath, BaseModel, BeforeValidator, Field
 
 from monitor.access.api_token import ApiToken
-from monitor.access.invitation_code import CodeWay
+from monitor.access.invitation_code import CodeKind
 from monitor.access.principal import User
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.service.access.administration import Administration, Invitation
@@ -23,7 +23,7 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.errors import OperationRejectedError
 from monitor.web.request import CommandRequest, Id, Name
 
-#: Roles of a user or token as text: "officer:JCONTOH".
+#: Roles of a user or token as text, such as "officer:JCONTOH". They are read from the attribute `assignments`.
 _Roles = Annotated[
     list[str],
     BeforeValidator(lambda assignments: [str(each) for each in sorted(assignments)]),
@@ -39,14 +39,17 @@ class UserResponse(BaseModel):
     roles: _Roles
     has_password: bool
     has_second_factor: bool
+    #: `None`: the user is enabled.
     disabled_at: datetime | None
 
 
 class UserRequest(CommandRequest):
     """New user with roles."""
 
+    #: Sign-in name.
     name: str
     full_name: Name
+    #: Roles, such as "officer:JCONTOH".
     roles: Sequence[str] = ()
 
 
@@ -57,9 +60,10 @@ class RolesRequest(CommandRequest):
 
 
 class InviteRequest(CommandRequest):
-    """Request for an invitation code: how the code reaches its user."""
+    """Request for an invitation code."""
 
-    kind: CodeWay
+    #: How the code reaches its user.
+    kind: CodeKind
 
 
 class InvitationResponse(BaseModel):
@@ -68,6 +72,7 @@ class InvitationResponse(BaseModel):
     name: str = Field(validation_alias=AliasPath("user", "name"))
     full_name: str = Field(validation_alias=AliasPath("user", "full_name"))
     code: str
+    #: When the code expires.
     ends_at: datetime
 
 
@@ -79,7 +84,9 @@ class TokenResponse(BaseModel):
     roles: _Roles
     made_by: str
     made_at: datetime
+    #: When the token expires.
     ends_at: datetime
+    #: Last use; `None`: never used.
     used_at: datetime | None
     revoked_at: datetime | None
 
@@ -92,10 +99,12 @@ class NewTokenResponse(BaseModel):
 
 
 class TokenRequest(CommandRequest):
-    """New token: program, roles, lifetime."""
+    """New token."""
 
+    #: Name of the program that will use the token.
     name: str = Field(min_length=1, max_length=64)
     roles: Sequence[str]
+    #: Lifetime, such as "90d".
     duration: str = Field(min_length=1, max_length=20)
 
 
@@ -152,7 +161,7 @@ def token_commands(tokens: ProgramTokens) -> APIRouter:
             duration = parse_duration(command.duration)
         except InvalidDurationError as error:
             raise OperationRejectedError(f"{command.duration}: {error}; write --for 90d") from None
-        # Do not limit the roles to those of an author: every user of the control socket has all permissions.
+        # Allow all roles: every user of the control socket has all permissions.
         created = await tokens.create(command.name, command.roles, duration, by=command.by)
         token = TokenResponse.model_validate(created.token, from_attributes=True)
         return NewTokenResponse(token=token, secret=created.secret.text)

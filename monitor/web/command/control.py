@@ -13,7 +13,7 @@ from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
 from alerts.model.notification import IncidentType
 from monitor.config.files.duration import InvalidDurationError, parse_duration
-from monitor.runtime.place import MODE_HEADER, MONITOR_ONLY
+from monitor.runtime.control_socket import MODE_HEADER, MONITOR_ONLY
 from monitor.service.declarations import DeclarationService, DeclaredOutage
 from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
@@ -24,61 +24,65 @@ from monitor.web.request import Assignee, CommandRequest, Id, Reason
 
 
 class TakeOverRequest(CommandRequest):
-    """Takeover of an incident: author and present assignee."""
+    """Takeover of an incident."""
 
+    #: The present assignee.
     from_user: Assignee
 
 
 class NoteRequest(CommandRequest):
-    """Author and note."""
+    """Note on an incident."""
 
     text: Reason
 
 
 class ReasonRequest(CommandRequest):
-    """Author and reason."""
+    """Command with a reason."""
 
     reason: Reason
 
 
 class DespiteRequest(CommandRequest):
-    """Author, and the contradiction with detected facts that the author accepts."""
+    """Command that may contradict what probes detect."""
 
+    #: The contradiction that the rejection of this command stated, to run the command anyway.
     despite: Contradiction | None = None
 
 
 class CorrectRequest(DespiteRequest, ReasonRequest):
-    """Author, reason, and the contradiction with detected facts that the author accepts."""
+    """Statement that an incident is a false alarm; the reason states the evidence."""
 
 
 class CloseRequest(CorrectRequest):
-    """Closing of an incident, with the statement whether mail works again.
+    """Manual closure of an incident.
 
-    By default, only the declared part of the outage ends.
+    `recovered`: whether mail works again; by default, only a declared outage ends.
     """
 
     recovered: bool | None = None
 
 
 class ManualStatusBody(ReasonRequest):
-    """New status of a notification."""
+    """Delivery status of a notification, set by a person."""
 
     status: ManualStatus
 
 
 class DeclareRequest(ReasonRequest):
-    """Declaration of an outage: what fails where, since when, and the source of the information."""
+    """Declaration of an outage: agency, what fails, since when; the reason states the source of the information."""
 
     agency: str = Field(min_length=1, max_length=64)
     type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
-    #: Empty: now.
+    #: "": now.
     since: str = Field(default="", max_length=40)
 
 
 class SilenceRequest(ReasonRequest):
-    """Silence: author, target, duration."""
+    """New silence, which suppresses notifications about its target."""
 
+    #: Code of an agency, or name of a route.
     target: str = Field(min_length=1, max_length=200)
+    #: Duration, such as "2h".
     duration: str = Field(min_length=1, max_length=20)
 
 
@@ -86,7 +90,7 @@ class DeclaredView(BaseModel):
     """Outage that a user has declared."""
 
     incident: IncidentView
-    #: The silence that suppresses its notifications, and the end of the silence; `None`: staff are notified now.
+    #: ID and end of the silence that suppresses its notifications; `None`: Pantau notifies staff now.
     silence: int | None
     silent_until: datetime | None
 
@@ -94,6 +98,7 @@ class DeclaredView(BaseModel):
 def control(facade: ServiceFacade, *routers: APIRouter) -> FastAPI:
     """Build the control application, with the *routers* of other modules."""
 
+    # The command line warns its user if Pantau notifies nobody.
     def add_mode_header(response: Response) -> None:
         if facade.is_monitor_only():
             response.headers[MODE_HEADER] = MONITOR_ONLY

@@ -25,28 +25,29 @@ class FileView(BaseModel):
 
     #: Path of the file on the client, for messages.
     called: str = Field(max_length=4096)
+    #: Name of the file without directories.
     name: str = Field(pattern=FILE_NAME, max_length=255)
     text: str = Field(repr=False)
 
 
 class ApplyRequest(CommandRequest):
-    """Desired state of the documents; see `monitor.model.document.DocumentEdit`."""
+    """Desired state of the documents."""
 
     files: Sequence[FileView]
-    #: By agency: digest of the stored text that the edit is based on. Another stored text is a conflict.
+    #: By agency code: digest of the stored text on which the edit is based. It is a conflict if another text is stored.
     started_from: Mapping[str, str] = {}
-    #: By agency: number of the conflicting version that the edit may replace nevertheless.
+    #: By agency code: number of the conflicting version that the edit may replace.
     expect_version: Mapping[str, int] = {}
     #: Remove the agencies that have no file.
     prune: bool = False
     #: Only report what would change.
     dry_run: bool = False
-    #: Store the documents; they are used from the next reload on.
+    #: Do not reload the configuration: the service uses the documents from the next reload on.
     no_reload: bool = False
 
 
 class ChangedView(BaseModel):
-    """A version and the text that replaces it."""
+    """A stored version, and the text that replaces it."""
 
     before: DocumentVersion
     text: str
@@ -55,6 +56,7 @@ class ChangedView(BaseModel):
 class ClashView(BaseModel):
     """Edit conflict: another edit source, such as the portal, has changed a document since the client exported it."""
 
+    #: The stored version, which the other source has written.
     theirs: DocumentVersion
     #: The submitted text; `None`: the document would be removed.
     ours: str | None
@@ -63,19 +65,23 @@ class ClashView(BaseModel):
 
 
 class AppliedView(BaseModel):
-    """Result of an `ApplyRequest`."""
+    """Result of an `ApplyRequest`. With `dry_run`, it states what would change."""
 
+    #: Whether nothing was stored, because of an error or a conflict.
     refused: bool
+    #: Errors and warnings.
     problems: Sequence[str]
+    #: Codes of the added agencies.
     added: Sequence[str]
     changed: Sequence[ChangedView]
+    #: Codes of the removed agencies.
     removed: Sequence[str]
-    #: Stored versions that are newer than the file and are kept.
+    #: Stored versions that are newer than the file, and that the edit keeps.
     newer: Sequence[DocumentVersion]
     #: Agencies without a file, which `prune` would remove.
     missing: Sequence[str]
     clashes: Sequence[ClashView]
-    #: By agency: digest of the stored text after the edit, for `started_from` of the next one.
+    #: By agency code: digest of the stored text after the edit, for `started_from` of the next request.
     seen: Mapping[str, str]
     #: Whether the service uses the documents; `None`: no reload was requested, or the service is not running.
     taken: bool | None = None
@@ -95,12 +101,8 @@ def document_commands(writer: DocumentWriter, reload: Callable[[str], Awaitable[
     @router.post("/documents")
     async def apply(request: ApplyRequest) -> AppliedView:
         result = await apply_documents(writer, request)
-        if (
-            result.refused
-            or request.dry_run
-            or request.no_reload
-            or not (result.added or result.changed or result.removed)
-        ):
+        has_changes = result.added or result.changed or result.removed
+        if result.refused or request.dry_run or request.no_reload or not has_changes:
             return result
         problems = await reload(request.by)
         is_active = all(problem.severity is not Severity.ERROR for problem in problems)
@@ -113,7 +115,10 @@ def document_commands(writer: DocumentWriter, reload: Callable[[str], Awaitable[
 
 
 async def apply_documents(writer: DocumentWriter, request: ApplyRequest) -> AppliedView:
-    """Store the documents; the service need not be running. Raise `OperationRejectedError` or `StoreUnavailable`."""
+    """Store the documents. The command line also calls this function while the service is not running.
+
+    Raise `OperationRejectedError` or `StoreUnavailable`.
+    """
     sources = [AgencySource(label=each.called, name=each.name, text=each.text) for each in request.files]
     edit = DocumentEdit(started_from=request.started_from, overwrites=request.expect_version, prune=request.prune)
     submission = SubmittedDocuments(edit=edit, sources=sources)
@@ -121,7 +126,7 @@ async def apply_documents(writer: DocumentWriter, request: ApplyRequest) -> Appl
         result = await writer.write(submission, edit_source=EditSource.FILES, by=request.by, dry=request.dry_run)
     except VersionConflictError as error:
         raise OperationRejectedError(str(error)) from None
-    # For thousands of agencies the result may have tens of thousands of lines, so use a thread.
+    # For thousands of agencies the result has tens of thousands of lines, so use a thread.
     return await asyncio.to_thread(_applied_view, result)
 
 
@@ -130,7 +135,7 @@ def _problem_texts(problems: Sequence[Problem]) -> Sequence[str]:
 
 
 def _applied_view(result: DocumentsResult) -> AppliedView:
-    difference, common = result.difference, result.common or {}
+    difference, common = result.difference, result.common_ancestors or {}
     return AppliedView(
         refused=result.is_refused,
         problems=_problem_texts(result.problems),
@@ -147,5 +152,5 @@ def _applied_view(result: DocumentsResult) -> AppliedView:
             )
             for clash in difference.conflicts
         ],
-        seen=result.seen or {},
+        seen=result.seen_digests or {},
     )

@@ -1,4 +1,4 @@
-"""Commands for drills, which test notifications to staff: start one, and show the results.
+"""Commands for drills: start a drill, and show the results. A drill tests notifications to staff.
 
 Responses contain no telephone numbers.
 """
@@ -18,15 +18,17 @@ from monitor.drills.runner import DrillRunner
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.web.request import CommandRequest
 
-#: Duration of a drill on request, short enough for its requester to see the result.
+#: Time in which people can confirm the notifications of a drill that a user has started. It is short, because the user
+#: waits for the result.
 TIME_LIMIT = timedelta(hours=2)
-#: Number of the latest drills whose results are shown.
+#: Maximum number of drills whose results are shown, the latest ones.
 _MAX_DRILLS = 5
 
 
 class DrillRequest(CommandRequest):
-    """Start of a drill: whom to notify, and the author."""
+    """Start of a drill."""
 
+    #: Whom to notify: the key of a contact, or "all".
     contact: str = Field(min_length=1, max_length=64)
 
 
@@ -35,7 +37,7 @@ class BegunView:
     """Drill that was started."""
 
     number: str
-    #: Number of its notifications.
+    #: How many notifications the drill sends.
     notifications: int
     ends_at: datetime
 
@@ -44,14 +46,18 @@ class BegunView:
 class DrillResult:
     """Result of one notification of a drill."""
 
+    #: Number of the drill.
     drill: str
     started_at: datetime
     agency: str
+    #: Name of the notified person.
     name: str
     channel: Channel
     gateway: str
     state: DrillState
+    #: When the person confirmed the notification; `None`: not yet.
     confirmed_at: datetime | None
+    #: Why the notification failed; "" if it did not.
     reason: str
 
 

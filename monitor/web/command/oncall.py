@@ -1,7 +1,8 @@
 """Queries and commands about on-call rotas and their overrides.
 
-Responses contain telephone numbers, because every user of the control socket (the command line) may call colleagues.
-Responses of the API contain no numbers. A rota says who is on call; an override puts another person on call for a time.
+A rota says who is on call. An override puts another person on call for a time. Responses contain telephone numbers,
+because every user of the control socket (the command line) may call colleagues. Responses of the API contain no
+numbers.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ class AddressResponse(BaseModel):
 
     channel: Channel
     number: str
+    #: "" without an extension.
     extension: str
-    #: Whether the number may be called at that moment.
+    #: Whether the number may be called at the moment of the rota's state.
     answers: bool
+    #: Date on which the number was last verified; `None`: never.
     verified: date | None
 
 
 class NextOnCallResponse(BaseModel):
     """Person who will be on call."""
 
+    #: Key of the contact in the configuration.
     key: str
     name: str
 
@@ -50,12 +54,18 @@ class PersonResponse(BaseModel):
 class RotaResponse(BaseModel):
     """State of a rota at one moment."""
 
+    #: Name of the rota: "JCM/bertugas" for one of an agency, "bertugas" for a shared one.
     rota: str
     at: datetime
+    #: `None`: nobody is on call.
     person: PersonResponse | None
+    #: Author of the override that puts this person on call; "" without an override.
     overridden_by: str
+    #: When the person on call changes; `None`: not within three months.
     until: datetime | None
+    #: Person on call after `until`; `None`: nobody.
     next: NextOnCallResponse | None
+    #: Times without anybody on call.
     gaps: list[Gap]
 
 
@@ -64,6 +74,7 @@ class OverrideResponse(BaseModel):
 
     id: int
     rota: str
+    #: Key and name of the person whom the override puts on call.
     person: str
     name: str
     starts_at: datetime
@@ -72,10 +83,10 @@ class OverrideResponse(BaseModel):
 
 
 class ChangedOverrideResponse(OverrideResponse):
-    """Override that was created or revoked, and the people whose duty it changes."""
+    """Override that was created or removed, and the people whose duty it changes."""
 
-    #: People whom the author should inform, because Pantau does not: first the person who takes over, then the person
-    #: who would be on call otherwise.
+    #: People whom the author should inform, because Pantau does not: first the person whom the override puts on call,
+    #: then the people who would be on call without it.
     tell: list[NextOnCallResponse]
 
 
@@ -84,7 +95,7 @@ class OverrideRequest(CommandRequest):
 
     rota: str
     person: str
-    #: Empty: now.
+    #: "": now.
     starts_at: str = ""
     ends_at: str
 
@@ -141,7 +152,7 @@ def _address_response(address: Address, at: datetime) -> AddressResponse:
     return AddressResponse(
         channel=address.channel,
         number=format_printed(address.number),
-        # Without pauses (w, W) and the final #, which only an automatic dialler needs.
+        # Drop the pauses (w, W) and the final #, which only an automatic dialler needs.
         extension=address.extension.strip("wW#"),
         answers=address.is_available(at),
         verified=address.verified,
@@ -162,6 +173,6 @@ def view_override(override: Override) -> OverrideResponse:
 
 
 def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideResponse:
-    """Return the response for a created or revoked override."""
+    """Return the response for a created or removed override. *concerned*: the people whose duty it changes."""
     tell = [NextOnCallResponse(key=each.key, name=each.name) for each in concerned]
     return ChangedOverrideResponse(**view_override(override).model_dump(), tell=tell)

@@ -1,6 +1,7 @@
-"""Commands for letters and faxes (paper), which are paused after the database was restored: show the status, resume.
+"""Commands for paused paper (letters and faxes): show the status, resume.
 
-The restored copy may be older than the last letters sent, so that numbers could be used twice.
+Pantau pauses paper after the database was restored from a backup. If the backup is older than the last letters, new
+incidents could get numbers that are already on letters.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from monitor.web.request import CommandRequest, Reason
 
 
 class ResumePaperRequest(CommandRequest):
-    """Request to resume paper: author, reason, and the last incident numbers used before the restore."""
+    """Request to resume paper."""
 
     reason: Reason
-    #: Numbers, separated by blanks.
+    #: The last numbers on paper that staff found, of incidents or of pages, separated by blanks.
     last_numbers: str = Field(default="", max_length=2000)
+    #: "yes": the author states that the database is up to date, so that no numbers are needed.
     nothing_lost: str = Field(default="", pattern="^(yes)?$")
 
 

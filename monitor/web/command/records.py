@@ -10,26 +10,29 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from monitor.audit.archive import Archive
-from monitor.service.days.statements import MonthlyReports
+from monitor.service.days.monthly_reports import MonthlyReports
 from monitor.service.errors import OperationRejectedError, incident_not_found
 from monitor.web.request import CommandRequest
 
 
 class PurgeRequest(CommandRequest):
-    """Purge of old records: their age, the author, and the authority for it."""
+    """Purge of old records, or its dry run."""
 
+    #: Records before this time are deleted.
     before: AwareDatetime
-    #: The reference of the written consent (Act 629, section 25).
+    #: Reference of the written consent to the purge (Act 629, section 25).
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    #: Counts that the dry run returned: incidents/notifications/entries. Empty: this is the dry run.
+    #: The counts that the dry run returned, such as "2/3/0" (incidents/notifications/audit entries), to confirm the
+    #: purge; "": this is the dry run.
     confirm: str = ""
 
 
 class MonthlyReportRequest(CommandRequest):
-    """Request for a monthly report: agency, month, requester."""
+    """Request for a monthly report: agency, month, author."""
 
+    #: Agency code.
     agency: str = Field(min_length=1, max_length=64)
-    #: "2026-11".
+    #: Month, such as "2026-11".
     month: str = Field(min_length=1, max_length=20)
 
 
@@ -37,6 +40,7 @@ def record_commands(archive: Archive) -> APIRouter:
     """Build the router of records on the control socket, which the command line uses."""
     router = APIRouter()
 
+    # The last entry of the audit log, which is a hash chain.
     @router.get("/audit/head")
     async def head() -> Mapping[str, Any]:
         head_entry = await archive.head()
@@ -65,7 +69,8 @@ def record_commands(archive: Archive) -> APIRouter:
             return result
         if command.confirm != purge_set.counts:
             raise OperationRejectedError(
-                f"it is {purge_set.counts} now and not {command.confirm}: look at it again without --confirm"
+                f"the counts are now {purge_set.counts} and not {command.confirm}: "
+                "run the command again without --confirm"
             )
         counts = await archive.purge(command.before, command.authority, command.by)
         return {**result, "counts": counts, "purged": True}

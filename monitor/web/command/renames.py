@@ -1,4 +1,4 @@
-"""Command that updates stored records after an item of the configuration was renamed."""
+"""Command that updates stored records after an item of the configuration, such as an agency, was renamed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from collections.abc import Mapping, Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from monitor.model.renaming import Renamed, Renaming
+from monitor.model.renaming import RenamedKind, Renaming
 from monitor.service.renamer import Renamer
 from monitor.web.request import CommandRequest
 
 
 class RenameRequest(CommandRequest):
-    """Rename: old name, new name, author."""
+    """Rename of an item: its kind, old name, new name, and the author."""
 
-    what: Renamed
+    #: Kind of the item.
+    what: RenamedKind
     old: str = Field(min_length=1, max_length=130)
     new: str = Field(min_length=1, max_length=130)
 
 
 class RenameView(BaseModel):
-    """Renamed records, and problems of the configuration."""
+    """Result of a rename."""
 
+    #: Number of updated records by kind of record.
     counts: Mapping[str, int]
+    #: Problems of the configuration.
     problems: Sequence[str]
 
 

@@ -1,7 +1,7 @@
 """Responses to forms: the page with an error, or a redirect with a flash message about the result.
 
-A flash message is shown once, on the next page. A cookie names the message; the next page deletes the cookie, so that a
-reload does not repeat the message.
+The next page shows the flash message once. A cookie contains the key of the message. The page that shows the message
+deletes the cookie, so that a reload does not show it again.
 """
 
 from __future__ import annotations
@@ -23,37 +23,38 @@ from monitor.web.request import Reason
 
 _REASON = TypeAdapter(Reason)
 _COOKIE: Final = "pantau_said"
-#: Lifetime of the cookie in seconds. A telephone without reception may be slow.
+#: Lifetime of the cookie in seconds: enough for a mobile phone with bad reception to load the next page.
 _COOKIE_MAX_AGE = 60
+#: Keys of the flash messages.
 _MESSAGE_KEYS = frozenset(texts_of("duty_said", PageLanguage.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InvalidForm:
-    """Error of a posted form, and the input; without a problem there is no error."""
+class FormError:
+    """Error of a posted form with the input, for the page that shows the form again; `NO_ERROR` on other pages."""
 
     status: int = HTTPStatus.OK
-    #: Which form of the page: an `IncidentAction`, "declare", "silence", or the ID of a notification.
+    #: The form of the page: an `IncidentAction`, "declare", "silence", or the ID of a notification.
     form_id: str = ""
-    #: A key of `duty_amiss` in texts/duty.yaml; "" without an error.
+    #: Key of the error text in the section `duty_amiss` of texts/duty.yaml; "" without an error.
     problem: str = ""
-    #: The error message of the service.
+    #: Why the service rejected the command; "" if it did not.
     reason: str | Exception = ""
     #: The input, to be shown again.
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
-NO_ERROR: Final = InvalidForm()
+NO_ERROR: Final = FormError()
 
 
-def incomplete_form(form_id: str, problem: str, fields: Mapping[str, str]) -> InvalidForm:
+def incomplete_form(form_id: str, problem: str, fields: Mapping[str, str]) -> FormError:
     """Return the error for a missing or invalid field."""
-    return InvalidForm(status=HTTPStatus.UNPROCESSABLE_ENTITY, form_id=form_id, problem=problem, fields=fields)
+    return FormError(status=HTTPStatus.UNPROCESSABLE_ENTITY, form_id=form_id, problem=problem, fields=fields)
 
 
-def rejected_form(form_id: str, error: OperationRejectedError, fields: Mapping[str, str]) -> InvalidForm:
+def rejected_form(form_id: str, error: OperationRejectedError, fields: Mapping[str, str]) -> FormError:
     """Return the error for a rejected command."""
-    return InvalidForm(status=HTTPStatus.CONFLICT, form_id=form_id, problem="not_done", reason=error, fields=fields)
+    return FormError(status=HTTPStatus.CONFLICT, form_id=form_id, problem="not_done", reason=error, fields=fields)
 
 
 def read_reason(form: Mapping[str, str], name: str = "why") -> str | None:
@@ -65,13 +66,16 @@ def read_reason(form: Mapping[str, str], name: str = "why") -> str | None:
 
 
 def read_despite(form: Mapping[str, str]) -> Contradiction | None:
-    """Return the contradiction with detected facts that the user has accepted by a checkbox."""
+    """Return the contradiction with what probes detect that the user has accepted by a checkbox; `None` for none."""
     value = form.get("despite", "")
     return Contradiction(value) if value in set(Contradiction) else None
 
 
 def redirect_with_message(request: Request, path: str, message_key: str) -> Response:
-    """Redirect to the page at *path*, which shows a flash message. A reload there does not repeat the action."""
+    """Return a redirect to the page at *path*, which shows a flash message.
+
+    Because of the redirect, a reload of the page does not repeat the action.
+    """
     response = RedirectResponse(path, status_code=303)
     response.set_cookie(
         _COOKIE,
@@ -86,7 +90,7 @@ def redirect_with_message(request: Request, path: str, message_key: str) -> Resp
 
 
 def read_flash_message(request: Request) -> str:
-    """Return the key of the flash message in `duty_said` of texts/duty.yaml; "" for none or an unknown one."""
+    """Return the key of the flash message in the section `duty_said` of texts/duty.yaml; "" without a message."""
     message_key = request.cookies.get(_COOKIE, "")
     return message_key if message_key in _MESSAGE_KEYS else ""
 

@@ -1,8 +1,12 @@
 """Incident pages: state, notifications, assignee, and forms for the actions that the principal may perform.
 
-The principal is the signed-in user. The announcement of an incident informs recipients outside; a user with the
-permission releases it after looking at a preview. Each form has its own URL. If somebody has performed the action
-already, a form changes nothing, and the page shows the present state.
+The principal is the signed-in user. The announcement of an incident informs external recipients. A user with the
+permission releases it after a preview. Each form has its own URL. If somebody else has performed the action already, a
+form changes nothing, and the page shows the present state.
+
+Form fields have their names from incident.html ("of": the assignee, "ruling": a delivery status). Flash messages are
+keys of the section `duty_said` in texts/duty.yaml, which still calls escalation "handed_on" and a false alarm
+"corrected".
 """
 
 from __future__ import annotations
@@ -27,10 +31,15 @@ from monitor.service.portal.worklist import MAX_LISTED, Worklist
 from monitor.store.engine.listing import NotificationFilter
 from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible_actions
 from monitor.views.overview import view_incident
-from monitor.web.access.access_control import RequirePermission, incident_in_path, notification_in_path, permit
+from monitor.web.access.access_control import (
+    RequirePermission,
+    check_permission,
+    incident_in_path,
+    notification_in_path,
+)
 from monitor.web.duty.form_result import (
     NO_ERROR,
-    InvalidForm,
+    FormError,
     delete_flash_message,
     incomplete_form,
     read_despite,
@@ -42,36 +51,35 @@ from monitor.web.duty.form_result import (
 from monitor.web.form import Pages, read_fields, read_form
 from monitor.web.request import Id
 
-#: The argument *recovered* of `DeclarationService.close`, by the user's answer to "Does mail work again?".
+#: Argument *recovered* of `DeclarationService.close`, by the user's answer to "Does mail work again?". `None`: only a
+#: declared outage ends.
 _RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}
-#: Limit of notifications on an incident's page; the newest are shown.
+#: Maximum number of notifications on an incident's page, the newest ones.
 _MAX_NOTIFICATIONS = 100
 
-_PageNumber = Annotated[int, Path(ge=1, lt=1000)]
+#: Position of a letter or fax in the preview of the announcement, from 1.
+_Position = Annotated[int, Path(ge=1, lt=1000)]
 
 
 def incident_pages(
     facade: ServiceFacade, worklist: Worklist, declarations: DeclarationService, pages: Pages
 ) -> APIRouter:
     """Build the router of the incident pages."""
-    router, views = APIRouter(include_in_schema=False), IncidentViews(facade, worklist, pages)
+    router, renderer = APIRouter(include_in_schema=False), IncidentRenderer(facade, worklist, pages)
     reader = Depends(RequirePermission(Permission.READ, incident_in_path(facade)))
 
     @router.get("/incidents/{number}")
     async def incident(request: Request, number: str, principal: Principal = reader) -> Response:
-        return await views.render_incident(request, number, principal)
+        return await renderer.render_incident(request, number, principal)
 
-    _add_officer_actions(router, facade, views)
-    _add_release_routes(router, facade, worklist, views)
-    _add_manager_actions(router, facade, declarations, views)
+    _add_officer_actions(router, facade, renderer)
+    _add_release_routes(router, facade, worklist, renderer)
+    _add_manager_actions(router, facade, declarations, renderer)
     return router
 
 
-class IncidentViews:
-    """Renderer of an incident's page, and of the preview of its announcement.
-
-    The announcement goes to recipients outside; a user with the permission releases it after looking at the preview.
-    """
+class IncidentRenderer:
+    """Renderer of an incident's page, and of the page with the preview of its announcement."""
 
     def __init__(self, facade: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
         self._facade = facade
@@ -79,7 +87,7 @@ class IncidentViews:
         self._pages = pages
 
     async def render_incident(
-        self, request: Request, number: str, principal: Principal, form_error: InvalidForm = NO_ERROR
+        self, request: Request, number: str, principal: Principal, form_error: FormError = NO_ERROR
     ) -> Response:
         """Return the page of an incident."""
         details = await self._worklist.incident_page(number)
@@ -96,16 +104,18 @@ class IncidentViews:
             "incident": incident,
             "view": view_incident(incident),
             "notifications": page.rows,
+            # Whether there are older notifications.
             "has_more": page.after is not None,
             "sites": await self._facade.status_reader.site_evidence(incident),
             "permitted_actions": {str(each) for each in actions if principal.may(PERMISSION_FOR[each], agency)},
             "may_set_status": principal.may(Permission.MANAGE_INCIDENTS, agency),
+            # When an acknowledgement of this moment would expire.
             "acknowledged_until": self._facade.now() + incident.policy.escalation.acknowledgement_timeout,
         }
         response = self._pages.show(request, "incident.html", context, form_error.status)
         return delete_flash_message(response, _path_of(incident)) if message else response
 
-    async def render_release(self, request: Request, number: str, form_error: InvalidForm = NO_ERROR) -> Response:
+    async def render_release(self, request: Request, number: str, form_error: FormError = NO_ERROR) -> Response:
         """Return the page that shows the announcement before its release."""
         preview = await self._worklist.preview_release(number)
         context = {
@@ -119,7 +129,7 @@ class IncidentViews:
         return self._pages.show(request, "release.html", context, form_error.status)
 
 
-def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: IncidentViews) -> None:
+def _add_officer_actions(router: APIRouter, facade: ServiceFacade, renderer: IncidentRenderer) -> None:
     officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade)))
     any_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE))
 
@@ -128,8 +138,8 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
         await read_form(request)
         before = await facade.find_incident(number)
         previous_name = before.acknowledged_by if before.is_assigned_to(principal.names) else None
-        # Keep the name under which the user has acknowledged already, for instance by telephone. An acknowledgement
-        # under another name would be a takeover, of which everybody is notified.
+        # If the user has acknowledged already under another name, for instance by telephone, keep that name. With a new
+        # name, the acknowledgement would be a takeover, of which everybody is notified.
         after = await facade.acknowledge(number, previous_name or principal.by)
         is_own = after.is_assigned_to(principal.names)
         return redirect_with_message(
@@ -138,10 +148,10 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
 
     @router.post("/tasks/acknowledge")
     async def acknowledge_listed(request: Request, principal: Principal = any_officer) -> Response:
-        # Acknowledge only the incidents that the page listed: the user has not seen incidents that opened later.
+        # Acknowledge only the incidents that the page listed. The user has not seen incidents that opened later.
         listed_numbers = dict.fromkeys((await read_fields(request, max_fields=2 * MAX_LISTED)).get("incident", ()))
         for number in listed_numbers:
-            permit(principal, Permission.ACKNOWLEDGE, (await facade.find_incident(number)).policy.agency)
+            check_permission(principal, Permission.ACKNOWLEDGE, (await facade.find_incident(number)).policy.agency)
         for number in listed_numbers:
             await facade.acknowledge(number, principal.by)
         return (
@@ -152,10 +162,11 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
 
     @router.post("/incidents/{number}/take-over")
     async def take_over(request: Request, number: str, principal: Principal = officer) -> Response:
-        # Take over only from the assignee whom the page showed: another user may have been faster.
+        # Take over only from the assignee whom the page showed, because another user may have been faster.
         shown_assignee = (await read_form(request)).get("of", "")
         after = await facade.take_over(number, principal.by, shown_assignee)
         is_own = after.acknowledged_by == principal.by
+        # "has_a_third": meanwhile another user has taken the incident over.
         return redirect_with_message(
             request, _path_of(after), _unless_over(after, "taken_over" if is_own else "has_a_third")
         )
@@ -165,7 +176,7 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
         form = await read_form(request)
         text = read_reason(form, "text")
         if text is None:
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, incomplete_form(IncidentAction.REMARK, "no_text", form)
             )
         after = await facade.add_note(number, principal.by, text)
@@ -179,16 +190,18 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: Incide
         return redirect_with_message(request, _path_of(after), _unless_over(after, message))
 
 
-def _add_release_routes(router: APIRouter, facade: ServiceFacade, worklist: Worklist, views: IncidentViews) -> None:
+def _add_release_routes(
+    router: APIRouter, facade: ServiceFacade, worklist: Worklist, renderer: IncidentRenderer
+) -> None:
     releaser = Depends(RequirePermission(Permission.RELEASE, incident_in_path(facade)))
 
     @router.get("/incidents/{number}/release", dependencies=[releaser])
     async def preview(request: Request, number: str) -> Response:
-        return await views.render_release(request, number)
+        return await renderer.render_release(request, number)
 
-    @router.get("/incidents/{number}/release/{place}/page.pdf", dependencies=[releaser])
-    async def page(number: str, place: _PageNumber) -> Response:
-        return Response((await worklist.preview_page(number, place)).pdf, media_type="application/pdf")
+    @router.get("/incidents/{number}/release/{position}/page.pdf", dependencies=[releaser])
+    async def page(number: str, position: _Position) -> Response:
+        return Response((await worklist.preview_page(number, position)).pdf, media_type="application/pdf")
 
     @router.post("/incidents/{number}/release")
     async def release(request: Request, number: str, principal: Principal = releaser) -> Response:
@@ -199,14 +212,15 @@ def _add_release_routes(router: APIRouter, facade: ServiceFacade, worklist: Work
             return redirect_with_message(
                 request, _path_of(preview.incident), "released_before" if is_released else "over"
             )
+        # Release only the announcement that the user has seen.
         if not preview.notifications or form.get("looked_at") != preview.digest:
-            form_error = InvalidForm(status=HTTPStatus.CONFLICT, problem="changed")
-            return await views.render_release(request, number, form_error)
+            form_error = FormError(status=HTTPStatus.CONFLICT, problem="changed")
+            return await renderer.render_release(request, number, form_error)
         try:
             after = await facade.release(number, principal.by, despite=read_despite(form))
         except OperationRejectedError as error:
-            form_error = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", reason=error)
-            return await views.render_release(request, number, form_error)
+            form_error = FormError(status=HTTPStatus.CONFLICT, problem="not_done", reason=error)
+            return await renderer.render_release(request, number, form_error)
         is_own = after.released_by == principal.by
         return redirect_with_message(
             request, _path_of(after), _unless_over(after, "released" if is_own else "released_before")
@@ -214,7 +228,7 @@ def _add_release_routes(router: APIRouter, facade: ServiceFacade, worklist: Work
 
 
 def _add_manager_actions(
-    router: APIRouter, facade: ServiceFacade, declarations: DeclarationService, views: IncidentViews
+    router: APIRouter, facade: ServiceFacade, declarations: DeclarationService, renderer: IncidentRenderer
 ) -> None:
     manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(facade)))
     notification_manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(facade)))
@@ -227,7 +241,7 @@ def _add_manager_actions(
             return redirect_with_message(request, _path_of(before), "over")
         if reason is None or form.get("recovered") not in _RECOVERED:
             problem = "no_text" if reason is None else "no_choice"
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, incomplete_form(IncidentAction.CLOSE, problem, form)
             )
         try:
@@ -236,9 +250,10 @@ def _add_manager_actions(
                 number, reason=reason, by=principal.by, recovered=recovered, despite=despite
             )
         except OperationRejectedError as error:
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, rejected_form(IncidentAction.CLOSE, error, form)
             )
+        # "goes_on": the declared outage has ended, but probes still detect an outage.
         return redirect_with_message(request, _path_of(after), "goes_on" if after.is_open else "closed")
 
     @router.post("/incidents/{number}/false-alarm")
@@ -248,13 +263,13 @@ def _add_manager_actions(
         if before.false_alarm_at is not None:
             return redirect_with_message(request, _path_of(before), "corrected_before")
         if reason is None:
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, incomplete_form(IncidentAction.CORRECT, "no_text", form)
             )
         try:
             after = await facade.mark_false_alarm(number, principal.by, reason, despite=read_despite(form))
         except OperationRejectedError as error:
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, rejected_form(IncidentAction.CORRECT, error, form)
             )
         return redirect_with_message(request, _path_of(after), "corrected")
@@ -268,18 +283,18 @@ def _add_manager_actions(
         if not notification.incidents:
             raise notification_not_found(notification_id)
         number, reason, status_value = notification.incidents[0], read_reason(form), form.get("ruling", "")
-        # Accept a pending notification too: it may be a paused letter or fax, whose status a user may set.
+        # Accept a pending notification, too. It may be a paused letter or fax, whose status a user may set.
         if notification.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return redirect_with_message(request, f"/incidents/{number}", "settled_before")
         if reason is None or status_value not in set(ManualStatus):
             problem = "no_text" if reason is None else "no_choice"
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, incomplete_form(str(notification_id), problem, form)
             )
         try:
             await facade.set_notification_status(notification_id, ManualStatus(status_value), principal.by, reason)
         except OperationRejectedError as error:
-            return await views.render_incident(
+            return await renderer.render_incident(
                 request, number, principal, rejected_form(str(notification_id), error, form)
             )
         return redirect_with_message(request, f"/incidents/{number}", "settled")
@@ -290,5 +305,5 @@ def _path_of(incident: Incident) -> str:
 
 
 def _unless_over(incident: Incident, message: str) -> str:
-    """Return *message*, a key of a flash message; for a closed incident, return the key "over" instead."""
+    """Return *message*, the key of a flash message; if the incident is closed, return the key "over" instead."""
     return message if incident.is_open else "over"

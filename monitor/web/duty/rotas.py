@@ -1,6 +1,7 @@
 """On-call pages: all rotas in the principal's scope, and one rota with its overrides and calendar feeds.
 
-A rota belongs to an agency, or is shared by all agencies. An override puts another person on call for a time.
+A rota says who is on call. It belongs to an agency ("JCM/bertugas"), or all agencies share it ("bertugas"). An override
+puts another person on call for a time. A calendar feed is a URL with a key, by which a calendar program reads a rota.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fastapi.responses import RedirectResponse
 
 from alerts.model.oncall import Override
 from monitor.access.principal import Principal, User
-from monitor.access.role import OURSELVES, Permission
+from monitor.access.role import PANTAU_ITSELF, Permission
 from monitor.config.fields.phone import format_printed
 from monitor.service.access.secret import FeedKey
 from monitor.service.errors import NotFoundError, OperationRejectedError
@@ -25,16 +26,16 @@ from monitor.web.access.sign_in import client_address
 from monitor.web.form import Pages, read_form
 from monitor.web.request import Id
 
-#: Rotas per page: the preview of three months takes some milliseconds each.
+#: Rotas per page. It takes some milliseconds to compute the next three months of a rota.
 _PAGE_SIZE: Final = 30
-#: Stands for the agency in the URL of a shared rota.
+#: Replaces the agency code in the URL of a shared rota.
 _NO_AGENCY: Final = "-"
 
 
 async def _owner(request: Request) -> str:
-    """Return the agency of the rota in the path; `OURSELVES` for a shared rota."""
+    """Return the agency of the rota in the path; `PANTAU_ITSELF` for a shared rota."""
     code = str(request.path_params["code"]).upper()
-    return OURSELVES if code == _NO_AGENCY else code
+    return PANTAU_ITSELF if code == _NO_AGENCY else code
 
 
 _RotaReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE, _owner))]
@@ -57,7 +58,7 @@ def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pa
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=200)] = "",
     ) -> Response:
-        visible = on_call_service.visible(principal.scope(Permission.READ_PEOPLE))
+        visible = on_call_service.visible_rotas(principal.scope(Permission.READ_PEOPLE))
         matching = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
         rotas_on_page = matching[:_PAGE_SIZE]
         next_page = (
@@ -109,7 +110,7 @@ def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pa
         await read_form(request)
         name = find_rota(code, rota)
         key = await feed_service.make(name, _signed_in_user(principal), address=client_address(request))
-        # Only this response shows the URL with its key.
+        # Only this response shows the URL with the key of the feed.
         feed_url = f"{str(request.base_url).rstrip('/')}{rota_path(name)}.ics?key={key.text}"
         return await render_rota(request, principal, name, new_feed_url=feed_url)
 
@@ -123,6 +124,7 @@ def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pa
     def find_rota(code: str, rota: str) -> str:
         """Return the full name of the rota in the path. Raise `NotFoundError`."""
         name = rota if code == _NO_AGENCY else f"{code.upper()}/{rota}"
+        # `candidates` raises `NotFoundError` for an unknown rota.
         on_call_service.candidates(name)
         return name
 
@@ -132,27 +134,31 @@ def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pa
     async def redirect_after(
         request: Request, principal: Principal, name: str, operation: Awaitable[Override], form: Mapping[str, str]
     ) -> Response:
+        # Redirect to the page of the rota, which lists the people to inform of the override.
         try:
             override = await operation
         except NotFoundError:
+            # The error page shows this subclass of `OperationRejectedError`.
             raise
         except OperationRejectedError as error:
             context = {"problem": "not_done", "reason": error, "form": form}
             return await render_rota(request, principal, name, status=409, **context)
-        people = urlencode([("tell", each.key) for each in await on_call_service.contacts_affected_by(override)])
-        return RedirectResponse(f"{rota_path(name)}?{people}", status_code=303)
+        affected_people = urlencode(
+            [("tell", each.key) for each in await on_call_service.contacts_affected_by(override)]
+        )
+        return RedirectResponse(f"{rota_path(name)}?{affected_people}", status_code=303)
 
     async def render_rota(
         request: Request, principal: Principal, name: str, *, status: int = 200, **context: object
     ) -> Response:
         [view] = await on_call_service.show("", "", only=[name])
         defaults: dict[str, object] = {
-            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            # The links to the other language need a path that accepts GET; the URL of a form may accept POST only.
             "path": rota_path(name),
             "view": view,
             "overrides": await overrides_of(name),
             "candidates": on_call_service.candidates(name),
-            # People to be informed of an override. Show known people only, because a URL may contain anything.
+            # People to be informed of an override. Show only people of the rota, because a URL may contain anything.
             "to_inform": [
                 each for each in on_call_service.candidates(name) if each.key in request.query_params.getlist("tell")
             ],
@@ -168,7 +174,7 @@ def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pa
         helpers: dict[str, object] = {
             "rota_path": rota_path,
             "format_phone": format_printed,
-            # Of a shared rota, officers of an agency see the names but no numbers: they call their own staff.
+            # Officers of an agency see the names of a shared rota, but not its numbers: they call their own staff.
             "may_see_numbers": lambda rota: principal.may(Permission.READ_PEOPLE, owner_of(rota)),
         }
         return pages.show(request, template, {**helpers, **context}, status)

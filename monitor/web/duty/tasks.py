@@ -1,7 +1,7 @@
 """Task page: the user's pending tasks, and forms to declare an outage and to create a silence.
 
-A declared outage is one that users report, although probes may not detect it. A silence suppresses notifications about
-an agency or a route.
+A declared outage is one that users report, even if no probe detects it. A silence suppresses notifications about an
+agency or a route. The names of form fields ("matter", "about", "lasts") are those in tasks.html.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
-from monitor.web.access.access_control import RequirePermission, permit
+from monitor.web.access.access_control import RequirePermission, check_permission
 from monitor.web.duty.form_result import (
     NO_ERROR,
-    InvalidForm,
+    FormError,
     delete_flash_message,
     incomplete_form,
     read_flash_message,
@@ -56,16 +56,14 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
     @router.post("/tasks/declare")
     async def declare(request: Request, principal: _Manager) -> Response:
         form = await read_form(request)
-        agency, incident_type, reason = (
-            form.get("agency", "").strip().upper(),
-            form.get("matter", ""),
-            read_reason(form),
-        )
+        agency, incident_type = form.get("agency", "").strip().upper(), form.get("matter", "")
+        reason = read_reason(form)
+        # *problem*: key of the error text for the first missing or invalid field.
         problem = "" if agency else "no_agency"
         problem = problem or ("" if incident_type in _DECLARABLE else "no_choice") or ("" if reason else "no_text")
         if problem or reason is None:
             return await render_page(request, principal, incomplete_form("declare", problem, form))
-        permit(principal, Permission.MANAGE_INCIDENTS, agency)
+        check_permission(principal, Permission.MANAGE_INCIDENTS, agency)
         try:
             declared = await declarations.declare(
                 agency, IncidentType(incident_type), since=form.get("since", ""), reason=reason, by=principal.by
@@ -85,7 +83,7 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
             return await render_page(request, principal, incomplete_form("silence", problem, form))
         try:
             target_name = silencer.find_target(target)
-            permit(principal, Permission.SILENCE, silencer.agency_of(target_name))
+            check_permission(principal, Permission.SILENCE, silencer.agency_of(target_name))
             await silencer.add(target_name, duration, reason, principal.by)
         except OperationRejectedError as error:
             return await render_page(request, principal, rejected_form("silence", error, form))
@@ -95,17 +93,17 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
     async def end(request: Request, number: Id, principal: _SilenceManager) -> Response:
         await read_form(request)
         silence = next((each for each in await silencer.current() if each.id == number), None)
-        # The service lists only silences in force, so a silence that is missing has ended.
+        # The service lists only silences in force, so a missing silence has already ended.
         if silence is None:
             return redirect_with_message(request, _PATH, "ended_before")
-        permit(principal, Permission.SILENCE, silencer.agency_of(silence.target))
+        check_permission(principal, Permission.SILENCE, silencer.agency_of(silence.target))
         try:
             await silencer.remove(number, principal.by)
         except OperationRejectedError:
             return redirect_with_message(request, _PATH, "ended_before")
         return redirect_with_message(request, _PATH, "unsilenced")
 
-    async def render_page(request: Request, principal: Principal, form_error: InvalidForm = NO_ERROR) -> Response:
+    async def render_page(request: Request, principal: Principal, form_error: FormError = NO_ERROR) -> Response:
         pending_tasks = await worklist.pending_tasks(principal)
         silence_scope = principal.scope(Permission.SILENCE)
         managed_scope = principal.scope(Permission.MANAGE_INCIDENTS)
@@ -113,14 +111,14 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
         context = {
             "path": _PATH,
             "pending_tasks": pending_tasks,
-            "unassigned": [view_incident(each) for each in pending_tasks.untaken],
+            "unassigned": [view_incident(each) for each in pending_tasks.unassigned],
             "own_incidents": [view_incident(each) for each in pending_tasks.own],
             "releasable": [view_incident(each) for each in pending_tasks.releases],
             "silences": [each for each in await silencer.current() if silencer.agency_of(each.target) in silence_scope],
             "durations": list(texts_of("duty_spans", PageLanguage.MALAY)),
             "may_manage": principal.may(Permission.MANAGE_INCIDENTS),
             "may_silence": principal.may(Permission.SILENCE),
-            # Prefill the agency of a principal who manages only one.
+            # Prefill the agency if the principal manages incidents of only one.
             "default_agency": next(iter(managed_scope.agencies)) if len(managed_scope.agencies) == 1 else "",
             "flash_message": message,
             "form_error": form_error,
@@ -132,6 +130,7 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
 
 
 def _read_duration(form: Mapping[str, str]) -> timedelta | None:
+    """Return the selected duration of a silence; `None` if it is missing or invalid."""
     try:
         return parse_duration(form.get("lasts", ""))
     except InvalidDurationError:

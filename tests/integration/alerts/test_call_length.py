@@ -1,4 +1,4 @@
-"""How long it takes until the menu is heard, by a real voice."""
+"""Time until a call offers the first key, measured with a real voice."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from alerts.wording import bundle
 from alerts.wording.call import compose
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
-#: As long as names of agencies are.
+#: As long as the name of a real agency.
 OFFICE = replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia")
 VOICES = {"ms-MY": "ms", "en-GB": "en-gb"}
-#: Words a minute, no faster than the voices that call.
+#: Words a minute, no faster than the voices of the calls.
 PACE = "150"
 #: 16 bits at 22,050 Hz, behind a header of 44 octets.
-OCTETS_A_SECOND = 2 * 22_050
-AT_MOST = 20.0
+OCTETS_PER_SECOND = 2 * 22_050
+MAX_SECONDS = 20.0
 
 
 def seconds(text: str, language: str) -> float:
-    """Return how long it takes to say *text*."""
+    """Return the duration of *text* in seconds."""
     spoken = subprocess.run(
         ["espeak-ng", "-v", VOICES[language], "-s", PACE, "--stdout"],
         input=text.encode(),
         capture_output=True,
         check=True,
     )
-    return (len(spoken.stdout) - 44) / OCTETS_A_SECOND
+    return (len(spoken.stdout) - 44) / OCTETS_PER_SECOND
 
 
 def scripts() -> Iterator[Script]:
@@ -49,12 +49,12 @@ HEADLINES = {script.headline: script for script in scripts()}
 
 
 @pytest.mark.parametrize("script", HEADLINES.values(), ids=lambda script: f"{script.language}-{len(script.headline)}")
-def test_the_first_key_is_offered_within_twenty_seconds(script: Script) -> None:
+def test_first_key_is_offered_within_twenty_seconds(script: Script) -> None:
     first, _, _ = script.menu.partition(". ")
-    assert 3 < seconds(f"{script.headline} {first}.", script.language) <= AT_MOST
+    assert 3 < seconds(f"{script.headline} {first}.", script.language) <= MAX_SECONDS
 
 
-def test_what_is_measured_is_a_voice_that_speaks() -> None:
+def test_speech_duration_grows_with_text() -> None:
     assert seconds("Perhatian.", "ms-MY") < seconds("Perhatian. " * 5, "ms-MY") / 4
 
 

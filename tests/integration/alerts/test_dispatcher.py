@@ -1,4 +1,4 @@
-"""The dispatcher on a real store: stories of outages, of gateways that fail, and of restarts."""
+"""The dispatcher on a real store: outages, failing gateways, and restarts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ from alerts.model.gateway import AckResult, CallbackEvent, DeliveryReport, Error
 from alerts.model.incident import IncidentState
 from alerts.model.notification import Cause, IncidentType, Language, Purpose
 from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot, Step
-from tests.hanging import HANGS
-from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Scripted, Station, station_at
+from tests.integration.alerts.dispatcher_env import (
+    HANG,
+    LOST_ANSWER,
+    NOT_REACHED,
+    DispatcherEnv,
+    ScriptedGateway,
+    open_dispatcher_env,
+)
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.alerts.people import (
-    BRIEF,
     FAX,
     LETTER,
     MINUTE,
@@ -35,6 +41,7 @@ from tests.unit.alerts.people import (
     SITI,
     SMS_RAVI,
     SMS_SITI,
+    SNAPSHOT,
     T0,
     VOICE_RAVI,
     VOICE_SITI,
@@ -45,20 +52,20 @@ OUTAGE_BY_SMS = f"outage to {SMS_SITI.number}"
 CALLS = [f"outage to {VOICE_SITI.number}", f"outage to {VOICE_RAVI.number}"]
 RECOVERY_BY_SMS = f"recovery to {SMS_SITI.number}"
 
-ONLY_SITI = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[:1], rounds=1))
-#: And nobody outside.
+ONLY_SITI = replace(SNAPSHOT, escalation=replace(POLICY, steps=POLICY.steps[:1], rounds=1))
+#: Without recipients outside.
 STAFF_ONLY = replace(ONLY_SITI, announcement=AnnouncementPlan())
 
 
 @pytest.fixture
-async def station(tmp_path: Path) -> AsyncIterator[Station]:
-    async with station_at(tmp_path) as opened:
+async def env(tmp_path: Path) -> AsyncIterator[DispatcherEnv]:
+    async with open_dispatcher_env(tmp_path) as opened:
         yield opened
 
 
 @dataclass
-class Slow(Scripted):
-    """Does not answer what became of something until it is let."""
+class Slow(ScriptedGateway):
+    """A gateway that answers a status check only when the test permits it."""
 
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,8 +75,8 @@ class Slow(Scripted):
         return report
 
 
-def with_a_contact_of_its_own(agency: str, number: int) -> PolicySnapshot:
-    """Return the brief of an agency whose one contact nobody else has."""
+def with_own_contact(agency: str, number: int) -> PolicySnapshot:
+    """Return the policy snapshot of an agency whose only contact belongs to no other agency."""
     address = Address(channel=Channel.SMS, number=f"+6010001{number:04}")
     contact = replace(SITI, key=f"officer-{number}", addresses=(address,))
     return replace(ONLY_SITI, agency=agency, escalation=replace(POLICY, steps=(only(contact),), rounds=1))
@@ -79,113 +86,113 @@ def only(contact: Contact) -> Step:
     return replace(POLICY.steps[0], contacts=(contact,))
 
 
-async def states(station: Station, incident_id: int = 1) -> list[str]:
-    return [f"{n.purpose} {n.channel} {n.state}" for n in await station.notifications(incident_id)]
+async def states(env: DispatcherEnv, incident_id: int = 1) -> list[str]:
+    return [f"{n.purpose} {n.channel} {n.state}" for n in await env.notifications(incident_id)]
 
 
 # -- people ----------------------------------------------------------------------------------------------------------
 
 
-async def test_who_takes_it_on_before_its_first_step_is_reminded_again_where_the_gateway_fails(
-    station: Station,
+async def test_acknowledgement_before_first_step_retries_failed_reminder(
+    env: DispatcherEnv,
 ) -> None:
     later = replace(STAFF_ONLY.escalation, steps=(replace(POLICY.steps[0], after=10 * MINUTE),))
-    await station.submit(trigger(brief=replace(STAFF_ONLY, escalation=later)))
-    await station.submit(Acknowledge(incident_id=1, at=station.clock.now(), by=SITI.name))
-    station.sms.happens.append(ErrorClass.TRANSIENT)
-    station.clock.moment += later.acknowledgement_timeout - later.remind_before
-    await station.settle()
-    await station.advance(20 * SECOND)
-    assert station.sms.sent == 2 * [f"reminder to {SMS_SITI.number}"]
-    assert await states(station) == ["reminder sms sent"]
+    await env.submit(trigger(snapshot=replace(STAFF_ONLY, escalation=later)))
+    await env.submit(Acknowledge(incident_id=1, at=env.clock.now(), by=SITI.name))
+    env.sms.happens.append(ErrorClass.TRANSIENT)
+    env.clock.moment += later.acknowledgement_timeout - later.remind_before
+    await env.settle()
+    await env.advance(20 * SECOND)
+    assert env.sms.sent == 2 * [f"reminder to {SMS_SITI.number}"]
+    assert await states(env) == ["reminder sms sent"]
 
 
-async def test_an_unanswered_sms_becomes_a_call_after_its_wait(station: Station) -> None:
-    await station.submit(trigger())
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+async def test_unanswered_sms_becomes_call_after_wait(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
-    await station.advance(5 * MINUTE - SECOND)
-    assert station.voice.sent == []
+    await env.advance(5 * MINUTE - SECOND)
+    assert env.voice.sent == []
 
-    await station.advance(SECOND)
-    assert station.voice.sent == CALLS
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+    await env.advance(SECOND)
+    assert env.voice.sent == CALLS
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
 
-async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(station: Station) -> None:
-    await station.submit(trigger())
-    await station.advance(5 * MINUTE)
+async def test_call_key_press_ends_escalation_once(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.advance(5 * MINUTE)
     pressed = CallbackEvent(
-        reference=station.voice.orders[1].reference,
+        reference=env.voice.orders[1].reference,
         event_id="CA1/key/1",
         report=DeliveryReport(progress=SubmissionState.DELIVERED),
         acknowledged=True,
     )
 
-    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.TAKEN
-    # A provider that got no answer brings the same key again, and the person hears that it is theirs.
-    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.AGAIN
-    sitis = replace(pressed, reference=station.voice.orders[0].reference, event_id="CA2/key/1")
-    assert await station.dispatcher.record_callback("voice", sitis) is AckResult.ALREADY
-    assert (await station.incident()).acknowledged_by == "Ravi Contoh"
-    await station.advance(timedelta(minutes=24))
+    assert await env.dispatcher.record_callback("voice", pressed) is AckResult.TAKEN
+    # A provider that got no answer sends the same key again, and the caller is told that it counts.
+    assert await env.dispatcher.record_callback("voice", pressed) is AckResult.AGAIN
+    sitis = replace(pressed, reference=env.voice.orders[0].reference, event_id="CA2/key/1")
+    assert await env.dispatcher.record_callback("voice", sitis) is AckResult.ALREADY
+    assert (await env.incident()).acknowledged_by == "Ravi Contoh"
+    await env.advance(timedelta(minutes=24))
     told_who = f"taken to {SMS_SITI.number}"
-    assert (station.sms.sent, station.voice.sent) == ([OUTAGE_BY_SMS, told_who], CALLS)
-    await station.advance(MINUTE)
-    # Whoever has taken it on is called once more: the announcement may be released.
-    assert station.voice.sent == [*CALLS, f"release to {VOICE_RAVI.number}"]
+    assert (env.sms.sent, env.voice.sent) == ([OUTAGE_BY_SMS, told_who], CALLS)
+    await env.advance(MINUTE)
+    # The assignee is called once more, because the announcement may be released.
+    assert env.voice.sent == [*CALLS, f"release to {VOICE_RAVI.number}"]
 
-    await station.resolve()
-    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.OVER
-    assert station.sms.sent == [OUTAGE_BY_SMS, told_who, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
+    await env.resolve()
+    assert await env.dispatcher.record_callback("voice", pressed) is AckResult.OVER
+    assert env.sms.sent == [OUTAGE_BY_SMS, told_who, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
 
 
-async def test_one_provider_may_say_nothing_of_what_another_was_given(station: Station) -> None:
-    await station.submit(trigger())
+async def test_callback_for_another_gateways_attempt_is_ignored(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
     delivered = DeliveryReport(progress=SubmissionState.DELIVERED)
-    forged = CallbackEvent(reference=station.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
+    forged = CallbackEvent(reference=env.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
 
-    assert await station.dispatcher.record_callback("fax", forged) is AckResult.OVER
+    assert await env.dispatcher.record_callback("fax", forged) is AckResult.OVER
 
-    assert (await station.incident()).state is IncidentState.TRIGGERED
-    assert [n.state for n in await station.notifications()] == [NotificationState.SENT]
+    assert (await env.incident()).state is IncidentState.TRIGGERED
+    assert [n.state for n in await env.notifications()] == [NotificationState.SENT]
 
 
-async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalation(station: Station) -> None:
-    by_call = replace(BRIEF.announcement.recipients[0], addresses=(VOICE_RAVI,))
-    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(by_call,)))
-    await station.submit(trigger(brief=brief))
-    await station.release()
-    (order,) = station.voice.orders
+async def test_recipient_key_press_does_not_end_escalation(env: DispatcherEnv) -> None:
+    by_call = replace(SNAPSHOT.announcement.recipients[0], addresses=(VOICE_RAVI,))
+    snapshot = replace(SNAPSHOT, announcement=replace(SNAPSHOT.announcement, recipients=(by_call,)))
+    await env.submit(trigger(snapshot=snapshot))
+    await env.release()
+    (order,) = env.voice.orders
 
     heard = CallbackEvent(reference=order.reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record_callback("voice", heard) is AckResult.TAKEN
+    assert await env.dispatcher.record_callback("voice", heard) is AckResult.TAKEN
 
-    assert (await station.incident()).state is IncidentState.TRIGGERED
-    await station.advance(5 * MINUTE)
-    assert station.voice.sent[1:] == CALLS
-
-
-async def test_a_key_pressed_about_slowness_does_not_acknowledge_the_outage_it_has_become(station: Station) -> None:
-    await station.submit(trigger(IncidentType.DEGRADED))
-    await station.advance(5 * MINUTE)
-    await station.submit(trigger(IncidentType.BOTH, station.clock.now()))
-
-    heard = CallbackEvent(reference=station.voice.orders[0].reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record_callback("voice", heard) is AckResult.WORSE
-
-    assert (await station.incident()).state is IncidentState.TRIGGERED
-    assert station.sms.sent == [OUTAGE_BY_SMS] * 2
+    assert (await env.incident()).state is IncidentState.TRIGGERED
+    await env.advance(5 * MINUTE)
+    assert env.voice.sent[1:] == CALLS
 
 
-async def test_callbacks_that_are_repeated_late_or_about_nothing_are_harmless(station: Station) -> None:
-    await station.submit(trigger())
-    reference = station.sms.orders[0].reference
+async def test_key_press_for_slowness_does_not_acknowledge_later_outage(env: DispatcherEnv) -> None:
+    await env.submit(trigger(IncidentType.DEGRADED))
+    await env.advance(5 * MINUTE)
+    await env.submit(trigger(IncidentType.BOTH, env.clock.now()))
+
+    heard = CallbackEvent(reference=env.voice.orders[0].reference, event_id="1", acknowledged=True)
+    assert await env.dispatcher.record_callback("voice", heard) is AckResult.WORSE
+
+    assert (await env.incident()).state is IncidentState.TRIGGERED
+    assert env.sms.sent == [OUTAGE_BY_SMS] * 2
+
+
+async def test_repeated_late_or_unknown_callbacks_have_no_effect(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    reference = env.sms.orders[0].reference
 
     async def hear(progress: SubmissionState, event_id: str) -> AckResult:
         error = ErrorClass.TRANSIENT if progress is SubmissionState.FAILED else None
         report = DeliveryReport(progress=progress, error=error)
-        return await station.dispatcher.record_callback(
+        return await env.dispatcher.record_callback(
             "sms", CallbackEvent(reference=reference, event_id=event_id, report=report)
         )
 
@@ -197,575 +204,575 @@ async def test_callbacks_that_are_repeated_late_or_about_nothing_are_harmless(st
         (SubmissionState.ACCEPTED, "0"),
     ):
         assert await hear(progress, event_id) is AckResult.NONE
-        await station.settle()
+        await env.settle()
     unknown = CallbackEvent(
         reference="p99-1-0", event_id="x", report=DeliveryReport(progress=SubmissionState.FAILED), acknowledged=True
     )
-    assert await station.dispatcher.record_callback("sms", unknown) is AckResult.OVER
+    assert await env.dispatcher.record_callback("sms", unknown) is AckResult.OVER
 
-    await station.advance(MINUTE)
-    assert await states(station) == ["outage sms delivered"]
-    assert (await station.incident()).state is IncidentState.TRIGGERED
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+    await env.advance(MINUTE)
+    assert await states(env) == ["outage sms delivered"]
+    assert (await env.incident()).state is IncidentState.TRIGGERED
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
 
-async def test_a_first_try_that_is_reported_delivered_later_is_not_repeated_any_more(station: Station) -> None:
-    station.sms.happens.extend([NOT_REACHED])
-    station.modem.happens.extend([ErrorClass.TRANSIENT] * 9)
-    await station.submit(trigger(brief=STAFF_ONLY))
-    await station.advance(6 * SECOND)
-    assert (len(station.sms.orders), len(station.modem.orders)) == (1, 1)
+async def test_late_delivery_report_stops_retries(env: DispatcherEnv) -> None:
+    env.sms.happens.extend([NOT_REACHED])
+    env.modem.happens.extend([ErrorClass.TRANSIENT] * 9)
+    await env.submit(trigger(snapshot=STAFF_ONLY))
+    await env.advance(6 * SECOND)
+    assert (len(env.sms.orders), len(env.modem.orders)) == (1, 1)
 
     late = CallbackEvent(
-        reference=station.sms.orders[0].reference,
+        reference=env.sms.orders[0].reference,
         event_id="1",
         report=DeliveryReport(progress=SubmissionState.DELIVERED),
     )
-    await station.dispatcher.record_callback("sms", late)
+    await env.dispatcher.record_callback("sms", late)
 
-    await station.advance(timedelta(hours=1))
-    assert (len(station.sms.orders), len(station.modem.orders)) == (1, 1)
-    assert await states(station) == ["outage sms delivered"]
+    await env.advance(timedelta(hours=1))
+    assert (len(env.sms.orders), len(env.modem.orders)) == (1, 1)
+    assert await states(env) == ["outage sms delivered"]
 
 
-async def test_an_event_that_is_repeated_changes_nothing(station: Station) -> None:
+async def test_repeated_event_changes_nothing(env: DispatcherEnv) -> None:
     for _ in range(3):
-        await station.submit(trigger())
-    assert await station.active() == [1]
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+        await env.submit(trigger())
+    assert await env.active() == [1]
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
-    first = await station.resolve()
+    first = await env.resolve()
     assert first is not None
-    assert await station.resolve() is None
-    assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
+    assert await env.resolve() is None
+    assert env.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
 
 
-async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: Station) -> None:
+async def test_cause_is_reported_as_of_each_worsening(env: DispatcherEnv) -> None:
     seen = [(IncidentType.DEGRADED, None), (IncidentType.SENDING, Cause.CONNECT), (IncidentType.BOTH, Cause.TIMEOUT)]
     for matter, cause in seen:
-        await station.dispatcher.submit(trigger(matter, brief=replace(ONLY_SITI, cause=cause)))
-        assert (await station.incident()).policy.cause is cause
-        await station.advance(timedelta(minutes=6))
+        await env.dispatcher.submit(trigger(matter, snapshot=replace(ONLY_SITI, cause=cause)))
+        assert (await env.incident()).policy.cause is cause
+        await env.advance(timedelta(minutes=6))
 
-    told = [(n.facts.type, n.facts.cause) for n in await station.notifications()]
+    told = [(n.facts.type, n.facts.cause) for n in await env.notifications()]
     assert (IncidentType.DEGRADED, None) in told
     assert (IncidentType.SENDING, Cause.CONNECT) in told
 
 
-async def test_events_about_nothing_are_no_trouble(station: Station) -> None:
-    assert await station.resolve() is None
-    assert await station.acknowledge(7) is None
-    assert await station.release(7) is None
-    assert station.calls == []
+async def test_events_for_unknown_incidents_have_no_effect(env: DispatcherEnv) -> None:
+    assert await env.resolve() is None
+    assert await env.acknowledge(7) is None
+    assert await env.release(7) is None
+    assert env.calls == []
 
 
 # -- recovery --------------------------------------------------------------------------------------------------------
 
 
-async def test_an_outage_that_is_over_before_the_cycle_looks_is_told_to_nobody(station: Station) -> None:
-    await station.dispatcher.submit(trigger())
-    await station.resolve()
+async def test_outage_over_before_cycle_is_not_notified(env: DispatcherEnv) -> None:
+    await env.dispatcher.submit(trigger())
+    await env.resolve()
 
-    assert station.calls == []
-    assert await station.active() == []
+    assert env.calls == []
+    assert await env.active() == []
 
 
-async def test_what_has_not_left_at_recovery_is_withdrawn_and_told_as_something_that_was(station: Station) -> None:
-    for gateway in (station.sms, station.modem):
+async def test_unsent_outage_is_withdrawn_at_recovery_and_reported_as_past(env: DispatcherEnv) -> None:
+    for gateway in (env.sms, env.modem):
         gateway.happens.append(ErrorClass.TRANSIENT)
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.resolve()
-    await station.advance(2 * MINUTE)
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.resolve()
+    await env.advance(2 * MINUTE)
 
-    assert await states(station) == ["outage sms withdrawn", "recovery sms sent"]
-    assert (await station.notifications())[-1].facts.is_belated
+    assert await states(env) == ["outage sms withdrawn", "recovery sms sent"]
+    assert (await env.notifications())[-1].facts.is_belated
 
 
-async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it(station: Station) -> None:
-    station.sms.happens.append(HANG)
-    await station.dispatcher.submit(trigger(brief=ONLY_SITI))
-    calls = asyncio.create_task(station._one_cycle())
-    await station.sms.called.wait()
-    now = station.clock.now()
-    await station.dispatcher.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
-    await station.settle()
-    assert await states(station) == ["outage sms pending"]
+async def test_recovery_during_send_waits_for_its_result(env: DispatcherEnv) -> None:
+    env.sms.happens.append(HANG)
+    await env.dispatcher.submit(trigger(snapshot=ONLY_SITI))
+    calls = asyncio.create_task(env._run_one_cycle())
+    await env.sms.called.wait()
+    now = env.clock.now()
+    await env.dispatcher.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
+    await env.settle()
+    assert await states(env) == ["outage sms pending"]
 
-    reference = station.sms.orders[0].reference
+    reference = env.sms.orders[0].reference
     sent = CallbackEvent(reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.SENT))
-    await station.dispatcher.record_callback("sms", sent)
-    await station.settle()
+    await env.dispatcher.record_callback("sms", sent)
+    await env.settle()
 
-    assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
+    assert env.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
     calls.cancel()
     await asyncio.gather(calls, return_exceptions=True)
 
 
-async def test_when_it_was_told_everywhere_an_incident_comes_to_rest(station: Station) -> None:
-    await station.submit(trigger())
-    await station.resolve()
-    station.sms.taken = dict.fromkeys(station.sms.taken, SubmissionState.DELIVERED)
-    await station.advance(timedelta(hours=3))
+async def test_incident_inactive_once_everything_is_delivered(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.resolve()
+    env.sms.taken = dict.fromkeys(env.sms.taken, SubmissionState.DELIVERED)
+    await env.advance(timedelta(hours=3))
 
-    assert await states(station) == ["outage sms delivered", "recovery sms delivered"]
-    assert await station.active() == []
-
-
-async def test_an_sms_without_a_trace_is_not_repeated_after_an_acknowledgement(station: Station) -> None:
-    station.sms.happens.append(NOT_REACHED)
-    await station.submit(trigger())
-    await station.acknowledge()
-    await station.advance(29 * MINUTE)
-
-    assert station.sms.sent + station.modem.sent == [OUTAGE_BY_SMS]
-    assert await states(station) == ["outage sms unknown"]
+    assert await states(env) == ["outage sms delivered", "recovery sms delivered"]
+    assert await env.active() == []
 
 
-async def test_an_sms_without_a_trace_is_followed_by_a_recovery_and_not_by_the_outage(station: Station) -> None:
-    station.sms.happens.append(NOT_REACHED)
-    await station.submit(trigger())
-    await station.resolve()
-    await station.advance(3 * MINUTE)
-    station.clock.moment += timedelta(hours=3)
-    await station.settle()
+async def test_sms_of_unknown_status_is_not_resent_after_acknowledgement(env: DispatcherEnv) -> None:
+    env.sms.happens.append(NOT_REACHED)
+    await env.submit(trigger())
+    await env.acknowledge()
+    await env.advance(29 * MINUTE)
 
-    assert station.sms.sent + station.modem.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
-    assert await station.active() == []
+    assert env.sms.sent + env.modem.sent == [OUTAGE_BY_SMS]
+    assert await states(env) == ["outage sms unknown"]
+
+
+async def test_sms_of_unknown_status_is_followed_by_recovery_only(env: DispatcherEnv) -> None:
+    env.sms.happens.append(NOT_REACHED)
+    await env.submit(trigger())
+    await env.resolve()
+    await env.advance(3 * MINUTE)
+    env.clock.moment += timedelta(hours=3)
+    await env.settle()
+
+    assert env.sms.sent + env.modem.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
+    assert await env.active() == []
 
 
 # -- announcement ----------------------------------------------------------------------------------------------------
 
 
-async def test_released_twice_it_is_announced_once_and_in_the_name_of_the_first(station: Station) -> None:
-    await station.submit(trigger())
-    assert station.fax.sent == []
-    await station.release()
-    again = await station.release(by="Ravi Contoh")
+async def test_second_release_sends_nothing_and_keeps_first_author(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    assert env.fax.sent == []
+    await env.release()
+    again = await env.release(by="Ravi Contoh")
 
     assert again is not None
     assert again.released_by == "Siti Contoh"
-    assert (station.fax.sent, station.tray.sent) == ([f"outage to {FAX.number}"], [f"outage to {LETTER.number}"])
+    assert (env.fax.sent, env.tray.sent) == ([f"outage to {FAX.number}"], [f"outage to {LETTER.number}"])
 
 
-async def test_who_opted_in_is_released_when_its_time_comes_though_somebody_acknowledged(station: Station) -> None:
-    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, automatic=True))
-    await station.submit(trigger(brief=brief))
-    await station.acknowledge()
-    await station.advance(30 * MINUTE - SECOND)
-    assert station.fax.sent == []
+async def test_automatic_release_occurs_on_time_despite_acknowledgement(env: DispatcherEnv) -> None:
+    snapshot = replace(SNAPSHOT, announcement=replace(SNAPSHOT.announcement, automatic=True))
+    await env.submit(trigger(snapshot=snapshot))
+    await env.acknowledge()
+    await env.advance(30 * MINUTE - SECOND)
+    assert env.fax.sent == []
 
-    await station.advance(SECOND)
-    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
-    assert (await station.incident()).released_by == "automatic"
+    await env.advance(SECOND)
+    assert (len(env.fax.sent), len(env.tray.sent)) == (1, 1)
+    assert (await env.incident()).released_by == "automatic"
 
 
-async def test_announcement_leaves_after_a_gateway_has_answered_about_staff(station: Station) -> None:
-    station.sms.happens.append(NOT_REACHED)
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.release()
-    # The SMS may not have left: it is asked about, and sent by the other gateway.
-    while not station.modem.sent:
-        assert station.fax.sent == station.tray.sent == []
-        await station.advance(5 * SECOND)
-    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+async def test_announcement_leaves_after_a_gateway_has_answered_about_staff(env: DispatcherEnv) -> None:
+    env.sms.happens.append(NOT_REACHED)
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.release()
+    # The SMS may not have been sent: the gateway is queried, and the other gateway sends it.
+    while not env.modem.sent:
+        assert env.fax.sent == env.tray.sent == []
+        await env.advance(5 * SECOND)
+    assert (len(env.fax.sent), len(env.tray.sent)) == (1, 1)
 
 
 @pytest.mark.parametrize("happens", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION])
-async def test_announcement_leaves_when_a_notice_to_staff_was_refused(station: Station, happens: ErrorClass) -> None:
-    station.sms.happens.append(happens)
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.release()
-    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+async def test_announcement_leaves_when_staff_notification_was_refused(env: DispatcherEnv, happens: ErrorClass) -> None:
+    env.sms.happens.append(happens)
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.release()
+    assert (len(env.fax.sent), len(env.tray.sent)) == (1, 1)
 
 
-async def test_announcement_leaves_when_a_notice_to_staff_has_expired(station: Station) -> None:
-    for line in station.lines():
+async def test_announcement_leaves_when_staff_notification_has_expired(env: DispatcherEnv) -> None:
+    for line in env.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
-            assert station.pool.take_slot(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.release()
-    await station.advance(STAFF_EXPIRY - SECOND)
-    assert station.fax.sent == station.tray.sent == []
-    await station.advance(SECOND)
-    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+            assert env.pool.take_slot(line.name, incident_id=0, call_key="busy", priority=(-1, T0, 0))
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.release()
+    await env.advance(STAFF_EXPIRY - SECOND)
+    assert env.fax.sent == env.tray.sent == []
+    await env.advance(SECOND)
+    assert (len(env.fax.sent), len(env.tray.sent)) == (1, 1)
 
 
-async def test_announcement_leaves_where_no_gateway_carries_notices_to_staff(station: Station) -> None:
-    station.pool.replace([line for line in station.lines() if line.channel in ON_PAPER])
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.release()
-    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+async def test_announcement_leaves_without_gateway_for_staff(env: DispatcherEnv) -> None:
+    env.pool.replace([line for line in env.lines() if line.channel in ON_PAPER])
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.release()
+    assert (len(env.fax.sent), len(env.tray.sent)) == (1, 1)
 
 
-class _SlowAtFirst(Scripted):
+class _SlowAtFirst(ScriptedGateway):
     async def send(self, order: SendRequest) -> DeliveryReport:
         for _ in range(50 if order.reference.startswith("p1-") else 0):
             await asyncio.sleep(0)
         return await super().send(order)
 
 
-async def test_sms_to_one_number_are_handed_over_in_their_order(station: Station) -> None:
-    station.sms = _SlowAtFirst()
-    station.restart()
+async def test_sms_to_one_number_are_sent_in_order(env: DispatcherEnv) -> None:
+    env.sms = _SlowAtFirst()
+    env.restart()
     for agency, language in (("JCM", Language.MALAY), ("MDC", Language.ENGLISH)):
         step = only(replace(SITI, language=language))
-        brief = replace(ONLY_SITI, agency=agency, escalation=replace(POLICY, steps=(step,), rounds=1))
-        await station.dispatcher.submit(trigger(brief=brief))
-    await station.settle()
-    assert [order.reference.split("-")[0] for order in station.sms.orders] == ["p1", "p2"]
+        snapshot = replace(ONLY_SITI, agency=agency, escalation=replace(POLICY, steps=(step,), rounds=1))
+        await env.dispatcher.submit(trigger(snapshot=snapshot))
+    await env.settle()
+    assert [order.reference.split("-")[0] for order in env.sms.orders] == ["p1", "p2"]
 
 
-async def test_a_letter_still_in_the_tray_at_recovery_is_taken_back(station: Station) -> None:
-    await station.submit(trigger())
-    await station.release()
-    await station.resolve()
+async def test_letter_in_tray_at_recovery_is_withdrawn(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.release()
+    await env.resolve()
     for _ in range(3):
-        station.clock.moment += timedelta(days=1)
-        await station.settle()
+        env.clock.moment += timedelta(days=1)
+        await env.settle()
 
-    assert station.tray.sent == [f"outage to {LETTER.number}"]
-    assert station.tray.taken == {}
-    assert "outage letter withdrawn" in await states(station)
-    assert station.fax.sent == [f"outage to {FAX.number}", f"recovery to {FAX.number}"]
-    assert await station.active() == []
-
-
-async def test_a_letter_that_a_clerk_has_posted_is_followed_by_another(station: Station) -> None:
-    await station.submit(trigger())
-    await station.release()
-    reference = station.tray.orders[0].reference
-    station.tray.taken[reference] = SubmissionState.SENT
-    assert await station.dispatcher.record_letter_step(reference, LetterStep.POSTED, "Kerani Contoh") is None
-    await station.resolve()
-
-    assert station.tray.sent == [f"outage to {LETTER.number}", f"recovery to {LETTER.number}"]
-    assert await station.dispatcher.record_letter_step("no such letter", LetterStep.POSTED, "Kerani Contoh") is None
+    assert env.tray.sent == [f"outage to {LETTER.number}"]
+    assert env.tray.taken == {}
+    assert "outage letter withdrawn" in await states(env)
+    assert env.fax.sent == [f"outage to {FAX.number}", f"recovery to {FAX.number}"]
+    assert await env.active() == []
 
 
-async def test_posted_letters_do_not_keep_an_incident_busy_for_ever(station: Station) -> None:
-    await station.submit(trigger())
-    await station.release()
-    station.tray.taken[station.tray.orders[0].reference] = SubmissionState.SENT
-    await station.resolve()
-    station.tray.taken = dict.fromkeys(station.tray.taken, SubmissionState.SENT)
+async def test_posted_letter_is_followed_by_recovery_letter(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.release()
+    reference = env.tray.orders[0].reference
+    env.tray.taken[reference] = SubmissionState.SENT
+    assert await env.dispatcher.record_letter_step(reference, LetterStep.POSTED, "Kerani Contoh") is None
+    await env.resolve()
+
+    assert env.tray.sent == [f"outage to {LETTER.number}", f"recovery to {LETTER.number}"]
+    assert await env.dispatcher.record_letter_step("no such letter", LetterStep.POSTED, "Kerani Contoh") is None
+
+
+async def test_posted_letters_do_not_keep_incident_active(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.release()
+    env.tray.taken[env.tray.orders[0].reference] = SubmissionState.SENT
+    await env.resolve()
+    env.tray.taken = dict.fromkeys(env.tray.taken, SubmissionState.SENT)
     for _ in range(3):
-        station.clock.moment += timedelta(days=8)
-        await station.settle()
-    assert await station.settle() is None
+        env.clock.moment += timedelta(days=8)
+        await env.settle()
+    assert await env.settle() is None
 
-    assert await station.active() == []
+    assert await env.active() == []
 
 
-async def test_a_letter_in_the_tray_is_asked_about_until_a_clerk_has_posted_it(station: Station) -> None:
-    await station.submit(trigger())
-    await station.release()
+async def test_letter_in_tray_is_checked_until_posted(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.release()
     for _ in range(3):
-        station.clock.moment += timedelta(days=30)
-        before = len(station.tray.calls)
-        await station.settle()
-        assert len(station.tray.calls) == before + 1
+        env.clock.moment += timedelta(days=30)
+        before = len(env.tray.calls)
+        await env.settle()
+        assert len(env.tray.calls) == before + 1
 
 
-async def test_that_a_letter_still_lies_in_its_tray_is_not_written_and_nothing_is_looked_at_for_it(
-    station: Station,
+async def test_letter_check_without_change_reads_and_writes_nothing(
+    env: DispatcherEnv,
 ) -> None:
-    """In a mass outage hundreds lie there, and each is looked for every minute."""
-    await station.submit(trigger(brief=replace(BRIEF, escalation=ONLY_SITI.escalation)))
-    await station.release()
-    for gateway in (station.sms, station.fax):
+    """In a mass outage the tray has hundreds of letters, each checked every minute."""
+    await env.submit(trigger(snapshot=replace(SNAPSHOT, escalation=ONLY_SITI.escalation)))
+    await env.release()
+    for gateway in (env.sms, env.fax):
         gateway.taken = dict.fromkeys(gateway.taken, SubmissionState.DELIVERED)
-    await station.advance(3 * MINUTE)
+    await env.advance(3 * MINUTE)
     asked: list[str] = []
-    station.store.meddler = lambda name, _: asked.append(name)
-    await station.advance(MINUTE)
+    env.store.call_hook = lambda name, _: asked.append(name)
+    await env.advance(MINUTE)
 
-    assert station.tray.calls[-2:] == 2 * [f"check {station.tray.orders[0].reference}"]
-    # That it was asked about, before it was.
+    assert env.tray.calls[-2:] == 2 * [f"check {env.tray.orders[0].reference}"]
+    # The only write is the one before the check.
     assert asked.count("save_attempt") == asked.count("incident") == 1
-    station.store.meddler = None
-    station.tray.taken = dict.fromkeys(station.tray.taken, SubmissionState.SENT)
-    await station.advance(MINUTE)
-    assert "outage letter sent" in await states(station)
+    env.store.call_hook = None
+    env.tray.taken = dict.fromkeys(env.tray.taken, SubmissionState.SENT)
+    await env.advance(MINUTE)
+    assert "outage letter sent" in await states(env)
 
 
-async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_that_is_done(station: Station) -> None:
-    station.tray = tray = Slow(certain=True)
-    station.restart()
-    await station.submit(trigger())
-    await station.release()
-    station.clock.moment += MINUTE
+async def test_letter_being_checked_at_recovery_is_withdrawn_right_after(env: DispatcherEnv) -> None:
+    env.tray = tray = Slow(certain=True)
+    env.restart()
+    await env.submit(trigger())
+    await env.release()
+    env.clock.moment += MINUTE
     tray.called.clear()
-    looking = asyncio.create_task(station._one_cycle())
+    looking = asyncio.create_task(env._run_one_cycle())
     await tray.called.wait()
-    await station.resolve()
+    await env.resolve()
     assert tray.calls[-1].startswith("check")
 
     tray.may_answer.set()
     await looking
-    await station.settle()
+    await env.settle()
     assert tray.calls[-1].startswith("withdraw")
     assert tray.taken == {}
 
 
-async def test_a_provider_that_takes_longer_than_its_turn_to_answer_is_not_asked_again_at_once(
-    station: Station,
+async def test_slow_status_check_is_not_repeated_at_once(
+    env: DispatcherEnv,
 ) -> None:
-    station.sms = slow = Slow()
-    station.restart()
-    await station.submit(trigger(brief=STAFF_ONLY))
-    station.clock.moment += 30 * SECOND
+    env.sms = slow = Slow()
+    env.restart()
+    await env.submit(trigger(snapshot=STAFF_ONLY))
+    env.clock.moment += 30 * SECOND
     slow.called.clear()
-    looking = asyncio.create_task(station._one_cycle())
+    looking = asyncio.create_task(env._run_one_cycle())
     await slow.called.wait()
-    station.clock.moment += 40 * SECOND
+    env.clock.moment += 40 * SECOND
     slow.may_answer.set()
     await looking
-    await station.settle()
+    await env.settle()
     assert [call.split()[0] for call in slow.calls] == ["send", "check"]
-    await station.advance(30 * SECOND)
+    await env.advance(30 * SECOND)
     assert [call.split()[0] for call in slow.calls] == ["send", "check", "check"]
 
 
-async def test_a_tray_that_cannot_be_reached_at_recovery_is_tried_again_each_minute_and_not_in_a_loop(
-    station: Station,
+async def test_unreachable_tray_at_recovery_is_retried_each_minute(
+    env: DispatcherEnv,
 ) -> None:
-    await station.submit(trigger())
-    await station.release()
-    station.tray.reachable = False
-    await station.resolve()
-    await station.advance(10 * MINUTE)
-    tries = [call for call in station.tray.calls if call.startswith("withdraw")]
+    await env.submit(trigger())
+    await env.release()
+    env.tray.reachable = False
+    await env.resolve()
+    await env.advance(10 * MINUTE)
+    tries = [call for call in env.tray.calls if call.startswith("withdraw")]
     assert 5 <= len(tries) <= 11
 
-    station.tray.reachable = True
-    await station.advance(2 * MINUTE)
-    assert station.tray.taken == {}
-    assert "outage letter withdrawn" in await states(station)
+    env.tray.reachable = True
+    await env.advance(2 * MINUTE)
+    assert env.tray.taken == {}
+    assert "outage letter withdrawn" in await states(env)
 
 
 # -- gateways --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_letter_in_a_tray_that_was_renamed_is_laid_before_a_person_and_followed_by_another(
-    station: Station,
+async def test_letter_in_renamed_tray_becomes_unknown_and_recovery_follows(
+    env: DispatcherEnv,
 ) -> None:
-    """Nobody can take it back, and a clerk may post it."""
-    await station.submit(trigger())
-    await station.release()
-    tray = ConfiguredGateway(name="dulang-baharu", channel=Channel.LETTER, gateway=Scripted())
-    station.pool.replace([*(line for line in station.lines() if line.name != "tray"), tray])
+    """Nobody can withdraw it, and a clerk may post it."""
+    await env.submit(trigger())
+    await env.release()
+    tray = ConfiguredGateway(name="dulang-baharu", channel=Channel.LETTER, gateway=ScriptedGateway())
+    env.pool.replace([*(line for line in env.lines() if line.name != "tray"), tray])
 
-    await station.resolve()
-    await station.advance(timedelta(hours=1))
+    await env.resolve()
+    await env.advance(timedelta(hours=1))
 
-    letters = [(n.purpose, n.state) for n in await station.notifications() if n.channel is Channel.LETTER]
+    letters = [(n.purpose, n.state) for n in await env.notifications() if n.channel is Channel.LETTER]
     assert letters == [(Purpose.OUTAGE, NotificationState.UNKNOWN), (Purpose.RECOVERY, NotificationState.SENT)]
 
 
-async def test_a_gateway_that_fails_makes_way_for_the_next_of_its_channel_and_then_for_the_next_channel(
-    station: Station,
+async def test_failed_gateway_falls_back_to_next_gateway_then_channel(
+    env: DispatcherEnv,
 ) -> None:
     step = replace(POLICY.steps[0], channels=(Channel.SMS, Channel.VOICE))
-    brief = replace(BRIEF, escalation=replace(POLICY, steps=(step,)))
-    station.sms.happens.append(ErrorClass.CONFIGURATION)
-    station.modem.happens.append(ErrorClass.CONFIGURATION)
-    await station.submit(trigger(brief=brief))
+    snapshot = replace(SNAPSHOT, escalation=replace(POLICY, steps=(step,)))
+    env.sms.happens.append(ErrorClass.CONFIGURATION)
+    env.modem.happens.append(ErrorClass.CONFIGURATION)
+    await env.submit(trigger(snapshot=snapshot))
 
-    assert (len(station.sms.sent), len(station.modem.sent), station.voice.sent) == (1, 1, CALLS[:1])
-    assert await states(station) == ["outage voice sent"]
-
-
-async def test_when_nobody_of_a_step_can_be_reached_the_next_step_starts_at_once(station: Station) -> None:
-    station.sms.happens.append(ErrorClass.PERMANENT)
-    await station.submit(trigger())
-
-    assert station.voice.sent == CALLS
+    assert (len(env.sms.sent), len(env.modem.sent), env.voice.sent) == (1, 1, CALLS[:1])
+    assert await states(env) == ["outage voice sent"]
 
 
-async def test_a_bug_in_a_gateway_counts_as_perhaps_sent_and_is_asked_about(station: Station) -> None:
-    station.sms.happens.append(RuntimeError("a bug"))
-    await station.submit(trigger(brief=ONLY_SITI))
-    (attempt,) = (await station.notifications())[0].deliveries[0].attempts
+async def test_unreachable_step_starts_next_step_at_once(env: DispatcherEnv) -> None:
+    env.sms.happens.append(ErrorClass.PERMANENT)
+    await env.submit(trigger())
+
+    assert env.voice.sent == CALLS
+
+
+async def test_gateway_bug_counts_as_unknown_and_is_checked(env: DispatcherEnv) -> None:
+    env.sms.happens.append(RuntimeError("a bug"))
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    (attempt,) = (await env.notifications())[0].deliveries[0].attempts
     assert attempt.state is AttemptState.UNKNOWN
 
-    await station.advance(MINUTE)
-    assert [c.split()[0] for c in station.sms.calls] == ["send", "find", "find"]
-    assert station.modem.sent == [OUTAGE_BY_SMS]
+    await env.advance(MINUTE)
+    assert [c.split()[0] for c in env.sms.calls] == ["send", "find", "find"]
+    assert env.modem.sent == [OUTAGE_BY_SMS]
 
 
-async def test_a_gateway_that_says_for_certain_that_it_never_got_anything_is_not_tried_without_end(
-    station: Station,
+async def test_gateway_that_never_received_letter_is_not_retried_forever(
+    env: DispatcherEnv,
 ) -> None:
-    station.tray.happens.extend([RuntimeError("a bug")] * 99)
-    station.fax.happens.append(SubmissionState.DELIVERED)
-    await station.submit(trigger())
-    await station.acknowledge()
-    await station.release()
+    env.tray.happens.extend([RuntimeError("a bug")] * 99)
+    env.fax.happens.append(SubmissionState.DELIVERED)
+    await env.submit(trigger())
+    await env.acknowledge()
+    await env.release()
     for _ in range(12):
-        station.clock.moment += 30 * MINUTE
-        await station.settle()
+        env.clock.moment += 30 * MINUTE
+        await env.settle()
 
-    assert len(station.tray.sent) == 4 + 5, "hourly after the first attempts"
-    station.clock.moment += EXPIRY[Channel.LETTER]
-    await station.settle()
-    assert len(station.tray.sent) == 4 + 5
-    assert "outage letter failed" in await states(station)
-
-
-async def test_a_gateway_that_is_taken_out_while_something_is_unknown_is_not_waited_for(station: Station) -> None:
-    station.fax.happens.append(LOST_ANSWER)
-    station.sms.reachable = station.fax.reachable = False
-    await station.submit(trigger(brief=ONLY_SITI))
-    await station.release()
-    station.sms.happens.append(NOT_REACHED)
-    await station.submit(trigger(brief=with_a_contact_of_its_own("MDC", 1)))
-    station.pool.replace([line for line in station.lines() if line.name not in {"sms", "fax"}])
-    await station.advance(MINUTE)
-
-    assert station.modem.sent == ["outage to +60100010001"]
-    assert len(station.fax.sent) == 1
-    assert "outage fax unknown" in await states(station)
+    assert len(env.tray.sent) == 4 + 5, "hourly after the first attempts"
+    env.clock.moment += EXPIRY[Channel.LETTER]
+    await env.settle()
+    assert len(env.tray.sent) == 4 + 5
+    assert "outage letter failed" in await states(env)
 
 
-async def test_a_gateway_that_is_taken_out_between_two_tries_does_not_stop_the_incident(station: Station) -> None:
-    station.sms.happens.append(ErrorClass.TRANSIENT)
-    await station.submit(trigger())
-    station.pool.replace([line for line in station.lines() if line.name != "sms"])
-    await station.advance(5 * MINUTE)
+async def test_gateway_removed_while_status_unknown_is_not_awaited(env: DispatcherEnv) -> None:
+    env.fax.happens.append(LOST_ANSWER)
+    env.sms.reachable = env.fax.reachable = False
+    await env.submit(trigger(snapshot=ONLY_SITI))
+    await env.release()
+    env.sms.happens.append(NOT_REACHED)
+    await env.submit(trigger(snapshot=with_own_contact("MDC", 1)))
+    env.pool.replace([line for line in env.lines() if line.name not in {"sms", "fax"}])
+    await env.advance(MINUTE)
 
-    assert station.modem.sent == [OUTAGE_BY_SMS]
-    assert station.voice.sent == CALLS
+    assert env.modem.sent == ["outage to +60100010001"]
+    assert len(env.fax.sent) == 1
+    assert "outage fax unknown" in await states(env)
 
 
-async def test_a_gateway_that_is_taken_out_as_its_call_begins_does_not_end_the_dispatcher(station: Station) -> None:
-    await station.dispatcher.submit(trigger(brief=ONLY_SITI))
+async def test_gateway_removed_between_retries_does_not_stop_incident(env: DispatcherEnv) -> None:
+    env.sms.happens.append(ErrorClass.TRANSIENT)
+    await env.submit(trigger())
+    env.pool.replace([line for line in env.lines() if line.name != "sms"])
+    await env.advance(5 * MINUTE)
+
+    assert env.modem.sent == [OUTAGE_BY_SMS]
+    assert env.voice.sent == CALLS
+
+
+async def test_gateway_removed_as_call_begins_does_not_stop_dispatcher(env: DispatcherEnv) -> None:
+    await env.dispatcher.submit(trigger(snapshot=ONLY_SITI))
     async with asyncio.TaskGroup() as calls:
-        await station.dispatcher.run_cycle(calls)
-        station.pool.replace([line for line in station.lines() if line.name != "sms"])
-    await station.advance(MINUTE)
+        await env.dispatcher.run_cycle(calls)
+        env.pool.replace([line for line in env.lines() if line.name != "sms"])
+    await env.advance(MINUTE)
 
-    assert station.sms.sent == []
-    assert station.modem.sent == [OUTAGE_BY_SMS]
+    assert env.sms.sent == []
+    assert env.modem.sent == [OUTAGE_BY_SMS]
 
 
-async def test_two_cycles_at_once_send_once(station: Station) -> None:
-    await station.dispatcher.submit(trigger())
+async def test_concurrent_cycles_send_once(env: DispatcherEnv) -> None:
+    await env.dispatcher.submit(trigger())
     async with asyncio.TaskGroup() as calls:
-        await asyncio.gather(*(station.dispatcher.run_cycle(calls) for _ in range(4)))
-    await station.settle()
+        await asyncio.gather(*(env.dispatcher.run_cycle(calls) for _ in range(4)))
+    await env.settle()
 
-    assert station.sms.sent == [OUTAGE_BY_SMS]
-    assert len(await station.notifications()) == 1
+    assert env.sms.sent == [OUTAGE_BY_SMS]
+    assert len(await env.notifications()) == 1
 
 
 @pytest.mark.blind
-async def test_a_page_is_set_when_it_is_sent_and_never_to_ask_about_it(station: Station) -> None:
+async def test_page_is_rendered_for_sending_only_and_not_for_checks(env: DispatcherEnv) -> None:
     """Defect: Each question about a fax or a letter renders its page again (50 ms), once a minute for each letter.
 
     Pantau: A request has content only when it is sent.
     """
-    await station.submit(trigger())
-    for gateway in (station.fax, station.tray):
+    await env.submit(trigger())
+    for gateway in (env.fax, env.tray):
         gateway.happens.append(HANG)
-    now = station.clock.now()
-    await station.dispatcher.submit(Release(incident_id=1, at=now, by="Siti Contoh"))
-    await station.crash_and_restart()
-    await station.settle()
-    await station.advance(timedelta(hours=2))
-    await station.resolve()
+    now = env.clock.now()
+    await env.dispatcher.submit(Release(incident_id=1, at=now, by="Siti Contoh"))
+    await env.crash_and_restart()
+    await env.settle()
+    await env.advance(timedelta(hours=2))
+    await env.resolve()
 
-    asked = [call.split()[0] for gateway in (station.fax, station.tray) for call in gateway.calls]
+    asked = [call.split()[0] for gateway in (env.fax, env.tray) for call in gateway.calls]
     assert {"send", "find", "check", "withdraw"} <= set(asked)
     assert len(asked) > 60
-    assert station.words.composed[Channel.FAX] == len(station.fax.orders) == 2
-    assert station.words.composed[Channel.LETTER] == len(station.tray.orders) == 1
+    assert env.words.composed[Channel.FAX] == len(env.fax.orders) == 2
+    assert env.words.composed[Channel.LETTER] == len(env.tray.orders) == 1
 
 
-async def test_two_cycles_at_once_take_a_letter_back_once(station: Station) -> None:
-    await station.submit(trigger())
-    await station.release()
-    now = station.clock.now()
-    await station.dispatcher.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
+async def test_concurrent_cycles_withdraw_letter_once(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    await env.release()
+    now = env.clock.now()
+    await env.dispatcher.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
     async with asyncio.TaskGroup() as calls:
-        await asyncio.gather(*(station.dispatcher.run_cycle(calls) for _ in range(4)))
-    await station.settle()
+        await asyncio.gather(*(env.dispatcher.run_cycle(calls) for _ in range(4)))
+    await env.settle()
 
-    assert "outage letter withdrawn" in await states(station)
-    assert len(station.tray.sent) == 1
+    assert "outage letter withdrawn" in await states(env)
+    assert len(env.tray.sent) == 1
 
 
-async def test_a_store_that_cannot_be_read_is_tried_again_a_little_later(station: Station) -> None:
-    one_slot = ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)
-    station.restart([one_slot])
-    await station.dispatcher.submit(trigger(brief=ONLY_SITI))
-    station.store.away = True
+async def test_unreadable_store_is_retried_five_seconds_later(env: DispatcherEnv) -> None:
+    one_slot = ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=env.sms, slots=1)
+    env.restart([one_slot])
+    await env.dispatcher.submit(trigger(snapshot=ONLY_SITI))
+    env.store.away = True
     for _ in range(3):
         async with asyncio.TaskGroup() as calls:
-            advance = await station.dispatcher.run_cycle(calls)
-        assert advance.wake == station.clock.now() + 5 * SECOND
-    assert station.sms.sent == []
+            advance = await env.dispatcher.run_cycle(calls)
+        assert advance.next_due_at == env.clock.now() + 5 * SECOND
+    assert env.sms.sent == []
 
-    station.store.away = False
-    await station.settle()
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+    env.store.away = False
+    await env.settle()
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
 
-async def test_more_than_a_gateway_takes_at_a_time_is_sent_one_after_the_other(station: Station) -> None:
-    station.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=station.sms, slots=1)])
+async def test_gateway_with_one_slot_sends_one_after_another(env: DispatcherEnv) -> None:
+    env.restart([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=env.sms, slots=1)])
     for number in range(5):
-        await station.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number}", number)))
-    await station.settle()
+        await env.dispatcher.submit(trigger(snapshot=with_own_contact(f"A{number}", number)))
+    await env.settle()
 
-    assert len(station.sms.sent) == 5
+    assert len(env.sms.sent) == 5
 
 
 # -- as a running service --------------------------------------------------------------------------------------------
 
 
-async def until_called(gateway: Scripted, times: int = 1) -> None:
-    async with asyncio.timeout(HANGS):
+async def until_called(gateway: ScriptedGateway, times: int = 1) -> None:
+    async with asyncio.timeout(HANG_TIMEOUT):
         while len(gateway.calls) < times:
             gateway.called.clear()
             await gateway.called.wait()
 
 
-async def test_a_gateway_that_hangs_holds_back_no_other_and_is_left_in_the_end(tmp_path: Path) -> None:
+async def test_hanging_gateway_delays_no_other_and_times_out(tmp_path: Path) -> None:
     policy = DeliveryPolicy(deadline=timedelta(milliseconds=50))
     desk = Contact(key="meja", name="Meja", language=Language.MALAY, addresses=(VOICE_RAVI,))
     step = replace(POLICY.steps[0], contacts=(SITI, desk), channels=(Channel.SMS, Channel.VOICE))
-    async with station_at(tmp_path, policy) as station:
-        station.sms.happens.extend([HANG] * 4)
-        running = asyncio.create_task(station.dispatcher.run())
-        await station.dispatcher.submit(trigger(brief=replace(BRIEF, escalation=replace(POLICY, steps=(step,)))))
+    async with open_dispatcher_env(tmp_path, policy) as env:
+        env.sms.happens.extend([HANG] * 4)
+        running = asyncio.create_task(env.dispatcher.run())
+        await env.dispatcher.submit(trigger(snapshot=replace(SNAPSHOT, escalation=replace(POLICY, steps=(step,)))))
 
-        await until_called(station.voice)
-        assert station.dispatcher.is_running
-        # Then it is asked, and it has got the message: nothing is sent twice.
-        await until_called(station.sms, times=2)
-        assert [c.split()[0] for c in station.sms.calls] == ["send", "find"]
-        assert station.modem.sent == []
+        await until_called(env.voice)
+        assert env.dispatcher.is_running
+        # The gateway is queried and has the message, so nothing is sent twice.
+        await until_called(env.sms, times=2)
+        assert [c.split()[0] for c in env.sms.calls] == ["send", "find"]
+        assert env.modem.sent == []
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
 
 
-async def test_the_service_outlives_a_store_that_is_away(station: Station) -> None:
-    await station.dispatcher.submit(trigger())
-    station.dispatcher.RETRY_INTERVAL = timedelta(0)
-    running = asyncio.create_task(station.dispatcher.run())
-    async with asyncio.timeout(HANGS):
-        await station.watcher.cycled.wait()
-        station.store.away = True
-        station.clock.moment += 5 * MINUTE
+async def test_dispatcher_survives_unavailable_database(env: DispatcherEnv) -> None:
+    await env.dispatcher.submit(trigger())
+    env.dispatcher.RETRY_INTERVAL = timedelta(0)
+    running = asyncio.create_task(env.dispatcher.run())
+    async with asyncio.timeout(HANG_TIMEOUT):
+        await env.watcher.cycled.wait()
+        env.store.away = True
+        env.clock.moment += 5 * MINUTE
         for _ in range(3):
-            station.dispatcher.wake()
+            env.dispatcher.wake()
             await asyncio.sleep(0)
         assert not running.done()
-        station.store.away = False
-        station.dispatcher.wake()
-        await until_called(station.voice, times=2)
+        env.store.away = False
+        env.dispatcher.wake()
+        await until_called(env.voice, times=2)
 
-    assert sorted(station.voice.sent) == sorted(CALLS)
+    assert sorted(env.voice.sent) == sorted(CALLS)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -774,104 +781,104 @@ async def test_the_service_outlives_a_store_that_is_away(station: Station) -> No
 # -- restarts --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_call_that_was_cut_off_is_asked_about_before_anything_is_sent(station: Station) -> None:
-    station.sms.happens.append(HANG)
-    await station.dispatcher.submit(trigger(brief=ONLY_SITI))
-    await station.crash_and_restart()
-    await station.settle()
+async def test_interrupted_send_is_looked_up_before_resend(env: DispatcherEnv) -> None:
+    env.sms.happens.append(HANG)
+    await env.dispatcher.submit(trigger(snapshot=ONLY_SITI))
+    await env.crash_and_restart()
+    await env.settle()
 
-    assert [c.split()[0] for c in station.sms.calls] == ["send", "find"]
-    assert await states(station) == ["outage sms sent"]
-
-
-async def test_what_a_cut_off_gateway_certainly_never_got_is_sent_once_more(station: Station) -> None:
-    station.tray.happens.append(HANG)
-    await station.submit(trigger())
-    await station.dispatcher.submit(Release(incident_id=1, at=station.clock.now(), by="Siti Contoh"))
-    await station.crash_and_restart()
-    station.tray.taken.clear()
-    await station.settle()
-
-    assert [c.split()[0] for c in station.tray.calls] == ["send", "find", "send"]
+    assert [c.split()[0] for c in env.sms.calls] == ["send", "find"]
+    assert await states(env) == ["outage sms sent"]
 
 
-async def test_a_cut_off_sms_without_a_trace_is_repeated_once_by_another_way(station: Station) -> None:
-    station.sms.happens.append(HANG)
-    await station.dispatcher.submit(trigger(brief=ONLY_SITI))
-    await station.crash_and_restart()
-    station.sms.taken.clear()
-    station.modem.happens.append(NOT_REACHED)
-    await station.advance(timedelta(hours=1))
+async def test_interrupted_letter_certainly_not_received_is_resent(env: DispatcherEnv) -> None:
+    env.tray.happens.append(HANG)
+    await env.submit(trigger())
+    await env.dispatcher.submit(Release(incident_id=1, at=env.clock.now(), by="Siti Contoh"))
+    await env.crash_and_restart()
+    env.tray.taken.clear()
+    await env.settle()
 
-    assert (len(station.sms.sent), len(station.modem.sent)) == (1, 1)
-
-
-async def test_a_cut_off_fax_without_a_trace_is_laid_before_a_person(station: Station) -> None:
-    station.fax.happens.append(HANG)
-    await station.submit(trigger())
-    await station.dispatcher.submit(Release(incident_id=1, at=station.clock.now(), by="Siti Contoh"))
-    await station.crash_and_restart()
-    station.fax.taken.clear()
-    await station.advance(3 * MINUTE)
-
-    assert len(station.fax.sent) == 1
-    assert "outage fax unknown" in await states(station)
+    assert [c.split()[0] for c in env.tray.calls] == ["send", "find", "send"]
 
 
-async def test_after_a_long_stop_an_sms_of_unknown_fate_is_not_sent_any_more(station: Station) -> None:
-    station.sms.happens.append(HANG)
-    await station.dispatcher.submit(trigger(brief=STAFF_ONLY))
-    await station.crash_and_restart()
-    station.sms.taken.clear()
-    station.clock.moment += timedelta(hours=3)
-    await station.advance(timedelta(hours=1))
+async def test_interrupted_sms_not_found_is_resent_once_by_another_gateway(env: DispatcherEnv) -> None:
+    env.sms.happens.append(HANG)
+    await env.dispatcher.submit(trigger(snapshot=ONLY_SITI))
+    await env.crash_and_restart()
+    env.sms.taken.clear()
+    env.modem.happens.append(NOT_REACHED)
+    await env.advance(timedelta(hours=1))
 
-    assert len(station.sms.sent + station.modem.sent) == 1
-    assert await states(station) == ["outage sms failed"]
+    assert (len(env.sms.sent), len(env.modem.sent)) == (1, 1)
 
 
-async def test_restarted_after_every_cycle_it_tells_everybody_once(station: Station) -> None:
-    await station.submit(trigger())
+async def test_interrupted_fax_not_found_becomes_unknown(env: DispatcherEnv) -> None:
+    env.fax.happens.append(HANG)
+    await env.submit(trigger())
+    await env.dispatcher.submit(Release(incident_id=1, at=env.clock.now(), by="Siti Contoh"))
+    await env.crash_and_restart()
+    env.fax.taken.clear()
+    await env.advance(3 * MINUTE)
+
+    assert len(env.fax.sent) == 1
+    assert "outage fax unknown" in await states(env)
+
+
+async def test_sms_of_unknown_status_after_long_stop_is_not_resent(env: DispatcherEnv) -> None:
+    env.sms.happens.append(HANG)
+    await env.dispatcher.submit(trigger(snapshot=STAFF_ONLY))
+    await env.crash_and_restart()
+    env.sms.taken.clear()
+    env.clock.moment += timedelta(hours=3)
+    await env.advance(timedelta(hours=1))
+
+    assert len(env.sms.sent + env.modem.sent) == 1
+    assert await states(env) == ["outage sms failed"]
+
+
+async def test_restart_after_every_cycle_notifies_everybody_once(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
     for _ in range(12):
-        await station.crash_and_restart()
-        await station.advance(30 * SECOND)
+        await env.crash_and_restart()
+        await env.advance(30 * SECOND)
 
-    assert station.sms.sent == [OUTAGE_BY_SMS]
-    assert station.voice.sent == CALLS
+    assert env.sms.sent == [OUTAGE_BY_SMS]
+    assert env.voice.sent == CALLS
 
 
 # -- many ------------------------------------------------------------------------------------------------------------
 
 
-async def test_two_hundred_agencies_at_once_are_all_told(station: Station) -> None:
+async def test_two_hundred_agencies_at_once_are_all_notified(env: DispatcherEnv) -> None:
     for number in range(200):
-        await station.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number}", number)))
-    await station.settle()
+        await env.dispatcher.submit(trigger(snapshot=with_own_contact(f"A{number}", number)))
+    await env.settle()
 
-    assert len(station.sms.sent) == 200
-    assert {n.state for i in (1, 100, 200) for n in await station.notifications(i)} == {NotificationState.SENT}
-    assert station.watcher.entered.count((Purpose.OUTAGE, NotificationState.SENT)) == 200
+    assert len(env.sms.sent) == 200
+    assert {n.state for i in (1, 100, 200) for n in await env.notifications(i)} == {NotificationState.SENT}
+    assert env.watcher.entered.count((Purpose.OUTAGE, NotificationState.SENT)) == 200
 
 
 # -- a clock that is set back -----------------------------------------------------------------------------------------
 
 
-async def test_a_clock_that_is_set_back_puts_off_neither_the_next_step_nor_another_try(station: Station) -> None:
-    station.sms.happens.append(ErrorClass.TRANSIENT)
-    await station.submit(trigger())
-    assert station.sms.sent == [OUTAGE_BY_SMS]
+async def test_clock_set_back_delays_neither_next_step_nor_retry(env: DispatcherEnv) -> None:
+    env.sms.happens.append(ErrorClass.TRANSIENT)
+    await env.submit(trigger())
+    assert env.sms.sent == [OUTAGE_BY_SMS]
 
-    station.clock.moment -= timedelta(hours=1)
-    await station.settle()
-    assert station.sms.sent == [OUTAGE_BY_SMS] * 2, "tried again"
-    assert station.voice.sent == []
-    await station.advance(5 * MINUTE)
-    assert station.voice.sent == CALLS
+    env.clock.moment -= timedelta(hours=1)
+    await env.settle()
+    assert env.sms.sent == [OUTAGE_BY_SMS] * 2, "tried again"
+    assert env.voice.sent == []
+    await env.advance(5 * MINUTE)
+    assert env.voice.sent == CALLS
 
 
-async def test_what_was_taken_is_not_asked_for_without_end_when_the_clock_was_set_back(station: Station) -> None:
-    await station.submit(trigger())
-    station.clock.moment -= timedelta(hours=1)
-    await station.advance(4 * MINUTE)
-    checks = [call for call in station.sms.calls if call.startswith("check")]
+async def test_clock_set_back_keeps_status_check_interval(env: DispatcherEnv) -> None:
+    await env.submit(trigger())
+    env.clock.moment -= timedelta(hours=1)
+    await env.advance(4 * MINUTE)
+    checks = [call for call in env.sms.calls if call.startswith("check")]
     assert 1 <= len(checks) <= 1 + 4 * MINUTE / DeliveryPolicy().check_interval[Channel.SMS], "as often as ever"

@@ -1,4 +1,4 @@
-"""Drills, told as stories: what rings in the drill of the week, and that nothing real ever waits or hides behind it."""
+"""Drills: SMS and calls to every contact, and their separation from real notifications."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from monitor.store.engine.drills import DrillNotificationRecord
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import SubmissionFault
-from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
-from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
+from tests.integration.alerts.simulated_env import DESK, NOC_OFFICE, SimulatedEnv
+from tests.unit.alerts.people import FAX, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, SNAPSHOT, trigger
 
 pytestmark = pytest.mark.story
 
 HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
-#: Tuesdays at ten, as the README has it.
+#: Tuesdays at ten, as in the README.
 WEEKLY = Recurring("0 10 * * tue", 4 * HOUR, MALAYSIA)
 TUESDAY = datetime(2026, 11, 24, 10, tzinfo=MALAYSIA)
-#: A drill looks at what is due every five seconds; its exercises are half a minute apart.
+#: A drill processes due steps every five seconds; its notifications are half a minute apart.
 EVERY = 10 * SECOND
 
 TO_SITI = Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,))
 SITI_BY_SMS = replace(
-    BRIEF,
+    SNAPSHOT,
     escalation=EscalationPolicy(steps=(TO_SITI,), rounds=1, repeat_interval=LONG),
     announcement=AnnouncementPlan(),
 )
@@ -48,218 +48,218 @@ def target(key: str, name: str, *addresses: Address) -> DrillTarget:
 
 
 SITI_AND_RAVI = [DrillTarget(agency="JCM", contact=person, office=OFFICE) for person in (SITI, RAVI)]
-OURSELVES = replace(
+PANTAU_ITSELF = replace(
     target("", NOC_OFFICE.name, Address(channel=Channel.LETTER, number=NOC_OFFICE.name)), agency="", office=NOC_OFFICE
 )
 
 
-async def drill_of_the_week(town: Town, at: datetime = TUESDAY) -> None:
-    """Come to the minute before a drill begins by itself."""
-    town.clock.moment = at - MINUTE
-    town.drill_hours = WEEKLY
-    if not town.targets:
-        town.targets = SITI_AND_RAVI
-    town.go_round(EVERY, town.look_at_drills)
-    await town.advance(MINUTE - SECOND)
-    town.expect_nothing_more()
+async def weekly_drill(env: SimulatedEnv, at: datetime = TUESDAY) -> None:
+    """Advance to the minute before the scheduled drill."""
+    env.clock.moment = at - MINUTE
+    env.drill_hours = WEEKLY
+    if not env.targets:
+        env.targets = SITI_AND_RAVI
+    env.run_every(EVERY, env.run_due_drills)
+    await env.advance(MINUTE - SECOND)
+    env.expect_nothing_more()
 
 
-async def records(town: Town) -> dict[str, DrillNotificationRecord]:
-    return {record.key.removeprefix("JCM/"): record for _, record in await town.driller.latest_results(1)}
+async def records(env: SimulatedEnv) -> dict[str, DrillNotificationRecord]:
+    return {record.key.removeprefix("JCM/"): record for _, record in await env.drill_runner.latest_results(1)}
 
 
-def reached(town: Town, contact: str) -> float:
-    return town.value(f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{contact}"}}')
+def reached(env: SimulatedEnv, contact: str) -> float:
+    return env.value(f'pantau_contact_reached_timestamp_seconds{{agency="JCM",contact="{contact}"}}')
 
 
-async def outage(town: Town, brief: PolicySnapshot = SITI_BY_SMS) -> None:
-    at = town.clock.now()
-    await town.submit(trigger(at=at, brief=brief))
+async def outage(env: SimulatedEnv, snapshot: PolicySnapshot = SITI_BY_SMS) -> None:
+    at = env.clock.now()
+    await env.submit(trigger(at=at, snapshot=snapshot))
 
 
-async def test_every_tuesday_everybody_gets_an_sms_and_a_call_that_say_that_they_are_a_drill(
-    either_town: Town,
+async def test_weekly_drill_sends_marked_sms_and_call_to_everybody(
+    either_env: SimulatedEnv,
 ) -> None:
     """The weekly drill sends SMS and calls with a key press, marks each text and is logged."""
-    town = either_town
-    await drill_of_the_week(town)
+    env = either_env
+    await weekly_drill(env)
     for week in (1, 2):
-        for person in (town.siti, town.ravi):
+        for person in (env.siti, env.ravi):
             person.presses("1")
-        await town.advance(3 * MINUTE)
-        for person in (town.siti, town.ravi):
+        await env.advance(3 * MINUTE)
+        for person in (env.siti, env.ravi):
             await person.gets("RM0 JCM ICT: LATIHAN SAHAJA.", f"Ruj LATIH-0{week}")
             await person.is_called("Ini ialah latihan sahaja", "telah disahkan", keys="1")
-        # Once a week, and nothing in between.
-        while town.clock.moment < TUESDAY + week * WEEK - 12 * HOUR:
-            town.clock.moment += 12 * HOUR
-            await town.look_at_drills()
-        town.clock.moment = TUESDAY + week * WEEK - MINUTE
-        await town.advance(MINUTE - SECOND)
-        town.expect_nothing_more()
+        # Once a week only.
+        while env.clock.moment < TUESDAY + week * WEEK - 12 * HOUR:
+            env.clock.moment += 12 * HOUR
+            await env.run_due_drills()
+        env.clock.moment = TUESDAY + week * WEEK - MINUTE
+        await env.advance(MINUTE - SECOND)
+        env.expect_nothing_more()
 
-    first, *_ = [event for event in await town.journal() if "drill" in event or "exercise" in event]
+    first, *_ = [event for event in await env.journal() if "drill" in event or "exercise" in event]
     assert first == "drill begun"
-    events = await town.journal()
+    events = await env.journal()
     assert [events.count(e) for e in ("drill begun", "exercise confirmed", "drill ended")] == [2, 4, 2]
-    assert await town.active() == []
+    assert await env.active() == []
 
 
-async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_key_counts(town: Town) -> None:
+async def test_contact_reached_metric_counts_key_press_only(env: SimulatedEnv) -> None:
     """A metric has the time since each contact was last reached by a key press."""
-    await drill_of_the_week(town)
-    assert (reached(town, "siti"), reached(town, "ravi")) == (0, 0)
-    town.siti.presses("1")
-    town.ravi.behaves(PhoneBehaviour.VOICEMAIL)
-    await town.advance(4 * MINUTE)
-    for person in (town.siti, town.ravi):
+    await weekly_drill(env)
+    assert (reached(env, "siti"), reached(env, "ravi")) == (0, 0)
+    env.siti.presses("1")
+    env.ravi.behaves(PhoneBehaviour.VOICEMAIL)
+    await env.advance(4 * MINUTE)
+    for person in (env.siti, env.ravi):
         await person.gets("LATIHAN SAHAJA")
         await person.is_called("latihan sahaja")
 
-    assert TUESDAY.timestamp() < reached(town, "siti") < town.clock.now().timestamp()
-    assert reached(town, "ravi") == 0
-    before = reached(town, "siti")
-    town.clock.moment = TUESDAY + WEEK - MINUTE
-    town.siti.behaves(PhoneBehaviour.BUSY)
-    await town.advance(5 * MINUTE)
-    for person in (town.siti, town.ravi):
+    assert TUESDAY.timestamp() < reached(env, "siti") < env.clock.now().timestamp()
+    assert reached(env, "ravi") == 0
+    before = reached(env, "siti")
+    env.clock.moment = TUESDAY + WEEK - MINUTE
+    env.siti.behaves(PhoneBehaviour.BUSY)
+    await env.advance(5 * MINUTE)
+    for person in (env.siti, env.ravi):
         await person.gets("LATIHAN SAHAJA")
         await person.is_called()
-    assert reached(town, "siti") == before
+    assert reached(env, "siti") == before
 
 
-async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town: Town) -> None:
+async def test_drill_tries_every_gateway_and_marks_each_text(env: SimulatedEnv) -> None:
     """A drill tries every gateway, those for paper included."""
     office_fax = target("faks", "Pejabat Contoh", FAX)
-    town.targets = [*SITI_AND_RAVI[:1], office_fax, OURSELVES]
-    town.siti.presses("1")
-    await drill_of_the_week(town)
-    await town.advance(30 * SECOND)
-    letter = town.gets_letter("LATIHAN SAHAJA", "LATIH-01")
+    env.targets = [*SITI_AND_RAVI[:1], office_fax, PANTAU_ITSELF]
+    env.siti.presses("1")
+    await weekly_drill(env)
+    await env.advance(30 * SECOND)
+    letter = env.gets_letter("LATIHAN SAHAJA", "LATIH-01")
     assert "Pusat Operasi Contoh" in letter
-    await town.advance(4 * MINUTE)
+    await env.advance(4 * MINUTE)
 
-    await town.siti.gets("LATIHAN SAHAJA")
-    await town.siti.is_called("latihan sahaja", keys="1")
-    town.gets_fax("LATIHAN SAHAJA", "LATIH-01")
-    assert town.tray_letters(LetterPlace.TRAY) == 0, "it is not for the post"
-    assert {record.gateway for record in (await records(town)).values()} == {"sms", "suara", "faks", "dulang"}
+    await env.siti.gets("LATIHAN SAHAJA")
+    await env.siti.is_called("latihan sahaja", keys="1")
+    env.gets_fax("LATIHAN SAHAJA", "LATIH-01")
+    assert env.tray_letters(LetterPlace.TRAY) == 0, "it is not for the post"
+    assert {record.gateway for record in (await records(env)).values()} == {"sms", "suara", "faks", "dulang"}
 
 
-async def test_what_does_not_arrive_in_a_drill_is_its_result_and_is_not_sent_again(town: Town) -> None:
+async def test_drill_delivery_failure_is_its_result_and_not_resent(env: SimulatedEnv) -> None:
     """What does not arrive is the drill's result and is not sent again."""
-    town.targets = [*SITI_AND_RAVI, target("faks", "Pejabat Contoh", FAX)]
-    town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.BUSY
-    town.siti.behaves(PhoneBehaviour.OFF)
-    town.ravi.behaves(PhoneBehaviour.NO_ANSWER)
-    await drill_of_the_week(town)
-    await town.advance(5 * MINUTE)
+    env.targets = [*SITI_AND_RAVI, target("faks", "Pejabat Contoh", FAX)]
+    env.fax_service.machines[FAX.number].behaviour = FaxBehaviour.BUSY
+    env.siti.behaves(PhoneBehaviour.OFF)
+    env.ravi.behaves(PhoneBehaviour.NO_ANSWER)
+    await weekly_drill(env)
+    await env.advance(5 * MINUTE)
     for _ in range(6):
-        town.clock.moment += 20 * MINUTE
-        await town.look_at_drills()
+        env.clock.moment += 20 * MINUTE
+        await env.run_due_drills()
 
-    await town.siti.is_rung()
-    await town.ravi.gets("LATIHAN SAHAJA")
-    await town.ravi.is_rung()
-    assert {key: str(record.state) for key, record in (await records(town)).items()} == {
+    await env.siti.misses_call()
+    await env.ravi.gets("LATIHAN SAHAJA")
+    await env.ravi.misses_call()
+    assert {key: str(record.state) for key, record in (await records(env)).items()} == {
         "siti/sms/0/sms": "failed",
         "siti/voice/1/suara": "failed",
         "ravi/sms/0/sms": "delivered",
         "ravi/voice/1/suara": "failed",
         "faks/fax/0/faks": "failed",
     }
-    assert len(town.fax_service.faxes) == 1
+    assert len(env.fax_service.faxes) == 1
 
 
-async def test_an_outage_in_the_middle_of_a_drill_is_told_at_once_and_the_drill_leaves_that_person_alone(
-    either_town: Town,
+async def test_outage_during_drill_is_notified_at_once_and_skips_recipient(
+    either_env: SimulatedEnv,
 ) -> None:
     """An outage during a drill is notified at once, and its recipients are left out of the drill."""
-    town = either_town
-    town.ravi.presses("1")
-    await drill_of_the_week(town)
-    await town.advance(2 * SECOND)
-    await town.siti.gets("LATIHAN SAHAJA")
-    await outage(town)  # Siti's call of the drill would be next.
-    await town.siti.gets("RM0 JCM ICT: AMARAN", "JCM-01")
-    await town.advance(5 * MINUTE)
-    await town.ravi.gets("LATIHAN SAHAJA")
-    await town.ravi.is_called("latihan sahaja", keys="1")
-    town.expect_nothing_more()
+    env = either_env
+    env.ravi.presses("1")
+    await weekly_drill(env)
+    await env.advance(2 * SECOND)
+    await env.siti.gets("LATIHAN SAHAJA")
+    await outage(env)  # Siti's drill call would be next.
+    await env.siti.gets("RM0 JCM ICT: AMARAN", "JCM-01")
+    await env.advance(5 * MINUTE)
+    await env.ravi.gets("LATIHAN SAHAJA")
+    await env.ravi.is_called("latihan sahaja", keys="1")
+    env.expect_nothing_more()
 
-    # It is over; what is left of the drill comes after it.
-    await town.resolve()
-    await town.siti.gets("PULIH")
-    town.siti.presses("1")
-    await town.advance(5 * MINUTE)
-    await town.siti.is_called("latihan sahaja", keys="1")
+    # After the incident the rest of the drill follows.
+    await env.resolve()
+    await env.siti.gets("PULIH")
+    env.siti.presses("1")
+    await env.advance(5 * MINUTE)
+    await env.siti.is_called("latihan sahaja", keys="1")
 
 
-async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: Town) -> None:
+async def test_hanging_drill_gateway_leaves_slot_for_real_notification(env: SimulatedEnv) -> None:
     """A drill whose gateway hangs leaves a slot for a real notification."""
     numbers = [f"+601000004{n:02}" for n in range(8)]
     for place, number in enumerate(numbers):
-        town.moves_in(number)
-        town.targets.append(target(f"pegawai-{place}", "Pegawai Contoh", Address(channel=Channel.SMS, number=number)))
-    town.clock.moment, town.drill_hours = TUESDAY, WEEKLY
+        env.add_phone(number)
+        env.targets.append(target(f"pegawai-{place}", "Pegawai Contoh", Address(channel=Channel.SMS, number=number)))
+    env.clock.moment, env.drill_hours = TUESDAY, WEEKLY
     taken = asyncio.Event()
-    town.carrier.on_taken = lambda _: taken.set()
-    town.carrier.faults.extend([SubmissionFault.HANG_AFTER] * 8)
+    env.carrier.on_taken = lambda _: taken.set()
+    env.carrier.faults.extend([SubmissionFault.HANG_AFTER] * 8)
     looks = []
     for _ in numbers:
         taken.clear()
-        looks.append(asyncio.create_task(town.look_at_drills()))
+        looks.append(asyncio.create_task(env.run_due_drills()))
         waits = asyncio.create_task(taken.wait())
         await asyncio.wait({looks[-1], waits}, return_when=asyncio.FIRST_COMPLETED)
         waits.cancel()
-        town.clock.moment += 30 * SECOND
-    town.carrier.faults.clear()
-    await outage(town)
+        env.clock.moment += 30 * SECOND
+    env.carrier.faults.clear()
+    await outage(env)
 
-    await town.siti.gets("RM0 JCM ICT: AMARAN")
+    await env.siti.gets("RM0 JCM ICT: AMARAN")
     for look in looks:
         look.cancel()
     await asyncio.gather(*looks, return_exceptions=True)
-    for number in numbers[:3]:  # One slot of four is never a drill's.
-        await town.person(number).gets("LATIHAN SAHAJA")
+    for number in numbers[:3]:  # A drill never takes the last of four slots.
+        await env.person(number).gets("LATIHAN SAHAJA")
 
 
-async def test_a_key_in_a_drill_acknowledges_nothing_and_neither_does_an_answer_by_sms(town: Town) -> None:
+async def test_drill_key_press_and_sms_acknowledge_nothing(env: SimulatedEnv) -> None:
     """A key press or SMS in a drill acknowledges nothing else."""
-    town.targets = [target("ravi", "Ravi Contoh", *RAVI.addresses)]
-    await outage(town)
-    await town.siti.gets("JCM-01")
-    town.ravi.presses("1")
-    await drill_of_the_week(town)
-    await town.advance(4 * MINUTE)
-    await town.ravi.gets("LATIHAN SAHAJA")
-    await town.ravi.is_called("latihan sahaja", keys="1")
-    assert await town.ravi.replies("1A") == ""
+    env.targets = [target("ravi", "Ravi Contoh", *RAVI.addresses)]
+    await outage(env)
+    await env.siti.gets("JCM-01")
+    env.ravi.presses("1")
+    await weekly_drill(env)
+    await env.advance(4 * MINUTE)
+    await env.ravi.gets("LATIHAN SAHAJA")
+    await env.ravi.is_called("latihan sahaja", keys="1")
+    assert await env.ravi.replies("1A") == ""
 
-    assert (await town.incident()).state is IncidentState.TRIGGERED
+    assert (await env.incident()).state is IncidentState.TRIGGERED
 
 
-async def test_an_office_that_is_closed_is_not_drilled_and_the_reason_is_kept(town: Town) -> None:
+async def test_drill_skips_closed_office_with_reason(env: SimulatedEnv) -> None:
     """A closed office is left out of the drill, with the reason."""
-    town.targets = [target("meja", "Meja Contoh", Address(channel=Channel.VOICE, number=DESK))]
-    town.moves_in(DESK, landline=True)
-    town.clock.moment = datetime(2026, 11, 29, 9, 59, tzinfo=MALAYSIA)
-    town.drill_hours = Recurring("0 10 * * sun", 2 * HOUR, MALAYSIA)
-    town.go_round(MINUTE, town.look_at_drills)
-    await town.advance(2 * HOUR + 2 * MINUTE)
+    env.targets = [target("meja", "Meja Contoh", Address(channel=Channel.VOICE, number=DESK))]
+    env.add_phone(DESK, landline=True)
+    env.clock.moment = datetime(2026, 11, 29, 9, 59, tzinfo=MALAYSIA)
+    env.drill_hours = Recurring("0 10 * * sun", 2 * HOUR, MALAYSIA)
+    env.run_every(MINUTE, env.run_due_drills)
+    await env.advance(2 * HOUR + 2 * MINUTE)
 
-    (record,) = (await records(town)).values()
+    (record,) = (await records(env)).values()
     assert (record.state, record.reason) == ("skipped", "the office is closed")
 
 
-async def test_a_service_that_starts_anew_in_the_middle_of_a_drill_tries_nobody_twice(town: Town) -> None:
+async def test_restart_during_drill_tries_nobody_twice(env: SimulatedEnv) -> None:
     """A restart during a drill tries nobody twice."""
-    for person in (town.siti, town.ravi):
+    for person in (env.siti, env.ravi):
         person.presses("1")
-    await drill_of_the_week(town)
+    await weekly_drill(env)
     for _ in range(5):
-        await town.advance(40 * SECOND)
-        town.restart()
-    for person in (town.siti, town.ravi):
+        await env.advance(40 * SECOND)
+        env.restart()
+    for person in (env.siti, env.ravi):
         await person.gets("LATIHAN SAHAJA")
         await person.is_called("latihan sahaja", keys="1")

@@ -1,4 +1,4 @@
-"""Writes that come at once share a commit, and none costs another its own."""
+"""Concurrent writes that share a commit, and failures that stay separate."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from alerts.model.incident import Incident
 from alerts.persistence.store import StoreUnavailable, UnitOfWork
 from alerts.wording.texts import load
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
-from tests.integration.alerts.station import Clock, Watcher
+from monitor.store.engine.unit_of_work import SqlStore
+from tests.integration.alerts.dispatcher_env import Clock, RecordingObserver
 from tests.unit.alerts.model.test_alert import FIRES
-from tests.unit.alerts.people import BRIEF, trigger
+from tests.unit.alerts.people import SNAPSHOT, trigger
 
 
-class Counting:
+class CountingStore:
     """A store that counts its transactions."""
 
     def __init__(self, inner: SqlStore) -> None:
         self._inner = inner
         self.begun = 0
         self.is_away = False
-        #: While this is not set, whoever has begun a transaction gets no further.
+        #: While this is not set, each transaction waits after its begin.
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.waits = asyncio.Event()
@@ -56,17 +56,17 @@ class Counting:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Counting]:
+async def store(tmp_path: Path) -> AsyncIterator[CountingStore]:
     async with Database.open(tmp_path) as database:
-        yield Counting(SqlStore(database))
+        yield CountingStore(SqlStore(database))
 
 
 def of(agency: str) -> Trigger:
-    return trigger(brief=replace(BRIEF, agency=agency))
+    return trigger(snapshot=replace(SNAPSHOT, agency=agency))
 
 
-def engine(store: Counting, watcher: Watcher | None = None) -> Dispatcher:
-    words, observer = WordingComposer(load()), watcher or Watcher()
+def engine(store: CountingStore, watcher: RecordingObserver | None = None) -> Dispatcher:
+    words, observer = WordingComposer(load()), watcher or RecordingObserver()
     return Dispatcher(store=store, pool=GatewayPool([]), composer=words, clock=Clock(), observer=observer)
 
 
@@ -75,26 +75,26 @@ async def submit(together: GroupCommit[UnitOfWorkTask], event: Trigger) -> Incid
     return incident
 
 
-#: No store can write this down: its key has no end.
+#: No store accepts it: it has no key.
 BROKEN = replace(of("B"), dedup_key=None)  # type: ignore[arg-type]
 
 
-async def test_nobody_waits_for_more_than_one_part_of_the_webhooks_that_come_at_once(store: Counting) -> None:
-    """Forty receivers of an Alertmanager, each with hundreds of alerts: a pressed key is not to wait for all of them."""
+async def test_concurrent_webhooks_are_stored_in_parts(store: CountingStore) -> None:
+    """Forty Alertmanagers with hundreds of alerts each: a key press must not wait for all of them."""
     dispatcher = engine(store)
     webhooks = [[replace(FIRES, fingerprint=f"{of:08x}{n:08x}") for n in range(30)] for of in range(40)]
     bringing = asyncio.gather(
-        *(dispatcher.handle_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks)
+        *(dispatcher.handle_alerts(each, lambda _: replace(SNAPSHOT, agency="")) for each in webhooks)
     )
     assert [news for each in await bringing for news in each] == [AlertEffect.FIRES] * 1200
     assert store.begun == 40
-    # Again: nobody waits for who writes, and nothing is written.
+    # The same alerts again: nobody waits for a writer, and nothing is written.
     store.goes_on.clear()
-    assert await dispatcher.handle_alerts(webhooks[0], lambda _: BRIEF) == [AlertEffect.GOES_ON] * 30
+    assert await dispatcher.handle_alerts(webhooks[0], lambda _: SNAPSHOT) == [AlertEffect.GOES_ON] * 30
     assert store.begun == 40
 
 
-async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incident(store: Counting) -> None:
+async def test_hundred_concurrent_events_share_few_commits(store: CountingStore) -> None:
     together = unit_of_work_commits(store)
     opened = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(100)))
 
@@ -104,7 +104,7 @@ async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incid
         assert len(await uow.active_incidents()) == 100
 
 
-async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alone(store: Counting) -> None:
+async def test_unstorable_event_fails_alone(store: CountingStore) -> None:
     together = unit_of_work_commits(store)
     events = [of("A"), BROKEN, of("C")]
     results = await asyncio.gather(*(submit(together, event) for event in events), return_exceptions=True)
@@ -114,7 +114,7 @@ async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alon
         assert len(await uow.active_incidents()) == 2
 
 
-async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(store: Counting) -> None:
+async def test_cancelled_waiter_blocks_no_other(store: CountingStore) -> None:
     together = unit_of_work_commits(store)
     tasks = [asyncio.create_task(submit(together, of(f"A{n}"))) for n in range(5)]
     await asyncio.sleep(0)
@@ -127,7 +127,7 @@ async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(sto
     assert last is not None
 
 
-async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counting) -> None:
+async def test_unavailable_database_is_tried_once_for_all_waiting(store: CountingStore) -> None:
     together = unit_of_work_commits(store)
     store.is_away = True
     results = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(10)), return_exceptions=True)
@@ -138,8 +138,8 @@ async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counti
     assert await submit(together, of("A9")) is not None
 
 
-async def test_an_engine_that_stops_waits_for_what_is_being_stored(store: Counting) -> None:
-    watcher = Watcher()
+async def test_stopping_engine_waits_for_running_write(store: CountingStore) -> None:
+    watcher = RecordingObserver()
     dispatcher = engine(store, watcher)
     life = asyncio.create_task(dispatcher.run())
     await watcher.cycled.wait()

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: nobody is told twice on paper, nobody after an acknowledgement, and it ends."""
+"""Random interleavings: no duplicate paper, no escalation after an acknowledgement, and an end."""
 
 from __future__ import annotations
 
@@ -18,82 +18,87 @@ from alerts.model.event import MarkFalseAlarm
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.incident import IncidentState
 from alerts.model.notification import IncidentType, Plan, Purpose
-from tests.integration.alerts.station import HANG, LOST_ANSWER, NOT_REACHED, Happening, Station, station_at
+from tests.integration.alerts.dispatcher_env import (
+    HANG,
+    LOST_ANSWER,
+    NOT_REACHED,
+    DispatcherEnv,
+    SubmissionOutcome,
+    open_dispatcher_env,
+)
 from tests.unit.alerts.people import T0, trigger
 
 DEFINITE = {AttemptState.FAILED, AttemptState.NEVER_SENT}
 
-HAPPENINGS: list[Happening] = [*SubmissionState, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
+OUTCOMES: list[SubmissionOutcome] = [*SubmissionState, *ErrorClass, LOST_ANSWER, NOT_REACHED, RuntimeError("a bug")]
 EVENTS = ["trigger", "slow", "resolve", "acknowledge", "release", "correct", "restart", "unreachable", "reachable"]
 
 ACTIONS = st.one_of(
     st.sampled_from(EVENTS),
     st.sampled_from([1, 10, 70, 310, 1000, -3600]),
-    st.tuples(st.integers(0, 4), st.sampled_from(HAPPENINGS)),
+    st.tuples(st.integers(0, 4), st.sampled_from(OUTCOMES)),
     st.tuples(st.just("callback"), st.integers(0, 30), st.sampled_from(SubmissionState), st.booleans()),
 )
 
 
-async def act(station: Station, action: object) -> None:
-    now = station.clock.now()
+async def act(env: DispatcherEnv, action: object) -> None:
+    now = env.clock.now()
     match action:
         case "trigger" | "slow":
-            await station.submit(trigger(IncidentType.BOTH if action == "trigger" else IncidentType.DEGRADED, now))
+            await env.submit(trigger(IncidentType.BOTH if action == "trigger" else IncidentType.DEGRADED, now))
         case "resolve":
-            await station.resolve()
+            await env.resolve()
         case "acknowledge" | "release" | "correct":
-            for incident_id in await station.active():
-                await order(station, str(action), incident_id)
+            for incident_id in await env.active():
+                await order(env, str(action), incident_id)
         case "restart":
-            for gateway in station.gateways:
+            for gateway in env.gateways:
                 gateway.happens.appendleft(HANG)
-            await station.crash_and_restart()
-            for gateway in station.gateways:
+            await env.crash_and_restart()
+            for gateway in env.gateways:
                 gateway.happens = type(gateway.happens)(h for h in gateway.happens if h != HANG)
         case "unreachable" | "reachable":
-            for gateway in station.gateways:
+            for gateway in env.gateways:
                 gateway.reachable = action == "reachable"
         case int(seconds):
-            station.clock.moment += timedelta(seconds=seconds)
+            env.clock.moment += timedelta(seconds=seconds)
         case (int(which), SubmissionState() | ErrorClass() | Exception() | str() as happening):
-            station.gateways[which].happens.append(happening)
+            env.gateways[which].happens.append(happening)
         case ("callback", int(which), SubmissionState() as progress, bool(acknowledged)):
-            await call_back(station, which, progress, acknowledged=acknowledged)
-    await station.settle()
+            await call_back(env, which, progress, acknowledged=acknowledged)
+    await env.settle()
 
 
-async def order(station: Station, what: str, incident_id: int) -> None:
+async def order(env: DispatcherEnv, what: str, incident_id: int) -> None:
     match what:
         case "acknowledge":
-            await station.acknowledge(incident_id)
+            await env.acknowledge(incident_id)
         case "release":
-            await station.release(incident_id)
+            await env.release(incident_id)
         case "correct":
-            at = station.clock.now()
-            await station.submit(
-                MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", reason="rujukan silap")
-            )
+            at = env.clock.now()
+            await env.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", reason="rujukan silap"))
 
 
-async def call_back(station: Station, which: int, progress: SubmissionState, *, acknowledged: bool) -> None:
-    taken = [(gateway, reference) for gateway in station.gateways for reference in gateway.taken]
+async def call_back(env: DispatcherEnv, which: int, progress: SubmissionState, *, acknowledged: bool) -> None:
+    taken = [(gateway, reference) for gateway in env.gateways for reference in gateway.taken]
     if not taken:
         return
     gateway, reference = taken[which % len(taken)]
-    if (gateway is station.fax or gateway is station.tray) and gateway.taken[reference] is SubmissionState.FAILED:
-        return  # Paper that a provider has called lost for good is sent again: that it came after all is beyond us.
+    if (gateway is env.fax or gateway is env.tray) and gateway.taken[reference] is SubmissionState.FAILED:
+        return  # A page that a provider reported lost is sent again; that it arrived after all cannot be known.
     gateway.taken[reference] = progress
     error = ErrorClass.TRANSIENT if progress is SubmissionState.FAILED else None
     report = DeliveryReport(progress=progress, error=error)
     heard = CallbackEvent(
         reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged
     )
-    name = next(line.name for line in station.lines() if line.gateway is gateway)
-    await station.dispatcher.record_callback(name, heard)
+    name = next(line.name for line in env.lines() if line.gateway is gateway)
+    await env.dispatcher.record_callback(name, heard)
 
 
-async def all_notices(station: Station) -> Sequence[Notification]:
-    async with station.store.transaction() as uow:
+async def all_notices(env: DispatcherEnv) -> Sequence[Notification]:
+    async with env.store.transaction() as uow:
         notices: list[Notification] = []
         incident_id = 1
         while await uow.incident(incident_id):
@@ -123,23 +128,23 @@ def check_paper(notices: Sequence[Notification]) -> None:
                 assert {a.state for a in delivery.attempts[:-1]} <= DEFINITE, notice
 
 
-async def live_through(actions: Sequence[object]) -> None:
+async def run_actions(actions: Sequence[object]) -> None:
     with tempfile.TemporaryDirectory() as place:
-        async with station_at(Path(place)) as station:
+        async with open_dispatcher_env(Path(place)) as env:
             for action in actions:
-                await step_through(station, action)
-            await come_to_an_end(station)
+                await run_action(env, action)
+            await finish(env)
 
 
-async def step_through(station: Station, action: object) -> None:
-    active = await station.active()
-    before = {i: await station.incident(i) for i in active}
-    notices = await all_notices(station)
-    await act(station, action)
-    afterwards = await all_notices(station)
+async def run_action(env: DispatcherEnv, action: object) -> None:
+    active = await env.active()
+    before = {i: await env.incident(i) for i in active}
+    notices = await all_notices(env)
+    await act(env, action)
+    afterwards = await all_notices(env)
     check_paper(afterwards)
     for incident_id, was in before.items():
-        now = await station.incident(incident_id)
+        now = await env.incident(incident_id)
         assert (now.position.restarts, now.position.round, now.position.step) >= (
             was.position.restarts,
             was.position.round,
@@ -157,33 +162,33 @@ async def step_through(station: Station, action: object) -> None:
             } <= good_news, "nothing has recovered where nothing was broken"
 
 
-async def come_to_an_end(station: Station) -> None:
-    """Everything works again, it is over, clerks post what lies in the tray, and days go by."""
-    for gateway in station.gateways:
+async def finish(env: DispatcherEnv) -> None:
+    """Repair everything, resolve all incidents, post the letters, and let days pass."""
+    for gateway in env.gateways:
         gateway.happens.clear()
         gateway.reachable = True
-    await station.resolve()
+    await env.resolve()
     for days in (0.001, 0.01, 0.1, 1, 8, 8):
-        for reference, progress in station.tray.taken.items():
+        for reference, progress in env.tray.taken.items():
             if progress is SubmissionState.ACCEPTED:
-                station.tray.taken[reference] = SubmissionState.SENT
-        station.clock.moment += timedelta(days=days)
-        await station.settle()
-    notices = await all_notices(station)
+                env.tray.taken[reference] = SubmissionState.SENT
+        env.clock.moment += timedelta(days=days)
+        await env.settle()
+    notices = await all_notices(env)
     check_paper(notices)
     assert all(n.state in SETTLED or n.state is NotificationState.SENT for n in notices), [
         (n.key, n.state) for n in notices
     ]
-    assert await station.active() == []
-    assert all(is_free(station, line) for line in station.lines() for _ in range(line.slots))
+    assert await env.active() == []
+    assert all(is_free(env, line) for line in env.lines() for _ in range(line.slots))
 
 
-def is_free(station: Station, line: ConfiguredGateway) -> bool:
-    """Take a slot that must be left, ahead of whoever might wait for it."""
-    return station.pool.take_slot(line.name, incident_id=0, what="test", priority=(-1, T0, 0))
+def is_free(env: DispatcherEnv, line: ConfiguredGateway) -> bool:
+    """Take a slot that must be free, before anything that may wait for it."""
+    return env.pool.take_slot(line.name, incident_id=0, call_key="test", priority=(-1, T0, 0))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(st.lists(ACTIONS, min_size=3, max_size=15).map(lambda actions: ["trigger", "release", *actions]))
-def test_whatever_happens_the_promises_are_kept(actions: list[object]) -> None:
-    asyncio.run(live_through(actions))
+def test_random_interleaving_keeps_delivery_invariants(actions: list[object]) -> None:
+    asyncio.run(run_actions(actions))

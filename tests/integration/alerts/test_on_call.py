@@ -1,4 +1,4 @@
-"""Who is on call, on a real store: what is frozen into an incident, and what is read when a step starts."""
+"""Who is on call, on a real store: what is frozen at opening and what is read when a step starts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from alerts.model.notification import Language
 from alerts.model.oncall import Layer, Override, Rota
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.schema.tables import audit_log
-from tests.in_the_loop import opened_in_the_loop
-from tests.integration.alerts.station import Station
-from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
+from tests.inline_database import open_inline_database
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
+from tests.unit.alerts.people import LONG, MINUTE, RAVI, SECOND, SITI, SNAPSHOT, T0, VOICE_RAVI, VOICE_SITI, trigger
 
 HOUR = timedelta(hours=1)
 #: T0 is a Tuesday, 14:15 in Malaysia: Siti's day. Ravi's begins at 08:00 on Wednesday.
@@ -36,18 +36,23 @@ MEI = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, addresses
 TO_SITI, TO_RAVI, TO_MEI = (f"outage to {address.number}" for address in (VOICE_SITI, VOICE_RAVI, VOICE_MEI))
 
 
-class SourceLocation(Station):
-    """A station whose rota is overridden, and whose journal is looked into."""
+class OnCallEnv(DispatcherEnv):
+    """An environment with overrides and access to the audit log."""
 
     async def override(self, contact: Contact, begins: timedelta, ends: timedelta) -> Override:
         async with SqlStore(self.database).transaction() as uow:
-            return await uow.duty.add(
-                rota=DUTY.name, contact=contact, begins=T0 + begins, ends=T0 + ends, by="Pegawai", now=self.clock.now()
+            return await uow.oncall.add(
+                rota=DUTY.name,
+                contact=contact,
+                starts_at=T0 + begins,
+                ends_at=T0 + ends,
+                by="Pegawai",
+                now=self.clock.now(),
             )
 
-    async def take_back(self, override: Override) -> None:
+    async def withdraw_override(self, override: Override) -> None:
         async with SqlStore(self.database).transaction() as uow:
-            assert await uow.duty.remove(override.id, "Pegawai", self.clock.now())
+            assert await uow.oncall.remove(override.id, "Pegawai", self.clock.now())
 
     async def audited(self, event: str) -> list[dict[str, str]]:
         async with self.database.read() as connection:
@@ -56,14 +61,14 @@ class SourceLocation(Station):
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
-    async with opened_in_the_loop(tmp_path) as database:
-        yield SourceLocation(database)
+async def env(tmp_path: Path) -> AsyncIterator[OnCallEnv]:
+    async with open_inline_database(tmp_path) as database:
+        yield OnCallEnv(database)
 
 
-def brief(*steps: Step, fallback: Contact | None = None) -> PolicySnapshot:
+def snapshot(*steps: Step, fallback: Contact | None = None) -> PolicySnapshot:
     policy = EscalationPolicy(steps=steps, rounds=1, repeat_interval=LONG, rotas=(DUTY, LATER), fallback=fallback)
-    return replace(BRIEF, escalation=policy)
+    return replace(SNAPSHOT, escalation=policy)
 
 
 def call(after: timedelta, *rotas: str, again: RedialPolicy | None = None) -> Step:
@@ -73,180 +78,180 @@ def call(after: timedelta, *rotas: str, again: RedialPolicy | None = None) -> St
 NOW = timedelta(0)
 
 
-async def test_each_step_calls_whoever_is_on_call_when_it_starts(place: SourceLocation) -> None:
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(18 * HOUR, DUTY.name))))
-    await place.advance(18 * HOUR)
+async def test_step_calls_person_on_call_at_its_start(env: OnCallEnv) -> None:
+    await env.submit(trigger(snapshot=snapshot(call(NOW, DUTY.name), call(18 * HOUR, DUTY.name))))
+    await env.advance(18 * HOUR)
 
-    assert place.voice.sent == [TO_SITI, TO_RAVI]
+    assert env.voice.sent == [TO_SITI, TO_RAVI]
 
 
-async def test_an_override_made_while_an_incident_runs_counts_from_the_next_step_on(place: SourceLocation) -> None:
+async def test_override_during_incident_applies_from_next_step(env: OnCallEnv) -> None:
     steps = (call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name), call(10 * MINUTE, DUTY.name))
-    await place.submit(trigger(brief=brief(*steps)))
-    stands = await place.override(MEI, NOW, 2 * HOUR)
-    await place.advance(10 * MINUTE)
-    await place.take_back(stands)
-    await place.advance(10 * MINUTE)
+    await env.submit(trigger(snapshot=snapshot(*steps)))
+    stands = await env.override(MEI, NOW, 2 * HOUR)
+    await env.advance(10 * MINUTE)
+    await env.withdraw_override(stands)
+    await env.advance(10 * MINUTE)
 
-    assert place.voice.sent == [TO_SITI, TO_MEI, TO_SITI]
+    assert env.voice.sent == [TO_SITI, TO_MEI, TO_SITI]
 
 
-async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hears_of_the_end(
-    place: SourceLocation,
+async def test_substitute_acknowledges_by_name_and_gets_recovery(
+    env: OnCallEnv,
 ) -> None:
-    """Mei is in no rota of this incident: the brief learns of her when she is told."""
+    """Mei is in no rota of this incident: the policy gets her when she is notified."""
     by_sms = Address(channel=Channel.SMS, number=VOICE_MEI.number)
-    await place.override(replace(MEI, addresses=(VOICE_MEI, by_sms)), NOW, 2 * HOUR)
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(HOUR, DUTY.name))))
-    place.restart()
-    (told,) = await place.notifications()
+    await env.override(replace(MEI, addresses=(VOICE_MEI, by_sms)), NOW, 2 * HOUR)
+    await env.submit(trigger(snapshot=snapshot(call(NOW, DUTY.name), call(HOUR, DUTY.name))))
+    env.restart()
+    (told,) = await env.notifications()
     reference = told.deliveries[0].attempts[0].reference
-    await place.dispatcher.record_callback(
-        "voice", CallbackEvent(reference=reference, event_id="key", acknowledged=True)
-    )
-    await place.resolve()
+    await env.dispatcher.record_callback("voice", CallbackEvent(reference=reference, event_id="key", acknowledged=True))
+    await env.resolve()
 
-    assert (await place.incident()).acknowledged_by == "Mei Contoh"
-    assert place.sms.sent == [f"recovery to {by_sms.number}"]
+    assert (await env.incident()).acknowledged_by == "Mei Contoh"
+    assert env.sms.sent == [f"recovery to {by_sms.number}"]
 
 
-async def test_the_definition_of_a_rota_stays_as_it_was_when_the_incident_opened(place: SourceLocation) -> None:
-    opened = await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name))))
+async def test_rota_definition_is_frozen_at_opening(env: OnCallEnv) -> None:
+    opened = await env.submit(trigger(snapshot=snapshot(call(NOW, DUTY.name), call(10 * MINUTE, DUTY.name))))
     edited = replace(DUTY, layers=(replace(DUTY.layers[0], people=(MEI,)),))
-    after = brief(call(NOW, DUTY.name))
+    after = snapshot(call(NOW, DUTY.name))
     after = replace(after, escalation=replace(after.escalation, rotas=(edited,)))
-    # The trouble is told again after a reload, with the new configuration.
-    again = await place.submit(replace(trigger(brief=after), at=T0 + MINUTE))
-    place.restart()
-    await place.advance(10 * MINUTE)
+    # The outage is triggered again after a reload, with the new configuration.
+    again = await env.submit(replace(trigger(snapshot=after), at=T0 + MINUTE))
+    env.restart()
+    await env.advance(10 * MINUTE)
 
     assert opened is not None
     assert again is not None
     assert again.id == opened.id
-    assert place.voice.sent == [TO_SITI, TO_SITI]
+    assert env.voice.sent == [TO_SITI, TO_SITI]
 
 
-async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written_down(place: SourceLocation) -> None:
-    await place.submit(trigger(brief=brief(call(NOW, LATER.name), fallback=MEI)))
+async def test_nobody_on_call_calls_fallback_and_is_audited(env: OnCallEnv) -> None:
+    await env.submit(trigger(snapshot=snapshot(call(NOW, LATER.name), fallback=MEI)))
 
-    assert place.voice.sent == [TO_MEI]
-    (written,) = await place.audited("nobody is on call")
+    assert env.voice.sent == [TO_MEI]
+    (written,) = await env.audited("nobody is on call")
     assert (written["rota"], written["instead"]) == (LATER.name, "mei")
-    assert place.watcher.deserted == {"JCM": 1}
+    assert env.watcher.empty_rotas == {"JCM": 1}
 
 
-async def test_without_a_fallback_the_next_step_begins_at_once(place: SourceLocation) -> None:
-    await place.submit(trigger(brief=brief(call(NOW, LATER.name), call(10 * MINUTE, DUTY.name))))
+async def test_nobody_on_call_without_fallback_starts_next_step_at_once(env: OnCallEnv) -> None:
+    await env.submit(trigger(snapshot=snapshot(call(NOW, LATER.name), call(10 * MINUTE, DUTY.name))))
 
-    assert place.voice.sent == [TO_SITI]
-    (written,) = await place.audited("nobody is on call")
+    assert env.voice.sent == [TO_SITI]
+    (written,) = await env.audited("nobody is on call")
     assert written["instead"] == "nobody"
 
 
-async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at_once(place: SourceLocation) -> None:
-    place.voice.happens.append(ErrorClass.PERMANENT)
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(30 * MINUTE, LATER.name), fallback=MEI)))
+async def test_unreachable_person_on_call_starts_next_step_at_once(env: OnCallEnv) -> None:
+    env.voice.happens.append(ErrorClass.PERMANENT)
+    await env.submit(trigger(snapshot=snapshot(call(NOW, DUTY.name), call(30 * MINUTE, LATER.name), fallback=MEI)))
 
-    assert place.clock.now() == T0
-    assert place.voice.sent[-1] == TO_MEI
+    assert env.clock.now() == T0
+    assert env.voice.sent[-1] == TO_MEI
 
 
-async def in_vain(place: SourceLocation) -> str:
-    """Let the last call end as one that a voicemail took; return its reference."""
-    call = [a for n in await place.notifications() for d in n.deliveries for a in d.attempts][-1]
+async def fail_last_call(env: OnCallEnv) -> str:
+    """Let the last call end at a voicemail; return its reference."""
+    call = [a for n in await env.notifications() for d in n.deliveries for a in d.attempts][-1]
     report = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
-    await place.dispatcher.record_callback(
+    await env.dispatcher.record_callback(
         "voice", CallbackEvent(reference=call.reference, event_id=f"{call.id}/end", report=report)
     )
-    await place.settle()
+    await env.settle()
     return call.reference
 
 
-async def test_a_call_is_made_again_until_a_key_is_pressed(place: SourceLocation) -> None:
+async def test_redial_repeats_until_key_press(env: OnCallEnv) -> None:
     again = RedialPolicy(interval=2 * MINUTE, times=5)
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(30 * MINUTE, LATER.name))))
+    await env.submit(trigger(snapshot=snapshot(call(NOW, DUTY.name, again=again), call(30 * MINUTE, LATER.name))))
     for calls in (1, 2):
-        reference = await in_vain(place)
-        await place.advance(119 * SECOND)
-        assert place.voice.sent == [TO_SITI] * calls
-        await place.advance(SECOND)
+        reference = await fail_last_call(env)
+        await env.advance(119 * SECOND)
+        assert env.voice.sent == [TO_SITI] * calls
+        await env.advance(SECOND)
     pressed = CallbackEvent(reference=reference, event_id="key", acknowledged=True)
-    result = await place.dispatcher.record_callback("voice", pressed)
-    await place.advance(HOUR)
+    result = await env.dispatcher.record_callback("voice", pressed)
+    await env.advance(HOUR)
 
     assert result is AckResult.TAKEN
-    # Whoever has taken it on is asked about the announcement afterwards: that is another call.
-    assert [call for call in place.voice.sent if call.startswith("outage")] == [TO_SITI, TO_SITI, TO_SITI]
+    # The assignee is called about the announcement later: that is another call.
+    assert [call for call in env.voice.sent if call.startswith("outage")] == [TO_SITI, TO_SITI, TO_SITI]
 
 
-async def test_calls_in_vain_end_with_the_next_step(place: SourceLocation) -> None:
+async def test_redials_exhausted_start_next_step(env: OnCallEnv) -> None:
     again = RedialPolicy(interval=2 * MINUTE, times=2)
-    await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(HOUR, LATER.name), fallback=MEI)))
+    await env.submit(
+        trigger(snapshot=snapshot(call(NOW, DUTY.name, again=again), call(HOUR, LATER.name), fallback=MEI))
+    )
     for _ in range(3):
-        assert place.voice.sent[-1] == TO_SITI
-        await in_vain(place)
-        await place.advance(2 * MINUTE)
+        assert env.voice.sent[-1] == TO_SITI
+        await fail_last_call(env)
+        await env.advance(2 * MINUTE)
 
-    # As often as it may, and then at once whoever comes next.
-    assert place.voice.sent == [TO_SITI, TO_SITI, TO_SITI, TO_MEI]
+    # After the last redial the next person is called at once.
+    assert env.voice.sent == [TO_SITI, TO_SITI, TO_SITI, TO_MEI]
 
 
-async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: SourceLocation) -> None:
+async def test_crash_keeps_redial_count(env: OnCallEnv) -> None:
     again = RedialPolicy(interval=2 * MINUTE, times=1)
-    told = replace(brief(call(NOW, DUTY.name, again=again)), announcement=AnnouncementPlan())
-    await place.submit(trigger(brief=told))
-    await in_vain(place)
-    place.clock.moment += 2 * MINUTE
-    await place.crash_and_restart()
-    await place.settle()
-    place.restart()
-    await place.settle()
-    await in_vain(place)
-    await place.advance(HOUR)
+    told = replace(snapshot(call(NOW, DUTY.name, again=again)), announcement=AnnouncementPlan())
+    await env.submit(trigger(snapshot=told))
+    await fail_last_call(env)
+    env.clock.moment += 2 * MINUTE
+    await env.crash_and_restart()
+    await env.settle()
+    env.restart()
+    await env.settle()
+    await fail_last_call(env)
+    await env.advance(HOUR)
 
-    assert place.voice.sent == [TO_SITI, TO_SITI]
+    assert env.voice.sent == [TO_SITI, TO_SITI]
 
 
-async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place: SourceLocation) -> None:
+async def test_outside_office_hours_mobile_is_called_before_desk(env: OnCallEnv) -> None:
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
     desk = Address(channel=Channel.VOICE, number="+60300000101", hours=hours)
     siti = replace(SITI, addresses=(desk, VOICE_SITI))
     duty = replace(DUTY, layers=(replace(DUTY.layers[0], people=(siti,)),))
-    told = brief(call(NOW, DUTY.name), call(4 * HOUR, DUTY.name))
+    told = snapshot(call(NOW, DUTY.name), call(4 * HOUR, DUTY.name))
     told = replace(told, escalation=replace(told.escalation, rotas=(duty,)))
-    place.voice.happens.extend([ErrorClass.PERMANENT, SubmissionState.ACCEPTED, ErrorClass.PERMANENT])
+    env.voice.happens.extend([ErrorClass.PERMANENT, SubmissionState.ACCEPTED, ErrorClass.PERMANENT])
 
-    await place.submit(trigger(brief=told))
-    await place.advance(4 * HOUR)
+    await env.submit(trigger(snapshot=told))
+    await env.advance(4 * HOUR)
 
-    # In the afternoon the desk, which fails, and then the mobile. In the evening the mobile, which fails, and then the
-    # desk all the same.
+    # In the afternoon the desk, which fails, and then the mobile. In the evening the mobile, which fails, and then
+    # the desk.
     to_desk = f"outage to {desk.number}"
-    assert place.voice.sent == [to_desk, TO_SITI, TO_SITI, to_desk]
+    assert env.voice.sent == [to_desk, TO_SITI, TO_SITI, to_desk]
 
 
 @pytest.mark.blind
-async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(
-    place: SourceLocation,
+async def test_substitute_missing_in_configuration_is_called_until_override_withdrawn(
+    env: OnCallEnv,
 ) -> None:
     """Defect: A substitute by override who is in no file here is unknown after a reload.
 
     Pantau: The override's own data counts until it is withdrawn.
     """
     again = RedialPolicy(interval=5 * MINUTE, times=9)
-    plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
-    place.brief = lambda _: plan
-    place.voice.happens.extend([SubmissionState.FAILED] * 20)
-    stands = await place.override(MEI, NOW, 2 * HOUR)
-    await place.submit(trigger(brief=plan))
-    await place.advance(11 * MINUTE)
-    assert len(place.voice.sent) > 1
-    assert set(place.voice.sent) == {TO_MEI}
+    plan = snapshot(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
+    env.snapshot = lambda _: plan
+    env.voice.happens.extend([SubmissionState.FAILED] * 20)
+    stands = await env.override(MEI, NOW, 2 * HOUR)
+    await env.submit(trigger(snapshot=plan))
+    await env.advance(11 * MINUTE)
+    assert len(env.voice.sent) > 1
+    assert set(env.voice.sent) == {TO_MEI}
 
-    await place.take_back(stands)
-    place.dispatcher.wake()
-    await place.settle()
-    before = len(place.voice.sent)
-    await place.advance(30 * MINUTE)
-    assert TO_SITI in place.voice.sent[before:]
-    assert TO_MEI not in place.voice.sent[before:]
+    await env.withdraw_override(stands)
+    env.dispatcher.wake()
+    await env.settle()
+    before = len(env.voice.sent)
+    await env.advance(30 * MINUTE)
+    assert TO_SITI in env.voice.sent[before:]
+    assert TO_MEI not in env.voice.sent[before:]

@@ -1,4 +1,4 @@
-"""Each defect of other notifiers that was found by reading them, and that ours does not have."""
+"""Defects found in the code of other notifiers, which Pantau does not have."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from alerts.wording.sms import compose
 from monitor.store.backend.database import Database
 from monitor.store.probing.records import ConfigurationRecords
 from pantau_lab.callbacks import RecordingCallbackHandler
-from tests.hanging import HANGS
-from tests.integration.alerts.station import HANG, Station, station_at
+from tests.integration.alerts.dispatcher_env import HANG, DispatcherEnv, open_dispatcher_env
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.alerts.documents.pages import LONG
-from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, T0, trigger
+from tests.unit.alerts.people import MINUTE, RAVI, SNAPSHOT, T0, trigger
 from tests.unit.alerts.wording.situations import WORDING
 
 pytestmark = pytest.mark.peerbug
@@ -56,8 +56,8 @@ BASE = "https://pantau.contoh.gov.my/callbacks/sms-contoh"
 
 
 @pytest.fixture
-async def station(tmp_path: Path) -> AsyncIterator[Station]:
-    async with station_at(tmp_path) as opened:
+async def env(tmp_path: Path) -> AsyncIterator[DispatcherEnv]:
+    async with open_dispatcher_env(tmp_path) as opened:
         yield opened
 
 
@@ -73,11 +73,11 @@ SCRIPT = Script(
 
 
 def desk() -> RecordingCallbackHandler:
-    """Return a desk that knows the attempt."""
+    """Return a callback handler that has the attempt."""
     return RecordingCallbackHandler(contents={"p1-1-1": VoiceContent(scripts=(SCRIPT,))})
 
 
-def sms(base_url: str = "http://127.0.0.1:9", deadline: float = HANGS) -> TwilioSms:
+def sms(base_url: str = "http://127.0.0.1:9", deadline: float = HANG_TIMEOUT) -> TwilioSms:
     settings = TwilioSmsSettings(
         account_sid=ACCOUNT,
         auth_token=SecretStr(TOKEN),
@@ -96,7 +96,7 @@ def voice() -> TwilioVoice:
 
 
 def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[str]] | None = None) -> CallbackRequest:
-    """Return a request that Twilio signed; *form*: what it was changed to on the way."""
+    """Return a request that Twilio signed; *form*: the form after a change on the way."""
 
     class Form(dict[str, list[str]]):
         def getlist(self, name: str) -> list[str]:
@@ -113,8 +113,8 @@ def signed(path: str, signed_form: dict[str, list[str]], form: dict[str, list[st
     )
 
 
-async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> DeliveryReport:
-    """Return what our gateway makes of a callback about an SMS."""
+async def status_report(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> DeliveryReport:
+    """Return the delivery report that the gateway reads from a callback about an SMS."""
     at = desk()
     form = {"MessageSid": [sid], "MessageStatus": [status], "ErrorCode": [code]}
     await sms().handle_callback(signed("status/p1-1-1", form), at)
@@ -123,16 +123,17 @@ async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> Deliv
     return heard.report
 
 
-async def report(station: Station, gateway: str, reference: str, told: DeliveryReport) -> None:
-    await station.dispatcher.record_callback(
-        gateway, CallbackEvent(reference=reference, event_id=f"{reference}/{told.progress}", report=told)
+async def report(env: DispatcherEnv, gateway: str, reference: str, status_report: DeliveryReport) -> None:
+    await env.dispatcher.record_callback(
+        gateway,
+        CallbackEvent(reference=reference, event_id=f"{reference}/{status_report.progress}", report=status_report),
     )
-    await station.settle()
+    await env.settle()
 
 
 @asynccontextmanager
 async def answering(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Run a provider that answers every request with *answer*, or never; give its address and what it was asked."""
+    """Run a provider that answers every request with *answer*, or never; yield its address and the requests."""
     asked: list[bytes] = []
     writers: list[asyncio.StreamWriter] = []
 
@@ -140,7 +141,7 @@ async def answering(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes
         writers.append(writer)
         asked.append(await reader.readline())
         if answer is None:
-            await reader.read()  # until the other side hangs up
+            await reader.read()  # until the client disconnects
         else:
             writer.write(b"HTTP/1.1 " + answer)
             await writer.drain()
@@ -171,33 +172,33 @@ ORDER = SendRequest(
 
 
 @pytest.mark.parametrize("code", ["30001", "30008"])
-async def test_01_an_sms_that_failed_for_a_passing_cause_is_sent_again(station: Station, code: str) -> None:
+async def test_01_sms_failed_temporarily_is_resent(env: DispatcherEnv, code: str) -> None:
     """Defect (GoAlert): An SMS that failed temporarily (30001, 30008) is marked failed for good.
 
     Pantau: It is sent again.
     """
-    await station.submit(trigger())
-    failed = await told("undelivered", code)
+    await env.submit(trigger())
+    failed = await status_report("undelivered", code)
     assert (failed.progress, failed.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
-    await report(station, "sms", station.sms.orders[0].reference, failed)
-    await station.advance(2 * MINUTE)
-    assert station.sms.sent[:2] == ["outage to +60100000101"] * 2
+    await report(env, "sms", env.sms.orders[0].reference, failed)
+    await env.advance(2 * MINUTE)
+    assert env.sms.sent[:2] == ["outage to +60100000101"] * 2
 
 
-async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> None:
+async def test_02_undelivered_sms_is_not_counted_as_sent(env: DispatcherEnv) -> None:
     """Defect (GoAlert): `undelivered` counts as sent.
 
     Pantau: It counts as failed.
     """
-    await station.submit(trigger())
-    await report(station, "sms", station.sms.orders[0].reference, await told("undelivered", "30006"))
+    await env.submit(trigger())
+    await report(env, "sms", env.sms.orders[0].reference, await status_report("undelivered", "30006"))
 
-    (notice,) = [n for n in await station.notifications() if n.purpose == "outage"][:1]
+    (notice,) = [n for n in await env.notifications() if n.purpose == "outage"][:1]
     assert notice.state not in {NotificationState.SENT, NotificationState.DELIVERED}
 
 
-async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
+async def test_03_unanswered_call_is_repeated() -> None:
     """Defect (GoAlert): An unanswered call has failed for good.
 
     Pantau: It is made again.
@@ -209,33 +210,33 @@ async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
     assert (at.heard[0].report.progress, at.heard[0].report.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
 
-async def test_04_a_voicemail_that_took_the_call_does_not_end_the_escalation(station: Station) -> None:
+async def test_04_voicemail_does_not_end_escalation(env: DispatcherEnv) -> None:
     """Defect (GoAlert): A voicemail counts as a person.
 
     Pantau: Only a key press acknowledges; the escalation continues.
     """
-    await station.submit(trigger())
-    await station.advance(6 * MINUTE)
-    for order in list(station.voice.orders):
+    await env.submit(trigger())
+    await env.advance(6 * MINUTE)
+    for order in list(env.voice.orders):
         await report(
-            station, "voice", order.reference, DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="CA1")
+            env, "voice", order.reference, DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="CA1")
         )
-    called = len(station.voice.orders)
+    called = len(env.voice.orders)
 
-    assert (await station.incident()).state is IncidentState.TRIGGERED
-    await station.advance(60 * MINUTE)
-    assert len(station.voice.orders) > called, "the next round calls again"
+    assert (await env.incident()).state is IncidentState.TRIGGERED
+    await env.advance(60 * MINUTE)
+    assert len(env.voice.orders) > called, "the next round calls again"
 
 
-async def test_05_a_message_id_that_begins_with_mm_is_as_good_as_one_with_sm() -> None:
+async def test_05_message_id_with_mm_prefix_is_accepted() -> None:
     """Defect (GoAlert): Message ids that begin with `MM` are refused.
 
     Pantau: Any id of the provider is accepted.
     """
-    assert (await told("delivered", sid=f"MM{'1' * 32}")).progress is SubmissionState.DELIVERED
+    assert (await status_report("delivered", sid=f"MM{'1' * 32}")).progress is SubmissionState.DELIVERED
 
 
-async def test_06_a_repeated_form_field_is_signed_whole() -> None:
+async def test_06_repeated_form_field_is_signed_completely() -> None:
     """Defect (GoAlert): Only the first value of a repeated form field is part of the signature.
 
     Pantau: All values are.
@@ -258,7 +259,7 @@ async def press(at: RecordingCallbackHandler) -> str:
     return (await voice().handle_callback(signed("key/p1-1-1/0/0", form), at)).body
 
 
-async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() -> None:
+async def test_07_confirmation_is_spoken_only_once_stored() -> None:
     """Defect (Grafana OnCall): "Acknowledged" is spoken before it is stored.
 
     Pantau: It is stored first.
@@ -268,7 +269,7 @@ async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() ->
         await press(replace(desk(), broken=OSError("disk full")))
 
 
-async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
+async def test_08_key_press_without_effect_is_answered_so() -> None:
     """Defect (Grafana OnCall): A key press in an unknown call is thanked for.
 
     Pantau: The call says that there is nothing to acknowledge.
@@ -282,70 +283,70 @@ async def test_08_a_key_that_acknowledges_nothing_is_told_so() -> None:
 # -- crashes ----------------------------------------------------------------------------------------------------------
 
 
-async def test_09_a_notice_that_was_claimed_before_a_crash_is_not_lost(station: Station) -> None:
+async def test_09_notification_claimed_before_crash_is_not_lost(env: DispatcherEnv) -> None:
     """Defect (Healthchecks): A notification is claimed before it is sent, and lost in a crash.
 
     Pantau: The attempt is stored; the gateway is asked, and then it is sent.
     """
-    station.sms.happens.append(HANG)
-    station.sms.taken.clear()
-    await station.dispatcher.submit(trigger())
-    await station.crash_and_restart()
-    # Nothing of it arrived at the gateway.
-    station.sms.taken.clear()
-    await station.advance(10 * MINUTE)
+    env.sms.happens.append(HANG)
+    env.sms.taken.clear()
+    await env.dispatcher.submit(trigger())
+    await env.crash_and_restart()
+    # Nothing arrived at the gateway.
+    env.sms.taken.clear()
+    await env.advance(10 * MINUTE)
 
-    assert "outage to +60100000101" in [*station.sms.sent[1:], *station.modem.sent]
+    assert "outage to +60100000101" in [*env.sms.sent[1:], *env.modem.sent]
 
 
-async def test_10_a_slow_modem_is_asked_and_the_sms_not_sent_again(tmp_path: Path) -> None:
+async def test_10_slow_modem_is_queried_and_sms_not_resent(tmp_path: Path) -> None:
     """Defect (gammu-smsd): An SMS is sent again when a modem is slow (`SendTimeout`).
 
     Pantau: The gateway is asked first.
     """
-    async with station_at(tmp_path, DeliveryPolicy(deadline=timedelta(seconds=0.05))) as station:
-        station.sms.happens.append(HANG)
-        await station.submit(trigger())
-        await station.advance(MINUTE)
+    async with open_dispatcher_env(tmp_path, DeliveryPolicy(deadline=timedelta(seconds=0.05))) as env:
+        env.sms.happens.append(HANG)
+        await env.submit(trigger())
+        await env.advance(MINUTE)
 
-        reference = station.sms.orders[0].reference
-        assert station.sms.calls[:2] == [f"send {reference}", f"find {reference}"]
-        assert len(station.sms.orders) == 1
-        assert station.modem.orders == []
+        reference = env.sms.orders[0].reference
+        assert env.sms.calls[:2] == [f"send {reference}", f"find {reference}"]
+        assert len(env.sms.orders) == 1
+        assert env.modem.orders == []
 
 
-async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) -> None:
+async def test_11_failing_message_delays_no_other(env: DispatcherEnv) -> None:
     """Defect (gammu-smsd): One bad message blocks the queue (files backend, before 1.43).
 
     Pantau: Other messages pass it.
     """
-    station.sms.happens.extend([ErrorClass.TRANSIENT] * 30)
-    station.modem.happens.extend([ErrorClass.TRANSIENT] * 30)
-    await station.submit(trigger())
-    station.sms.happens.clear()
-    station.modem.happens.clear()
+    env.sms.happens.extend([ErrorClass.TRANSIENT] * 30)
+    env.modem.happens.extend([ErrorClass.TRANSIENT] * 30)
+    await env.submit(trigger())
+    env.sms.happens.clear()
+    env.modem.happens.clear()
     steps = (Step(after=timedelta(0), contacts=(RAVI,), channels=(Channel.SMS,)),)
-    other = replace(BRIEF, agency="MDC", escalation=replace(BRIEF.escalation, steps=steps))
-    await station.submit(trigger(brief=other))
-    assert [n.state for n in await station.notifications(2)] == [NotificationState.SENT]
+    other = replace(SNAPSHOT, agency="MDC", escalation=replace(SNAPSHOT.escalation, steps=steps))
+    await env.submit(trigger(snapshot=other))
+    assert [n.state for n in await env.notifications(2)] == [NotificationState.SENT]
 
 
 # -- other channels ---------------------------------------------------------------------------------------------------
 
 
-async def test_12_what_cannot_be_told_by_sms_is_told_by_telephone_and_by_nothing_else(station: Station) -> None:
+async def test_12_failed_sms_falls_back_to_voice_only(env: DispatcherEnv) -> None:
     """Defect (Iris): An e-mail is sent when SMS or call fails.
 
     Pantau: The next telephone and the next person are tried; there is no e-mail.
     """
-    for gateway in (station.sms, station.modem):
+    for gateway in (env.sms, env.modem):
         gateway.happens.extend([ErrorClass.PERMANENT] * 9)
-    await station.submit(trigger())
-    assert station.voice.sent[0] == "outage to +60100000101"
-    assert {line.channel for line in station.lines()} == set(Channel), "there is no other channel to fall back to"
+    await env.submit(trigger())
+    assert env.voice.sent[0] == "outage to +60100000101"
+    assert {line.channel for line in env.lines()} == set(Channel), "there is no other channel to fall back to"
 
 
-def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> None:
+def test_13_too_long_text_is_shortened_and_not_dropped() -> None:
     """Defect (Iris): A text that is too long is dropped.
 
     Pantau: It is shortened.
@@ -359,7 +360,7 @@ def test_13_a_text_that_would_be_too_long_is_made_to_fit_and_not_dropped() -> No
 # -- configuration ----------------------------------------------------------------------------------------------------
 
 
-async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path: Path) -> None:
+async def test_14_failed_replacement_keeps_stored_list(tmp_path: Path) -> None:
     """Defect (Cabot): All shifts are deleted and added again; in between, or after an error, nobody is on call.
 
     Pantau: One transaction replaces them.
@@ -378,13 +379,13 @@ async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path
 # -- providers --------------------------------------------------------------------------------------------------------
 
 
-async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_unknown_fate() -> None:
+async def test_15_unanswering_provider_times_out_with_unknown_status() -> None:
     """Defect (twilio-python): The asynchronous client ignores its time-out and hangs for minutes (#925).
 
     Pantau: A deadline ends the call, with its fate unknown.
     """
     async with answering(None) as (url, asked):
-        # It has to be asked before it is left, however busy the machine is.
+        # The deadline leaves time for the request on a busy machine.
         twilio = sms(url, deadline=3)
         with pytest.raises(DeliveryError) as error:
             await twilio.send(ORDER)
@@ -393,7 +394,7 @@ async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_un
     assert len(asked) == 1
 
 
-async def test_16_a_message_that_met_a_server_error_is_not_posted_again_by_the_gateway() -> None:
+async def test_16_server_error_is_not_posted_again_by_gateway() -> None:
     """Defect (twilio-python): `max_retries` posts again after a 5xx: two SMS.
 
     Pantau: A gateway posts once.
@@ -408,7 +409,7 @@ async def test_16_a_message_that_met_a_server_error_is_not_posted_again_by_the_g
 
 
 @pytest.mark.parametrize("body", [b"ERROR: modem not ready", b'{"status": "queued"}', b"[]"])
-async def test_17_a_status_of_200_without_an_accepted_message_in_it_is_no_success(body: bytes) -> None:
+async def test_17_status_200_without_accepted_message_is_failure(body: bytes) -> None:
     """Defect (sms-gateway): The status is 200 although the modem failed.
 
     Pantau: A 200 without an accepted message is no success.

@@ -1,4 +1,4 @@
-"""Two days without mail, over a weekend and a holiday: tests/data/two-days.md tells it from each person's side."""
+"""A two-day outage over a weekend and a holiday, as recorded in tests/data/two-days.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tests.two_days import DOCUMENT, document
 pytestmark = pytest.mark.story
 
 
-async def test_two_days_without_mail_are_told_as_the_page_says() -> None:
+async def test_two_day_outage_matches_document() -> None:
     """An outage of two days over a weekend and a holiday is recorded for each person in `tests/data/two-days.md`."""
     assert await document() == DOCUMENT.read_text(), "`make texts` writes the page anew: read what has changed"

@@ -1,4 +1,4 @@
-"""What several tests of the service need."""
+"""Fixtures for tests of the service."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from pantau_lab.serving import claimed
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Return one for a portal, that nobody else gets before it listens there."""
+    """Return a reserved port for a portal."""
     with claimed(1) as [number]:
         yield number

@@ -1,4 +1,4 @@
-"""How many connections a PostgreSQL has for the processes on a store."""
+"""Connections that a PostgreSQL server has for the processes on a store."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ from monitor.store.backend.postgres import CONNECTIONS
 from monitor.store.probing.processes import Processes
 from tests.real.postgres import Postgres
 
-BUDGET = ConnectionBudget(room=97, reserved=3, others=0, processes=frozenset({"satu", "dua"}))
+BUDGET = ConnectionBudget(available=97, reserved=3, other_databases=0, processes=frozenset({"satu", "dua"}))
 
 
 @pytest.mark.parametrize(
-    ("own", "sites", "others", "needed"),
+    ("own", "sites", "other_databases", "needed"),
     [
         ("satu", 0, 0, 2 * CONNECTIONS + 5),
-        # This one has not been started yet.
+        # This process has not been started yet.
         ("tiga", 0, 0, 3 * CONNECTIONS + 5),
         ("satu", 0, 40, 2 * CONNECTIONS + 45),
-        # A hub looks at its own end of each wire, all at a time.
+        # A hub checks its own end of all site links at the same time.
         ("satu", 3, 0, 2 * (CONNECTIONS + 3) + 5),
     ],
 )
-def test_connections_needed_are_those_of_all_processes_and_of_others(
-    own: str, sites: int, others: int, needed: int
+def test_connections_needed_counts_all_processes_and_other_databases(
+    own: str, sites: int, other_databases: int, needed: int
 ) -> None:
-    assert replace(BUDGET, others=others).needed(own=own, sites=sites) == needed
+    assert replace(BUDGET, other_databases=other_databases).needed(own=own, sites=sites) == needed
 
 
 @pytest.mark.real
-async def test_connection_budget_is_what_the_server_says(postgres: Postgres, tmp_path: Path) -> None:
+async def test_connection_budget_is_read_from_server(postgres: Postgres, tmp_path: Path) -> None:
     server, now = postgres.store(), datetime.now(UTC)
     assert connection_budget(postgres.database(), tmp_path) is None, "no store yet"
-    assert connection_budget(replace(server, port=1), tmp_path) is None, "it cannot be asked"
+    assert connection_budget(replace(server, port=1), tmp_path) is None, "the server is unreachable"
     async with Database.open(tmp_path, server, name="satu") as database:
         for name, beat_at in (("satu", now), ("dua", now), ("lama", now - timedelta(days=2)), ("tamat", now)):
             await Processes(database, name).beat(now, beat_at)
         await Processes(database, "tamat").stop(now)
         found = connection_budget(server, tmp_path)
     assert found is not None
-    assert (found.room, found.reserved, found.processes) == (97, 3, frozenset({"satu", "dua"}))
+    assert (found.available, found.reserved, found.processes) == (97, 3, frozenset({"satu", "dua"}))
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as other:
         other.execute(f'ALTER DATABASE "{server.database}" CONNECTION LIMIT 21')
         limited = connection_budget(server, tmp_path)
     assert limited is not None
-    assert (limited.room, limited.others >= 1) == (21, True)
+    assert (limited.available, limited.other_databases >= 1) == (21, True)
 
 
 @pytest.mark.real
-def test_check_warns_of_a_server_with_too_few_connections(postgres: Postgres, tmp_path: Path, sample: Path) -> None:
+def test_check_server_with_too_few_connections_warns(postgres: Postgres, tmp_path: Path, sample: Path) -> None:
     server = postgres.store()
     url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"
     written = f"{sample.read_text()}store: {{url: {url}, tls: false}}\n"
     sample.write_text(written)
-    found = load(sample, {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}).accepted().settings
+    found = load(sample, {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}).require_configuration().settings
     assert not connection_problems(sample, found)
 
     async def begin() -> None:

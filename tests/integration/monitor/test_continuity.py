@@ -1,4 +1,4 @@
-"""A site that was silent says nothing that it judged before: neither after a start, nor when it stood still and goes on."""
+"""Site status after a silence: what was evaluated before a restart or a suspension is stale until a run confirms it."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.statuses import SiteStatuses
-from tests.unit.alerts.people import BRIEF
+from tests.unit.alerts.people import SNAPSHOT
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
-from tests.unit.monitor.service.test_sites import DOWN, WELL, Nation
-from tests.unit.monitor.trial import MINUTE, REFUSED, SECOND, T0, World, agency_routes, world
+from tests.unit.monitor.service.test_sites import DOWN, WELL, HubFixture
+from tests.unit.monitor.world import MINUTE, REFUSED, SECOND, T0, World, agency_routes, world
 
 STALE_AFTER = 30 * SECOND
 SITES = ("johor", "kuching")
 
 
 @dataclass
-class StoodStill:
-    """A meter that says how long the process stood still since it was last asked."""
+class FakeLagMeter:
+    """Lag meter that reports a set suspension once."""
 
     longest: timedelta = timedelta(0)
 
-    def mark(self) -> LagSample:
+    def take_sample(self) -> LagSample:
         return LagSample(0, 0)
 
     def lag_since(self, _: LagSample) -> LoopLag:
         longest, self.longest = self.longest, timedelta(0)
-        return LoopLag(whole=longest, longest=longest)
+        return LoopLag(total=longest, longest=longest)
 
 
 @dataclass
-class SourceLocation:
-    """The parts of a site's process that judge, write and beat; all that it knows is in its store."""
+class SiteProcess:
+    """The parts of a site's process that evaluate, write and send heartbeats. Its state is in its store only."""
 
     name: str
     database: Database
     clock: Clock
     is_alive: int = 0
-    lag: StoodStill = field(default_factory=StoodStill)
-    looked: int = 0
+    lag: FakeLagMeter = field(default_factory=FakeLagMeter)
+    confirmations: int = 0
 
     def __post_init__(self) -> None:
         self.world: World = world("JCM")
@@ -76,7 +76,7 @@ class SourceLocation:
         metrics.register_agency("JCM", routes=())
         evaluator = self.world.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
         reporter = IncidentReporter(
-            policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
+            policies=IncidentPolicies(agencies={"JCM": SNAPSHOT}, monitoring_fault=lambda _: SNAPSHOT),
             alerting=Alerts(),
             metrics=metrics,
             clock=self.clock,
@@ -119,10 +119,10 @@ class SourceLocation:
         )
 
     def _confirm(self) -> None:
-        self.looked += 1
+        self.confirmations += 1
 
-    async def live(self) -> None:
-        """Beat, as each second."""
+    async def run_seconds(self) -> None:
+        """Write a heartbeat, as is done each second."""
         await self.processes.beat(self.clock.now(), self.clock.now())
         await self.beating.write()
 
@@ -131,47 +131,47 @@ class SourceLocation:
         for route in self.world.routes:
             await self.pipeline.process(self.world.result(route, self.clock.now()))
 
-    async def says(self) -> SiteStatus:
+    async def status(self) -> SiteStatus:
         found, _ = await self.standings.changed(None)
         return found[self.name]["JCM"]
 
 
 @asynccontextmanager
-async def places(directory: Path, clock: Clock) -> AsyncIterator[Mapping[str, SourceLocation]]:
+async def site_processes(directory: Path, clock: Clock) -> AsyncIterator[Mapping[str, SiteProcess]]:
     made = {}
     async with (
         Database.open(directory / "johor") as johor,
         Database.open(directory / "kuching") as kuching,
     ):
         for name, database in zip(SITES, (johor, kuching), strict=True):
-            made[name] = SourceLocation(name, database, clock)
+            made[name] = SiteProcess(name, database, clock)
             await made[name].start()
         yield made
 
 
-class MultiSiteDemo:
+class HubAndSites:
     """A hub that probes, with two sites that have stores of their own."""
 
-    def __init__(self, sites: Mapping[str, SourceLocation], hub: Nation) -> None:
+    def __init__(self, sites: Mapping[str, SiteProcess], hub: HubFixture) -> None:
         self.sites = sites
         self.hub = hub
 
-    async def live(self, seconds: int, *silent: str) -> list[str]:
-        """Let so much time pass; return what is told of the agency."""
+    async def run_seconds(self, seconds: int, *silent: str) -> list[str]:
+        """Let seconds pass without heartbeats of the *silent* sites; return what the hub reports about the agency."""
         told = list[str]()
         for _ in range(seconds):
             for name, site in self.sites.items():
                 if name not in silent:
-                    await site.live()
+                    await site.run_seconds()
                 said, _ = await site.standings.changed(None)
                 self.hub.rows.say(name, **said.get(name, {}))
                 self.hub.rows.beaten |= await site.standings.heartbeats()
-            told += await self.hub.live(1, *SITES)
+            told += await self.hub.advance(1, *SITES)
         return [each for each in told if each.startswith("JCM")]
 
-    async def all_say(self) -> list[tuple[bool, bool]]:
-        """Return of each site whether it says that something is wrong, and that all is well."""
-        said = [await site.says() for site in self.sites.values()]
+    async def site_statuses(self) -> list[tuple[bool, bool]]:
+        """Return for each site whether it reports trouble and whether it reports up."""
+        said = [await site.status() for site in self.sites.values()]
         return [(each.trouble is not None, each.up_since is not None) for each in said]
 
     async def probe(self, rounds: int = 3) -> None:
@@ -181,163 +181,163 @@ class MultiSiteDemo:
 
 
 @asynccontextmanager
-async def country(directory: Path) -> AsyncIterator[MultiSiteDemo]:
-    hub = Nation()
+async def open_sites(directory: Path) -> AsyncIterator[HubAndSites]:
+    hub = HubFixture()
     hub.monotonic = hub.clock.time - T0
     hub.here = {}
-    async with places(directory, hub.clock) as sites:
-        yield MultiSiteDemo(sites, hub)
+    async with site_processes(directory, hub.clock) as sites:
+        yield HubAndSites(sites, hub)
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("how", ["started anew", "stood still"])
-async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["restarted", "suspended"])
+async def test_site_back_after_silence_does_not_report_ended_outage(tmp_path: Path, how: str) -> None:
     """Defect: A site reports after a silence what it evaluated before, and an old outage is notified again by SMS, fax and letter.
 
     Pantau: Such a status is stale until a run confirms it, and what was down is probed soon.
     """
-    async with country(tmp_path) as here:
+    async with open_sites(tmp_path) as here:
         for site in here.sites.values():
             site.world.faults = {"JCM/utama": REFUSED}
         here.hub.say("utama", JCM=DOWN)
         await here.probe()
-        assert await here.live(30) == ["JCM: both"]
+        assert await here.run_seconds(30) == ["JCM: both"]
 
-        # Both are silent, the agency is repaired, and the hub alone has seen it: what is open there is not the matter here.
-        await here.live(180, *SITES)
-        here.hub.say("utama", JCM=_well(here.hub))
-        here.hub.alerts.heard.clear()
+        # Both sites are silent, and only the hub sees the repair. Open incidents at the hub are not tested here.
+        await here.run_seconds(180, *SITES)
+        here.hub.say("utama", JCM=_up(here.hub))
+        here.hub.alerts.events.clear()
         here.hub.reporter._set_reported_type("JCM", None)
         for site in here.sites.values():
             site.world.faults = {}
-            if how == "started anew":
+            if how == "restarted":
                 await site.start()
             else:
                 site.lag.longest = 180 * SECOND
-        assert await here.live(60) == [], "nobody has looked since"
-        assert await here.all_say() == [(False, False)] * 2
-        assert [site.looked for site in here.sites.values()] == [how == "stood still"] * 2
+        assert await here.run_seconds(60) == [], "no run since the silence"
+        assert await here.site_statuses() == [(False, False)] * 2
+        assert [site.confirmations for site in here.sites.values()] == [how == "suspended"] * 2
         await here.probe()
-        assert await here.live(10) == []
-        assert await here.all_say() == [(False, True)] * 2
+        assert await here.run_seconds(10) == []
+        assert await here.site_statuses() == [(False, True)] * 2
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("how", ["started anew", "stood still"])
-async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["restarted", "suspended"])
+async def test_site_back_after_silence_does_not_end_newer_outage(tmp_path: Path, how: str) -> None:
     """Defect: Sites that were up before a silence end an outage that began meanwhile.
 
     Pantau: Their status is stale until a run confirms it.
     """
-    async with country(tmp_path) as here:
-        here.hub.say("utama", JCM=_well(here.hub))
+    async with open_sites(tmp_path) as here:
+        here.hub.say("utama", JCM=_up(here.hub))
         await here.probe()
-        assert await here.live(30) == []
-        await here.live(180, *SITES)
+        assert await here.run_seconds(30) == []
+        await here.run_seconds(180, *SITES)
         here.hub.say("utama", JCM=DOWN)
         here.hub.reporter._set_reported_type("JCM", IncidentType.BOTH)
         for site in here.sites.values():
             site.world.faults = {"JCM/utama": REFUSED}
-            if how == "started anew":
+            if how == "restarted":
                 await site.start()
             else:
                 site.lag.longest = 180 * SECOND
-        assert await here.live(60) == [], "nobody has looked since"
+        assert await here.run_seconds(60) == [], "no run since the silence"
         await here.probe(1)
-        assert await here.live(10) == []
+        assert await here.run_seconds(10) == []
         await here.probe(2)
-        assert await here.live(10) == []
-        assert await here.all_say() == [(True, False)] * 2
+        assert await here.run_seconds(10) == []
+        assert await here.site_statuses() == [(True, False)] * 2
 
 
-@pytest.mark.parametrize("how", ["started anew", "stood still"])
-async def test_outage_that_goes_on_over_a_silence_is_said_once_a_run_confirms_it(tmp_path: Path, how: str) -> None:
-    async with country(tmp_path) as here:
+@pytest.mark.parametrize("how", ["restarted", "suspended"])
+async def test_outage_continuing_over_silence_reported_after_confirming_run(tmp_path: Path, how: str) -> None:
+    async with open_sites(tmp_path) as here:
         johor = here.sites["johor"]
         johor.world.faults = {"JCM/utama": REFUSED}
         await johor.probe()
         await johor.probe()
         await johor.probe()
-        await johor.live()
-        assert (await johor.says()).trouble is not None
+        await johor.run_seconds()
+        assert (await johor.status()).trouble is not None
         johor.clock.time += 3 * MINUTE
-        if how == "started anew":
+        if how == "restarted":
             await johor.start()
-            assert (await johor.says()).trouble is None, "before its first beat"
+            assert (await johor.status()).trouble is None, "before its first beat"
         johor.lag.longest = 180 * SECOND
-        await johor.live()
-        assert (await johor.says()).trouble is None
+        await johor.run_seconds()
+        assert (await johor.status()).trouble is None
         await johor.probe()
-        assert (await johor.says()).trouble is not None
+        assert (await johor.status()).trouble is not None
 
 
-async def test_judgement_that_the_first_run_confirms_is_said_again_as_it_was(tmp_path: Path) -> None:
-    async with country(tmp_path) as here:
+async def test_status_confirmed_by_first_run_is_restored_unchanged(tmp_path: Path) -> None:
+    async with open_sites(tmp_path) as here:
         johor = here.sites["johor"]
         johor.world = World(agency_routes("JCM", directions=[Direction.INTERNAL]))
         await johor.start()
         for _ in range(3):
             await johor.probe()
-        await johor.live()
-        before = await johor.says()
+        await johor.run_seconds()
+        before = await johor.status()
         assert before.up_since
         johor.clock.time += 3 * MINUTE
         johor.lag.longest = 180 * SECOND
-        await johor.live()
-        assert (await johor.says()).up_since is None
+        await johor.run_seconds()
+        assert (await johor.status()).up_since is None
         await johor.probe()
-        assert await johor.says() == before
+        assert await johor.status() == before
 
 
-async def test_short_restart_leaves_what_a_site_says_as_it_was(tmp_path: Path) -> None:
-    async with country(tmp_path) as here:
+async def test_site_status_unchanged_after_short_restart(tmp_path: Path) -> None:
+    async with open_sites(tmp_path) as here:
         johor = here.sites["johor"]
         johor.world.faults = {"JCM/utama": REFUSED}
         for _ in range(3):
             await johor.probe()
-        await johor.live()
-        before = await johor.says()
+        await johor.run_seconds()
+        before = await johor.status()
         johor.clock.time += 20 * SECOND
         await johor.start()
-        assert await johor.says() == before
+        assert await johor.status() == before
 
 
-async def test_restart_soon_after_a_silence_leaves_stale_what_was_stale(tmp_path: Path) -> None:
-    async with country(tmp_path) as here:
+async def test_restart_soon_after_silence_keeps_stale_status_stale(tmp_path: Path) -> None:
+    async with open_sites(tmp_path) as here:
         johor = here.sites["johor"]
         johor.world.faults = {"JCM/utama": REFUSED}
         for _ in range(3):
             await johor.probe()
-        await johor.live()
+        await johor.run_seconds()
         johor.clock.time += 3 * MINUTE
         for _ in range(3):
             await johor.start()
-            await johor.live()
+            await johor.run_seconds()
             johor.clock.time += 20 * SECOND
         await johor.pipeline.report_pending()
         assert johor.pipeline._statuses["JCM"].trouble is None
 
 
-async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: Path) -> None:
-    async with country(tmp_path) as here:
+async def test_site_status_kept_while_another_process_continues(tmp_path: Path) -> None:
+    async with open_sites(tmp_path) as here:
         johor = here.sites["johor"]
         await johor.probe()
         await johor.probe()
-        await johor.live()
-        before = await johor.says()
+        await johor.run_seconds()
+        before = await johor.status()
         assert before.up_since
         johor.clock.time += 3 * MINUTE
-        await johor.standings.write_heartbeat(_beat(johor))
+        await johor.standings.write_heartbeat(_heartbeat(johor))
         johor.lag.longest = 180 * SECOND
         await johor.continuity.check()
-        assert await johor.says() == before
-        # What this process judged itself counts for nothing all the same.
+        assert await johor.status() == before
+        # What this process evaluated itself is stale.
         assert johor.pipeline._statuses["JCM"].up_since is None
 
 
-def _well(hub: Nation) -> SiteStatus:
+def _up(hub: HubFixture) -> SiteStatus:
     return replace(WELL, up_since=hub.clock.time)
 
 
-def _beat(of: SourceLocation) -> SiteHeartbeat:
+def _heartbeat(of: SiteProcess) -> SiteHeartbeat:
     return SiteHeartbeat(at=of.clock.time, monotonic=of.clock.time - T0, incarnation="another")

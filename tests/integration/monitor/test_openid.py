@@ -1,4 +1,4 @@
-"""Signing in with an account elsewhere: a provider over real sockets, honest and not."""
+"""Sign-in with OpenID Connect at a provider over real sockets, correct and faulty."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from monitor.web.access.access_control import AccessControl
 from monitor.web.portal import portal
 from pantau_lab.oauth.openid_provider import OpenIdProvider, ProviderFault
 from pantau_lab.serving import serve
-from tests.unit.monitor.web.signed import OURS, House, house
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.fake_service import Service
+from tests.unit.monitor.web.portal_env import SAME_ORIGIN, PortalEnv, open_portal
 
-US = "http://localhost"
-#: Of what people read when they come back in vain.
-SAID = {
+PORTAL_URL = "http://localhost"
+#: Parts of the messages after a failed sign-in.
+MESSAGES = {
     "refused": "tidak diterima",
     "away": "tidak dapat dihubungi",
     "unknown": "belum dipautkan",
@@ -37,12 +37,12 @@ SAID = {
 
 
 @dataclass
-class Town:
-    place: House
+class LoginEnv:
+    env: PortalEnv
     provider: OpenIdProvider
 
-    async def dance(self, browser: httpx.AsyncClient, begin: httpx.Response) -> httpx.Response:
-        """Follow a browser to the provider, and back with what it says."""
+    async def complete_login(self, browser: httpx.AsyncClient, begin: httpx.Response) -> httpx.Response:
+        """Follow the redirect to the provider and back with its answer."""
         led = re.search(r'<a href="(http[^"]+)"', begin.text)
         async with httpx.AsyncClient(trust_env=False) as outside:
             there = await outside.get(html.unescape(led[1]) if led else begin.headers["location"])
@@ -50,58 +50,58 @@ class Town:
 
     async def sign_in(self, browser: httpx.AsyncClient, to: str = "/") -> httpx.Response:
         begin = await browser.get("/sign-in/openid", params={"next": to})
-        return await self.dance(browser, begin) if begin.status_code == 303 else begin
+        return await self.complete_login(browser, begin) if begin.status_code == 303 else begin
 
-    async def linked(self, name: str = "siti") -> httpx.AsyncClient:
-        """Let a user link the account of whoever sits at the provider."""
-        browser = await self.place.admitted(name, "viewer")
-        answer = await self.dance(browser, await browser.post("/account/openid"))
+    async def link_account(self, name: str = "siti") -> httpx.AsyncClient:
+        """Let a user link the provider's current account."""
+        browser = await self.env.session_for(name, "viewer")
+        answer = await self.complete_login(browser, await browser.post("/account/openid"))
         assert (answer.status_code, answer.headers["location"]) == (303, "/account")
         return browser
 
 
 @asynccontextmanager
-async def town_in(directory: Path) -> AsyncIterator[Town]:
+async def open_env(directory: Path) -> AsyncIterator[LoginEnv]:
     provider = OpenIdProvider()
-    async with serve(provider.app()) as url, house(directory) as place:
+    async with serve(provider.app()) as url, open_portal(directory) as env:
         provider.url = url
         client = OpenIdClient(
             issuer=url,
             client_id=provider.client_id,
             client_secret=provider.client_secret,
-            redirect_uri=f"{US}/sign-in/openid/answer",
+            redirect_uri=f"{PORTAL_URL}/sign-in/openid/answer",
             trust=ssl.create_default_context(),
         )
-        door = OpenIdLogin(client, "SSO Contoh", place.authenticator, place.users, place.clock)
-        place.app = portal(Service(), ["localhost"], access_control=AccessControl(place.authenticator), openid=door)
-        yield Town(place, provider)
+        login = OpenIdLogin(client, "SSO Contoh", env.authenticator, env.users, env.clock)
+        env.app = portal(Service(), ["localhost"], access_control=AccessControl(env.authenticator), openid=login)
+        yield LoginEnv(env, provider)
 
 
 @pytest.fixture
-async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    async with town_in(tmp_path) as opened:
+async def login_env(tmp_path: Path) -> AsyncIterator[LoginEnv]:
+    async with open_env(tmp_path) as opened:
         yield opened
 
 
-async def test_who_has_linked_an_account_signs_in_with_it_and_arrives_where_they_wanted(town: Town) -> None:
-    browser = await town.linked()
+async def test_linked_account_signs_in_and_returns_to_requested_page(login_env: LoginEnv) -> None:
+    browser = await login_env.link_account()
     assert "telah dipautkan" in (await browser.get("/account")).text
-    async with town.place.browser() as other:
-        back = await town.sign_in(other, "/agencies/JCM")
+    async with login_env.env.browser() as other:
+        back = await login_env.sign_in(other, "/agencies/JCM")
         assert (back.status_code, back.headers["location"]) == (303, "/agencies/JCM")
         assert "Siti Contoh" in (await other.get("/account")).text
 
 
-async def test_whoever_has_a_second_factor_is_asked_for_it_after_the_provider_too(town: Town) -> None:
-    await town.linked()
-    place = town.place
-    [user] = await place.administration.users()
-    entry = AuditEntry(at=place.clock.now(), actor="Ujian", event="second factor set up")
+async def test_second_factor_is_required_after_provider(login_env: LoginEnv) -> None:
+    await login_env.link_account()
+    env = login_env.env
+    [user] = await env.administration.users()
+    entry = AuditEntry(at=env.clock.now(), actor="Ujian", event="second factor set up")
     code = "0123-4567-89AB-CDEF-GHJK-MNPQ"
     secret = Ciphertext(key_id="0a1b2c3d", text="1.AAAA")
-    await place.factors.set_up(user.id, secret, 1, [digest_of_code(code)], entry)
-    async with place.browser() as browser:
-        back = await town.sign_in(browser, "/agencies/JCM")
+    await env.factors.set_up(user.id, secret, 1, [digest_of_code(code)], entry)
+    async with env.browser() as browser:
+        back = await login_env.sign_in(browser, "/agencies/JCM")
         assert (back.status_code, back.headers["location"]) == (303, "/sign-in/code?next=/agencies/JCM")
         assert (await browser.get("/agencies/JCM")).status_code == 401
         inside = await browser.post("/sign-in/code", data={"code": code, "next": "/agencies/JCM"})
@@ -109,12 +109,12 @@ async def test_whoever_has_a_second_factor_is_asked_for_it_after_the_provider_to
         assert (await browser.get("/agencies/JCM")).status_code == 200
 
 
-async def test_an_account_that_nobody_has_linked_opens_nothing_and_makes_no_user(town: Town) -> None:
-    async with town.place.browser() as browser:
-        back = await town.sign_in(browser)
-        assert (back.status_code, SAID["unknown"] in back.text) == (403, True)
+async def test_unlinked_account_is_refused_and_creates_no_user(login_env: LoginEnv) -> None:
+    async with login_env.env.browser() as browser:
+        back = await login_env.sign_in(browser)
+        assert (back.status_code, MESSAGES["unknown"] in back.text) == (403, True)
         assert (await browser.get("/")).status_code == 401
-    assert await town.place.administration.users() == []
+    assert await login_env.env.administration.users() == []
 
 
 @pytest.mark.parametrize(
@@ -133,49 +133,49 @@ async def test_an_account_that_nobody_has_linked_opens_nothing_and_makes_no_user
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_nobody_gets_in_by_a_provider_that_lies_or_fails(
-    town: Town, fault: ProviderFault, said: str, *, at_once: bool
+async def test_faulty_or_malicious_provider_signs_nobody_in(
+    login_env: LoginEnv, fault: ProviderFault, said: str, *, at_once: bool
 ) -> None:
-    user = await town.place.administration.add("siti", "Siti Contoh", ["viewer"], by="Ujian")
-    entry = AuditEntry(at=town.place.clock.now(), actor="Ujian", event="account linked")
-    await town.place.users.link(user.id, town.provider.url, town.provider.subject, entry)
-    async with town.place.browser() as browser:
+    user = await login_env.env.administration.add("siti", "Siti Contoh", ["viewer"], by="Ujian")
+    entry = AuditEntry(at=login_env.env.clock.now(), actor="Ujian", event="account linked")
+    await login_env.env.users.link(user.id, login_env.provider.url, login_env.provider.subject, entry)
+    async with login_env.env.browser() as browser:
         if at_once:
-            town.provider.fault = fault
+            login_env.provider.fault = fault
         begin = await browser.get("/sign-in/openid")
-        town.provider.fault = fault
-        back = await town.dance(browser, begin) if begin.status_code == 303 else begin
+        login_env.provider.fault = fault
+        back = await login_env.complete_login(browser, begin) if begin.status_code == 303 else begin
         assert back.status_code == 403
-        assert SAID[said] in back.text
+        assert MESSAGES[said] in back.text
         assert (await browser.get("/")).status_code == 401
 
 
-async def test_a_provider_whose_metadata_name_another_is_not_gone_to(town: Town) -> None:
-    town.provider.fault = ProviderFault.ANOTHER_METADATA
-    async with town.place.browser() as browser:
+async def test_provider_with_metadata_of_other_issuer_is_not_contacted(login_env: LoginEnv) -> None:
+    login_env.provider.fault = ProviderFault.ANOTHER_METADATA
+    async with login_env.env.browser() as browser:
         answer = await browser.get("/sign-in/openid")
-    assert (answer.status_code, SAID["away"] in answer.text) == (403, True)
+    assert (answer.status_code, MESSAGES["away"] in answer.text) == (403, True)
 
 
-async def test_what_somebody_else_has_begun_nobody_can_end(town: Town) -> None:
-    await town.linked()
-    async with town.place.browser() as theirs, town.place.browser() as mine:
+async def test_login_begun_in_other_browser_cannot_be_completed(login_env: LoginEnv) -> None:
+    await login_env.link_account()
+    async with login_env.env.browser() as theirs, login_env.env.browser() as mine:
         begin = await theirs.get("/sign-in/openid")
-        back = await town.dance(mine, begin)
-        assert (back.status_code, SAID["late"] in back.text) == (403, True)
-        # Nor with a browser that has begun something of its own.
+        back = await login_env.complete_login(mine, begin)
+        assert (back.status_code, MESSAGES["late"] in back.text) == (403, True)
+        # Nor with a browser that has begun a login of its own.
         await mine.get("/sign-in/openid")
-        back = await town.dance(mine, await theirs.get("/sign-in/openid"))
+        back = await login_env.complete_login(mine, await theirs.get("/sign-in/openid"))
         assert back.status_code == 403
         assert (await mine.get("/")).status_code == 401
 
 
-async def test_what_is_begun_ends_once_and_in_ten_minutes(town: Town) -> None:
-    await town.linked()
-    async with town.place.browser() as browser:
+async def test_login_completes_once_within_ten_minutes(login_env: LoginEnv) -> None:
+    await login_env.link_account()
+    async with login_env.env.browser() as browser:
         begin = await browser.get("/sign-in/openid")
-        town.place.clock.move(timedelta(minutes=10))
-        assert SAID["late"] in (await town.dance(browser, begin)).text
+        login_env.env.clock.move(timedelta(minutes=10))
+        assert MESSAGES["late"] in (await login_env.complete_login(browser, begin)).text
         begin = await browser.get("/sign-in/openid")
         async with httpx.AsyncClient(trust_env=False) as outside:
             there = (await outside.get(begin.headers["location"])).headers["location"]
@@ -183,25 +183,25 @@ async def test_what_is_begun_ends_once_and_in_ten_minutes(town: Town) -> None:
         assert (await browser.get(there)).status_code == 403
 
 
-async def test_an_account_is_one_users_and_an_administrator_can_take_the_link_away(town: Town) -> None:
-    await town.linked("siti")
-    browser = await town.place.admitted("ravi", "viewer")
-    back = await town.dance(browser, await browser.post("/account/openid"))
+async def test_account_belongs_to_one_user_and_admin_can_unlink(login_env: LoginEnv) -> None:
+    await login_env.link_account("siti")
+    browser = await login_env.env.session_for("ravi", "viewer")
+    back = await login_env.complete_login(browser, await browser.post("/account/openid"))
     assert "dipautkan kepada pengguna lain" in back.text
-    await town.place.administration.unlink("siti", by="Ujian")
-    async with town.place.browser() as other:
-        assert SAID["unknown"] in (await town.sign_in(other)).text
+    await login_env.env.administration.unlink("siti", by="Ujian")
+    async with login_env.env.browser() as other:
+        assert MESSAGES["unknown"] in (await login_env.sign_in(other)).text
 
 
-async def test_who_is_disabled_gets_in_by_no_door(town: Town) -> None:
-    await town.linked()
-    await town.place.administration.disable("siti", by="Ujian")
-    async with town.place.browser() as browser:
-        assert (await town.sign_in(browser)).status_code == 403
+async def test_disabled_user_cannot_sign_in(login_env: LoginEnv) -> None:
+    await login_env.link_account()
+    await login_env.env.administration.disable("siti", by="Ujian")
+    async with login_env.env.browser() as browser:
+        assert (await login_env.sign_in(browser)).status_code == 403
         assert (await browser.get("/")).status_code == 401
 
 
-async def test_a_strangers_page_links_nothing(town: Town) -> None:
-    browser = await town.place.admitted("siti", "viewer")
-    answer = await browser.post("/account/openid", headers={**OURS, "Sec-Fetch-Site": "cross-site"})
+async def test_cross_site_request_links_nothing(login_env: LoginEnv) -> None:
+    browser = await login_env.env.session_for("siti", "viewer")
+    answer = await browser.post("/account/openid", headers={**SAME_ORIGIN, "Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403

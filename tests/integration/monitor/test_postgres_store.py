@@ -1,4 +1,4 @@
-"""The shared store on a real PostgreSQL: who gets in, and what becomes of a server that is away."""
+"""The shared store on a real PostgreSQL: opening, transactions and unavailability."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.backend.postgres import PostgresServer, ServerClock
-from monitor.store.backend.process_lock import LET_GO_WITHIN, ProcessNameLock
+from monitor.store.backend.process_lock import TAKEN_AFTER_SECONDS, ProcessNameLock
 from monitor.store.schema.block import BlockReason, StoreBlock
-from monitor.store.schema.lock import LOCKS, NAMES, Lock
-from monitor.store.schema.migrations import NEWEST, StoreBarredError
+from monitor.store.schema.lock import LOCK_CLASS, NAME_LOCK_CLASS, Lock
+from monitor.store.schema.migrations import NEWEST, StoreBlockedError
 from monitor.store.schema.tables import counter
 from pantau_lab.serving import claimed
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
@@ -41,7 +41,7 @@ async def database(server: PostgresServer, tmp_path: Path) -> AsyncIterator[Data
 
 
 async def refusal(place: Path, server: PostgresServer, *, name: str = "pantau") -> str:
-    """Return what is said when the store cannot be opened. It never holds the password."""
+    """Return the error of a store that cannot be opened. It never contains the password."""
     with pytest.raises((StoreUnusableError, StoreInUseError)) as refused:
         async with Database.open(place, server, name=name):
             pass
@@ -49,10 +49,10 @@ async def refusal(place: Path, server: PostgresServer, *, name: str = "pantau") 
     return str(refused.value)
 
 
-# -- who gets in -----------------------------------------------------------------------------------------------------
+# -- opening ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: PostgresServer) -> None:
+async def test_open_server_unreachable_error_names_it(tmp_path: Path, server: PostgresServer) -> None:
     with claimed(1) as (nobody,):
         said = await refusal(tmp_path, replace(server, port=nobody, password=PASSWORD))
     assert said.startswith(f"the store, database {server.database} of the PostgreSQL at 127.0.0.1, port ")
@@ -60,16 +60,16 @@ async def test_a_server_that_is_not_there_is_named(tmp_path: Path, server: Postg
     assert "refused" in said
 
 
-async def test_a_database_that_is_not_there_is_named(tmp_path: Path, server: PostgresServer) -> None:
+async def test_open_database_missing_error_names_it(tmp_path: Path, server: PostgresServer) -> None:
     assert 'database "tiada" does not exist' in await refusal(tmp_path, replace(server, database="tiada"))
 
 
-async def test_a_database_that_cannot_hold_our_texts_is_refused(tmp_path: Path, postgres: Postgres) -> None:
+async def test_open_database_with_other_encoding_is_refused(tmp_path: Path, postgres: Postgres) -> None:
     latin = postgres.database(encoding="LATIN1", template="template0", locale="C")
-    assert "keeps text as LATIN1; make a database with ENCODING 'UTF8'" in await refusal(tmp_path, latin)
+    assert "stores text as LATIN1; create a database with ENCODING 'UTF8'" in await refusal(tmp_path, latin)
 
 
-async def test_a_role_needs_its_password_and_to_own_the_database(tmp_path: Path, postgres: Postgres) -> None:
+async def test_open_role_needs_password_and_database_ownership(tmp_path: Path, postgres: Postgres) -> None:
     server = postgres.database()
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {WITH_PASSWORD} LOGIN PASSWORD '{PASSWORD}'")
@@ -79,29 +79,25 @@ async def test_a_role_needs_its_password_and_to_own_the_database(tmp_path: Path,
     assert "password authentication failed" in await refusal(tmp_path, replace(guest, password="salah"))
     guest = replace(guest, password=PASSWORD)
     owner = f"ALTER DATABASE {server.database} OWNER TO {WITH_PASSWORD}"
-    assert f"may not make tables there; let it own the database: {owner}" in await refusal(tmp_path, guest)
+    assert f"may not create tables there; let it own the database: {owner}" in await refusal(tmp_path, guest)
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         connection.execute(owner)
     async with Database.open(tmp_path, guest):
         pass
 
 
-async def test_tls_means_that_the_certificate_is_right(
-    tmp_path: Path, postgres: Postgres, server: PostgresServer
-) -> None:
+async def test_open_tls_verifies_certificate(tmp_path: Path, postgres: Postgres, server: PostgresServer) -> None:
     trusted = replace(server, tls=True, ca_file=postgres.ca_file)
     async with Database.open(tmp_path, replace(trusted, host="localhost")) as database, database.read() as connection:
         asked = text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
         assert (await connection.execute(asked)).scalar_one() is True
 
-    # The certificate is of another name; of an authority that nobody knows.
+    # The certificate is for another name, or of an unknown authority.
     assert "does not match" in await refusal(tmp_path, trusted)
     assert "certificate verify failed" in await refusal(tmp_path, replace(trusted, host="localhost", ca_file=None))
 
 
-async def test_two_of_one_name_would_delete_each_others_mail_and_are_refused(
-    tmp_path: Path, server: PostgresServer
-) -> None:
+async def test_open_duplicate_process_name_is_refused(tmp_path: Path, server: PostgresServer) -> None:
     async with Database.open(tmp_path, server, name="putrajaya-1"):
         said = await refusal(tmp_path, server, name="putrajaya-1")
         assert "another pantau process called putrajaya-1 uses the store" in said
@@ -113,71 +109,67 @@ async def test_two_of_one_name_would_delete_each_others_mail_and_are_refused(
 
 
 @asynccontextmanager
-async def held(server: PostgresServer) -> AsyncIterator[ProcessNameLock]:
-    """Hold the name that `refusal` asks for."""
+async def hold_name(server: PostgresServer) -> AsyncIterator[ProcessNameLock]:
+    """Hold the process name that `refusal` uses."""
     engine = create_async_engine(server.url(), connect_args=server.arguments(), pool_pre_ping=True)
     name = ProcessNameLock(engine, "pantau", str(server))
     try:
-        await name.take()
+        await name.acquire()
         yield name
     finally:
-        await name.let_go()
+        await name.release()
         await engine.dispose()
 
 
-async def test_a_name_whose_session_was_ended_is_taken_again_before_another_can_have_it(
+async def test_name_lock_lost_session_is_reacquired_before_others(
     tmp_path: Path, postgres: Postgres, server: PostgresServer
 ) -> None:
-    async with held(server) as name:
-        await name.look(0.0)
+    async with hold_name(server) as name:
+        await name.check_once(0.0)
         await break_connections(postgres, server)
-        await name.look(5.0)
+        await name.check_once(5.0)
         assert "another pantau process called pantau" in await refusal(tmp_path, server)
     async with Database.open(tmp_path, server):
         pass
 
 
-async def test_who_finds_its_name_taken_by_another_gives_way(
+async def test_name_lock_taken_by_other_process_raises(
     tmp_path: Path, postgres: Postgres, server: PostgresServer
 ) -> None:
-    async with held(server) as name:
+    async with hold_name(server) as name:
         await break_connections(postgres, server)
         async with Database.open(tmp_path, server):
-            await name.look(0.0)
+            await name.check_once(0.0)
             with pytest.raises(StoreInUseError, match="another pantau process called pantau"):
-                await name.look(LET_GO_WITHIN + 1)
+                await name.check_once(TAKEN_AFTER_SECONDS + 1)
 
 
-async def test_a_session_of_ours_that_only_the_network_has_ended_is_waited_for(
+async def test_name_lock_stale_own_session_is_waited_for(
     tmp_path: Path, postgres: Postgres, server: PostgresServer
 ) -> None:
-    async with held(server) as name:
+    async with hold_name(server) as name:
         await break_connections(postgres, server)
-        with psycopg.connect(postgres.address(server.database), autocommit=True) as last:
-            last.execute("SELECT pg_advisory_lock(%s, hashtext('pantau'))", (NAMES,))
-            for now in (0.0, LET_GO_WITHIN):
-                await name.look(now)
-            last.execute("SELECT pg_advisory_unlock_all()")
-            await name.look(LET_GO_WITHIN + 5)
+        with psycopg.connect(postgres.address(server.database), autocommit=True) as stale:
+            stale.execute("SELECT pg_advisory_lock(%s, hashtext('pantau'))", (NAME_LOCK_CLASS,))
+            for now in (0.0, TAKEN_AFTER_SECONDS):
+                await name.check_once(now)
+            stale.execute("SELECT pg_advisory_unlock_all()")
+            await name.check_once(TAKEN_AFTER_SECONDS + 5)
         assert "called pantau" in await refusal(tmp_path, server)
 
 
-async def test_a_server_that_cannot_be_asked_gives_the_name_to_nobody(
-    server: PostgresServer, postgres: Postgres
-) -> None:
-    async with held(server) as name:
+async def test_name_lock_server_unreachable_is_kept(server: PostgresServer, postgres: Postgres) -> None:
+    async with hold_name(server) as name:
         with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
             connection.execute(f"ALTER DATABASE {server.database} ALLOW_CONNECTIONS false")
             await break_connections(postgres, server)
-            for now in (0.0, LET_GO_WITHIN + 1, 2 * LET_GO_WITHIN + 2):
-                await name.look(now)
+            for now in (0.0, TAKEN_AFTER_SECONDS + 1, 2 * TAKEN_AFTER_SECONDS + 2):
+                await name.check_once(now)
             connection.execute(f"ALTER DATABASE {server.database} ALLOW_CONNECTIONS true")
-        await name.look(3 * LET_GO_WITHIN)
+        await name.check_once(3 * TAKEN_AFTER_SECONDS)
 
 
-async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schema(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+async def test_engines_starting_together_wait_for_migration(tmp_path: Path, postgres: Postgres) -> None:
     server = postgres.database()
 
     async def begin() -> None:
@@ -185,7 +177,7 @@ async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schem
             pass
 
     with psycopg.connect(postgres.address(server.database), autocommit=True) as another:
-        another.execute("SELECT pg_advisory_lock(%s, %s)", (LOCKS, Lock.MIGRATING))
+        another.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, Lock.MIGRATING))
         beginning = asyncio.create_task(begin())
         await asyncio.wait({beginning}, timeout=1)
         assert not beginning.done()
@@ -194,9 +186,7 @@ async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schem
     await beginning
 
 
-async def test_an_engine_that_starts_while_its_store_is_shut_waits_and_does_not_start(
-    tmp_path: Path, postgres: Postgres
-) -> None:
+async def test_engine_starting_on_blocked_store_waits_and_refuses(tmp_path: Path, postgres: Postgres) -> None:
     server = postgres.store()
 
     async def begin() -> None:
@@ -204,21 +194,21 @@ async def test_an_engine_that_starts_while_its_store_is_shut_waits_and_does_not_
             pass
 
     with psycopg.connect(postgres.address(server.database)) as another:
-        another.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, Lock.MIGRATING))
+        another.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, Lock.MIGRATING))
         another.execute(
-            "UPDATE alembic_version SET version_num = %s", [str(StoreBlock(barred=BlockReason.COPYING, schema=NEWEST))]
+            "UPDATE alembic_version SET version_num = %s", [str(StoreBlock(reason=BlockReason.COPYING, schema=NEWEST))]
         )
         beginning = asyncio.create_task(begin())
         await asyncio.wait({beginning}, timeout=1)
         assert not beginning.done()
-    with pytest.raises(StoreBarredError):
+    with pytest.raises(StoreBlockedError):
         await beginning
 
 
-# -- what transactions promise ---------------------------------------------------------------------------------------
+# -- transactions ----------------------------------------------------------------------------------------------------
 
 
-async def test_decisions_of_two_engines_come_one_after_the_other(tmp_path: Path, server: PostgresServer) -> None:
+async def test_exclusive_transactions_of_two_engines_are_serialized(tmp_path: Path, server: PostgresServer) -> None:
     async def count_up(database: Database) -> None:
         async with database.exclusive() as connection:
             count = (await connection.execute(text("SELECT next FROM counter WHERE name = 'x'"))).scalar_one()
@@ -233,7 +223,7 @@ async def test_decisions_of_two_engines_come_one_after_the_other(tmp_path: Path,
             assert (await connection.execute(text("SELECT next FROM counter"))).scalar_one() == 50
 
 
-async def test_a_view_stays_as_it_is_while_others_write_and_writes_nothing(database: Database) -> None:
+async def test_read_is_snapshot_and_read_only(database: Database) -> None:
     count = text("SELECT count(*) FROM counter")
     async with database.read() as reader:
         assert (await reader.execute(count)).scalar_one() == 0
@@ -245,16 +235,16 @@ async def test_a_view_stays_as_it_is_while_others_write_and_writes_nothing(datab
             await reader.execute(insert(counter).values(name="y", next=1))
 
 
-async def test_the_time_is_the_servers(database: Database) -> None:
+async def test_clock_is_server_time(database: Database) -> None:
     assert isinstance(database.clock, ServerClock)
-    # As if this machine's clock was an hour off.
-    database.clock.tell(datetime.now(UTC) - timedelta(hours=1))
+    # Simulate a clock of this machine that is an hour off.
+    database.clock.set_server_time(datetime.now(UTC) - timedelta(hours=1))
     async with database.exclusive() as connection:
         said = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
     assert abs(database.clock.now() - said) < timedelta(seconds=5)
 
 
-# -- when it is away -------------------------------------------------------------------------------------------------
+# -- unavailability --------------------------------------------------------------------------------------------------
 
 
 async def break_connections(postgres: Postgres, server: PostgresServer) -> None:
@@ -264,7 +254,7 @@ async def break_connections(postgres: Postgres, server: PostgresServer) -> None:
         )
 
 
-async def test_a_connection_that_broke_while_nobody_used_it_is_replaced_unseen(
+async def test_idle_broken_connection_is_replaced(
     database: Database, postgres: Postgres, server: PostgresServer
 ) -> None:
     async with database.exclusive():
@@ -274,11 +264,11 @@ async def test_a_connection_that_broke_while_nobody_used_it_is_replaced_unseen(
         await connection.execute(insert(counter).values(name="x", next=1))
     async with database.read():
         pass
-    assert database.presence.away_since is None
+    assert database.availability.unavailable_since is None
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "failure",
     [
         "SELECT pg_terminate_backend(pg_backend_pid())",
         "SELECT pg_sleep(5)",
@@ -286,26 +276,26 @@ async def test_a_connection_that_broke_while_nobody_used_it_is_replaced_unseen(
         "DO $$ BEGIN RAISE SQLSTATE '25006'; END $$",
     ],
 )
-async def test_what_passes_is_told_as_such_and_the_next_try_is_as_ever(database: Database, trouble: str) -> None:
-    async def try_it() -> None:
+async def test_transient_failure_raises_store_unavailable_and_recovers(database: Database, failure: str) -> None:
+    async def write_and_fail() -> None:
         async with database.exclusive() as connection:
             await connection.execute(insert(counter).values(name="x", next=1))
             await connection.execute(text("SET LOCAL statement_timeout = 500"))
-            await connection.execute(text(trouble))
+            await connection.execute(text(failure))
 
     with pytest.raises(StoreUnavailable):
-        await try_it()
-    assert database.presence.away_since is not None
+        await write_and_fail()
+    assert database.availability.unavailable_since is not None
     with pytest.raises(StoreUnavailable):
-        await try_it()  # It is not even asked, so soon.
+        await write_and_fail()  # The server is not contacted again so soon.
 
     await asyncio.sleep(1)
     async with database.exclusive() as connection:
         await connection.execute(insert(counter).values(name="x", next=1))
-    assert database.presence.away_since is None
+    assert database.availability.unavailable_since is None
 
 
-async def test_what_is_to_take_no_writes_takes_none_also_after_it_was_read(
+async def test_read_only_server_refuses_writes_also_after_read(
     tmp_path: Path, postgres: Postgres, server: PostgresServer
 ) -> None:
     async with Database.open(tmp_path, server):
@@ -321,16 +311,16 @@ async def test_what_is_to_take_no_writes_takes_none_also_after_it_was_read(
 
 
 @pytest.mark.parametrize("state", ["40001", "40P01", "55P03"])
-async def test_who_lost_a_race_may_try_again_at_once(database: Database, state: str) -> None:
+async def test_lost_race_can_be_retried_at_once(database: Database, state: str) -> None:
     with pytest.raises(StoreUnavailable):
         async with database.exclusive() as connection:
             await connection.execute(text(f"DO $$ BEGIN RAISE SQLSTATE '{state}'; END $$"))
-    assert database.presence.away_since is None
+    assert database.availability.unavailable_since is None
     async with database.exclusive():
         pass
 
 
-async def test_a_bug_of_ours_is_no_absence(database: Database) -> None:
+async def test_programming_error_does_not_mark_store_unavailable(database: Database) -> None:
     async with database.exclusive() as connection:
         await connection.execute(insert(counter).values(name="x", next=1))
     with pytest.raises(IntegrityError):
@@ -339,10 +329,10 @@ async def test_a_bug_of_ours_is_no_absence(database: Database) -> None:
     with pytest.raises(ProgrammingError):
         async with database.exclusive() as connection:
             await connection.execute(text("SELECT * FROM tiada"))
-    assert database.presence.away_since is None
+    assert database.availability.unavailable_since is None
 
 
-async def test_of_several_servers_one_that_is_not_there_is_passed_over(server: PostgresServer, tmp_path: Path) -> None:
+async def test_several_servers_unreachable_one_is_skipped(server: PostgresServer, tmp_path: Path) -> None:
     async with (
         Database.open(tmp_path, replace(server, host=f"/tiada,{server.host}"), name="lain") as database,
         database.read() as connection,
@@ -350,9 +340,7 @@ async def test_of_several_servers_one_that_is_not_there_is_passed_over(server: P
         assert (await connection.execute(text("SELECT NOT pg_is_in_recovery()"))).scalar_one()
 
 
-async def test_who_holds_up_all_others_and_says_nothing_is_thrown_out(
-    database: Database, server: PostgresServer
-) -> None:
+async def test_session_timeouts_are_set_on_server(database: Database, server: PostgresServer) -> None:
     async with database.read() as connection:
         asked = text("SELECT name, setting FROM pg_settings WHERE name LIKE '%timeout' OR name LIKE 'tcp_keep%'")
         settings = {row.name: row.setting for row in await connection.execute(asked)}

@@ -1,4 +1,4 @@
-"""Which configuration is in force: with the one that ships, on a real store."""
+"""Start and reload of the shipped configuration on a real store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from alerts.model.incident import IncidentState, apply
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import SystemClock
 from alerts.persistence.store import StoreUnavailable
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, LoadCache, load
 from monitor.evaluation.health_tracker import GradedRun
@@ -33,11 +33,11 @@ from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.open_incidents import CurrentPolicies
-from monitor.service.probing_runtime import RuntimeContext, announce, make_runtime, retire
+from monitor.service.probing_runtime import RuntimeContext, make_runtime, register_metrics, unregister_metrics
 from monitor.service.reloader import Reloader, needs_restart
 from monitor.store.admin.documents import Documents
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
@@ -47,12 +47,12 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password
 from probes.model.result import Outcome, Phase
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.unit.alerts.people import MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.config.corpus import case as corpus
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import failed
+from tests.unit.monitor.world import failed
 
 
 @pytest.fixture
@@ -60,29 +60,29 @@ def office(tmp_path: Path) -> IssuingOffice:
     return IssuingOffice(tmp_path)
 
 
-class Buggy(Reloader):
-    """Fails once for a bug of ours, behind everything that is checked; or its store is away."""
+class FailingReloader(Reloader):
+    """Reloader whose first reload fails with a bug after all checks; or whose store is unavailable."""
 
     tries = 0
-    away = False
+    store_unavailable = False
 
     async def _apply(self, configuration: Configuration, by: str) -> None:
-        self.tries += not self.away
+        self.tries += not self.store_unavailable
         if self.tries == 1:
             raise ZeroDivisionError
         await super()._apply(configuration, by)
 
     async def _record(self, configuration: Configuration, by: str) -> None:
-        if self.away:
+        if self.store_unavailable:
             raise StoreUnavailable("disk full")
         await super()._record(configuration, by)
 
 
 @asynccontextmanager
-async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> AsyncIterator[Buggy]:
-    """Take up the configuration at *config*, with a database in *store*."""
+async def start_reloader(config: Path, environ: Mapping[str, str], store: Path) -> AsyncIterator[FailingReloader]:
+    """Apply the configuration at *config*, with a database in *store*."""
     async with Database.open(store) as database:
-        station = Station(database)
+        station = DispatcherEnv(database)
         uow, clock = SqlStore(database), station.clock
         around = RuntimeContext(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
@@ -92,62 +92,62 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
             metrics=Metrics(version="1", now=clock.now),
             clock=clock,
         )
-        made = Buggy(
+        made = FailingReloader(
             config,
             environ,
             context=around,
             records=ConfigurationRecords(database),
             documents=Documents(database),
-            lifecycle=Lifecycle(uow, clock, "pantau@test"),
+            lifecycle=LifecycleRecorder(uow, clock, "pantau@test"),
             pool=station.pool,
             dispatcher=station.dispatcher,
-            memory=(memory := LoadCache()),
+            load_cache=(memory := LoadCache()),
             manager=ServiceManager({}),
             processes=Processes(database, "putrajaya-1"),
         )
-        await made.begin(load(config, environ, cache=memory).accepted())
+        await made.begin(load(config, environ, cache=memory).require_configuration())
         yield made
 
 
 @pytest.fixture
-async def reloader(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Buggy]:
-    async with in_force(office.config, ENVIRON, tmp_path / "store") as made:
+async def reloader(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[FailingReloader]:
+    async with start_reloader(office.config, ENVIRON, tmp_path / "store") as made:
         yield made
 
 
-async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_next_signal_is_heard(
-    reloader: Buggy,
+async def test_reload_bug_keeps_old_configuration_and_next_signal_is_handled(
+    reloader: FailingReloader,
 ) -> None:
     wanted, before = asyncio.Event(), reloader.runtime
     with capture_logs() as logged:
-        keeping = asyncio.create_task(reloader.reload_on_signal(wanted))
+        reloading = asyncio.create_task(reloader.reload_on_signal(wanted))
         async with asyncio.timeout(60):
             for tries in (1, 2):
-                # And not at the end: the second may have been taken up before it is cancelled.
+                # Not checked at the end: the second reload may be applied before the task is cancelled.
                 assert reloader.runtime is before
                 wanted.set()
-                while reloader.tries < tries and not keeping.done():  # noqa: ASYNC110 - it tells nobody
+                while reloader.tries < tries and not reloading.done():  # noqa: ASYNC110 - a reload cannot be awaited
                     await asyncio.sleep(0.01)
-    assert not keeping.done()
-    keeping.cancel()
-    await asyncio.gather(keeping, return_exceptions=True)
+    assert not reloading.done()
+    reloading.cancel()
+    await asyncio.gather(reloading, return_exceptions=True)
     failures = [line for line in logged if line["log_level"] == "error"]
     assert [(line["event"], line["task"]) for line in failures] == [("task failed; retrying", "reload")]
 
 
-async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_stay(reloader: Buggy) -> None:
-    before, lines = reloader.runtime, list(reloader._pool)
-    reloader.away = True
+async def test_reload_store_unavailable_keeps_old_configuration_and_gateways(reloader: FailingReloader) -> None:
+    before, configured = reloader.runtime, list(reloader._pool)
+    reloader.store_unavailable = True
     with capture_logs() as logged:
         (problem,) = await reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("store", Severity.ERROR)
     assert "disk full" in problem.message
     assert [line["event"] for line in logged] == ["configuration not applied; the old one stays active"]
     assert reloader.runtime is before
-    assert list(reloader._pool) == lines
+    assert list(reloader._pool) == configured
 
 
-async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
+async def test_reload_to_monitor_only_is_rejected(reloader: FailingReloader, office: IssuingOffice) -> None:
     before = reloader.runtime
     office.config.write_text("mode: monitor_only\n" + office.config.read_text())
     reloader.tries = 1
@@ -162,10 +162,10 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Issuin
     assert (scrape.value("config_last_reload_successful"), scrape.value("monitor_only")) == (0, 0)
 
 
-async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
+async def test_reload_from_monitor_only_is_applied(reloader: FailingReloader, office: IssuingOffice) -> None:
     text = office.config.read_text()
     office.config.write_text("mode: monitor_only\n" + text)
-    await reloader.begin(load(office.config, ENVIRON, cache=reloader._memory).accepted())
+    await reloader.begin(load(office.config, ENVIRON, cache=reloader._load_cache).require_configuration())
     assert Scrape(reloader._metrics).value("monitor_only") == 1
     office.config.write_text(text)
     reloader.tries = 1
@@ -173,7 +173,7 @@ async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffic
     assert Scrape(reloader._metrics).value("monitor_only") == 0
 
 
-async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
+async def test_reload_failed_sets_metric(reloader: FailingReloader) -> None:
     def succeeded() -> float | None:
         return Scrape(reloader._metrics).value("config_last_reload_successful")
 
@@ -183,41 +183,43 @@ async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
     assert succeeded() == 0
 
 
-async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_held_open(reloader: Buggy) -> None:
+async def test_start_restores_recent_outages_for_flapping(reloader: FailingReloader) -> None:
     around, configuration = reloader._context, reloader.runtime.configuration
     now = around.clock.now()
 
-    async def is_unsteady(code: str) -> bool:
-        """Whether the next fall would be held open."""
+    async def would_flap(code: str) -> bool:
+        """Return whether the next outage would be held open."""
         evaluator = (await make_runtime(configuration, around)).evaluator
         flapping = evaluator._agencies[code]._flapping
         flapping.record_fall(now)
         return flapping.is_flapping
 
-    async def fell(code: str, at: datetime, *, unsteady: bool = False, over: bool = True) -> None:
+    async def add_outage(code: str, at: datetime, *, was_flapping: bool = False, over: bool = True) -> None:
         async with around.store.transaction() as uow:
-            [opened] = await uow.add_incidents([replace(trigger(), dedup_key=code, at=at, flapping=unsteady)])
+            [store_incident] = await uow.add_incidents(
+                [replace(trigger(), dedup_key=code, at=at, flapping=was_flapping)]
+            )
             if over:
-                ended = replace(opened, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
+                ended = replace(store_incident, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
                 await uow.save_incident(ended)
 
     for minutes in (130, 40):
-        await fell("JCONTOH", now - minutes * MINUTE)
-    assert not await is_unsteady("JCONTOH"), "the first was too long ago"
-    await fell("JCONTOH", now - 20 * MINUTE)
-    assert await is_unsteady("JCONTOH")
-    assert not await is_unsteady("MPCONTOH")
-    await fell("MPCONTOH", now - 300 * MINUTE, unsteady=True, over=False)
-    assert await is_unsteady("MPCONTOH"), "it hides how often it fell since"
+        await add_outage("JCONTOH", now - minutes * MINUTE)
+    assert not await would_flap("JCONTOH"), "the first outage was too long ago"
+    await add_outage("JCONTOH", now - 20 * MINUTE)
+    assert await would_flap("JCONTOH")
+    assert not await would_flap("MPCONTOH")
+    await add_outage("MPCONTOH", now - 300 * MINUTE, was_flapping=True, over=False)
+    assert await would_flap("MPCONTOH"), "a held-open incident hides later outages"
 
 
-async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_what_has_left(reloader: Buggy) -> None:
+async def test_start_restores_monitoring_fault_streaks_except_removed(reloader: FailingReloader) -> None:
     around, configuration = reloader._context, reloader.runtime.configuration
     (control, *_) = (each for each in configuration.registry.routes if each.direction is Direction.CONTROL)
-    cut_off = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
-    runs = (GradedRun.from_result(cut_off, Grade.BAD),)
+    inconclusive = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
+    runs = (GradedRun.from_result(inconclusive, Grade.BAD),)
     streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
-    await around.history.record_run(cut_off, "", {}, streaks=streaks)
+    await around.history.record_run(inconclusive, "", {}, streaks=streaks)
 
     evaluator = (await make_runtime(configuration, around)).evaluator
     assert evaluator.take_changed_streaks() == {"ours/network": runs}
@@ -225,7 +227,7 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
 
 
 @pytest.mark.blind
-async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(reloader: Buggy) -> None:
+async def test_start_after_clock_set_back_uses_no_future_time(reloader: FailingReloader) -> None:
     """Defect: After a restart, old and new times are mixed up.
 
     Pantau: Nothing is taken as later than now.
@@ -241,15 +243,15 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
 
     around.clock.moment = now  # type: ignore[attr-defined]
     evaluator = (await make_runtime(configuration, around)).evaluator
-    subjects = [evaluator._trackers[route.name] for route in (down, failing, deferred)]
-    assert subjects[0].changed_at == subjects[1].recent[0].started_at == subjects[2].deferred_since == now
-    # How much is wrong is waited for for eleven minutes, and not for eight hours more.
+    trackers = [evaluator._trackers[route.name] for route in (down, failing, deferred)]
+    assert trackers[0].changed_at == trackers[1].recent[0].started_at == trackers[2].deferred_since == now
+    # The type of the outage is awaited for eleven minutes, not for eight more hours.
     assert evaluator.trouble("JCONTOH", now) is None
     assert evaluator.trouble("JCONTOH", now + timedelta(minutes=20)) is not None
 
 
-async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:
-    """Else less than that would be no news to it, and its own first fall the second."""
+async def test_start_declared_outage_is_not_taken_as_detected(reloader: FailingReloader) -> None:
+    """Otherwise a smaller detected outage would not be reported, and the first one would count as the second."""
     around, configuration = reloader._context, reloader.runtime.configuration
     now = around.clock.now()
     declare = Declare(
@@ -262,32 +264,32 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
         policy=replace(trigger().policy, agency="JCONTOH"),
     )
     async with around.store.transaction() as uow:
-        [opened] = await uow.add_incidents([declare])
+        [store_incident] = await uow.add_incidents([declare])
     runtime = await make_runtime(configuration, around)
-    # On the wall from the first scrape on.
+    # The first scrape shows the declared outage.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
     assert runtime.reporter._reported_types == {}
     assert list(runtime.evaluator._agencies["JCONTOH"]._flapping._falls) == []
 
     async with around.store.transaction() as uow:
-        await uow.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
+        await uow.save_incident(apply(store_incident, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
     assert (await make_runtime(configuration, around)).reporter._reported_types == {"JCONTOH": IncidentType.SENDING}
 
 
-async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffice) -> None:
-    before = load(office.config, ENVIRON).accepted()
+async def test_unregister_metrics_removes_series_of_removed_gateways_and_agencies(office: IssuingOffice) -> None:
+    before = load(office.config, ENVIRON).require_configuration()
     text = office.config.read_text()
     office.config.write_text(text.replace("name: sms-utama", "name: sms-baharu"))
     (office.directory / "agencies" / "majlis-contoh.yaml").unlink()
-    after = load(office.config, ENVIRON).accepted()
+    after = load(office.config, ENVIRON).require_configuration()
     metrics = Metrics(version="1", now=SystemClock().now)
     for configuration in (before, after):
-        await announce(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
+        await register_metrics(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
         for channel, entries in configuration.settings.gateways.items():
             for entry in entries:
                 metrics.set_gateway_up(channel, entry.name, up=True)
 
-    retire(metrics, before, after)
+    unregister_metrics(metrics, before, after)
 
     scrape = Scrape(metrics)
     gateways = {labels["gateway"] for labels in scrape.labels("gateway_up")}
@@ -296,7 +298,7 @@ async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffic
     assert {labels["agency"] for labels in scrape.labels("incidents_open")} == {"", "JCONTOH"}
 
 
-async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, office: IssuingOffice) -> None:
+async def test_reload_edited_gateway_is_shown_as_unknown(reloader: FailingReloader, office: IssuingOffice) -> None:
     reloader.tries = 1
     await reloader.reload("Siti Contoh")
     metrics, pool = reloader._context.metrics, reloader._pool
@@ -312,7 +314,7 @@ async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, offic
     assert shown == {line.name for line in pool} - edited
 
 
-# -- a change touches only what changed -----------------------------------------------------------------------------
+# -- a reload affects only what changed -----------------------------------------------------------------------------
 
 
 def edit(office: IssuingOffice, file: str, before: str, after: str) -> None:
@@ -325,162 +327,179 @@ def edit(office: IssuingOffice, file: str, before: str, after: str) -> None:
 JCONTOH, MPCONTOH = "agencies/jabatan-contoh.yaml", "agencies/majlis-contoh.yaml"
 
 
-def watched(reloader: Reloader) -> dict[str, MailboxWatcher]:
+def watchers(reloader: Reloader) -> dict[str, MailboxWatcher]:
     return dict(reloader.runtime.prober._watchers)
 
 
-def exchanged(reloader: Reloader, before: dict[str, MailboxWatcher]) -> set[str]:
-    """Return the mailboxes whose watcher is not the one that it was."""
-    now = watched(reloader)
+def replaced_watchers(reloader: Reloader, before: dict[str, MailboxWatcher]) -> set[str]:
+    """Return the mailboxes whose watcher was replaced."""
+    now = watchers(reloader)
     return {name for name in {*now, *before} if now.get(name) is not before.get(name)}
 
 
 @pytest.fixture
-def sound(reloader: Buggy) -> Buggy:
+def working_reloader(reloader: FailingReloader) -> FailingReloader:
     reloader.tries = 1
     return reloader
 
 
 @pytest.mark.blind
-async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> None:
+async def test_reload_without_changes_restarts_nothing(working_reloader: FailingReloader) -> None:
     """Defect: A reload without changes restarts everything.
 
     Pantau: It changes nothing.
     """
-    before, evaluator, parts = watched(sound), sound.runtime.evaluator, sound.runtime.routes
+    before, evaluator, parts = (
+        watchers(working_reloader),
+        working_reloader.runtime.evaluator,
+        working_reloader.runtime.routes,
+    )
     for _ in range(3):
-        assert await sound.reload("Siti Contoh") == []
-    assert exchanged(sound, before) == set()
-    assert sound.runtime.evaluator is evaluator
-    assert sound.runtime.routes == parts
+        assert await working_reloader.reload("Siti Contoh") == []
+    assert replaced_watchers(working_reloader, before) == set()
+    assert working_reloader.runtime.evaluator is evaluator
+    assert working_reloader.runtime.routes == parts
 
 
 @pytest.mark.blind
-async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_anew(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_contacts_or_windows_keeps_mailbox_watchers(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: A change of people affects probing.
 
     Pantau: It affects notifications only.
     """
-    before = watched(sound)
+    before = watchers(working_reloader)
     edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
-    await sound.reload("Siti Contoh")
-    assert exchanged(sound, before) == set()
-    assert sound.runtime.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
-    (siti,) = sound.runtime.reporter._policies.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
+    await working_reloader.reload("Siti Contoh")
+    assert replaced_watchers(working_reloader, before) == set()
+    assert (
+        working_reloader.runtime.configuration.registry.agencies["JCONTOH"].contacts["siti"].name
+        == "Aminah binti Contoh"
+    )
+    (siti,) = working_reloader.runtime.reporter._policies.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
     assert siti.name == "Aminah binti Contoh"
-    assert all(r.probing.hours.maintenance for r in sound.runtime.routes.values() if r.agency == "MPCONTOH")
-    assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
+    assert all(r.probing.hours.maintenance for r in working_reloader.runtime.routes.values() if r.agency == "MPCONTOH")
+    assert (
+        working_reloader.runtime.evaluator.routes
+        == working_reloader.runtime.prober._routes
+        == working_reloader.runtime.routes
+    )
 
 
-async def opened(reloader: Reloader, agency: str) -> None:
+async def store_incident(reloader: Reloader, agency: str) -> None:
     async with reloader._context.store.transaction() as uow:
-        brief = CurrentPolicies(reloader.runtime.configuration).of_agency(agency)
-        await uow.add_incidents([replace(trigger(), dedup_key=agency, policy=brief)])
+        snapshot = CurrentPolicies(reloader.runtime.configuration).agency_policy(agency)
+        await uow.add_incidents([replace(trigger(), dedup_key=agency, policy=snapshot)])
 
 
 @pytest.mark.blind
-async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_they_keep(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_names_changes_open_incidents_apply_and_keep(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: A reload reports success and not which incidents keep the old plan.
 
     Pantau: It names each open incident and what it takes over and keeps.
     """
-    await opened(sound, "JCONTOH")
+    await store_incident(working_reloader, "JCONTOH")
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
-    assert await sound.reload("Siti Contoh") == [], "that of another agency"
+    assert await working_reloader.reload("Siti Contoh") == [], "the incident is of another agency"
     edit(office, JCONTOH, "sms: 010-000 0101\n    voice: 010-000 0101", "sms: 010-000 0177\n    voice: 010-000 0177")
     edit(office, JCONTOH, "{after: 5m, rotas", "{after: 25m, rotas")
-    (problem,) = await sound.reload("Siti Contoh")
+    (problem,) = await working_reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
     assert problem.message == (
-        "JCONT-01 is open: new numbers for Siti binti Contoh, told again there if only an old one was used; "
+        "JCONT-01 is open: new numbers for Siti binti Contoh, notified again there if only an old one was used; "
         "its steps, times and channels stay as they were when it opened"
     )
 
 
 @pytest.mark.blind
-async def test_reload_of_settings_names_open_incidents_of_all_agencies_whose_shared_contact_moved(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_settings_names_open_incidents_sharing_changed_contact(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: A reload of the settings does not name affected incidents.
 
     Pantau: It names those of all agencies that share the contact.
     """
-    await opened(sound, "JCONTOH")
+    await store_incident(working_reloader, "JCONTOH")
     edit(office, "pantau.yaml", "name: Pegawai Bertugas Pusat Operasi", "name: Pegawai Jaga")
     edit(office, "pantau.yaml", "- {mobile: 010-000 0001}", "- {mobile: 010-000 0009}")
-    (problem,) = await sound.reload("Siti Contoh")
+    (problem,) = await working_reloader.reload("Siti Contoh")
     assert problem.message.startswith("JCONT-01 is open: new numbers for Pegawai Jaga")
 
 
-async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all_of_it_when_the_settings_did(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_requeues_incidents_of_changed_agency_or_all_for_settings(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
-    dispatcher, now = sound._dispatcher, sound._clock.now()
-    agenda = dispatcher._queue
-    agenda.set_active((1, 2), now, shared=False)
-    for incident_id, agency in zip(agenda.take_next([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
-        agenda.record(incident_id, WorkItem(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
+    dispatcher, now = working_reloader._dispatcher, working_reloader._clock.now()
+    queue = dispatcher._queue
+    queue.set_active((1, 2), now, shared=False)
+    for incident_id, agency in zip(queue.take_next([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
+        queue.record(
+            incident_id, WorkItem(open_incident=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now))
+        )
 
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
-    await sound.reload("Siti Contoh")
-    assert (agenda.take_next([], now, 9), agenda.is_refresh_due(now)) == ([2], False)
+    await working_reloader.reload("Siti Contoh")
+    assert (queue.take_next([], now, 9), queue.is_refresh_due(now)) == ([2], False)
     edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
-    await sound.reload("Siti Contoh")
-    assert agenda.is_refresh_due(now)
+    await working_reloader.reload("Siti Contoh")
+    assert queue.is_refresh_due(now)
 
 
 @pytest.mark.blind
-async def test_a_secret_that_changes_in_its_file_is_taken_up_though_no_yaml_changed(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_changed_secret_file_is_applied_without_yaml_change(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: A secret that changes without its YAML is not applied.
 
     Pantau: It is, and only its mailbox starts anew.
     """
-    before = watched(sound)
+    before = watchers(working_reloader)
     (office.directory / "secrets" / "jabatan-contoh").write_text("kata-laluan-baharu\n")
-    await sound.reload("Siti Contoh")
-    assert exchanged(sound, before) == {"JCONTOH/utama"}
-    login = watched(sound)["JCONTOH/utama"].mailbox.login
+    await working_reloader.reload("Siti Contoh")
+    assert replaced_watchers(working_reloader, before) == {"JCONTOH/utama"}
+    login = watchers(working_reloader)["JCONTOH/utama"].mailbox.login
     assert isinstance(login, Password)
     assert login.secret == "kata-laluan-baharu"
 
 
-async def test_a_reference_that_moves_takes_only_its_own_routes_along(sound: Buggy, office: IssuingOffice) -> None:
-    before = watched(sound)
+async def test_reload_changed_reference_restarts_only_its_routes(
+    working_reloader: FailingReloader, office: IssuingOffice
+) -> None:
+    before = watchers(working_reloader)
     edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
-    await sound.reload("Siti Contoh")
-    assert exchanged(sound, before) == {"rujukan-b"}
+    await working_reloader.reload("Siti Contoh")
+    assert replaced_watchers(working_reloader, before) == {"rujukan-b"}
 
 
 @pytest.mark.blind
-async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Buggy, office: IssuingOffice) -> None:
+async def test_reload_keeps_access_token_of_unchanged_mailbox(
+    working_reloader: FailingReloader, office: IssuingOffice
+) -> None:
     """Defect: Each reload discards access tokens and renewed refresh tokens.
 
     Pantau: They stay with an unchanged mailbox.
     """
     password = "password_env: PANTAU_MPCONTOH_PASSWORD"
     edit(office, MPCONTOH, password, "token_command: [oama, access, pantau@mpcontoh.gov.my]")
-    await sound.reload("Siti Contoh")
-    before = watched(sound)
+    await working_reloader.reload("Siti Contoh")
+    before = watchers(working_reloader)
     edit(office, JCONTOH, "name: Siti binti Contoh", "name: Aminah binti Contoh")
-    await sound.reload("Siti Contoh")
-    assert exchanged(sound, before) == set()
+    await working_reloader.reload("Siti Contoh")
+    assert replaced_watchers(working_reloader, before) == set()
 
 
-async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_where_no_other_is_left(
-    reloader: Buggy,
+async def test_report_resolves_site_incidents_of_removed_sites_and_quorum(
+    reloader: FailingReloader,
 ) -> None:
     around = reloader._context
     async with around.store.transaction() as uow:
-        brief = replace(trigger().policy, agency="")
+        snapshot = replace(trigger().policy, agency="")
         told = {"ours/site/sabah", "ours/quorum"}
-        fault = replace(trigger(), type=IncidentType.MONITORING_FAULT, policy=brief)
+        fault = replace(trigger(), type=IncidentType.MONITORING_FAULT, policy=snapshot)
         await uow.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     runtime = await make_runtime(reloader.runtime.configuration, around)
     assert runtime.reporter.reported_types.keys() == told
@@ -489,52 +508,52 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
         assert await uow.open_incidents() == []
 
 
-async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(
+async def test_reload_withdraws_statuses_of_removed_subjects_and_processes(
     office: IssuingOffice,
 ) -> None:
     edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  sharding: false\n")
-    async with in_force(office.config, ENVIRON, office.state) as reloader:
+    async with start_reloader(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, history, now = 1, reloader._context.history, reloader._context.clock.now()
         own = reloader.runtime.configuration.settings.process_name
-        # Another process that shares nothing, and one that was killed long ago; the last of these has named nobody.
-        stays = [f"ours/network@{own}", f"ours/reference/rujukan-a@{own}", "ours/network@sabah-1", "JCONTOH"]
-        goes = [
+        # A running process without sharding, and one that was killed long ago. The last key names no process.
+        stay = [f"ours/network@{own}", f"ours/reference/rujukan-a@{own}", "ours/network@sabah-1", "JCONTOH"]
+        withdrawn = [
             f"ours/reference/hilang@{own}",
             "ours/network@sabah-2",
             "ours/network@sabah-3",
             "ours/network",
             "HILANG",
         ]
-        dead = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=now))
+        broken = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=now))
         (control, *_) = (each for each in reloader.runtime.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
-        await history.record_run(run, "", {}, statuses=dict.fromkeys([*stays, *goes], dead))
+        await history.record_run(run, "", {}, statuses=dict.fromkeys([*stay, *withdrawn], broken))
         rows = [("sabah-1", now, None), ("sabah-2", now, now), ("sabah-3", now - 2000 * MINUTE, None)]
         async with history._database.write() as connection:
             for name, heartbeat_at, stopped_at in rows:
                 row = {"name": name, "started_at": T0, "heartbeat_at": heartbeat_at, "stopped_at": stopped_at}
                 await connection.execute(insert(process).values(**row))
         await reloader.reload("Siti Contoh")
-        assert sorted(await SiteStatuses(history._database, "putrajaya").subjects()) == sorted(stays)
+        assert sorted(await SiteStatuses(history._database, "putrajaya").subjects()) == sorted(stay)
 
 
 @pytest.mark.blind
-async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_is_known_to_be_down(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_agency_removed_in_outage_and_restored_is_down(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: An agency that is removed during an outage and restored is unknown.
 
     Pantau: Its stored health is taken up.
     """
-    around, runtime = sound._context, sound.runtime
+    around, runtime = working_reloader._context, working_reloader.runtime
     names = [name for name, route in runtime.routes.items() if route.agency == "JCONTOH"]
     now = around.clock.now()
     for name in names:
         runtime.evaluator._trackers[name].health, runtime.evaluator._trackers[name].changed_at = Health.DOWN, now
         runtime.evaluator._changed_healths.add(name)
     async with around.store.transaction() as uow:
-        brief = replace(trigger().policy, agency="JCONTOH")
-        await uow.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, policy=brief)])
+        snapshot = replace(trigger().policy, agency="JCONTOH")
+        await uow.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, policy=snapshot)])
     ended = failed(runtime.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
     said = {
         "JCONTOH": UNTROUBLED,
@@ -546,105 +565,113 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     text = (office.directory / JCONTOH).read_text()
 
     (office.directory / JCONTOH).unlink()
-    (problem,) = await sound.reload("Siti Contoh")
+    (problem,) = await working_reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
-    assert sound.runtime.evaluator.mail("JCONTOH").directions() == {}
-    assert not any(name.startswith("JCONTOH") for name in watched(sound))
+    assert working_reloader.runtime.evaluator.mail("JCONTOH").directions() == {}
+    assert not any(name.startswith("JCONTOH") for name in watchers(working_reloader))
     left, _ = await SiteStatuses(around.store._database, "putrajaya").changed(None)
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
 
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
-    (problem,) = await sound.reload("Siti Contoh")
-    assert "JCONT-01 is open: " in problem.message, "it opened with other people"
-    assert set(sound.runtime.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
-    assert sound.runtime.reporter._reported_types == {"JCONTOH": trigger().type}
+    (problem,) = await working_reloader.reload("Siti Contoh")
+    assert "JCONT-01 is open: " in problem.message, "it opened with other contacts"
+    assert set(working_reloader.runtime.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
+    assert working_reloader.runtime.reporter._reported_types == {"JCONTOH": trigger().type}
 
 
 @pytest.mark.blind
-async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy, office: IssuingOffice) -> None:
+async def test_reload_removed_direction_ends_its_series(
+    working_reloader: FailingReloader, office: IssuingOffice
+) -> None:
     """Defect: A removed direction keeps its last `pantau_mail_up`.
 
     Pantau: The series ends.
     """
-    metrics, evaluator = sound._metrics, sound.runtime.evaluator
-    for name, route in sound.runtime.routes.items():
+    metrics, evaluator = working_reloader._metrics, working_reloader.runtime.evaluator
+    for name, route in working_reloader.runtime.routes.items():
         if route.agency == "JCONTOH":
             evaluator._trackers[name].health = Health.DOWN
             evaluator._changed_agencies.add("JCONTOH")
-    sound.runtime.pipeline.apply_routes()
+    working_reloader.runtime.pipeline.apply_routes()
 
     def shown() -> set[str]:
         return {each["direction"] for each in Scrape(metrics).labels("mail_up") if each["agency"] == "JCONTOH"}
 
     assert shown() == {"internal", "outbound", "inbound"}
     edit(office, JCONTOH, "contacts:\n  siti:", "routes: [{direction: internal}]\ncontacts:\n  siti:")
-    await sound.reload("Siti Contoh")
+    await working_reloader.reload("Siti Contoh")
     assert shown() == {"internal"}
 
 
 @pytest.mark.blind
-async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the_files_say(
-    sound: Buggy, office: IssuingOffice
-) -> None:
+async def test_reload_many_concurrent_end_with_files(working_reloader: FailingReloader, office: IssuingOffice) -> None:
     """Defect: Reloads in quick succession, or before probing began, meet a half-built runtime.
 
     Pantau: They end with what the files say.
     """
-    working = asyncio.create_task(sound.run())
+    working = asyncio.create_task(working_reloader.run())
     wanted = asyncio.Event()
-    keeping = asyncio.create_task(sound.reload_on_signal(wanted))
+    reloading = asyncio.create_task(working_reloader.reload_on_signal(wanted))
     text = (office.directory / JCONTOH).read_text()
     for interval in range(6, 26):
         (office.directory / JCONTOH).write_text(text + f"probing: {{interval: {interval}m}}\n")
         wanted.set()
-        orders = [asyncio.create_task(sound.reload("Siti Contoh")) for _ in range(2)]
+        reloads = [asyncio.create_task(working_reloader.reload("Siti Contoh")) for _ in range(2)]
         await asyncio.sleep(0)
         if interval % 5 == 0:
-            await asyncio.gather(*orders)
-    assert await sound.reload("Siti Contoh") == []
-    intervals = {route.probing.interval for route in sound.runtime.prober._routes.values() if route.agency == "JCONTOH"}
+            await asyncio.gather(*reloads)
+    assert await working_reloader.reload("Siti Contoh") == []
+    intervals = {
+        route.probing.interval
+        for route in working_reloader.runtime.prober._routes.values()
+        if route.agency == "JCONTOH"
+    }
     assert intervals == {25 * MINUTE}
-    assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
-    assert set(sound.runtime.prober._watcher_tasks) == set(watched(sound))
+    assert (
+        working_reloader.runtime.evaluator.routes
+        == working_reloader.runtime.prober._routes
+        == working_reloader.runtime.routes
+    )
+    assert set(working_reloader.runtime.prober._watcher_tasks) == set(watchers(working_reloader))
     assert not working.done()
-    # An hour from now it looks through what other processes use of pools, whatever is in force then.
+    # The mailbox cleaner runs for the current configuration.
     assert any("MailboxCleaner.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
-    for task in (working, keeping):
+    for task in (working, reloading):
         task.cancel()
-    await asyncio.gather(working, keeping, return_exceptions=True)
+    await asyncio.gather(working, reloading, return_exceptions=True)
 
 
-# -- what is only read at the start ----------------------------------------------------------------------------------
+# -- settings that are read at the start only ------------------------------------------------------------------------
 
 
-def warned(problems: Sequence[Problem]) -> list[str]:
+def warning_keys(problems: Sequence[Problem]) -> list[str]:
     assert {problem.severity for problem in problems} <= {Severity.WARNING}
     return [problem.key for problem in problems]
 
 
-def test_what_is_only_read_at_the_start_is_named_when_it_has_changed(office: IssuingOffice, tmp_path: Path) -> None:
-    before = load(office.config, ENVIRON).accepted()
+def test_needs_restart_names_changed_start_settings(office: IssuingOffice, tmp_path: Path) -> None:
+    before = load(office.config, ENVIRON).require_configuration()
     text = office.config.read_text()
     office.config.write_text(text.replace("state_dir: state", "state_dir: other") + "process_name: lain\n")
-    after = load(office.config, ENVIRON).accepted()
-    assert warned(needs_restart(before, before, office.config)) == []
-    assert warned(needs_restart(before, after, office.config)) == ["state_dir", "process_name"]
+    after = load(office.config, ENVIRON).require_configuration()
+    assert warning_keys(needs_restart(before, before, office.config)) == []
+    assert warning_keys(needs_restart(before, after, office.config)) == ["state_dir", "process_name"]
 
 
-def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_too(office: IssuingOffice) -> None:
+def test_needs_restart_names_wording_changed_in_place(office: IssuingOffice) -> None:
     texts = office.directory / "texts"
     texts.mkdir()
     office.config.write_text(office.config.read_text() + "wording: texts\n")
-    before = load(office.config, ENVIRON).accepted()
-    ships = Path(wording.__file__).with_name("ms.yaml")
-    (texts / "ms.yaml").write_text(ships.read_text().replace("AMARAN", "PERHATIAN"))
-    after = load(office.config, ENVIRON).accepted()
-    assert warned(needs_restart(before, after, office.config)) == ["wording"]
+    before = load(office.config, ENVIRON).require_configuration()
+    shipped = Path(wording.__file__).with_name("ms.yaml")
+    (texts / "ms.yaml").write_text(shipped.read_text().replace("AMARAN", "PERHATIAN"))
+    after = load(office.config, ENVIRON).require_configuration()
+    assert warning_keys(needs_restart(before, after, office.config)) == ["wording"]
 
 
 @pytest.mark.blind
-async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_it_was(
-    sound: Buggy, office: IssuingOffice
+async def test_reload_restart_needed_reported_until_reverted(
+    working_reloader: FailingReloader, office: IssuingOffice
 ) -> None:
     """Defect: Settings that need a restart are reported once only.
 
@@ -652,38 +679,38 @@ async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_
     """
 
     def needed() -> float | None:
-        return Scrape(sound._metrics).value("config_restart_needed")
+        return Scrape(working_reloader._metrics).value("config_restart_needed")
 
     assert needed() == 0
     edit(office, "pantau.yaml", "site: putrajaya", "site: johor")
     for _ in range(2):
-        # Said again each time: it has not been restarted yet.
+        # Reported each time until the restart.
         with capture_logs() as logged:
-            assert warned(await sound.reload("Siti Contoh")) == ["site"]
+            assert warning_keys(await working_reloader.reload("Siti Contoh")) == ["site"]
         assert [line["keys"] for line in logged if line["event"] == "settings take effect after a restart"] == [
             ["site"]
         ]
         assert needed() == 1
     edit(office, "pantau.yaml", "site: johor", "site: putrajaya")
-    assert await sound.reload("Siti Contoh") == []
+    assert await working_reloader.reload("Siti Contoh") == []
     assert needed() == 0
 
 
-async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log_and_journal(tmp_path: Path) -> None:
+async def test_reload_invalid_configurations_neither_stop_nor_leak_secrets(tmp_path: Path) -> None:
     config = tmp_path / "pantau" / "pantau.yaml"
     corpus.lay_out_base(config.parent)
-    async with in_force(config, corpus.ENVIRON, tmp_path / "store") as reloader:
-        reloader.tries = 1  # It has no bug.
+    async with start_reloader(config, corpus.ENVIRON, tmp_path / "store") as reloader:
+        reloader.tries = 1  # No bug in this reload.
         for number, case in enumerate(corpus.cases()):
-            # All that may hang or show a secret, and some of the others: a reload takes as long as a start.
-            if case.depends_on_the_day or (number % 5 and not case.name.startswith(("places/", "sign-in/"))):
+            # All cases that may hang or leak a secret, and some others: a reload takes as long as a start.
+            if case.depends_on_date or (number % 5 and not case.name.startswith(("places/", "sign-in/"))):
                 continue
             case.lay_out(config.parent)
             with capture_logs() as logged:
                 async with asyncio.timeout(60):
                     await reloader.reload("Siti Contoh")
             refused = [line["errors"] for line in logged if line["event"].startswith("configuration rejected; the old")]
-            errors = [line for line in case.says if ": warning: " not in line]
+            errors = [line for line in case.expected if ": warning: " not in line]
             assert [corpus.shortened(error, config) for each in refused for error in each] == errors[:20], case.name
             assert bool(refused) is bool(errors), case.name
             assert corpus.CANARY not in repr(logged), case.name
@@ -694,7 +721,7 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
     assert corpus.CANARY.encode() not in kept
 
 
-async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_taken_up_is_left(
+async def test_follow_documents_applies_level_of_other_process_only(
     office: IssuingOffice,
 ) -> None:
     office.config.write_text(office.config.read_text().replace("agencies: agencies/", "agencies: database"))
@@ -712,43 +739,46 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
     text = texts["jabatan-contoh"]
     async with Database.open(office.state) as database:
         await write(database, text)
-    async with in_force(office.config, ENVIRON, office.state) as reloader:
+    async with start_reloader(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, database = 1, reloader._context.history._database
-        ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, heartbeat_at=T0)
+        ours, other_process = (
+            Processes(database, "putrajaya-1"),
+            Process(name="sabah-1", started_at=T0, heartbeat_at=T0),
+        )
 
         def name() -> str:
             return reloader.runtime.configuration.registry.agencies["JCONTOH"].name
 
-        # Its pulse has not beaten yet.
+        # This process has not written a heartbeat yet.
         await reloader.follow_documents([])
         await ours.beat(T0, T0)
-        await reloader.follow_documents([sabah])
-        assert await _level(database) == 2
+        await reloader.follow_documents([other_process])
+        assert await _documents_revision(database) == 2
         await write(database, text.replace("Jabatan Contoh Malaysia", "Jabatan Baharu"))
         for level in (None, 1, 2):
-            await reloader.follow_documents([sabah, replace(sabah, documents=level)])
+            await reloader.follow_documents([other_process, replace(other_process, documents=level)])
             assert name() == "Jabatan Contoh Malaysia"
-        await reloader.follow_documents([sabah, replace(sabah, documents=3)])
+        await reloader.follow_documents([other_process, replace(other_process, documents=3)])
         assert name() == "Jabatan Baharu"
         await reloader.follow_documents([])
-        assert await _level(database) == 3
+        assert await _documents_revision(database) == 3
 
         await write(database, text.replace("domains:", "domain:"))
         with capture_logs() as logged:
             for _ in range(3):
-                await reloader.follow_documents([replace(sabah, documents=4)])
+                await reloader.follow_documents([replace(other_process, documents=4)])
         assert [each["event"] for each in logged].count("configuration rejected; the old one stays active") == 1
         assert name() == "Jabatan Baharu"
         await write(database, text)
-        reloader.away = True
-        await reloader.follow_documents([replace(sabah, documents=5)])
+        reloader.store_unavailable = True
+        await reloader.follow_documents([replace(other_process, documents=5)])
         assert name() == "Jabatan Baharu"
-        reloader.away = False
-        await reloader.follow_documents([replace(sabah, documents=5)])
+        reloader.store_unavailable = False
+        await reloader.follow_documents([replace(other_process, documents=5)])
         assert name() == "Jabatan Contoh Malaysia"
 
 
-async def _level(database: Database) -> int | None:
+async def _documents_revision(database: Database) -> int | None:
     async with database.read() as connection:
         level: int | None = (await connection.execute(select(process.c.documents))).scalar_one()
         return level

@@ -1,4 +1,4 @@
-"""What becomes of messages over a restart: two lives of the prober on one store, and real mail between them."""
+"""Messages over a restart: two runs of the prober on one store, with real mail between them."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from pantau_lab.mail.resources.tempo import FaultDelays
 from probes.mail.token import TokenSigner
 from probes.model.probe import Route, Timeouts
 from probes.model.result import Outcome
-from tests.unit.alerts.people import BRIEF
+from tests.unit.alerts.people import SNAPSHOT
 from tests.unit.monitor.scrape import Scrape
 
 CLOCK = SystemClock()
-PATIENCE = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
-OFTEN = ProbingPolicy(interval=timedelta(seconds=1), timeouts=PATIENCE, slow_threshold=timedelta(seconds=0.9))
-#: Nothing is sent in a life that only looks at what still comes.
-NEVER = ProbingPolicy(interval=timedelta(days=1000), timeouts=PATIENCE)
-#: Far longer than the deadline of a run, than a restart takes, and than a machine stands still.
+TIMEOUTS = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
+FREQUENT = ProbingPolicy(interval=timedelta(seconds=1), timeouts=TIMEOUTS, slow_threshold=timedelta(seconds=0.9))
+#: Sends nothing: the run only receives what still arrives.
+NO_PROBES = ProbingPolicy(interval=timedelta(days=1000), timeouts=TIMEOUTS)
+#: Far longer than the deadline of a run, a restart and a stall of the machine.
 SLOW_BY = timedelta(seconds=12)
-#: In seconds, for what must come.
+#: Seconds until something must have happened.
 WITHIN = 60
 
 
@@ -56,29 +56,29 @@ def logs() -> Iterator[list[Any]]:
 
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
-    tempo = FaultDelays(slow_by=SLOW_BY)
+    delays = FaultDelays(slow_by=SLOW_BY)
     plans = [
-        SystemPlan.with_one_mailbox("JCM", "jabatan-contoh.gov.my", tempo=tempo),
-        SystemPlan.with_one_mailbox("rujukan-a", "rujukan-satu.gov.my", tempo=tempo),
+        SystemPlan.with_one_mailbox("JCM", "jabatan-contoh.gov.my", tempo=delays),
+        SystemPlan.with_one_mailbox("rujukan-a", "rujukan-satu.gov.my", tempo=delays),
     ]
     async with LabNetwork(plans, folder=tmp_path) as running:
         yield running
 
 
 class Alerts:
-    """Notes what it is told."""
+    """Alerting stand-in that records events."""
 
     def __init__(self) -> None:
-        self.heard: list[Event] = []
+        self.events: list[Event] = []
 
     async def submit(self, event: Event) -> Incident | None:
-        self.heard.append(event)
+        self.events.append(event)
         return None
 
 
 @dataclass
-class Life:
-    """A prober at work, from one start to the next stop."""
+class ProberRun:
+    """A running prober, from its start to its stop."""
 
     prober: Prober
     metrics: Metrics
@@ -99,18 +99,18 @@ class Life:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(WITHIN):
-            while not condition():  # noqa: ASYNC110 - metrics are asked, they do not tell
+            while not condition():  # noqa: ASYNC110 - a metric cannot be awaited
                 await asyncio.sleep(0.05)
 
     async def has_ended(self, outcome: Outcome) -> None:
         async with asyncio.timeout(WITHIN):
-            while outcome not in await self.outcomes():  # noqa: ASYNC110 - so is the store
+            while outcome not in await self.outcomes():  # noqa: ASYNC110 - nor can the store
                 await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
-async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> AsyncIterator[Life]:
-    """Start on the store in *directory*, and stop at the end of the block, whatever is under way."""
+async def run_prober(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> AsyncIterator[ProberRun]:
+    """Start a prober on the store in *directory*; stop it at the end of the block, also during runs."""
     boxes = network.mailboxes()
     route = MonitoredRoute(
         route=Route(name="JCM/outbound/rujukan-a", sender=boxes["JCM"], recipient=boxes["rujukan-a"]),
@@ -128,7 +128,7 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
         metrics = Metrics(version="0", now=CLOCK.now)
         metrics.register_agency("JCM", routes=[route.name])
         reporter = IncidentReporter(
-            policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
+            policies=IncidentPolicies(agencies={"JCM": SNAPSHOT}, monitoring_fault=lambda _: SNAPSHOT),
             alerting=alerts,
             open_incidents={},
             metrics=metrics,
@@ -158,13 +158,13 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
         )
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work) for work in (prober.run(), reporter.run())]
-            yield Life(prober, metrics, database, alerts, sample_messages, began)
+            yield ProberRun(prober, metrics, database, alerts, sample_messages, began)
             for task in running:
                 task.cancel()
 
 
 @pytest.mark.falsegreen
-async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_by_a_stop(
+async def test_mail_arriving_after_restart_is_late_and_none_is_lost(
     tmp_path: Path, network: LabNetwork, logs: list[Any]
 ) -> None:
     """Defect: A restart turns mail in transit into lost mail or an alarm.
@@ -173,86 +173,84 @@ async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_
     """
     state, system = tmp_path / "state", network.systems["JCM"]
     await system.break_(Fault.SLOW)
-    async with life(state, network, OFTEN) as first:
+    async with run_prober(state, network, FREQUENT) as first:
         await first.has_ended(Outcome.LOST)
-        # Another is on its way, and its run will not see its end.
+        # Another message is in transit, and its run will be interrupted.
         before = system.queued
         async with asyncio.timeout(WITHIN):
-            while system.queued == before or len(await first.outcomes()) >= system.queued:  # noqa: ASYNC110 - it tells nobody
+            while system.queued == before or len(await first.outcomes()) >= system.queued:  # noqa: ASYNC110 - the queue cannot be awaited
                 await asyncio.sleep(0.05)
         assert first.arrivals() == {"late": 0, "duplicate": 0, "forged": 0}
-    on_their_way = system.queued
+    in_transit = system.queued
     await system.repair()
 
-    async with life(state, network, NEVER) as second:
+    async with run_prober(state, network, NO_PROBES) as second:
         ended = await second.outcomes()
-        await second.until(lambda: second.arrivals()["late"] == on_their_way)
-        await network.emptied()
-        assert second.arrivals() == {"late": on_their_way, "duplicate": 0, "forged": 0}
-        # It is known which way it went and how long that took: longer than the slow system holds it back.
-        assert second.value("mail_transit_seconds_count", direction="outbound") == on_their_way
+        await second.until(lambda: second.arrivals()["late"] == in_transit)
+        await network.wait_until_empty()
+        assert second.arrivals() == {"late": in_transit, "duplicate": 0, "forged": 0}
+        # Direction and duration are known; the duration is longer than the delay of the slow system.
+        assert second.value("mail_transit_seconds_count", direction="outbound") == in_transit
         assert second.value("mail_transit_seconds_bucket", direction="outbound", le="5.0") == 0
-        # What was cut off by the stop has no end, is not lost, and alarms nobody.
+        # Interrupted runs have no outcome: no mail counts as lost, and nothing is reported.
         assert ended == await second.outcomes()
-        assert len(ended) < on_their_way
-        assert second.alerts.heard == []
+        assert len(ended) < in_transit
+        assert second.alerts.events == []
     late = [line for line in logs if line.get("arrival") == "late"]
     assert {(line["route"], line["direction"]) for line in late} == {("JCM/outbound/rujukan-a", "outbound")}
 
-    async with life(state, network, NEVER) as third:
-        # What has come late is not waited for again: a second copy would be a duplicate.
+    async with run_prober(state, network, NO_PROBES) as third:
+        # Late mail is not awaited again: a second copy would be a duplicate.
         known = await History(third.database).tokens(CLOCK.now())
-        assert [sent.has_arrived for sent in known.values()] == [True] * on_their_way
+        assert [sent.has_arrived for sent in known.values()] == [True] * in_transit
 
 
 @pytest.mark.falsegreen
-@pytest.mark.parametrize("stood_still", [False, True])
-async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
-    tmp_path: Path, network: LabNetwork, monkeypatch: pytest.MonkeyPatch, *, stood_still: bool
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_duplicate_and_forgery_are_distinguished_after_restart(
+    tmp_path: Path, network: LabNetwork, monkeypatch: pytest.MonkeyPatch, *, suspended: bool
 ) -> None:
     """Defect: After a restart a copy or a forgery counts as the message.
 
     Pantau: Both are recognised as before.
     """
-    believed = {Outcome.DELIVERED: not stood_still}
-    monkeypatch.setattr("monitor.probing.prober.is_valid", lambda run, *_: believed.get(run.outcome, True))
+    valid = {Outcome.DELIVERED: not suspended}
+    monkeypatch.setattr("monitor.probing.prober.is_valid", lambda run, *_: valid.get(run.outcome, True))
     state, system = tmp_path / "state", network.systems["rujukan-a"]
     address = network.mailboxes()["rujukan-a"].address
-    async with life(state, network, OFTEN) as first:
-        # Mail that came while we stood still came all the same.
-        await first.has_ended(Outcome.INCONCLUSIVE if stood_still else Outcome.DELIVERED)
-        # The stop cuts off no mail: it would come late, and no run whose mail came: the copy would be late then.
+    async with run_prober(state, network, FREQUENT) as first:
+        # Mail that arrived during the suspension counts as arrived.
+        await first.has_ended(Outcome.INCONCLUSIVE if suspended else Outcome.DELIVERED)
+        # The stop interrupts no delivery and no run with arrived mail: mail or the copy would then be late.
         await network.systems["JCM"].break_(Fault.FULL)
         await first.has_ended(Outcome.DEFERRED)
-        # Nor what a run has given up that a busy machine was too slow for: it is on its way, and in no mailbox yet.
-        await network.emptied()
+        # Nor mail in transit that a run on a busy machine has given up.
+        await network.wait_until_empty()
         await first.until(lambda: system.messages(address) == 0)
         content = first.sample_messages["JCM"]
-    # Whatever their case: letters of tokens have none.
+    # Tokens are case-insensitive.
     forged = re.sub(
         rb"[0-9A-Za-z_-]{24,}", lambda match: match[0][:-1] + (b"b" if match[0][-1:] in b"aA" else b"a"), content
     )
     await system.put(address, content)
     await system.put(address, forged)
 
-    async with life(state, network, NEVER) as second:
+    async with run_prober(state, network, NO_PROBES) as second:
         await second.until(lambda: second.arrivals() == {"late": 0, "duplicate": 1, "forged": 1})
         assert second.value("mail_transit_seconds_count", direction="outbound") == 0
-        # The forgery may be somebody's mail: it is left alone.
+        # The forgery may be somebody's mail: it is not deleted.
         async with asyncio.timeout(WITHIN):
-            while system.messages(address) != 1:  # noqa: ASYNC110 - so is the mailbox
+            while system.messages(address) != 1:  # noqa: ASYNC110 - the mailbox cannot be awaited
                 await asyncio.sleep(0.05)
 
 
-async def test_a_server_that_puts_us_off_is_not_given_its_budget_anew_by_a_restart(
-    tmp_path: Path, network: LabNetwork
-) -> None:
+async def test_deferral_start_time_is_kept_over_restart(tmp_path: Path, network: LabNetwork) -> None:
     state = tmp_path / "state"
     await network.systems["JCM"].break_(Fault.FULL)
-    async with life(state, network, OFTEN) as first:
+    async with run_prober(state, network, FREQUENT) as first:
         began = CLOCK.now()
         await first.has_ended(Outcome.DEFERRED)
-    async with life(state, network, OFTEN) as second:
+    async with run_prober(state, network, FREQUENT) as second:
         deferrals = await History(second.database).deferrals(began - timedelta(minutes=1))
         await second.until(
             lambda: second.prober._evaluator._trackers["JCM/outbound/rujukan-a"].deferred_since is not None

@@ -1,4 +1,4 @@
-"""The real Postfix and Dovecot, Knot and Unbound, once for the whole session."""
+"""Real Postfix and Dovecot, Knot and Unbound, started once for the session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.real.nameserver import NameServer
 def mail_server() -> Iterator[MailServer]:
     missing = [program for program in ("postfix", "dovecot", "/usr/lib/dovecot/pop3") if shutil.which(program) is None]
     if missing or os.geteuid() != 0:
-        # Never skipped quietly: what these tests show cannot be shown without the real servers.
+        # Fail, not skip: these tests need the real servers.
         pytest.fail("needs Postfix and Dovecot (tests/real/install-debian installs them), and root to start Postfix")
     with MailServer() as server:
         yield server

@@ -1,4 +1,4 @@
-"""The check of fictional domains, as real name servers answer."""
+"""Domain check of fictional domains at real name servers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
 from probes.kinds.domain import KIND, DomainCheck
 from probes.model.check import CheckScope, Finding, NameServers, Verdict
-from probes.model.egress import EgressException, EgressPolicy
-from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
+from probes.model.egress import AllowedNetwork, EgressPolicy
+from tests.real.nameserver import DELEGATED_SIGNED, DELEGATED_UNSIGNED, FORGED, ISLAND, NameServer
 from tests.unit.monitor.scrape import NOON, Scrape
 from tests.unit.probes.standin import listening
 
@@ -73,7 +73,7 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
         ((), Verdict.FAIL, "there is no SPF record"),
         (("v=spf1 ip4:192.0.2.0/24 -all",), Verdict.PASS, "ends with -all and needs 0 of 10"),
         (("v=spf1 ip4:192.0.2.0/24 ~all", "google-site-verification=x"), Verdict.PASS, "ends with ~all"),
-        (("v=spf1 +all",), Verdict.FAIL, "lets everybody send in the domain's name: +all"),
+        (("v=spf1 +all",), Verdict.FAIL, "allows everyone to send for the domain: +all"),
         (("v=spf1 ip4:0.0.0.0/0 -all",), Verdict.FAIL, "ip4:0.0.0.0/0"),
         (("v=spf1 ip4:192.0.2.1/0 -all",), Verdict.FAIL, "ip4:192.0.2.1/0"),
         (("v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1 -all",), Verdict.FAIL, "ip4:0.0.0.0/1"),
@@ -90,8 +90,8 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
         ((f"v=spf1 include:{FORGED} -all",), Verdict.UNKNOWN, f"no answer about {FORGED}"),
     ],
 )
-@pytest.mark.usefixtures("included")
-async def test_spf(
+@pytest.mark.usefixtures("included_spf_records")
+async def test_spf_verdict(
     name_server: NameServer, request: pytest.FixtureRequest, records: tuple[str, ...], verdict: Verdict, told: str
 ) -> None:
     domain = named_after(request)
@@ -102,8 +102,8 @@ async def test_spf(
 
 
 @pytest.fixture(scope="module")
-def included(name_server: NameServer) -> None:
-    """Put in what several SPF records include."""
+def included_spf_records(name_server: NameServer) -> None:
+    """Add the records that several SPF records include."""
     name_server.add("terbuka.example", "TXT", "v=spf1 +all")
     name_server.add("terbuka.example", "A", "192.0.2.77")
     name_server.add("terpinjam.example", "TXT", "v=spf1 ip4:192.0.2.1 -all")
@@ -113,31 +113,31 @@ def included(name_server: NameServer) -> None:
 
 
 def named_after(request: pytest.FixtureRequest) -> str:
-    """Return a domain that only this case of a test has."""
+    """Return a domain unique to this test case."""
     return f"kes{abs(hash(request.node.nodeid)):x}.gov.my"
 
 
-async def test_what_was_true_an_hour_ago_is_asked_for_again(name_server: NameServer) -> None:
+async def test_spf_changed_record_is_queried_again(name_server: NameServer) -> None:
     name_server.add("berubah.gov.my", "TXT", "v=spf1 mx -all")
     assert (await check_domain(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.PASS
     name_server.add("berubah.gov.my", "TXT", "v=spf1 a -all")
     assert (await check_domain(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.FAIL
 
 
-async def test_records_that_nobody_answers_about_are_open_and_hold_nobody_up(name_server: NameServer) -> None:
+async def test_records_silent_name_server_is_unanswered_without_blocking_loop(name_server: NameServer) -> None:
     turns = 0
     reading = asyncio.create_task(read_records("baik.gov.my", name_server.silent))
     while not reading.done():
         await asyncio.wait([reading], timeout=0.01)
         turns += 1
-    # It asks eight questions, and each goes unanswered for 0.3 s: held up, the loop would come to its next turn when all are asked.
+    # Eight queries are each unanswered for 0.3 s; a blocked loop would have one turn only.
     assert turns > 16
     records = reading.result()
     for record in (records.spf, records.dmarc, records.mta_sts, records.tls_rpt):
         assert (record.record, bool(record.unanswered)) == (None, True)
 
 
-async def test_no_more_is_asked_when_time_is_up(name_server: NameServer) -> None:
+async def test_records_timeout_over_sends_no_query(name_server: NameServer) -> None:
     name_server.add("lambat.gov.my", "TXT", "v=spf1 mx -all")
     late = await read_records("lambat.gov.my", name_server.validating, within=timedelta())
     assert late.spf == RecordReading(error=late.spf.error, unanswered="lambat.gov.my")
@@ -150,14 +150,14 @@ async def test_no_more_is_asked_when_time_is_up(name_server: NameServer) -> None
         ("v=DMARC1; p=reject; rua=mailto:a@rujukan.example", Verdict.PASS, "the DMARC policy is reject"),
         ("v=DMARC1; p=quarantine", Verdict.PASS, "without rua="),
         ("v=DMARC1; p=reject; sp=none", Verdict.PASS, "the DMARC policy is reject"),
-        ("v=DMARC1; p=none; sp=reject", Verdict.WARN, "only watches"),
-        ("v=DMARC1; p=none; rua=mailto:a@rujukan.example", Verdict.WARN, "only watches"),
+        ("v=DMARC1; p=none; sp=reject", Verdict.WARN, "only monitors"),
+        ("v=DMARC1; p=none; rua=mailto:a@rujukan.example", Verdict.WARN, "only monitors"),
         ("v=DMARC1; p=reject; t=y", Verdict.WARN, "marked as a test"),
         ("v=DMARC1; p=tolak", Verdict.FAIL, "receivers cannot use the DMARC record"),
         ("v=spf1 -all", Verdict.FAIL, "receivers cannot use the DMARC record"),
     ],
 )
-async def test_dmarc(
+async def test_dmarc_verdict(
     name_server: NameServer, request: pytest.FixtureRequest, record: str | None, verdict: Verdict, told: str
 ) -> None:
     domain = named_after(request)
@@ -169,7 +169,7 @@ async def test_dmarc(
     assert told in finding.detail
 
 
-async def test_the_policy_of_a_parent_domain_counts_for_its_subdomains(name_server: NameServer) -> None:
+async def test_dmarc_parent_policy_applies_to_subdomain(name_server: NameServer) -> None:
     name_server.add("_dmarc.induk.gov.my", "TXT", "v=DMARC1; p=reject; sp=none")
     name_server.add("anak.induk.gov.my", "TXT", "v=spf1 -all")
     finding = (await check_domain(name_server.validating, "anak.induk.gov.my"))["dmarc"]
@@ -185,7 +185,7 @@ async def test_the_policy_of_a_parent_domain_counts_for_its_subdomains(name_serv
         ("v=TLSRPTv1; rua=tls@rujukan.example", Verdict.FAIL, "cannot use the TLS-RPT record"),
     ],
 )
-async def test_tls_rpt(
+async def test_tls_rpt_verdict(
     name_server: NameServer, request: pytest.FixtureRequest, record: str | None, verdict: Verdict, told: str
 ) -> None:
     domain = named_after(request)
@@ -200,7 +200,7 @@ async def test_tls_rpt(
 # -- a whole domain ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> None:
+async def test_domain_well_configured_passes(name_server: NameServer) -> None:
     name_server.add("baik.gov.my", "MX", "10 mx1.baik.gov.my.")
     name_server.add("mx1.baik.gov.my", "A", "192.0.2.10")
     name_server.add("_25._tcp.mx1.baik.gov.my", "TLSA", "3 1 1 " + "ab" * 32)
@@ -208,7 +208,7 @@ async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> N
     name_server.add("_dmarc.baik.gov.my", "TXT", "v=DMARC1; p=reject; rua=mailto:d@baik.gov.my")
     name_server.add("_smtp._tls.baik.gov.my", "TXT", "v=TLSRPTv1; rua=mailto:tls@baik.gov.my")
     name_server.add("_mta-sts.baik.gov.my", "TXT", "v=STSv1; id=1")
-    name_server.add("s1._domainkey.baik.gov.my", "TXT", public(2048))
+    name_server.add("s1._domainkey.baik.gov.my", "TXT", public_key_record(2048))
     name_server.add("mta-sts.baik.gov.my", "A", "127.0.0.1")
     name_server.add("2.0.0.127.senarai.example", "A", "127.0.0.2")
     async with web_server("baik.gov.my", "version: STSv1\nmode: enforce\nmx: *.baik.gov.my\nmax_age: 86400\n") as web:
@@ -223,7 +223,7 @@ async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> N
     assert found["dmarc"].detail == "the DMARC policy is reject"
 
 
-async def test_a_domain_that_neither_sends_nor_takes_mail_lacks_nothing(name_server: NameServer) -> None:
+async def test_domain_without_mail_passes(name_server: NameServer) -> None:
     name_server.add("sunyi.gov.my", "MX", "0 .")
     name_server.add("sunyi.gov.my", "TXT", "v=spf1 -all")
     name_server.add("_dmarc.sunyi.gov.my", "TXT", "v=DMARC1; p=reject")
@@ -232,11 +232,11 @@ async def test_a_domain_that_neither_sends_nor_takes_mail_lacks_nothing(name_ser
     assert found["spf"].detail == "SPF says that the domain sends no mail"
 
 
-async def test_a_domain_with_nothing_fails_where_it_must_have_something_and_is_warned_elsewhere(
+async def test_domain_without_records_fails_required_and_warns_recommended(
     name_server: NameServer,
 ) -> None:
-    name_server.add(BARE, "MX", "10 aspmx.rujukan.example.")
-    found = await check_domain(name_server.validating, BARE)
+    name_server.add(DELEGATED_UNSIGNED, "MX", "10 aspmx.rujukan.example.")
+    found = await check_domain(name_server.validating, DELEGATED_UNSIGNED)
     assert verdicts(found) == {
         "spf": Verdict.FAIL,
         "dmarc": Verdict.FAIL,
@@ -248,21 +248,21 @@ async def test_a_domain_with_nothing_fails_where_it_must_have_something_and_is_w
     }
 
 
-async def test_silent_name_servers_say_nothing_about_the_domain(name_server: NameServer) -> None:
+async def test_domain_silent_name_servers_is_unknown(name_server: NameServer) -> None:
     found = await check_domain(name_server.silent, "baik.gov.my", lists=("senarai.example",))
     assert verdicts(found) == dict.fromkeys(KIND.aspects, Verdict.UNKNOWN)
     assert "do not answer" in found["spf"].detail
 
 
-async def test_forged_answers_fail_dnssec_and_leave_the_rest_open(name_server: NameServer) -> None:
+async def test_domain_forged_answers_fail_dnssec_and_leave_rest_unknown(name_server: NameServer) -> None:
     found = await check_domain(name_server.validating, FORGED)
     assert verdicts(found) == dict.fromkeys(KIND.aspects[:-1], Verdict.UNKNOWN) | {"dnssec": Verdict.FAIL}
 
 
-async def test_one_domain_after_the_other_in_a_stable_order(name_server: NameServer) -> None:
-    findings = await findings_of(name_server.validating, VOUCHED, ISLAND)
+async def test_domain_findings_have_stable_order(name_server: NameServer) -> None:
+    findings = await findings_of(name_server.validating, DELEGATED_SIGNED, ISLAND)
     assert [(one.subject, one.aspect) for one in findings] == [
-        (domain, aspect) for domain in (VOUCHED, ISLAND) for aspect in KIND.aspects[:-1]
+        (domain, aspect) for domain in (DELEGATED_SIGNED, ISLAND) for aspect in KIND.aspects[:-1]
     ]
 
 
@@ -274,10 +274,10 @@ async def test_one_domain_after_the_other_in_a_stable_order(name_server: NameSer
     [
         ("gov.my", "3 1 1 " + "ab" * 32, Verdict.PASS, "usable TLSA"),
         ("gov.my", "1 1 1 " + "ab" * 32, Verdict.FAIL, "not usable for mail"),
-        (BARE, "3 1 1 " + "ab" * 32, Verdict.WARN, "have no effect"),
+        (DELEGATED_UNSIGNED, "3 1 1 " + "ab" * 32, Verdict.WARN, "have no effect"),
     ],
 )
-async def test_dane(
+async def test_dane_verdict(
     name_server: NameServer, request: pytest.FixtureRequest, *, zone: str, record: str, verdict: Verdict, told: str
 ) -> None:
     domain = named_after(request).removesuffix(".gov.my") + f".{zone}"
@@ -288,8 +288,8 @@ async def test_dane(
     assert told in finding.detail
 
 
-@pytest.mark.parametrize(("zone", "host_zone"), [("gov.my", BARE), (BARE, "gov.my")])
-async def test_tlsa_records_have_no_effect_unless_dnssec_proves_them_and_who_takes_the_mail(
+@pytest.mark.parametrize(("zone", "host_zone"), [("gov.my", DELEGATED_UNSIGNED), (DELEGATED_UNSIGNED, "gov.my")])
+async def test_dane_records_without_dnssec_have_no_effect(
     name_server: NameServer, request: pytest.FixtureRequest, zone: str, host_zone: str
 ) -> None:
     label = named_after(request).removesuffix(".gov.my")
@@ -297,7 +297,7 @@ async def test_tlsa_records_have_no_effect_unless_dnssec_proves_them_and_who_tak
     name_server.add(domain, "MX", f"10 {host}.")
     name_server.add(f"_25._tcp.{host}", "TLSA", "3 1 1 " + "ab" * 32)
     finding = (await check_domain(name_server.validating, domain))["dane"]
-    unproven = domain if zone == BARE else host
+    unproven = domain if zone == DELEGATED_UNSIGNED else host
     assert (finding.verdict, finding.detail) == (
         Verdict.WARN,
         f"the TLSA records have no effect: DNSSEC does not prove the records of {unproven}",
@@ -312,7 +312,7 @@ def key(bits: int) -> RSAPrivateKey:
     return generate_private_key(65537, bits)
 
 
-def public(bits: int, more: str = "") -> str:
+def public_key_record(bits: int, more: str = "") -> str:
     der = key(bits).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     return f"v=DKIM1; k=rsa;{more} p={''.join(der.splitlines()[1:-1])}"
 
@@ -329,26 +329,36 @@ def signed(
     return received.encode() + bytes(header) + message
 
 
-def spoiled(message: bytes) -> bytes:
+def alter_body(message: bytes) -> bytes:
     return message.replace(b"Ujian sahaja.", b"Ujian sahaja!")
 
 
 @pytest.mark.parametrize(
     ("make", "key_record", "verdict", "told"),
     [
-        (signed, lambda: public(2048), Verdict.PASS, "with the key s1"),
-        (lambda domain: signed(f"e.{domain}", by=domain), lambda: public(2048), Verdict.UNKNOWN, "no message from"),
-        (lambda domain: spoiled(signed(domain)), lambda: public(2048), Verdict.FAIL, "body hash mismatch"),
-        (signed, lambda: public(1024), Verdict.FAIL, "does not fit"),
-        (lambda domain: signed(domain, bits=1024), lambda: public(1024), Verdict.WARN, "has 1024 bits"),
-        (signed, lambda: public(2048, " t=y;"), Verdict.WARN, "for testing"),
+        (signed, lambda: public_key_record(2048), Verdict.PASS, "with the key s1"),
+        (
+            lambda domain: signed(f"e.{domain}", by=domain),
+            lambda: public_key_record(2048),
+            Verdict.UNKNOWN,
+            "no message from",
+        ),
+        (
+            lambda domain: alter_body(signed(domain)),
+            lambda: public_key_record(2048),
+            Verdict.FAIL,
+            "body hash mismatch",
+        ),
+        (signed, lambda: public_key_record(1024), Verdict.FAIL, "does not fit"),
+        (lambda domain: signed(domain, bits=1024), lambda: public_key_record(1024), Verdict.WARN, "has 1024 bits"),
+        (signed, lambda: public_key_record(2048, " t=y;"), Verdict.WARN, "for testing"),
         (signed, lambda: "v=DKIM1; p=", Verdict.FAIL, "no valid DKIM signature"),
         (signed, None, Verdict.FAIL, "there is no key at s1._domainkey."),
         (lambda domain: signed(domain).partition(b"\r\nFrom")[2], None, Verdict.UNKNOWN, "no message from"),
         (lambda domain: f"From: a@{domain}\r\n\r\nx\r\n".encode(), None, Verdict.FAIL, "without a DKIM signature"),
     ],
 )
-async def test_dkim(
+async def test_dkim_verdict(
     name_server: NameServer,
     request: pytest.FixtureRequest,
     *,
@@ -367,7 +377,7 @@ async def test_dkim(
 
 
 @pytest.mark.falsegreen
-async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
+async def test_dkim_signature_that_starts_failing_is_exported_as_fail(
     name_server: NameServer, request: pytest.FixtureRequest
 ) -> None:
     """Defect: A verdict is only ever set to 1, and shared by all.
@@ -375,11 +385,11 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     Pantau: Each look replaces what the last one found.
     """
     domain = named_after(request)
-    name_server.add(f"s1._domainkey.{domain}", "TXT", public(2048))
+    name_server.add(f"s1._domainkey.{domain}", "TXT", public_key_record(2048))
     metrics = Metrics(version="0", now=lambda: NOON)
     metrics.register_agency("JCONTOH", routes=())
     shown = []
-    for sample_message in (signed(domain), spoiled(signed(domain))):
+    for sample_message in (signed(domain), alter_body(signed(domain))):
         findings = await findings_of(name_server.validating, domain, sample_message=sample_message)
         metrics.record_check_run("JCONTOH", "domain", findings, NOON)
         scraped = Scrape(metrics)
@@ -387,8 +397,8 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     assert shown == [0, 2]  # pass, then fail, on the same series
 
 
-async def test_a_signature_of_the_provider_is_not_one_of_the_agency(name_server: NameServer) -> None:
-    name_server.add("s1._domainkey.pembekal.example", "TXT", public(2048))
+async def test_dkim_signature_of_provider_only_fails(name_server: NameServer) -> None:
+    name_server.add("s1._domainkey.pembekal.example", "TXT", public_key_record(2048))
     message = signed("sewa.gov.my", by="pembekal.example")
     finding = (await check_domain(name_server.validating, "sewa.gov.my", sample_message=message))["dkim"]
     assert finding.verdict is Verdict.FAIL
@@ -407,10 +417,10 @@ async def web_server(
     *,
     status: str = "200 OK",
     name: str | None = None,
-    packing: str = "identity",
+    content_encoding: str = "identity",
     asked: list[str] | None = None,
 ) -> AsyncIterator[PolicyServer]:
-    """Serve *policy* as the web server of *domain* does, on loopback. *asked* hears who connects."""
+    """Serve *policy* as the web server of *domain* does, on loopback. *asked* collects the peers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _AUTHORITY.issue_cert(name or f"mta-sts.{domain}").configure_cert(context)
     trust = ssl.create_default_context()
@@ -422,7 +432,7 @@ async def web_server(
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         good = lines[0].startswith("GET /.well-known/mta-sts.txt ") and f"Host: mta-sts.{domain}" in lines
         head = f"HTTP/1.1 {status if good else '404 Not Found'}\r\nContent-Type: text/plain\r\n"
-        head += f"Content-Encoding: {packing}\r\n"
+        head += f"Content-Encoding: {content_encoding}\r\n"
         writer.write(f"{head}Location: /lain\r\nContent-Length: {len(policy)}\r\n\r\n{policy}".encode())
         await writer.drain()
 
@@ -446,7 +456,7 @@ _GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.dasar.gov.my\r\nmx: *.sandar
         ("x" * 70_000, "200 OK", Verdict.FAIL, "longer than"),
     ],
 )
-async def test_mta_sts(name_server: NameServer, policy: str, status: str, verdict: Verdict, told: str) -> None:
+async def test_mta_sts_verdict(name_server: NameServer, policy: str, status: str, verdict: Verdict, told: str) -> None:
     add_policy_domain(name_server)
     async with web_server("dasar.gov.my", policy, status=status) as web:
         finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
@@ -460,7 +470,7 @@ def add_policy_domain(name_server: NameServer) -> None:
     name_server.add("mta-sts.dasar.gov.my", "A", "127.0.0.1")
 
 
-async def test_a_policy_under_a_wrong_certificate_is_no_policy(name_server: NameServer) -> None:
+async def test_mta_sts_policy_under_wrong_certificate_fails(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     async with web_server("dasar.gov.my", _GOOD, name="www.dasar.gov.my") as web:
         finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
@@ -468,36 +478,36 @@ async def test_a_policy_under_a_wrong_certificate_is_no_policy(name_server: Name
     assert "not trusted" in finding.detail
 
 
-async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) -> None:
+async def test_mta_sts_policy_outside_egress_policy_is_not_fetched(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     asked = list[str]()
     async with web_server("dasar.gov.my", _GOOD, asked=asked) as web:
-        domain, servers, opened = "dasar.gov.my", name_server.validating, EgressException.read("127.0.0.0/8")
+        domain, servers, allowed = "dasar.gov.my", name_server.validating, AllowedNetwork.read("127.0.0.0/8")
         inside = (await check_domain(servers, domain, policy_server=web, egress=EgressPolicy()))["mta-sts"]
         assert asked == []
-        let_in = (await check_domain(servers, domain, policy_server=web, egress=EgressPolicy(exceptions=(opened,))))[
-            "mta-sts"
-        ]
-    assert (inside.verdict, let_in.verdict) == (Verdict.UNKNOWN, Verdict.PASS)
-    assert inside.detail.endswith("mta-sts.dasar.gov.my is not asked: it leads to this machine itself")
+        permitted = (
+            await check_domain(servers, domain, policy_server=web, egress=EgressPolicy(exceptions=(allowed,)))
+        )["mta-sts"]
+    assert (inside.verdict, permitted.verdict) == (Verdict.UNKNOWN, Verdict.PASS)
+    assert inside.detail.endswith("mta-sts.dasar.gov.my is not contacted: its address is this machine itself")
     assert len(asked) == 1
 
 
-async def test_a_policy_that_comes_packed_is_not_unpacked(name_server: NameServer) -> None:
+async def test_mta_sts_compressed_policy_is_not_decompressed(name_server: NameServer) -> None:
     add_policy_domain(name_server)
-    async with web_server("dasar.gov.my", _GOOD, packing="gzip") as web:
+    async with web_server("dasar.gov.my", _GOOD, content_encoding="gzip") as web:
         finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
     assert finding.verdict is Verdict.FAIL
-    assert "packs the policy" in finding.detail
+    assert "compresses the policy" in finding.detail
 
 
-async def test_a_web_server_that_refuses_is_at_fault_and_one_without_a_name_too(name_server: NameServer) -> None:
+async def test_mta_sts_refused_or_nameless_web_server_fails(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     name_server.add("_mta-sts.tanpa.gov.my", "TXT", "v=STSv1; id=1")
     with claimed(1) as (port,):
-        nobody = PolicyServer(port=port)
-        refused = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=nobody))["mta-sts"]
-        nameless = (await check_domain(name_server.validating, "tanpa.gov.my", policy_server=nobody))["mta-sts"]
+        closed_server = PolicyServer(port=port)
+        refused = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=closed_server))["mta-sts"]
+        nameless = (await check_domain(name_server.validating, "tanpa.gov.my", policy_server=closed_server))["mta-sts"]
     assert (refused.verdict, nameless.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert "refuses connections" in refused.detail
     assert "mta-sts.tanpa.gov.my has no address" in nameless.detail
@@ -517,7 +527,7 @@ _RECEIVED = (
     [
         ({}, Verdict.PASS, "none of 2 addresses"),
         ({"25.2.0.192": "127.0.0.2"}, Verdict.FAIL, "192.0.2.25, from which the agency sends, is listed"),
-        ({"10.2.0.192": "127.0.0.11"}, Verdict.WARN, "listed: 192.0.2.10, which takes mail"),
+        ({"10.2.0.192": "127.0.0.11"}, Verdict.WARN, "listed: 192.0.2.10, which accepts mail"),
         ({"25.2.0.192": "127.255.255.254"}, Verdict.UNKNOWN, "refuses to answer us"),
         ({"2.0.0.127": "127.255.255.254"}, Verdict.UNKNOWN, "refuses to answer us"),
         ({"25.2.0.192": "203.0.113.9"}, Verdict.UNKNOWN, "does not work"),
@@ -525,7 +535,7 @@ _RECEIVED = (
         ({"2.0.0.127": None}, Verdict.UNKNOWN, "does not work"),
     ],
 )
-async def test_block_lists(
+async def test_dnsbl_verdict(
     name_server: NameServer,
     request: pytest.FixtureRequest,
     entries: dict[str, str | None],

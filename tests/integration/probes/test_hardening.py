@@ -1,4 +1,4 @@
-"""What servers must refuse, tried at a real Postfix and Dovecot and at servers that let everything happen."""
+"""Hardening check at a real Postfix and Dovecot, and at servers that refuse nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 from probes.kinds.hardening import KIND, HardeningCheck
 from probes.model.check import CheckScope, Finding, Verdict
-from probes.model.egress import EgressException, EgressPolicy
+from probes.model.egress import AllowedNetwork, EgressPolicy
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
-from tests.integration.probes.exchange import Exchanger
-from tests.real.mailserver import Door, MailServer
+from tests.integration.probes.mx_host import MxHost
+from tests.real.mailserver import Listener, MailServer
 from tests.real.nameserver import NameServer
 from tests.unit.probes.standin import Handler, ImapStandIn, SmtpStandIn, hosts, listening, server, server_context
 
@@ -56,28 +56,28 @@ def verdicts(findings: Sequence[Finding]) -> dict[tuple[str, str], Verdict]:
     return {(one.aspect, one.subject): one.verdict for one in findings}
 
 
-def test_it_runs_only_where_it_is_asked_for_and_seldom() -> None:
+def test_hardening_check_is_opt_in_and_daily() -> None:
     assert KIND.opt_in
     assert KIND.interval.days == 1
 
 
-async def test_a_real_postfix_and_dovecot_are_tried(name_server: NameServer, mail_server: MailServer) -> None:
-    mailbox = mail_server.mailbox("semakan", smtp=Door.SUBMISSION, imap=Door.IMAP)
+async def test_hardening_real_postfix_and_dovecot_verdicts(name_server: NameServer, mail_server: MailServer) -> None:
+    mailbox = mail_server.mailbox("semakan", smtp=Listener.SUBMISSION, imap=Listener.IMAP)
     findings = await findings_of(check_scope_of(name_server, mailbox))
-    smtp, imap = (f"localhost:{mail_server.ports[door]}" for door in (Door.SUBMISSION, Door.IMAP))
+    smtp, imap = (f"localhost:{mail_server.ports[door]}" for door in (Listener.SUBMISSION, Listener.IMAP))
     assert verdicts(findings) == {
         ("clear-sign-in", smtp): Verdict.PASS,
         ("relay", smtp): Verdict.PASS,
-        # Dovecot thinks that whoever comes from its own machine is safe without TLS, and we do here.
+        # Dovecot allows clear text from its own machine, which we are here.
         ("clear-sign-in", imap): Verdict.FAIL,
         ("wrong-password", mailbox.name): Verdict.PASS,
     }
 
 
-async def test_a_real_dovecot_refuses_a_wrong_password_over_imap(
+async def test_hardening_real_dovecot_refuses_wrong_password_over_imap(
     name_server: NameServer, mail_server: MailServer
 ) -> None:
-    mailbox = mail_server.mailbox("semakan", imap=Door.IMAPS)
+    mailbox = mail_server.mailbox("semakan", imap=Listener.IMAPS)
     reader = Mailbox(name="pembaca", address=mailbox.address, login=mailbox.login, imap=mailbox.imap)
     (finding,) = await findings_of(check_scope_of(name_server, reader))
     assert (finding.aspect, finding.verdict) == ("wrong-password", Verdict.PASS)
@@ -86,7 +86,7 @@ async def test_a_real_dovecot_refuses_a_wrong_password_over_imap(
 # -- sign-in without TLS ----------------------------------------------------------------------------------------------
 
 
-async def pop3_that_takes_names(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pop3_accepting_user(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"+OK sedia\r\n")
     while line := (await reader.readline()).decode().strip().upper():
         if line == "CAPA":
@@ -97,7 +97,7 @@ async def pop3_that_takes_names(reader: asyncio.StreamReader, writer: asyncio.St
             writer.write(b"+OK\r\n")
 
 
-async def pop3_that_does_not(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pop3_requiring_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"+OK sedia\r\n")
     while line := (await reader.readline()).decode().strip().upper():
         writer.write(
@@ -105,7 +105,7 @@ async def pop3_that_does_not(reader: asyncio.StreamReader, writer: asyncio.Strea
         )
 
 
-async def ask_and_give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def challenge_until_cancelled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"+ \r\n")
     assert (await reader.readline()).strip() == b"*"
     writer.write(b"p2 BAD dibatalkan\r\n")
@@ -125,7 +125,7 @@ _LISTENING_SMTP = SmtpStandIn(extensions=("STARTTLS",), tricks={"AUTH": "334 \r\
             "imap",
             ImapStandIn(
                 capabilities="IMAP4rev1 LOGINDISABLED",
-                tricks={"AUTHENTICATE": ask_and_give_up},
+                tricks={"AUTHENTICATE": challenge_until_cancelled},
             ),
             Verdict.FAIL,
             "accepts AUTHENTICATE LOGIN",
@@ -136,11 +136,11 @@ _LISTENING_SMTP = SmtpStandIn(extensions=("STARTTLS",), tricks={"AUTH": "334 \r\
             Verdict.PASS,
             "",
         ),
-        ("pop3", pop3_that_takes_names, Verdict.FAIL, "accepts USER"),
-        ("pop3", pop3_that_does_not, Verdict.PASS, ""),
+        ("pop3", pop3_accepting_user, Verdict.FAIL, "accepts USER"),
+        ("pop3", pop3_requiring_tls, Verdict.PASS, ""),
     ],
 )
-async def test_sign_in_without_tls(
+async def test_hardening_clear_text_sign_in_verdict(
     name_server: NameServer, protocol: str, standin: Handler, *, verdict: Verdict, told: str
 ) -> None:
     async with listening(standin) as port:
@@ -151,19 +151,19 @@ async def test_sign_in_without_tls(
     assert told in finding.detail
 
 
-async def test_nothing_secret_is_said_in_clear(name_server: NameServer) -> None:
+async def test_hardening_sends_no_secret_in_clear_text(name_server: NameServer) -> None:
     smtp = SmtpStandIn(extensions=("STARTTLS",), tricks={"AUTH": "334 \r\n", "*": "501 5.0.0 baik\r\n"})
     async with listening(smtp) as port:
         await findings_of(check_scope_of(name_server, box(smtp=server(port, Security.STARTTLS))))
     said = " ".join(smtp.asked)
     assert "AUTH LOGIN" in said
-    # It was called off, and neither a name nor a password was given.
+    # It was cancelled, and neither a user name nor a password was sent.
     assert "*" in smtp.asked
     for secret in ("rahsia", "semakan@jabatan", "c2VtYWthb", "cmFoc2lh"):
         assert secret not in said
 
 
-async def test_a_server_with_tls_from_the_first_octet_has_no_clear_to_try(name_server: NameServer) -> None:
+async def test_hardening_implicit_tls_server_skips_clear_text_sign_in(name_server: NameServer) -> None:
     async with listening(SmtpStandIn(), server_context()) as port:
         findings = await findings_of(check_scope_of(name_server, box(smtp=server(port))))
     assert "clear-sign-in" not in {one.aspect for one in findings}
@@ -181,7 +181,9 @@ async def test_a_server_with_tls_from_the_first_octet_has_no_clear_to_try(name_s
         ({"RCPT": "450 4.7.1 nanti\r\n"}, Verdict.UNKNOWN),
     ],
 )
-async def test_relaying_at_submission(name_server: NameServer, tricks: dict[str, str], verdict: Verdict) -> None:
+async def test_hardening_relay_verdict_at_submission(
+    name_server: NameServer, tricks: dict[str, str], verdict: Verdict
+) -> None:
     smtp = SmtpStandIn(tricks=dict(tricks))
     async with listening(smtp, server_context()) as port:
         findings = await findings_of(check_scope_of(name_server, box(smtp=server(port))))
@@ -190,13 +192,13 @@ async def test_relaying_at_submission(name_server: NameServer, tricks: dict[str,
     assert smtp.taken == []
 
 
-async def test_mx_hosts_are_tried_too(name_server: NameServer) -> None:
+async def test_hardening_mx_hosts_are_tried(name_server: NameServer) -> None:
     name_server.add("geganti.gov.my", "MX", "10 mx1.geganti.gov.my.", "20 mx2.geganti.gov.my.")
     name_server.add("mx1.geganti.gov.my", "A", "127.0.0.2")
     name_server.add("mx2.geganti.gov.my", "A", "127.0.0.3")
-    good = Exchanger(answers={"RCPT": "554 5.7.1 Relay access denied"})
-    careless = Exchanger(extensions=("AUTH PLAIN",))
-    async with hosts({"127.0.0.2": good, "127.0.0.3": careless}) as port:
+    good = MxHost(answers={"RCPT": "554 5.7.1 Relay access denied"})
+    insecure = MxHost(extensions=("AUTH PLAIN",))
+    async with hosts({"127.0.0.2": good, "127.0.0.3": insecure}) as port:
         findings = await findings_of(check_scope_of(name_server, domains=("geganti.gov.my",)), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.geganti.gov.my [127.0.0.2]"): Verdict.PASS,
@@ -204,16 +206,16 @@ async def test_mx_hosts_are_tried_too(name_server: NameServer) -> None:
         ("clear-sign-in", "mx2.geganti.gov.my [127.0.0.3]"): Verdict.FAIL,
         ("relay", "mx2.geganti.gov.my [127.0.0.3]"): Verdict.FAIL,
     }
-    assert not any(line.startswith("DATA") for line in good.asked + careless.asked)
+    assert not any(line.startswith("DATA") for line in good.asked + insecure.asked)
 
 
-async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) -> None:
+async def test_hardening_mx_host_outside_egress_policy_is_not_tried(name_server: NameServer) -> None:
     name_server.add("dalaman.gov.my", "MX", "10 mx1.dalaman.gov.my.", "20 mx2.dalaman.gov.my.")
     name_server.add("mx1.dalaman.gov.my", "A", "127.0.0.2")
     name_server.add("mx2.dalaman.gov.my", "A", "127.0.0.3")
-    opened, inside = Exchanger(answers={"RCPT": "554 5.7.1 tidak"}), Exchanger()
+    opened, inside = MxHost(answers={"RCPT": "554 5.7.1 tidak"}), MxHost()
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
-        egress = EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        egress = EgressPolicy(exceptions=(AllowedNetwork.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
         findings = await findings_of(check_scope_of(name_server, domains=("dalaman.gov.my",), egress=egress), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
@@ -226,18 +228,18 @@ async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) ->
     assert inside.connections == 0
 
 
-async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameServer) -> None:
+async def test_hardening_mx_host_of_own_mail_is_unknown_as_relay(name_server: NameServer) -> None:
     name_server.add("sewa-sama.gov.my", "MX", "10 aspmx.pembekal.example.")
     name_server.add("aspmx.pembekal.example", "A", "127.0.0.2")
     name_server.add("kami.example", "MX", "10 lain.pembekal.example.")
     check_scope = check_scope_of(name_server, domains=("sewa-sama.gov.my",), ours="semakan@kami.example")
-    async with hosts({"127.0.0.2": Exchanger()}) as port:
+    async with hosts({"127.0.0.2": MxHost()}) as port:
         findings = await findings_of(check_scope, port)
     assert verdicts(findings)["relay", "aspmx.pembekal.example [127.0.0.2]"] is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("ours", ["", "semakan@tujuan.gov.my"])
-async def test_without_an_address_outside_nobody_can_play_the_stranger(name_server: NameServer, ours: str) -> None:
+async def test_hardening_without_external_address_relay_is_unknown(name_server: NameServer, ours: str) -> None:
     smtp = SmtpStandIn()
     async with listening(smtp, server_context()) as port:
         check_scope = check_scope_of(name_server, box(smtp=server(port)), domains=("tujuan.gov.my",), ours=ours)
@@ -258,13 +260,15 @@ async def test_without_an_address_outside_nobody_can_play_the_stranger(name_serv
         (SmtpStandIn(extensions=("AUTH XOAUTH2",)), Verdict.UNKNOWN),
     ],
 )
-async def test_wrong_passwords_over_smtp(name_server: NameServer, standin: SmtpStandIn, verdict: Verdict) -> None:
+async def test_hardening_wrong_password_verdict_over_smtp(
+    name_server: NameServer, standin: SmtpStandIn, verdict: Verdict
+) -> None:
     async with listening(standin, server_context()) as port:
         findings = await findings_of(check_scope_of(name_server, box(smtp=server(port)), ours=""))
     assert verdicts(findings)["wrong-password", "jabatan-contoh"] is verdict
 
 
-async def test_an_account_is_tried_once_a_run_and_never_with_its_own_password(name_server: NameServer) -> None:
+async def test_hardening_account_is_tried_once_and_without_real_password(name_server: NameServer) -> None:
     smtp = SmtpStandIn(extensions=("AUTH LOGIN",), tricks={"AUTH": "535 5.7.8 salah\r\n"})
     imap = ImapStandIn()
     async with listening(smtp, server_context()) as first, listening(imap, server_context()) as second:
@@ -274,10 +278,10 @@ async def test_an_account_is_tried_once_a_run_and_never_with_its_own_password(na
     assert not any("LOGIN" in line for line in imap.asked)
 
 
-async def test_a_server_that_lets_everybody_in_over_imap_or_pop3_is_found(name_server: NameServer) -> None:
+async def test_hardening_any_password_accepted_over_imap_or_pop3_fails(name_server: NameServer) -> None:
     async with (
         listening(ImapStandIn(), server_context()) as imap,
-        listening(pop3_that_takes_names, server_context()) as pop3,
+        listening(pop3_accepting_user, server_context()) as pop3,
     ):
         over_imap = await findings_of(check_scope_of(name_server, box(imap=server(imap))))
         over_pop3 = await findings_of(check_scope_of(name_server, box(pop3=server(pop3))))
@@ -285,7 +289,7 @@ async def test_a_server_that_lets_everybody_in_over_imap_or_pop3_is_found(name_s
         assert verdicts(findings) == {("wrong-password", "jabatan-contoh"): Verdict.FAIL}
 
 
-async def test_no_password_is_tried_where_tls_is_not_to_be_trusted(name_server: NameServer) -> None:
+async def test_hardening_untrusted_tls_receives_no_password(name_server: NameServer) -> None:
     smtp = SmtpStandIn()
     async with listening(smtp, server_context("lain.gov.my")) as port:
         findings = await findings_of(check_scope_of(name_server, box(smtp=server(port)), ours=""))
@@ -293,7 +297,7 @@ async def test_no_password_is_tried_where_tls_is_not_to_be_trusted(name_server: 
     assert smtp.asked == []
 
 
-async def test_a_mailbox_that_signs_in_with_tokens_has_no_password_to_get_wrong(name_server: NameServer) -> None:
+async def test_hardening_token_mailbox_wrong_password_is_unknown(name_server: NameServer) -> None:
     login = OAuth(username="semakan", tokens=cast(AccessTokens, None))
     mailbox = Mailbox(name="awan", address="semakan@awan.gov.my", login=login, imap=server(1))
     (finding,) = await findings_of(check_scope_of(name_server, mailbox))

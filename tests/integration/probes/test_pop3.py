@@ -1,4 +1,4 @@
-"""A real mailbox that is read over POP3, with the same promises as over IMAP."""
+"""A real mailbox over POP3, with the same guarantees as over IMAP."""
 
 from __future__ import annotations
 
@@ -11,65 +11,69 @@ from probes.kinds import retrieval, submission
 from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party
-from tests.hanging import HANGS
-from tests.integration.probes.trip import PATIENCE, between
-from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, MailServer, TokenState
+from tests.integration.probes.round_trips import TIMEOUTS, between
+from tests.real.mailserver import REFERENCE, UNAVAILABLE_USER, Listener, MailServer, RecipientOutcome
+from tests.timeouts import HANG_TIMEOUT
 
 pytestmark = pytest.mark.real
 
 FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
 
 
-@pytest.mark.parametrize("door", [Door.POP3, Door.POP3S])
-async def test_a_message_is_found_and_deleted_and_foreign_mail_survives(mail_server: MailServer, door: Door) -> None:
+@pytest.mark.parametrize("door", [Listener.POP3, Listener.POP3S])
+async def test_real_pop3_probe_message_is_deleted_and_foreign_mail_kept(
+    mail_server: MailServer, door: Listener
+) -> None:
     recipient = mail_server.mailbox(f"pos-{door}", pop3=door)
     for _ in range(5):
         mail_server.deliver(recipient.address, FOREIGN)
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as round_trips:
         for _ in range(3):
-            assert (await trips.run()).outcome is Outcome.DELIVERED
+            assert (await round_trips.run()).outcome is Outcome.DELIVERED
             mail_server.deliver(recipient.address, FOREIGN)
     left = mail_server.mails(recipient.address)
     assert len(left) == 8
     assert all(b"mesyuarat" in mail for mail in left)
-    assert trips.arrivals == []
+    assert round_trips.arrivals == []
 
 
-async def test_a_bounce_is_found_in_a_senders_pop3_mailbox(mail_server: MailServer) -> None:
-    sender = mail_server.mailbox("pos-pulang", domain=REFERENCE, pop3=Door.POP3S)
-    async with between(sender, mail_server.mailbox(TokenState.BOUNCED)) as trips:
-        result = await trips.run()
+async def test_real_pop3_bounce_in_sender_mailbox_is_found(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("pos-pulang", domain=REFERENCE, pop3=Listener.POP3S)
+    async with between(sender, mail_server.mailbox(RecipientOutcome.BOUNCED)) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.BOUNCED
     assert mail_server.mails(sender.address) == []
 
 
-async def test_a_second_copy_is_a_duplicate(mail_server: MailServer) -> None:
-    recipient = mail_server.mailbox(TokenState.DOUBLED, pop3=Door.POP3S)
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
-        token = trips.issue()
-        assert (await trips.run(token)).outcome is Outcome.DELIVERED
-        assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
-        async with asyncio.timeout(HANGS):
-            await trips.recipient.wait_until_deleted()
+async def test_real_pop3_second_copy_is_duplicate(mail_server: MailServer) -> None:
+    recipient = mail_server.mailbox(RecipientOutcome.DOUBLED, pop3=Listener.POP3S)
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as round_trips:
+        token = round_trips.issue()
+        assert (await round_trips.run(token)).outcome is Outcome.DELIVERED
+        assert await round_trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
+        async with asyncio.timeout(HANG_TIMEOUT):
+            await round_trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 
 @pytest.mark.parametrize(
     ("name", "secret", "reason"),
-    [("pos-salah", "salah", Reason.CREDENTIALS_REFUSED), (UNKNOWABLE, "x", Reason.SIGN_IN_UNAVAILABLE)],
+    [("pos-salah", "salah", Reason.CREDENTIALS_REFUSED), (UNAVAILABLE_USER, "x", Reason.SIGN_IN_UNAVAILABLE)],
 )
-async def test_a_sign_in_that_fails_says_why(mail_server: MailServer, name: str, secret: str, reason: Reason) -> None:
-    recipient = mail_server.mailbox(name, pop3=Door.POP3, secret=secret)
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
-        result = await trips.run()
+async def test_real_pop3_sign_in_failure_has_reason(
+    mail_server: MailServer, name: str, secret: str, reason: Reason
+) -> None:
+    recipient = mail_server.mailbox(name, pop3=Listener.POP3, secret=secret)
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.AUTH, result
     assert result.failure is not None
     assert (result.failure.party, result.failure.reason) == (Party.RECIPIENT, reason)
-    assert result.duration < PATIENCE.session, "at once, and not when time is up"
+    assert result.duration < TIMEOUTS.session, "at once, and not when time is up"
 
 
-async def test_both_ends_of_a_real_mailbox_are_tried_and_nothing_is_left(mail_server: MailServer) -> None:
-    over_imap, over_pop3 = mail_server.mailbox("cuba"), mail_server.mailbox("cuba-pos", pop3=Door.POP3)
+async def test_real_mailbox_checks_pass_and_leave_mail_unchanged(mail_server: MailServer) -> None:
+    over_imap, over_pop3 = mail_server.mailbox("cuba"), mail_server.mailbox("cuba-pos", pop3=Listener.POP3)
     for box in (over_imap, over_pop3):
         mail_server.deliver(box.address, FOREIGN)
     check_scope = CheckScope(agency="JCONTOH", mailboxes=(over_imap, over_pop3), domains=())

@@ -1,4 +1,4 @@
-"""One run for each outcome, through a real Postfix and a real Dovecot."""
+"""One run for each outcome, through a real Postfix and Dovecot."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from probes.mail.token import TokenSigner
 from probes.model.probe import Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
-from tests.ends import smtp_of
-from tests.hanging import HANGS
-from tests.integration.probes.trip import HASTY, PATIENCE, SIGNER, between
-from tests.real.mailserver import REFERENCE, UNKNOWABLE, Door, MailServer, TokenState
+from tests.integration.probes.round_trips import SHORT_TIMEOUTS, SIGNER, TIMEOUTS, between
+from tests.mailbox_parts import smtp_of
+from tests.real.mailserver import REFERENCE, UNAVAILABLE_USER, Listener, MailServer, RecipientOutcome
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.standin import until
 
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("smtp", [Door.SUBMISSION, Door.SUBMISSIONS])
-@pytest.mark.parametrize("imap", [Door.IMAP, Door.IMAPS])
-async def test_a_message_goes_round_over_either_kind_of_tls(mail_server: MailServer, smtp: Door, imap: Door) -> None:
+@pytest.mark.parametrize("smtp", [Listener.SUBMISSION, Listener.SUBMISSIONS])
+@pytest.mark.parametrize("imap", [Listener.IMAP, Listener.IMAPS])
+async def test_roundtrip_over_each_tls_mode_is_delivered(
+    mail_server: MailServer, smtp: Listener, imap: Listener
+) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=smtp)
     recipient = mail_server.mailbox(f"penerima-{smtp}-{imap}", imap=imap)
-    async with between(sender, recipient) as trips:
-        result = await trips.run()
+    async with between(sender, recipient) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.DELIVERED, result
     assert result.failure is None
     assert set(result.phases) == set(Phase)
@@ -45,23 +47,23 @@ async def test_a_message_goes_round_over_either_kind_of_tls(mail_server: MailSer
     assert mail_server.mails(recipient.address) == []
 
 
-async def test_a_mailbox_may_write_to_itself(mail_server: MailServer) -> None:
+async def test_roundtrip_mailbox_to_itself_is_delivered(mail_server: MailServer) -> None:
     mailbox = mail_server.mailbox("sendiri")
-    async with between(mailbox, mailbox) as trips:
-        assert (await trips.run()).outcome is Outcome.DELIVERED
-    assert trips.arrivals == []
+    async with between(mailbox, mailbox) as round_trips:
+        assert (await round_trips.run()).outcome is Outcome.DELIVERED
+    assert round_trips.arrivals == []
 
 
-async def test_mail_among_the_junk_is_told_apart(mail_server: MailServer) -> None:
-    recipient = mail_server.mailbox(TokenState.JUNK)
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as trips:
-        assert (await trips.run()).outcome is Outcome.JUNK
-        assert (await trips.run()).outcome is Outcome.JUNK
+async def test_roundtrip_mail_in_junk_folder_ends_as_junk(mail_server: MailServer) -> None:
+    recipient = mail_server.mailbox(RecipientOutcome.JUNK)
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient) as round_trips:
+        assert (await round_trips.run()).outcome is Outcome.JUNK
+        assert (await round_trips.run()).outcome is Outcome.JUNK
     assert mail_server.mails(recipient.address, "Junk") == []
 
 
 @pytest.mark.blind
-async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_the_folder_is_named(
+async def test_roundtrip_mail_filed_by_rule_is_found_and_folder_named(
     mail_server: MailServer,
 ) -> None:
     """Defect: Mail in a junk folder that nobody configured was LOST.
@@ -71,9 +73,9 @@ async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_th
     recipient = mail_server.mailbox("penerima-remeh")
     mail_server.rule(recipient.address, 'require ["fileinto", "mailbox"];\nfileinto :create "E-mel Remeh €";')
     timeouts = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=12))
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient, timeouts) as trips:
-        result = await trips.run()
-        assert trips.arrivals == []
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient, timeouts) as round_trips:
+        result = await round_trips.run()
+        assert round_trips.arrivals == []
     assert result.failure is not None
     assert (result.outcome, result.failure.reason) == (Outcome.JUNK, Reason.FOLDER_NOT_WATCHED)
     assert result.failure.detail == "E-mel Remeh €"
@@ -83,11 +85,11 @@ async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_th
     assert mail_server.mails(recipient.address, remeh.name[1:]) == []
 
 
-async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_server: MailServer) -> None:
+async def test_roundtrip_unknown_recipient_is_rejected_with_server_text(mail_server: MailServer) -> None:
     async with between(
-        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(TokenState.REJECTED)
-    ) as trips:
-        result = await trips.run()
+        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(RecipientOutcome.REJECTED)
+    ) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.REJECTED
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
@@ -97,22 +99,22 @@ async def test_an_unknown_recipient_is_rejected_with_the_servers_words(mail_serv
     assert Phase.AUTH in result.phases
 
 
-async def test_a_busy_recipient_is_deferred(mail_server: MailServer) -> None:
+async def test_roundtrip_greylisted_recipient_is_deferred(mail_server: MailServer) -> None:
     async with between(
-        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(TokenState.DEFERRED)
-    ) as trips:
-        result = await trips.run()
+        mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox(RecipientOutcome.DEFERRED)
+    ) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.DEFERRED
     assert result.failure is not None
     assert (result.failure.code, result.failure.status) == (450, "4.2.0")
 
 
-async def test_a_bounce_ends_the_run_in_seconds_with_the_remote_words(mail_server: MailServer) -> None:
+async def test_roundtrip_bounce_ends_run_early_with_remote_text(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("pengirim-pulang", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox(TokenState.BOUNCED)) as trips:
-        result = await trips.run()
+    async with between(sender, mail_server.mailbox(RecipientOutcome.BOUNCED)) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.BOUNCED
-    assert result.duration < PATIENCE.arrival
+    assert result.duration < TIMEOUTS.arrival
     assert result.failure is not None
     assert (result.failure.code, result.failure.status) == (550, "5.2.1")
     assert "ask the directory" in result.failure.detail
@@ -120,7 +122,7 @@ async def test_a_bounce_ends_the_run_in_seconds_with_the_remote_words(mail_serve
     assert mail_server.mails(sender.address) == []
 
 
-async def test_somebody_elses_bounce_is_left_alone(mail_server: MailServer) -> None:
+async def test_roundtrip_foreign_bounce_is_kept(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("pengirim-lain", domain=REFERENCE)
     foreign = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "lain").issue("lain", datetime.now(UTC))
     report = (
@@ -132,15 +134,15 @@ async def test_somebody_elses_bounce_is_left_alone(mail_server: MailServer) -> N
     ).encode()
     assert parse_report(message_from_bytes(report)) is not None
     mail_server.deliver(sender.address, report)
-    async with between(sender, mail_server.mailbox("penerima-lain")) as trips:
-        assert (await trips.run()).outcome is Outcome.DELIVERED
+    async with between(sender, mail_server.mailbox("penerima-lain")) as round_trips:
+        assert (await round_trips.run()).outcome is Outcome.DELIVERED
     assert len(mail_server.mails(sender.address)) == 1
 
 
-async def test_what_was_accepted_and_never_comes_is_lost(mail_server: MailServer) -> None:
+async def test_roundtrip_accepted_message_that_never_arrives_is_lost(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox(TokenState.LOST), HASTY) as trips:
-        result = await trips.run()
+    async with between(sender, mail_server.mailbox(RecipientOutcome.LOST), SHORT_TIMEOUTS) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.LOST
     assert result.failure is not None
     assert (result.failure.phase, result.failure.reason) == (Phase.TRANSIT, Reason.NOT_ARRIVED)
@@ -148,24 +150,24 @@ async def test_what_was_accepted_and_never_comes_is_lost(mail_server: MailServer
     assert Phase.TRANSIT not in result.phases
 
 
-async def test_a_changed_message_is_corrupted(mail_server: MailServer) -> None:
-    sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=Door.CORRUPTING)
+async def test_roundtrip_changed_message_is_corrupted(mail_server: MailServer) -> None:
+    sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=Listener.CORRUPTING)
     recipient = mail_server.mailbox("penerima-rosak")
-    async with between(sender, recipient) as trips:
-        result = await trips.run()
+    async with between(sender, recipient) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.CORRUPTED
     assert result.failure is not None
     assert result.failure.detail == "text changed"
     assert mail_server.mails(recipient.address) == []
 
 
-async def test_a_wrong_password_is_an_auth_failure_of_that_side(mail_server: MailServer) -> None:
+async def test_roundtrip_wrong_password_is_auth_failure_of_its_party(mail_server: MailServer) -> None:
     right = mail_server.mailbox("penerima-auth")
     wrong = mail_server.mailbox("pengirim-auth", domain=REFERENCE, secret="salah")
-    async with between(wrong, right) as trips:
-        sending = await trips.run()
-    async with between(right, wrong) as trips:
-        receiving = await trips.run()
+    async with between(wrong, right) as round_trips:
+        sending = await round_trips.run()
+    async with between(right, wrong) as round_trips:
+        receiving = await round_trips.run()
     for result, party, code in ((sending, Party.SENDER, 535), (receiving, Party.RECIPIENT, None)):
         assert result.outcome is Outcome.AUTH
         assert result.failure is not None
@@ -175,10 +177,10 @@ async def test_a_wrong_password_is_an_auth_failure_of_that_side(mail_server: Mai
         assert "salah" not in repr(result)
 
 
-async def test_a_server_that_cannot_look_passwords_up_does_not_refuse_ours(mail_server: MailServer) -> None:
+async def test_roundtrip_unavailable_password_lookup_is_not_refused_credentials(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox(UNKNOWABLE)) as trips:
-        result = await trips.run()
+    async with between(sender, mail_server.mailbox(UNAVAILABLE_USER)) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.AUTH
     assert result.failure is not None
     assert result.failure.reason is Reason.SIGN_IN_UNAVAILABLE
@@ -186,149 +188,151 @@ async def test_a_server_that_cannot_look_passwords_up_does_not_refuse_ours(mail_
 
 
 @pytest.mark.parametrize(
-    ("door", "reason"), [(Door.EXPIRED, Reason.CERTIFICATE_EXPIRED), (Door.CLEAR, Reason.TLS_NOT_OFFERED)]
+    ("door", "reason"), [(Listener.EXPIRED, Reason.CERTIFICATE_EXPIRED), (Listener.CLEAR, Reason.TLS_NOT_OFFERED)]
 )
-async def test_tls_that_cannot_be_trusted_ends_the_run(mail_server: MailServer, door: Door, reason: Reason) -> None:
+async def test_roundtrip_untrusted_tls_ends_run(mail_server: MailServer, door: Listener, reason: Reason) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE, smtp=door)
-    async with between(sender, mail_server.mailbox("penerima-tls")) as trips:
-        result = await trips.run()
+    async with between(sender, mail_server.mailbox("penerima-tls")) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.TLS
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.TLS, Party.SENDER)
     assert result.failure.reason is reason
-    assert not any("AUTH" in line for line in trips.recorder.dialogue if "C:" in line)
+    assert not any("AUTH" in line for line in round_trips.recorder.dialogue if "C:" in line)
 
 
-@pytest.mark.parametrize("imap", [Door.IMAP, Door.IMAPS])
-async def test_a_mailbox_behind_an_unknown_authority_is_not_signed_in_to(mail_server: MailServer, imap: Door) -> None:
+@pytest.mark.parametrize("imap", [Listener.IMAP, Listener.IMAPS])
+async def test_roundtrip_mailbox_of_unknown_authority_is_tls_failure(mail_server: MailServer, imap: Listener) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
     recipient = mail_server.mailbox("penerima-tls", imap=imap, tls=ssl.create_default_context())
-    async with between(sender, recipient) as trips:
-        result = await trips.run()
+    async with between(sender, recipient) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.TLS
     assert result.failure is not None
     assert (result.failure.party, result.failure.reason) == (Party.RECIPIENT, Reason.CERTIFICATE_UNTRUSTED)
 
 
-async def test_a_closed_port_is_a_connect_failure_of_that_side(mail_server: MailServer) -> None:
-    open_ = mail_server.mailbox("semakan", domain=REFERENCE)
-    async with between(mail_server.mailbox("tutup", smtp=Door.CLOSED), open_) as trips:
-        sending = await trips.run()
-    async with between(open_, mail_server.mailbox("tutup", imap=Door.CLOSED)) as trips:
-        receiving = await trips.run()
+async def test_roundtrip_closed_port_is_connect_failure_of_its_party(mail_server: MailServer) -> None:
+    working = mail_server.mailbox("semakan", domain=REFERENCE)
+    async with between(mail_server.mailbox("tutup", smtp=Listener.CLOSED), working) as round_trips:
+        sending = await round_trips.run()
+    async with between(working, mail_server.mailbox("tutup", imap=Listener.CLOSED)) as round_trips:
+        receiving = await round_trips.run()
     assert (sending.outcome, receiving.outcome) == (Outcome.CONNECT, Outcome.CONNECT)
     assert sending.failure is not None
     assert receiving.failure is not None
     assert (sending.failure.party, receiving.failure.party) == (Party.SENDER, Party.RECIPIENT)
-    assert receiving.duration < PATIENCE.session
+    assert receiving.duration < TIMEOUTS.session
 
 
-async def test_a_name_without_an_address_is_a_dns_failure(mail_server: MailServer) -> None:
+async def test_roundtrip_host_without_address_is_dns_failure(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    nowhere = replace(sender, smtp=replace(smtp_of(sender), host="mel.tiada.invalid"))
-    async with between(nowhere, mail_server.mailbox("penerima-dns")) as trips:
-        result = await trips.run()
+    unresolvable = replace(sender, smtp=replace(smtp_of(sender), host="mel.tiada.invalid"))
+    async with between(unresolvable, mail_server.mailbox("penerima-dns")) as round_trips:
+        result = await round_trips.run()
     assert result.outcome is Outcome.DNS
     assert result.failure is not None
     assert result.failure.phase is Phase.DNS
 
 
-async def test_imap_that_goes_down_and_comes_back(mail_server: MailServer) -> None:
+async def test_roundtrip_imap_outage_is_connect_failure_and_recovers(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    async with between(sender, mail_server.mailbox("penerima-turun"), HASTY) as trips:
-        assert (await trips.run()).outcome is Outcome.DELIVERED
+    async with between(sender, mail_server.mailbox("penerima-turun"), SHORT_TIMEOUTS) as round_trips:
+        assert (await round_trips.run()).outcome is Outcome.DELIVERED
         with mail_server.imap_down():
-            # A session that is open may live a little longer than the server, which also lets senders in.
+            # An open session may outlive the server, which also authenticates senders.
             async with asyncio.timeout(90):
-                while (down := await trips.run()).outcome is not Outcome.CONNECT or at(down) is not Party.RECIPIENT:
-                    lasting = {Outcome.DELIVERED, Outcome.LOST, Outcome.TIMEOUT}
-                    assert down.outcome in lasting or at(down) is Party.SENDER, down
+                while (failed := await round_trips.run()).outcome is not Outcome.CONNECT or failed_party(
+                    failed
+                ) is not Party.RECIPIENT:
+                    transient = {Outcome.DELIVERED, Outcome.LOST, Outcome.TIMEOUT}
+                    assert failed.outcome in transient or failed_party(failed) is Party.SENDER, failed
         async with asyncio.timeout(90):
-            while trips.recipient.failure is not None:
-                with trips.recipient.expect(trips.issue()) as letter:
-                    await letter.ready
-        assert (await trips.run()).outcome is Outcome.DELIVERED
+            while round_trips.recipient.failure is not None:
+                with round_trips.recipient.expect(round_trips.issue()) as expectation:
+                    await expectation.ready
+        assert (await round_trips.run()).outcome is Outcome.DELIVERED
 
 
-def at(result: ProbeResult) -> Party | None:
-    """Return on which side it failed."""
+def failed_party(result: ProbeResult) -> Party | None:
+    """Return the party at which the run failed."""
     return result.failure.party if result.failure else None
 
 
-async def test_a_message_delivered_twice_is_one_success_and_one_duplicate(mail_server: MailServer) -> None:
+async def test_roundtrip_message_delivered_twice_is_one_delivery_and_one_duplicate(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(TokenState.DOUBLED)
-    async with between(sender, recipient) as trips:
-        token = trips.issue()
-        assert (await trips.run(token)).outcome is Outcome.DELIVERED
-        assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
-        await trips.recipient.wait_until_deleted()
+    recipient = mail_server.mailbox(RecipientOutcome.DOUBLED)
+    async with between(sender, recipient) as round_trips:
+        token = round_trips.issue()
+        assert (await round_trips.run(token)).outcome is Outcome.DELIVERED
+        assert await round_trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
+        await round_trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 
-async def test_a_late_message_turns_lost_into_slow_even_after_a_restart(mail_server: MailServer) -> None:
+async def test_roundtrip_late_message_is_counted_late_also_after_restart(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(TokenState.HELD)
-    async with between(sender, recipient, HASTY) as trips:
-        token = trips.issue()
-        assert (await trips.run(token)).outcome is Outcome.LOST
+    recipient = mail_server.mailbox(RecipientOutcome.HELD)
+    async with between(sender, recipient, SHORT_TIMEOUTS) as round_trips:
+        token = round_trips.issue()
+        assert (await round_trips.run(token)).outcome is Outcome.LOST
         mail_server.release()
-        assert await trips.arrived(1) == [(Arrival.LATE, token.id)]
-        again = trips.issue()
-        assert (await trips.run(again)).outcome is Outcome.LOST
+        assert await round_trips.arrived(1) == [(Arrival.LATE, token.id)]
+        second_token = round_trips.issue()
+        assert (await round_trips.run(second_token)).outcome is Outcome.LOST
     mail_server.release()
-    async with asyncio.timeout(HANGS):
+    async with asyncio.timeout(HANG_TIMEOUT):
         while not mail_server.mails(recipient.address):  # noqa: ASYNC110 - a file that another process writes
             await asyncio.sleep(0.05)
-    async with between(sender, recipient, HASTY, ended=(again.id,)) as trips:
-        assert await trips.arrived(1) == [(Arrival.LATE, again.id)]
-        await trips.recipient.wait_until_deleted()
+    async with between(sender, recipient, SHORT_TIMEOUTS, ended=(second_token.id,)) as round_trips:
+        assert await round_trips.arrived(1) == [(Arrival.LATE, second_token.id)]
+        await round_trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 
-async def test_a_forged_message_proves_nothing_and_is_kept(mail_server: MailServer) -> None:
+async def test_roundtrip_forged_message_is_counted_and_kept(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
-    recipient = mail_server.mailbox(TokenState.LOST, imap=Door.IMAPS)
+    recipient = mail_server.mailbox(RecipientOutcome.LOST, imap=Listener.IMAPS)
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
     now = datetime.now(UTC)
-    fake = compose(forger.issue("ujian", now), sender="x@luar.example", recipient="y@z.example", now=now)
-    async with between(sender, recipient, HASTY) as trips:
-        run = asyncio.ensure_future(trips.run())
-        mail_server.deliver(recipient.address, fake)
-        assert await trips.arrived(1) == [(Arrival.FORGED, None)]
+    forged_message = compose(forger.issue("ujian", now), sender="x@luar.example", recipient="y@z.example", now=now)
+    async with between(sender, recipient, SHORT_TIMEOUTS) as round_trips:
+        run = asyncio.ensure_future(round_trips.run())
+        mail_server.deliver(recipient.address, forged_message)
+        assert await round_trips.arrived(1) == [(Arrival.FORGED, None)]
         assert (await run).outcome is Outcome.LOST
     assert len(mail_server.mails(recipient.address)) == 1
 
 
-async def test_many_routes_share_one_mailbox_and_one_connection(mail_server: MailServer) -> None:
+async def test_roundtrip_forty_runs_share_one_mailbox(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
     recipient = mail_server.mailbox("penerima-ramai")
-    async with between(sender, recipient) as trips:
-        results = await asyncio.gather(*(trips.run() for _ in range(40)))
-        await trips.recipient.wait_until_deleted()
+    async with between(sender, recipient) as round_trips:
+        results = await asyncio.gather(*(round_trips.run() for _ in range(40)))
+        await round_trips.recipient.wait_until_deleted()
     assert Counter(result.outcome for result in results) == {Outcome.DELIVERED: 40}
-    assert trips.arrivals == []
+    assert round_trips.arrivals == []
     assert mail_server.mails(recipient.address) == []
 
 
-async def test_a_server_that_hangs_is_a_time_out_by_the_deadline(mail_server: MailServer) -> None:
+async def test_roundtrip_hanging_smtp_server_times_out_and_recovers(mail_server: MailServer) -> None:
     sender, recipient = mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox("penerima-gantung")
-    async with between(sender, recipient, timeouts=HASTY) as trips:
+    async with between(sender, recipient, timeouts=SHORT_TIMEOUTS) as round_trips:
         with mail_server.hung_smtp():
-            result = await trips.run()
+            result = await round_trips.run()
         assert result.outcome is Outcome.TIMEOUT
         assert result.failure is not None
         assert (result.failure.phase, result.failure.party) == (Phase.CONNECT, Party.SENDER)
-        assert result.duration < HASTY.total + timedelta(seconds=5)
-        assert (await trips.run()).outcome is Outcome.DELIVERED, "it works again when it goes on"
+        assert result.duration < SHORT_TIMEOUTS.total + timedelta(seconds=5)
+        assert (await round_trips.run()).outcome is Outcome.DELIVERED, "it works again when it goes on"
 
 
-async def test_no_task_and_no_socket_is_left_over(mail_server: MailServer) -> None:
+async def test_roundtrip_leaves_no_task_and_no_socket(mail_server: MailServer) -> None:
     sender = mail_server.mailbox("semakan", domain=REFERENCE)
     tasks, sockets = asyncio.all_tasks(), _sockets()
-    for recipient in (mail_server.mailbox("penerima-bersih"), mail_server.mailbox(TokenState.REJECTED)):
-        async with between(sender, recipient) as trips:
-            await trips.run()
+    for recipient in (mail_server.mailbox("penerima-bersih"), mail_server.mailbox(RecipientOutcome.REJECTED)):
+        async with between(sender, recipient) as round_trips:
+            await round_trips.run()
     gc.collect()
     assert asyncio.all_tasks() == tasks
     await until(lambda: _sockets() <= sockets)
@@ -339,5 +343,5 @@ def _sockets() -> int:
     return sum(str(link).startswith("socket:") for link in links)
 
 
-def test_the_signer_of_the_tests_is_not_the_forgers() -> None:
+def test_forger_of_tests_has_same_prober_name() -> None:
     assert SIGNER.prober == TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").prober

@@ -1,4 +1,4 @@
-"""Whichever side of three real mail systems is broken, that side is named, and no other."""
+"""Fault attribution with three real mail systems: the broken side is reported, and no other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from monitor.model.route import Direction
-from tests.integration.real.watchpost import BOTH, RECEIVING, SENDING, watchpost
-from tests.real.line import Line
-from tests.real.neighbours import LivenessFailure, Neighbours
-from tests.real.othermail import LivenessFailure as OtherAilment
+from tests.integration.real.service_under_test import BOTH, RECEIVING, SENDING, service_under_test
+from tests.real.exim_courier import EximFault
+from tests.real.mail_proxy import MailProxy
+from tests.real.mail_systems import MailSystems, PostfixFault
 
 pytestmark = pytest.mark.real
 
@@ -25,55 +25,57 @@ INTERNAL, OUTBOUND, INBOUND = Direction.INTERNAL, Direction.OUTBOUND, Direction.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakage:
-    """Something that breaks, and what is told of it."""
+    """A fault, its repair, and the incident that is reported."""
 
     breaks: Callable[[], None]
     repair: Callable[[], None]
-    told: str
-    #: What Prometheus is shown to be down.
+    reported: str
+    #: Directions that the metrics show as down.
     down: Collection[Direction] = ()
 
 
 @pytest.fixture(scope="module")
-def systems() -> Iterator[Neighbours]:
+def systems() -> Iterator[MailSystems]:
     if os.geteuid() != 0 or shutil.which("postfix") is None:
-        # Never skipped quietly: what this shows cannot be shown without the real servers.
+        # Not skipped: nothing else tests this with real servers.
         pytest.fail("needs Postfix and Dovecot, Exim and Courier (tests/real/install-debian), and root to start them")
-    with Neighbours() as neighbours:
+    with MailSystems() as neighbours:
         yield neighbours
 
 
-async def test_the_side_that_is_named_is_the_one_that_is_broken(tmp_path: Path, systems: Neighbours) -> None:
-    async with Line() as line:
-        agency, reference_a, reference_b = [await line.to(mailbox) for mailbox in systems.mailboxes()]
-        async with watchpost(tmp_path, agency, reference_a, reference_b) as post:
-            await post.is_warm()
+async def test_broken_side_is_attributed(tmp_path: Path, systems: MailSystems) -> None:
+    async with MailProxy() as line:
+        agency, reference_a, reference_b = [await line.proxied(mailbox) for mailbox in systems.mailboxes()]
+        async with service_under_test(tmp_path, agency, reference_a, reference_b) as service:
+            await service.wait_until_up()
             for breakage in _breakages(systems):
                 await asyncio.to_thread(breakage.breaks)
-                await post.is_told(breakage.told, breakage.down)
+                await service.expect_incident(breakage.reported, breakage.down)
                 await asyncio.to_thread(breakage.repair)
-                await post.is_well(f"{breakage.told.partition(':')[0]}: over")
+                await service.expect_recovery(f"{breakage.reported.partition(':')[0]}: over")
 
-            await line.cut()
-            await post.is_told("ours/network: monitoring_fault", ())
-            await line.mend()
-            await post.is_well("ours/network: over")
+            await line.disconnect()
+            await service.expect_incident("ours/network: monitoring_fault", ())
+            await line.reconnect()
+            await service.expect_recovery("ours/network: over")
 
 
-def _breakages(systems: Neighbours) -> Iterator[Breakage]:
+def _breakages(systems: MailSystems) -> Iterator[Breakage]:
     agency, a, b = systems.agency, systems.reference_a, systems.reference_b
-    for ailment, told, down in (
-        (LivenessFailure.KEEPS, SENDING, {OUTBOUND}),
-        (LivenessFailure.MAY_NOT_SEND, SENDING, {INTERNAL, OUTBOUND}),
-        (LivenessFailure.REFUSES, RECEIVING, {INBOUND}),
-        (LivenessFailure.LOSES, RECEIVING, {INTERNAL, INBOUND}),
+    for fault, reported, down in (
+        (PostfixFault.KEEPS, SENDING, {OUTBOUND}),
+        (PostfixFault.MAY_NOT_SEND, SENDING, {INTERNAL, OUTBOUND}),
+        (PostfixFault.REFUSES, RECEIVING, {INBOUND}),
+        (PostfixFault.LOSES, RECEIVING, {INTERNAL, INBOUND}),
     ):
-        yield Breakage(breaks=partial(agency.fall, ailment), repair=agency.recover, told=told, down=down)
-    yield Breakage(breaks=agency.close_imap, repair=agency.open_imap, told=RECEIVING, down={INTERNAL, INBOUND})
-    yield Breakage(breaks=agency.stop, repair=agency.start, told=BOTH, down={INTERNAL, OUTBOUND, INBOUND})
+        yield Breakage(
+            breaks=partial(agency.inject_fault, fault), repair=agency.clear_faults, reported=reported, down=down
+        )
+    yield Breakage(breaks=agency.close_imap, repair=agency.open_imap, reported=RECEIVING, down={INTERNAL, INBOUND})
+    yield Breakage(breaks=agency.stop, repair=agency.start, reported=BOTH, down={INTERNAL, OUTBOUND, INBOUND})
 
     a_is_broken, b_is_broken = (f"ours/reference/rujukan-{each}: monitoring_fault" for each in "ab")
-    yield Breakage(breaks=partial(a.fall, LivenessFailure.LOSES), repair=a.recover, told=a_is_broken)
-    yield Breakage(breaks=a.stop, repair=a.start, told=a_is_broken)
-    yield Breakage(breaks=partial(b.fall, OtherAilment.REFUSES), repair=b.recover, told=b_is_broken)
-    yield Breakage(breaks=b.stop, repair=b.start, told=b_is_broken)
+    yield Breakage(breaks=partial(a.inject_fault, PostfixFault.LOSES), repair=a.clear_faults, reported=a_is_broken)
+    yield Breakage(breaks=a.stop, repair=a.start, reported=a_is_broken)
+    yield Breakage(breaks=partial(b.inject_fault, EximFault.REFUSES), repair=b.clear_faults, reported=b_is_broken)
+    yield Breakage(breaks=b.stop, repair=b.start, reported=b_is_broken)

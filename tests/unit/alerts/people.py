@@ -25,7 +25,7 @@ from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Pol
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
-#: How long an acknowledgement stands, and after the last round nobody is told again, where a test is about something else.
+#: Acknowledgement timeout and repeat interval where a test is about something else.
 LONG = timedelta(days=7)
 
 SMS_SITI = Address(channel=Channel.SMS, number="+60100000101")
@@ -55,25 +55,27 @@ POLICY = EscalationPolicy(
     acknowledgement_timeout=LONG,
 )
 OFFICE = IssuingOffice(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")
-BRIEF = PolicySnapshot(
+SNAPSHOT = PolicySnapshot(
     agency="JCM", office=OFFICE, escalation=POLICY, announcement=AnnouncementPlan(recipients=(MINISTRY,))
 )
 
 
-def trigger(matter: IncidentType = IncidentType.BOTH, at: datetime = T0, brief: PolicySnapshot = BRIEF) -> Trigger:
+def trigger(
+    incident_type: IncidentType = IncidentType.BOTH, at: datetime = T0, snapshot: PolicySnapshot = SNAPSHOT
+) -> Trigger:
     """Return the event that opens an incident."""
-    return Trigger(dedup_key=brief.agency, at=at, type=matter, began_at=at - MINUTE, policy=brief)
+    return Trigger(dedup_key=snapshot.agency, at=at, type=incident_type, began_at=at - MINUTE, policy=snapshot)
 
 
-def incident(matter: IncidentType = IncidentType.BOTH, brief: PolicySnapshot = BRIEF) -> Incident:
+def incident(incident_type: IncidentType = IncidentType.BOTH, snapshot: PolicySnapshot = SNAPSHOT) -> Incident:
     """Return an incident that was just opened."""
-    return open_incident(trigger(matter, brief=brief), incident_id=1, number="JCM-01")
+    return open_incident(trigger(incident_type, snapshot=snapshot), incident_id=1, number="JCM-01")
 
 
 def written(
     draft: NotificationDraft, notification_id: int = 1, state: NotificationState = NotificationState.PENDING
 ) -> Notification:
-    """Return the notice that a store makes of a draft."""
+    """Return the notification that a store creates from a draft."""
     return Notification(
         id=notification_id,
         key=draft.key,
@@ -111,7 +113,7 @@ def attempt(state: AttemptState, n: int = 1, query_at: datetime = T0, error: Err
 
 
 def tried(notice: Notification, *attempts: Attempt) -> Notification:
-    """Return the notice with these attempts on its next address."""
+    """Return the notification with these attempts on its next address."""
     address = notice.addresses[len(notice.deliveries)]
     delivery = Delivery(id=len(notice.deliveries) + 1, address=address, attempts=attempts)
     return replace(notice, deliveries=(*notice.deliveries, delivery))

@@ -1,4 +1,4 @@
-"""A contact names its user: by it the portal and the telephone know the same person, however the name is written."""
+"""Contacts linked to a user: portal and telephone identify the same person under any spelling."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from alerts.model.event import Acknowledge
 from alerts.model.incident import Incident, apply, open_incident
 from alerts.model.policy_snapshot import EscalationPolicy, Step
 from monitor.views.incident_action import IncidentAction, possible_actions
-from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SITI, T0, trigger
+from tests.unit.alerts.people import MINUTE, RAVI, SITI, SNAPSHOT, T0, trigger
 
 SITI_OF_THE_PORTAL = replace(SITI, user="siti")
 POLICY = EscalationPolicy(
     steps=(Step(after=0 * MINUTE, contacts=(RAVI, SITI_OF_THE_PORTAL), channels=(Channel.SMS,)),),
 )
-#: As her account in the portal has her.
+#: The name of her portal account.
 IN_PORTAL = "Siti binti Contoh (siti)"
 
 
-def taken_on(by: str) -> Incident:
-    opened = open_incident(trigger(brief=replace(BRIEF, escalation=POLICY)), incident_id=1, number="JCM-01")
+def acknowledged(by: str) -> Incident:
+    opened = open_incident(trigger(snapshot=replace(SNAPSHOT, escalation=POLICY)), incident_id=1, number="JCM-01")
     return apply(opened, Acknowledge(incident_id=1, at=T0, by=by))
 
 
@@ -38,13 +38,13 @@ def taken_on(by: str) -> Incident:
         ("Ravi Contoh (siti)", "siti"),
     ],
 )
-def test_escalation_policy_names_the_contact_of_a_user(by: str, key: str | None) -> None:
+def test_policy_finds_contact_of_user(by: str, key: str | None) -> None:
     found = POLICY.contact_by_name(by)
     assert (found.key if found else None) == key
 
 
 @pytest.mark.parametrize(
-    ("by", "names", "deed"),
+    ("by", "names", "action"),
     [
         ("Siti Contoh", {IN_PORTAL, "Siti binti Contoh"}, IncidentAction.ACKNOWLEDGE),
         (IN_PORTAL, {IN_PORTAL, "Siti binti Contoh"}, IncidentAction.ACKNOWLEDGE),
@@ -52,13 +52,13 @@ def test_escalation_policy_names_the_contact_of_a_user(by: str, key: str | None)
         ("Somebody Else (else)", {IN_PORTAL}, IncidentAction.TAKE_OVER),
     ],
 )
-def test_officer_with_another_spelling_does_not_take_over_from_themselves(
-    by: str, names: set[str], deed: IncidentAction
+def test_assignee_with_other_spelling_does_not_take_over_from_self(
+    by: str, names: set[str], action: IncidentAction
 ) -> None:
-    deeds = possible_actions(taken_on(by), names, T0)
-    assert deeds & {IncidentAction.ACKNOWLEDGE, IncidentAction.TAKE_OVER} == {deed}
+    actions = possible_actions(acknowledged(by), names, T0)
+    assert actions & {IncidentAction.ACKNOWLEDGE, IncidentAction.TAKE_OVER} == {action}
 
 
-def test_answer_by_telephone_to_what_was_taken_on_in_the_portal_keeps_its_name() -> None:
-    assert taken_on(IN_PORTAL).acting_name("siti") == IN_PORTAL
-    assert taken_on(IN_PORTAL).acting_name("ravi") == "Ravi Contoh"
+def test_telephone_answer_keeps_assignee_name_of_portal() -> None:
+    assert acknowledged(IN_PORTAL).acting_name("siti") == IN_PORTAL
+    assert acknowledged(IN_PORTAL).acting_name("ravi") == "Ravi Contoh"

@@ -1,4 +1,4 @@
-"""Take apart a PromQL expression, as far as our own files need it. Whether it is valid is Prometheus's to say."""
+"""Minimal parser of PromQL expressions. Prometheus validates them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 _GROUPING = re.compile(r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)")
 _RANGE = re.compile(r"\[[^\]]*\]")
-#: What a function is given as text; what a label is compared with stays.
+#: Text arguments of functions; label values stay.
 _TEXT = re.compile(r'(?<=[(,] )"[^"]*"')
 _SELECTOR = re.compile(r"(?<![\w:.])([a-zA-Z_:][\w:]*)(\{[^}]*\})?(?!\s*\(|[\w:])")
 _OPERATORS = frozenset({"and", "or", "unless", "bool", "offset"})

@@ -1,4 +1,4 @@
-"""The rules of grafana/rules and deploy/prometheus, for the tests that ask. Read once, by libyaml."""
+"""Rules of grafana/rules and deploy/prometheus, read once."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ def _groups(whole: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 _SHIPPED = _whole(RULES)
-#: Those that ship, by group.
+#: Shipped rules, by group.
 GROUPS = _groups(_SHIPPED)
 ALL = [rule for group in GROUPS.values() for rule in group]
 ALERTS = {rule["alert"]: rule for rule in ALL if "alert" in rule}
 RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
-#: What the operator says of the place, by name.
+#: The operator's local rules, by name.
 LOCAL = {rule["record"]: rule for group in _groups(_whole(LOCAL_RULES)).values() for rule in group}
 
 
 def name_of(rule: Mapping[str, Any]) -> str:
-    """Return what an alert or a recording is called."""
+    """Return the name of an alert or a recording."""
     return str(rule.get("alert") or rule["record"])
 
 
-def unsaid(rule: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a rule without its texts, where nobody reads them: to fill them in is half of the work while it fires."""
+def without_annotations(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a rule without annotations: to render them is half of the work while it fires."""
     return {key: value for key, value in rule.items() if key != "annotations"}
 
 
-def read_by(asked: str) -> Sequence[Mapping[str, Any]]:
-    """Return the groups that ship with those rules alone that *asked* names, and those that these name in turn; no texts."""
+def rules_read_by(asked: str) -> Sequence[Mapping[str, Any]]:
+    """Return the shipped groups with only the rules that *asked* names, directly or indirectly, without annotations."""
     named = _named(asked)
     if _ANY_ALERT.search(asked):
         named |= ALERTS.keys()
     while further := {each for rule in ALL if name_of(rule) in named for each in _TEXTS[name_of(rule)]} - named:
         named |= further
-    groups = [group | {"rules": [unsaid(r) for r in group["rules"] if name_of(r) in named]} for group in _SHIPPED]
+    groups = [
+        group | {"rules": [without_annotations(r) for r in group["rules"] if name_of(r) in named]} for group in _SHIPPED
+    ]
     return [group for group in groups if group["rules"]]
 
 
@@ -60,6 +62,6 @@ def _named(text: str) -> set[str]:
 
 
 _NAME = re.compile(r"[\w:]+")
-#: Alerts of which none is named.
+#: A query of alerts without a name.
 _ANY_ALERT = re.compile(r"ALERTS(?!\{alertname)")
-_TEXTS = {name_of(rule): _named(json.dumps(unsaid(rule))) for rule in ALL}
+_TEXTS = {name_of(rule): _named(json.dumps(without_annotations(rule))) for rule in ALL}

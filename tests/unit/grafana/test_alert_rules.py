@@ -12,32 +12,32 @@ import yaml
 
 from monitor.metrics import Metrics
 from probes.domain.x509 import RENEW_AHEAD
-from tests.unit.grafana import promql, promtool, shown
-from tests.unit.grafana.rules import ALERTS, ALL, LOCAL, RECORDINGS, RULES, read_by, unsaid
-from tests.unit.grafana.shown import GRAFANA
+from tests.unit.grafana import dashboards, promql, promtool
+from tests.unit.grafana.dashboards import GRAFANA
+from tests.unit.grafana.rules import ALERTS, ALL, LOCAL, RECORDINGS, RULES, rules_read_by, without_annotations
 
-#: What they do in time, and what those do that wait for a day.
-STORIES = (RULES.with_suffix(".test.yml"), RULES.with_suffix(".days.test.yml"))
+#: Stories by the minute, and stories over days.
+STORY_FILES = (RULES.with_suffix(".test.yml"), RULES.with_suffix(".days.test.yml"))
 
 #: The recordings of the error budget, in the order in which one reads another.
 BUDGET = [
     rule for name, rule in RECORDINGS.items() if "pantau_probe_runs" in name or name == "pantau:mail_objective:ratio"
 ]
 DASHBOARDS = {"pantau-overview", "pantau-agency", "pantau-notifications", "pantau-self"}
-#: All of it as text: to others than promtool `0x120` is a number.
-TOLD: list[dict[str, Any]] = [
-    story for path in STORIES for story in yaml.load(path.read_text(), yaml.CBaseLoader)["tests"]
+#: All values as text: YAML reads `0x120` as a number.
+ALL_STORIES: list[dict[str, Any]] = [
+    story for path in STORY_FILES for story in yaml.load(path.read_text(), yaml.CBaseLoader)["tests"]
 ]
-TESTED: list[dict[str, Any]] = [test for story in TOLD for test in story["promql_expr_test"]]
+STORY_QUESTIONS: list[dict[str, Any]] = [test for story in ALL_STORIES for test in story["promql_expr_test"]]
 
-#: What details say then, and nothing else.
-SILENT = (
+#: The details of an alert when Pantau cannot be read.
+UNREADABLE_TEXT = (
     "Pantau cannot be read: how things stand is not known · Pantau tidak dapat dibaca: keadaan semasa tidak diketahui"
 )
-#: They are about a Pantau that cannot be read.
-OF_DEATH = {"PantauDown", "PantauAbsent"}
-#: They count what happened in a window of time, and end with it, whoever lives.
-OF_EVENTS = {
+#: Alerts about a Pantau that cannot be read.
+UNREADABLE_ALERTS = {"PantauDown", "PantauAbsent"}
+#: Alerts that count events in a window of time, and end with it.
+EVENT_ALERTS = {
     "PantauForgedProbes",
     "PantauProberConflict",
     "PantauNotificationNotDelivered",
@@ -46,17 +46,17 @@ OF_EVENTS = {
     "PantauAlertWebhooksRefused",
     "PantauRestarting",
 }
-#: It fires always.
+#: Fires always.
 WATCHDOG = "PantauWatchdog"
-#: A journal that lost entries is told of for a day; an engine has to show that it goes; and what failed in six hours is told of
-#: until as much has been tried again.
-GOES_ON = {"PantauAuditChainViolations", "PantauEngineStopped", "PantauErrorBudgetBurnSlow"}
-#: What tells, by a label, that who lives says something of what it names.
-SPEAKS = {"agency": "pantau_incidents_open", "site": "pantau_site_fresh"}
-#: They wait before they fire, for something that holds.
-WAITING = {name for name, rule in ALERTS.items() if "for" in rule} - OF_DEATH
-#: The others are about how something stands.
-OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS - {WATCHDOG}
+#: Alerts that outlast a recovery: lost audit entries fire for a day, an engine must show a cycle, and failures of six
+#: hours fire until as many runs follow.
+OUTLASTS_RECOVERY = {"PantauAuditChainViolations", "PantauEngineStopped", "PantauErrorBudgetBurnSlow"}
+#: By label, the metric that shows that a living Pantau reports on it.
+REPORTED_BY = {"agency": "pantau_incidents_open", "site": "pantau_site_fresh"}
+#: Alerts with `for`.
+PENDING_ALERTS = {name for name, rule in ALERTS.items() if "for" in rule} - UNREADABLE_ALERTS
+#: The other alerts, about a state.
+STATE_ALERTS = ALERTS.keys() - UNREADABLE_ALERTS - EVENT_ALERTS - {WATCHDOG}
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +66,19 @@ def defined() -> set[str]:
     return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, *LOCAL, "up", "ALERTS"}
 
 
-def test_promtool_accepts_the_rules() -> None:
-    assert not promtool.complaint(RULES.parent, "check", "rules", "--lint=all", "--lint-fatal", RULES.name)
+def test_promtool_accepts_rules() -> None:
+    assert not promtool.errors(RULES.parent, "check", "rules", "--lint=all", "--lint-fatal", RULES.name)
 
 
-@pytest.mark.parametrize("stories", STORIES, ids=lambda path: path.name)
-def test_every_rule_does_what_its_story_tells(stories: Path, tmp_path: Path) -> None:
-    assert not promtool.complaint(tmp_path, "test", "rules", *apart(stories, tmp_path))
+@pytest.mark.parametrize("stories", STORY_FILES, ids=lambda path: path.name)
+def test_rules_behave_as_in_stories(stories: Path, tmp_path: Path) -> None:
+    assert not promtool.errors(tmp_path, "test", "rules", *split_stories(stories, tmp_path))
 
 
-def apart(stories: Path, directory: Path) -> Iterator[str]:
-    """Write each story beside the rules that it asks about and those that these read; return the names of the files.
+def split_stories(stories: Path, directory: Path) -> Iterator[str]:
+    """Write each story with the rules that it needs; return the names of the files.
 
-    Promtool evaluates all rules that it is given at each minute of each story, of which a story asks about a few.
+    Promtool evaluates all given rules at each minute of each story, and a story needs few.
     """
     whole = yaml.compose(stories.read_text(), yaml.CSafeLoader)
     assert whole is not None
@@ -87,10 +87,10 @@ def apart(stories: Path, directory: Path) -> Iterator[str]:
     assert about["rule_files"] == [RULES.name]
     for number, (node, told) in enumerate(zip(list(tests.value), about["tests"], strict=True)):
         assert "alert_rule_test" not in told, "one would read texts"
-        groups = read_by(json.dumps(told["promql_expr_test"]))
+        groups = rules_read_by(json.dumps(told["promql_expr_test"]))
         assert groups, told["name"]
         (directory / f"rules-{number}.yml").write_text(json.dumps({"groups": groups}))
-        # As it is written: to promtool "1" is no number.
+        # Keep the notation: to promtool "1" is no number.
         tests.value = [node]
         text = yaml.serialize(whole, Dumper=yaml.CSafeDumper)
         (directory / f"story-{number}.yml").write_text(text.replace(RULES.name, f"rules-{number}.yml", 1))
@@ -98,20 +98,20 @@ def apart(stories: Path, directory: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_has_a_story_in_which_it_fires_and_one_in_which_it_does_not(alert: str) -> None:
-    fires = [bool(t["exp_samples"]) for t in TESTED if f'alertname="{alert}"' in t["expr"]]
-    # EngineStopped is told apart by instance: at an earlier time fewer stand still.
+def test_alert_has_story_where_it_fires_and_one_where_it_does_not(alert: str) -> None:
+    fires = [bool(t["exp_samples"]) for t in STORY_QUESTIONS if f'alertname="{alert}"' in t["expr"]]
+    # EngineStopped differs by instance: earlier fewer engines are stopped.
     assert True in fires
     assert (False in fires) is (alert != WATCHDOG)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
-def test_every_recording_has_a_story(recording: str) -> None:
-    assert any(recording in t["expr"] and t["exp_samples"] for t in TESTED)
+def test_recording_rule_has_story(recording: str) -> None:
+    assert any(recording in t["expr"] and t["exp_samples"] for t in STORY_QUESTIONS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_tells_the_operator_what_to_do_in_both_languages(alert: str) -> None:
+def test_alert_annotations_are_complete_in_both_languages(alert: str) -> None:
     rule = ALERTS[alert]
     assert alert.startswith("Pantau")
     assert rule["labels"]["severity"] in ({"critical", "warning"} if alert != WATCHDOG else {"none"})
@@ -124,7 +124,7 @@ def test_every_alert_tells_the_operator_what_to_do_in_both_languages(alert: str)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) -> None:
+def test_alert_annotations_use_only_labels_of_expression(alert: str) -> None:
     rule = ALERTS[alert]
     used = {label for text in rule["annotations"].values() for label in variables(text) if label != "$value"}
     # A plain selector leaves all labels, `instance` among them; an aggregation only those it groups by.
@@ -133,7 +133,7 @@ def test_every_alert_names_only_labels_that_its_expression_leaves(alert: str) ->
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_leads_to_a_runbook_that_there_is_and_to_a_dashboard_about_what_it_names(alert: str) -> None:
+def test_alert_links_lead_to_existing_runbook_and_matching_dashboard(alert: str) -> None:
     rule = ALERTS[alert]
     base = '{{ with query "pantau:addresses:info" }}{{ . | first | label "%s" }}%s{{ end }}'
     runbook = rule["annotations"]["runbook_url"].removeprefix(base % ("runbooks", "/"))
@@ -156,7 +156,7 @@ def test_every_alert_leads_to_a_runbook_that_there_is_and_to_a_dashboard_about_w
     ],
     ids=["without addresses", "with addresses"],
 )
-def test_links_begin_with_what_the_operator_has_written(
+def test_alert_links_use_addresses_of_operator(
     told: Sequence[Mapping[str, Any]], runbook: str, dashboard: str, tmp_path: Path
 ) -> None:
     whole = ALERTS["PantauMailDown"]
@@ -169,10 +169,10 @@ def test_links_begin_with_what_the_operator_has_written(
     assert promtool.run(tmp_path, [story], *told, rule) == ""
 
 
-def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> None:
+def test_certificate_warning_period_is_same_in_alert_wallboard_and_documents() -> None:
     days = RENEW_AHEAD.days
     rule = ALERTS["PantauCertificateExpiring"]
-    panel = shown.panel("pantau-overview", "Certificates expire in")
+    panel = dashboards.panel("pantau-overview", "Certificates expire in")
     told = {
         "rule": f"- time() < {days} * 86400\n" in rule["expr"],
         "summary": f"within {days} days" in rule["annotations"]["summary"],
@@ -187,10 +187,10 @@ def test_alert_wall_and_documents_warn_of_a_certificate_when_the_checks_do() -> 
     assert [place for place, is_so in told.items() if not is_so] == []
 
 
-def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_reached_it(tmp_path: Path) -> None:
-    """By hours; drills end on the first day and on the fourteenth, and then none is held, which is none of the contacts' doing.
+def test_contact_not_reached_alert_needs_drill_since_contact_was_added(tmp_path: Path) -> None:
+    """In hours; drills end on day 1 and day 14, and no later drill is held, which is no fault of the contacts.
 
-    JPC's contact is known from the beginning, LKC's since the twelfth day.
+    JPC's contact exists from the beginning, LKC's from day 12.
     """
     day = 24
     series = {
@@ -207,35 +207,37 @@ def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_
         promtool.ask(firing, "30d", []),
     ]
     story = promtool.story("known for how long", series, asked, every="1h")
-    assert not promtool.run(tmp_path, [story], unsaid(ALERTS["PantauContactNotReached"]), every="1h")
+    assert not promtool.run(tmp_path, [story], without_annotations(ALERTS["PantauContactNotReached"]), every="1h")
 
 
 # -- when Pantau dies -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("alert", sorted(OF_STATES))
-def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_otherwise(alert: str) -> None:
+@pytest.mark.parametrize("alert", sorted(STATE_ALERTS))
+def test_state_alert_keeps_firing_without_living_pantau(alert: str) -> None:
     """Defect: A new alert rule may resolve when Pantau dies.
 
     Pantau: A rule about a state needs the branch that keeps it firing, or the test fails.
     """
     rule = ALERTS[alert]
     expr = " ".join(rule["expr"].split())
-    # What waits before it fires goes on waiting, too, over scrapes that fail.
-    state = '"} unless on (alertstate) pantau:build_info:absent5m' if alert in WAITING else '", alertstate="firing"}'
+    # A pending alert also stays pending over failed scrapes.
+    state = (
+        '"} unless on (alertstate) pantau:build_info:absent5m' if alert in PENDING_ALERTS else '", alertstate="firing"}'
+    )
     going_on = re.escape(f'(ALERTS{{alertname="{alert}{state}) unless ')
     held = re.fullmatch(rf".+ or max (?:by \(([\w, ]+)\) )?{going_on}(.+)", expr.replace("max(ALERTS", "max (ALERTS"))
     assert held, "what is firing must go on"
     labels = set((held[1] or "").split(", "))
-    if speaks := SPEAKS.keys() & labels:
-        # Who lives speaks for the agencies and the sites that it tells of; for the others while all that should live do.
+    if speaks := REPORTED_BY.keys() & labels:
+        # A living Pantau resolves alerts of agencies and sites that it reports; all others only while no target is down.
         (label,) = speaks
         assert held[2] == (
-            f'on ({label}) {SPEAKS[label]} unless on () (pantau_build_info unless on () up{{job="pantau"}} == 0)'
+            f'on ({label}) {REPORTED_BY[label]} unless on () (pantau_build_info unless on () up{{job="pantau"}} == 0)'
         )
     elif "instance" in labels:
-        # An instance that is no target any more was taken down by somebody; of all others it cannot be known.
+        # An instance that is no longer a target was removed on purpose; otherwise its state is unknown.
         assert held[2] == "on (instance) pantau_build_info and on (instance) up"
     else:
         assert held[2] == "on () pantau_build_info"
@@ -243,45 +245,51 @@ def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_
     assert "$value" not in str(rule["annotations"]), "the value of what goes on is an old one"
 
 
-@pytest.mark.parametrize("alert", sorted(OF_EVENTS))
-def test_an_alert_about_events_reads_nothing_but_counts_of_them(alert: str) -> None:
+@pytest.mark.parametrize("alert", sorted(EVENT_ALERTS))
+def test_event_alert_reads_only_one_count(alert: str) -> None:
     expr = ALERTS[alert]["expr"]
     assert len(re.findall(r"\b(?:increase|changes)\([^()]+\[\w+\]\)", expr)) == len(promql.selectors(expr)) == 1
 
 
 @pytest.mark.blind
-def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) -> None:
+def test_pending_alerts_fire_with_one_failed_scrape_in_four(tmp_path: Path) -> None:
     """Defect: One failed scrape in four keeps 40 alerts from firing, because `for` begins anew.
 
     Pantau: A pending alert continues while Pantau was read within five minutes.
     """
-    parts = [([gaps(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(WAITING)]
+    parts = [
+        ([failed_scrapes_story(alert)], [*required_recordings(alert), without_annotations(ALERTS[alert])])
+        for alert in sorted(PENDING_ALERTS)
+    ]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
     assert not wrong, wrong
 
 
 @pytest.mark.blind
-def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_is_well(tmp_path: Path) -> None:
+def test_state_alerts_survive_pantau_death_and_resolve_after_recovery(tmp_path: Path) -> None:
     """Defect: Alerts about a state resolve within minutes after Pantau dies.
 
     Pantau: Each survives five hours, and ends when Pantau is back and all is well.
     """
-    parts = [([death(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(OF_STATES)]
+    parts = [
+        ([death_story(alert)], [*required_recordings(alert), without_annotations(ALERTS[alert])])
+        for alert in sorted(STATE_ALERTS)
+    ]
     wrong = promtool.run_all(tmp_path, parts, every="1m")
     assert not wrong, wrong
 
 
 @pytest.mark.blind
-def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_lives(tmp_path: Path) -> None:
+def test_alert_of_agency_on_dead_instance_survives_other_living_instance(tmp_path: Path) -> None:
     """Defect: A process watches JPC and dies; another one lives, and the alerts about JPC resolve.
 
     Pantau: They continue while no living Pantau reports that agency and one cannot be read.
     """
-    down, death = "0x4", "0x4 stale"
+    down, until_death = "0x4", "0x4 stale"
     series = {
-        'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': death,
+        'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': until_death,
         'pantau_incidents_open{agency="jpc",instance="a"}': "1x4 stale",
-        'pantau_mail_up{agency="lkc",direction="inbound",instance="a"}': death,
+        'pantau_mail_up{agency="lkc",direction="inbound",instance="a"}': until_death,
         'pantau_incidents_open{agency="lkc",instance="a"}': "1x4 stale",
         'pantau_mail_up{agency="lkc",direction="inbound",instance="b"}': f"{down} 1x300",
         'pantau_incidents_open{agency="lkc",instance="b"}': "1x4 0x300",
@@ -305,23 +313,23 @@ def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_l
         promtool.story("two", series, told),
         promtool.story("removed", removed, [promtool.ask(firing, "4m", [mdc]), promtool.ask(firing, "15m", [])]),
     ]
-    assert not promtool.run(tmp_path, stories, unsaid(ALERTS["PantauMailDown"]))
+    assert not promtool.run(tmp_path, stories, without_annotations(ALERTS["PantauMailDown"]))
 
 
-def needed(alert: str) -> list[Mapping[str, Any]]:
-    """Return the recordings that an alert reads, and those that these read."""
-    return [rule for group in read_by(alert) for rule in group["rules"] if "record" in rule]
+def required_recordings(alert: str) -> list[Mapping[str, Any]]:
+    """Return the recordings that an alert reads, directly or indirectly."""
+    return [rule for group in rules_read_by(alert) for rule in group["rules"] if "record" in rule]
 
 
-def death(alert: str) -> Mapping[str, Any]:
-    """Return the story of an alert in which it fires, but then Pantau is gone for five hours, and back without it."""
+def death_story(alert: str) -> Mapping[str, Any]:
+    """Return the alert's firing story, with Pantau dead for five hours and back without the cause."""
     of = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
-    story, question = fires_in(alert)
+    story, question = firing_story(alert)
     at, gone = minutes(question["eval_time"]), 5 * 60
     back = at + gone
     series = {}
     for each in story["input_series"]:
-        values = promtool.spelled(str(each["values"]))[: at + 1]
+        values = promtool.expand_values(str(each["values"]))[: at + 1]
         lives = each["series"].startswith("pantau_build_info")
         series[each["series"]] = " ".join([*values, "stale", f"_x{gone - 1}", *(["1x120"] if lives else ())])
         if lives:
@@ -335,29 +343,29 @@ def death(alert: str) -> Mapping[str, Any]:
         series,
         [
             *(promtool.ask(firing, f"{moment}m", samples) for moment in (at, at + 1, at + 3, back)),
-            *([over] if alert not in GOES_ON else ()),
+            *([over] if alert not in OUTLASTS_RECOVERY else ()),
         ],
     )
 
 
-def fires_in(alert: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def firing_story(alert: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return a story in which an alert fires, and the question about it."""
     return next(
         (story, question)
-        for story in TOLD
+        for story in ALL_STORIES
         for question in story["promql_expr_test"]
         if f'"{alert}"' in question["expr"] and question["exp_samples"] and story["interval"] == "1m"
     )
 
 
-def gaps(alert: str) -> Mapping[str, Any]:
-    """Return the story of an alert in which it fires, but one scrape in four fails."""
+def failed_scrapes_story(alert: str) -> Mapping[str, Any]:
+    """Return the alert's firing story, with one failed scrape in four."""
     of = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
-    story, question = fires_in(alert)
+    story, question = firing_story(alert)
     at = minutes(question["eval_time"])
     series = {}
     for each in story["input_series"]:
-        values = promtool.spelled(str(each["values"]))
+        values = promtool.expand_values(str(each["values"]))
         name = each["series"]
         if name.startswith("up{"):
             series[name] = " ".join("0" if n % 4 == 3 else value for n, value in enumerate(values))
@@ -372,29 +380,29 @@ def gaps(alert: str) -> Mapping[str, Any]:
 
 
 def minutes(span: str) -> int:
-    """Return how many minutes a span of Prometheus's is."""
+    """Return a duration of Prometheus in minutes."""
     hours, spare = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", span).groups(default="0")  # type: ignore[union-attr]
     return int(hours) * 60 + int(spare)
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert") or rule["record"])
-def test_every_rule_reads_only_metrics_that_exist(rule: dict[str, Any], defined: set[str]) -> None:
+def test_rules_read_only_existing_metrics(rule: dict[str, Any], defined: set[str]) -> None:
     assert promql.metrics(rule["expr"]) <= defined
 
 
 @pytest.mark.parametrize("alert", [name for name, rule in ALERTS.items() if "details" in rule["annotations"]])
-def test_details_ask_for_what_exists_and_say_when_pantau_cannot_be_read(alert: str, defined: set[str]) -> None:
+def test_alert_details_query_existing_metrics_and_report_unreadable_pantau(alert: str, defined: set[str]) -> None:
     details = ALERTS[alert]["annotations"]["details"]
     queries = asked(details)
     assert len(queries) == details.count("query ") > 1
     for query in queries:
         assert promql.metrics(query) <= defined
-    assert details.endswith(f"{SILENT}{{{{ end }}}}")
+    assert details.endswith(f"{UNREADABLE_TEXT}{{{{ end }}}}")
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("alert", ["PantauMailDown", "PantauMassOutage"])
-def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: str, tmp_path: Path) -> None:
+def test_alert_details_are_current_and_omit_values_of_dead_pantau(alert: str, tmp_path: Path) -> None:
     """Defect: An alert's text names a cause that a Pantau reported before it died.
 
     Pantau: The text is queried at each evaluation, and says when Pantau cannot be read.
@@ -412,7 +420,7 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
         'up{job="pantau",instance="a"}': "1x9 0x300",
     }
     rule = ALERTS[alert] | {"annotations": {"details": ALERTS[alert]["annotations"]["details"]}}
-    before = needed(alert)
+    before = required_recordings(alert)
     labels = {"severity": "critical"} | ({"agency": "jpc"} if alert == "PantauMailDown" else {})
     others = [{"severity": "critical", "agency": agency} for agency in ("lkc", "mdc") if "agency" in labels]
     told = {
@@ -426,8 +434,13 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
             "3m": "3 agencies · agensi: jpc lkc mdc; timeout (recipient): 1",
             "7m": "3 agencies · agensi: jpc lkc mdc; tls (recipient): 1",
         },
-    }[alert] | {"11m": SILENT, "5h": SILENT}
-    of_others = {"3m": "inbound: down · terganggu; ", "7m": "inbound: down · terganggu; ", "11m": SILENT, "5h": SILENT}
+    }[alert] | {"11m": UNREADABLE_TEXT, "5h": UNREADABLE_TEXT}
+    of_others = {
+        "3m": "inbound: down · terganggu; ",
+        "7m": "inbound: down · terganggu; ",
+        "11m": UNREADABLE_TEXT,
+        "5h": UNREADABLE_TEXT,
+    }
 
     def shown(labels: Mapping[str, str], details: str) -> Mapping[str, Any]:
         return {"exp_labels": labels, "exp_annotations": {"details": details}}
@@ -447,7 +460,7 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
 
 
 @pytest.mark.blind
-def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) -> None:
+def test_pending_alert_does_not_fire_after_pantau_death(tmp_path: Path) -> None:
     """Defect: An alert that was pending fires after Pantau died.
 
     Pantau: It is carried over failed scrapes for five minutes, and never fires for a dead Pantau.
@@ -462,7 +475,7 @@ def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) ->
         promtool.ask('count(ALERTS{alertname="PantauMailDegraded",alertstate="pending"})', "8m", [("{}", 1)]),
         promtool.ask('count(ALERTS{alertname="PantauMailDegraded"})', "30m", []),
     ]
-    rules = [*needed("PantauMailDegraded"), unsaid(ALERTS["PantauMailDegraded"])]
+    rules = [*required_recordings("PantauMailDegraded"), without_annotations(ALERTS["PantauMailDegraded"])]
     assert not promtool.run(tmp_path, [promtool.story("pending", series, asked)], *rules)
 
 
@@ -479,7 +492,7 @@ def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) ->
         (5, "timeout", {"pantau:mass_outage_cause:agencies": 6}, False),
     ],
 )
-def test_mass_outage_is_told_by_number_or_by_cause(
+def test_mass_outage_alert_fires_by_number_or_by_cause(
     falls: int, cause: str, limits: Mapping[str, int], *, fires: bool, tmp_path: Path
 ) -> None:
     """Defect: Ten of 300 agencies down are no mass outage.
@@ -488,17 +501,20 @@ def test_mass_outage_is_told_by_number_or_by_cause(
     not count.
     """
     rules: list[Mapping[str, Any]] = [{"record": name, "expr": f"vector({limit})"} for name, limit in limits.items()]
-    rules += [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
-    asked = [promtool.ask(MASS, "179m", []), promtool.ask(MASS, "184m", [("{}", 1.0)] if fires else [])]
-    story = promtool.story("mass", falling(falls, cause, 45, 5), asked, every="4m")
+    rules += [*required_recordings("PantauMassOutage"), without_annotations(ALERTS["PantauMassOutage"])]
+    asked = [
+        promtool.ask(MASS_OUTAGE_FIRING, "179m", []),
+        promtool.ask(MASS_OUTAGE_FIRING, "184m", [("{}", 1.0)] if fires else []),
+    ]
+    story = promtool.story("mass", falling_agencies(falls, cause, 45, 5), asked, every="4m")
     assert not promtool.run(tmp_path, [story], *rules, every="4m")
 
 
-MASS = 'count(ALERTS{alertname="PantauMassOutage",alertstate="firing"})'
+MASS_OUTAGE_FIRING = 'count(ALERTS{alertname="PantauMassOutage",alertstate="firing"})'
 
 
-def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]:
-    """Return 200 agencies, of which four are down all the time and others fall *after* so many samples."""
+def falling_agencies(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]:
+    """Return the series of 200 agencies: four are down all the time, *falls* others after *after* samples."""
     series = {'pantau_build_info{instance="a"}': f"1x{after + times}"}
     for number in range(200):
         fell = 4 <= number < 4 + falls
@@ -513,22 +529,22 @@ def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]
 
 
 @pytest.mark.blind
-def test_mass_outage_lasts_as_long_as_it_takes_and_a_day_at_most(tmp_path: Path) -> None:
+def test_mass_outage_alert_lasts_one_day_at_most(tmp_path: Path) -> None:
     """Defect: A mass outage ends too early or never.
 
     Pantau: It lasts as long as its agencies are down, a day at most, and mutes no later outage.
     """
     asked = [
-        promtool.ask(MASS, at, [("{}", 1.0)] if fires else [])
+        promtool.ask(MASS_OUTAGE_FIRING, at, [("{}", 1.0)] if fires else [])
         for at, fires in (("25h50m", False), ("26h10m", True), ("40h", True), ("52h", False))
     ]
-    rules = [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
-    story = promtool.story("mass", falling(10, "", 390, 400), asked, every="4m")
+    rules = [*required_recordings("PantauMassOutage"), without_annotations(ALERTS["PantauMassOutage"])]
+    story = promtool.story("mass", falling_agencies(10, "", 390, 400), asked, every="4m")
     assert not promtool.run(tmp_path, [story], *rules, every="4m")
 
 
-def test_budget_alert_ends_with_the_outage_that_burned_it(tmp_path: Path) -> None:
-    """Down for two hours; a run each minute. Twelve minutes after mail is up no alert of it is left."""
+def test_error_budget_alert_ends_with_its_outage(tmp_path: Path) -> None:
+    """Two hours down, one run a minute. Twelve minutes after the recovery no alert fires."""
     series = {
         'pantau_probe_runs_total{agency="jpc",direction="inbound",verdict="good",instance="a"}': "0+1x60 60+0x120 60+1x120",
         'pantau_probe_runs_total{agency="jpc",direction="inbound",verdict="failed",instance="a"}': "0+0x60 0+1x120 120+0x120",
@@ -539,13 +555,13 @@ def test_budget_alert_ends_with_the_outage_that_burned_it(tmp_path: Path) -> Non
     both = [(f'{{alertname="{name}"}}', 1.0) for name in ("PantauErrorBudgetBurnFast", "PantauMailDown")]
     asked = [promtool.ask(firing, "150m", both), promtool.ask(firing, "195m", [])]
     rules = [
-        *needed("PantauErrorBudgetBurnFast"),
-        *(unsaid(ALERTS[name]) for name in ("PantauMailDown", "PantauErrorBudgetBurnFast")),
+        *required_recordings("PantauErrorBudgetBurnFast"),
+        *(without_annotations(ALERTS[name]) for name in ("PantauMailDown", "PantauErrorBudgetBurnFast")),
     ]
     assert not promtool.run(tmp_path, [promtool.story("burned", series, asked)], *rules)
 
 
-def test_every_alert_is_listed_in_the_reference_with_its_severity() -> None:
+def test_alerts_are_listed_in_reference_with_severity() -> None:
     listed = re.findall(
         r"^\| `(Pantau\w+)` \| (\w+) \|", (GRAFANA.parent / "docs/reference/metrics.md").read_text(), re.MULTILINE
     )
@@ -557,7 +573,7 @@ def variables(text: str) -> set[str]:
 
 
 def asked(text: str) -> list[str]:
-    """Return what a text asks Prometheus, of an agency."""
+    """Return the Prometheus queries in a text, for one agency."""
     queries = re.findall(r'query (?:"([^"]+)"|\(printf "([^"]+)")', text)
     return [(plain or formatted).replace("%q", '"jpc"') for plain, formatted in queries]
 
@@ -572,5 +588,5 @@ def asked(text: str) -> list[str]:
         ("histogram_quantile(0.95, direction_le:b:rate30m)", ["direction_le:b:rate30m"]),
     ],
 )
-def test_the_series_of_an_expression_are_found(expr: str, selected: list[str]) -> None:
+def test_promql_selectors_are_found(expr: str, selected: list[str]) -> None:
     assert promql.selectors(expr) == selected

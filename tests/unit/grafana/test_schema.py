@@ -1,4 +1,4 @@
-"""Grafana's own schema, as grafana-foundation-sdk has it, knows everything that our dashboards say."""
+"""The dashboards match Grafana's schema from grafana-foundation-sdk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from tests.unit.grafana.shown import BOARDS
+from tests.unit.grafana.dashboards import BOARDS
 
 #: Prometheus's part of an annotation and of a variable, which the schema leaves to the data source: Grafana reads it in
 #: public/app/plugins/datasource/prometheus.
@@ -19,7 +19,7 @@ _OF_THE_SOURCE = {"titleFormat", "useValueForTime", "definition"}
 
 
 def unknown(mine: Any, theirs: Any, path: str = "") -> Iterator[str]:
-    """Return what was lost of *mine*, or has become something else, by going through their classes."""
+    """Return the paths of *mine* that the schema dropped or changed."""
     if isinstance(mine, dict) and isinstance(theirs, dict):
         for key in mine.keys() - _OF_THE_SOURCE:
             yield from unknown(mine[key], theirs[key], f"{path}.{key}") if key in theirs else [f"{path}.{key}"]
@@ -36,11 +36,11 @@ def read_by_grafana(board: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_grafana_knows_every_word_of_a_dashboard(board: str) -> None:
+def test_dashboard_matches_grafana_schema(board: str) -> None:
     assert list(unknown(BOARDS[board], read_by_grafana(BOARDS[board]))) == []
 
 
-def test_a_word_that_grafana_does_not_know_is_found() -> None:
+def test_schema_check_finds_unknown_keys() -> None:
     board = json.loads(json.dumps(BOARDS["pantau-overview"]))
     board["panels"][0]["options"]["colourMode"] = "background"
     board["panels"][1]["targets"][0]["instand"] = True

@@ -1,4 +1,4 @@
-"""Metrics that are told something, and the clock that they ask."""
+"""Metrics and their clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads from our metrics, for tests that tell them something and look."""
+"""Metrics as Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Clock:
 
 
 class Scrape:
-    """What Prometheus would read. Of a name only its own lines are parsed: to parse all takes longer than to write them."""
+    """Parsed scrape. Only the lines of the requested name are parsed, because parsing all is slow."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._text = metrics.render().decode()
 
     @cached_property
     def series(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
-        """The value of each."""
+        """Value of each series."""
         return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in _samples(self._text)}
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Two pens at work on the same documents: who comes second is told, and nothing is written over unseen."""
+"""Concurrent edits of the documents: the second editor gets a conflict, and no version is overwritten unseen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def written(agency: str, text: str) -> WrittenDocument:
 def edit(
     texts: Mapping[str, str], seen: Mapping[str, str] = {}, *, prune: bool = False, over: Mapping[str, int] = {}
 ) -> DocumentEdit:
-    """Return an edit; *seen* has texts, "" for an agency that was seen to be gone."""
+    """Return an edit; *seen* has texts, "" for an agency that was seen removed."""
     return DocumentEdit(
         documents={agency: written(agency, text) for agency, text in texts.items()},
         started_from={agency: text and digest_of(text) for agency, text in seen.items()},
@@ -45,19 +45,19 @@ def edit(
     )
 
 
-def test_what_nobody_has_written_is_new() -> None:
+def test_diff_new_document_is_added() -> None:
     found = diff_documents({}, edit({"JCM": "a"}))
     assert [each.agency for each in found.added] == ["JCM"]
     assert found
 
 
-def test_what_is_the_same_is_left_whoever_wrote_it() -> None:
+def test_diff_equal_document_is_unchanged() -> None:
     found = diff_documents({"JCM": version("JCM", "a")}, edit({"JCM": "a"}))
     assert not found
     assert found.conflicts == ()
 
 
-def test_a_file_of_another_name_is_another_version() -> None:
+def test_diff_renamed_file_is_changed() -> None:
     renamed = DocumentEdit(
         documents={"JCM": WrittenDocument(agency="JCM", name="jabatan.yaml", text="a")},
         started_from={"JCM": digest_of("a")},
@@ -65,13 +65,13 @@ def test_a_file_of_another_name_is_another_version() -> None:
     assert diff_documents({"JCM": version("JCM", "a")}, renamed).changed
 
 
-def test_what_is_edited_from_what_is_there_replaces_it() -> None:
+def test_diff_edit_of_stored_version_is_changed() -> None:
     there = version("JCM", "a", 3)
     ((before, after),) = diff_documents({"JCM": there}, edit({"JCM": "b"}, {"JCM": "a"})).changed
     assert (before, after.text) == (there, "b")
 
 
-def test_what_the_other_has_written_meanwhile_is_in_the_way() -> None:
+def test_diff_edit_of_older_version_is_conflict() -> None:
     for seen in ({"JCM": "a"}, {}):
         found = diff_documents({"JCM": version("JCM", "theirs")}, edit({"JCM": "ours"}, seen))
         assert not found
@@ -81,14 +81,14 @@ def test_what_the_other_has_written_meanwhile_is_in_the_way() -> None:
         assert clash.submitted.text == "ours"
 
 
-def test_a_file_that_was_not_touched_does_not_undo_what_the_other_has_written() -> None:
+def test_diff_untouched_file_keeps_newer_stored_version() -> None:
     found = diff_documents({"JCM": version("JCM", "theirs")}, edit({"JCM": "a"}, {"JCM": "a"}))
     assert not found
     assert found.conflicts == ()
     assert [each.text for each in found.newer] == ["theirs"]
 
 
-def test_an_agency_that_the_other_took_out_does_not_come_back_unseen() -> None:
+def test_diff_removed_agency_returns_only_if_removal_was_seen() -> None:
     gone = {"JCM": version("JCM", None, 2)}
     assert diff_documents(gone, edit({"JCM": "a"}, {"JCM": "a"})).conflicts
     assert diff_documents(gone, edit({"JCM": "a"})).conflicts
@@ -96,7 +96,7 @@ def test_an_agency_that_the_other_took_out_does_not_come_back_unseen() -> None:
     assert diff_documents(gone, edit({"JCM": "a"}, {"JCM": "a"}, over={"JCM": 2})).added
 
 
-def test_an_agency_without_a_file_leaves_only_when_that_is_asked_for_and_what_leaves_was_seen() -> None:
+def test_diff_missing_file_removes_only_with_prune_and_seen_version() -> None:
     there = {"JCM": version("JCM", "a"), "MDC": version("MDC", "b")}
     kept = diff_documents(there, edit({"JCM": "a"}, {"MDC": "b"}))
     assert [each.agency for each in kept.missing] == ["MDC"]
@@ -109,7 +109,7 @@ def test_an_agency_without_a_file_leaves_only_when_that_is_asked_for_and_what_le
     assert unseen.removed == ()
 
 
-def test_one_that_is_to_leave_leaves_if_it_was_seen_and_all_others_stay() -> None:
+def test_diff_removed_agency_needs_seen_version_and_others_stay() -> None:
     there = {code: version(code, "a") for code in ("JCM", "MDC")}
     leaving = DocumentEdit(documents={}, started_from={"JCM": digest_of("a")}, removed=frozenset({"JCM"}))
     found = diff_documents(there, leaving)
@@ -120,13 +120,13 @@ def test_one_that_is_to_leave_leaves_if_it_was_seen_and_all_others_stay() -> Non
     assert not clash
 
 
-def test_the_version_that_somebody_has_looked_at_is_written_over_and_no_other() -> None:
+def test_diff_overwrite_applies_to_named_version_only() -> None:
     there = {"JCM": version("JCM", "theirs", 7)}
     assert diff_documents(there, edit({"JCM": "ours"}, over={"JCM": 7})).changed
     assert diff_documents(there, edit({"JCM": "ours"}, over={"JCM": 6})).conflicts
 
 
-def test_what_is_written_stands_beside_what_is_not_touched() -> None:
+def test_documents_after_merges_changes_with_untouched() -> None:
     there = {each: version(each, "a") for each in ("JCM", "MDC", "JBARU")}
     change = diff_documents(there, edit({"JCM": "b", "X": "c"}, {"JCM": "a", "MDC": "a"}, prune=False))
     assert {code: each.text for code, each in documents_after(there, change).items()} == {
@@ -138,14 +138,14 @@ def test_what_is_written_stands_beside_what_is_not_touched() -> None:
 
 
 @dataclass
-class CallbackHandler:
-    """A pen: its files, what it last knew to be the same as the store, and every text of the store that it has had."""
+class Editor:
+    """Editor with its files, the digests that it last saw in the store, and every stored text that it has read."""
 
     files: dict[str, str] = field(default_factory=dict)
-    marks: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     known: dict[str, set[str | None]] = field(default_factory=dict)
 
-    def knows(self, agency: str, text: str | None) -> None:
+    def remember(self, agency: str, text: str | None) -> None:
         self.known.setdefault(agency, set()).add(text)
 
 
@@ -159,35 +159,35 @@ _ACT = st.tuples(
 
 
 @given(st.lists(_ACT, max_size=30))
-def test_no_sequence_of_edits_by_two_pens_loses_one_unseen(acts: Sequence[tuple[int, str, str, str]]) -> None:
-    store, desks = dict[str, DocumentVersion](), (CallbackHandler(), CallbackHandler())
+def test_any_edits_of_two_editors_lose_none_unseen(acts: Sequence[tuple[int, str, str, str]]) -> None:
+    store, editors = dict[str, DocumentVersion](), (Editor(), Editor())
     for who, act, agency, text in acts:
-        desk = desks[who]
+        editor = editors[who]
         if act == "write":
-            desk.files[agency] = text
+            editor.files[agency] = text
         elif act == "delete":
-            desk.files.pop(agency, None)
+            editor.files.pop(agency, None)
         elif act == "export":
-            _export(store, desk)
+            _export(store, editor)
         else:
-            _apply(store, desk, prune=act == "prune")
+            _apply(store, editor, prune=act == "prune")
 
 
-def _export(store: Mapping[str, DocumentVersion], desk: CallbackHandler) -> None:
+def _export(store: Mapping[str, DocumentVersion], editor: Editor) -> None:
     for agency, theirs in store.items():
-        mine = desk.files.get(agency)
-        if mine in {theirs.text, None} or digest_of(mine or "") == desk.marks.get(agency):
-            desk.files.pop(agency, None)
+        mine = editor.files.get(agency)
+        if mine in {theirs.text, None} or digest_of(mine or "") == editor.digests.get(agency):
+            editor.files.pop(agency, None)
             if theirs.text is not None:
-                desk.files[agency] = theirs.text
-            desk.marks[agency] = theirs.digest
-            desk.knows(agency, theirs.text)
+                editor.files[agency] = theirs.text
+            editor.digests[agency] = theirs.digest
+            editor.remember(agency, theirs.text)
 
 
-def _apply(store: dict[str, DocumentVersion], desk: CallbackHandler, *, prune: bool) -> None:
+def _apply(store: dict[str, DocumentVersion], editor: Editor, *, prune: bool) -> None:
     wanted = DocumentEdit(
-        documents={agency: written(agency, text) for agency, text in desk.files.items()},
-        started_from=dict(desk.marks),
+        documents={agency: written(agency, text) for agency, text in editor.files.items()},
+        started_from=dict(editor.digests),
         prune=prune,
     )
     change = diff_documents(store, wanted)
@@ -198,13 +198,13 @@ def _apply(store: dict[str, DocumentVersion], desk: CallbackHandler, *, prune: b
         *((each.agency, None) for each in change.removed),
     ]:
         before = store.get(agency)
-        # What is written over, the one who writes has had in their hands, and not an older one of the same name only.
-        assert before is None or before.text in desk.known.get(agency, set()), (agency, before)
+        # The editor has read the version that it overwrites, not only an older one of the same name.
+        assert before is None or before.text in editor.known.get(agency, set()), (agency, before)
         store[agency] = version(agency, text, before.number + 1 if before else 1)
-    for agency, text in desk.files.items():
+    for agency, text in editor.files.items():
         if store[agency].text == text:
-            desk.marks[agency] = digest_of(text)
-            desk.knows(agency, text)
+            editor.digests[agency] = digest_of(text)
+            editor.remember(agency, text)
     for gone in change.removed:
-        desk.marks[gone.agency] = ""
-        desk.knows(gone.agency, None)
+        editor.digests[gone.agency] = ""
+        editor.remember(gone.agency, None)

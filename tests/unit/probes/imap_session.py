@@ -1,4 +1,4 @@
-"""Sessions with an IMAP server that stands in, and the ways in which one breaks off."""
+"""Sessions with a fake IMAP server, and ways to break a connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probes.model.probe import ProbeFailedError
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 LEG = timedelta(seconds=2)
@@ -49,7 +49,7 @@ async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, s
         box = mailbox(imap=server(port, security))
         recorder = TraceRecorder()
         with pytest.raises((ProbeFailedError, TimeoutError)) as caught:
-            async with asyncio.timeout(HANGS):
+            async with asyncio.timeout(HANG_TIMEOUT):
                 await open_session(box, recorder, Party.RECIPIENT, wake=lambda: None, response_timeout=LEG)
         if isinstance(caught.value, ProbeFailedError):
             return caught.value

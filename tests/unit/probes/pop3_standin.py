@@ -1,4 +1,4 @@
-"""A POP3 server that misbehaves on command, with one mailbox."""
+"""A scriptable POP3 server with one mailbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.probes.standin import Trick
 
 @dataclass(slots=True)
 class Pop3StandIn:
-    """Shows each session what was there when it began, and lets one in at a time."""
+    """POP3 server with one mailbox. A session shows the mail present at its start."""
 
     greeting: str = "+OK sedia\r\n"
     capabilities: tuple[str, ...] = ("USER", "UIDL", "TOP")
@@ -24,7 +24,7 @@ class Pop3StandIn:
     asked: list[str] = field(default_factory=list)
     connections: int = 0
     sessions: int = 0
-    #: Sessions that have begun and not ended.
+    #: Open sessions.
     inside: int = 0
     last_uid: int = 0
 

@@ -1,4 +1,4 @@
-"""Mail servers that misbehave on command: small, scripted, on loopback, with a certificate of their own."""
+"""Scriptable mail servers on loopback, with a certificate of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trustme
 
 from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox, Password, Security, Server
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 HOST = "mel.jabatan-contoh.gov.my"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -100,8 +100,8 @@ async def hosts(handlers: dict[str, Handler], tls: ssl.SSLContext | None = None)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that gives no notice of itself."""
-    async with asyncio.timeout(HANGS):
+    """Wait for a condition by polling it."""
+    async with asyncio.timeout(HANG_TIMEOUT):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.002)
 
@@ -129,7 +129,7 @@ async def endless_line(_: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await writer.drain()
 
 
-#: What to do for one command instead of the usual: say this text ("{tag}" stands for the tag), or do this.
+#: Scripted response to one command: a text ("{tag}" stands for the tag), or a handler.
 Trick = str | Handler
 
 
@@ -148,7 +148,7 @@ class ImapStandIn:
     asked: list[str] = field(default_factory=list)
     connections: int = 0
     idling: set[asyncio.StreamWriter] = field(default_factory=set)
-    #: A mail has been put in while nobody listened.
+    #: New mail without a notification.
     untold: bool = False
 
     def put(self, raw: bytes) -> int:
@@ -256,7 +256,7 @@ class ImapStandIn:
 
 @dataclass(slots=True)
 class SmtpStandIn:
-    """A submission server that takes a message and gives it to nobody."""
+    """A submission server that accepts messages and delivers none."""
 
     greeting: str = "220 mel.jabatan-contoh.gov.my ESMTP\r\n"
     extensions: tuple[str, ...] = ("AUTH PLAIN LOGIN",)

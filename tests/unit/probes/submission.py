@@ -1,4 +1,4 @@
-"""Submissions to an SMTP server that stands in, and the ways in which one breaks off."""
+"""Submissions to a fake SMTP server, and ways to break a connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from probes.model.reply import timeout_failure
 from probes.model.result import Party
 from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
 MESSAGE = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
-#: On a busy machine a process may not have its turn for a second.
+#: On a busy machine a process may wait for a second.
 WITHIN = timedelta(seconds=2)
 TO = "penerima@rujukan.example"
 
@@ -47,7 +47,7 @@ async def submitted_to(
 
 async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailedError:
     with pytest.raises(ProbeFailedError) as caught:
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await submitted_to(standin, security=security)
     assert caught.value.failure.party is Party.SENDER
     return caught.value

@@ -1,1 +1,1 @@
-"""What can be broken, and how that shows."""
+"""Faults of a mail system, and their effects."""

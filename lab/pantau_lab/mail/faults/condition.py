@@ -1,4 +1,4 @@
-"""What the faults of one mail system add up to. Does no I/O."""
+"""Combined effects of the faults of one mail system. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from pantau_lab.mail.faults.effect import Cut, Effect
 from pantau_lab.mail.faults.fault import Fault
 from pantau_lab.mail.faults.greylist import Gate
-from pantau_lab.mail.faults.response_script import Manner, together
+from pantau_lab.mail.faults.response_script import ResponseBehavior, chain
 from pantau_lab.mail.resources.port import Port
 from pantau_lab.mail.resources.tls import Tls
-from pantau_lab.mail.transport.parcel import QueuedMessage, SmtpReply
+from pantau_lab.mail.transport.queued_message import QueuedMessage, SmtpReply
 
 
 class Condition:
-    """Which faults one mail system has, and what follows at each place."""
+    """Present faults of one mail system, and what they change at each point of its services.
+
+    *table*: the effect of every fault. Where several faults answer, the first member of `Fault` wins.
+    """
 
     def __init__(self, table: Mapping[Fault, Effect]) -> None:
         self._table = table
@@ -24,79 +27,79 @@ class Condition:
 
     @property
     def faults(self) -> frozenset[Fault]:
-        """The faults it has now."""
+        """Present faults."""
         return self._faults
 
-    def suffer(self, fault: Fault) -> None:
-        """Add a fault; again is the same as once."""
+    def add_fault(self, fault: Fault) -> None:
+        """Add a fault. A fault that is present already changes nothing."""
         if fault in self._faults:
             return
         self._faults |= {fault}
         if (gate := self._table[fault].gate) is not None:
             self._gates[fault] = gate()
 
-    def recover(self, fault: Fault | None = None) -> None:
-        """Take one fault away, or all of them."""
+    def remove_fault(self, fault: Fault | None = None) -> None:
+        """Remove *fault*, or all faults if it is `None`."""
         self._faults = self._faults - {fault} if fault else frozenset()
 
     def cut_by(self, fault: Fault) -> frozenset[Port]:
-        """Return the ports whose sessions end when *fault* strikes, and when it is repaired."""
+        """Return the ports whose sessions are aborted when *fault* begins, and when it is repaired."""
         return self._table[fault].cut
 
     @property
     def shut(self) -> frozenset[Port]:
-        """The ports that do not answer."""
+        """Closed ports."""
         return frozenset[Port]().union(*(effect.shut for effect in self._effects))
 
     @property
     def transaction(self) -> SmtpReply | None:
-        """What every SMTP transaction is answered; `None` when it may go on."""
+        """Reply to every SMTP transaction (MAIL); `None` if none is refused."""
         return next((effect.transaction for effect in self._effects if effect.transaction), None)
 
     @property
-    def own_recipient(self) -> SmtpReply | None:
-        """What is answered about every own recipient; `None` when accounts decide."""
-        return next((effect.own_recipient for effect in self._effects if effect.own_recipient), None)
+    def local_recipient(self) -> SmtpReply | None:
+        """Reply to every recipient (RCPT) of the own domain; `None` if the accounts decide."""
+        return next((effect.local_recipient for effect in self._effects if effect.local_recipient), None)
 
     def gate(self, sender: str, recipient: str, now: datetime) -> SmtpReply | None:
-        """Return what is answered about a recipient at this time; `None` when it may pass."""
+        """Return the reply to a recipient (RCPT) at this time; `None` if it is not refused."""
         answers = (self._gates[fault](sender, recipient, now) for fault in self._in_order if fault in self._gates)
         return next((answer for answer in answers if answer), None)
 
     def sign_in(self, port: Port) -> SmtpReply | None:
-        """Return what every sign-in at a port is answered; `None` when credentials decide."""
+        """Return the reply to every sign-in at a port; `None` if the credentials decide."""
         return next((effect.sign_in for effect in self._at(port) if effect.sign_in), None)
 
-    def handling(self, parcel: QueuedMessage) -> tuple[QueuedMessage, ...]:
-        """Return what is left of an accepted parcel, every fault having had its turn."""
-        parcels: tuple[QueuedMessage, ...] = (parcel,)
+    def transform(self, queued_message: QueuedMessage) -> tuple[QueuedMessage, ...]:
+        """Return the messages to queue instead of an accepted one, after all faults have changed it."""
+        messages: tuple[QueuedMessage, ...] = (queued_message,)
         for effect in self._effects:
-            if effect.handling is not None:
-                parcels = tuple(result for each in parcels for result in effect.handling(each))
-        return parcels
+            if effect.transform is not None:
+                messages = tuple(result for each in messages for result in effect.transform(each))
+        return messages
 
     @property
     def after_data(self) -> Cut | None:
-        """Whether the connection is cut after a message; `None` when it is answered."""
+        """Whether the connection is cut after a message (DATA), and the message taken or lost; `None`: it is answered."""
         return next((effect.after_data for effect in self._effects if effect.after_data), None)
 
     def tls(self, port: Port) -> Tls:
-        """Return what is met at a port where encryption should begin."""
+        """Return the TLS state of a port."""
         return next((effect.tls for effect in self._at(port) if effect.tls), Tls.SOUND)
 
-    def manner(self, port: Port) -> Manner | None:
-        """Return how a connection that begins now at a port speaks; `None` when as it should."""
-        return together(effect.manner() for effect in self._at(port) if effect.manner)
+    def behavior(self, port: Port) -> ResponseBehavior | None:
+        """Return the response behavior of a new connection at a port; `None` if it is normal."""
+        return chain(effect.behavior() for effect in self._at(port) if effect.behavior)
 
     @property
-    def idle_for(self) -> timedelta | None:
-        """How long a client may be in IDLE without news; `None` for as long as it likes."""
-        return min((effect.idle_for for effect in self._effects if effect.idle_for is not None), default=None)
+    def idle_limit(self) -> timedelta | None:
+        """Time limit of IDLE without an update; `None`: there is no limit."""
+        return min((effect.idle_limit for effect in self._effects if effect.idle_limit is not None), default=None)
 
     @property
-    def tells_in_idle(self) -> bool:
-        """Whether IDLE tells what is new."""
-        return all(effect.tells_in_idle for effect in self._effects)
+    def notifies_in_idle(self) -> bool:
+        """Whether the server sends updates in IDLE."""
+        return all(effect.notifies_in_idle for effect in self._effects)
 
     @property
     def uidplus(self) -> bool:
@@ -105,7 +108,8 @@ class Condition:
 
     @property
     def _in_order(self) -> Iterator[Fault]:
-        # Of the enum, so that the same faults always do the same. Most have none, and it is asked for with each command.
+        # In the order of the enum, so that the same faults have the same effect whatever the order in which they were
+        # added. The check for an empty set is for speed: this runs with each command, and most systems have no fault.
         return (fault for fault in Fault if fault in self._faults) if self._faults else iter(())
 
     @property

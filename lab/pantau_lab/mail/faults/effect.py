@@ -1,8 +1,8 @@
-"""What each fault does.
+"""Effects of each fault.
 
-A mail system asks its `Condition` at the few places where it can go wrong. To add a fault, add a member to `Fault`, a
-row to `effects` and one to `pantau_lab.faultlab.symptom`; a fault that strikes at a new place also needs a field of `Effect`
-and one question in `Condition`.
+A mail system queries its `Condition` at each point that a fault can change. To add a fault, add a member to `Fault`, an
+entry to `effects` and one to `pantau_lab.faultlab.symptom`. A fault at a new point also needs a field of `Effect` and a
+method of `Condition`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pantau_lab.mail.faults.corruption import corrupted
 from pantau_lab.mail.faults.fault import Fault
 from pantau_lab.mail.faults.gateway import renamed, stripped, with_footer
 from pantau_lab.mail.faults.greylist import Gate, greylist
-from pantau_lab.mail.faults.response_script import Manner
+from pantau_lab.mail.faults.response_script import ResponseBehavior
 from pantau_lab.mail.resources.port import Port
 from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.mail.resources.tls import Tls
-from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
+from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal, SmtpReply
 
 _ALL = frozenset(Port)
 _SENDING = frozenset({Port.SUBMISSION, Port.SUBMISSIONS})
 _READING = _ALL - _SENDING - {Port.MX}
-#: The exchanger speaks no TLS.
+#: The mail exchanger does not offer TLS.
 _ENCRYPTED = _ALL - {Port.MX}
 
 
 class Cut(StrEnum):
-    """What became of a message when the connection was cut before the answer to it."""
+    """Whether a message was accepted when the connection was cut before the reply to it."""
 
     TAKEN = "taken"
     LOST = "lost"
@@ -39,40 +39,40 @@ class Cut(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """What one fault changes. A field that is left out leaves its place as it is."""
+    """What one fault changes. A field with its default changes nothing."""
 
-    #: Where the fault strikes, as far as its place has a port.
+    #: Ports to which `sign_in`, `tls` and `behavior` apply.
     at: frozenset[Port] = _ALL
-    #: Ports whose open sessions are cut when the fault strikes, and when it is repaired.
+    #: Ports whose open sessions are aborted when the fault begins, and when it is repaired.
     cut: frozenset[Port] = frozenset()
-    #: Ports that do not answer.
+    #: Ports that are closed.
     shut: frozenset[Port] = frozenset()
-    #: The answer to every SMTP transaction (MAIL), at submission and from other systems alike.
+    #: Reply to every SMTP transaction (MAIL), at submission and at the mail exchanger.
     transaction: SmtpReply | None = None
-    #: The answer about every recipient (RCPT) who is one of the system's own people.
-    own_recipient: SmtpReply | None = None
-    #: Makes what decides, anew each time the fault strikes, whether a recipient (RCPT) is taken now.
+    #: Reply to every recipient (RCPT) in the system's own domain.
+    local_recipient: SmtpReply | None = None
+    #: Creates, each time the fault begins, the function that decides whether a recipient (RCPT) is accepted now.
     gate: Callable[[], Gate] | None = None
-    #: The answer to every sign-in, right or wrong.
+    #: Reply to every sign-in, whatever its credentials.
     sign_in: SmtpReply | None = None
-    #: What becomes of a parcel that was just accepted: none is lost, two is a duplicate.
-    handling: Callable[[QueuedMessage], tuple[QueuedMessage, ...]] | None = None
-    #: The connection is cut when the message has been sent, instead of an answer.
+    #: Returns the messages to queue instead of an accepted one: none if it is lost, two if it is duplicated.
+    transform: Callable[[QueuedMessage], tuple[QueuedMessage, ...]] | None = None
+    #: The connection is cut after the message was sent, instead of a reply.
     after_data: Cut | None = None
-    #: What is met where encryption should begin.
+    #: TLS state of the ports.
     tls: Tls | None = None
-    #: Makes, for one connection, what becomes of each write.
-    manner: Callable[[], Manner] | None = None
-    #: Whoever has been in IDLE for so long without news is told BYE.
-    idle_for: timedelta | None = None
-    #: IDLE tells what is new.
-    tells_in_idle: bool = True
+    #: Creates, for each connection, the behavior that changes the server's writes.
+    behavior: Callable[[], ResponseBehavior] | None = None
+    #: Time after which a client in IDLE without an update gets BYE.
+    idle_limit: timedelta | None = None
+    #: The server sends updates in IDLE.
+    notifies_in_idle: bool = True
     #: The IMAP server has UIDPLUS (RFC 4315).
     uidplus: bool = True
 
 
 def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
-    """Return the row of every fault."""
+    """Return the effect of every fault."""
     return {
         Fault.DOWN: Effect(shut=_ALL),
         Fault.SMTP: Effect(shut=_SENDING | {Port.MX}),
@@ -80,12 +80,12 @@ def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
         Fault.REFUSE: Effect(transaction=SmtpReply(code=554, status="5.3.2", text="System is not accepting messages")),
         Fault.BUSY: _spoken(response_script.busy, at=_SENDING | {Port.MX}),
         Fault.FULL: Effect(transaction=SmtpReply(code=452, status="4.3.1", text="Insufficient system storage")),
-        Fault.QUOTA: Effect(own_recipient=SmtpReply(code=552, status="5.2.2", text="Mailbox full")),
-        Fault.UNKNOWN: Effect(own_recipient=SmtpReply(code=550, status="5.1.1", text="User unknown")),
+        Fault.QUOTA: Effect(local_recipient=SmtpReply(code=552, status="5.2.2", text="Mailbox full")),
+        Fault.UNKNOWN: Effect(local_recipient=SmtpReply(code=550, status="5.1.1", text="User unknown")),
         Fault.GREYLIST: Effect(gate=lambda: greylist(tempo.greylisted_for)),
         Fault.AUTH: Effect(
             sign_in=SmtpReply(code=454, status="4.7.0", text="Temporary authentication failure"),
-            # Whoever has signed in before would go on reading for hours, and see nothing of the fault.
+            # Without this, a client that has signed in before could read for hours without noticing the fault.
             cut=_READING,
         ),
         Fault.PASSWORD: Effect(
@@ -94,13 +94,13 @@ def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
         Fault.POLICY: Effect(
             sign_in=SmtpReply(code=550, status="5.7.30", text="Basic authentication is not supported"), at=_SENDING
         ),
-        Fault.LOSE: Effect(handling=lambda _parcel: ()),
-        Fault.SLOW: Effect(handling=lambda parcel: (_held(parcel, tempo.slow_by),)),
-        Fault.WARN: Effect(handling=lambda parcel: (_delayed(parcel, tempo.slow_by),)),
-        Fault.BOUNCE: Effect(handling=lambda parcel: (_bounced(parcel),)),
-        Fault.BOUNCE_LATE: Effect(handling=lambda parcel: (_held(_bounced(parcel), tempo.slow_by),)),
-        Fault.DUPLICATE: Effect(handling=lambda parcel: (parcel, parcel)),
-        Fault.JUNK: Effect(handling=lambda parcel: (replace(parcel, junk=True),)),
+        Fault.LOSE: Effect(transform=lambda _parcel: ()),
+        Fault.SLOW: Effect(transform=lambda queued_message: (_held(queued_message, tempo.slow_by),)),
+        Fault.WARN: Effect(transform=lambda queued_message: (_delayed(queued_message, tempo.slow_by),)),
+        Fault.BOUNCE: Effect(transform=lambda queued_message: (_bounced(queued_message),)),
+        Fault.BOUNCE_LATE: Effect(transform=lambda queued_message: (_held(_bounced(queued_message), tempo.slow_by),)),
+        Fault.DUPLICATE: Effect(transform=lambda queued_message: (queued_message, queued_message)),
+        Fault.JUNK: Effect(transform=lambda queued_message: (replace(queued_message, junk=True),)),
         Fault.CUT_TAKEN: Effect(after_data=Cut.TAKEN),
         Fault.CUT_LOST: Effect(after_data=Cut.LOST),
         Fault.CORRUPT: _changed(corrupted),
@@ -116,9 +116,9 @@ def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
         Fault.HANDSHAKE: _encrypted(Tls.SILENT),
         Fault.BYE: _spoken(response_script.bye, at=_READING),
         Fault.BYE_MIDDLE: _spoken(response_script.bye_in_the_middle, at=_READING),
-        Fault.BYE_IDLE: Effect(idle_for=tempo.idle_for, cut=_READING),
-        Fault.SILENT_IDLE: Effect(tells_in_idle=False, cut=_READING),
-        # What a server can do is read once, after the sign-in.
+        Fault.BYE_IDLE: Effect(idle_limit=tempo.idle_limit, cut=_READING),
+        Fault.SILENT_IDLE: Effect(notifies_in_idle=False, cut=_READING),
+        # Clients read the capabilities only once, after the sign-in.
         Fault.NO_UIDPLUS: Effect(uidplus=False, cut=_READING),
         Fault.BURST: _spoken(response_script.burst, at=_READING),
         Fault.ENDLESS: _spoken(response_script.endless, at=_READING),
@@ -130,9 +130,9 @@ def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
     }
 
 
-def _spoken(make: Callable[[], Manner], *, at: frozenset[Port] = _ALL) -> Effect:
-    # A connection keeps the manner it began with, so those there are have to go.
-    return Effect(manner=make, at=at, cut=at)
+def _spoken(make: Callable[[], ResponseBehavior], *, at: frozenset[Port] = _ALL) -> Effect:
+    # A connection keeps its initial behavior, so open ones must be aborted.
+    return Effect(behavior=make, at=at, cut=at)
 
 
 def _encrypted(tls: Tls, *, at: frozenset[Port] = _ENCRYPTED) -> Effect:
@@ -140,21 +140,21 @@ def _encrypted(tls: Tls, *, at: frozenset[Port] = _ENCRYPTED) -> Effect:
 
 
 def _changed(change: Callable[[bytes], bytes]) -> Effect:
-    return Effect(handling=lambda parcel: (replace(parcel, content=change(parcel.content)),))
+    return Effect(transform=lambda queued_message: (replace(queued_message, content=change(queued_message.content)),))
 
 
-def _held(parcel: QueuedMessage, span: timedelta) -> QueuedMessage:
-    return replace(parcel, hold=parcel.hold + span)
+def _held(queued_message: QueuedMessage, span: timedelta) -> QueuedMessage:
+    return replace(queued_message, hold=queued_message.hold + span)
 
 
-def _delayed(parcel: QueuedMessage, span: timedelta) -> QueuedMessage:
+def _delayed(queued_message: QueuedMessage, span: timedelta) -> QueuedMessage:
     reply = SmtpReply(code=451, status="4.4.1", text="No answer from host, will try again")
-    return replace(_held(parcel, span), warning=Refusal(reply=reply))
+    return replace(_held(queued_message, span), warning=Refusal(reply=reply))
 
 
-def _bounced(parcel: QueuedMessage) -> QueuedMessage:
-    # A report is never answered with a report (RFC 5321 section 4.5.5), or two broken systems would never stop.
-    if not parcel.sender:
-        return parcel
+def _bounced(queued_message: QueuedMessage) -> QueuedMessage:
+    # A bounce never causes another bounce (RFC 5321 section 4.5.5), which prevents loops between two broken systems.
+    if not queued_message.sender:
+        return queued_message
     reply = SmtpReply(code=550, status="5.7.1", text="Delivery not authorized, message refused")
-    return replace(parcel, doom=Refusal(reply=reply))
+    return replace(queued_message, bounce=Refusal(reply=reply))

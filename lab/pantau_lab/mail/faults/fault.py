@@ -7,10 +7,10 @@ from typing import Self
 
 
 class Fault(StrEnum):
-    """What is wrong with a mail system. Each member's docstring says what an operator would see of it.
+    """Fault of a mail system. Each member's docstring describes what an operator sees.
 
-    What a fault does is one row of `pantau_lab.mail.faults.effect`; what Pantau says of it, one of
-    `pantau_lab.faultlab.symptom`. Where faults meet, they strike in the order of their members.
+    `pantau_lab.mail.faults.effect` has the effect of each fault, and `pantau_lab.faultlab.symptom` what Pantau reports of
+    it. Several faults take effect in the order of the members.
     """
 
     # The servers as a whole.
@@ -81,5 +81,5 @@ class Fault(StrEnum):
 
     @property
     def seen(self) -> str:
-        """What an operator sees of it."""
+        """What an operator sees of the fault."""
         return str(self.__doc__)

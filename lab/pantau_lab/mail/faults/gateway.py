@@ -1,4 +1,4 @@
-"""What gateways do to a message on its way that leaves the mail whole: to its header, and around its text."""
+"""Changes of the header and the text by mail gateways, which probes must tolerate."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _is_dropped(name: str) -> bool:
 
 
 def renamed(content: bytes) -> bytes:
-    """Return the message with a new Message-ID, as Amazon SES and Exchange give."""
+    """Return the message with a new Message-ID, as Amazon SES and Exchange assign one."""
     header, separator, body = content.partition(b"\r\n\r\n")
     fresh = f"Message-ID: {make_msgid(domain='gateway.example')}".encode()
     return _MESSAGE_ID.sub(b"", header + b"\r\n") + fresh + separator + body
 
 
 def with_footer(content: bytes) -> bytes:
-    """Return the message with a mark before its subject and a disclaimer at the end of its first text."""
+    """Return the message with [EXTERNAL] before its subject and a disclaimer after its first text part."""
     header, separator, body = content.partition(b"\r\n\r\n")
     marked = _SUBJECT.sub(rb"\1[EXTERNAL] ", header, count=1)
     message = message_from_bytes(marked + separator + body, policy=_VERBATIM)

@@ -1,1 +1,1 @@
-"""What a mail system has: accounts and mailboxes, ports, certificates, its pace."""
+"""Resources of a mail system: accounts, mailboxes, ports, certificates, delays of faults."""

@@ -1,4 +1,4 @@
-"""The people who have a mailbox at a fictional agency."""
+"""Mail accounts of a fictional agency."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from secrets import compare_digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A mailbox and its owner's sign-in. The user name is the address."""
+    """Mailbox with its credentials. The user name is the address."""
 
-    #: Unique in the network; what `probes.model.mailbox.Mailbox` is called ("jabatan-contoh").
+    #: Unique in the network. It becomes the name of the `probes.model.mailbox.Mailbox`, such as "jabatan-contoh".
     name: str
     address: str
     secret: str = field(repr=False)
@@ -31,7 +31,7 @@ class Accounts:
         return self._by_address.get(address.lower())
 
     def signed_in(self, username: str, secret: str) -> Account | None:
-        """Return the account whose sign-in this is."""
+        """Return the account with these credentials; `None` if they are wrong."""
         account = self.find(username)
         if account is None or not compare_digest(account.secret.encode(), secret.encode()):
             return None

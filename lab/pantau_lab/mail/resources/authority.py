@@ -1,4 +1,4 @@
-"""Trust for the fictional agencies: a certificate authority that lives as long as the lab."""
+"""Certificate authority of the lab, created anew at each start."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import trustme
 from pantau_lab.mail.resources.tls import Tls
 
 _SOMEBODY_ELSE = "mail.lain.example"
-#: Without a zone, as the library wants it.
+#: Validity of an expired certificate. The times have no zone, because trustme expects naive ones.
 _LONG_AGO = datetime(2020, 1, 1), datetime(2021, 1, 1)  # noqa: DTZ001
 
 
 class LabAuthority:
-    """Make a new authority and write its certificate, so that other programs can trust the lab as well."""
+    """New certificate authority. Its certificate is written to *ca_file*, so that other programs can trust the lab."""
 
     def __init__(self, ca_file: Path) -> None:
         self._ca = trustme.CA(organization_name="Pantau lab", organization_unit_name="not for real mail")
         self._ca.cert_pem.write_to_path(str(ca_file))
-        #: Where the certificate is, in PEM.
+        #: File with the certificate in PEM format.
         self.ca_file = ca_file
 
     def server_context(self, names: Iterable[str], tls: Tls = Tls.SOUND) -> ssl.SSLContext:
-        """Return what a server needs to be met as any of the names, as localhost, or as 127.0.0.1.
+        """Return a server's TLS context with a certificate for *names*, localhost and 127.0.0.1.
 
-        With another *tls* than a sound one, it is met with that certificate.
+        The *tls* states EXPIRED, OTHER_NAME and UNTRUSTED give a certificate with that fault.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._certificate(("localhost", "127.0.0.1", *names), tls).configure_cert(context)
@@ -47,7 +47,7 @@ class LabAuthority:
                 return self._ca.issue_cert(*names)
 
     def client_context(self) -> ssl.SSLContext:
-        """Return a context that trusts this authority and nothing else. Share it: making one costs milliseconds."""
+        """Return a context that trusts only this authority. Share it, because creating one takes milliseconds."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._ca.configure_trust(context)
         return context

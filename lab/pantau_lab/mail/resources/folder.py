@@ -1,7 +1,7 @@
-"""Where delivered mail lies: folders in memory, as pymap wants to see them.
+"""Mail folders in memory, as a backend of pymap.
 
-pymap's own in-memory backend remembers every message that ever was, and its IDLE waits for the next change even when
-one has come since it last looked. A lab that runs for days with a message every second can live with neither.
+pymap's own in-memory backend never frees a message, and its IDLE waits for the next change even if one has happened since
+the last update. The lab runs for days with a message every second, so it needs this backend.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pymap.selected import SelectedMailbox, SelectedSet
 
 
 class StoredMessage(BaseMessage):
-    """A message with its content and whether a session has seen it come."""
+    """Message with its content. `recent`: no session has seen it yet."""
 
     __slots__ = ("content", "recent")
 
@@ -42,12 +42,12 @@ class StoredMessage(BaseMessage):
         self.recent = recent
 
     async def load_content(self, requirement: FetchRequirement) -> BaseLoadedMessage:
-        """Return the whole content, whatever part of it is wanted."""
+        """Return the whole content, whatever part is requested."""
         return BaseLoadedMessage(self, requirement, self.content)
 
 
 class Folder(MailboxDataInterface[StoredMessage]):
-    """One folder of one account. No method gives way to another task while it changes something, so nothing is locked."""
+    """One folder of one account. It needs no lock, because no method awaits between changes."""
 
     def __init__(self) -> None:
         self._mailbox_id = ObjectId.random_mailbox_id()
@@ -64,26 +64,26 @@ class Folder(MailboxDataInterface[StoredMessage]):
 
     @property
     def mailbox_id(self) -> ObjectId:
-        """The folder's name for machines (RFC 8474)."""
+        """Unique identifier of the folder (RFC 8474)."""
         return self._mailbox_id
 
     @property
     def readonly(self) -> bool:
-        """Never."""
+        """Always `False`."""
         return False
 
     @property
     def uid_validity(self) -> int:
-        """Another one after each start: the messages are others as well."""
+        """UIDVALIDITY, which differs after each start, because no messages are kept."""
         return self._uid_validity
 
     @property
     def selected_set(self) -> SelectedSet:
-        """The sessions that have it open."""
+        """Sessions that have the folder open."""
         return self._selections
 
     async def update_selected(self, selected: SelectedMailbox, *, wait_on: Event | None = None) -> SelectedMailbox:
-        """Bring a session up to date. With `wait_on`, wait for a change that it has not seen, or for that event."""
+        """Update a session. With *wait_on*, wait first for a change that it has not seen, or for that event."""
         if wait_on is not None and selected.mod_sequence == self._version:
             await wait_on.or_event(self._changed).wait()
         selected.mod_sequence = self._version
@@ -91,7 +91,7 @@ class Folder(MailboxDataInterface[StoredMessage]):
         return selected
 
     async def append(self, append_msg: AppendMessage, *, recent: bool = False) -> StoredMessage:
-        """Add a message and wake who waits in IDLE."""
+        """Add a message, and wake sessions in IDLE."""
         return self._add(
             flags=append_msg.flag_set,
             internal_date=append_msg.when or datetime.now(UTC),
@@ -118,7 +118,7 @@ class Folder(MailboxDataInterface[StoredMessage]):
         return moved
 
     async def get(self, uid: int, cached_msg: CachedMessage) -> StoredMessage:
-        """Return a message; one that another session has expunged is still readable as this session knew it."""
+        """Return a message. One that another session has expunged is returned from *cached_msg*."""
         message = self._messages.get(uid)
         if message is not None:
             return message
@@ -142,7 +142,7 @@ class Folder(MailboxDataInterface[StoredMessage]):
         return message
 
     async def delete(self, uids: Iterable[int]) -> None:
-        """Forget messages for good."""
+        """Remove messages."""
         for uid in uids:
             self._messages.pop(uid, None)
         self._touch()
@@ -155,12 +155,12 @@ class Folder(MailboxDataInterface[StoredMessage]):
                 selected.session_flags.add_recent(message.uid)
 
     async def cleanup(self) -> None:
-        """Nothing is ever left over."""
+        """Do nothing: pymap's hook to free resources is not needed."""
 
     async def snapshot(self) -> MailboxSnapshot:
-        """Return what SELECT and STATUS say."""
+        """Return the data for SELECT and STATUS."""
         messages = list(self._messages.values())
-        unseen = [place for place, message in enumerate(messages, 1) if Seen not in message.permanent_flags]
+        unseen = [index for index, message in enumerate(messages, 1) if Seen not in message.permanent_flags]
         return MailboxSnapshot(
             self.mailbox_id,
             self.readonly,

@@ -1,4 +1,4 @@
-"""An account's folders, and the IMAP session that sees them."""
+"""Folders of an account, and the IMAP session on them."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ class FolderName(StrEnum):
     """The folders that every account has, and no others."""
 
     INBOX = "INBOX"
-    #: Marked \\Junk (RFC 6154), so that a client finds it whatever it is called.
+    #: Has the attribute \\Junk (RFC 6154), by which a client finds it whatever its name.
     JUNK = "Junk"
 
 
-#: Attributes in LIST beside the usual ones, without their backslash.
+#: Special-use attributes in LIST, without their backslash.
 _SPECIAL_USE = {FolderName.JUNK: b"Junk"}
 
 
 class Folders(MailboxSetInterface[Folder]):
-    """The folders of one account, fixed."""
+    """Folders of one account. They cannot be added, renamed or deleted."""
 
     def __init__(self) -> None:
         self._folders = {name: Folder() for name in FolderName}
 
     @property
     def delimiter(self) -> str:
-        """Never seen in a name, and asked for all the same."""
+        """Hierarchy delimiter, which pymap requires although no folder has a subfolder."""
         return "/"
 
     def count(self, folder: FolderName) -> int:
-        """Return how many messages lie in a folder."""
+        """Return the number of messages in a folder."""
         return len(self._folders[folder])
 
     async def deliver(self, content: bytes, folder: FolderName = FolderName.INBOX) -> None:
-        """Put a message into a folder and wake whoever waits for one."""
-        into = self._folders[folder]
-        # Recent to the session that has the folder open, or else to the next that opens it.
-        selected = into.selected_set.any_selected
-        message = await into.append(AppendMessage(content), recent=selected is None)
+        """Put a message into a folder, and notify sessions in IDLE."""
+        target = self._folders[folder]
+        # The flag Recent is for a session that has the folder open, or else for the next that opens it.
+        selected = target.selected_set.any_selected
+        message = await target.append(AppendMessage(content), recent=selected is None)
         if selected is not None:
             selected.session_flags.add_recent(message.uid)
 
     async def get_mailbox(self, name: str) -> Folder:
-        """Return a folder. Only INBOX is the same in any case (RFC 9051 section 5.1)."""
+        """Return a folder. Only the name INBOX is case-insensitive (RFC 9051 section 5.1)."""
         return self._folders[FolderName("INBOX" if name.upper() == "INBOX" else name)]
 
     async def list_mailboxes(self) -> ListTree:
@@ -82,7 +82,7 @@ class Folders(MailboxSetInterface[Folder]):
 
 
 class ReaderSession(BaseSession[StoredMessage]):
-    """What one signed-in connection sees."""
+    """Session of one signed-in connection."""
 
     def __init__(self, owner: str, config: IMAPConfig, folders: Folders) -> None:
         super().__init__(owner)
@@ -106,7 +106,7 @@ class ReaderSession(BaseSession[StoredMessage]):
         subscribed: bool = False,  # noqa: FBT001, FBT002  # as pymap calls it
         selected: SelectedMailbox | None = None,
     ) -> tuple[Iterable[tuple[str, str | None, Sequence[bytes]]], SelectedMailbox | None]:
-        """List folders with what they are for, which pymap leaves out."""
+        """List folders with their special-use attributes, which pymap omits."""
         listed, updates = await super().list_mailboxes(ref_name, filter_, subscribed, selected)
         marked = [
             (name, delimiter, [*attributes, _SPECIAL_USE[FolderName(name)]])

@@ -1,4 +1,4 @@
-"""How long the faults take that take their time."""
+"""Delays of faults that delay mail or responses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultDelays:
-    """The spans of a mail system's faults. Tests want them short."""
+    """Delays of a mail system's faults. Tests use short ones."""
 
-    #: What `slow`, `warn` and `bounce-late` add to each delivery.
+    #: Delay of each message by the faults `slow`, `warn` and `bounce-late`.
     slow_by: timedelta = timedelta(seconds=5)
-    #: The pause after each byte of `tarpit`. A greeting has some fifty.
+    #: Pause of `tarpit` after each byte. A greeting has about fifty bytes.
     drip: timedelta = timedelta(seconds=0.5)
-    #: How long `bye-idle` lets a client wait for news.
-    idle_for: timedelta = timedelta(seconds=10)
-    #: How long after the first attempt a greylisted sender has to come again. Real ones want minutes.
+    #: Time in IDLE without an update after which `bye-idle` sends BYE.
+    idle_limit: timedelta = timedelta(seconds=10)
+    #: Time after the first attempt before which `greylist` rejects retries. Real servers use minutes.
     greylisted_for: timedelta = timedelta(seconds=20)

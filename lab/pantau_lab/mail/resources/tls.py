@@ -1,4 +1,4 @@
-"""How a port of a mail system keeps to TLS."""
+"""TLS states of a port of a mail system."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from enum import StrEnum
 
 
 class Tls(StrEnum):
-    """What a client meets where encryption should begin."""
+    """What a client gets when it begins TLS."""
 
+    #: TLS works.
     SOUND = "sound"
-    #: A certificate that was valid once.
+    #: An expired certificate.
     EXPIRED = "expired"
-    #: A certificate of somebody else.
+    #: A certificate for another host name.
     OTHER_NAME = "other name"
-    #: A certificate from an authority that nobody knows.
+    #: A certificate from an unknown authority.
     UNTRUSTED = "untrusted"
     #: The server speaks nothing newer than TLS 1.1, which clients have not offered since 2020 (RFC 8996).
     OLD = "old"
-    #: STARTTLS is not offered. Says nothing about ports that are encrypted from their first byte.
+    #: STARTTLS is not offered. Ports with implicit TLS are not affected.
     UNOFFERED = "unoffered"
-    #: The server goes on in plain text.
+    #: The server continues in plain text.
     PLAIN = "plain"
-    #: The server says nothing.
+    #: The server does not answer the handshake.
     SILENT = "silent"
 
 
-#: What is answered to a client's hello by those that do not go on with the handshake: an alert that tells of another
-#: version (RFC 8446 section 6.2), a line, nothing.
-INSTEAD: Mapping[Tls, bytes] = {
+#: Octets that answer the ClientHello in states without a handshake: an alert protocol_version (RFC 8446 section 6.2), a
+#: line in plain text, nothing.
+HANDSHAKE_REPLIES: Mapping[Tls, bytes] = {
     Tls.OLD: b"\x15\x03\x01\x00\x02\x02\x46",
     Tls.PLAIN: b"500 5.5.1 Command unrecognized\r\n",
     Tls.SILENT: b"",

@@ -1,4 +1,4 @@
-"""The IMAP service: an agency's people read their mail (RFC 9051), served by pymap in the caller's event loop."""
+"""IMAP service, at which an agency's users read mail (RFC 9051), served by pymap in the caller's event loop."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from pysasl.hashing import Cleartext
 from pantau_lab.mail.faults.condition import Condition
 from pantau_lab.mail.resources.account import Accounts
 from pantau_lab.mail.resources.mailbox import Folders
-from pantau_lab.mail.server.listener import Attend
-from pantau_lab.mail.server.reading import Reading
+from pantau_lab.mail.server.imap_state import ImapState
+from pantau_lab.mail.server.listener import RegisterSession
+from pantau_lab.mail.server.scripted_transport import TransportWrapper
 from pantau_lab.mail.server.sign_in import SignIn
-from pantau_lab.mail.server.wire import Lay
 
 _log = logging.getLogger(__name__)
 
-#: The longest command line; message literals are read apart from it.
+#: Maximum octets of a command line. Message literals are read separately.
 _LINE_LIMIT = 2**16
 
 
 class LabImapConfig(IMAPConfig):
-    """pymap's settings for a server that is encrypted already, in one event loop, with fictional passwords."""
+    """pymap's settings for a server with implicit TLS, in one event loop, with fictional passwords."""
 
     def __init__(self, *, hostname: str, tls: ssl.SSLContext) -> None:
-        # What pymap's defaults would do instead: a pool of threads, slow hashes, and the machine's own
-        # certificates. The namespace stands for a command line that nobody typed.
+        # pymap's defaults would use a thread pool, slow password hashes and the machine's own certificates. The
+        # namespace replaces the parsed arguments of pymap's command line.
         super().__init__(
             Namespace(proxy_protocol=None, passlib_cfg=None),
             host=None,
@@ -55,57 +55,57 @@ class LabImapConfig(IMAPConfig):
 
     @property
     def backend_capability(self) -> BackendCapability:
-        """What the folders can do."""
+        """Capabilities of the folders."""
         return BackendCapability(idle=True, object_id=False, multi_append=True, custom=[b"SPECIAL-USE"])
 
     @property
     def initial_auth(self) -> SASLAuth:
-        """PLAIN and LOGIN; the connection is encrypted from its first byte."""
+        """Mechanisms before STARTTLS: PLAIN and LOGIN, because the connection has implicit TLS."""
         return self._mechanisms
 
     @property
     def tls_auth(self) -> SASLAuth:
-        """The same."""
+        """Mechanisms after STARTTLS: the same."""
         return self._mechanisms
 
     @property
     def greeting(self) -> bytes:
-        """Say who is there, without asking the DNS for it."""
+        """Greeting with the configured host name; pymap's default would query the DNS."""
         return f"{self._hostname} is ready".encode()
 
 
 class _Connection(IMAPConnection):
-    """pymap's connection, which sends an answer in one piece."""
+    """pymap's connection, which sends each response in one write."""
 
     async def write_response(self, resp: Response) -> None:
-        """Send an answer. pymap would encrypt and send each of its words by itself, and spell all of it again for its log."""
-        said = BytesIO()
-        await resp.async_write(said)
+        """Send a response. pymap would encrypt and send each token separately, and format the response again for its log."""
+        buffer = BytesIO()
+        await resp.async_write(buffer)
         with suppress(ConnectionError):
-            self.writer.write(said.getvalue())
+            self.writer.write(buffer.getvalue())
             await self.writer.drain()
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
-    """asyncio's streams over a line that is laid anew for each connection."""
+    """Stream protocol that wraps the transport of each connection, so that faults can change what is written."""
 
     def __init__(
         self,
         reader: asyncio.StreamReader,
         begin: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None],
-        lay: Lay,
+        wrap_transport: TransportWrapper,
     ) -> None:
         super().__init__(reader, begin)
-        self._lay = lay
+        self._wrap_transport = wrap_transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(transport)
-        super().connection_made(self._lay(transport))
+        super().connection_made(self._wrap_transport(transport))
 
 
 class ImapService:
-    """Serve the folders of an agency's accounts."""
+    """IMAP server for the folders of an agency's accounts."""
 
     def __init__(
         self,
@@ -123,14 +123,14 @@ class ImapService:
         self._condition = condition
         self._tasks = tasks
 
-    def session(self, attend: Attend, lay: Lay) -> asyncio.BaseProtocol:
+    def session(self, register_session: RegisterSession, wrap_transport: TransportWrapper) -> asyncio.BaseProtocol:
         """Serve a connection in a task of the mail system's group."""
 
         def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            attend(self._tasks.create_task(self._serve(reader, writer)), writer.transport)
+            register_session(self._tasks.create_task(self._serve(reader, writer)), writer.transport)
 
         reader = asyncio.StreamReader(limit=_LINE_LIMIT)
-        return _Protocol(reader, begin, lay)
+        return _Protocol(reader, begin, wrap_transport)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self._commands, self._config, reader, writer, SocketInfo.get(writer, None))
@@ -138,10 +138,10 @@ class ImapService:
             async with AsyncExitStack() as stack:
                 connection_exit.set(stack)
                 stack.enter_context(closing(connection))
-                await connection.run(Reading(self._sign_in, self._config, self._condition))
-            # The listener may take this session for ended only when its socket is.
+                await connection.run(ImapState(self._sign_in, self._config, self._condition))
+            # The session's task must end after the socket is closed, because the listener waits for the task.
             with suppress(OSError):
                 await writer.wait_closed()
         except Exception:  # noqa: BLE001
-            # A bug of ours costs this session; pymap has already told the client (BYE [SERVERBUG]).
+            # A bug ends only this session; pymap has already sent BYE [SERVERBUG] to the client.
             _log.exception("an IMAP session of the lab broke")

@@ -1,28 +1,30 @@
-"""The mail exchanger: mail from other systems for an agency's people (RFC 5321)."""
+"""Mail exchanger, which receives mail from other systems for an agency's mailboxes (RFC 5321)."""
 
 from __future__ import annotations
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from pantau_lab.mail.server.listener import Attend
+from pantau_lab.mail.server.listener import RegisterSession
+from pantau_lab.mail.server.message_receiver import MessageReceiver
+from pantau_lab.mail.server.scripted_transport import TransportWrapper
 from pantau_lab.mail.server.smtp import SmtpSession
-from pantau_lab.mail.server.taking import Taking
-from pantau_lab.mail.server.wire import Lay
 
 
-class Inbound(Taking):
-    """Take mail from anybody, for the agency's own people only. Nobody signs in here."""
+class Inbound(MessageReceiver):
+    """Handler that accepts mail from anybody, for the agency's own mailboxes only, without sign-in."""
 
     relays = False
 
-    def session(self, attend: Attend, lay: Lay) -> SmtpSession:
+    def session(self, register_session: RegisterSession, wrap_transport: TransportWrapper) -> SmtpSession:
         """Serve a connection from another system."""
-        return SmtpSession(self, attend=attend, lay=lay, hostname=self._hostname)
+        return SmtpSession(
+            self, register_session=register_session, wrap_transport=wrap_transport, hostname=self._hostname
+        )
 
     async def handle_MAIL(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Take any sender, the null one of a report included."""
+        """Accept any sender, including the null reverse path of a delivery status notification."""
         if reply := self._condition.transaction:
             return str(reply)
         envelope.mail_from = address

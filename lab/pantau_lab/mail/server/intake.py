@@ -1,4 +1,4 @@
-"""Where accepted messages enter a mail system, whichever port they came through."""
+"""Entry of accepted messages, from all SMTP ports, into the queue of a mail system."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from pantau_lab.mail.faults.condition import Condition
 from pantau_lab.mail.faults.effect import Cut
-from pantau_lab.mail.transport.parcel import QueuedMessage
+from pantau_lab.mail.transport.queued_message import QueuedMessage
 from pantau_lab.mail.transport.stamp import Receipt, received
 
 
 class Intake:
-    """Make one parcel for each recipient, with its trace field, and let the system's faults have their turn."""
+    """Queue one copy of a message for each recipient, with a Received field, after applying the system's faults."""
 
     def __init__(self, *, hostname: str, condition: Condition, put: Callable[[QueuedMessage], None]) -> None:
         self._hostname = hostname
@@ -24,7 +24,7 @@ class Intake:
         self._put = put
 
     def take(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        """Take the message of a finished DATA command and return the reply, which a cut connection never hears."""
+        """Queue the message of a finished DATA command and return the reply, unsent if a fault cuts the connection."""
         cut = self._condition.after_data
         if cut is not None and isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()
@@ -40,15 +40,17 @@ class Intake:
         # aiosmtpd calls the null reverse path "<>".
         sender = (envelope.mail_from or "").removeprefix("<>")
         for recipient in envelope.rcpt_tos:
-            parcel = QueuedMessage(sender=sender, recipient=recipient, content=received(receipt, recipient) + content)
-            for each in () if cut is Cut.LOST else self._condition.handling(parcel):
+            queued_message = QueuedMessage(
+                sender=sender, recipient=recipient, content=received(receipt, recipient) + content
+            )
+            for each in () if cut is Cut.LOST else self._condition.transform(queued_message):
                 self._put(each)
         return f"250 2.0.0 OK queued as {receipt.queue_id}"
 
 
 def _protocol(server: SMTP, session: Session) -> str:
-    """Return the name of what was spoken (RFC 3848)."""
+    """Return the protocol keyword for the Received field (RFC 3848)."""
     if not session.extended_smtp:
         return "SMTP"
     encrypted = server.transport is not None and server.transport.get_extra_info("sslcontext") is not None
-    return "ESMTP" + "S" * encrypted + "A" * bool(session.authenticated)
+    return f"ESMTP{'S' if encrypted else ''}{'A' if session.authenticated else ''}"

@@ -1,4 +1,4 @@
-"""What serves each port of a mail system, sound or with its TLS broken."""
+"""Services of the ports of a mail system, with working or with broken TLS."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pantau_lab.mail.faults.condition import Condition
 from pantau_lab.mail.resources.account import Accounts
 from pantau_lab.mail.resources.mailbox import Folders
 from pantau_lab.mail.resources.port import Port
-from pantau_lab.mail.resources.tls import INSTEAD, Tls
+from pantau_lab.mail.resources.tls import HANDSHAKE_REPLIES, Tls
+from pantau_lab.mail.server.fixed_reply import fixed_reply_session
 from pantau_lab.mail.server.imap import ImapService
 from pantau_lab.mail.server.inbound import Inbound
 from pantau_lab.mail.server.intake import Intake
-from pantau_lab.mail.server.listener import Attend, Door
+from pantau_lab.mail.server.listener import Endpoint, RegisterSession
+from pantau_lab.mail.server.scripted_transport import TransportWrapper, wrap_transport
 from pantau_lab.mail.server.submission import Submission
-from pantau_lab.mail.server.unwilling import unwilling_session
-from pantau_lab.mail.server.wire import Lay, lay
 
-#: With a certificate of their own; the others differ in what is said, not in what is shown.
+#: TLS faults that need a certificate of their own. With the others the server uses the valid certificate.
 _SHOWN = frozenset({Tls.EXPIRED, Tls.OTHER_NAME, Tls.UNTRUSTED})
 
 
 class Listeners:
-    """The ways into one mail system, each made once. `context` makes what a server needs for TLS."""
+    """Factory of the endpoints of one mail system, which are cached. *context* creates a server's TLS context."""
 
     def __init__(
         self,
@@ -54,41 +54,57 @@ class Listeners:
             tls=self._context(Tls.SOUND),
             tasks=tasks,
         )
-        self._made: dict[tuple[Port, Tls], Door] = {}
+        self._cache: dict[tuple[Port, Tls], Endpoint] = {}
 
-    def door(self, port: Port, tls: Tls) -> Door:
-        """Return the same door for the same port and state of its TLS."""
-        if (port, tls) not in self._made:
-            self._made[port, tls] = self._make(port, tls)
-        return self._made[port, tls]
+    def endpoint(self, port: Port, tls: Tls) -> Endpoint:
+        """Return the endpoint for a port and its TLS state; always the same one for the same arguments."""
+        if (port, tls) not in self._cache:
+            self._cache[port, tls] = self._make(port, tls)
+        return self._cache[port, tls]
 
-    def _make(self, port: Port, tls: Tls) -> Door:
+    def _make(self, port: Port, tls: Tls) -> Endpoint:
         match port:
             case Port.MX:
-                return Door(protocol=lambda attend: self._inbound.session(attend, self._lay(port, attend)))
+                return Endpoint(
+                    protocol=lambda register_session: self._inbound.session(
+                        register_session, self._wrap_transport(port, register_session)
+                    )
+                )
             case Port.SUBMISSION:
                 context = self._context(tls)
-                return Door(
-                    protocol=lambda attend: self._submission.starttls_session(
-                        attend, self._lay(port, attend), tls, context
+                return Endpoint(
+                    protocol=lambda register_session: self._submission.starttls_session(
+                        register_session, self._wrap_transport(port, register_session), tls, context
                     )
                 )
             case Port.SUBMISSIONS:
                 return self._encrypted(
-                    lambda attend: self._submission.encrypted_session(attend, self._lay(port, attend)), tls
+                    lambda register_session: self._submission.encrypted_session(
+                        register_session, self._wrap_transport(port, register_session)
+                    ),
+                    tls,
                 )
             case Port.IMAP:
-                return self._encrypted(lambda attend: self._imap.session(attend, self._lay(port, attend)), tls)
+                return self._encrypted(
+                    lambda register_session: self._imap.session(
+                        register_session, self._wrap_transport(port, register_session)
+                    ),
+                    tls,
+                )
 
-    def _encrypted(self, session: Callable[[Attend], asyncio.BaseProtocol], tls: Tls) -> Door:
-        """Return the door of a port that is encrypted from its first byte."""
+    def _encrypted(self, session: Callable[[RegisterSession], asyncio.BaseProtocol], tls: Tls) -> Endpoint:
+        """Return the endpoint of a port with implicit TLS."""
         match tls:
             case Tls.PLAIN:
-                return Door(protocol=session)
+                return Endpoint(protocol=session)
             case Tls.SILENT | Tls.OLD:
-                return Door(protocol=lambda attend: unwilling_session(attend, INSTEAD[tls], self._tasks))
+                return Endpoint(
+                    protocol=lambda register_session: fixed_reply_session(
+                        register_session, HANDSHAKE_REPLIES[tls], self._tasks
+                    )
+                )
             case _:
-                return Door(protocol=session, tls=self._context(tls))
+                return Endpoint(protocol=session, tls=self._context(tls))
 
-    def _lay(self, port: Port, attend: Attend) -> Lay:
-        return lay(self._condition.manner(port), attend, self._tasks)
+    def _wrap_transport(self, port: Port, register_session: RegisterSession) -> TransportWrapper:
+        return wrap_transport(self._condition.behavior(port), register_session, self._tasks)

@@ -1,4 +1,4 @@
-"""Who may read mail: pymap's questions answered from an agency's accounts."""
+"""Authentication of IMAP users: pymap's login interfaces for an agency's accounts."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from pantau_lab.mail.faults.condition import Condition
 from pantau_lab.mail.resources.account import Accounts
 from pantau_lab.mail.resources.mailbox import Folders, ReaderSession
 from pantau_lab.mail.resources.port import Port
-from pantau_lab.mail.transport.parcel import SmtpReply
+from pantau_lab.mail.transport.queued_message import SmtpReply
 
 
 class LabSignInError(ResponseError):
-    """Nobody is let in, with the code that tells a fault of the server from wrong credentials (RFC 5530)."""
+    """Sign-in that a fault refuses. Its response code distinguishes a server fault from wrong credentials (RFC 5530)."""
 
     def __init__(self, reply: SmtpReply) -> None:
         super().__init__(str(reply))
         self._reply = reply
 
     def get_response(self, tag: bytes) -> ResponseNo:
-        """Return the IMAP words for the SMTP reply."""
+        """Return the IMAP response for the SMTP reply of the fault."""
         code = b"UNAVAILABLE" if self._reply.code < 500 else b"AUTHENTICATIONFAILED"
         return ResponseNo(tag, self._reply.text.encode(), ResponseCode.of(code))
 
 
 class SignedIn(IdentityInterface):
-    """Somebody who has signed in. There are no tokens and nothing to administer."""
+    """Signed-in user. Tokens and administration, which pymap's interface has, are not supported."""
 
     def __init__(self, name: str, config: IMAPConfig, folders: Folders) -> None:
         self._name = name
@@ -44,21 +44,21 @@ class SignedIn(IdentityInterface):
 
     @property
     def name(self) -> str:
-        """The address."""
+        """Address of the account."""
         return self._name
 
     @property
     def roles(self) -> frozenset[str]:
-        """None."""
+        """Always empty."""
         return frozenset()
 
     @asynccontextmanager
     async def new_session(self) -> AsyncIterator[ReaderSession]:
-        """Open the account's folders."""
+        """Yield a session on the account's folders."""
         yield ReaderSession(self._name, self._config, self._folders)
 
     async def new_token(self, **_options: object) -> None:
-        """Make none."""
+        """Return `None`: tokens are not supported."""
 
     async def get(self) -> NoReturn:
         """Refuse."""
@@ -86,11 +86,11 @@ class SignIn(LoginInterface):
 
     @property
     def tokens(self) -> NoReturn:
-        """Asked for by administration services only, and there are none."""
+        """Not supported: only pymap's administration services use tokens."""
         raise NotSupportedError
 
     async def authenticate(self, credentials: ServerCredentials) -> SignedIn:
-        """Let a person in whose credentials are right, unless nobody is let in."""
+        """Return the user with these credentials. Raise `InvalidAuth`, or `LabSignInError` while a fault refuses all."""
         if reply := self._condition.sign_in(Port.IMAP):
             raise LabSignInError(reply)
         account = self._accounts.find(credentials.authcid)
@@ -99,7 +99,7 @@ class SignIn(LoginInterface):
         return SignedIn(account.address, self._config, self._folders[account.address])
 
     async def authorize(self, authenticated: IdentityInterface, authzid: str) -> IdentityInterface:
-        """Let people act for themselves only."""
+        """Refuse to act for another user."""
         if authzid.lower() != authenticated.name.lower():
             raise AuthorizationFailure
         return authenticated

@@ -10,29 +10,29 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, TLSSetupException, syntax
 
-from pantau_lab.mail.resources.tls import INSTEAD, Tls
-from pantau_lab.mail.server.listener import Attend
-from pantau_lab.mail.server.wire import Lay, Wire
+from pantau_lab.mail.resources.tls import HANDSHAKE_REPLIES, Tls
+from pantau_lab.mail.server.listener import RegisterSession
+from pantau_lab.mail.server.scripted_transport import ScriptedTransport, TransportWrapper
 
 _log = logging.getLogger(__name__)
 
-#: A client that says nothing for this long is cut off (RFC 5321 section 4.5.3.2.7).
+#: The server disconnects a client that is idle for this long (RFC 5321 section 4.5.3.2.7).
 _IDLE_SECONDS = 300.0
-_PIECE = 2**16
+_CHUNK_OCTETS = 2**16
 
 
 class SmtpSession(SMTP):
-    """One connection. The library starts the task that serves it; the listener waits for its end.
+    """One connection. aiosmtpd starts the task that serves it; the listener waits for the end of the task.
 
-    `tls` is what a client meets after STARTTLS, where the library itself would keep to it.
+    *tls*: TLS state after STARTTLS, which may be broken by a fault.
     """
 
     def __init__(
         self,
         handler: object,
         *,
-        attend: Attend,
-        lay: Lay,
+        register_session: RegisterSession,
+        wrap_transport: TransportWrapper,
         hostname: str,
         tls: Tls = Tls.SOUND,
         **settings: Any,
@@ -45,56 +45,59 @@ class SmtpSession(SMTP):
             loop=asyncio.get_running_loop(),
             **settings,
         )
-        self._attend = attend
-        self._lay = lay
+        self._register_session = register_session
+        self._wrap_transport = wrap_transport
         self._tls = tls
 
     def __dir__(self) -> Sequence[str]:
-        """Name what the library looks for."""
+        """Return only the names that aiosmtpd looks for."""
         return hooks(type(self))
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
         return _address(arg)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve, or go on after STARTTLS."""
+        """Begin to serve, or continue after STARTTLS."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(transport)
-        line = self._lay(transport)
+        line = self._wrap_transport(transport)
         super().connection_made(line)
         if self._handler_coroutine is not None:
-            self._attend(self._handler_coroutine, line)
+            self._register_session(self._handler_coroutine, line)
 
     @syntax("STARTTLS", when="tls_context")
     async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
-        """Begin encryption, or do what a broken server does instead."""
-        if self._tls in INSTEAD:
+        """Begin TLS, or answer the handshake as a broken server does."""
+        if self._tls in HANDSHAKE_REPLIES:
             await self.push("220 Ready to start TLS")
-            while await self._reader.read(_PIECE):
-                self._writer.write(INSTEAD[self._tls])
+            while await self._reader.read(_CHUNK_OCTETS):
+                self._writer.write(HANDSHAKE_REPLIES[self._tls])
             return
-        if isinstance(self.transport, Wire):
-            # What is encrypted already cannot be said in another way.
-            self.transport = self.transport.bare
+        if isinstance(self.transport, ScriptedTransport):
+            # Unwrap the transport: a response behavior must not change the octets of TLS records.
+            self.transport = self.transport.inner
         await super().smtp_STARTTLS(arg)
         if self._original_transport is not None and self._original_transport.is_closing():
-            # Cut in the middle of the handshake: asyncio calls that a success and never says anything again.
+            # The connection was closed during the handshake. asyncio reports success then, and no later event.
             raise ConnectionResetError("cut during the handshake")
 
 
 def hooks(kind: type) -> Sequence[str]:
-    """Return what the library looks for in each session and its handler: to go through all that they have takes a tenth of it."""
+    """Return the names of the hooks of *kind* that aiosmtpd looks for.
+
+    aiosmtpd iterates over `dir()` of each session and its handler; with all names that takes a tenth of the session's time.
+    """
     return [name for name in dir(kind) if name.startswith(("auth_", "handle_", "smtp_"))]
 
 
 @lru_cache
 def _address(arg: str) -> tuple[str | None, str | None]:
-    # The grammar of a whole header is gone through for it, and the same few addresses come again and again.
+    # Cached, because aiosmtpd parses each address as a whole header, and the same few addresses recur.
     return SMTP._getaddr(SMTP, arg)  # type: ignore[arg-type]  # noqa: SLF001  # nothing of a session is asked for
 
 
 async def answer_error(error: Exception) -> str:
-    """Answer a client whose session broke. Its failed TLS handshake is its own; anything else is our bug."""
+    """Return the reply after an error in a session, and log the error unless a TLS handshake failed, which is normal."""
     if not isinstance(error, TLSSetupException):
         _log.error("an SMTP session of the lab broke", exc_info=error)
     return "451 4.3.0 Internal error"

@@ -1,1 +1,1 @@
-"""How a message travels from one system to another, and what comes back."""
+"""Queueing and relaying of messages between mail systems, and delivery status notifications."""

@@ -1,4 +1,4 @@
-"""The lab's DNS: which port takes mail for a domain."""
+"""Replacement of DNS MX records in the lab: the mail exchanger and port of each domain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchanger:
-    """A mail exchanger: where mail for a domain is handed over (RFC 5321 section 5)."""
+    """Mail exchanger, which accepts mail for a domain (RFC 5321 section 5)."""
 
     hostname: str
     port: int
@@ -20,9 +20,9 @@ class Directory:
         self._exchanges: dict[str, Exchanger] = {}
 
     def register(self, domain: str, exchange: Exchanger) -> None:
-        """Publish where mail for a domain goes, instead of where it went before."""
+        """Register the mail exchanger of a domain, and replace an earlier one."""
         self._exchanges[domain.lower()] = exchange
 
     def find(self, domain: str) -> Exchanger | None:
-        """Return the exchanger of a domain; `None` means that there is no such domain."""
+        """Return the exchanger of a domain; `None` if the domain does not exist."""
         return self._exchanges.get(domain.lower())

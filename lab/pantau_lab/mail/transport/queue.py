@@ -1,4 +1,4 @@
-"""The queue of a mail system: hold, try, try again later, give up and say so."""
+"""Queue of a mail system: delivery, retries, and delivery status notifications to the sender."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
+from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal, SmtpReply
 from pantau_lab.mail.transport.report import ReportedAction, report
 
 _log = logging.getLogger(__name__)
 
-#: A burst opens no more connections to other systems than this at a time.
+#: Maximum number of concurrent delivery attempts.
 _ATTEMPTS_AT_A_TIME = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePolicy:
-    """How long a mail system keeps trying. Real ones take days (RFC 5321 section 4.5.4.1); a lab has minutes."""
+    """Retry policy. Real systems retry for days (RFC 5321 section 4.5.4.1), the lab for minutes."""
 
     retry_after: timedelta = timedelta(seconds=2)
     give_up_after: timedelta = timedelta(minutes=2)
@@ -27,20 +27,20 @@ class QueuePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Try again at this time."""
+    """Decision to retry at this time."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
-    """Tell the sender that it will not arrive."""
+    """Decision to give up and notify the sender."""
 
     refusal: Refusal
 
 
 def after_refusal(refusal: Refusal, *, accepted_at: datetime, now: datetime, policy: QueuePolicy) -> Retry | Return:
-    """Decide what follows when a parcel was not taken."""
+    """Return what to do after a refusal: retry, or give up if it is permanent or the time is over."""
     if refusal.permanent:
         return Return(refusal=refusal)
     retry_at = now + policy.retry_after
@@ -51,7 +51,7 @@ def after_refusal(refusal: Refusal, *, accepted_at: datetime, now: datetime, pol
 
 
 class Queue:
-    """Carry every parcel in a task of its own, inside the group that the mail system owns."""
+    """Queue that delivers each message in a task of its own, in the mail system's task group."""
 
     def __init__(
         self,
@@ -65,62 +65,74 @@ class Queue:
         self._deliver = deliver
         self._policy = policy
         self._tasks = tasks
-        self._carried: set[asyncio.Task[None]] = set()
+        self._pending_tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._attempts = asyncio.Semaphore(_ATTEMPTS_AT_A_TIME)
 
     def __len__(self) -> int:
-        return len(self._carried)
+        return len(self._pending_tasks)
 
-    def put(self, parcel: QueuedMessage) -> None:
-        """Take responsibility for a parcel."""
-        task = self._tasks.create_task(self._carry(parcel))
-        self._carried.add(task)
-        task.add_done_callback(self._carried.discard)
+    def put(self, queued_message: QueuedMessage) -> None:
+        """Queue a message."""
+        task = self._tasks.create_task(self._process(queued_message))
+        self._pending_tasks.add(task)
+        task.add_done_callback(self._pending_tasks.discard)
 
-    async def emptied(self) -> None:
-        """Wait until nothing is on its way any more."""
-        while self._carried:
-            await asyncio.wait(self._carried)
+    async def wait_until_empty(self) -> None:
+        """Wait until the queue is empty."""
+        while self._pending_tasks:
+            await asyncio.wait(self._pending_tasks)
 
     def stop(self) -> None:
-        """Drop what is still on its way: the lab ends and its mail with it."""
+        """Drop all queued messages."""
         self._stopped = True
-        for task in self._carried:
+        for task in self._pending_tasks:
             task.cancel()
 
-    async def _carry(self, parcel: QueuedMessage) -> None:
+    async def _process(self, queued_message: QueuedMessage) -> None:
         try:
-            await self._carry_to_its_end(parcel)
+            await self._deliver_until_final(queued_message)
         except Exception:  # noqa: BLE001
-            # A bug of ours costs this parcel, not the other systems of the lab.
-            _log.exception("lost a parcel in the mail system %s", self._hostname)
+            # A bug loses only this message, and the other systems of the lab continue.
+            _log.exception("lost a message in the mail system %s", self._hostname)
 
-    async def _carry_to_its_end(self, parcel: QueuedMessage) -> None:
+    async def _deliver_until_final(self, queued_message: QueuedMessage) -> None:
         accepted_at = datetime.now(UTC)
-        if parcel.warning is not None:
-            self._tell(parcel, parcel.warning, accepted_at=accepted_at, at=accepted_at, action=ReportedAction.DELAYED)
-        await asyncio.sleep(parcel.hold.total_seconds())
-        # Asked as well as cancelled: under Python 3.11 `wait_for`, which the SMTP client waits with, can lose a
-        # cancellation that comes together with an answer.
-        while (refusal := await self._attempt(parcel)) and not self._stopped:
+        if queued_message.warning is not None:
+            self._report(
+                queued_message,
+                queued_message.warning,
+                accepted_at=accepted_at,
+                at=accepted_at,
+                action=ReportedAction.DELAYED,
+            )
+        await asyncio.sleep(queued_message.hold.total_seconds())
+        # Check `_stopped` in addition to the cancellation: in Python 3.11 `wait_for`, which the SMTP client uses, can
+        # lose a cancellation that coincides with a reply.
+        while (refusal := await self._attempt(queued_message)) and not self._stopped:
             now = datetime.now(UTC)
             match after_refusal(refusal, accepted_at=accepted_at, now=now, policy=self._policy):
                 case Retry(at=at):
                     await asyncio.sleep((at - now).total_seconds())
                 case Return(refusal=final):
-                    self._tell(parcel, final, accepted_at=accepted_at, at=now, action=ReportedAction.FAILED)
+                    self._report(queued_message, final, accepted_at=accepted_at, at=now, action=ReportedAction.FAILED)
                     return
 
-    def _tell(
-        self, parcel: QueuedMessage, refusal: Refusal, *, accepted_at: datetime, at: datetime, action: ReportedAction
+    def _report(
+        self,
+        queued_message: QueuedMessage,
+        refusal: Refusal,
+        *,
+        accepted_at: datetime,
+        at: datetime,
+        action: ReportedAction,
     ) -> None:
-        if parcel.sender:
+        if queued_message.sender:
             hostname = self._hostname
-            self.put(report(parcel, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))
+            self.put(report(queued_message, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))
 
-    async def _attempt(self, parcel: QueuedMessage) -> Refusal | None:
-        if parcel.doom is not None:
-            return parcel.doom
+    async def _attempt(self, queued_message: QueuedMessage) -> Refusal | None:
+        if queued_message.bounce is not None:
+            return queued_message.bounce
         async with self._attempts:
-            return await self._deliver(parcel)
+            return await self._deliver(queued_message)

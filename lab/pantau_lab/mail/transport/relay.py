@@ -1,4 +1,4 @@
-"""Hand a parcel to the mail exchanger of its domain, over SMTP (RFC 5321)."""
+"""Relaying of a message to the mail exchanger of its domain over SMTP (RFC 5321)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 import aiosmtplib
 
 from pantau_lab.mail.transport.directory import Exchanger
-from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal, SmtpReply
+from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal, SmtpReply
 
 _SESSION_SECONDS = 10.0
-#: "5.7.1 Relaying denied" (RFC 2034); a server that gives none is read by the class of its code.
+#: Reply text with an enhanced status code (RFC 2034), such as "5.7.1 Relaying denied".
 _ENHANCED = re.compile(r"(?P<status>[245]\.\d{1,3}\.\d{1,3}) +(?P<text>.*)", re.DOTALL)
 
 
-async def relay(parcel: QueuedMessage, exchange: Exchanger, *, hostname: str) -> Refusal | None:
-    """Return `None` when the exchanger took the parcel, otherwise what it said.
+async def relay(queued_message: QueuedMessage, exchange: Exchanger, *, hostname: str) -> Refusal | None:
+    """Relay a message; return `None` if the exchanger accepted it, else its refusal.
 
-    A host that does not answer is a temporary refusal of our own (RFC 3463 code 4.4.1).
+    If the exchanger does not answer, return a temporary refusal of this system (RFC 3463 code 4.4.1).
     """
     client = aiosmtplib.SMTP(
         hostname="127.0.0.1",
@@ -29,7 +29,7 @@ async def relay(parcel: QueuedMessage, exchange: Exchanger, *, hostname: str) ->
     )
     try:
         async with client:
-            await client.sendmail(parcel.sender, [parcel.recipient], parcel.content)
+            await client.sendmail(queued_message.sender, [queued_message.recipient], queued_message.content)
     except aiosmtplib.SMTPRecipientsRefused as refused:
         answer = refused.recipients[0]
         return Refusal(reply=_reply(answer.code, answer.message), remote=exchange.hostname)

@@ -1,4 +1,4 @@
-"""The report that tells a sender what has not arrived: a delivery status notification (RFC 3464)."""
+"""Delivery status notification to the sender of an undelivered or delayed message (RFC 3464)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from email.utils import format_datetime, make_msgid
 from enum import StrEnum
 from secrets import token_hex
 
-from pantau_lab.mail.transport.parcel import QueuedMessage, Refusal
+from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal
 
 
 class ReportedAction(StrEnum):
-    """What became of a parcel (RFC 3464 section 2.3.3)."""
+    """Value of the field Action (RFC 3464 section 2.3.3)."""
 
     #: It will not be delivered.
     FAILED = "failed"
@@ -23,14 +23,14 @@ _SUBJECTS = {
     ReportedAction.FAILED: "Undelivered Mail Returned to Sender",
     ReportedAction.DELAYED: "Delayed Mail (still being retried)",
 }
-_TOLD = {
+_EXPLANATIONS = {
     ReportedAction.FAILED: "Your message could not be delivered to the recipient below.",
     ReportedAction.DELAYED: "Your message has not been delivered yet. It is tried again; you need not send it again.",
 }
 
 
 def report(
-    parcel: QueuedMessage,
+    queued_message: QueuedMessage,
     refusal: Refusal,
     *,
     hostname: str,
@@ -38,18 +38,18 @@ def report(
     at: datetime,
     action: ReportedAction = ReportedAction.FAILED,
 ) -> QueuedMessage:
-    """Return the report on a parcel that is not delivered, addressed to its sender.
+    """Return the notification about a message that was not delivered, addressed to its sender.
 
-    Three parts: for people, for programs, and the original byte for byte, so that whoever sent it can recognise it.
+    It has three parts: text for people, fields for programs, and the unchanged original, by which the sender recognises it.
     """
     domain = hostname.partition(".")[2]
     boundary = f"{token_hex(12)}/{hostname}"
     remote = f"Remote-MTA: dns; {refusal.remote}\n" if refusal.remote else ""
-    told = f"{refusal.remote} said: " if refusal.remote else ""
-    encoding = "7bit" if parcel.content.isascii() else "8bit"
+    statement = f"{refusal.remote} said: " if refusal.remote else ""
+    encoding = "7bit" if queued_message.content.isascii() else "8bit"
     head = f"""\
 From: MAILER-DAEMON@{domain} (Mail Delivery System)
-To: {parcel.sender}
+To: {queued_message.sender}
 Subject: {_SUBJECTS[action]}
 Date: {format_datetime(at)}
 Message-ID: {make_msgid(domain=hostname)}
@@ -66,9 +66,9 @@ Content-Type: text/plain; charset=us-ascii
 
 This is the mail system at host {hostname}.
 
-{_TOLD[action]}
+{_EXPLANATIONS[action]}
 
-<{parcel.recipient}>: {told}{refusal.reply}
+<{queued_message.recipient}>: {statement}{refusal.reply}
 
 --{boundary}
 Content-Type: message/delivery-status
@@ -76,7 +76,7 @@ Content-Type: message/delivery-status
 Reporting-MTA: dns; {hostname}
 Arrival-Date: {format_datetime(accepted_at)}
 
-Final-Recipient: rfc822; {parcel.recipient}
+Final-Recipient: rfc822; {queued_message.recipient}
 Action: {action}
 Status: {refusal.reply.status}
 {remote}Diagnostic-Code: smtp; {refusal.reply}
@@ -87,5 +87,5 @@ Content-Type: message/rfc822
 Content-Transfer-Encoding: {encoding}
 
 """
-    content = head.replace("\n", "\r\n").encode() + parcel.content + f"\r\n--{boundary}--\r\n".encode()
-    return QueuedMessage(sender="", recipient=parcel.sender, content=content)
+    content = head.replace("\n", "\r\n").encode() + queued_message.content + f"\r\n--{boundary}--\r\n".encode()
+    return QueuedMessage(sender="", recipient=queued_message.sender, content=content)

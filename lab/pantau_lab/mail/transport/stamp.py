@@ -1,4 +1,4 @@
-"""The trace fields a mail system puts on top of a message (RFC 5321 section 4.4)."""
+"""Trace fields that a mail system adds above a message (RFC 5321 section 4.4)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from email.utils import format_datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """How and when a message was taken in."""
+    """Circumstances of a message's acceptance."""
 
-    #: What the client called itself, and where it came from.
+    #: Host name that the client gave in HELO or EHLO, and its IP address in `peer`.
     helo: str
     peer: str
     hostname: str
-    #: "ESMTPSA" and its kin (RFC 3848).
+    #: Transmission type, such as "ESMTPSA" (RFC 3848).
     protocol: str
     queue_id: str
     at: datetime
 
 
 def received(receipt: Receipt, recipient: str) -> bytes:
-    """Return the Received field for a copy that goes to one recipient."""
+    """Return the Received field of the copy for one recipient."""
     return (
         f"Received: from {receipt.helo} ([{receipt.peer}])\r\n"
         f"\tby {receipt.hostname} with {receipt.protocol} id {receipt.queue_id}\r\n"
@@ -31,5 +31,5 @@ def received(receipt: Receipt, recipient: str) -> bytes:
 
 
 def return_path(sender: str) -> bytes:
-    """Return the field that final delivery adds: where a report about this message would go."""
+    """Return the Return-Path field, which final delivery adds: the address for delivery status notifications."""
     return f"Return-Path: <{sender}>\r\n".encode()

@@ -1,4 +1,4 @@
-"""What faults add up to, decided without a socket."""
+"""Effects of combined faults on a mail system, without sockets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pantau_lab.mail import Fault, FaultDelays, Port
 from pantau_lab.mail.faults.condition import Condition
 from pantau_lab.mail.faults.effect import effects
 from pantau_lab.mail.resources.tls import Tls
-from pantau_lab.mail.transport.parcel import QueuedMessage
+from pantau_lab.mail.transport.queued_message import QueuedMessage
 
 SLOW_BY = timedelta(seconds=5)
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 GREYLISTED_FOR = FaultDelays().greylisted_for
-PARCEL = QueuedMessage(
+MESSAGE = QueuedMessage(
     sender="pantau@jabatan-contoh.gov.my",
     recipient="pantau@rujukan-satu.example",
     content=b"Subject: ujian\r\n\r\nSelamat \xc3\xa9\r\n",
@@ -25,19 +25,19 @@ PARCEL = QueuedMessage(
 def condition(*faults: Fault) -> Condition:
     broken = Condition(effects(FaultDelays(slow_by=SLOW_BY)))
     for fault in faults:
-        broken.suffer(fault)
+        broken.add_fault(fault)
     return broken
 
 
-def test_a_sound_system_changes_nothing() -> None:
-    sound = condition()
-    assert sound.handling(PARCEL) == (PARCEL,)
-    assert sound.transaction is None
-    assert sound.sign_in(Port.IMAP) is None
-    assert sound.shut == frozenset()
+def test_condition_without_faults_changes_nothing() -> None:
+    working = condition()
+    assert working.transform(MESSAGE) == (MESSAGE,)
+    assert working.transaction is None
+    assert working.sign_in(Port.IMAP) is None
+    assert working.shut == frozenset()
 
 
-def test_every_fault_has_a_row_and_a_word_for_operators() -> None:
+def test_every_fault_has_effect_and_description() -> None:
     assert set(effects(FaultDelays(slow_by=SLOW_BY))) == set(Fault)
     assert all(fault.__doc__ and fault.__doc__.endswith(".") for fault in Fault)
 
@@ -46,51 +46,51 @@ def test_every_fault_has_a_row_and_a_word_for_operators() -> None:
     ("fault", "answer"),
     [(Fault.REFUSE, "554 5.3.2 System is not accepting messages"), (Fault.AUTH, None), (Fault.LOSE, None)],
 )
-def test_only_refuse_answers_transactions(fault: Fault, answer: str | None) -> None:
+def test_only_refuse_fault_answers_transactions(fault: Fault, answer: str | None) -> None:
     reply = condition(fault).transaction
     assert answer == (str(reply) if reply else None)
 
 
-def test_auth_refuses_every_sign_in_for_now() -> None:
+def test_auth_fault_refuses_sign_in_temporarily() -> None:
     reply = condition(Fault.AUTH).sign_in(Port.IMAP)
     assert reply is not None
     assert (reply.code, reply.status) == (454, "4.7.0")
 
 
-def test_imap_shuts_one_port() -> None:
+def test_imap_fault_closes_one_port() -> None:
     assert condition(Fault.IMAP).shut == frozenset({Port.IMAP})
 
 
-def test_lose_leaves_no_parcel() -> None:
-    assert condition(Fault.LOSE).handling(PARCEL) == ()
+def test_lose_fault_drops_message() -> None:
+    assert condition(Fault.LOSE).transform(MESSAGE) == ()
 
 
-def test_slow_and_bounce_together_bounce_late() -> None:
-    (parcel,) = condition(Fault.BOUNCE, Fault.SLOW).handling(PARCEL)
-    assert parcel.hold == SLOW_BY
-    assert parcel.doom is not None
-    assert parcel.doom.permanent
+def test_slow_and_bounce_faults_bounce_late() -> None:
+    (queued_message,) = condition(Fault.BOUNCE, Fault.SLOW).transform(MESSAGE)
+    assert queued_message.hold == SLOW_BY
+    assert queued_message.bounce is not None
+    assert queued_message.bounce.permanent
 
 
-def test_lose_wins_over_the_faults_after_it() -> None:
-    assert condition(Fault.CORRUPT, Fault.BOUNCE, Fault.LOSE).handling(PARCEL) == ()
+def test_lose_fault_overrides_other_faults() -> None:
+    assert condition(Fault.CORRUPT, Fault.BOUNCE, Fault.LOSE).transform(MESSAGE) == ()
 
 
-def test_a_report_is_never_answered_with_a_report() -> None:
-    report = QueuedMessage(sender="", recipient=PARCEL.recipient, content=PARCEL.content)
-    assert condition(Fault.BOUNCE).handling(report) == (report,)
+def test_bounce_fault_does_not_bounce_reports() -> None:
+    report = QueuedMessage(sender="", recipient=MESSAGE.recipient, content=MESSAGE.content)
+    assert condition(Fault.BOUNCE).transform(report) == (report,)
 
 
-def test_faults_are_taken_away_one_by_one_or_all_at_once() -> None:
+def test_recover_removes_one_fault_or_all() -> None:
     broken = condition(Fault.SLOW, Fault.SLOW, Fault.IMAP, Fault.AUTH)
     assert broken.faults == {Fault.SLOW, Fault.IMAP, Fault.AUTH}
-    broken.recover(Fault.SLOW)
+    broken.remove_fault(Fault.SLOW)
     assert broken.faults == {Fault.IMAP, Fault.AUTH}
-    broken.recover()
+    broken.remove_fault()
     assert broken.faults == frozenset()
 
 
-def test_a_fault_of_sending_leaves_reading_alone() -> None:
+def test_sending_fault_does_not_affect_reading() -> None:
     broken = condition(Fault.POLICY)
     reply = broken.sign_in(Port.SUBMISSION)
     assert reply is not None
@@ -98,50 +98,50 @@ def test_a_fault_of_sending_leaves_reading_alone() -> None:
     assert broken.sign_in(Port.IMAP) is None
 
 
-def test_a_fault_of_reading_leaves_sending_alone() -> None:
+def test_reading_fault_does_not_affect_sending() -> None:
     broken = condition(Fault.BYE)
-    assert broken.manner(Port.IMAP) is not None
-    assert broken.manner(Port.SUBMISSION) is None
+    assert broken.behavior(Port.IMAP) is not None
+    assert broken.behavior(Port.SUBMISSION) is None
 
 
-def test_of_two_faults_of_tls_the_first_is_met() -> None:
+def test_two_tls_faults_apply_first() -> None:
     broken = condition(Fault.HANDSHAKE, Fault.EXPIRED)
     assert broken.tls(Port.IMAP) is Tls.EXPIRED
     assert broken.tls(Port.MX) is Tls.SOUND
 
 
-def test_who_wants_starttls_away_leaves_the_encrypted_ports_alone() -> None:
+def test_no_starttls_fault_does_not_affect_implicit_tls() -> None:
     broken = condition(Fault.NO_STARTTLS)
     assert (broken.tls(Port.SUBMISSION), broken.tls(Port.SUBMISSIONS)) == (Tls.UNOFFERED, Tls.SOUND)
 
 
-def test_a_greylist_begins_anew_each_time_it_strikes() -> None:
+def test_greylist_fault_restarts_each_time_added() -> None:
     broken = condition(Fault.GREYLIST)
-    pair = PARCEL.sender, PARCEL.recipient
+    pair = MESSAGE.sender, MESSAGE.recipient
     assert broken.gate(*pair, NOON) is not None
-    broken.suffer(Fault.GREYLIST)
+    broken.add_fault(Fault.GREYLIST)
     assert broken.gate(*pair, NOON + GREYLISTED_FOR) is None
-    broken.recover()
+    broken.remove_fault()
     assert broken.gate(*pair, NOON) is None
-    broken.suffer(Fault.GREYLIST)
+    broken.add_fault(Fault.GREYLIST)
     assert broken.gate(*pair, NOON + GREYLISTED_FOR) is not None
 
 
-def test_a_duplicate_of_junk_is_junk_twice() -> None:
-    parcels = condition(Fault.JUNK, Fault.DUPLICATE).handling(PARCEL)
-    assert [parcel.junk for parcel in parcels] == [True, True]
+def test_junk_and_duplicate_faults_deliver_junk_twice() -> None:
+    messages = condition(Fault.JUNK, Fault.DUPLICATE).transform(MESSAGE)
+    assert [queued_message.junk for queued_message in messages] == [True, True]
 
 
-def test_a_warning_is_no_failure() -> None:
-    (parcel,) = condition(Fault.WARN).handling(PARCEL)
-    assert parcel.doom is None
-    assert parcel.warning is not None
-    assert not parcel.warning.permanent
-    assert parcel.hold == SLOW_BY
+def test_warn_fault_is_not_a_bounce() -> None:
+    (queued_message,) = condition(Fault.WARN).transform(MESSAGE)
+    assert queued_message.bounce is None
+    assert queued_message.warning is not None
+    assert not queued_message.warning.permanent
+    assert queued_message.hold == SLOW_BY
 
 
-def test_what_changes_how_a_server_speaks_or_shows_itself_cuts_who_is_there() -> None:
+def test_behavior_and_tls_faults_cut_open_sessions() -> None:
     table = effects(FaultDelays())
     assert {
-        fault for fault, effect in table.items() if (effect.manner or effect.tls) and effect.cut != effect.at
+        fault for fault, effect in table.items() if (effect.behavior or effect.tls) and effect.cut != effect.at
     } == set()

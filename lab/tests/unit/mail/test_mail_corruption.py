@@ -1,4 +1,4 @@
-"""Content is damaged in what it says; header and structure stay readable."""
+"""Corruption of message content; header and structure stay readable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parsed(content: bytes) -> EmailMessage:
 
 
 @pytest.mark.parametrize("cte", ["8bit", "quoted-printable", "base64"])
-def test_letters_become_question_marks_and_the_attachment_another_one(cte: str) -> None:
+def test_corrupted_replaces_letters_and_attachment(cte: str) -> None:
     damaged = parsed(corrupted(message(cte).as_bytes()))
     body, attachment = damaged.iter_parts()
     assert body.get_content().rstrip() == "Selamat pagi, na?ve caf?, ??"
@@ -41,23 +41,23 @@ def test_letters_become_question_marks_and_the_attachment_another_one(cte: str) 
     assert len(attachment.get_content()) == len(BYTES)
 
 
-def test_the_header_is_kept_byte_for_byte() -> None:
+def test_corrupted_keeps_header_unchanged() -> None:
     before = message("8bit").as_bytes()
     after = corrupted(before)
     assert after.partition(b"\r\n\r\n")[0] == before.partition(b"\r\n\r\n")[0]
     assert TOKEN.encode() in after
 
 
-def test_every_line_still_ends_with_crlf() -> None:
+def test_corrupted_keeps_crlf_line_ends() -> None:
     after = corrupted(message("quoted-printable").as_bytes())
     assert after.count(b"\n") == after.count(b"\r\n")
 
 
-def test_plain_ascii_has_nothing_to_lose() -> None:
+def test_corrupted_plain_ascii_is_unchanged() -> None:
     plain = message("7bit", "Selamat pagi\n", attached=False).as_bytes()
     assert corrupted(plain) == plain
 
 
-def test_a_charset_nobody_knows_loses_its_letters_too() -> None:
+def test_corrupted_unknown_charset_loses_letters() -> None:
     odd = b"Content-Type: text/plain; charset=x-contoh\r\nContent-Transfer-Encoding: 8bit\r\n\r\ncaf\xe9\r\n"
     assert corrupted(odd).endswith(b"caf?\r\n")

@@ -1,4 +1,4 @@
-"""What gateways do to a message that a reader does not mind."""
+"""Changes that mail gateways make to messages."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def parts(content: bytes) -> list[object]:
     return [part.get_content() for part in read(content).iter_parts() if isinstance(part, EmailMessage)]
 
 
-def test_stripped_fields_are_gone_and_the_rest_is_as_it_was() -> None:
-    left = read(stripped(CONTENT))
-    assert set(SENT.keys()) - set(left.keys()) == {"References", "X-Pantau-Token"}
+def test_stripped_removes_fields_and_keeps_rest() -> None:
+    remaining = read(stripped(CONTENT))
+    assert set(SENT.keys()) - set(remaining.keys()) == {"References", "X-Pantau-Token"}
     assert parts(stripped(CONTENT)) == parts(CONTENT)
 
 
-def test_a_field_that_is_folded_goes_as_a_whole() -> None:
+def test_stripped_removes_folded_field_whole() -> None:
     folded = CONTENT.replace(b"X-Pantau-Token: tanda\r\n", b"X-Pantau-Token: tan\r\n\tda\r\n")
     assert stripped(folded) == stripped(CONTENT)
 
 
-def test_a_message_gets_another_id_and_only_one() -> None:
+def test_renamed_replaces_message_id_once() -> None:
     (name,) = read(renamed(CONTENT)).get_all("Message-ID", [])
     assert name != SENT["Message-ID"]
     assert parts(renamed(CONTENT)) == parts(CONTENT)
 
 
-def test_a_footer_follows_the_text_and_a_mark_precedes_the_subject() -> None:
+def test_with_footer_appends_footer_and_marks_subject() -> None:
     marked = read(with_footer(CONTENT))
     text, attachment = parts(with_footer(CONTENT))
     assert marked["Subject"] == "[EXTERNAL] Semakan"

@@ -1,4 +1,8 @@
-"""Letters in the database: a gateway queues them in a tray (a directory), from which clerks print and post them."""
+"""Letters in the database.
+
+A gateway queues letters as files in a *tray*, a directory from which clerks print and post them. The attempt of a
+letter is ACCEPTED in the tray, SENT after posting, and WITHDRAWN if it was taken back before.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,17 @@ from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
     attempt,
     audit_log,
-    clean,
     delivery,
     incident,
     letter_step,
     notification,
     notification_incident,
+    to_storable,
 )
 
 #: States in which a letter has left the tray.
 _LEFT_TRAY = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
-#: Maximum of letters in each part of a list, which is held in memory.
+#: Maximum number of letters in each part of a list, which is kept in memory.
 _MAX_LETTERS = 1000
 
 
@@ -38,16 +42,16 @@ class SqlLetters(Repository):
         """Record who printed or posted a letter; if a record exists, return it and write nothing."""
         if (earlier := (await self.letter_steps(attempt_id)).get(step)) is not None:
             return earlier
-        values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
+        values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": to_storable(handling.by, 200)}
         await self._connection.execute(insert(letter_step).values(**values))
         return None
 
     async def letter_steps(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
-        """Return who printed and posted a letter."""
+        """Return who printed and who posted a letter, by step; a step that was not recorded is missing."""
         return (await self._read_handlings([attempt_id])).get(attempt_id, {})
 
     async def undo_posting(self, posted: Attempt) -> bool:
-        """Take back the record that a letter was posted: it is in its tray. Return whether there was such a record."""
+        """Delete the record that a letter was posted, because it is in its tray. Return whether there was a record."""
         in_tray = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
         is_posted = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
         if not (await self._connection.execute(update(attempt).where(is_posted).values(**in_tray))).rowcount:
@@ -56,44 +60,47 @@ class SqlLetters(Repository):
         await self._connection.execute(delete(letter_step).where(posting_step))
         return True
 
-    async def undo_withdrawal(self, of: Notification, withdrawn: Attempt) -> None:
-        """Record that a letter was posted although its attempt was withdrawn; its notification counts as sent."""
+    async def undo_withdrawal(self, parent: Notification, withdrawn: Attempt) -> None:
+        """Record that a letter was posted although its attempt was withdrawn.
+
+        *parent*: the notification of the attempt, which counts as sent again.
+        """
         sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
         is_withdrawn = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
         if (await self._connection.execute(update(attempt).where(is_withdrawn).values(**sent))).rowcount:
             await self._connection.execute(
-                update(notification).where(notification.c.id == of.id).values(state=NotificationState.SENT)
+                update(notification).where(notification.c.id == parent.id).values(state=NotificationState.SENT)
             )
 
-    async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
-        """Return the letters in the trays of *gateways*, oldest first.
+    async def letters(self, gateways: Collection[str], queued_after: datetime) -> Sequence[TrayLetter]:
+        """Return the letters in the trays of *gateways*, oldest first, followed by letters that have left the trays.
 
-        They are followed by those queued after *gone_since* that have left, newest first; at most a thousand of each.
+        The latter were queued after *queued_after*, and are sorted newest first. Each part has at most 1,000 letters.
         """
-        in_tray = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
-        left_tray = _letters(gateways, _LEFT_TRAY).where(attempt.c.started_at > gone_since)
+        in_tray = _select_letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
+        left_tray = _select_letters(gateways, _LEFT_TRAY).where(attempt.c.started_at > queued_after)
         left_tray = left_tray.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
         letters = dict[int, TrayLetter]()
         for query in (in_tray, left_tray):
             async for row in yielding(await self._connection.execute(query.limit(_MAX_LETTERS))):
-                letters.setdefault(row.attempt_id, _letter(row))
+                letters.setdefault(row.attempt_id, _to_letter(row))
         handlings = await self._read_handlings(list(letters))
-        return [
-            replace(each, printed=steps.get(LetterStep.PRINTED), posted=steps.get(LetterStep.POSTED))
-            for id_, each in letters.items()
-            for steps in (handlings.get(id_, {}),)
-        ]
+        result = []
+        for attempt_id, letter in letters.items():
+            steps = handlings.get(attempt_id, {})
+            result.append(replace(letter, printed=steps.get(LetterStep.PRINTED), posted=steps.get(LetterStep.POSTED)))
+        return result
 
-    async def queued_letters(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
-        """Return the letters in trays, by notification id, whose hash the audit log still has."""
+    async def queued_letters(self, notification_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
+        """Return the letters in trays, by notification id, if the audit log still contains the hash of the file."""
         queued = (
             select(attempt.c.reference, attempt.c.gateway, delivery.c.notification_id)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
-            .where(delivery.c.notification_id.in_(notice_ids), attempt.c.state == AttemptState.ACCEPTED)
+            .where(delivery.c.notification_id.in_(notification_ids), attempt.c.state == AttemptState.ACCEPTED)
         )
         gateways = {(row.notification_id, row.reference): row.gateway for row in await self._connection.execute(queued)}
         entries_query = select(audit_log.c.notification_id, audit_log.c.detail).where(
-            audit_log.c.notification_id.in_(notice_ids)
+            audit_log.c.notification_id.in_(notification_ids)
         )
         letters = dict[int, QueuedLetter]()
         for row in await self._connection.execute(entries_query):
@@ -103,6 +110,7 @@ class SqlLetters(Repository):
         return letters
 
     async def _read_handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
+        """Return the recorded steps of letters, by attempt id."""
         handlings: dict[int, dict[LetterStep, Handling]] = {}
         query = select(letter_step).where(letter_step.c.attempt_id.in_(attempt_ids))
         for row in await self._connection.execute(query):
@@ -110,7 +118,7 @@ class SqlLetters(Repository):
         return handlings
 
 
-def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Select[Any]:
+def _select_letters(gateways: Collection[str], states: Collection[AttemptState]) -> Select[Any]:
     return (
         select(
             attempt.c.id.label("attempt_id"),
@@ -121,14 +129,14 @@ def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Sel
         )
         .join(delivery, delivery.c.id == attempt.c.delivery_id)
         .join(notification, notification.c.id == delivery.c.notification_id)
-        # A letter is never a bundle: it has one incident, of the issuing agency.
+        # A letter is about one incident only, of the agency that issues the letter.
         .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
         .join(incident, incident.c.id == notification_incident.c.incident_id)
         .where(attempt.c.gateway.in_(gateways), attempt.c.state.in_(states))
     )
 
 
-def _letter(row: Any) -> TrayLetter:
+def _to_letter(row: Any) -> TrayLetter:
     state = AttemptState(row.state)
     return from_row(
         TrayLetter,

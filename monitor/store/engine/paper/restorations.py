@@ -1,8 +1,9 @@
 """Restorations of the database from a backup, an older copy.
 
-After a restoration, the database would assign numbers again that letters and faxes already bear. So numbers are
-skipped, and paper (letters and faxes) is paused until a person confirms the restoration. A *high-water mark*, the
-newest known number, is kept outside the database.
+Letters and faxes bear the number of an incident, and the number of a page (enclosure) within the incident. After a
+restoration, the database would assign such numbers a second time. So numbers are skipped, and *paper* (letters and
+faxes) is paused until a person confirms the restoration. A *high-water mark*, kept outside the database, contains the
+highest assigned numbers.
 """
 
 from __future__ import annotations
@@ -41,36 +42,40 @@ from monitor.store.schema.tables import (
     restoration,
 )
 
-_OPEN = restoration.c.confirmed_at.is_(None)
-#: The restoration that is not confirmed.
-_UNCONFIRMED = select(restoration).where(_OPEN).limit(1)
+#: Whether an incident is active: an action may be due for it.
+_IS_ACTIVE = incident.c.at_rest.is_(False)
+#: Query for the restoration that nobody has confirmed. There is at most one.
+_UNCONFIRMED = select(restoration).where(restoration.c.confirmed_at.is_(None)).limit(1)
 
 
 class SqlRestorations(Repository):
     """Records of restorations, in a transaction of the caller."""
 
-    async def position(self, heads: Collection[int]) -> StorePosition:
-        """Return the position of the database: audit head, hashes of the entries *heads*, latest time, counters."""
+    async def position(self, entry_numbers: Collection[int]) -> StorePosition:
+        """Return the position of the database by its own content.
+
+        *entry_numbers*: numbers of the audit entries whose hashes the caller compares with high-water marks.
+        """
         head = await audit.head(self._connection)
-        wanted = select(audit_log.c.id, audit_log.c.hash, audit_log.c.at).where(
-            audit_log.c.id.in_({1, head.number, *heads})
+        query = select(audit_log.c.id, audit_log.c.hash, audit_log.c.at).where(
+            audit_log.c.id.in_({1, head.number, *entry_numbers})
         )
-        rows = {row.id: row for row in await self._connection.execute(wanted)}
-        beats = (await self._connection.execute(select(process.c.heartbeat_at, process.c.stopped_at))).all()
-        heard = [at for beat in beats for at in beat if at is not None]
-        heard += [rows[head.number].at] if head.number in rows else []
+        rows = {row.id: row for row in await self._connection.execute(query)}
+        heartbeats = await self._connection.execute(select(process.c.heartbeat_at, process.c.stopped_at))
+        write_times = [at for times in heartbeats for at in times if at is not None]
+        write_times += [rows[head.number].at] if head.number in rows else []
         return StorePosition(
             chain=rows[1].hash if 1 in rows else "",
             head=head,
             hashes={number: row.hash for number, row in rows.items()},
-            received_at=max(heard, default=None),
-            following={row.name: row.next for row in await self._connection.execute(select(counter))},
+            last_write_at=max(write_times, default=None),
+            next_numbers={row.name: row.next for row in await self._connection.execute(select(counter))},
         )
 
     async def is_alive(self, since: datetime) -> bool:
-        """Whether a process has written a heartbeat since *since*, and has not stopped."""
-        living = select(process.c.name).where(process.c.heartbeat_at > since, process.c.stopped_at.is_(None)).limit(1)
-        return (await self._connection.execute(living)).first() is not None
+        """Whether some process has written a heartbeat after *since*, and has not stopped."""
+        live = select(process.c.name).where(process.c.heartbeat_at > since, process.c.stopped_at.is_(None)).limit(1)
+        return (await self._connection.execute(live)).first() is not None
 
     async def all(self) -> Sequence[Restoration]:
         """Return all restorations, oldest first."""
@@ -80,13 +85,13 @@ class SqlRestorations(Repository):
         ]
 
     async def pending(self) -> Restoration | None:
-        """Return the unconfirmed restoration; `None`: there is none, and paper is not paused."""
+        """Return the unconfirmed restoration; `None`: all are confirmed, and paper is not paused."""
         row = (await self._connection.execute(_UNCONFIRMED)).one_or_none()
         return None if row is None else _to_restoration(row)
 
     async def begin(
         self,
-        how: DetectionMethod,
+        method: DetectionMethod,
         at: datetime,
         since: datetime | None,
         *,
@@ -94,55 +99,70 @@ class SqlRestorations(Repository):
         numbers: Mapping[str, int] | None = None,
         pages: Mapping[str, int] | None = None,
     ) -> None:
-        """Write a restoration, which pauses paper. The numbers to skip are determined later (`skip_numbers`)."""
-        values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "reason": ""}
+        """Write a restoration, which pauses paper. The numbers to skip are determined later (`skip_numbers`).
+
+        *at*: time of the detection; *since*: last write of the restored copy; *by*: the person who restored it, or "";
+        *numbers* and *pages*: the last used numbers by prefix, and pages by incident number, as that person states.
+        """
+        values = {"how": method, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "reason": ""}
         values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
         await self._connection.execute(insert(restoration).values(**values))
 
     async def begin_reported(
-        self, at: datetime, heard: datetime | None, *, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]
+        self,
+        at: datetime,
+        last_write_at: datetime | None,
+        *,
+        by: str,
+        numbers: Mapping[str, int],
+        pages: Mapping[str, int],
     ) -> None:
-        """Write a restoration that a person reports, which pauses paper. The numbers to skip are determined later.
+        """Write a restoration that a person reports, as `begin` does. *last_write_at*: last write of the restored copy.
 
-        The copy may itself contain an unconfirmed restoration, whose skipped numbers are not enough: more numbers were
-        assigned since. *heard*: the latest time in the copy.
+        The copy may itself contain an unconfirmed restoration. The new one replaces it, because numbers were assigned
+        after those that it skipped.
         """
-        since = heard
-        if (waiting := await self.pending()) is not None:
-            since = waiting.since or heard
-            if waiting.skipped is None:  # No service has started since: it is the same report again.
-                numbers, pages = merge_highest([waiting.numbers, numbers]), merge_highest([waiting.pages, pages])
-                await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
+        since = last_write_at
+        if (earlier := await self.pending()) is not None:
+            since = earlier.since or last_write_at
+            if earlier.skipped is None:  # No service has started since, so the person repeats the same report.
+                numbers, pages = merge_highest([earlier.numbers, numbers]), merge_highest([earlier.pages, pages])
+                await self._connection.execute(delete(restoration).where(restoration.c.id == earlier.id))
             else:
-                await self.confirm(waiting, at, by, "a copy was put back again")
+                await self.confirm(earlier, at, by, "a copy was put back again")
         await self.begin(DetectionMethod.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
 
-    async def set_method(self, of: Restoration, how: DetectionMethod) -> None:
-        """Change how a restoration was detected, when more is known about it."""
-        await self._change(of, how=how)
+    async def set_method(self, target: Restoration, method: DetectionMethod) -> None:
+        """Change how a restoration was detected, because a high-water mark shows more than before."""
+        await self._change(target, how=method)
 
     async def skip_numbers(
-        self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
+        self, target: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
-        """Skip *numbers* (ranges by prefix), and the pages of active incidents that *marks* or a person report."""
-        left: dict[str, tuple[int, int]] = dict(of.skipped or {})
+        """Skip numbers of incidents, and the used pages of active incidents.
+
+        *numbers*: first and last number to skip, by prefix. *marks*: high-water marks with used pages; the person who
+        reported the restoration may have stated others.
+        """
+        skipped: dict[str, tuple[int, int]] = dict(target.skipped or {})
         for prefix, (first, last) in numbers.items():
-            left[prefix] = (left.get(prefix, (first, last))[0], last)
-            moved = update(counter).where(counter.c.name == prefix).values(next=last + 1)
-            if not (await self._connection.execute(moved)).rowcount:
+            earliest = skipped[prefix][0] if prefix in skipped else first
+            skipped[prefix] = (earliest, last)
+            advance_counter = update(counter).where(counter.c.name == prefix).values(next=last + 1)
+            if not (await self._connection.execute(advance_counter)).rowcount:
                 await self._connection.execute(insert(counter).values(name=prefix, next=last + 1))
-        written = {prefix: list(both) for prefix, both in sorted(left.items())}
-        await self._change(of, skipped=written)
-        active = select(incident.c.id, incident.c.number, incident.c.skipped_pages).where(_active())
+        await self._change(target, skipped={prefix: list(limits) for prefix, limits in sorted(skipped.items())})
+        active = select(incident.c.id, incident.c.number, incident.c.skipped_pages).where(_IS_ACTIVE)
         for row in (await self._connection.execute(active)).all():
-            after = last_used_page(row.number, marks, of.pages)
+            after = last_used_page(row.number, marks, target.pages)
             if after > row.skipped_pages:
-                pages = update(incident).where(incident.c.id == row.id).values(skipped_pages=after)
-                await self._connection.execute(pages)
+                await self._connection.execute(
+                    update(incident).where(incident.c.id == row.id).values(skipped_pages=after)
+                )
                 await self._renumber_pages(row.id, after)
 
     async def _renumber_pages(self, incident_id: int, after: int) -> None:
-        """Give pages about an incident that wait for their first attempt numbers after *after*."""
+        """Renumber the pending pages of an incident, which have no attempt yet, so that they follow page *after*."""
         attempted = select(delivery.c.notification_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
         is_unattempted = (
             (notification_incident.c.incident_id == incident_id)
@@ -167,45 +187,48 @@ class SqlRestorations(Repository):
                 )
 
     async def await_new_runs(self, now: datetime) -> None:
-        """Delay notifications of staff: the probes first check whether the incidents in the copy still exist."""
+        """Restart the steps and acknowledgements of open incidents, and delay pending notifications.
+
+        Meanwhile the probes check whether the problems in the copy still exist.
+        """
         is_unresolved = incident.c.state != IncidentState.RESOLVED
-        restart_step = update(incident).where(_active(), is_unresolved).values(step_since=now)
+        restart_step = update(incident).where(_IS_ACTIVE, is_unresolved).values(step_since=now)
         restart_acknowledgement = update(incident).where(
-            _active(), is_unresolved, incident.c.last_response_at.is_not(None)
+            _IS_ACTIVE, is_unresolved, incident.c.last_response_at.is_not(None)
         )
         await self._connection.execute(restart_step)
         await self._connection.execute(restart_acknowledgement.values(last_response_at=now, reminded_at=None))
         delay_pending = update(notification).where(notification.c.state == NotificationState.PENDING)
         await self._connection.execute(delay_pending.values(not_before=now + RECHECK_DELAY))
 
-    async def unskip_numbers(self, of: Restoration) -> None:
-        """Undo the skipping of numbers if none was assigned since: the database turned out to be complete."""
-        left: dict[str, list[int]] = {}
-        for prefix, (first, last) in (of.skipped or {}).items():
-            untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
-            given = await self._connection.execute(update(counter).where(untouched).values(next=first))
-            if not given.rowcount:
-                left[prefix] = [first, last]
-        await self._connection.execute(update(incident).where(_active()).values(skipped_pages=0))
-        await self._change(of, skipped=left)
+    async def unskip_numbers(self, target: Restoration) -> None:
+        """Undo the skipping, because the database turned out to be complete.
 
-    async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
+        Numbers with a prefix stay skipped if later numbers with this prefix were assigned since.
+        """
+        still_skipped: dict[str, list[int]] = {}
+        for prefix, (first, last) in (target.skipped or {}).items():
+            is_unchanged = (counter.c.name == prefix) & (counter.c.next == last + 1)
+            reset = await self._connection.execute(update(counter).where(is_unchanged).values(next=first))
+            if not reset.rowcount:
+                still_skipped[prefix] = [first, last]
+        await self._connection.execute(update(incident).where(_IS_ACTIVE).values(skipped_pages=0))
+        await self._change(target, skipped=still_skipped)
+
+    async def confirm(self, target: Restoration, at: datetime, by: str, reason: str) -> None:
         """Confirm a restoration, which ends the pause of paper."""
-        await self._change(of, confirmed_at=at, confirmed_by=by, reason=why)
+        await self._change(target, confirmed_at=at, confirmed_by=by, reason=reason)
 
-    async def _change(self, of: Restoration, **values: Any) -> None:
-        await self._connection.execute(update(restoration).where(restoration.c.id == of.id).values(**values))
-
-
-def _renumbered(facts: str, after: int) -> str:
-    facts_ = FACTS.validate_json(facts)
-    if not 0 < facts_.enclosure <= after:
-        return facts
-    return FACTS.dump_json(replace(facts_, enclosure=after + facts_.enclosure)).decode()
+    async def _change(self, target: Restoration, **values: Any) -> None:
+        await self._connection.execute(update(restoration).where(restoration.c.id == target.id).values(**values))
 
 
-def _active() -> Any:
-    return incident.c.at_rest.is_(False)
+def _renumbered(facts_json: str, after: int) -> str:
+    """Return the facts with the page number (`enclosure`; 0: none) increased by *after*, if it is not above *after*."""
+    facts = FACTS.validate_json(facts_json)
+    if not 0 < facts.enclosure <= after:
+        return facts_json
+    return FACTS.dump_json(replace(facts, enclosure=after + facts.enclosure)).decode()
 
 
 def _to_restoration(row: Row[Any]) -> Restoration:

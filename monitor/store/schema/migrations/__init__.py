@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date with Alembic. There is no way down: a copy from before is put back instead."""
+"""Migration of a database's schema with Alembic. A downgrade is not supported: restore a backup instead."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
 from monitor.store.schema.block import StoreBlock
-from monitor.store.schema.lock import alone
+from monitor.store.schema.lock import lock_for_migration
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-#: The schema that this program uses: the last of the migrations.
+#: Schema revision that this version of Pantau uses: the number of the last migration.
 NEWEST: Final = max(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
-#: What is wrong with a store that nobody can bring up to date.
-UNNUMBERED: Final = (
-    "has tables and no number of their schema, as when a copy was being put there and that was broken off: "
-    "put it into an empty database again (docs/how-to/operator/backup.md)"
+#: Error message (after the name of the store) if a database has tables and no schema revision.
+NO_REVISION_TEXT: Final = (
+    "has tables and no schema revision, as after an interrupted restore: restore the copy into an empty database "
+    "(docs/how-to/operator/backup.md)"
 )
 
 
 class StoreTooNewError(Exception):
-    """A newer version of this program has used the store."""
+    """A newer version of Pantau has migrated the store."""
 
 
-class StoreBarredError(Exception):
-    """The store is half a copy, or was moved away. The message says what to do."""
+class StoreBlockedError(Exception):
+    """The store is an incomplete copy, or was moved to another database. The message says what to do."""
 
 
 def upgrade(url: str | URL, to: str = "head", *, arguments: Mapping[str, Any] | None = None) -> None:
-    """Apply all migrations up to *to* that the database at *url* lacks (a synchronous SQLAlchemy URL). Blocks.
+    """Apply the missing migrations up to the revision *to* to the database at *url*, a synchronous SQLAlchemy URL.
 
-    *arguments*: how it is connected to. Raise `StoreTooNewError` when it has had a migration that is not known here,
-    `StoreBarredError` when nobody may use it.
+    The call blocks. *arguments*: connection arguments of the driver. Raise `StoreTooNewError` if the database has an
+    unknown revision, and `StoreBlockedError` if no service may use the store.
     """
     engine = create_engine(url, poolclass=pool.NullPool, connect_args=dict(arguments or {}), hide_parameters=True)
-    # As a rule it is up to date, and a start need not read what migrates one.
-    if to == "head" and _number_of(engine) == NEWEST:
+    # The schema is usually up to date. Then the start is faster without importing Alembic.
+    if to == "head" and _revision_of(engine) == NEWEST:
         return
     _migrate(engine, to)
 
 
 def _migrate(engine: Engine, to: str) -> None:
-    from alembic import command  # noqa: PLC0415 - a tenth of a second
+    from alembic import command  # noqa: PLC0415 - the import takes 0.1 s
     from alembic.script.revision import ResolutionError  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
@@ -58,32 +58,35 @@ def _migrate(engine: Engine, to: str) -> None:
     except CommandError as error:
         if not isinstance(error.__cause__, ResolutionError):
             raise
-        if (bar := StoreBlock.of(_number_of(engine) or "")) is not None:
-            raise StoreBarredError(bar.why) from None
+        if (store_block := StoreBlock.parse(_revision_of(engine) or "")) is not None:
+            raise StoreBlockedError(store_block.message) from None
         raise StoreTooNewError(
-            "a newer version of Pantau has used this store; install that version again, or put back the copy "
-            "that was made before the upgrade"
+            "a newer version of Pantau has used this store; install that version again, or restore the backup "
+            "from before the upgrade"
         ) from None
 
 
-def _number_of(engine: Engine) -> str | None:
-    """Return the number of a database's schema; `None`: it has none yet. A file is ours alone; a server's may change now."""
+def _revision_of(engine: Engine) -> str | None:
+    """Return the schema revision of a database; `None`: the database is empty.
+
+    On a PostgreSQL server, wait for a migration by another process. An SQLite file has only one process.
+    """
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
-            alone(connection)
+            lock_for_migration(connection)
         tables = inspect(connection).get_table_names()
         if "alembic_version" not in tables:
             return None
         number: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         if number is None and len(tables) > 1:
-            raise StoreBarredError(f"this store {UNNUMBERED}")
+            raise StoreBlockedError(f"this store {NO_REVISION_TEXT}")
         return number
 
 
 @cache
-def known() -> Sequence[str]:
-    """Return the numbers of all schemas that this program can bring up to date, the newest first."""
-    # To ask it reads all migrations: once, as no other comes while it runs.
+def known_revisions() -> Sequence[str]:
+    """Return all schema revisions that this version of Pantau can migrate, the newest first."""
+    # Alembic imports all migration scripts here. They do not change while the process runs, so the result is cached.
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
 
     return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())

@@ -1,4 +1,4 @@
-"""Keys of stored documents, as migrations rename them."""
+"""Renaming of keys in stored agency documents (configuration files in the database), for migrations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from monitor.model.renamed_keys import rename_keys
 
 
 def rename_document_keys(desired: str) -> None:
-    """Rename old keys in each agency's newest document and in those of the table *desired*; replaced ones stay."""
+    """Rename old keys in each agency's latest document, and in the documents of the table *desired*.
+
+    Replaced versions of a document are not changed.
+    """
     connection = op.get_bind()
     rows = connection.execute(
         sa.text("SELECT agency, number, text FROM document WHERE replaced_at IS NULL AND text IS NOT NULL")

@@ -1,4 +1,4 @@
-"""Run by Alembic for each command."""
+"""Alembic environment: configures the connection, and runs the migrations in one transaction."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Engine, create_engine, event, pool
 
-from monitor.store.schema.lock import alone
-from monitor.store.schema.tables import Moment, metadata
+from monitor.store.schema.lock import lock_for_migration
+from monitor.store.schema.tables import UtcDateTime, metadata
 
 
 def render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """Write our time type as what it is in the database: a migration must not change when our code does."""
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, Moment) else False
+    """Render `UtcDateTime` as the database's type, because a generated migration must not depend on our code."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
 def leave_transactions_to_us(connection: Any, _record: Any) -> None:
-    """Keep the driver from committing each statement by itself: a migration cut off half-way could not be repeated."""
+    """Disable the driver's implicit commits: a migration that was partly committed could not be repeated."""
     connection.isolation_level = None
 
 
@@ -27,17 +27,17 @@ if engine is None:
 if engine.dialect.name == "sqlite":
     event.listen(engine, "connect", leave_transactions_to_us)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-# All in one transaction, which both databases can undo.
+# All migrations run in one transaction. Both databases can roll back DDL.
 with engine.begin() as connection:
     if engine.dialect.name == "postgresql":
-        alone(connection)
+        lock_for_migration(connection)
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        # SQLite alters tables by copying them; batch mode writes such migrations.
+        # SQLite cannot alter most of a table. In batch mode Alembic copies the table instead.
         render_as_batch=True,
         render_item=render,
-        # SQLite can undo DDL; Alembic does not count on it by itself.
+        # Alembic assumes by default that SQLite cannot roll back DDL.
         transactional_ddl=True,
     )
     with context.begin_transaction():

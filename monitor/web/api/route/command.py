@@ -1,7 +1,7 @@
-"""Building blocks of API commands: a size limit, the author, and idempotency.
+"""Building blocks of API commands: size limit, author, and idempotency.
 
-A command repeated with the same header `Idempotency-Key` is not carried out again. The principal of a request is the
-authenticated user or token.
+A command that a client repeats with the same header `Idempotency-Key` runs only once. The principal of a request is the
+authenticated user or API token.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from monitor.web.request import Assignee, Name, Reason
 #: Bearer token, declared only for the OpenAPI schema; the access control reads the header `Authorization` itself.
 BEARER: Final = HTTPBearer(auto_error=False)
 
-#: Maximum size of a command in octets: names and reasons in JSON. The body is read before the author is known.
+#: Maximum size of a command in octets. A command contains only names and reasons. The limit protects against clients
+#: that are not authenticated yet.
 MAX_COMMAND_SIZE: Final = 16 * 1024
 
-_REFUSALS: Final = (
+#: Error statuses of commands, for the OpenAPI schema.
+_ERROR_STATUSES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
@@ -52,7 +54,7 @@ def command_router() -> APIRouter:
         tags=["commands"],
         route_class=_BoundedRoute,
         dependencies=[Depends(BEARER), Depends(reject_unknown_parameters)],
-        responses=problems(*_REFUSALS),
+        responses=problems(*_ERROR_STATUSES),
     )
 
 
@@ -69,6 +71,8 @@ class _BoundedRequest(Request):
 
 
 class _BoundedRoute(APIRoute):
+    """Route whose requests have the size limit."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         call_route = super().get_route_handler()
 
@@ -82,7 +86,7 @@ class _BoundedRoute(APIRoute):
 
 
 class ApiRequest(BaseModel):
-    """Command without parameters."""
+    """Command with its author; subclasses add the parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -99,7 +103,7 @@ class ApiNote(ApiRequest):
 
 
 class ApiTakeOver(ApiRequest):
-    """The present assignee, as `acknowledged_by` names them."""
+    """Takeover of an incident from its present assignee, as named in `acknowledged_by`."""
 
     from_user: Assignee
 
@@ -120,11 +124,11 @@ class ApiDespite(ApiRequest):
 
 
 class ApiCorrection(ApiDespite, ApiReasonRequest):
-    """Statement that the incident is a false alarm, with the evidence."""
+    """Statement that an incident is a false alarm; the reason states the evidence."""
 
 
 class ApiClose(ApiCorrection):
-    """Statement whether mail works again; default: as far as the outage was declared."""
+    """Manual closure of an incident. `recovered`: whether mail works again; default: end only a declared outage."""
 
     recovered: bool | None = None
 
@@ -138,13 +142,13 @@ def author_of(principal: Principal, stated_name: str | None) -> str:
     if principal.token is not None:
         return f"{stated_name} ({principal.by})" if stated_name else principal.by
     if stated_name is not None:
-        raise invalid_member("by", f"is known: {principal.by} has signed in; leave it out")
+        raise invalid_member("by", f"must be omitted: {principal.by} is signed in")
     return principal.by
 
 
 def invalid_member(name: str, reason: str) -> RequestValidationError:
-    """Return the error for an invalid member of the body."""
-    return RequestValidationError([{"type": "order", "loc": ("body", name), "msg": reason}])
+    """Return the error for an invalid member of the JSON body."""
+    return RequestValidationError([{"type": "member", "loc": ("body", name), "msg": reason}])
 
 
 def invalid_header(name: str, reason: str) -> RequestValidationError:
@@ -172,14 +176,17 @@ _KeyHeader = Annotated[
 class Requester:
     """Author of a command, and owner of its idempotency key."""
 
-    #: Author, as recorded in the audit log.
+    #: Author, as the audit log records it.
     by: str
-    #: User or program to whom the idempotency key belongs. Different owners may use equal keys.
+    #: User or program that has chosen the idempotency key. Equal keys of different owners do not collide.
     key_owner: str
 
 
 class IdempotencyGuard:
-    """Idempotency guard: a command repeated with the same key gets the response of the first one."""
+    """Guard that runs a command once per idempotency key. A repetition gets the response of the first command.
+
+    *key*: value of the header `Idempotency-Key`; without a key or a *store*, every command runs.
+    """
 
     def __init__(self, store: IdempotencyStore | None, request: Request, key: str | None) -> None:
         self._store = store
@@ -193,23 +200,24 @@ class IdempotencyGuard:
         operation: Callable[[], Awaitable[object]],
         status: int = 200,
     ) -> Response:
-        """Run *operation*, unless the command is a repetition. Return its result, serialized by *adapter*.
+        """Run *operation* and return its result, serialized by *adapter*. For a repetition, return the first result.
 
-        The caller must check the permission first.
+        The caller must check the permission first. Raise `RequestValidationError` if the key was used for another
+        command.
         """
 
         async def run_operation() -> RecordedResponse:
             recorded = RecordedResponse(status=status, body=adapter.dump_json(await operation()))
             if self._store is not None:
                 command = f"{self._request.method} {self._request.url.path}"
-                await self._store.taken(requester.by, command, client_address(self._request))
+                await self._store.record_execution(requester.by, command, client_address(self._request))
             return recorded
 
         if self._key is None or self._store is None:
             recorded = await run_operation()
         else:
             try:
-                recorded = await self._store.do(
+                recorded = await self._store.execute(
                     IdempotencyKey(principal=requester.key_owner, key=self._key), await self._digest(), run_operation
                 )
             except IdempotencyKeyReusedError:
@@ -218,6 +226,7 @@ class IdempotencyGuard:
         return Response(recorded.body, status_code=recorded.status, media_type="application/json")
 
     async def _digest(self) -> str:
+        """Return a digest of method, path and body, which tells whether two commands are equal."""
         request_line = f"{self._request.method} {self._request.url.path}\n"
         return sha256(request_line.encode() + await self._request.body()).hexdigest()
 
@@ -227,11 +236,12 @@ async def idempotency_guard(request: Request, key: _KeyHeader = None) -> Idempot
     return IdempotencyGuard(request.app.state.idempotency, request, key)
 
 
+#: Type of the route parameter for the guard.
 Idempotency = Annotated[IdempotencyGuard, Depends(idempotency_guard)]
 
 
 def requester_of(principal: Principal) -> Requester:
-    """Return the requester for a principal who issues a command."""
+    """Return the requester for the principal of a command."""
     if principal.token is not None:
         return Requester(by=principal.by, key_owner=f"token {principal.token.id}")
     return Requester(by=principal.by, key_owner=f"user {principal.user.id}" if principal.user else "nobody")

@@ -1,6 +1,6 @@
-"""Building blocks of API queries: strict parameters, pagination by cursor, and ETags.
+"""Building blocks of API queries: rejection of unknown parameters, pagination by cursor, and ETags.
 
-A program compares ETags to find out whether a response has changed.
+A client that sends the ETag of an earlier response gets status 304 if nothing has changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from monitor.service.errors import NotFoundError
 from monitor.service.status_reader import StatusReader
 from monitor.web.problem import problems
 
-#: Responses of all queries besides 200, for the schema.
+#: Responses of all queries besides 200, for the OpenAPI schema.
 _COMMON_RESPONSES = {
     304: {"description": "Not modified: `If-None-Match` has the current ETag."},
     **problems(
@@ -39,7 +39,7 @@ _COMMON_RESPONSES = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 }
-#: Further responses of queries about a single item, for the schema.
+#: Further responses of queries about a single item, for the OpenAPI schema.
 NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
 
 
@@ -55,13 +55,13 @@ def query_router() -> APIRouter:
 
 
 async def list_response(
-    shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None
+    adapter: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a response with a JSON array of *rows*, each serialized by *shape*.
+    """Return a response with a JSON array of *rows*, each serialized by *adapter*.
 
-    Other tasks run in between, because there may be a thousand rows.
+    There may be a thousand rows, so let other tasks run in between.
     """
-    texts = [shape.dump_json(row) async for row in yielding(rows)]
+    texts = [adapter.dump_json(row) async for row in yielding(rows)]
     return Response(json_array(texts), media_type="application/json", headers=headers)
 
 
@@ -71,9 +71,9 @@ def json_array(texts: Iterable[bytes]) -> bytes:
 
 
 def agency_code(status_reader: StatusReader, code: str) -> str:
-    """Return the agency code of a filter in its usual spelling.
+    """Return the agency code of a filter, as the configuration spells it.
 
-    Raise `RequestValidationError` for an unknown code, because an empty list would suggest that all is well.
+    Raise `RequestValidationError` for an unknown code: an empty list would suggest that there are no problems.
     """
     try:
         return status_reader.find_agency_code(code)
@@ -102,12 +102,12 @@ class ETagRoute(APIRoute):
 
 
 def etag_of(body: bytes) -> str:
-    """Return the ETag of a response body. A megabyte takes a millisecond."""
+    """Return the ETag of a response body. It takes a millisecond for a megabyte."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def matches_etag(request: Request, etag: str) -> bool:
-    """Whether the client already has the version with this ETag."""
+    """Whether the client already has the response with this ETag, according to `If-None-Match`."""
     return etag in request.headers.get("if-none-match", "")
 
 
@@ -122,7 +122,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="Start of the p
 
 
 def _restore_plus(text: object) -> object:
-    """Return a time with the plus sign of its offset, which an unescaped plus in a URL has turned into a space."""
+    """Restore the plus sign of a time's UTC offset: in a URL, an unescaped plus stands for a space."""
     return re.sub(r"(?<=\d) (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) and "T" in text else text
 
 
@@ -132,11 +132,12 @@ def _aware(moment: datetime) -> datetime:
     return moment
 
 
+#: Time with a UTC offset.
 Moment = Annotated[datetime, BeforeValidator(_restore_plus), AfterValidator(_aware)]
 
-#: Characters of an invalid value that an error message repeats.
+#: Maximum number of characters of a parameter's name that an error message repeats.
 _MAX_ECHOED = 60
-_INVALID_CURSOR = "is no cursor of this list; begin again without it"
+_INVALID_CURSOR = "is not a cursor of this list; start again without a cursor"
 
 
 def invalid_parameter(parameter: str, reason: str) -> RequestValidationError:
@@ -145,31 +146,30 @@ def invalid_parameter(parameter: str, reason: str) -> RequestValidationError:
 
 
 async def reject_unknown_parameters(request: Request) -> None:
-    """Raise `RequestValidationError` for unknown parameters: a misspelled filter would silently list too much."""
+    """Raise `RequestValidationError` for an unknown parameter: with a misspelled filter, the list would be too long."""
     valid_names = sorted(_parameter_names(request.scope["route"].dependant))
     for name in request.query_params:
         if name not in valid_names:
             closest = closest_match(name, valid_names)
-            hint = (
-                f"did you mean {closest}?"
-                if closest
-                else f"there are {', '.join(valid_names)}"
-                if valid_names
-                else "there is none"
-            )
-            raise invalid_parameter(name, f"is no parameter here; {hint}")
+            if closest:
+                hint = f"did you mean {closest}?"
+            else:
+                hint = f"there are {', '.join(valid_names)}" if valid_names else "there is none"
+            raise invalid_parameter(name, f"is not a parameter here; {hint}")
 
 
 def _parameter_names(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of a route's query parameters, with those of its dependencies."""
     yield from (field.alias for field in dependant.query_params)
     for each in dependant.dependencies:
         yield from _parameter_names(each)
 
 
 def read_cursor(list_name: str, cursor: str | None) -> str | None:
-    """Return the row after which a page of the list begins; `None`: the first page.
+    """Return the key of the row after which the page begins; `None` for the first page.
 
-    Raise `RequestValidationError` for an invalid cursor, or one of another list.
+    A cursor is the URL-safe base64 of the list's name and this key. Raise `RequestValidationError` for an invalid
+    cursor, or for the cursor of another list.
     """
     if cursor is None:
         return None
@@ -184,9 +184,9 @@ def read_cursor(list_name: str, cursor: str | None) -> str | None:
 
 
 def read_id(list_name: str, cursor: str | None, before: str = "") -> int | None:
-    """Return the id after which a page of the list begins; `None` for the first page.
+    """Return the ID after which the page begins; `None` for the first page.
 
-    The id is negative if the cursor has the prefix *before*. Raise `RequestValidationError` for an invalid cursor.
+    If the cursor has the prefix *before*, return the negative ID. Raise `RequestValidationError` for an invalid cursor.
     """
     row = read_cursor(list_name, cursor)
     if row is None:
@@ -203,7 +203,7 @@ def _parse_id(row: str) -> int:
 
 
 def next_page(request: Request, list_name: str, row: str | int | None) -> dict[str, str]:
-    """Return the Link header (RFC 8288) to the page after *row*, with the same parameters; empty for `None`."""
+    """Return the header `Link` (RFC 8288) to the page after *row*, with the same parameters; no header for `None`."""
     if row is None:
         return {}
     cursor = base64.urlsafe_b64encode(f"{list_name}:{row}".encode()).decode()

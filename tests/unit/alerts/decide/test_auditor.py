@@ -1,4 +1,4 @@
-"""The auditor finds what is overdue, and who could not be told; what waits on purpose is neither."""
+"""Auditor: overdue actions and escalation failures. Intentional delays are neither."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from alerts.decide.announcement import Announce, announce
 from alerts.decide.auditor import (
     GRACE,
     RELEASE_DEADLINE,
+    AuditResult,
     EscalationFailure,
-    Examination,
     MissedAction,
     OverdueAction,
-    examine,
+    audit_incident,
     needs_noc_incident,
 )
 from alerts.decide.bundle import BUNDLE_INTERVAL
 from alerts.decide.escalation import StartStep, WaitUntil, escalate, resume_escalation
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.next_action import DeliveryPolicy
-from alerts.decide.state_change import Notify, conclude
+from alerts.decide.state_change import Notify, consequences
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -38,11 +38,11 @@ from alerts.model.incident import Incident, Position, apply
 from alerts.model.notification import ABOUT_NOTIFICATIONS, IncidentType, Plan, Purpose
 from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
-    BRIEF,
     FAX,
     MINISTRY,
     MINUTE,
     SECOND,
+    SNAPSHOT,
     T0,
     VOICE_SITI,
     attempt,
@@ -55,18 +55,18 @@ GATEWAYS = {channel: (str(channel),) for channel in Channel}
 POLICY = DeliveryPolicy()
 
 
-def examined(of: Incident, notices: Sequence[Notification], now: datetime, *, is_silenced: bool = False) -> Examination:
-    return examine(of, notices, GATEWAYS, POLICY, now, is_silenced=is_silenced)
+def audited(of: Incident, notices: Sequence[Notification], now: datetime, *, is_silenced: bool = False) -> AuditResult:
+    return audit_incident(of, notices, GATEWAYS, POLICY, now, is_silenced=is_silenced)
 
 
-def lapses(of: Incident, notices: Sequence[Notification], now: datetime) -> list[tuple[MissedAction, datetime]]:
-    return [(found.action, found.since) for found in examined(of, notices, now).overdue]
+def missed_actions(of: Incident, notices: Sequence[Notification], now: datetime) -> list[tuple[MissedAction, datetime]]:
+    return [(found.action, found.since) for found in audited(of, notices, now).overdue]
 
 
-def begun(
+def after_step(
     of: Incident, now: datetime, state: NotificationState = NotificationState.DELIVERED
 ) -> tuple[Incident, list[Notification]]:
-    """Return the incident after the step that is due, with its notices in a state."""
+    """Return the incident after its due step, and the step's notifications in *state*."""
     step = escalate(of, (), now)
     assert isinstance(step, StartStep)
     return replace(of, position=step.position), [written(d, n, state) for n, d in enumerate(step.drafts, 1)]
@@ -75,114 +75,118 @@ def begun(
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_first_step_that_does_not_begin_is_overdue_after_the_grace() -> None:
+def test_first_step_not_started_is_overdue_after_grace() -> None:
     fresh = incident()
-    assert lapses(fresh, (), T0 + GRACE) == []
-    assert lapses(fresh, (), T0 + GRACE + SECOND) == [(MissedAction.STEP, T0)]
+    assert missed_actions(fresh, (), T0 + GRACE) == []
+    assert missed_actions(fresh, (), T0 + GRACE + SECOND) == [(MissedAction.STEP, T0)]
 
 
-def test_a_later_step_is_overdue_from_its_own_due_time() -> None:
-    told, notices = begun(incident(), T0)
+def test_later_step_is_overdue_from_its_due_time() -> None:
+    started, notices = after_step(incident(), T0)
     due = T0 + 5 * MINUTE
-    assert escalate(told, notices, T0 + MINUTE) == WaitUntil(due)
-    assert lapses(told, notices, due + GRACE) == []
-    assert lapses(told, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
+    assert escalate(started, notices, T0 + MINUTE) == WaitUntil(due)
+    assert missed_actions(started, notices, due + GRACE) == []
+    assert missed_actions(started, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
 
 
-def test_that_one_of_a_step_could_not_be_told_brings_the_next_step_forward_for_nobody() -> None:
-    told, [notice] = begun(incident(), T0)
+def test_one_failed_contact_of_step_does_not_make_next_step_overdue() -> None:
+    started, [notice] = after_step(incident(), T0)
     both = [replace(notice, state=NotificationState.FAILED), replace(notice, id=2, person="ravi")]
-    assert lapses(told, both, T0 + GRACE + SECOND) == []
+    assert missed_actions(started, both, T0 + GRACE + SECOND) == []
 
 
-def test_a_second_round_that_does_not_begin_is_overdue() -> None:
+def test_second_round_not_started_is_overdue() -> None:
     of = replace(incident(), position=Position(step=1, since=T0))
-    _, notices = begun(incident(), T0)
-    due = T0 + BRIEF.escalation.repeat_after
-    assert lapses(of, notices, due + GRACE) == []
-    assert lapses(of, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
+    _, notices = after_step(incident(), T0)
+    due = T0 + SNAPSHOT.escalation.repeat_after
+    assert missed_actions(of, notices, due + GRACE) == []
+    assert missed_actions(of, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
 
 
-def test_a_step_that_began_and_told_nobody_is_overdue_once_no_gathering_explains_it() -> None:
+def test_started_step_without_notifications_is_overdue_after_bundle_interval() -> None:
     of = replace(incident(), position=Position(step=0, since=T0))
-    assert lapses(of, (), T0 + BUNDLE_INTERVAL + GRACE) == []
-    assert lapses(of, (), T0 + BUNDLE_INTERVAL + GRACE + SECOND) == [(MissedAction.STEP, T0)]
+    assert missed_actions(of, (), T0 + BUNDLE_INTERVAL + GRACE) == []
+    assert missed_actions(of, (), T0 + BUNDLE_INTERVAL + GRACE + SECOND) == [(MissedAction.STEP, T0)]
 
 
-def test_auditor_step_that_an_earlier_notice_told_once_a_brake_let_it_go_is_not_overdue() -> None:
-    _, [first] = begun(incident(), T0, NotificationState.FAILED)
+def test_step_covered_by_throttled_earlier_notification_is_not_overdue() -> None:
+    _, [first] = after_step(incident(), T0, NotificationState.FAILED)
     before = replace(first, created_at=T0 - 30 * MINUTE)
     of = replace(incident(), position=Position(step=0, since=T0))
     late = T0 + BUNDLE_INTERVAL + GRACE + SECOND
-    let_go = tried(before, replace(attempt(AttemptState.FAILED), started_at=T0 + 2 * MINUTE))
-    is_silenced = replace(before, not_before=T0 + 2 * MINUTE, state=NotificationState.WITHDRAWN)
-    for told in (let_go, is_silenced):
-        assert lapses(of, [told], late) == []
-    assert lapses(of, [before], late) == [(MissedAction.STEP, T0)]
+    attempted = tried(before, replace(attempt(AttemptState.FAILED), started_at=T0 + 2 * MINUTE))
+    withdrawn = replace(before, not_before=T0 + 2 * MINUTE, state=NotificationState.WITHDRAWN)
+    for started in (attempted, withdrawn):
+        assert missed_actions(of, [started], late) == []
+    assert missed_actions(of, [before], late) == [(MissedAction.STEP, T0)]
 
 
 @pytest.mark.parametrize("round_", [1, 2, 30])
-def test_auditor_repeat_that_does_not_begin_is_overdue(round_: int) -> None:
-    hourly = replace(BRIEF, escalation=replace(BRIEF.escalation, repeat_interval=timedelta(hours=1)))
-    of = replace(incident(brief=hourly), position=Position(round=round_, step=1, since=T0))
-    _, notices = begun(incident(), T0)
+def test_auditor_repeat_not_started_is_overdue(round_: int) -> None:
+    hourly = replace(SNAPSHOT, escalation=replace(SNAPSHOT.escalation, repeat_interval=timedelta(hours=1)))
+    of = replace(incident(snapshot=hourly), position=Position(round=round_, step=1, since=T0))
+    _, notices = after_step(incident(), T0)
     due = T0 + timedelta(hours=1)
-    assert lapses(of, notices, due + GRACE) == []
-    assert lapses(of, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
-    slow = replace(incident(IncidentType.DEGRADED, brief=hourly), position=of.position)
-    assert lapses(slow, notices, T0 + timedelta(days=1) + GRACE) == []
-    assert lapses(slow, notices, T0 + timedelta(days=1, seconds=1) + GRACE) == [
+    assert missed_actions(of, notices, due + GRACE) == []
+    assert missed_actions(of, notices, due + GRACE + SECOND) == [(MissedAction.STEP, due)]
+    slow = replace(incident(IncidentType.DEGRADED, snapshot=hourly), position=of.position)
+    assert missed_actions(slow, notices, T0 + timedelta(days=1) + GRACE) == []
+    assert missed_actions(slow, notices, T0 + timedelta(days=1, seconds=1) + GRACE) == [
         (MissedAction.STEP, T0 + timedelta(days=1))
     ]
 
 
-def test_auditor_incident_that_the_last_of_the_plan_has_handed_on_is_told_to_the_noc_and_not_overdue() -> None:
-    alone = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=BRIEF.escalation.steps[:1]))
-    told, notices = begun(incident(brief=alone), T0)
+def test_escalation_by_last_contact_notifies_noc_and_is_not_overdue() -> None:
+    alone = replace(SNAPSHOT, escalation=replace(SNAPSHOT.escalation, steps=SNAPSHOT.escalation.steps[:1]))
+    started, notices = after_step(incident(snapshot=alone), T0)
     handed = Escalate(incident_id=1, at=T0 + 9 * MINUTE, by="Siti Contoh")
-    of = resume_escalation(apply(told, handed), handed.at)
+    of = resume_escalation(apply(started, handed), handed.at)
     late = handed.at + BUNDLE_INTERVAL + GRACE + SECOND
-    assert examined(of, notices, late) == Examination(failed_since={EscalationFailure.NOBODY_ANSWERED: handed.at})
+    assert audited(of, notices, late) == AuditResult(failed_since={EscalationFailure.NOBODY_ANSWERED: handed.at})
 
 
-def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
-    told, notices = begun(incident(), T0, NotificationState.FAILED)
-    assert lapses(told, notices, T0 + GRACE) == []
-    assert lapses(told, notices, T0 + GRACE + SECOND) == [(MissedAction.STEP, T0)]
-    # From then on when the last of their calls ended; or began, where that is all that is known.
+def test_next_step_is_due_at_once_when_all_contacts_failed() -> None:
+    started, notices = after_step(incident(), T0, NotificationState.FAILED)
+    assert missed_actions(started, notices, T0 + GRACE) == []
+    assert missed_actions(started, notices, T0 + GRACE + SECOND) == [(MissedAction.STEP, T0)]
+    # The due time is the end of their last call, or its start if no end is known.
     for ended_at in (None, T0 + MINUTE):
-        rang = replace(attempt(AttemptState.FAILED), ended_at=ended_at)
-        since = ended_at or rang.started_at
-        assert lapses(told, [tried(n, rang) for n in notices], since + GRACE) == []
-        assert lapses(told, [tried(n, rang) for n in notices], since + GRACE + SECOND) == [(MissedAction.STEP, since)]
+        ended_call = replace(attempt(AttemptState.FAILED), ended_at=ended_at)
+        since = ended_at or ended_call.started_at
+        assert missed_actions(started, [tried(n, ended_call) for n in notices], since + GRACE) == []
+        assert missed_actions(started, [tried(n, ended_call) for n in notices], since + GRACE + SECOND) == [
+            (MissedAction.STEP, since)
+        ]
 
 
-def test_what_was_acknowledged_or_is_over_has_no_step_due() -> None:
+def test_acknowledged_or_resolved_incident_has_no_overdue_step() -> None:
     later = T0 + timedelta(hours=5)
     for event in (Acknowledge(incident_id=1, at=T0, by="Siti"), Resolve(dedup_key="JCM", at=later, ended_at=later)):
-        assert lapses(apply(incident(), event), (), later) == []
+        assert missed_actions(apply(incident(), event), (), later) == []
 
 
-def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue() -> None:
-    brief = replace(BRIEF, escalation=replace(BRIEF.escalation, acknowledgement_timeout=timedelta(hours=1)))
-    taken = apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti"))
+def test_expired_acknowledgement_without_next_step_is_overdue() -> None:
+    snapshot = replace(SNAPSHOT, escalation=replace(SNAPSHOT.escalation, acknowledgement_timeout=timedelta(hours=1)))
+    acknowledged = apply(incident(snapshot=snapshot), Acknowledge(incident_id=1, at=T0, by="Siti"))
     end = T0 + timedelta(hours=1)
-    assert lapses(taken, (), end + GRACE) == []
-    assert lapses(taken, (), end + GRACE + SECOND) == [(MissedAction.STEP, end)]
-    # Whoever was reminded late has their time.
-    late = replace(taken, reminded_at=end + GRACE)
-    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE) == []
-    assert lapses(late, (), end + 10 * MINUTE + 2 * GRACE + SECOND) == [(MissedAction.STEP, end + GRACE + 10 * MINUTE)]
+    assert missed_actions(acknowledged, (), end + GRACE) == []
+    assert missed_actions(acknowledged, (), end + GRACE + SECOND) == [(MissedAction.STEP, end)]
+    # A late reminder extends the time to answer.
+    late = replace(acknowledged, reminded_at=end + GRACE)
+    assert missed_actions(late, (), end + 10 * MINUTE + 2 * GRACE) == []
+    assert missed_actions(late, (), end + 10 * MINUTE + 2 * GRACE + SECOND) == [
+        (MissedAction.STEP, end + GRACE + 10 * MINUTE)
+    ]
 
 
-def test_what_somebody_wants_quiet_is_not_overdue() -> None:
-    assert examined(incident(), (), T0 + timedelta(hours=5), is_silenced=True) == Examination(is_silenced=True)
-    assert not examined(incident(), (), T0 + timedelta(hours=5)).is_silenced
+def test_silenced_incident_is_not_overdue() -> None:
+    assert audited(incident(), (), T0 + timedelta(hours=5), is_silenced=True) == AuditResult(is_silenced=True)
+    assert not audited(incident(), (), T0 + timedelta(hours=5)).is_silenced
 
 
 @given(st.integers(min_value=0, max_value=4 * 3600))
-def test_a_cycle_that_is_never_late_is_never_overdue(seconds: int) -> None:
-    """Whatever the decision of the engine: while it is followed in time, the auditor agrees with it."""
+def test_engine_on_time_is_never_overdue(seconds: int) -> None:
+    """An engine that follows its own decisions in time is never overdue."""
     of, notices = incident(), list[Notification]()
     now = T0
     for _ in range(20):
@@ -191,98 +195,107 @@ def test_a_cycle_that_is_never_late_is_never_overdue(seconds: int) -> None:
                 of = replace(of, position=position)
                 notices += [written(d, len(notices) + n, NotificationState.DELIVERED) for n, d in enumerate(drafts, 1)]
             case WaitUntil(at=at) if at <= T0 + timedelta(seconds=seconds):
-                assert lapses(of, notices, at) == []
+                assert missed_actions(of, notices, at) == []
                 now = at
             case _:
                 break
-    assert lapses(of, notices, T0 + timedelta(seconds=seconds)) == []
+    assert missed_actions(of, notices, T0 + timedelta(seconds=seconds)) == []
 
 
-# -- notices ---------------------------------------------------------------------------------------------------------
+# -- notifications ---------------------------------------------------------------------------------------------------
 
 
 def pending(*attempts_: tuple[AttemptState, timedelta]) -> tuple[Incident, Notification]:
-    told, (notice, *_) = begun(incident(), T0, NotificationState.PENDING)
+    started, (notice, *_) = after_step(incident(), T0, NotificationState.PENDING)
     if attempts_:
         made = [attempt(state, n, T0 + query_at) for n, (state, query_at) in enumerate(attempts_, 1)]
         notice = tried(notice, *(replace(each, error=ErrorClass.TRANSIENT) for each in made))
-    return told, notice
+    return started, notice
 
 
-def test_a_notice_that_no_gateway_is_called_for_is_overdue() -> None:
-    told, notice = pending()
-    assert lapses(told, [notice], T0 + GRACE) == []
-    (found,) = examined(told, [notice], T0 + GRACE + SECOND).overdue
+def test_notification_without_attempt_is_overdue() -> None:
+    started, notice = pending()
+    assert missed_actions(started, [notice], T0 + GRACE) == []
+    (found,) = audited(started, [notice], T0 + GRACE + SECOND).overdue
     assert (found.action, found.since, found.notification_id) == (MissedAction.NOTICE, T0, 1)
 
 
 @pytest.mark.parametrize(
     "state", [AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.FAILED, AttemptState.NEVER_SENT]
 )
-def test_a_notice_that_is_to_be_looked_at_later_waits_and_one_that_nobody_looked_at_is_overdue(
+def test_notification_is_overdue_after_scheduled_query_time_and_grace(
     state: AttemptState,
 ) -> None:
-    told, notice = pending((state, MINUTE))
-    assert lapses(told, [notice], T0 + MINUTE + GRACE) == []
-    assert lapses(told, [notice], T0 + MINUTE + GRACE + SECOND) == [(MissedAction.NOTICE, T0 + MINUTE)]
+    started, notice = pending((state, MINUTE))
+    assert missed_actions(started, [notice], T0 + MINUTE + GRACE) == []
+    assert missed_actions(started, [notice], T0 + MINUTE + GRACE + SECOND) == [(MissedAction.NOTICE, T0 + MINUTE)]
 
 
-def test_a_notice_that_left_is_not_overdue_however_long_its_receipt_takes() -> None:
-    told, notice = pending((AttemptState.ACCEPTED, MINUTE))
-    assert lapses(told, [replace(notice, state=NotificationState.SENT)], T0 + 5 * MINUTE) == []
+def test_sent_notification_awaiting_receipt_is_not_overdue() -> None:
+    started, notice = pending((AttemptState.ACCEPTED, MINUTE))
+    assert missed_actions(started, [replace(notice, state=NotificationState.SENT)], T0 + 5 * MINUTE) == []
 
 
-def test_a_notice_that_is_held_back_on_purpose_is_overdue_only_once_it_may_go() -> None:
-    told, notice = pending()
-    is_silenced = replace(notice, not_before=T0 + timedelta(hours=1))
-    assert lapses(told, [is_silenced], T0 + timedelta(hours=1) + GRACE) == [(MissedAction.STEP, T0 + 5 * MINUTE)]
+def test_throttled_notification_is_overdue_only_after_not_before() -> None:
+    started, notice = pending()
+    throttled = replace(notice, not_before=T0 + timedelta(hours=1))
+    assert missed_actions(started, [throttled], T0 + timedelta(hours=1) + GRACE) == [
+        (MissedAction.STEP, T0 + 5 * MINUTE)
+    ]
     later = T0 + timedelta(hours=1) + GRACE + SECOND
-    assert (MissedAction.NOTICE, T0 + timedelta(hours=1)) in lapses(told, [is_silenced], later)
+    assert (MissedAction.NOTICE, T0 + timedelta(hours=1)) in missed_actions(started, [throttled], later)
 
 
-def test_a_notice_to_an_office_that_is_closed_waits() -> None:
-    told, notices = begun(incident(), T0)
-    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+def test_notification_to_closed_office_is_not_overdue() -> None:
+    started, notices = after_step(incident(), T0)
+    released = apply(started, Release(incident_id=1, at=T0, by="Siti"))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
-    # T0 is a Tuesday afternoon; it is night now, and the office opens at eight.
+    # T0 is a Tuesday afternoon. It is night now, and the office opens at eight.
     night = T0 + timedelta(hours=9)
     hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
     closed = replace(announcement.drafts[0].addresses[0], hours=hours)
     fax = written(replace(announcement.drafts[0], addresses=(closed,), expires_at=T0 + timedelta(days=2)), 9)
     fax = tried(replace(fax, created_at=night - timedelta(hours=1)))
-    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], night)
+    found = audited(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], night)
     assert [action.action for action in found.overdue] == []
-    opened = hours.opening(night) + GRACE - SECOND
-    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], opened)
+    opened = hours.first_open_time(night) + GRACE - SECOND
+    found = audited(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], opened)
     assert [action.notification_id for action in found.overdue] == []
     morning = T0 + timedelta(hours=9 + 12)
-    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
+    found = audited(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
     assert [action.notification_id for action in found.overdue] == [9]
 
 
-def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_and_an_sms_is() -> None:
-    told, sms = pending()
+def test_paper_paused_after_restore_is_not_overdue_but_sms_is() -> None:
+    started, sms = pending()
     fax = replace(sms, id=2, addresses=(FAX,))
 
     def overdue(*, is_paper_paused: bool) -> list[int | None]:
         late = T0 + GRACE + SECOND
         return [
             o.notification_id
-            for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, is_paper_paused=is_paper_paused).overdue
+            for o in audit_incident(
+                started, [sms, fax], GATEWAYS, POLICY, late, is_paper_paused=is_paper_paused
+            ).overdue
         ]
 
     assert (overdue(is_paper_paused=False), overdue(is_paper_paused=True)) == ([1, 2], [1])
 
 
-def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_overdue() -> None:
-    told, sms = pending()
+def test_notification_waiting_for_busy_telephone_or_staff_is_not_overdue() -> None:
+    started, sms = pending()
     late = T0 + GRACE + SECOND
     call = replace(sms, id=2, addresses=(VOICE_SITI,))
 
     def overdue(*notices: Notification, busy_telephones: Address | None = None) -> list[int | None]:
-        found = examine(
-            told, notices, GATEWAYS, POLICY, late, busy_telephones=() if busy_telephones is None else (busy_telephones,)
+        found = audit_incident(
+            started,
+            notices,
+            GATEWAYS,
+            POLICY,
+            late,
+            busy_telephones=() if busy_telephones is None else (busy_telephones,),
         )
         return [o.notification_id for o in found.overdue if o.action is MissedAction.NOTICE]
 
@@ -291,24 +304,24 @@ def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_over
     assert overdue(call, busy_telephones=replace(VOICE_SITI, extension="12")) == [2]
     fax = replace(sms, id=3, addresses=(FAX,), plan=Plan.ANNOUNCEMENT)
     assert overdue(fax) == [3]
-    # Only what stands still, and not what waits for it.
+    # Only the notification that blocks is reported, not the one that waits for it.
     assert overdue(sms, fax) == [1]
 
 
-def test_a_notice_of_several_incidents_is_overdue_once() -> None:
-    told, notice = pending()
+def test_bundled_notification_is_overdue_once() -> None:
+    started, notice = pending()
     late = T0 + GRACE + SECOND
-    assert lapses(told, [replace(notice, leads=False)], late) == []
-    assert len(lapses(told, [notice], late)) == 1
+    assert missed_actions(started, [replace(notice, leads=False)], late) == []
+    assert len(missed_actions(started, [notice], late)) == 1
 
 
-def test_a_step_that_adds_nothing_to_a_notice_which_still_waits_has_told_somebody() -> None:
-    told, notice = pending()
+def test_step_covered_by_pending_earlier_notification_is_not_overdue() -> None:
+    started, notice = pending()
     waits = replace(notice, not_before=T0 + timedelta(hours=2))
-    at_second = replace(told, position=Position(step=1, since=T0 + 5 * MINUTE))
+    at_second = replace(started, position=Position(step=1, since=T0 + 5 * MINUTE))
     now = T0 + 5 * MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
-    assert lapses(at_second, [waits], now) == []
-    assert lapses(at_second, [replace(waits, state=NotificationState.FAILED)], now) == [
+    assert missed_actions(at_second, [waits], now) == []
+    assert missed_actions(at_second, [replace(waits, state=NotificationState.FAILED)], now) == [
         (MissedAction.STEP, T0 + 5 * MINUTE)
     ]
 
@@ -316,45 +329,49 @@ def test_a_step_that_adds_nothing_to_a_notice_which_still_waits_has_told_somebod
 # -- announcement and recovery ---------------------------------------------------------------------------------------
 
 
-def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
-    told, notices = begun(incident(), T0)
-    released = apply(told, Release(incident_id=1, at=T0 + MINUTE, by="Siti"))
+def test_released_announcement_not_made_is_overdue() -> None:
+    started, notices = after_step(incident(), T0)
+    released = apply(started, Release(incident_id=1, at=T0 + MINUTE, by="Siti"))
     late = T0 + MINUTE + GRACE + SECOND
-    assert lapses(released, notices, late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
+    assert missed_actions(released, notices, late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
     another = replace(MINISTRY, key="jabatan")
-    two = replace(released, policy=replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, another))))
-    announced = announce(two, (), T0 + MINUTE)
-    assert isinstance(announced, Announce)
+    two = replace(released, policy=replace(SNAPSHOT, announcement=AnnouncementPlan(recipients=(MINISTRY, another))))
+    released_incident = announce(two, (), T0 + MINUTE)
+    assert isinstance(released_incident, Announce)
     to_one = [
-        written(d, 5 + n, NotificationState.SENT) for n, d in enumerate(announced.drafts) if d.person == another.key
+        written(d, 5 + n, NotificationState.SENT)
+        for n, d in enumerate(released_incident.drafts)
+        if d.person == another.key
     ]
-    assert lapses(two, [*notices, *to_one], late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
-    namesakes = [replace(notice, person=MINISTRY.key) for notice in notices]
-    assert lapses(released, namesakes, late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
+    assert missed_actions(two, [*notices, *to_one], late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
+    same_key = [replace(notice, person=MINISTRY.key) for notice in notices]
+    assert missed_actions(released, same_key, late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
 
     announcement = announce(released, (), T0 + MINUTE)
     assert isinstance(announcement, Announce)
     made = [written(d, 5 + n, NotificationState.SENT) for n, d in enumerate(announcement.drafts)]
-    assert lapses(released, [*notices, *made], late) == []
+    assert missed_actions(released, [*notices, *made], late) == []
 
 
-def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
+def test_follow_up_not_made_is_overdue() -> None:
     hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
-    brief = replace(BRIEF, announcement=replace(BRIEF.announcement, updates=hours))
-    told, notices = begun(incident(brief=brief), T0)
-    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    snapshot = replace(SNAPSHOT, announcement=replace(SNAPSHOT.announcement, updates=hours))
+    started, notices = after_step(incident(snapshot=snapshot), T0)
+    released = apply(started, Release(incident_id=1, at=T0, by="Siti"))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     made = [
         tried(written(d, 5 + n, NotificationState.DELIVERED), attempt(AttemptState.DELIVERED))
         for n, d in enumerate(announcement.drafts)
     ]
-    # On Wednesday, at eight in the morning.
+    # Wednesday, eight in the morning.
     due = datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
 
     def found(now: datetime, *more: Notification) -> list[tuple[MissedAction, datetime]]:
         return [
-            each for each in lapses(released, [*notices, *made, *more], now) if each[0] is MissedAction.ANNOUNCEMENT
+            each
+            for each in missed_actions(released, [*notices, *made, *more], now)
+            if each[0] is MissedAction.ANNOUNCEMENT
         ]
 
     assert found(due + GRACE - SECOND) == []
@@ -363,39 +380,41 @@ def test_a_follow_up_that_is_due_and_not_made_is_overdue() -> None:
     assert found(due + GRACE + SECOND, *followed) == []
 
 
-def test_an_automatic_release_that_does_not_happen_is_overdue() -> None:
+def test_automatic_release_not_made_is_overdue() -> None:
     automatic = replace(
-        BRIEF, announcement=replace(BRIEF.announcement, automatic=True, release_offered_after=2 * MINUTE)
+        SNAPSHOT, announcement=replace(SNAPSHOT.announcement, automatic=True, release_offered_after=2 * MINUTE)
     )
-    told, notices = begun(incident(brief=automatic), T0)
+    started, notices = after_step(incident(snapshot=automatic), T0)
     due = T0 + 2 * MINUTE
     left = [tried(replace(n, state=NotificationState.DELIVERED), attempt(AttemptState.DELIVERED)) for n in notices]
-    assert lapses(told, left, due + GRACE) == []
-    assert lapses(told, left, due + GRACE + SECOND) == [(MissedAction.ANNOUNCEMENT, due)]
-    # It waits for a notice to staff, and that is what is overdue then.
-    assert MissedAction.ANNOUNCEMENT not in dict(lapses(told, notices, due + GRACE + SECOND))
+    assert missed_actions(started, left, due + GRACE) == []
+    assert missed_actions(started, left, due + GRACE + SECOND) == [(MissedAction.ANNOUNCEMENT, due)]
+    # The release waits for a notification to staff, which is reported as overdue instead.
+    assert MissedAction.ANNOUNCEMENT not in dict(missed_actions(started, notices, due + GRACE + SECOND))
 
 
-def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None:
-    told, (notice, *_) = begun(incident(), T0)
+def test_recovery_not_sent_to_notified_person_is_overdue() -> None:
+    started, (notice, *_) = after_step(incident(), T0)
     notice = tried(notice, attempt(AttemptState.DELIVERED))
-    over = apply(told, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    over = apply(started, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
     late = T0 + MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
-    assert lapses(over, [notice], late - SECOND) == []
-    assert lapses(over, [notice], late) == [(MissedAction.RECOVERY, T0 + MINUTE)]
-    assert lapses(over, [replace(notice, purpose=Purpose.RELEASE)], late) == [], "who was asked for the release only"
+    assert missed_actions(over, [notice], late - SECOND) == []
+    assert missed_actions(over, [notice], late) == [(MissedAction.RECOVERY, T0 + MINUTE)]
+    assert missed_actions(over, [replace(notice, purpose=Purpose.RELEASE)], late) == [], (
+        "who was asked for the release only"
+    )
 
-    (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, Notify)]
-    assert lapses(over, [notice, written(recovery.draft, 9, NotificationState.SENT)], late) == []
-    # What was taken back before it left told nobody, and a call that ended without a key did, though none followed it.
+    (recovery,) = [c for c in consequences(over, [notice], late) if isinstance(c, Notify)]
+    assert missed_actions(over, [notice, written(recovery.draft, 9, NotificationState.SENT)], late) == []
+    # A notification withdrawn before it was sent notified nobody. A call that ended without a key did notify.
     withdrawn = replace(notice, state=NotificationState.WITHDRAWN, deliveries=())
-    assert lapses(over, [tried(withdrawn, attempt(AttemptState.WITHDRAWN))], late) == []
-    rang = tried(withdrawn, replace(attempt(AttemptState.FAILED), code=NO_KEY))
-    assert lapses(over, [rang], late) == [(MissedAction.RECOVERY, T0 + MINUTE)]
-    assert [type(c) for c in conclude(over, [rang], late)] == [Notify]
+    assert missed_actions(over, [tried(withdrawn, attempt(AttemptState.WITHDRAWN))], late) == []
+    ended_call = tried(withdrawn, replace(attempt(AttemptState.FAILED), code=NO_KEY))
+    assert missed_actions(over, [ended_call], late) == [(MissedAction.RECOVERY, T0 + MINUTE)]
+    assert [type(c) for c in consequences(over, [ended_call], late)] == [Notify]
 
 
-def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> None:
+def test_recovery_sent_by_fax_only_leaves_letter_overdue() -> None:
     released = apply(incident(), Release(incident_id=1, at=T0, by="Siti"))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
@@ -403,83 +422,85 @@ def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> 
     made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
     late = T0 + MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
-    fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, Notify)]
+    fax, letter = [written(c.draft, 9) for c in consequences(over, made, late) if isinstance(c, Notify)]
 
-    assert [action for action, _ in lapses(over, [*made, fax], late) if action is MissedAction.RECOVERY] == [
+    assert [action for action, _ in missed_actions(over, [*made, fax], late) if action is MissedAction.RECOVERY] == [
         MissedAction.RECOVERY
     ]
-    assert [action for action, _ in lapses(over, [*made, fax, letter], late) if action is MissedAction.RECOVERY] == []
+    assert [
+        action for action, _ in missed_actions(over, [*made, fax, letter], late) if action is MissedAction.RECOVERY
+    ] == []
 
 
-# -- unheard ---------------------------------------------------------------------------------------------------------
+# -- escalation failures ---------------------------------------------------------------------------------------------
 
 
 def exhausted() -> Incident:
     return replace(incident(), position=Position(round=1, step=1, since=T0))
 
 
-def test_when_all_rounds_are_done_and_nobody_acknowledged_nobody_has_answered() -> None:
-    _, notices = begun(incident(), T0)
-    late = T0 + BRIEF.escalation.repeat_after
-    assert examined(exhausted(), notices, late).failures == frozenset()
-    assert examined(exhausted(), notices, late + SECOND) == Examination(
+def test_all_rounds_without_acknowledgement_is_nobody_answered() -> None:
+    _, notices = after_step(incident(), T0)
+    late = T0 + SNAPSHOT.escalation.repeat_after
+    assert audited(exhausted(), notices, late).failures == frozenset()
+    assert audited(exhausted(), notices, late + SECOND) == AuditResult(
         failed_since={EscalationFailure.NOBODY_ANSWERED: T0}
     )
-    # A round that should have begun long ago is our lapse: nobody was asked.
+    # A round that has not begun is Pantau's own omission: nobody was contacted.
     assert (
-        examined(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).failures
+        audited(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).failures
         == frozenset()
     )
     acknowledged = apply(exhausted(), Acknowledge(incident_id=1, at=late, by="Siti"))
-    assert examined(acknowledged, notices, late + SECOND).failures == frozenset()
+    assert audited(acknowledged, notices, late + SECOND).failures == frozenset()
 
 
-def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
-    _, notices = begun(incident(), T0, NotificationState.FAILED)
+def test_all_staff_notifications_failed_is_nobody_reached() -> None:
+    _, notices = after_step(incident(), T0, NotificationState.FAILED)
     at_last_step = replace(incident(), position=Position(round=1, step=1, since=T0))
-    assert examined(at_last_step, notices, T0 + GRACE).failures == frozenset()
-    assert examined(at_last_step, notices, T0 + GRACE + SECOND).failures == {EscalationFailure.NOBODY_REACHED}
+    assert audited(at_last_step, notices, T0 + GRACE).failures == frozenset()
+    assert audited(at_last_step, notices, T0 + GRACE + SECOND).failures == {EscalationFailure.NOBODY_REACHED}
     reached = replace(notices[0], id=7, state=NotificationState.SENT)
-    assert examined(at_last_step, [*notices, reached], T0 + GRACE + SECOND).failures == frozenset()
-    # That an office outside was, or staff of what it was before it got worse, helps nobody of them.
+    assert audited(at_last_step, [*notices, reached], T0 + GRACE + SECOND).failures == frozenset()
+    # A recipient outside, or staff notified before the incident got worse, does not count.
     outside = replace(reached, plan=Plan.ANNOUNCEMENT)
     before = replace(reached, created_at=at_last_step.since - GRACE - SECOND)
     for other in (outside, before):
-        assert examined(at_last_step, [*notices, other], T0 + GRACE + SECOND).failures == {
+        assert audited(at_last_step, [*notices, other], T0 + GRACE + SECOND).failures == {
             EscalationFailure.NOBODY_REACHED
         }
 
 
-def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arrived() -> None:
-    told, notices = begun(incident(), T0)
-    released = apply(told, Release(incident_id=1, at=T0, by="Siti Contoh"))
+def test_recipient_untold_when_all_its_notifications_failed() -> None:
+    started, notices = after_step(incident(), T0)
+    released = apply(started, Release(incident_id=1, at=T0, by="Siti Contoh"))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     fax, letter = (written(d, 5 + n, NotificationState.FAILED) for n, d in enumerate(announcement.drafts))
-    assert examined(released, [*notices, fax, letter], T0 + MINUTE).failures == {EscalationFailure.RECIPIENT_UNTOLD}
+    assert audited(released, [*notices, fax, letter], T0 + MINUTE).failures == {EscalationFailure.RECIPIENT_UNTOLD}
     arrived = replace(letter, state=NotificationState.DELIVERED)
-    assert examined(released, [*notices, fax, arrived], T0 + MINUTE).failures == frozenset()
+    assert audited(released, [*notices, fax, arrived], T0 + MINUTE).failures == frozenset()
 
 
-def test_examine_nobody_answers_any_more_since_somebody_was_last_heard_of() -> None:
-    """The NOC was told "since the outage began", though somebody had confirmed it and released the announcement."""
-    _, notices = begun(incident(), T0)
-    heard_at = T0 + timedelta(hours=3)
+def test_nobody_answered_counts_from_last_response() -> None:
+    """The time counts from the last response, not from the start of the outage."""
+    _, notices = after_step(incident(), T0)
+    responded_at = T0 + timedelta(hours=3)
     released = replace(
         exhausted(),
-        last_response_at=heard_at,
+        last_response_at=responded_at,
         previous_assignee="Siti Contoh",
-        released_at=heard_at,
-        position=Position(round=1, step=1, since=heard_at),
+        released_at=responded_at,
+        position=Position(round=1, step=1, since=responded_at),
     )
-    late = heard_at + BRIEF.escalation.repeat_after + SECOND
-    assert examined(released, notices, late).failed_since[EscalationFailure.NOBODY_ANSWERED] == heard_at
+    late = responded_at + SNAPSHOT.escalation.repeat_after + SECOND
+    assert audited(released, notices, late).failed_since[EscalationFailure.NOBODY_ANSWERED] == responded_at
 
 
-def announced(by: str) -> tuple[Incident, Sequence[Notification], Notification, Notification]:
-    """Return an incident that *by* has released, its notices to staff, and its fax and letter."""
-    told, notices = begun(incident(), T0)
-    released = apply(told, Release(incident_id=1, at=T0, by=by))
+def released_incident(by: str) -> tuple[Incident, Sequence[Notification], Notification, Notification]:
+    """Return an incident released by *by*, its notifications to staff, its fax and its letter."""
+    started, notices = after_step(incident(), T0)
+    released = apply(started, Release(incident_id=1, at=T0, by=by))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     fax, letter = (written(d, 5 + n) for n, d in enumerate(announcement.drafts))
@@ -489,69 +510,73 @@ def announced(by: str) -> tuple[Incident, Sequence[Notification], Notification, 
 QUEUED = attempt(AttemptState.ACCEPTED)
 
 
-def test_examine_letter_in_the_tray_is_told_until_a_workday_is_over() -> None:
-    released, notices, fax, letter = announced("Siti Contoh")
-    failed, laid = (
+def test_queued_letter_is_recipient_untold_after_one_workday() -> None:
+    released, notices, fax, letter = released_incident("Siti Contoh")
+    failed, queued = (
         replace(fax, state=NotificationState.FAILED),
         replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
     day = timedelta(days=1)
-    assert examined(released, [*notices, failed, laid], T0 + day - SECOND).failures == frozenset()
-    assert examined(released, [*notices, failed, laid], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
+    assert audited(released, [*notices, failed, queued], T0 + day - SECOND).failures == frozenset()
+    assert audited(released, [*notices, failed, queued], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
     posted = tried(letter, attempt(AttemptState.SENT))
-    assert examined(released, [*notices, failed, posted], T0 + day).failures == frozenset()
-    # One that did not even get into its tray.
-    assert examined(released, [*notices, failed, letter], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
-    # The fax has arrived: who released it hears of the letter.
+    assert audited(released, [*notices, failed, posted], T0 + day).failures == frozenset()
+    # A letter that did not reach its tray.
+    assert audited(released, [*notices, failed, letter], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
+    # The fax has arrived, so that the releasing person is informed about the letter.
     arrived = replace(tried(fax, attempt(AttemptState.DELIVERED)), state=NotificationState.DELIVERED)
-    assert examined(released, [*notices, arrived, laid], T0 + day).failures == frozenset()
+    assert audited(released, [*notices, arrived, queued], T0 + day).failures == frozenset()
 
 
 @pytest.mark.parametrize("by", [AUTOMATIC, "Pegawai Portal"])
-def test_examine_released_by_nobody_who_can_be_told_the_noc_is(by: str) -> None:
-    released, notices, fax, letter = announced(by)
-    failed, laid = (
+def test_queued_letter_released_by_unreachable_person_is_reported_to_noc(by: str) -> None:
+    released, notices, fax, letter = released_incident(by)
+    failed, queued = (
         replace(fax, state=NotificationState.FAILED),
         replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
-    assert examined(released, [*notices, failed, laid], T0 + MINUTE).failed_since == {
+    assert audited(released, [*notices, failed, queued], T0 + MINUTE).failed_since == {
         EscalationFailure.RECIPIENT_UNTOLD: T0
     }
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    assert EscalationFailure.RECIPIENT_UNTOLD in examined(over, [*notices, failed, laid], T0 + 2 * MINUTE).failures
-    assert examined(released, [*notices, fax, laid], T0 + MINUTE).failures == frozenset()
+    assert EscalationFailure.RECIPIENT_UNTOLD in audited(over, [*notices, failed, queued], T0 + 2 * MINUTE).failures
+    assert audited(released, [*notices, fax, queued], T0 + MINUTE).failures == frozenset()
 
 
-@pytest.mark.parametrize("matter", IncidentType)
-def test_the_noc_is_not_told_that_it_could_not_be_told(matter: IncidentType) -> None:
-    assert needs_noc_incident(incident(matter)) is (matter not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS})
+@pytest.mark.parametrize("incident_type", IncidentType)
+def test_escalation_failure_of_noc_incident_opens_no_noc_incident(incident_type: IncidentType) -> None:
+    assert needs_noc_incident(incident(incident_type)) is (
+        incident_type not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS}
+    )
 
 
-def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
+def test_overdue_action_key_is_stable_between_audits() -> None:
     one = OverdueAction(incident=incident(), action=MissedAction.NOTICE, since=T0, notification_id=3)
     assert one.key == replace(one, since=T0 + MINUTE).key
     assert one.key != replace(one, notification_id=4).key
 
 
-def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
-    taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
-    due = T0 + BRIEF.announcement.release_offered_after + 30 * MINUTE
-    assert examined(taken, (), due - SECOND).failures == set()
-    assert examined(taken, (), due).failures == {EscalationFailure.UNRELEASED}
-    assert examined(taken, (), due).overdue == ()
-    released = apply(taken, Release(incident_id=1, at=T0, by="Siti Contoh"))
-    assert EscalationFailure.UNRELEASED not in examined(released, (), due).failures
-    assert EscalationFailure.UNRELEASED not in examined(replace(taken, flapping=True), (), due).failures, (
+def test_announcement_not_released_within_half_hour_of_offer_is_unreleased() -> None:
+    acknowledged = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
+    due = T0 + SNAPSHOT.announcement.release_offered_after + 30 * MINUTE
+    assert audited(acknowledged, (), due - SECOND).failures == set()
+    assert audited(acknowledged, (), due).failures == {EscalationFailure.UNRELEASED}
+    assert audited(acknowledged, (), due).overdue == ()
+    released = apply(acknowledged, Release(incident_id=1, at=T0, by="Siti Contoh"))
+    assert EscalationFailure.UNRELEASED not in audited(released, (), due).failures
+    assert EscalationFailure.UNRELEASED not in audited(replace(acknowledged, flapping=True), (), due).failures, (
         "mail works now and then"
     )
 
 
-def test_while_all_offices_outside_are_closed_nobody_owes_a_release() -> None:
+def test_unreleased_not_reported_while_all_offices_are_closed() -> None:
     hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
     ministry = replace(MINISTRY, addresses=(replace(FAX, hours=hours),))
-    brief = replace(BRIEF, announcement=AnnouncementPlan(recipients=(ministry,)))
+    snapshot = replace(SNAPSHOT, announcement=AnnouncementPlan(recipients=(ministry,)))
     evening = T0 + timedelta(hours=5)
-    taken = replace(apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), since=evening)
-    opens = hours.opening(evening)
-    assert EscalationFailure.UNRELEASED not in examined(taken, (), opens).failures
-    assert EscalationFailure.UNRELEASED in examined(taken, (), opens + RELEASE_DEADLINE).failures
+    acknowledged = replace(
+        apply(incident(snapshot=snapshot), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), since=evening
+    )
+    opens = hours.first_open_time(evening)
+    assert EscalationFailure.UNRELEASED not in audited(acknowledged, (), opens).failures
+    assert EscalationFailure.UNRELEASED in audited(acknowledged, (), opens + RELEASE_DEADLINE).failures

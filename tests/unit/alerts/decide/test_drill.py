@@ -1,4 +1,4 @@
-"""What a drill exercises, in which order, and to what it gives way."""
+"""Plan, order and pace of a drill, and what blocks it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from alerts.decide.drill import (
     drill_facts,
     drill_state,
     due_notifications,
-    may_call_now,
     may_replace,
+    may_use_now,
     plan_notifications,
 )
 from alerts.hours.calendar import Calendar, State
@@ -58,7 +58,7 @@ BOTH = (Channel.SMS, Channel.VOICE)
     st.dictionaries(st.sampled_from(Channel), st.lists(st.sampled_from("abcd"), unique=True), max_size=4),
     st.integers(0, 50),
 )
-def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
+def test_drill_plan_covers_every_address_and_gateway_once(
     people: list[list[Channel]], gateways: dict[Channel, list[str]], turn: int
 ) -> None:
     targets = [person(n, *channels) for n, channels in enumerate(people)]
@@ -73,13 +73,13 @@ def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
     assert len({e.key for e in planned}) == len(planned)
 
 
-def test_from_drill_to_drill_each_address_is_tried_by_the_next_gateway() -> None:
+def test_drill_rotates_gateways_of_address() -> None:
     people = [person(1, Channel.SMS), person(2, Channel.SMS)]
     by_turn = [[e.gateway for e in plan_notifications(people, GATEWAYS, turn)] for turn in (0, 1)]
     assert by_turn == [["sms-1", "sms-2"], ["sms-2", "sms-1"]]
 
 
-def test_a_key_tells_no_number() -> None:
+def test_drill_key_contains_no_number() -> None:
     (exercise,) = plan_notifications([person(7, Channel.VOICE)], GATEWAYS, 0)
     assert exercise.key == "JCM/p7/voice/0/suara"
     assert exercise.address.number[3:] not in repr(exercise)
@@ -94,10 +94,10 @@ def due(planned: tuple[DrillNotification, ...], begun: dict[str, datetime], now:
     return [e.key for e in due_notifications(planned, begun, PACE, now)]
 
 
-def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
+def test_drill_uses_each_gateway_and_person_once_per_pace() -> None:
     planned = plan_notifications([person(1, *BOTH), person(2, *BOTH)], {Channel.SMS: ("s",), Channel.VOICE: ("v",)}, 0)
     one_sms, two_sms, one_voice, two_voice = (e.key for e in planned)
-    # The SMS of the first, and a call to the second: the first would be called while reading it.
+    # The first person's SMS and the second person's call: a call would reach the first person while reading.
     assert due(planned, {}, T0) == [one_sms, two_voice]
     begun = {one_sms: T0, two_voice: T0}
     assert due(planned, begun, T0 + PACE - SECOND) == []
@@ -107,7 +107,7 @@ def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
     assert due(planned, begun, T0 - 60 * MINUTE) == [two_sms, one_voice]
 
 
-def test_it_is_the_last_use_of_a_gateway_or_a_person_that_the_next_one_waits_for() -> None:
+def test_drill_pace_counts_from_last_use_of_gateway_or_person() -> None:
     of_one_gateway = plan_notifications([person(n, Channel.SMS) for n in (1, 2, 3)], {Channel.SMS: ("s",)}, 0)
     of_one_person = plan_notifications([person(1, *Channel)], {channel: (channel,) for channel in Channel}, 0)
     for planned in (of_one_gateway, of_one_person):
@@ -117,14 +117,14 @@ def test_it_is_the_last_use_of_a_gateway_or_a_person_that_the_next_one_waits_for
             assert due(planned, begun, T0 + 2 * PACE) == [third]
 
 
-# -- what comes first ------------------------------------------------------------------------------------------------
+# -- what blocks a drill ---------------------------------------------------------------------------------------------
 
 
 def voice(number: str = "+60100000101", extension: str = "", hours: OfficeHours | None = None) -> Address:
     return Address(channel=Channel.VOICE, number=number, extension=extension, hours=hours)
 
 
-def why(
+def reason(
     now: datetime = WORKING,
     *,
     busy_keys: frozenset[str] = frozenset(),
@@ -137,13 +137,13 @@ def why(
     return blocking_reason(exercise, busy_keys=busy_keys, pending=pending, now=now)
 
 
-def test_a_drill_gives_way_to_anything_real() -> None:
-    assert why() is None
-    assert why(busy_keys=frozenset({"p1"})) == "an incident is open for this person"
-    assert why(busy_keys=frozenset({"p2"})) is None
-    # Somebody of another agency who has the same telephone is the same person.
-    assert why(busy_keys=frozenset({voice().number})) == "an incident is open for this person"
-    assert why(pending=True) == "a notification of an incident waits to be sent"
+def test_drill_blocked_by_open_incident_or_pending_notification() -> None:
+    assert reason() is None
+    assert reason(busy_keys=frozenset({"p1"})) == "an incident is open for this person"
+    assert reason(busy_keys=frozenset({"p2"})) is None
+    # A person of another agency with the same telephone is the same person.
+    assert reason(busy_keys=frozenset({voice().number})) == "an incident is open for this person"
+    assert reason(pending=True) == "a notification of an incident waits to be sent"
 
 
 KEDAH = OfficeHours(
@@ -154,24 +154,24 @@ KEDAH = OfficeHours(
 @pytest.mark.parametrize(
     ("address", "open_at", "closed_at"),
     [
-        # A mobile is its owner's at any hour; the window of the drill says when.
+        # A mobile may be called at any hour; the drill has its own time window.
         (voice(), (WORKING, NIGHT, SUNDAY), ()),
         (voice("+60300000101"), (WORKING, FRIDAY), (NIGHT, SUNDAY)),
         (voice("+60100000101", extension="W12#"), (WORKING,), (NIGHT, SUNDAY)),
         (Address(channel=Channel.FAX, number="+60300000201"), (WORKING,), (NIGHT, SUNDAY)),
         # Kedah rests on Friday and works on Sunday.
         (voice("+60400000101", hours=KEDAH), (WORKING, SUNDAY), (FRIDAY, NIGHT)),
-        # Nobody abroad is taken for a mobile.
+        # A foreign number is not treated as a mobile.
         (voice("+12025550101"), (WORKING,), (NIGHT,)),
     ],
     ids=["mobile", "landline", "extension", "fax", "kedah", "abroad"],
 )
-def test_no_office_is_rung_outside_of_its_hours(
+def test_drill_call_to_office_is_blocked_outside_office_hours(
     address: Address, open_at: tuple[datetime, ...], closed_at: tuple[datetime, ...]
 ) -> None:
-    assert [may_call_now(address, at) for at in open_at] == [True] * len(open_at)
-    assert [may_call_now(address, at) for at in closed_at] == [False] * len(closed_at)
-    assert all(why(at, address=address) == "the office is closed" for at in closed_at)
+    assert [may_use_now(address, at) for at in open_at] == [True] * len(open_at)
+    assert [may_use_now(address, at) for at in closed_at] == [False] * len(closed_at)
+    assert all(reason(at, address=address) == "the office is closed" for at in closed_at)
 
 
 # -- results ---------------------------------------------------------------------------------------------------------
@@ -192,20 +192,20 @@ def test_no_office_is_rung_outside_of_its_hours(
         (DrillState.FAILED, DrillState.SKIPPED, False),
     ],
 )
-def test_what_is_known_better_is_not_written_over(before: DrillState, after: DrillState, *, may: bool) -> None:
+def test_drill_state_is_not_replaced_by_less_certain_state(before: DrillState, after: DrillState, *, may: bool) -> None:
     assert may_replace(before, after) is may
 
 
-def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_for_staff() -> None:
+def test_drill_page_of_agency_is_announcement_other_channels_are_escalation() -> None:
     for channel in Channel:
-        told = drill_facts(OFFICE, channel, "LATIH-01", T0)
-        assert told.purpose is Purpose.DRILL
-        assert told.plan is (Plan.ANNOUNCEMENT if channel in {Channel.FAX, Channel.LETTER} else Plan.ESCALATION)
-        # The NOC has no mail domain, and a page for outside would have to name one.
+        facts = drill_facts(OFFICE, channel, "LATIH-01", T0)
+        assert facts.purpose is Purpose.DRILL
+        assert facts.plan is (Plan.ANNOUNCEMENT if channel in {Channel.FAX, Channel.LETTER} else Plan.ESCALATION)
+        # The NOC has no mail domain, which a page for recipients would have to state.
         assert drill_facts(NOC, channel, "LATIH-01", T0).plan is Plan.ESCALATION
 
 
-# -- what became of it -----------------------------------------------------------------------------------------------
+# -- drill states ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_fo
         (AttemptState.UNKNOWN, DrillState.FAILED, DrillState.FAILED),
     ],
 )
-def test_what_is_doubtful_did_not_arrive_and_a_letter_has_arrived_in_its_tray(
+def test_drill_unknown_is_failed_and_queued_letter_is_delivered(
     state: AttemptState, on_the_phone: DrillState, in_the_tray: DrillState
 ) -> None:
     assert drill_state(Channel.SMS, attempt(state=state)) is on_the_phone

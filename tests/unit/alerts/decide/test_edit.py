@@ -1,4 +1,4 @@
-"""What becomes of the notices of an open incident whose contact has another number by now."""
+"""Effect of a changed contact number on the notifications of an open incident."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from alerts.model.delivery import AttemptState, Notification, NotificationDraft,
 from alerts.model.incident import Incident
 from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
-    BRIEF,
     MINUTE,
     POLICY,
     SITI,
     SMS_SITI,
+    SNAPSHOT,
     T0,
     VOICE_SITI,
     attempt,
@@ -26,17 +26,17 @@ from tests.unit.alerts.people import (
     written,
 )
 
-#: Another number for SMS; the telephone stays.
+#: Another number for SMS; the number for calls stays.
 BY_SMS = replace(SMS_SITI, number="+60100000177")
 PLAN = replace(
-    BRIEF,
+    SNAPSHOT,
     escalation=replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(SITI,)),)),
     announcement=AnnouncementPlan(),
 )
 
 
 def begun() -> tuple[Incident, NotificationDraft]:
-    opened = incident(brief=PLAN)
+    opened = incident(snapshot=PLAN)
     match escalate(opened, (), T0):
         case StartStep(position=position, drafts=(draft,)):
             return replace(opened, position=position), draft
@@ -46,24 +46,24 @@ def begun() -> tuple[Incident, NotificationDraft]:
 @pytest.mark.parametrize(
     ("states", "addresses", "withdrawn", "again"),
     [
-        pytest.param([(NotificationState.SENT, None)], (BY_SMS,), 0, 1, id="told at the old number"),
-        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, VOICE_SITI), 0, 0, id="the number is the same"),
-        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, BY_SMS), 0, 0, id="another one beside it"),
-        pytest.param([(NotificationState.PENDING, None)], (BY_SMS,), 1, 1, id="waits"),
-        pytest.param([(NotificationState.PENDING, AttemptState.FAILED)], (BY_SMS,), 1, 1, id="waits after a failure"),
-        pytest.param([(NotificationState.PENDING, AttemptState.CALLING)], (BY_SMS,), 0, 1, id="a call is under way"),
+        pytest.param([(NotificationState.SENT, None)], (BY_SMS,), 0, 1, id="sent to the old number"),
+        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, VOICE_SITI), 0, 0, id="same number"),
+        pytest.param([(NotificationState.SENT, None)], (SMS_SITI, BY_SMS), 0, 0, id="additional number"),
+        pytest.param([(NotificationState.PENDING, None)], (BY_SMS,), 1, 1, id="pending"),
+        pytest.param([(NotificationState.PENDING, AttemptState.FAILED)], (BY_SMS,), 1, 1, id="pending after a failure"),
+        pytest.param([(NotificationState.PENDING, AttemptState.CALLING)], (BY_SMS,), 0, 1, id="call in progress"),
         pytest.param([(NotificationState.FAILED, AttemptState.FAILED)], (BY_SMS,), 0, 1, id="failed at the old number"),
         pytest.param(
             [(NotificationState.SENT, None), (NotificationState.PENDING, None)],
             (BY_SMS,),
             1,
             1,
-            id="told, and another waits",
+            id="one sent and one pending",
         ),
-        pytest.param([(NotificationState.WITHDRAWN, None)], (BY_SMS,), 0, 0, id="never told"),
+        pytest.param([(NotificationState.WITHDRAWN, None)], (BY_SMS,), 0, 0, id="withdrawn"),
     ],
 )
-def test_edit_of_number_tells_once_again_where_nobody_was_reached_at_it(
+def test_edited_number_notifies_again_unless_reached_at_kept_number(
     states: list[tuple[NotificationState, AttemptState | None]],
     addresses: tuple[Address, ...],
     withdrawn: int,

@@ -1,4 +1,4 @@
-"""Whom of the staff to tell next, and when."""
+"""Escalation: who of the staff is notified next, and when."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.decide.auditor import MissedAction, examine
+from alerts.decide.auditor import MissedAction, audit_incident
 from alerts.decide.escalation import (
     EscalationStopped,
     Redial,
@@ -35,12 +35,12 @@ from alerts.model.incident import OUTAGES, Incident, IncidentState, Position, ap
 from alerts.model.notification import Cause, IncidentType, Language, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from alerts.model.policy_snapshot import EscalationPolicy, RedialPolicy, Step
-from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
+from tests.unit.alerts.people import MINUTE, POLICY, RAVI, SITI, SNAPSHOT, T0, attempt, incident, tried, written
 
 HOUR = timedelta(hours=1)
-#: With all that follows the last round.
+#: With repeats after the last round.
 REPEATS = replace(POLICY, repeat_interval=HOUR)
-REPEATING = replace(BRIEF, escalation=REPEATS)
+REPEATING = replace(SNAPSHOT, escalation=REPEATS)
 
 
 def step(of: Incident, notices: list[Notification], minutes: float) -> StartStep:
@@ -53,30 +53,30 @@ def people(drafts: tuple[NotificationDraft, ...]) -> list[str]:
     return [f"{d.person} by {d.addresses[0].channel}" for d in drafts]
 
 
-def test_the_first_step_starts_at_once() -> None:
+def test_first_step_starts_at_once() -> None:
     first = step(incident(), [], 0)
 
     assert people(first.drafts) == ["siti by sms"]
 
 
-def test_an_unanswered_sms_becomes_a_call_after_its_wait() -> None:
+def test_unanswered_sms_is_followed_by_call_after_wait() -> None:
     opened = incident()
     first = step(opened, [], 0)
-    told = replace(opened, position=first.position)
+    notified = replace(opened, position=first.position)
 
-    assert escalate(told, [], T0 + 4 * MINUTE) == WaitUntil(T0 + 5 * MINUTE)
-    assert people(step(told, [], 5).drafts) == ["siti by voice", "ravi by voice"]
+    assert escalate(notified, [], T0 + 4 * MINUTE) == WaitUntil(T0 + 5 * MINUTE)
+    assert people(step(notified, [], 5).drafts) == ["siti by voice", "ravi by voice"]
 
 
-def test_whoever_was_not_heard_of_any_more_is_told_again_and_whoever_has_handed_it_on_is_not() -> None:
-    left = replace(incident(), previous_assignee=SITI.name, position=step(incident(), [], 0).position)
+def test_previous_assignee_is_notified_again_after_expiry_not_after_escalating() -> None:
+    formerly_acknowledged = replace(incident(), previous_assignee=SITI.name, position=step(incident(), [], 0).position)
 
-    assert people(step(left, [], 5).drafts) == ["siti by voice", "ravi by voice"]
-    assert people(step(replace(left, escalated=True), [], 5).drafts) == ["ravi by voice"]
+    assert people(step(formerly_acknowledged, [], 5).drafts) == ["siti by voice", "ravi by voice"]
+    assert people(step(replace(formerly_acknowledged, escalated=True), [], 5).drafts) == ["ravi by voice"]
 
 
 def positions(of: Incident, until: timedelta) -> list[tuple[float, int, int, list[str]]]:
-    """Return what is started until then while nobody answers: after how many minutes, round, step, and whom it tells."""
+    """Return each step that starts before *until* while nobody answers: minute, round, step, contacts."""
     found, now = [], T0
     while True:
         match escalate(of, [], now):
@@ -90,22 +90,24 @@ def positions(of: Incident, until: timedelta) -> list[tuple[float, int, int, lis
                 return found
 
 
-def test_escalation_after_the_last_round_repeats_by_call_every_interval() -> None:
-    at = incident(brief=REPEATING)
+def test_escalation_after_last_round_repeats_by_call_every_interval() -> None:
+    at = incident(snapshot=REPEATING)
     found = positions(at, timedelta(hours=5))
 
     siti, both = ["siti by sms"], ["siti by voice", "ravi by voice"]
     assert found[:4] == [(0, 0, 0, siti), (5, 0, 1, both), (20, 1, 0, siti), (25, 1, 1, both)]
-    # A whole interval after the last round, then at a quarter of an hour, T0 being one: outages that began apart come together.
+    # One interval after the last round, then on a common quarter of an hour: repeats of several outages coincide.
     assert found[4:] == [(minutes, n, 0, ["siti by voice"]) for n, minutes in enumerate((85, 135, 195, 255), 2)]
 
 
 @pytest.mark.parametrize(
     "interval", [timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=3), timedelta(days=2)]
 )
-def test_escalation_repeats_are_never_further_apart_than_the_interval(interval: timedelta) -> None:
+def test_escalation_repeats_are_never_further_apart_than_interval(interval: timedelta) -> None:
     policy = replace(REPEATS, repeat_interval=interval, rounds=1)
-    at = [minutes for minutes, *_ in positions(incident(brief=replace(BRIEF, escalation=policy)), 9 * interval)][1:]
+    at = [minutes for minutes, *_ in positions(incident(snapshot=replace(SNAPSHOT, escalation=policy)), 9 * interval)][
+        1:
+    ]
 
     waits = [(then - now) * MINUTE for now, then in pairwise(at)]
     assert waits[0] == interval
@@ -113,8 +115,8 @@ def test_escalation_repeats_are_never_further_apart_than_the_interval(interval: 
     assert set(waits[2:]) == {interval}
 
 
-def test_escalation_of_slowness_repeats_once_a_day_and_when_the_office_opens() -> None:
-    slow = incident(IncidentType.DEGRADED, brief=REPEATING)
+def test_slowness_repeats_daily_or_when_office_opens() -> None:
+    slow = incident(IncidentType.DEGRADED, snapshot=REPEATING)
     daily = [minutes for minutes, round_, *_ in positions(slow, 73 * HOUR) if round_ >= 2]
     assert [then - now for now, then in pairwise(daily)] == [24 * 60 - 10, 24 * 60]
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
@@ -127,47 +129,51 @@ def test_escalation_of_slowness_repeats_once_a_day_and_when_the_office_opens() -
     assert [f"{at.astimezone(MALAYSIA):%a %H.%M}" for at in times] == ["Wed 08.00", "Thu 08.00", "Fri 08.00"]
 
 
-def test_escalation_repeats_of_outages_that_began_within_minutes_fall_together() -> None:
+def test_repeats_of_outages_begun_within_minutes_coincide() -> None:
     times = set()
     for begun in range(0, 14, 3):
-        opened = incident(brief=REPEATING)
+        opened = incident(snapshot=REPEATING)
         later = replace(opened, position=replace(opened.position, since=T0 + begun * MINUTE))
         times.add(max(minutes for minutes, *_ in positions(later, timedelta(hours=7))))
     assert len(times) <= 2
 
 
-def test_escalation_office_opening_and_handover_tell_everybody_of_the_plan() -> None:
-    # T0 is a Tuesday, 14.15. The rota is handed over at 8.00 each day, the office opens at 8.00 from Monday to Friday.
+def test_office_opening_and_handover_notify_everyone_in_policy() -> None:
+    # T0 is Tuesday, 14.15. The rota hands over at 8.00 every day; the office opens at 8.00 from Monday to Friday.
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA, spans=((time(8, 30), time(13)), (time(14), time(17))))
     at = on_rotas(call(0, DUTY.name), call(5, contacts=(MEI,)))
     policy = replace(at.policy.escalation, rounds=1, office_hours=hours)
     found = positions(replace(at, policy=replace(at.policy, escalation=policy)), timedelta(hours=24))
 
-    told = {(T0 + minutes * MINUTE).astimezone(MALAYSIA).strftime("%H.%M"): people for minutes, _, _, people in found}
+    notified = {
+        (T0 + minutes * MINUTE).astimezone(MALAYSIA).strftime("%H.%M"): people for minutes, _, _, people in found
+    }
     everybody = ["ravi by voice", "mei by voice"]
-    assert {at: who for at, who in told.items() if "mei by voice" in who} == {
+    assert {at: who for at, who in notified.items() if "mei by voice" in who} == {
         "14.20": ["mei by voice"],
         "08.00": everybody,
         "08.30": everybody,
     }
-    assert told["03.15"] == ["siti by voice"]
-    assert told["09.30"] == ["ravi by voice"]
-    assert "14.00" not in told or told["14.00"] == ["ravi by voice"], "a pause at noon is no start of office hours"
+    assert notified["03.15"] == ["siti by voice"]
+    assert notified["09.30"] == ["ravi by voice"]
+    assert "14.00" not in notified or notified["14.00"] == ["ravi by voice"], (
+        "a pause at noon is no start of office hours"
+    )
 
 
-def test_escalation_repeat_of_a_plan_that_never_calls_is_an_sms() -> None:
+def test_repeat_of_policy_without_calls_is_sms() -> None:
     only = EscalationPolicy(steps=(Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),), rounds=1)
-    found = positions(incident(brief=replace(BRIEF, escalation=only)), timedelta(hours=2))
+    found = positions(incident(snapshot=replace(SNAPSHOT, escalation=only)), timedelta(hours=2))
     assert [who for *_, who in found] == [["siti by sms"]] * 3
 
 
-def test_escalation_repeat_is_rung_once_and_then_sent() -> None:
-    last = replace(incident(brief=REPEATING), position=Position(round=2, step=0, since=T0))
+def test_repeat_calls_once_then_sends_sms() -> None:
+    last = replace(incident(snapshot=REPEATING), position=Position(round=2, step=0, since=T0))
     (draft,) = step(last, [], 60).drafts
     assert [(a.channel, a.once) for a in draft.addresses] == [(Channel.VOICE, True), (Channel.SMS, False)]
 
 
-def test_escalation_repeat_with_nobody_on_call_tells_the_first_step_that_has_somebody() -> None:
+def test_repeat_with_nobody_on_call_uses_first_step_with_contact() -> None:
     at = on_rotas(call(0, DESERTED.name), call(5, DUTY.name))
     last = replace(at, position=Position(round=2, step=0, since=T0))
     repeat = step(last, [], 60)
@@ -175,28 +181,28 @@ def test_escalation_repeat_with_nobody_on_call_tells_the_first_step_that_has_som
     assert step(replace(at, position=repeat.position), [], 120).position.step == 1
 
 
-def test_escalation_last_step_whose_calls_nobody_took_waits_for_the_next_round() -> None:
-    at = replace(incident(brief=REPEATING), position=Position(step=1, since=T0))
-    drafts = step(replace(incident(brief=REPEATING), position=Position(step=0, since=T0)), [], 5).drafts
+def test_last_step_with_failed_calls_waits_for_next_round() -> None:
+    at = replace(incident(snapshot=REPEATING), position=Position(step=1, since=T0))
+    drafts = step(replace(incident(snapshot=REPEATING), position=Position(step=0, since=T0)), [], 5).drafts
     failed = [written(draft, n, NotificationState.FAILED) for n, draft in enumerate(drafts)]
 
     assert escalate(at, failed, T0 + 4 * MINUTE) == WaitUntil(T0 + POLICY.repeat_after)
 
 
-def test_escalation_without_the_keys_of_this_version_has_their_defaults() -> None:
+def test_policy_without_new_keys_has_defaults() -> None:
     policy = EscalationPolicy(steps=POLICY.steps)
     assert (policy.repeat_interval, policy.office_hours) == (timedelta(hours=1), None)
 
 
-def test_policy_quiet_at_most_is_the_longest_of_its_waits() -> None:
+def test_max_quiet_period_is_longest_wait_of_policy() -> None:
     assert REPEATS.max_quiet_period == timedelta(hours=1)
     long = replace(REPEATS, steps=(*REPEATS.steps, replace(POLICY.steps[1], after=timedelta(hours=2))))
     assert long.max_quiet_period == timedelta(hours=2)
 
 
-# -- nobody has it any more ------------------------------------------------------------------------------------------
+# -- after an expired or escalated acknowledgement -------------------------------------------------------------------
 
-IN_TURN = EscalationPolicy(
+ONE_EACH = EscalationPolicy(
     steps=tuple(
         Step(after=n * MINUTE, contacts=(who,), channels=(Channel.VOICE,)) for n, who in ((0, SITI), (5, RAVI))
     ),
@@ -204,30 +210,30 @@ IN_TURN = EscalationPolicy(
 )
 
 
-def left(by: str, number: int, round_: int = 0, *, handed_on: bool, policy: EscalationPolicy = IN_TURN) -> Incident:
-    """Return an incident whose escalation has come so far, and which somebody had and has not any more."""
+def formerly_acknowledged(
+    by: str, number: int, round_: int = 0, *, escalated: bool, policy: EscalationPolicy = ONE_EACH
+) -> Incident:
+    """Return an incident at this position whose acknowledgement has expired or was escalated."""
     at = replace(
-        incident(brief=replace(BRIEF, escalation=policy)), position=Position(round=round_, step=number, since=T0)
+        incident(snapshot=replace(SNAPSHOT, escalation=policy)), position=Position(round=round_, step=number, since=T0)
     )
     taken = apply(at, Acknowledge(incident_id=1, at=T0 + MINUTE, by=by))
-    event = Escalate(incident_id=1, at=T0 + HOUR, by=by) if handed_on else Expire(incident_id=1, at=T0 + HOUR)
+    event = Escalate(incident_id=1, at=T0 + HOUR, by=by) if escalated else Expire(incident_id=1, at=T0 + HOUR)
     return resume_escalation(apply(taken, event), T0 + HOUR)
 
 
 @pytest.mark.parametrize("round_", [0, 1, 2, 40])
-@pytest.mark.parametrize(("number", "told"), [(0, "ravi by voice"), (1, "siti by voice"), (-1, "siti by voice")])
-def test_escalation_acknowledgement_expired_starts_the_next_step_and_takes_none_away(
-    number: int, told: str, round_: int
-) -> None:
-    at = left("Siti Contoh", number, round_, handed_on=False)
+@pytest.mark.parametrize(("number", "notified"), [(0, "ravi by voice"), (1, "siti by voice"), (-1, "siti by voice")])
+def test_acknowledgement_expired_starts_next_step_and_all_rounds_again(number: int, notified: str, round_: int) -> None:
+    at = formerly_acknowledged("Siti Contoh", number, round_, escalated=False)
     begun = escalate(at, [], T0 + HOUR)
     assert isinstance(begun, StartStep)
-    assert people(begun.drafts) == [told]
+    assert people(begun.drafts) == [notified]
     assert (begun.position.round, begun.position.since) == (0, T0 + HOUR), "all rounds are to come again"
 
 
-def test_escalation_acknowledgement_that_expires_again_and_again_never_ends() -> None:
-    at, keys = left("Siti Contoh", 0, handed_on=False), set()
+def test_acknowledgement_expiring_repeatedly_never_ends_escalation() -> None:
+    at, keys = formerly_acknowledged("Siti Contoh", 0, escalated=False), set()
     for n in range(1, 50):
         begun = escalate(at, [], T0 + n * HOUR)
         assert isinstance(begun, StartStep)
@@ -242,19 +248,19 @@ def test_escalation_acknowledgement_that_expires_again_and_again_never_ends() ->
 
 @pytest.mark.parametrize("round_", [0, 1, 2, 40])
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize(("by", "told"), [("Siti Contoh", "ravi"), ("Ravi Contoh", "siti"), ("siti", "ravi")])
-def test_escalation_handed_on_tells_somebody_else_at_once(by: str, told: str, number: int, round_: int) -> None:
-    at = left(by, number, round_, handed_on=True)
+@pytest.mark.parametrize(("by", "notified"), [("Siti Contoh", "ravi"), ("Ravi Contoh", "siti"), ("siti", "ravi")])
+def test_escalated_incident_notifies_other_person_at_once(by: str, notified: str, number: int, round_: int) -> None:
+    at = formerly_acknowledged(by, number, round_, escalated=True)
     begun = escalate(at, [], T0 + HOUR)
     assert isinstance(begun, StartStep)
-    assert people(begun.drafts) == [f"{told} by voice"]
+    assert people(begun.drafts) == [f"{notified} by voice"]
     assert not has_no_next_person(at)
     assert not has_no_next_person(replace(at, position=begun.position))
 
 
-def test_escalation_handed_on_by_the_only_one_repeats_after_the_interval() -> None:
-    alone = replace(IN_TURN, steps=IN_TURN.steps[:1])
-    at = left("Siti Contoh", 0, handed_on=True, policy=alone)
+def test_escalated_by_only_contact_repeats_after_interval() -> None:
+    alone = replace(ONE_EACH, steps=ONE_EACH.steps[:1])
+    at = formerly_acknowledged("Siti Contoh", 0, escalated=True, policy=alone)
 
     assert has_no_next_person(at)
     again = next_notification_at(at)
@@ -266,22 +272,22 @@ def test_escalation_handed_on_by_the_only_one_repeats_after_the_interval() -> No
     assert not has_no_next_person(replace(at, position=begun.position))
 
 
-def test_escalation_handed_on_by_somebody_outside_the_plan_starts_the_next_step() -> None:
-    at = left("Puan NOC Contoh", 0, handed_on=True)
+def test_escalated_by_person_outside_policy_starts_next_step() -> None:
+    at = formerly_acknowledged("Puan NOC Contoh", 0, escalated=True)
     begun = escalate(at, [], T0 + HOUR)
     assert isinstance(begun, StartStep)
     assert people(begun.drafts) == ["ravi by voice"]
 
 
-def test_escalation_handed_on_passes_over_whoever_handed_it_on_until_everybody_is_told() -> None:
+def test_escalated_incident_skips_escalating_person_until_everyone_is_notified() -> None:
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
-    at = left("Siti Contoh", 0, handed_on=True, policy=replace(IN_TURN, office_hours=hours))
-    told = [who for *_, who in positions(replace(at, position=replace(at.position, since=T0)), 24 * HOUR)]
-    assert ["siti by voice", "ravi by voice"] in told
-    assert ["siti by voice"] not in told[: told.index(["siti by voice", "ravi by voice"])]
+    at = formerly_acknowledged("Siti Contoh", 0, escalated=True, policy=replace(ONE_EACH, office_hours=hours))
+    notified = [who for *_, who in positions(replace(at, position=replace(at.position, since=T0)), 24 * HOUR)]
+    assert ["siti by voice", "ravi by voice"] in notified
+    assert ["siti by voice"] not in notified[: notified.index(["siti by voice", "ravi by voice"])]
 
 
-def test_keys_differ_between_rounds_and_not_between_askings() -> None:
+def test_notification_keys_differ_between_rounds_and_are_deterministic() -> None:
     at = incident()
     keys = []
     for minutes in (0, 5, 20, 25):
@@ -293,37 +299,37 @@ def test_keys_differ_between_rounds_and_not_between_askings() -> None:
     assert len(set(keys)) == len(keys) == 6
 
 
-def test_an_acknowledged_incident_escalates_no_further() -> None:
+def test_acknowledged_incident_stops_escalation() -> None:
     acknowledged = replace(incident(), state=IncidentState.ACKNOWLEDGED)
 
     assert escalate(acknowledged, [], T0 + 5 * MINUTE) == EscalationStopped()
 
 
-def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
+def test_step_with_all_contacts_failed_starts_next_step_at_once() -> None:
     opened = incident()
     first = step(opened, [], 0)
-    told = replace(opened, position=first.position)
+    notified = replace(opened, position=first.position)
     failed = [written(d, state=NotificationState.FAILED) for d in first.drafts]
 
-    # That somebody was reminded, or asked for the release, tells nobody of the outage.
+    # A reminder or a release offer does not notify about the outage.
     others = [replace(failed[0], id=9, purpose=purpose, state=NotificationState.SENT) for purpose in Purpose]
     for n in (failed, *([*failed, other] for other in others if other.purpose is not Purpose.OUTAGE)):
-        assert people(step(told, n, 1).drafts) == ["siti by voice", "ravi by voice"]
+        assert people(step(notified, n, 1).drafts) == ["siti by voice", "ravi by voice"]
 
 
-def test_that_a_step_before_was_told_keeps_nobody_waiting() -> None:
+def test_delivered_earlier_step_does_not_delay_after_failed_step() -> None:
     third = replace(POLICY.steps[1], after=HOUR)
-    opened = incident(brief=replace(BRIEF, escalation=replace(POLICY, steps=(*POLICY.steps, third))))
+    opened = incident(snapshot=replace(SNAPSHOT, escalation=replace(POLICY, steps=(*POLICY.steps, third))))
     first = step(opened, [], 0)
     before = [written(d, n, NotificationState.DELIVERED) for n, d in enumerate(first.drafts, 1)]
     second = step(replace(opened, position=first.position), before, 5)
-    told = replace(opened, position=second.position)
+    notified = replace(opened, position=second.position)
     failed = [written(d, n, NotificationState.FAILED) for n, d in enumerate(second.drafts, 9)]
 
-    assert not isinstance(escalate(told, [*before, *failed], T0 + 6 * MINUTE), WaitUntil)
+    assert not isinstance(escalate(notified, [*before, *failed], T0 + 6 * MINUTE), WaitUntil)
 
 
-def test_a_step_waits_while_one_of_its_contacts_may_still_be_reached() -> None:
+def test_step_waits_while_one_contact_may_be_reached() -> None:
     opened = incident()
     second = replace(opened, position=replace(opened.position, step=1))
     drafts = step(replace(opened, position=step(opened, [], 0).position), [], 5).drafts
@@ -332,13 +338,13 @@ def test_a_step_waits_while_one_of_its_contacts_may_still_be_reached() -> None:
     assert isinstance(escalate(second, one_failed, T0 + 6 * MINUTE), WaitUntil)
 
 
-def test_a_late_cycle_does_not_push_the_later_steps_back() -> None:
+def test_late_cycle_does_not_delay_later_steps() -> None:
     late = step(incident(), [], 0.5)
 
     assert late.position.since == T0
 
 
-def test_after_a_long_pause_the_missed_steps_do_not_all_fire_at_once() -> None:
+def test_missed_steps_after_long_pause_do_not_start_together() -> None:
     opened = incident()
     late = step(opened, [], 90)
     resumed = replace(opened, position=late.position)
@@ -347,7 +353,7 @@ def test_after_a_long_pause_the_missed_steps_do_not_all_fire_at_once() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
-def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: int) -> None:
+def test_step_withheld_by_silence_restarts_after_silence(number: int) -> None:
     begun, at = step(incident(), [], 0), incident()
     for _ in range(number):
         at = replace(at, position=begun.position)
@@ -368,47 +374,49 @@ def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: i
     assert rewind_escalation(after, withheld, silent) is after, "once"
 
 
-def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
+def test_silence_does_not_rewind_sent_or_acknowledged_step() -> None:
     first = step(incident(), [], 0)
     begun = replace(incident(), position=first.position)
     withheld = [written(draft, state=NotificationState.WITHDRAWN) for draft in first.drafts]
 
     assert rewind_escalation(begun, [], T0 + MINUTE) is begun
-    taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
-    assert rewind_escalation(taken_on, withheld, T0 + MINUTE) is taken_on
+    acknowledged = replace(begun, state=IncidentState.ACKNOWLEDGED)
+    assert rewind_escalation(acknowledged, withheld, T0 + MINUTE) is acknowledged
 
 
 @pytest.mark.parametrize("plan", Plan)
 @pytest.mark.parametrize("purpose", Purpose)
-def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on(plan: Plan, purpose: Purpose) -> None:
-    taken = apply(incident(brief=replace(BRIEF, cause=Cause.LOST)), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
-    left = apply(taken, Escalate(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
-    told = build_facts(left, plan, purpose, T0 + MINUTE)
+def test_cause_and_previous_assignee_are_stated_in_staff_outage_notification_only(plan: Plan, purpose: Purpose) -> None:
+    taken = apply(
+        incident(snapshot=replace(SNAPSHOT, cause=Cause.LOST)), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")
+    )
+    formerly_acknowledged = apply(taken, Escalate(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
+    notified = build_facts(formerly_acknowledged, plan, purpose, T0 + MINUTE)
     expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
-    asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
-    assert (told.cause, told.by, told.escalated, told.last_response_at) == expected[not asked]
+    is_staff_outage = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
+    assert (notified.cause, notified.by, notified.escalated, notified.last_response_at) == expected[not is_staff_outage]
     fresh = build_facts(incident(), plan, purpose, T0)
     assert (fresh.by, fresh.escalated, fresh.last_response_at) == ("", False, None)
 
 
-@pytest.mark.parametrize("matter", IncidentType)
-def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: IncidentType) -> None:
-    unsteady = replace(incident(matter), flapping=True)
-    assert build_facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping is (matter in OUTAGES)
-    assert not build_facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
+@pytest.mark.parametrize("incident_type", IncidentType)
+def test_flapping_is_stated_for_outages_only(incident_type: IncidentType) -> None:
+    flapping = replace(incident(incident_type), flapping=True)
+    assert build_facts(flapping, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping is (incident_type in OUTAGES)
+    assert not build_facts(incident(incident_type), Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
 
 
-def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
-    brief = replace(incident().policy, escalation=replace(POLICY, steps=()))
+def test_policy_without_steps_stops_escalation() -> None:
+    snapshot = replace(incident().policy, escalation=replace(POLICY, steps=()))
 
-    assert escalate(incident(brief=brief), [], T0) == EscalationStopped()
-    assert resume_escalation(incident(brief=brief), T0) == incident(brief=brief)
+    assert escalate(incident(snapshot=snapshot), [], T0) == EscalationStopped()
+    assert resume_escalation(incident(snapshot=snapshot), T0) == incident(snapshot=snapshot)
 
 
 # -- who is on call --------------------------------------------------------------------------------------------------
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
-#: T0 is Tuesday 24 November 2026, 14:15 in Malaysia: Siti's day.
+#: T0 is Tuesday, 24 November 2026, 14.15 in Malaysia: Siti is on call.
 DUTY = Rota(
     name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 24), shift_days=1),)
 )
@@ -423,14 +431,14 @@ MEI = Contact(
 
 def on_rotas(*steps: Step, rotas: tuple[Rota, ...] = (DUTY, DESERTED), fallback: Contact | None = None) -> Incident:
     policy = EscalationPolicy(steps=steps, rounds=2, rotas=rotas, fallback=fallback)
-    return incident(brief=replace(BRIEF, escalation=policy))
+    return incident(snapshot=replace(SNAPSHOT, escalation=policy))
 
 
 def call(after: float, *rotas: str, contacts: tuple[Contact, ...] = ()) -> Step:
     return Step(after=after * MINUTE, contacts=contacts, rotas=rotas, channels=(Channel.VOICE,))
 
 
-def test_a_step_tells_whoever_is_on_call_when_it_starts() -> None:
+def test_step_notifies_person_on_call_at_its_start() -> None:
     at = on_rotas(call(0, DUTY.name), call(18 * 60, DUTY.name))
 
     today = step(at, [], 0)
@@ -441,7 +449,7 @@ def test_a_step_tells_whoever_is_on_call_when_it_starts() -> None:
     assert (today.empty_rotas, tomorrow.empty_rotas) == ((), ())
 
 
-def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> None:
+def test_override_made_during_incident_affects_next_step_only() -> None:
     at = on_rotas(call(0, DUTY.name), call(5, DUTY.name))
     first = escalate(at, [], T0)
     assert isinstance(first, StartStep)
@@ -456,7 +464,7 @@ def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> 
     assert (first.stand_ins, second.stand_ins) == ((), (MEI,))
 
 
-def test_who_stands_in_is_told_by_what_they_have_when_the_steps_channels_do_not_reach_them() -> None:
+def test_stand_in_unreachable_by_step_channels_is_notified_by_own_channels() -> None:
     at = on_rotas(replace(call(0, DUTY.name), channels=(Channel.SMS,)))
     stands = Override(id=1, rota=DUTY.name, contact=MEI, starts_at=T0, ends_at=T0 + MINUTE, by="x", made_at=T0)
 
@@ -466,18 +474,18 @@ def test_who_stands_in_is_told_by_what_they_have_when_the_steps_channels_do_not_
     assert people(started.drafts) == ["mei by voice"]
 
 
-def test_who_is_named_twice_is_told_once() -> None:
+def test_contact_named_twice_is_notified_once() -> None:
     assert people(step(on_rotas(call(0, DUTY.name, contacts=(SITI,))), [], 0).drafts) == ["siti by voice"]
 
 
-def test_the_fallback_is_told_when_nobody_is_on_call() -> None:
+def test_fallback_is_notified_when_nobody_on_call() -> None:
     started = step(on_rotas(call(0, DESERTED.name, contacts=(SITI,)), fallback=MEI), [], 0)
 
     assert people(started.drafts) == ["siti by voice", "mei by voice"]
     assert started.empty_rotas == (DESERTED.name,)
 
 
-def test_a_step_that_has_nobody_to_tell_makes_way_at_once_and_is_noted() -> None:
+def test_step_without_contacts_is_skipped_at_once_and_reported() -> None:
     at = on_rotas(call(0, DESERTED.name), call(5, DUTY.name))
 
     started = step(at, [], 0)
@@ -487,7 +495,7 @@ def test_a_step_that_has_nobody_to_tell_makes_way_at_once_and_is_noted() -> None
     assert started.empty_rotas == (DESERTED.name,)
 
 
-def test_a_policy_whose_rotas_are_all_deserted_does_not_burn_its_rounds_in_a_moment() -> None:
+def test_policy_with_only_empty_rotas_keeps_round_interval() -> None:
     at = on_rotas(call(0, DESERTED.name), call(5, DESERTED.name))
     seen = []
     for minutes in (0, 15):
@@ -499,7 +507,7 @@ def test_a_policy_whose_rotas_are_all_deserted_does_not_burn_its_rounds_in_a_mom
     assert seen == [(0, ()), (1, ())]
 
 
-def test_a_step_of_rotas_whose_people_all_failed_makes_way_at_once() -> None:
+def test_rota_step_with_all_contacts_failed_starts_next_step_at_once() -> None:
     at = on_rotas(call(0, DUTY.name, DESERTED.name), call(30, contacts=(RAVI,)), fallback=MEI)
     first = step(at, [], 0)
     failed = [written(d, n, NotificationState.FAILED) for n, d in enumerate(first.drafts)]
@@ -508,27 +516,27 @@ def test_a_step_of_rotas_whose_people_all_failed_makes_way_at_once() -> None:
     assert people(step(replace(at, position=first.position), failed, 1).drafts) == ["ravi by voice"]
 
 
-def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
+def test_rota_missing_in_policy_snapshot_counts_as_empty() -> None:
     assert step(on_rotas(call(0, "JCM/lain"), fallback=MEI), [], 0).empty_rotas == ("JCM/lain",)
 
 
-# -- calling again ---------------------------------------------------------------------------------------------------
+# -- redials ---------------------------------------------------------------------------------------------------------
 
-AGAIN = replace(call(0, contacts=(SITI, RAVI)), redial=RedialPolicy(interval=2 * MINUTE, times=2))
+WITH_REDIAL = replace(call(0, contacts=(SITI, RAVI)), redial=RedialPolicy(interval=2 * MINUTE, times=2))
 
 
 def called(
     draft: NotificationDraft, number: int, minutes: float, state: NotificationState = NotificationState.DELIVERED
 ) -> Notification:
-    """Return the notice of a call that ended so many minutes after T0."""
+    """Return the notification of a call that ended *minutes* after T0."""
     over = AttemptState.DELIVERED if state is NotificationState.DELIVERED else AttemptState.FAILED
     error = None if state is NotificationState.DELIVERED else ErrorClass.TRANSIENT
     ended = replace(attempt(over, error=error), ended_at=T0 + minutes * MINUTE)
     return tried(written(draft, number, state), ended)
 
 
-def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs() -> None:
-    at = on_rotas(AGAIN, call(30, contacts=(MEI,)))
+def test_call_without_keypress_is_redialled_while_step_runs() -> None:
+    at = on_rotas(WITH_REDIAL, call(30, contacts=(MEI,)))
     first = step(at, [], 0)
     at = replace(at, position=first.position)
     siti, ravi = first.drafts
@@ -539,19 +547,19 @@ def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs(
 
     assert isinstance(again, Redial)
     assert people(again.drafts) == ["siti by voice"]
-    assert again.then == T0 + 30 * MINUTE
+    assert again.next_at == T0 + 30 * MINUTE
     assert again.drafts[0].key not in {siti.key, ravi.key}
-    assert again.drafts[0].once == "2", "by its number: a service of another version knows it"
+    assert again.drafts[0].key_suffix == "2", "by its number: a service of another version knows it"
     assert again.drafts[0].expires_at - again.drafts[0].facts.notified_at == siti.expires_at - T0 > timedelta(0)
-    # Decided twice, it is written once; and the new call goes on.
+    # The decision is deterministic, so that it is stored once; then the new call counts.
     assert escalate(at, notices, T0 + 4 * MINUTE) == replace(
         again, drafts=(replace(again.drafts[0], facts=ANY, expires_at=ANY),)
     )
     assert escalate(at, [*notices, written(again.drafts[0], 3)], T0 + 4 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
 
 
-def test_it_is_made_again_as_often_as_was_said_and_no_more() -> None:
-    at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(90, contacts=(MEI,)))
+def test_redial_stops_after_configured_times() -> None:
+    at = on_rotas(replace(WITH_REDIAL, contacts=(SITI,)), call(90, contacts=(MEI,)))
     first = step(at, [], 0)
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1)]
     for number in (2, 3):
@@ -563,8 +571,8 @@ def test_it_is_made_again_as_often_as_was_said_and_no_more() -> None:
     assert escalate(at, notices, T0 + 60 * MINUTE) == WaitUntil(T0 + 90 * MINUTE)
 
 
-def test_a_call_that_nobody_took_is_made_again_and_a_number_that_does_not_exist_is_not() -> None:
-    at = on_rotas(AGAIN, call(30, contacts=(MEI,)))
+def test_redial_repeats_unanswered_call_not_invalid_number() -> None:
+    at = on_rotas(WITH_REDIAL, call(30, contacts=(MEI,)))
     first = step(at, [], 0)
     siti, ravi = first.drafts
     wrong = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), ended_at=T0 + MINUTE)
@@ -576,20 +584,20 @@ def test_a_call_that_nobody_took_is_made_again_and_a_number_that_does_not_exist_
     assert people(again.drafts) == ["siti by voice"]
 
 
-def test_a_call_of_the_very_last_step_is_made_again_and_something_is_due_after_it() -> None:
-    at = on_rotas(AGAIN)
+def test_redial_in_last_step_returns_next_repeat_time() -> None:
+    at = on_rotas(WITH_REDIAL)
     last = replace(at, position=replace(at.position, step=0, round=1, since=T0))
     calls = [replace(called(draft, n, 1), round=1) for n, draft in enumerate(step(at, [], 0).drafts)]
 
     again = escalate(last, calls, T0 + 3 * MINUTE)
 
     assert isinstance(again, Redial)
-    assert again.then == T0 + at.policy.escalation.repeat_interval
+    assert again.next_at == T0 + at.policy.escalation.repeat_interval
 
 
-def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_again() -> None:
+def test_redial_repeats_first_number_when_second_is_invalid() -> None:
     desk = Address(channel=Channel.VOICE, number="+60300000101")
-    at = on_rotas(replace(AGAIN, contacts=(replace(SITI, addresses=(*SITI.addresses, desk)),)))
+    at = on_rotas(replace(WITH_REDIAL, contacts=(replace(SITI, addresses=(*SITI.addresses, desk)),)))
     first = step(at, [], 0)
     in_vain = replace(attempt(AttemptState.FAILED, error=ErrorClass.TRANSIENT), ended_at=T0 + MINUTE)
     wrong = replace(in_vain, error=ErrorClass.PERMANENT, ended_at=T0 + 2 * MINUTE)
@@ -598,8 +606,8 @@ def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_
     assert escalate(replace(at, position=first.position), [notice], T0 + 3 * MINUTE) == WaitUntil(T0 + 4 * MINUTE)
 
 
-def test_a_step_that_has_called_in_vain_as_often_as_it_may_makes_way_at_once() -> None:
-    at = on_rotas(replace(AGAIN, contacts=(SITI,)), call(90, contacts=(MEI,)))
+def test_step_with_all_redials_failed_starts_next_step_at_once() -> None:
+    at = on_rotas(replace(WITH_REDIAL, contacts=(SITI,)), call(90, contacts=(MEI,)))
     first = step(at, [], 0)
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]
     for number in (2, 3):
@@ -610,16 +618,18 @@ def test_a_step_that_has_called_in_vain_as_often_as_it_may_makes_way_at_once() -
     assert people(step(at, notices, 10).drafts) == ["mei by voice"]
 
 
-def test_a_number_that_is_called_again_is_rung_once_a_notice() -> None:
-    (again,) = step(on_rotas(replace(AGAIN, contacts=(SITI,), channels=(Channel.SMS, Channel.VOICE))), [], 0).drafts
+def test_redial_address_is_dialled_once_per_notification() -> None:
+    (again,) = step(
+        on_rotas(replace(WITH_REDIAL, contacts=(SITI,), channels=(Channel.SMS, Channel.VOICE))), [], 0
+    ).drafts
     (plain,) = step(on_rotas(call(0, contacts=(SITI,))), [], 0).drafts
 
     assert [(a.channel, a.once) for a in again.addresses] == [(Channel.SMS, False), (Channel.VOICE, True)]
     assert [a.once for a in plain.addresses] == [False]
 
 
-def test_what_is_made_again_is_the_call_and_not_the_sms_that_went_after_it() -> None:
-    at = on_rotas(replace(AGAIN, contacts=(SITI,), channels=(Channel.VOICE, Channel.SMS)))
+def test_redial_repeats_call_without_fallback_sms() -> None:
+    at = on_rotas(replace(WITH_REDIAL, contacts=(SITI,), channels=(Channel.VOICE, Channel.SMS)))
     first = step(at, [], 0)
     again = escalate(replace(at, position=first.position), [called(first.drafts[0], 1, 1)], T0 + 3 * MINUTE)
     assert isinstance(again, Redial)
@@ -627,19 +637,19 @@ def test_what_is_made_again_is_the_call_and_not_the_sms_that_went_after_it() -> 
     assert [a.channel for a in again.drafts[0].addresses] == [Channel.VOICE]
 
 
-def test_nobody_is_called_again_while_an_earlier_call_to_them_is_held_back() -> None:
-    at = on_rotas(call(0, contacts=(SITI,)), replace(AGAIN, contacts=(SITI,)), call(30, contacts=(MEI,)))
+def test_redial_waits_while_earlier_call_to_person_is_throttled() -> None:
+    at = on_rotas(call(0, contacts=(SITI,)), replace(WITH_REDIAL, contacts=(SITI,)), call(30, contacts=(MEI,)))
     earlier = step(at, [], 0)
-    held = written(earlier.drafts[0], 1)
-    second = step(replace(at, position=earlier.position), [held], 0)
-    at, notices = replace(at, position=second.position), [held, called(second.drafts[0], 2, 1)]
+    throttled = written(earlier.drafts[0], 1)
+    second = step(replace(at, position=earlier.position), [throttled], 0)
+    at, notices = replace(at, position=second.position), [throttled, called(second.drafts[0], 2, 1)]
 
     assert escalate(at, notices, T0 + 10 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
     assert isinstance(escalate(at, notices[1:], T0 + 10 * MINUTE), Redial)
 
 
-def test_an_sms_that_arrived_is_not_sent_again() -> None:
-    at = on_rotas(replace(AGAIN, channels=(Channel.SMS, Channel.VOICE)), call(30, contacts=(MEI,)))
+def test_delivered_sms_is_not_redialled() -> None:
+    at = on_rotas(replace(WITH_REDIAL, channels=(Channel.SMS, Channel.VOICE)), call(30, contacts=(MEI,)))
     first = step(at, [], 0)
 
     notices = [called(draft, n, 1) for n, draft in enumerate(first.drafts)]
@@ -647,27 +657,28 @@ def test_an_sms_that_arrived_is_not_sent_again() -> None:
     assert escalate(replace(at, position=first.position), notices, T0 + 20 * MINUTE) == WaitUntil(T0 + 30 * MINUTE)
 
 
-def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
-    at = on_rotas(AGAIN)
+def test_redial_stops_after_acknowledgement() -> None:
+    at = on_rotas(WITH_REDIAL)
     first = step(at, [], 0)
-    taken_on = replace(at, position=first.position, state=IncidentState.ACKNOWLEDGED)
+    acknowledged = replace(at, position=first.position, state=IncidentState.ACKNOWLEDGED)
 
     assert (
-        escalate(taken_on, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE)
+        escalate(acknowledged, [called(d, n, 1) for n, d in enumerate(first.drafts)], T0 + 20 * MINUTE)
         == EscalationStopped()
     )
 
 
-def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
+def test_auditor_step_with_pending_redial_is_not_over() -> None:
     at = on_rotas(
-        replace(AGAIN, contacts=(SITI,), redial=RedialPolicy(interval=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
+        replace(WITH_REDIAL, contacts=(SITI,), redial=RedialPolicy(interval=20 * MINUTE, times=1)),
+        call(90, contacts=(MEI,)),
     )
     first = step(at, [], 0)
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]
-    lines = {Channel.VOICE: ("first",)}
+    gateways = {Channel.VOICE: ("first",)}
 
-    assert examine(at, notices, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue == ()
-    # With no call left it is over, and the next step is late.
-    exhausted = [*notices, called(replace(first.drafts[0], once="again"), 2, 2, NotificationState.FAILED)]
-    (overdue,) = examine(at, exhausted, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
+    assert audit_incident(at, notices, gateways, DeliveryPolicy(), T0 + 19 * MINUTE).overdue == ()
+    # Without redials left the step is over, and the next step is overdue.
+    exhausted = [*notices, called(replace(first.drafts[0], key_suffix="again"), 2, 2, NotificationState.FAILED)]
+    (overdue,) = audit_incident(at, exhausted, gateways, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
     assert overdue.action is MissedAction.STEP

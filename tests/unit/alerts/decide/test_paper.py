@@ -1,4 +1,4 @@
-"""Until when a letter is to be posted, and how far it has come."""
+"""Posting deadline and handling steps of a letter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.decide.paper import Handling, ImpossibleDay, LetterStep, TrayLetter, post_by, why_not_posted_on
+from alerts.decide.paper import Handling, ImpossibleDay, LetterStep, TrayLetter, impossible_day_reason, post_by
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.notification import Purpose
@@ -44,9 +44,7 @@ def hours(state: State = State.PUTRAJAYA, *gazetted: date) -> OfficeHours:
         pytest.param(at(24, 9, month=12), hours(), at(28, 17, month=12), id="before Christmas and a weekend"),
     ],
 )
-def test_a_letter_is_to_be_posted_by_the_end_of_the_next_workday(
-    queued_at: datetime, office: OfficeHours, until: datetime
-) -> None:
+def test_letter_is_due_by_end_of_next_workday(queued_at: datetime, office: OfficeHours, until: datetime) -> None:
     assert post_by(queued_at, office) == until
     letter = TrayLetter(
         notification_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, queued_at=queued_at
@@ -55,7 +53,7 @@ def test_a_letter_is_to_be_posted_by_the_end_of_the_next_workday(
     assert letter.is_overdue(office, until)
 
 
-def test_an_office_that_rests_for_a_month_is_late_at_once_rather_than_never() -> None:
+def test_letter_to_office_closed_for_month_is_overdue_at_once() -> None:
     closed = tuple(date(2026, 11, 24) + timedelta(days=day) for day in range(60))
     assert post_by(at(24, 9), hours(State.PUTRAJAYA, *closed)) == at(24, 9)
 
@@ -70,8 +68,8 @@ def test_an_office_that_rests_for_a_month_is_late_at_once_rather_than_never() ->
         ({"printed": True, "taken_back_at": datetime(2026, 11, 24, tzinfo=UTC)}, LetterStep.TAKEN_BACK),
     ],
 )
-def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[str, object], step: LetterStep) -> None:
-    said = Handling(by="Kerani Contoh", at=at(24, 9))
+def test_letter_step_follows_from_recorded_handling(what: dict[str, object], step: LetterStep) -> None:
+    handling = Handling(by="Kerani Contoh", at=at(24, 9))
     letter = TrayLetter(
         notification_id=1,
         number="JCM-01",
@@ -79,7 +77,7 @@ def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[
         purpose=Purpose.OUTAGE,
         addressee=None,
         queued_at=at(24, 9),
-        **{name: said if value is True and name != "is_posted" else value for name, value in what.items()},  # type: ignore[arg-type]
+        **{name: handling if value is True and name != "is_posted" else value for name, value in what.items()},  # type: ignore[arg-type]
     )
     assert letter.step is step
     assert letter.is_overdue(hours(), at(30, 9)) is (step in {LetterStep.QUEUED, LetterStep.PRINTED})
@@ -89,20 +87,18 @@ def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[
     ("day", "why"),
     [
         pytest.param(22, ImpossibleDay.BEFORE_QUEUED, id="the evening before, by another clock"),
-        pytest.param(23, None, id="the day on which it was laid"),
+        pytest.param(23, None, id="the day on which it was queued"),
         pytest.param(24, None, id="between"),
         pytest.param(25, None, id="today, which in Greenwich it is not yet"),
         pytest.param(26, ImpossibleDay.FUTURE, id="tomorrow"),
     ],
 )
-def test_a_letter_was_posted_between_the_day_on_which_it_was_laid_and_today(
-    day: int, why: ImpossibleDay | None
-) -> None:
+def test_posting_day_must_lie_between_queued_day_and_today(day: int, why: ImpossibleDay | None) -> None:
     queued_at, now = datetime(2026, 11, 22, 16, 30, tzinfo=UTC), datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
-    assert why_not_posted_on(date(2026, 11, day), queued_at, now, MALAYSIA) is why
+    assert impossible_day_reason(date(2026, 11, day), queued_at, now, MALAYSIA) is why
 
 
-def test_the_day_of_posting_is_the_one_that_was_said_or_else_that_of_saying_it() -> None:
+def test_posting_day_is_stated_day_or_day_of_entry() -> None:
     late = datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
-    assert Handling(by="Kerani Contoh", at=late).on(MALAYSIA) == date(2026, 11, 25)
-    assert Handling(by="Kerani Contoh", at=late, day=date(2026, 11, 24)).on(MALAYSIA) == date(2026, 11, 24)
+    assert Handling(by="Kerani Contoh", at=late).action_day(MALAYSIA) == date(2026, 11, 25)
+    assert Handling(by="Kerani Contoh", at=late, day=date(2026, 11, 24)).action_day(MALAYSIA) == date(2026, 11, 24)

@@ -1,4 +1,4 @@
-"""What people answer by SMS, and what it is taken for."""
+"""Meaning of SMS replies."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ MEANINGS: dict[str, Meaning] = {
 }
 
 
-def told() -> list[tuple[str, Meaning]]:
-    """Return each SMS of the page with what it means there."""
+def documented_replies() -> list[tuple[str, Meaning]]:
+    """Return each SMS of the page with its meaning."""
     page = (Path(__file__).parents[4] / "tests/data/sms-replies.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     assert [heading for heading, _ in sections] == list(MEANINGS)
@@ -42,39 +42,39 @@ def told() -> list[tuple[str, Meaning]]:
     ]
 
 
-@pytest.mark.parametrize(("text", "meaning"), told())
-def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
-    understood = parse_reply(text)
+@pytest.mark.parametrize(("text", "meaning"), documented_replies())
+def test_reply_is_parsed_as_documented(text: str, meaning: Meaning) -> None:
+    parsed = parse_reply(text)
 
     if isinstance(meaning, Acknowledgement) and meaning.number is not None and meaning.code is None:
-        assert isinstance(understood, Acknowledgement)
-        assert understood.escalates is meaning.escalates
+        assert isinstance(parsed, Acknowledgement)
+        assert parsed.escalates is meaning.escalates
         agency = {"JCONT-01": "JCONTOH", "JBA10-01": "JBA1001"}.get(meaning.number, meaning.number[:-3])
-        assert matches_number(understood.number or "", meaning.number, agency)
+        assert matches_number(parsed.number or "", meaning.number, agency)
     else:
-        assert understood == meaning
+        assert parsed == meaning
 
 
-def test_the_page_tells_of_enough_ways_to_write_it() -> None:
-    assert len({text for text, _ in told()}) == len(told()) >= 150
+def test_reply_documentation_has_enough_distinct_examples() -> None:
+    assert len({text for text, _ in documented_replies()}) == len(documented_replies()) >= 150
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t1a\r\n", "1A\n"])
-def test_blanks_around_it_mean_nothing(text: str) -> None:
+def test_reply_surrounding_whitespace_is_ignored(text: str) -> None:
     assert parse_reply(text) == (Acknowledgement(code=1) if text.strip() else Unrecognised())
 
 
-def test_a_word_far_behind_is_not_cut_off() -> None:
+def test_reply_trailing_word_after_long_gap_is_not_ignored() -> None:
     assert parse_reply("1A" + " " * 500 + "tidak") == Unrecognised()
 
 
 @given(st.integers(1, 9999))
-def test_every_code_that_is_printed_is_understood(code: int) -> None:
+def test_reply_with_any_formatted_code_is_parsed(code: int) -> None:
     assert parse_reply(format_code(code)) == Acknowledgement(code=code)
 
 
 @given(st.text(max_size=600))
-def test_any_text_has_a_meaning(text: str) -> None:
+def test_reply_with_any_text_is_parsed(text: str) -> None:
     meaning: Meaning = parse_reply(text)
 
     assert isinstance(meaning, Acknowledgement | OptOut | OptIn | Unrecognised)

@@ -1,4 +1,4 @@
-"""Whether nobody is to be told of an incident for a while."""
+"""Silences of incidents."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from datetime import timedelta
 import pytest
 
 from alerts.decide.silence import Silence, active_silence
-from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0, incident
+from tests.unit.alerts.people import MINUTE, SECOND, SNAPSHOT, T0, incident
 
 SILENCE = Silence(id=1, target="JCM", starts_at=T0, ends_at=T0 + 10 * MINUTE, reason="kerja", by="Siti Contoh")
 
 
 @pytest.mark.parametrize(
-    ("after", "holds"),
+    ("after", "is_active"),
     [(-SECOND, False), (timedelta(0), True), (10 * MINUTE - SECOND, True), (10 * MINUTE, False)],
 )
-def test_it_holds_from_its_beginning_until_its_end(after: timedelta, *, holds: bool) -> None:
-    assert active_silence(incident(), [SILENCE], T0 + after) == (SILENCE if holds else None)
+def test_silence_is_active_from_start_until_end(after: timedelta, *, is_active: bool) -> None:
+    assert active_silence(incident(), [SILENCE], T0 + after) == (SILENCE if is_active else None)
 
 
-@pytest.mark.parametrize(("about", "is_it"), [("JCM", True), ("mdc", True), ("MDC", True), ("UCM", False), ("", False)])
-def test_it_is_about_an_incident_or_the_agency_that_an_alert_of_other_monitoring_is_about(
-    about: str, *, is_it: bool
-) -> None:
-    alert = replace(incident(), policy=replace(BRIEF, of_agency="MDC"))
-    assert (active_silence(alert, [replace(SILENCE, target=about)], T0) is not None) is is_it
+@pytest.mark.parametrize(
+    ("target", "expected"), [("JCM", True), ("mdc", True), ("MDC", True), ("UCM", False), ("", False)]
+)
+def test_silence_matches_incident_agency_or_agency_of_external_alert(target: str, *, expected: bool) -> None:
+    alert = replace(incident(), policy=replace(SNAPSHOT, of_agency="MDC"))
+    assert (active_silence(alert, [replace(SILENCE, target=target)], T0) is not None) is expected
 
 
-def test_of_several_the_one_that_ends_last_is_named() -> None:
+def test_silence_ending_last_is_returned() -> None:
     shorter = replace(SILENCE, id=2, ends_at=T0 + 5 * MINUTE)
     over = replace(SILENCE, id=3, starts_at=T0 - 20 * MINUTE, ends_at=T0)
     later = replace(SILENCE, id=4, starts_at=T0 + MINUTE, ends_at=T0 + 60 * MINUTE)

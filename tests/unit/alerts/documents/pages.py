@@ -1,4 +1,4 @@
-"""A fictional agency that writes letters, and how to read what it wrote."""
+"""A fictional agency that writes letters, and functions that read its PDFs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MINISTRY = Addressee(
     fax="03-0000 4001",
 )
 FACTS = replace(OUTAGE, office=OFFICE)
-#: Nothing but what an office must have.
+#: Only the required data of an office.
 BARE = replace(OUTAGE, office=JCM, followed_up=False)
 
 LONG_OFFICE = replace(
@@ -84,7 +84,7 @@ _MM = 25.4 / 72
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Print:
-    """What is found in a PDF."""
+    """Content of a PDF."""
 
     sheets: int
     #: The words in reading order, on one line.
@@ -95,11 +95,11 @@ class Print:
 
 @lru_cache(256)
 def read(pdf: bytes) -> Print:
-    """Read a PDF, and the same octets once: what many a situation looks like on paper is one page."""
+    """Read a PDF. The result is cached: many situations give the same page."""
     sizes: list[float] = []
 
-    def visit(said: str, _cm: object, matrix: list[float], _font: object, size: float) -> None:
-        if said.strip():
+    def visit(fragment: str, _cm: object, matrix: list[float], _font: object, size: float) -> None:
+        if fragment.strip():
             sizes.append(round(size * abs(matrix[0] or 1), 1))
 
     sheets = [sheet.extract_text(visitor_text=visit) for sheet in PdfReader(io.BytesIO(pdf)).pages]

@@ -1,4 +1,4 @@
-"""The crest above a letter: drawn when it is harmless, refused with what is wrong when it is not."""
+"""Crest of a letter: drawn if safe, rejected with a reason if not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def png(width: int = 8, height: int = 8) -> bytes:
         (png(), CrestFormat.PNG),
     ],
 )
-def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
+def test_valid_crest_is_rendered(octets: bytes, form: CrestFormat) -> None:
     crest = read_crest(octets)
     assert crest.format is form
     assert can_render(crest)
@@ -57,17 +57,17 @@ def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
         (b"", "is neither"),
         (b"GIF89a", "is neither"),
         (b"\xff\xfe<\0s\0v\0g\0", "in UTF-8"),
-        (b"<html/>", "no SVG drawing"),
-        (b"<svg/>", "no SVG drawing"),
+        (b"<html/>", "not an SVG drawing"),
+        (b"<svg/>", "not an SVG drawing"),
         (svg() + b" " * MAX_OCTETS, "is larger than 256 KiB"),
         (b'<!DOCTYPE svg [<!ENTITY a "b">]>' + svg("&a;"), "document type"),
         (b"<!doctype svg>" + svg(), "document type"),
-        (svg("<script>x()</script>"), "holds <script>"),
-        (svg("<text>JCM</text>"), "holds <text>"),
-        (svg('<image href="a.png"/>'), "holds <image>"),
-        (svg('<g id="a"/><use href="#a"/>'), "holds <use>"),
-        (svg("<foreignObject/>"), "holds <foreignObject>"),
-        (svg('<g onload="x()"/>'), "holds a script"),
+        (svg("<script>x()</script>"), "contains <script>"),
+        (svg("<text>JCM</text>"), "contains <text>"),
+        (svg('<image href="a.png"/>'), "contains <image>"),
+        (svg('<g id="a"/><use href="#a"/>'), "contains <use>"),
+        (svg("<foreignObject/>"), "contains <foreignObject>"),
+        (svg('<g onload="x()"/>'), "contains a script"),
         (svg('<linearGradient href="http://jahat.contoh/a#b"/>'), "another file"),
         (svg('<linearGradient x:href="file:///etc/passwd"/>'), "another file"),
         (svg('<g fill="url(http://jahat.contoh/a)"/>'), "another file"),
@@ -76,18 +76,16 @@ def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
         (svg("<g/>" * 6000), "more than 5000"),
         (png(4000, 10), "4000 x 10 pixels"),
         (png(0, 10), "0 x 10 pixels"),
-        (b"\x89PNG\r\n\x1a\n", "no whole PNG"),
+        (b"\x89PNG\r\n\x1a\n", "not a complete PNG"),
     ],
 )
-def test_what_is_not_harmless_or_no_crest_is_refused_with_the_reason(octets: bytes, why: str) -> None:
+def test_unsafe_or_invalid_crest_is_rejected_with_reason(octets: bytes, why: str) -> None:
     with pytest.raises(InvalidCrestError, match=why):
         read_crest(octets)
 
 
 @pytest.mark.parametrize("octets", [png()[:60], png().replace(b"IDAT", b"XDAT")])
-def test_what_looks_like_a_crest_and_cannot_be_drawn_is_found_before_a_letter_needs_it(
-    octets: bytes, tmp_path: Path
-) -> None:
+def test_corrupt_crest_is_rejected_when_loaded(octets: bytes, tmp_path: Path) -> None:
     file = tmp_path / "jata"
     file.write_bytes(octets)
     with pytest.raises(InvalidCrestError, match="cannot be drawn"):
@@ -95,20 +93,20 @@ def test_what_looks_like_a_crest_and_cannot_be_drawn_is_found_before_a_letter_ne
 
 
 @pytest.mark.parametrize("name", ["tiada.svg", "."])
-def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
+def test_missing_crest_file_is_reported(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidCrestError, match="cannot be read"):
         load_crest(tmp_path / name)
 
 
 @pytest.mark.parametrize("octets", [svg(), png(), svg(attributes='viewBox="0 0 900 10"')], ids=["svg", "png", "wide"])
-def test_a_letter_bears_it_and_nothing_else_moves(octets: bytes, tmp_path: Path) -> None:
+def test_letter_with_crest_keeps_layout(octets: bytes, tmp_path: Path) -> None:
     crest = read_crest(octets)
     for facts, addressee in ((FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)):
         plain, crested = letter(facts, addressee, WORDING), letter(facts, addressee, WORDING, crest=crest)
         assert crested.pages == plain.pages
         without = {word[0]: word[1:] for word in boxes(plain, tmp_path)}
         bearing = {word[0]: word[1:] for word in boxes(crested, tmp_path)}
-        # The window of the envelope, and where the paper is folded.
+        # The envelope window and the fold.
         for word in ("Ruj.", "Tarikh", addressee.title.split()[0], "PEMAKLUMAN"):
             assert bearing[word] == pytest.approx(without[word]), word
         assert max(right for _, _, right, _ in bearing.values()) <= 185.1
@@ -116,6 +114,6 @@ def test_a_letter_bears_it_and_nothing_else_moves(octets: bytes, tmp_path: Path)
     assert letter(FACTS, MINISTRY, WORDING, crest=crest).pdf == letter(FACTS, MINISTRY, WORDING, crest=crest).pdf
 
 
-def test_one_crest_is_not_anothers() -> None:
+def test_letter_with_crest_differs_from_letter_without() -> None:
     one = letter(FACTS, MINISTRY, WORDING, crest=Crest(format=CrestFormat.PNG, octets=png()))
     assert one.pdf != letter(FACTS, MINISTRY, WORDING).pdf

@@ -1,4 +1,4 @@
-"""A docket: what was posted on a day, with room for what is written in by hand."""
+"""Docket: letters posted on a day, with room for handwriting."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def line(number: int, to: str = "Ketua Setiausaha, Kementerian Contoh") -> Docke
     return DocketLine(number=f"JCM-{number:02}", purpose=Purpose.OUTAGE, to=to)
 
 
-def test_each_letter_has_a_row_and_the_day_stands_above() -> None:
-    said = text(page_of(line(1), line(2, HOSTILE)))
-    assert "SENARAI SURAT DIPOS, 24/11/2026" in said
-    assert "2 surat. Dijana pada 24/11/2026 14:15:00, oleh Kerani Contoh (kerani)." in said
+def test_docket_has_row_per_letter_and_date_in_title() -> None:
+    printed = text(page_of(line(1), line(2, HOSTILE)))
+    assert "SENARAI SURAT DIPOS, 24/11/2026" in printed
+    assert "2 surat. Dijana pada 24/11/2026 14:15:00, oleh Kerani Contoh (kerani)." in printed
     for column in ("No. notis", "Penerima", "No. pos berdaftar", "Tandatangan"):
-        assert column in said
-    assert "JCM-01" in said
-    assert HOSTILE in said
+        assert column in printed
+    assert "JCM-01" in printed
+    assert HOSTILE in printed
 
 
-def test_a_long_day_goes_on_on_another_page_with_the_columns_named_again() -> None:
+def test_docket_of_many_letters_repeats_column_headings_on_next_page() -> None:
     page = page_of(*(line(number) for number in range(40)))
     assert page.pages > 2
     assert all("No. pos berdaftar" in sheet.extract_text() for sheet in reader(page).pages[: page.pages - 1])
     assert page_of(line(1)).pages == 1
 
 
-def test_a_day_without_letters_says_so_and_nobody_is_named_who_is_not_known() -> None:
-    said = text(page_of(by=""))
-    assert "Tiada surat yang dicatatkan sebagai dipos pada hari ini." in said
-    assert "Dijana pada 24/11/2026 14:15:00." in said
+def test_docket_without_letters_or_author_says_so() -> None:
+    printed = text(page_of(by=""))
+    assert "Tiada surat yang dicatatkan sebagai dipos pada hari ini." in printed
+    assert "Dijana pada 24/11/2026 14:15:00." in printed
 
 
-def test_it_is_for_the_archive_and_for_every_reader() -> None:
+def test_docket_is_pdf_a2a() -> None:
     metadata = reader(page_of(line(1))).root_object["/Metadata"].get_object().get_data().decode()  # type: ignore[union-attr]
     for declared in ("<pdfaid:part>2</pdfaid:part>", "<pdfaid:conformance>A</pdfaid:conformance>"):
         assert declared in metadata

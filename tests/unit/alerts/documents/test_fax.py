@@ -1,4 +1,4 @@
-"""The fax: cover and notice, both languages, one page, black and white."""
+"""Fax: cover and notice, in both languages, on one black and white page."""
 
 import subprocess
 from dataclasses import replace
@@ -25,10 +25,10 @@ from tests.unit.alerts.documents.pages import (
 from tests.unit.alerts.wording.situations import WORDING, situations
 
 
-def test_an_outage_fax_reads_as_agreed() -> None:
+def test_fax_of_outage_has_agreed_text() -> None:
     page = fax(FACTS, MINISTRY, WORDING)
     assert page.title == "GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA"
-    said = text(page)
+    printed = text(page)
     order = [
         "FAKSIMILE / FACSIMILE",
         "KEPADA / TO : Ketua Setiausaha, Kementerian Teladan Malaysia",
@@ -66,65 +66,65 @@ def test_an_outage_fax_reads_as_agreed() -> None:
         "AKUAN PENERIMAAN / ACKNOWLEDGEMENT (sila tandatangani dan fakskan semula / please sign and fax back):",
         "Nama / Name: Jawatan / Post: Tarikh / Date:",
     ]
-    positions = [said.find(sentence) for sentence in order]
+    positions = [printed.find(sentence) for sentence in order]
     assert -1 not in positions, order[positions.index(-1)]
     assert positions == sorted(positions)
 
 
-def test_a_recovery_is_no_longer_urgent_and_names_the_first_notice() -> None:
-    said = text(fax(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING))
-    assert "SEGERA URGENT UNTUK TINDAKAN FOR ACTION X UNTUK MAKLUMAN" in said
-    assert "X SEGERA" not in said
+def test_fax_of_recovery_is_not_urgent_and_cites_first_notice() -> None:
+    printed = text(fax(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING))
+    assert "SEGERA URGENT UNTUK TINDAKAN FOR ACTION X UNTUK MAKLUMAN" in printed
+    assert "X SEGERA" not in printed
     assert (
         "1. Dengan hormatnya notis JCM-07 rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026 dirujuk."
-        in said
+        in printed
     )
-    assert "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang." in said
-    assert "1. We refer to our notice JCM-07, ref. JCM.100-1/9/1 Jld. 2 (JCM-07/1), dated 24 November 2026." in said
+    assert "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang." in printed
+    assert "1. We refer to our notice JCM-07, ref. JCM.100-1/9/1 Jld. 2 (JCM-07/1), dated 24 November 2026." in printed
 
 
-def test_a_correction_is_urgent() -> None:
-    said = text(fax(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
-    assert "X SEGERA" in said
-    assert "Dimaklumkan bahawa notis tersebut dibatalkan." in said
+def test_fax_of_correction_is_urgent() -> None:
+    printed = text(fax(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
+    assert "X SEGERA" in printed
+    assert "Dimaklumkan bahawa notis tersebut dibatalkan." in printed
 
 
-def test_our_own_officers_are_asked_to_act() -> None:
+def test_fax_to_own_staff_requests_action() -> None:
     facts = replace(FACTS, plan=Plan.ESCALATION, type=IncidentType.DEGRADED)
-    said = text(fax(facts, Addressee(title="Ramli", organisation="JCM"), WORDING))
-    assert "X SEGERA URGENT X UNTUK TINDAKAN FOR ACTION UNTUK MAKLUMAN" in said
+    printed = text(fax(facts, Addressee(title="Ramli", organisation="JCM"), WORDING))
+    assert "X SEGERA URGENT X UNTUK TINDAKAN FOR ACTION UNTUK MAKLUMAN" in printed
 
 
-def test_what_is_not_known_leaves_no_label_behind() -> None:
-    said = text(fax(BARE, Addressee(title="Pengarah", organisation="Pejabat Teladan"), WORDING))
+def test_fax_without_optional_data_omits_labels() -> None:
+    printed = text(fax(BARE, Addressee(title="Pengarah", organisation="Pejabat Teladan"), WORDING))
     for label in ("ATTN.", "NO. FAKS", "NO. TELEFON", "RUJ. KAMI", "Jika faks", "Surat :", "()"):
-        assert label not in said
-    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 3." in said
+        assert label not in printed
+    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 3." in printed
 
 
 @pytest.mark.parametrize(
     "facts", [*situations(FACTS), *situations(LONG)], ids=lambda f: f"{f.number}-{f.plan}-{f.purpose}-{f.type}"
 )
-def test_every_situation_is_one_page_of_readable_size(facts: Facts) -> None:
+def test_fax_of_every_situation_is_one_page_of_readable_size(facts: Facts) -> None:
     page = fax(facts, LONG_ADDRESSEE, WORDING)
     assert page.pages == read(page.pdf).sheets == 1
     assert not set("{}[]|") & set(text(page))
     assert read(page.pdf).smallest >= 11
 
 
-def test_a_name_that_fits_nothing_is_set_smaller_rather_than_on_two_pages() -> None:
+def test_fax_with_very_long_name_is_set_smaller_on_one_page() -> None:
     office = replace(OFFICE, name="Jabatan Contoh Malaysia " * 18)
     page = fax(replace(FACTS, office=office), LONG_ADDRESSEE, WORDING)
     assert page.pages == read(page.pdf).sheets == 1
 
 
-def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
+def test_fax_text_stays_within_page_margins(tmp_path: Path) -> None:
     for facts in (FACTS, LONG):
         words = boxes(fax(facts, LONG_ADDRESSEE, WORDING), tmp_path)
         assert all(left >= 14 and right <= 196 and top >= 8 and bottom <= 289 for _, left, top, right, bottom in words)
 
 
-def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
+def test_fax_is_black_and_white(tmp_path: Path) -> None:
     pdf = tmp_path / "fax.pdf"
     pdf.write_bytes(fax(FACTS, MINISTRY, WORDING).pdf)
     subprocess.run(
@@ -132,11 +132,11 @@ def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
     )
     (image,) = tmp_path.glob("fax*.pgm")
     pixels = image.read_bytes().split(b"\n", 3)[3]
-    # No grey: a fax machine would make dots of it.
+    # No grey: a fax machine would print it as dots.
     assert set(pixels) == {0, 255}
 
 
-def test_every_row_of_the_cover_has_a_value() -> None:
+def test_fax_data_has_value_for_every_field() -> None:
     data = fax_data(replace(FACTS, type=IncidentType.SENDING), MINISTRY, WORDING)
     for rows in (data["fields"], data["remarks"]):
         assert isinstance(rows, list)
@@ -154,13 +154,11 @@ def test_every_row_of_the_cover_has_a_value() -> None:
         ({"name": "Jabatan \u202eContoh\n"}, "Jabatan Contoh 03-0000 3001"),
     ],
 )
-def test_above_each_page_stand_the_agencys_name_and_number_and_neither_is_cut(
-    changes: dict[str, Any], line: str
-) -> None:
+def test_fax_sender_line_has_name_and_number_uncut(changes: dict[str, Any], line: str) -> None:
     page = fax(replace(FACTS, office=replace(OFFICE, **changes)), MINISTRY, WORDING)
     assert page.sender == line
     assert len(line) <= MAX_SENDER_LENGTH
 
 
-def test_the_longest_name_and_number_still_say_who_it_is() -> None:
+def test_fax_sender_line_of_longest_name_uses_short_name() -> None:
     assert fax(LONG, LONG_ADDRESSEE, WORDING).sender == "SEKTORAWAM1 03-0000 3001"

@@ -1,4 +1,4 @@
-"""The fax that tells of several incidents at once."""
+"""Fax about several incidents."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.unit.alerts.wording.situations import WORDING
 
 
 def several(count: int, **changes: object) -> Sequence[Facts]:
-    told = replace(FACTS, plan=Plan.ANNOUNCEMENT, **changes)  # type: ignore[arg-type]  # whatever a test says
-    if told.purpose is Purpose.RECOVERY:
-        told = replace(told, ended_at=told.notified_at)
+    facts = replace(FACTS, plan=Plan.ANNOUNCEMENT, **changes)  # type: ignore[arg-type]  # whatever a test says
+    if facts.purpose is Purpose.RECOVERY:
+        facts = replace(facts, ended_at=facts.notified_at)
     return [
-        replace(told, office=replace(OFFICE, name=f"Jabatan Contoh {n}"), number=f"J{n:02}-01") for n in range(count)
+        replace(facts, office=replace(OFFICE, name=f"Jabatan Contoh {n}"), number=f"J{n:02}-01") for n in range(count)
     ]
 
 
@@ -34,69 +34,71 @@ CENTRE = IssuingOffice(
 )
 
 
-def test_it_says_whose_it_is_how_to_ring_them_and_who_signs_for_it() -> None:
+def test_fax_list_states_issuing_office_telephone_and_signatory() -> None:
     page = fax_list(several(2), MINISTRY, WORDING, CENTRE)
-    said = text(page)
+    printed = text(page)
 
-    assert said.startswith("Pusat Operasi Contoh Aras 2, Blok Contoh 62000 PUTRAJAYA Telefon")
-    assert "DARIPADA / FROM : Pusat Operasi Contoh NO. TELEFON / TEL. NO. : 03-0000 9000" in said
-    assert said.index("(DEVI CONTOH) Ketua Pusat Operasi") > said.index("J01-01")
+    assert printed.startswith("Pusat Operasi Contoh Aras 2, Blok Contoh 62000 PUTRAJAYA Telefon")
+    assert "DARIPADA / FROM : Pusat Operasi Contoh NO. TELEFON / TEL. NO. : 03-0000 9000" in printed
+    assert printed.index("(DEVI CONTOH) Ketua Pusat Operasi") > printed.index("J01-01")
     assert page.sender == "Pusat Operasi Contoh 03-0000 9001"
 
 
-def test_of_a_centre_that_has_only_a_name_no_label_is_left_behind() -> None:
-    said = text(fax_list(several(2), MINISTRY, WORDING, IssuingOffice(short="PUSAT", name="Pusat Operasi", domain="")))
-    assert said.startswith("Pusat Operasi FAKSIMILE")
-    assert "TEL. NO." not in said
-    assert "()" not in said
+def test_fax_list_of_office_with_name_only_omits_labels() -> None:
+    printed = text(
+        fax_list(several(2), MINISTRY, WORDING, IssuingOffice(short="PUSAT", name="Pusat Operasi", domain=""))
+    )
+    assert printed.startswith("Pusat Operasi FAKSIMILE")
+    assert "TEL. NO." not in printed
+    assert "()" not in printed
 
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
-def test_it_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpose) -> None:
+def test_fax_list_has_row_per_agency_and_is_issued_on_their_behalf(purpose: Purpose) -> None:
     page = fax_list(several(40, purpose=purpose), MINISTRY, WORDING, CENTRE)
-    said = text(page)
+    printed = text(page)
 
     assert len(reader(page).pages) == page.pages > 1
-    assert all(f"Jabatan Contoh {n} " in said and f"J{n:02}-01" in said for n in range(40))
+    assert all(f"Jabatan Contoh {n} " in printed and f"J{n:02}-01" in printed for n in range(40))
     assert "SENARAI" in page.title
     assert "(40 AGENSI)" in page.title
-    assert "bagi pihak agensi dalam senarai" in said
-    assert f"NO. OF PAGES (INCLUDING THIS PAGE): {page.pages}" in said
-    assert "Telefon 03-0000 3000 Faks 03-0000 3001" in said
+    assert "bagi pihak agensi dalam senarai" in printed
+    assert f"NO. OF PAGES (INCLUDING THIS PAGE): {page.pages}" in printed
+    assert "Telefon 03-0000 3000 Faks 03-0000 3001" in printed
     assert all(f"{n} / {page.pages}" in sheet.extract_text() for n, sheet in enumerate(reader(page).pages, start=1))
 
 
-def test_an_outage_tells_what_fails_since_when() -> None:
-    said = text(fax_list(several(2, type=IncidentType.SENDING), MINISTRY, WORDING, CENTRE))
+def test_fax_list_of_outages_states_type_and_start() -> None:
+    printed = text(fax_list(several(2, type=IncidentType.SENDING), MINISTRY, WORDING, CENTRE))
 
-    assert "Keadaan / State Sejak / Since" in said
-    assert "Tidak dapat menghantar Cannot send 24/11, 2.15 ptg" in said
+    assert "Keadaan / State Sejak / Since" in printed
+    assert "Tidak dapat menghantar Cannot send 24/11, 2.15 ptg" in printed
 
 
-def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
-    said = text(fax_list(several(2, type=IncidentType.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
+def test_fax_list_of_recoveries_states_end_and_no_current_failure() -> None:
+    printed = text(fax_list(several(2, type=IncidentType.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
 
-    assert "Gangguan yang berakhir / What had failed" in said
-    assert "Pulih pada / Restored at" in said
-    assert "24/11, 2.45 ptg" in said
-    assert "24/11, 2.15 ptg" not in said
-    assert "Keadaan" not in said
+    assert "Gangguan yang berakhir / What had failed" in printed
+    assert "Pulih pada / Restored at" in printed
+    assert "24/11, 2.45 ptg" in printed
+    assert "24/11, 2.15 ptg" not in printed
+    assert "Keadaan" not in printed
 
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
-def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
+def test_fax_list_to_staff_lists_incidents_without_external_wording(purpose: Purpose) -> None:
     ours = several(2, type=IncidentType.MONITORING_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
     page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING, CENTRE)
-    said = text(page)
+    printed = text(page)
 
     assert page.title.startswith("SENARAI INSIDEN")
     assert page.title.endswith("(2)")
-    assert "Sistem pemantauan gagal: peti mel A Monitoring failing: mailbox A" in said
+    assert "Sistem pemantauan gagal: peti mel A Monitoring failing: mailbox A" in printed
     for told_outside in ("Perkhidmatan e-mel rasmi agensi", "on behalf of the agencies", "official business"):
-        assert told_outside not in said
+        assert told_outside not in printed
 
 
-def test_an_agency_with_two_incidents_is_counted_once_and_has_two_rows() -> None:
+def test_fax_list_counts_agency_with_two_incidents_once() -> None:
     (one,) = several(1)
     page = fax_list([one, replace(one, number="J00-02")], MINISTRY, WORDING, CENTRE)
 

@@ -1,4 +1,4 @@
-"""The letter a clerk would sign, and that fits the envelope."""
+"""Letter: text, layout and envelope window."""
 
 import re
 from collections.abc import Callable
@@ -35,11 +35,11 @@ from tests.unit.alerts.documents.pages import (
 from tests.unit.alerts.wording.situations import JCM, WORDING, situations
 
 
-def test_an_outage_letter_reads_as_agreed() -> None:
+def test_letter_of_outage_has_agreed_text() -> None:
     page = letter(FACTS, MINISTRY, WORDING)
     assert page.title == "PEMAKLUMAN GANGGUAN PERKHIDMATAN E-MEL RASMI JABATAN CONTOH MALAYSIA"
     assert page.pages == 1
-    said = text(page)
+    printed = text(page)
     order = [
         "Jabatan Contoh Malaysia Bahagian Teknologi Maklumat Aras 5, Blok C, Kompleks Contoh Presint 1 62000 PUTRAJAYA",
         "Telefon : 03-0000 3000",
@@ -87,13 +87,13 @@ def test_an_outage_letter_reads_as_agreed() -> None:
         "s.k. Timbalan Ketua Pengarah",
         "No. Notis: JCM-07",
     ]
-    positions = [said.find(sentence) for sentence in order]
+    positions = [printed.find(sentence) for sentence in order]
     assert -1 not in positions, order[positions.index(-1)]
     assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize(
-    ("matter", "sentences"),
+    ("incident_type", "sentences"),
     [
         (
             IncidentType.SENDING,
@@ -112,15 +112,17 @@ def test_an_outage_letter_reads_as_agreed() -> None:
         ),
     ],
 )
-def test_a_letter_promises_only_what_the_broken_side_leaves(matter: IncidentType, sentences: list[str]) -> None:
-    said = text(letter(replace(FACTS, type=matter), MINISTRY, WORDING))
+def test_letter_of_one_direction_states_only_affected_direction(
+    incident_type: IncidentType, sentences: list[str]
+) -> None:
+    printed = text(letter(replace(FACTS, type=incident_type), MINISTRY, WORDING))
     for sentence in sentences:
-        assert sentence in said
+        assert sentence in printed
 
 
 @pytest.mark.parametrize("make", [letter, fax])
-def test_page_promises_follow_ups_where_the_agency_has_any(make: Callable[..., PageContent]) -> None:
-    """A fax promised a notice as soon as mail works again, and follow-ups came each day."""
+def test_page_promises_daily_updates_only_where_enabled(make: Callable[..., PageContent]) -> None:
+    """Follow-ups are promised exactly where they are sent."""
     office = replace(OFFICE, english_attachment=True)
     for also in (
         dict[str, Any](),
@@ -128,59 +130,61 @@ def test_page_promises_follow_ups_where_the_agency_has_any(make: Callable[..., P
         {"purpose": Purpose.UPDATE, "previous_type": IncidentType.SENDING},
     ):
         if make is fax and also:
-            continue  # It promises nothing more.
-        said = text(make(replace(FACTS, office=office, **also), MINISTRY, WORDING))
-        assert re.search(r"pada setiap hari bekerja selagi gangguan berterusan, dan sebaik sahaja perkhidmatan", said)
-        assert re.search(r"on each working day while the disruption lasts, and as soon as (it|the service)", said)
-        said = text(make(replace(FACTS, office=office, followed_up=False, **also), MINISTRY, WORDING))
-        assert "setiap hari bekerja" not in said
-        assert "each working day" not in said
-        assert re.search(r"(memaklumkan tuan/puan|akan dikeluarkan) sebaik sahaja perkhidmatan", said)
+            continue  # A fax makes no further promise.
+        printed = text(make(replace(FACTS, office=office, **also), MINISTRY, WORDING))
+        assert re.search(
+            r"pada setiap hari bekerja selagi gangguan berterusan, dan sebaik sahaja perkhidmatan", printed
+        )
+        assert re.search(r"on each working day while the disruption lasts, and as soon as (it|the service)", printed)
+        printed = text(make(replace(FACTS, office=office, followed_up=False, **also), MINISTRY, WORDING))
+        assert "setiap hari bekerja" not in printed
+        assert "each working day" not in printed
+        assert re.search(r"(memaklumkan tuan/puan|akan dikeluarkan) sebaik sahaja perkhidmatan", printed)
 
 
-def test_a_recovery_letter_tells_how_long_it_lasted() -> None:
+def test_letter_of_recovery_states_duration() -> None:
     page = letter(replace(FACTS, purpose=Purpose.RECOVERY), MINISTRY, WORDING)
-    said = text(page)
+    printed = text(page)
     assert page.pages == 1
     assert (
         "Dengan segala hormatnya, saya merujuk perkara di atas dan surat JCM rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 "
         "November 2026."
-    ) in said
+    ) in printed
     assert (
         "telah pulih dan beroperasi seperti biasa mulai 24 November 2026 (Selasa), pukul 5.40 petang. Gangguan tersebut "
         "berlaku selama 3 jam 25 minit, iaitu dari 24 November 2026, pukul 2.15 petang, hingga 24 November 2026, pukul 5.40 "
         "petang."
-    ) in said
-    assert "tidak perlu dihantar semula melalui e-mel." in said
+    ) in printed
+    assert "tidak perlu dihantar semula melalui e-mel." in printed
 
 
-def test_a_correction_withdraws_the_notice_by_its_number() -> None:
-    said = text(letter(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
-    assert "bernombor JCM-07 dibatalkan. Perkhidmatan e-mel rasmi tersebut beroperasi seperti biasa." in said
+def test_letter_of_correction_withdraws_notice_by_number() -> None:
+    printed = text(letter(replace(FACTS, purpose=Purpose.CORRECTION), MINISTRY, WORDING))
+    assert "bernombor JCM-07 dibatalkan. Perkhidmatan e-mel rasmi tersebut beroperasi seperti biasa." in printed
 
 
 @pytest.mark.parametrize("purpose", [Purpose.RECOVERY, Purpose.CORRECTION])
-def test_what_follows_bears_a_reference_of_its_own_and_cites_the_first(purpose: Purpose) -> None:
+def test_following_page_has_own_reference_and_cites_first(purpose: Purpose) -> None:
     first = text(letter(replace(FACTS, enclosure=1), MINISTRY, WORDING))
     facts = next(each for each in situations(FACTS) if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
     facts = replace(facts, first_notified_at=FACTS.notified_at)
     assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in first
-    # 0: decided on before they were counted.
+    # 0: created before pages were counted.
     for enclosure, number in ((2, 2), (3, 3), (0, 2)):
-        said = text(letter(replace(facts, enclosure=enclosure), MINISTRY, WORDING))
-        assert f"Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/{number})" in said
-        assert "surat JCM rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026" in said
+        printed = text(letter(replace(facts, enclosure=enclosure), MINISTRY, WORDING))
+        assert f"Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/{number})" in printed
+        assert "surat JCM rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026" in printed
     faxed = text(fax(replace(facts, enclosure=2), MINISTRY, WORDING))
     assert "RUJ. KAMI / OUR REF. : JCM.100-1/9/1 Jld. 2 (JCM-07/2)" in faxed
     assert "notis JCM-07 rujukan JCM.100-1/9/1 Jld. 2 (JCM-07/1) bertarikh 24 November 2026" in faxed
 
 
-def test_without_a_file_a_clerk_fills_the_reference_in() -> None:
-    said = text(letter(replace(FACTS, office=replace(OFFICE, reference=" ")), MINISTRY, WORDING))
-    assert "Ruj. Kami : Tarikh :" in said
+def test_letter_without_file_reference_leaves_reference_blank() -> None:
+    printed = text(letter(replace(FACTS, office=replace(OFFICE, reference=" ")), MINISTRY, WORDING))
+    assert "Ruj. Kami : Tarikh :" in printed
 
 
-def test_the_translation_is_an_attachment_and_says_so() -> None:
+def test_letter_translation_is_marked_attachment() -> None:
     facts = replace(FACTS, office=replace(OFFICE, english_attachment=True))
     page = letter(facts, MINISTRY, WORDING)
     assert page.pages == 2
@@ -192,17 +196,17 @@ def test_the_translation_is_an_attachment_and_says_so() -> None:
     assert "(This translation is for information. The Malay text is the official text.)" in attached
 
 
-def test_a_salutation_that_somebody_chose_stays() -> None:
+def test_letter_keeps_configured_salutation() -> None:
     assert "YBhg. Datuk," in text(letter(FACTS, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING))
 
 
-def test_what_is_not_known_leaves_no_label_behind() -> None:
+def test_letter_without_optional_data_omits_labels() -> None:
     page = letter(BARE, Addressee(title="Pengarah", organisation="Pejabat Teladan"), WORDING)
-    said = text(page)
+    printed = text(page)
     for label in ("Telefon", "Faks :", "Laman web", "No. Faks", "u.p.", "b.p.", "s.k.", "(a)", "Sebarang", "()", " ,"):
-        assert label not in said
-    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 4." in said
-    assert "Ruj. Kami : Tarikh : 24 November 2026 Pengarah Pejabat Teladan Tuan/Puan," in said
+        assert label not in printed
+    assert "hendaklah dilaksanakan melalui surat, faks atau telefon sahaja. 4." in printed
+    assert "Ruj. Kami : Tarikh : 24 November 2026 Pengarah Pejabat Teladan Tuan/Puan," in printed
 
 
 @pytest.mark.parametrize(
@@ -220,12 +224,12 @@ def test_what_is_not_known_leaves_no_label_behind() -> None:
         ({"slogans": ('"SEHATI"',)}, 'Sekian, terima kasih. "SEHATI" Saya yang'),
     ],
 )
-def test_a_missing_field_changes_the_sentence_around_it(changes: dict[str, object], sentence: str) -> None:
+def test_letter_missing_field_changes_surrounding_sentence(changes: dict[str, object], sentence: str) -> None:
     facts = replace(FACTS, office=replace(OFFICE, **changes))  # type: ignore[arg-type]  # one field a case
     assert sentence in text(letter(facts, MINISTRY, WORDING))
 
 
-def test_a_long_letter_keeps_its_signature_with_a_paragraph_and_repeats_the_reference() -> None:
+def test_long_letter_keeps_signature_with_paragraph_and_repeats_reference() -> None:
     page = letter(LONG, LONG_ADDRESSEE, WORDING)
     assert page.pages == len(reader(page).pages) == 3
     second = " ".join(reader(page).pages[1].extract_text().split())
@@ -236,9 +240,9 @@ def test_a_long_letter_keeps_its_signature_with_a_paragraph_and_repeats_the_refe
 
 
 @pytest.mark.parametrize(("facts", "addressee"), [(FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)])
-def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee: Addressee, tmp_path: Path) -> None:
+def test_letter_address_fits_envelope_window(facts: Facts, addressee: Addressee, tmp_path: Path) -> None:
     words = boxes(letter(facts, addressee, WORDING), tmp_path)
-    # What may show when the sheet drifts: nothing but the address.
+    # The sheet may drift in the envelope: only the address may show.
     seen = [word for word in words if word[1] < 110 and word[2] < 92 and word[4] > 44]
     shown = " ".join(word[0] for word in seen)
     assert shown.startswith(addressee.title)
@@ -252,7 +256,7 @@ def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee:
     assert next(top for word, _, top, *_ in words if word == "Tuan/Puan,") >= 94
 
 
-def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
+def test_letter_text_stays_within_page_margins(tmp_path: Path) -> None:
     words = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
     assert all(left >= 24.5 and right <= 186 and top >= 8 and bottom <= 292 for _, left, top, right, bottom in words)
 
@@ -266,9 +270,7 @@ def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
         ("KOMPLEKS" * 5, "62000 PUTRAJAYA"),
     ],
 )
-def test_the_longest_address_that_may_be_written_keeps_to_the_letterhead_and_the_window(
-    address: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_letter_longest_valid_address_fits_letterhead_and_window(address: tuple[str, ...], tmp_path: Path) -> None:
     check_postal(address, findings := Findings(Document(file="jcontoh.yaml", data={})))
     assert not [each for each in findings.problems if each.severity is Severity.ERROR]
     facts = replace(LONG, office=replace(LONG_OFFICE, address=address))
@@ -281,7 +283,7 @@ def test_the_longest_address_that_may_be_written_keeps_to_the_letterhead_and_the
         assert max(bottom for _, bottom in window) <= 80
 
 
-def test_the_town_keeps_its_line_when_others_share_one() -> None:
+def test_letter_town_keeps_own_line_when_address_lines_are_joined() -> None:
     data = letter_data(FACTS, LONG_ADDRESSEE, WORDING)
     choices = data["addresses"]
     assert isinstance(choices, list)
@@ -294,56 +296,54 @@ def test_the_town_keeps_its_line_when_others_share_one() -> None:
 
 
 @pytest.mark.parametrize("facts", situations(FACTS), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
-def test_every_situation_can_be_a_letter(facts: Facts) -> None:
+def test_letter_of_every_situation_is_one_page(facts: Facts) -> None:
     page = letter(facts, MINISTRY, WORDING)
     assert page.pages == 1
     assert not set("{}[]|") & set(text(page))
 
 
-def test_our_own_officers_read_what_they_would_have_heard() -> None:
+def test_letter_to_own_staff_of_monitoring_fault_states_affected_part() -> None:
     facts = replace(FACTS, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti mel A")
-    said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
-    assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
-    assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in said
+    printed = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
+    assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in printed
+    assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in printed
 
 
-def test_our_own_officers_read_why_mail_fails() -> None:
+def test_letter_to_own_staff_states_cause() -> None:
     facts = replace(FACTS, plan=Plan.ESCALATION, cause=Cause.CONNECT)
-    said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
-    assert "Punca yang dikesan ialah pelayan mel menolak sambungan." in said
+    printed = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
+    assert "Punca yang dikesan ialah pelayan mel menolak sambungan." in printed
 
 
-def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:
+def test_letter_of_drill_to_own_staff_mentions_letter_not_call() -> None:
     drill = replace(FACTS, plan=Plan.ESCALATION, purpose=Purpose.DRILL)
     page = letter(drill, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING)
 
     assert page.title.startswith("LATIHAN SAHAJA")
-    assert "Surat ini ialah sebahagian daripada latihan tersebut" in (said := text(page))
-    assert "Panggilan" not in said
+    assert "Surat ini ialah sebahagian daripada latihan tersebut" in (printed := text(page))
+    assert "Panggilan" not in printed
 
 
-@pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
-def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
+@pytest.mark.parametrize("incident_type", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
+def test_slowness_and_monitoring_fault_are_never_announced(incident_type: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
-        letter(replace(FACTS, type=matter), MINISTRY, WORDING)
+        letter(replace(FACTS, type=incident_type), MINISTRY, WORDING)
 
 
-def test_a_site_may_add_items_of_its_own(tmp_path: Path) -> None:
+def test_wording_override_may_add_list_items(tmp_path: Path) -> None:
     (tmp_path / "ms.yaml").write_text(
         "letter:\n  warning:\n    both: |-\n      Perhatian:\n      satu;\n      dua.\n", encoding="utf-8"
     )
-    said = text(letter(FACTS, MINISTRY, load(tmp_path)))
-    assert "4. Perhatian: (a) satu; (b) dua. 5." in said
+    printed = text(letter(FACTS, MINISTRY, load(tmp_path)))
+    assert "4. Perhatian: (a) satu; (b) dua. 5." in printed
 
 
-def test_an_office_of_the_least_data_is_still_one_page() -> None:
+def test_letter_of_office_with_least_data_is_one_page() -> None:
     assert letter(replace(BARE, office=JCM), Addressee(title="", organisation="Pejabat"), WORDING).pages == 1
 
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY, Purpose.CORRECTION])
-def test_the_last_paragraph_is_set_to_both_margins_like_the_others_and_none_beyond(
-    purpose: Purpose, tmp_path: Path
-) -> None:
+def test_letter_last_paragraph_is_justified_within_margins(purpose: Purpose, tmp_path: Path) -> None:
     facts = next(each for each in situations() if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
     page = letter(replace(facts, office=OFFICE), MINISTRY, WORDING)
     words = boxes(page, tmp_path)
@@ -354,13 +354,13 @@ def test_the_last_paragraph_is_set_to_both_margins_like_the_others_and_none_beyo
     closing = next(top for word, left, top, *_ in words if word == "Sekian,")
     number = max(top for word, left, top, *_ in words if re.fullmatch(r"\d\.", word) and top < closing)
     body = sorted(top for top in lines if number - 1 <= top < closing - 1)
-    # The last line of a paragraph may end where it likes.
+    # The last line of a paragraph may end anywhere.
     assert len(body) > 1
     assert [lines[top] for top in body[:-1] if lines[top] < 184.4] == []
 
 
 @pytest.mark.parametrize(
-    ("salutation", "greeted", "said"),
+    ("salutation", "greeted", "expected"),
     [
         ("Tuan/Puan,", "Tuan/Puan,", "Untuk makluman tuan/puan, perkhidmatan"),
         ("", "Tuan/Puan,", "Untuk makluman tuan/puan, perkhidmatan"),
@@ -370,38 +370,38 @@ def test_the_last_paragraph_is_set_to_both_margins_like_the_others_and_none_beyo
         ("YBhg. Dato'/Tuan/Puan,", "YBhg. Dato'/Tuan/Puan,", "Untuk makluman YBhg. Dato'/tuan/puan, perkhidmatan"),
     ],
 )
-def test_a_letter_speaks_to_whom_it_greets(salutation: str, greeted: str, said: str) -> None:
+def test_letter_text_uses_salutation(salutation: str, greeted: str, expected: str) -> None:
     page = text(letter(FACTS, replace(MINISTRY, salutation=salutation), WORDING))
     assert f" {greeted} PEMAKLUMAN" in page
-    assert said in page
+    assert expected in page
     if "uan" not in salutation.lower() and salutation:
         assert "tuan/puan" not in page.lower()
 
 
-@pytest.mark.parametrize("told", PRINTED)
+@pytest.mark.parametrize("kind", PRINTED)
 @pytest.mark.parametrize("make", [letter, fax])
-def test_no_page_forgets_whom_it_greets(told: str, make: Callable[..., PageContent]) -> None:
-    facts = next(each for each in situations(FACTS) if occasion(each) == told and each.plan is Plan.ANNOUNCEMENT)
+def test_page_with_title_salutation_does_not_use_tuan(kind: str, make: Callable[..., PageContent]) -> None:
+    facts = next(each for each in situations(FACTS) if occasion(each) == kind and each.plan is Plan.ANNOUNCEMENT)
     page = text(make(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING))
     assert "tuan" not in page.lower().replace("ramli", "")
 
 
 @pytest.mark.parametrize("make", [letter, fax])
 @pytest.mark.parametrize("plan", list(Plan))
-def test_a_drill_on_paper_speaks_of_paper_and_not_of_a_call(plan: Plan, make: Callable[..., PageContent]) -> None:
+def test_drill_page_mentions_paper_not_call(plan: Plan, make: Callable[..., PageContent]) -> None:
     facts = next(each for each in situations(FACTS) if each.purpose is Purpose.DRILL and each.plan is plan)
     page = text(make(facts, MINISTRY, WORDING))
     assert "anggilan" not in page
     assert "call " not in page.replace("please call", "")
     assert ("Surat ini ialah sebahagian daripada latihan" if make is letter else "Faks ini menguji") in page
     nobodys = replace(facts, office=replace(OFFICE, domain=""))
-    assert "()" not in (said := text(make(nobodys, MINISTRY, WORDING))), said
-    assert "(domain )" not in said
+    assert "()" not in (printed := text(make(nobodys, MINISTRY, WORDING))), printed
+    assert "(domain )" not in printed
 
 
 @pytest.mark.parametrize("long", range(0, 60, 4))
-def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_path: Path) -> None:
-    # The words before them are of every length, so that each would come to stand at the end of a line.
+def test_letter_line_does_not_break_inside_reference_or_form_of_address(long: int, tmp_path: Path) -> None:
+    # The preceding words have every length, so that each pair reaches the end of a line.
     office = replace(OFFICE, reference="JCM.100-1/9/1", contact_post="x" * (long + 1))
     facts = replace(FACTS, office=office, purpose=Purpose.RECOVERY, ended_at=FACTS.notified_at)
     for salutation, words in (("Tuan/Puan,", ["tuan/puan"]), ("YBhg. Datuk,", ["YBhg.", "Datuk"])):
@@ -420,25 +420,25 @@ def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_pat
     "purpose", [Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.CORRECTION, Purpose.DRILL]
 )
 @pytest.mark.parametrize(("facts", "addressee"), [(FACTS, MINISTRY), (LONG, LONG_ADDRESSEE)])
-def test_no_title_ends_a_line_inside_a_word(
+def test_title_line_does_not_break_inside_word(
     facts: Facts, addressee: Addressee, purpose: Purpose, tmp_path: Path
 ) -> None:
-    told = replace(facts, purpose=purpose, ended_at=facts.notified_at if purpose is Purpose.RECOVERY else None)
-    told = replace(told, office=replace(told.office, english_attachment=True))
-    for page in (letter(told, addressee, WORDING), fax(told, addressee, WORDING)):
+    changed = replace(facts, purpose=purpose, ended_at=facts.notified_at if purpose is Purpose.RECOVERY else None)
+    changed = replace(changed, office=replace(changed.office, english_attachment=True))
+    for page in (letter(changed, addressee, WORDING), fax(changed, addressee, WORDING)):
         assert not any(word == "E-" for word, *_ in boxes(page, tmp_path))
 
 
 @pytest.mark.parametrize("file", ["JCM.100-1/9/1", "JCM.100-1/9/1 Jld. 2", "JCM.BTM.100-1/9/1 Jld. 12"])
-def test_a_file_reference_wraps_at_its_spaces_only(file: str, tmp_path: Path) -> None:
+def test_file_reference_wraps_at_spaces_only(file: str, tmp_path: Path) -> None:
     office = replace(OFFICE, reference=file)
     for number, purpose in (("JCM-L3", Purpose.DRILL), ("JCM-107", Purpose.OUTAGE)):
         facts = replace(FACTS, office=office, number=number, purpose=purpose)
-        said = {word for word, _, top, *_ in boxes(letter(facts, MINISTRY, WORDING), tmp_path) if 40 < top < 57}
-        assert {*file.split(), f"({number})" if purpose is Purpose.DRILL else f"({number}/1)"} <= said
+        printed = {word for word, _, top, *_ in boxes(letter(facts, MINISTRY, WORDING), tmp_path) if 40 < top < 57}
+        assert {*file.split(), f"({number})" if purpose is Purpose.DRILL else f"({number}/1)"} <= printed
 
 
-def test_a_line_of_an_address_does_not_end_between_presint_and_its_number(tmp_path: Path) -> None:
+def test_address_line_does_not_break_between_presint_and_number(tmp_path: Path) -> None:
     found = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
     tops = [(top, next_top) for (word, _, top, *_), (_, _, next_top, *_) in pairwise(found) if word == "Presint"]
     assert tops

@@ -1,4 +1,4 @@
-"""What an agency's recipients are told of planned maintenance, before it begins."""
+"""Letters and faxes about planned maintenance."""
 
 from __future__ import annotations
 
@@ -44,26 +44,27 @@ def page(notice: MaintenanceNotice, **office: object) -> MaintenancePage:
     )
 
 
-def said(body: Body) -> str:
+def body_text(body: Body) -> str:
     return "\n".join([body.title, body.opening, *(each.text for each in body.paragraphs)])
 
 
-def test_a_letter_says_when_the_work_is_what_is_done_and_by_which_channels_business_goes_on() -> None:
+def test_maintenance_letter_states_time_work_and_channels() -> None:
     body = page(PLANNED).body("letter", MALAY)
-    assert "dari 1 Disember 2026 (Selasa), pukul 10.00 malam, hingga 2 Disember 2026 (Rabu), pukul 4.00 pagi." in said(
-        body
+    assert (
+        "dari 1 Disember 2026 (Selasa), pukul 10.00 malam, hingga 2 Disember 2026 (Rabu), pukul 4.00 pagi."
+        in body_text(body)
     )
-    assert "Kerja yang terlibat: Naik taraf pelayan mel. Dalam" in said(body)
+    assert "Kerja yang terlibat: Naik taraf pelayan mel. Dalam" in body_text(body)
     assert [each.label for each in body.paragraphs[1].items] == ["surat", "faks", "telefon"]
-    # The warning names the paragraph in which they stand: the opening is the first.
+    # The warning names the paragraph of the channels; the opening is paragraph 1.
     assert "perenggan 3" in body.paragraphs[2].text
 
 
 @pytest.mark.parametrize("kind", ["letter", "fax"])
 @pytest.mark.parametrize("language", [MALAY, ENGLISH])
-def test_a_change_says_both_times_and_a_cancellation_only_the_one_that_was_told(kind: str, language: Language) -> None:
+def test_maintenance_change_states_both_times_and_cancellation_only_first(kind: str, language: Language) -> None:
     first, second = ("1 Disember", "3 Disember") if language is MALAY else ("1 December", "3 December")
-    changed, cancelled = said(page(CHANGED).body(kind, language)), said(page(CANCELLED).body(kind, language))
+    changed, cancelled = body_text(page(CHANGED).body(kind, language)), body_text(page(CANCELLED).body(kind, language))
     assert first in changed
     assert second in changed
     assert first in cancelled
@@ -73,16 +74,16 @@ def test_a_change_says_both_times_and_a_cancellation_only_the_one_that_was_told(
         assert "24 " in each
 
 
-def test_what_has_no_file_and_no_office_telephone_leaves_no_holes() -> None:
+def test_maintenance_page_without_optional_data_has_no_gaps() -> None:
     bare = page(CHANGED, reference="", address=(), telephone="", fax="", contact_name="", contact_telephone="")
-    told = said(bare.body("letter", MALAY))
-    assert "surat JCM bertarikh 24 November 2026" in told
-    assert "melalui surat, faks atau telefon sahaja." in told
-    assert "  " not in told
+    printed = body_text(bare.body("letter", MALAY))
+    assert "surat JCM bertarikh 24 November 2026" in printed
+    assert "melalui surat, faks atau telefon sahaja." in printed
+    assert "  " not in printed
     assert bare.letter_data()["reference"] == {"label": "Ruj. Kami", "value": ""}
 
 
-def test_the_pages_bear_their_own_reference_and_are_dated_when_they_were_made() -> None:
+def test_maintenance_pages_have_own_reference_and_creation_date() -> None:
     letter, fax = maintenance_letter(page(PLANNED, english_attachment=True)), maintenance_fax(page(PLANNED))
     assert (letter.pages, fax.pages) == (2, 1)
     for printed in (text(letter), text(fax)):

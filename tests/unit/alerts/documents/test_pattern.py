@@ -1,4 +1,4 @@
-"""Patterns in the templates are made once."""
+"""Regular expressions in the Typst templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEMPLATES = sorted(Path(alerts.documents.__file__).parent.glob("*.typ"))
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: each.name)
-def test_a_pattern_is_made_when_the_template_is_read_and_not_at_each_use(template: Path) -> None:
-    # In a function typst compiles it again for each paragraph, or each cell of a table: half of a letter's time.
+def test_template_compiles_patterns_once_at_load(template: Path) -> None:
+    # Typst compiles a pattern inside a function at every use, which took half of a letter's time.
     for line in template.read_text().splitlines():
         assert "regex(" not in line or re.match(r"#let [\w-]+ = regex\(", line), line

@@ -1,4 +1,4 @@
-"""Characters that reach the paper."""
+"""Reduction of text to printable characters."""
 
 import re
 from pathlib import Path
@@ -26,15 +26,15 @@ from alerts.documents.printable import printable, printable_all
         ("?", "?"),
     ],
 )
-def test_a_text_is_reduced_to_what_the_font_has(text: str, printed: str) -> None:
+def test_printable_reduces_text_to_font_characters(text: str, printed: str) -> None:
     assert printable(text) == printed
 
 
-def test_data_keeps_its_shape() -> None:
+def test_printable_all_keeps_structure() -> None:
     assert printable_all({"a": ["b\n", 1, True, {"c": "中"}]}) == {"a": ["b", 1, True, {"c": "?"}]}
 
 
-def test_every_printable_character_is_in_the_font() -> None:
+def test_every_printable_character_is_in_font() -> None:
     from alerts.documents.render import _fonts  # noqa: PLC0415 - the font as the renderer sees it
 
     everything = "".join(chr(code) for first, last in module._PRINTABLE for code in range(first, last + 1))
@@ -50,7 +50,7 @@ def test_every_printable_character_is_in_the_font() -> None:
     assert pdf.startswith(b"%PDF")
 
 
-def test_what_stays_together_on_a_line_knows_each_letter_that_is_printed() -> None:
+def test_frame_letter_pattern_covers_every_printable_letter() -> None:
     frame = Path(render.__file__).with_name("frame.typ").read_text(encoding="utf-8")
     (letters,) = re.findall(r'let letter = "(.*)"', frame)
     printed = [chr(code) for first, last in module._PRINTABLE for code in range(first, last + 1)]

@@ -1,4 +1,4 @@
-"""What every PDF promises: the archive's standard, the same bytes, and nothing read as markup."""
+"""Properties of every PDF: archive standard, reproducible bytes, no markup injection."""
 
 import re
 import subprocess
@@ -43,7 +43,7 @@ every = pytest.mark.parametrize("render", [letter, fax, listed])
 
 
 @both
-def test_a_page_declares_its_standards_and_its_language(render: Render) -> None:
+def test_page_declares_pdf_standards_and_language(render: Render) -> None:
     page = render(FACTS, MINISTRY, WORDING)
     pdf = reader(page)
     root = pdf.root_object
@@ -62,7 +62,7 @@ def test_a_page_declares_its_standards_and_its_language(render: Render) -> None:
 
 
 @every
-def test_a_reader_has_nothing_to_complain_of(render: Render, tmp_path: Path) -> None:
+def test_page_is_read_without_warnings(render: Render, tmp_path: Path) -> None:
     pdf = tmp_path / "page.pdf"
     pdf.write_bytes(render(FACTS, MINISTRY, WORDING).pdf)
     for program in (["pdfinfo"], ["pdftotext"]):
@@ -72,16 +72,16 @@ def test_a_reader_has_nothing_to_complain_of(render: Render, tmp_path: Path) -> 
 
 
 @every
-def test_only_our_font_is_used_and_it_is_embedded(render: Render) -> None:
+def test_page_embeds_only_bundled_font(render: Render) -> None:
     sheet = reader(render(FACTS, MINISTRY, WORDING)).pages[0]
     fonts = dictionary(dictionary(sheet["/Resources"])["/Font"]).values()
     names = {str(dictionary(font)["/BaseFont"]) for font in fonts}
-    # Six letters and a plus sign: the part of the font that the page needs is inside the file.
+    # Six letters and a plus sign mark an embedded font subset.
     assert all(re.fullmatch(r"/[A-Z]{6}\+Arimo-\w+", name) for name in names)
 
 
 @every
-def test_the_same_facts_give_the_same_bytes(render: Render) -> None:
+def test_page_of_same_facts_is_byte_identical(render: Render) -> None:
     first = render(FACTS, MINISTRY, WORDING)
     with ThreadPoolExecutor(4) as threads:
         others = list(threads.map(lambda _: render(FACTS, MINISTRY, WORDING), range(8)))
@@ -92,7 +92,7 @@ def test_the_same_facts_give_the_same_bytes(render: Render) -> None:
 
 
 @both
-def test_a_hostile_name_is_printed_as_it_stands(render: Render) -> None:
+def test_page_prints_markup_characters_in_names_verbatim(render: Render) -> None:
     office = replace(
         OFFICE,
         name=HOSTILE,
@@ -104,21 +104,21 @@ def test_a_hostile_name_is_printed_as_it_stands(render: Render) -> None:
     )
     addressee = replace(MINISTRY, title=HOSTILE, attention=HOSTILE)
     page = render(replace(FACTS, office=office, number="#*_-07"), addressee, WORDING)
-    said = "".join(text(page).split())
-    assert said.count("".join(HOSTILE.split())) >= 5
-    assert "".join(HOSTILE.upper().split()) in said
+    printed = "".join(text(page).split())
+    assert printed.count("".join(HOSTILE.split())) >= 5
+    assert "".join(HOSTILE.upper().split()) in printed
     assert page.title.endswith(HOSTILE.upper())
 
 
 @every
-def test_a_character_without_a_glyph_does_not_stop_the_page(render: Render) -> None:
+def test_page_with_character_without_glyph_is_rendered(render: Render) -> None:
     office = replace(OFFICE, name="Jabatan 中 \u202eContoh\x07\x00 \uff21 😀\nMalaysia")
-    said = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
-    assert "Jabatan ? Contoh A ? Malaysia" in said
+    printed = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
+    assert "Jabatan ? Contoh A ? Malaysia" in printed
 
 
 @both
-def test_an_address_line_with_a_line_break_stays_one_line(render: Render) -> None:
+def test_address_with_line_break_is_printed_on_one_line(render: Render) -> None:
     office = replace(OFFICE, address=("Aras 5\nBlok C", "62000 PUTRAJAYA"))
-    said = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
-    assert "Aras 5 Blok C, 62000 PUTRAJAYA" in said
+    printed = text(render(replace(FACTS, office=office), MINISTRY, WORDING))
+    assert "Aras 5 Blok C, 62000 PUTRAJAYA" in printed

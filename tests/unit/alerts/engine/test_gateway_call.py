@@ -1,4 +1,4 @@
-"""How each answer of a gateway is written down."""
+"""Result of each gateway call."""
 
 from __future__ import annotations
 
@@ -48,49 +48,49 @@ class Composer:
         return SmsContent(text=f"{notification.facts.number} by {channel}")
 
 
-class SpeechlessComposer:
+class FailingComposer:
     async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
         raise KeyError(f"no words for {notification.person} on {channel}")
 
 
-InboundSms = DeliveryReport | SubmissionNotFound | Exception | bool | None
+Answer = DeliveryReport | SubmissionNotFound | Exception | bool | None
 
 
 @dataclass
-class Scripted:
-    """A gateway that answers every question with the same thing; `None`: never."""
+class ScriptedGateway:
+    """Gateway with one scripted answer. `None` never answers."""
 
-    answer: InboundSms
-    orders: list[SendRequest] = field(default_factory=list)
+    answer: Answer
+    requests: list[SendRequest] = field(default_factory=list)
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
-        answer = await self._answer(order)
+    async def send(self, request: SendRequest) -> DeliveryReport:
+        answer = await self._answer(request)
         assert isinstance(answer, DeliveryReport)
         return answer
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        answer = await self._answer(order)
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        answer = await self._answer(request)
         assert isinstance(answer, DeliveryReport | SubmissionNotFound)
         return answer
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
-        answer = await self._answer(order)
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
+        answer = await self._answer(request)
         assert isinstance(answer, DeliveryReport)
         return answer
 
-    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:
-        answer = await self._answer(order)
+    async def withdraw(self, request: SendRequest, provider_id: str) -> bool:
+        answer = await self._answer(request)
         assert isinstance(answer, bool)
         return answer
 
-    async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+    async def handle_callback(self, request: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
         raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
         pass
 
-    async def _answer(self, order: SendRequest) -> InboundSms:
-        self.orders.append(order)
+    async def _answer(self, request: SendRequest) -> Answer:
+        self.requests.append(request)
         if self.answer is None:
             await asyncio.Event().wait()
         if isinstance(self.answer, Exception):
@@ -112,31 +112,31 @@ def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCal
 
 async def outcome(
     kind: CallKind,
-    answer: InboundSms,
+    answer: Answer,
     at: Attempt | None = None,
     address: Address = SMS_SITI,
     policy: DeliveryPolicy = POLICY,
 ) -> CallResult:
     at = at or attempt(AttemptState.CALLING)
-    line = ConfiguredGateway(name="first", channel=address.channel, gateway=Scripted(answer))
-    return await make_call(call(kind, at, address), line, Composer(), policy, Clock())
+    configured = ConfiguredGateway(name="first", channel=address.channel, gateway=ScriptedGateway(answer))
+    return await make_call(call(kind, at, address), configured, Composer(), policy, Clock())
 
 
-async def test_the_gateway_gets_our_reference_the_address_and_the_words() -> None:
-    gateway = Scripted(DeliveryReport(progress=SubmissionState.ACCEPTED))
-    line = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
+async def test_send_passes_reference_address_and_content() -> None:
+    gateway = ScriptedGateway(DeliveryReport(progress=SubmissionState.ACCEPTED))
+    configured = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
 
-    await make_call(call(CallKind.SEND, attempt(AttemptState.CALLING)), line, Composer(), POLICY, Clock())
+    await make_call(call(CallKind.SEND, attempt(AttemptState.CALLING)), configured, Composer(), POLICY, Clock())
 
-    (order,) = gateway.orders
-    assert (order.reference, order.address, order.extension) == ("p1-1", SMS_SITI.number, "")
-    assert order.content == SmsContent(text="JCM-01 by sms")
-    assert (order.created_at, order.expires_at) == (T0, T0 + 30 * MINUTE)
+    (request,) = gateway.requests
+    assert (request.reference, request.address, request.extension) == ("p1-1", SMS_SITI.number, "")
+    assert request.content == SmsContent(text="JCM-01 by sms")
+    assert (request.created_at, request.expires_at) == (T0, T0 + 30 * MINUTE)
 
 
-@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
+@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.FIND, CallKind.CHECK])
 @pytest.mark.parametrize("progress", [SubmissionState.ACCEPTED, SubmissionState.SENT, SubmissionState.DELIVERED])
-async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: SubmissionState) -> None:
+async def test_progress_report_is_adopted(kind: CallKind, progress: SubmissionState) -> None:
     after = await outcome(kind, DeliveryReport(progress=progress, provider_id="SM1"))
 
     assert after.attempt.state is AttemptState(progress)
@@ -146,9 +146,9 @@ async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: Subm
     assert after.gateway_up is True
 
 
-@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.ASK, CallKind.CHECK])
+@pytest.mark.parametrize("kind", [CallKind.SEND, CallKind.FIND, CallKind.CHECK])
 @pytest.mark.parametrize("error", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION])
-async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKind, error: ErrorClass) -> None:
+async def test_failure_report_keeps_gateway_up(kind: CallKind, error: ErrorClass) -> None:
     after = await outcome(
         kind, DeliveryReport(progress=SubmissionState.FAILED, error=error, code="busy", detail="line busy")
     )
@@ -160,7 +160,7 @@ async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKi
     assert after.gateway_up is True
 
 
-async def test_a_report_without_a_provider_id_keeps_the_one_that_is_known() -> None:
+async def test_report_without_provider_id_keeps_known_id() -> None:
     known = replace(attempt(AttemptState.ACCEPTED), provider_id="SM1")
 
     assert (
@@ -177,7 +177,7 @@ async def test_a_report_without_a_provider_id_keeps_the_one_that_is_known() -> N
         (ErrorClass.UNKNOWN, AttemptState.UNKNOWN, False),
     ],
 )
-async def test_an_error_of_sending_decides_the_attempt(
+async def test_send_error_class_determines_attempt_state(
     error: ErrorClass, state: AttemptState, *, up: bool | None
 ) -> None:
     after = await outcome(CallKind.SEND, DeliveryError(error, "refused", code="21211"))
@@ -187,20 +187,20 @@ async def test_an_error_of_sending_decides_the_attempt(
     assert after.gateway_up is up
 
 
-async def test_what_may_have_been_sent_is_asked_about_at_once() -> None:
+async def test_unknown_send_error_is_queried_at_once() -> None:
     after = await outcome(CallKind.SEND, DeliveryError(ErrorClass.UNKNOWN, "no answer in time"))
 
     assert after.attempt.query_at == NOW
     assert after.attempt.ended_at is None
 
 
-async def test_a_provider_that_asks_for_a_pause_gets_it() -> None:
+async def test_send_error_with_retry_after_delays_next_attempt() -> None:
     error = DeliveryError(ErrorClass.TRANSIENT, "too many requests", retry_after=timedelta(minutes=4))
 
     assert (await outcome(CallKind.SEND, error)).attempt.query_at == NOW + 4 * MINUTE
 
 
-async def test_a_bug_of_a_gateway_may_have_struck_after_the_message_left() -> None:
+async def test_gateway_exception_on_send_sets_attempt_unknown() -> None:
     after = await outcome(CallKind.SEND, ZeroDivisionError("a bug"))
 
     assert after.attempt.state is AttemptState.UNKNOWN
@@ -209,7 +209,7 @@ async def test_a_bug_of_a_gateway_may_have_struck_after_the_message_left() -> No
     assert "a bug" not in after.attempt.detail
 
 
-async def test_a_gateway_that_never_comes_back_is_left_and_asked_about() -> None:
+async def test_gateway_timeout_sets_attempt_unknown() -> None:
     impatient = DeliveryPolicy(deadline=timedelta(milliseconds=10))
 
     after = await outcome(CallKind.SEND, None, policy=impatient)
@@ -218,7 +218,7 @@ async def test_a_gateway_that_never_comes_back_is_left_and_asked_about() -> None
     assert after.gateway_up is False
 
 
-async def test_cancellation_passes_through() -> None:
+async def test_cancellation_propagates() -> None:
     calling = asyncio.create_task(outcome(CallKind.SEND, None))
     await asyncio.sleep(0)
     calling.cancel()
@@ -227,41 +227,41 @@ async def test_cancellation_passes_through() -> None:
         await calling
 
 
-async def test_what_cannot_be_put_into_words_was_certainly_not_sent_and_says_nothing_of_the_gateway() -> None:
-    gateway = Scripted(DeliveryReport(progress=SubmissionState.ACCEPTED))
-    line = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
+async def test_compose_error_fails_attempt_without_calling_gateway() -> None:
+    gateway = ScriptedGateway(DeliveryReport(progress=SubmissionState.ACCEPTED))
+    configured = ConfiguredGateway(name="first", channel=Channel.SMS, gateway=gateway)
 
     after = await make_call(
-        call(CallKind.SEND, attempt(AttemptState.CALLING)), line, SpeechlessComposer(), POLICY, Clock()
+        call(CallKind.SEND, attempt(AttemptState.CALLING)), configured, FailingComposer(), POLICY, Clock()
     )
 
-    assert gateway.orders == []
+    assert gateway.requests == []
     assert after.attempt.state is AttemptState.FAILED
     assert after.attempt.error is ErrorClass.PERMANENT
     assert after.gateway_up is None
 
 
-def asked(times: int) -> Attempt:
+def queried(times: int) -> Attempt:
     return replace(attempt(AttemptState.UNKNOWN), queries=times)
 
 
-async def test_a_certain_no_means_that_it_was_never_sent() -> None:
-    after = await outcome(CallKind.ASK, SubmissionNotFound(certain=True), asked(1))
+async def test_find_certain_not_found_sets_never_sent() -> None:
+    after = await outcome(CallKind.FIND, SubmissionNotFound(certain=True), queried(1))
 
     assert (after.attempt.state, after.attempt.query_at) == (AttemptState.NEVER_SENT, NOW)
     assert after.gateway_up is True
 
 
-async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> None:
-    second = replace(asked(1), id=2, n=2)
-    of = call(CallKind.ASK, second)
+async def test_find_repeated_never_sent_delays_next_attempt() -> None:
+    second = replace(queried(1), id=2, n=2)
+    of = call(CallKind.FIND, second)
     of = replace(
         of, notification=tried(replace(of.notification, deliveries=()), attempt(AttemptState.NEVER_SENT), second)
     )
 
     after = await make_call(
         of,
-        ConfiguredGateway(name="first", channel=Channel.SMS, gateway=Scripted(SubmissionNotFound(certain=True))),
+        ConfiguredGateway(name="first", channel=Channel.SMS, gateway=ScriptedGateway(SubmissionNotFound(certain=True))),
         Composer(),
         POLICY,
         Clock(),
@@ -270,9 +270,9 @@ async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> 
     assert after.attempt.query_at > NOW
 
 
-async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
-    once = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(1))
-    twice = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(2))
+async def test_find_uncertain_not_found_counts_only_when_repeated() -> None:
+    once = await outcome(CallKind.FIND, SubmissionNotFound(certain=False), queried(1))
+    twice = await outcome(CallKind.FIND, SubmissionNotFound(certain=False), queried(2))
 
     assert (once.attempt.state, once.attempt.query_at) == (AttemptState.UNKNOWN, NOW + 5 * SECOND)
     assert (twice.attempt.state, twice.attempt.ended_at) == (AttemptState.NOT_FOUND, NOW)
@@ -290,41 +290,41 @@ async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
     ],
     ids=lambda a: type(a).__name__ + str(getattr(a, "error", "")),
 )
-async def test_a_question_without_an_answer_leaves_the_fate_open_and_is_not_repeated_for_ever(
+async def test_find_without_answer_stays_unknown_then_not_found(
     answer: DeliveryReport | Exception,
 ) -> None:
     most = len(POLICY.query_delays)
-    states = [(await outcome(CallKind.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
+    states = [(await outcome(CallKind.FIND, answer, queried(n))).attempt.state for n in range(1, most + 1)]
 
     assert states == [AttemptState.UNKNOWN] * (most - 1) + [AttemptState.NOT_FOUND]
 
 
-@pytest.mark.parametrize("kind", [CallKind.ASK, CallKind.CHECK, CallKind.WITHDRAW])
+@pytest.mark.parametrize("kind", [CallKind.FIND, CallKind.CHECK, CallKind.WITHDRAW])
 @pytest.mark.parametrize("error", ErrorClass)
-async def test_only_an_error_of_sending_can_say_that_it_failed(kind: CallKind, error: ErrorClass) -> None:
-    state = AttemptState.UNKNOWN if kind is CallKind.ASK else AttemptState.ACCEPTED
+async def test_only_send_error_can_fail_attempt(kind: CallKind, error: ErrorClass) -> None:
+    state = AttemptState.UNKNOWN if kind is CallKind.FIND else AttemptState.ACCEPTED
     at = replace(attempt(state), queries=1)
 
     assert (await outcome(kind, DeliveryError(error, "refused"), at)).attempt.state is state
 
 
-async def test_a_letter_that_was_taken_back_is_withdrawn_and_one_that_was_gone_has_been_sent() -> None:
-    lying = attempt(AttemptState.ACCEPTED)
+async def test_withdraw_returned_letter_is_withdrawn_and_missing_letter_is_sent() -> None:
+    queued = attempt(AttemptState.ACCEPTED)
 
-    taken = await outcome(CallKind.WITHDRAW, True, lying, LETTER)
-    gone = await outcome(CallKind.WITHDRAW, False, lying, LETTER)
+    taken = await outcome(CallKind.WITHDRAW, True, queued, LETTER)
+    gone = await outcome(CallKind.WITHDRAW, False, queued, LETTER)
 
     assert (taken.attempt.state, taken.attempt.ended_at) == (AttemptState.WITHDRAWN, NOW)
     assert (gone.attempt.state, gone.attempt.ended_at) == (AttemptState.SENT, None)
 
 
-async def test_what_its_gateway_cannot_give_back_has_been_sent() -> None:
-    line = ConfiguredGateway(name="first", channel=Channel.LETTER, gateway=cast(Gateway, object()))
-    lying = call(CallKind.WITHDRAW, attempt(AttemptState.ACCEPTED), LETTER)
-    assert (await make_call(lying, line, Composer(), POLICY, Clock())).attempt.state is AttemptState.SENT
+async def test_withdraw_unsupported_by_gateway_sets_sent() -> None:
+    configured = ConfiguredGateway(name="first", channel=Channel.LETTER, gateway=cast(Gateway, object()))
+    queued = call(CallKind.WITHDRAW, attempt(AttemptState.ACCEPTED), LETTER)
+    assert (await make_call(queued, configured, Composer(), POLICY, Clock())).attempt.state is AttemptState.SENT
 
 
-async def test_a_tray_that_cannot_be_reached_is_asked_to_give_the_letter_back_after_a_pause() -> None:
+async def test_withdraw_with_unavailable_tray_is_retried_after_pause() -> None:
     error = DeliveryError(ErrorClass.CONFIGURATION, "Stale file handle")
 
     after = await outcome(CallKind.WITHDRAW, error, attempt(AttemptState.ACCEPTED), LETTER)

@@ -1,4 +1,4 @@
-"""Gateways that have not been used are tested without sending anything, and their failures blame nobody."""
+"""Verification of unused gateways without sending."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Clock:
         return NOW
 
 
-class Verified:
-    """A gateway that answers a test as told."""
+class FakeGateway:
+    """Gateway with a scripted result of verification."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -38,7 +38,7 @@ class Verified:
             raise self.error
 
 
-class Judged:
+class RecordingObserver:
     def __init__(self) -> None:
         self.found: list[tuple[str, bool]] = []
 
@@ -46,32 +46,32 @@ class Judged:
         self.found.append((gateway, up))
 
 
-def verifier(*gateways: Any, is_monitor_only: bool = False) -> tuple[GatewayVerifier, GatewayPool, Judged]:
+def verifier(*gateways: Any, is_monitor_only: bool = False) -> tuple[GatewayVerifier, GatewayPool, RecordingObserver]:
     pool = GatewayPool(
         ConfiguredGateway(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways)
     )
-    judged: Any = Judged()
+    observer: Any = RecordingObserver()
     return (
-        GatewayVerifier(pool=pool, clock=Clock(), observer=judged, is_monitor_only=lambda: is_monitor_only),
+        GatewayVerifier(pool=pool, clock=Clock(), observer=observer, is_monitor_only=lambda: is_monitor_only),
         pool,
-        judged,
+        observer,
     )
 
 
 async def test_verify_unused_gateway_that_answers_becomes_up_and_is_tested_once() -> None:
-    gateway = Verified()
-    verify, pool, judged = verifier(gateway)
+    gateway = FakeGateway()
+    verify, pool, observer = verifier(gateway)
     await verify.verify()
     await verify.verify()
-    assert (pool.is_up("g0"), gateway.tests, judged.found) == (True, 1, [("g0", True)])
+    assert (pool.is_up("g0"), gateway.tests, observer.found) == (True, 1, [("g0", True)])
 
 
 @pytest.mark.parametrize(
     "error", [DeliveryError(ErrorClass.CONFIGURATION, "HTTP 401"), TimeoutError(), RuntimeError("a bug")]
 )
-async def test_verify_gateway_that_fails_stays_unused_and_the_others_are_tested(error: Exception) -> None:
-    failing, well = Verified(error), Verified()
-    verify, pool, _ = verifier(failing, well)
+async def test_verify_failing_gateway_stays_unused_and_others_are_tested(error: Exception) -> None:
+    failing, working = FakeGateway(error), FakeGateway()
+    verify, pool, _ = verifier(failing, working)
     await verify.verify()
     assert (pool.is_up("g0"), pool.is_up("g1")) == (None, True)
     failing.error = None
@@ -79,16 +79,16 @@ async def test_verify_gateway_that_fails_stays_unused_and_the_others_are_tested(
     assert pool.is_up("g0") is True
 
 
-async def test_verify_leaves_a_used_gateway_and_one_that_cannot_be_tested_alone() -> None:
-    failed = Verified()
-    verify, pool, judged = verifier(failed, object())
+async def test_verify_skips_used_and_untestable_gateways() -> None:
+    failed = FakeGateway()
+    verify, pool, observer = verifier(failed, object())
     pool.record_state("g0", up=False, now=NOW)
     await verify.verify()
-    assert (pool.is_up("g0"), pool.is_up("g1"), failed.tests, judged.found) == (False, None, 0, [])
+    assert (pool.is_up("g0"), pool.is_up("g1"), failed.tests, observer.found) == (False, None, 0, [])
 
 
-async def test_verify_message_refused_during_the_test_outranks_it() -> None:
-    class Overtaken(Verified):
+async def test_verify_failure_of_message_during_test_takes_precedence() -> None:
+    class Overtaken(FakeGateway):
         async def verify(self) -> None:
             pool.record_state("g0", up=False, now=NOW)
 
@@ -97,39 +97,39 @@ async def test_verify_message_refused_during_the_test_outranks_it() -> None:
     assert pool.is_up("g0") is False
 
 
-async def test_verify_process_that_rests_tests_nothing() -> None:
-    gateway = Verified()
+async def test_verify_in_monitor_only_process_tests_nothing() -> None:
+    gateway = FakeGateway()
     verify, pool, _ = verifier(gateway, is_monitor_only=True)
     await verify.verify()
     assert (pool.is_up("g0"), gateway.tests) == (None, 0)
 
 
-async def test_tray_verify_unwritable_directory_raises_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    around = GatewayContext(callback_base=None, directory=str(tmp_path))
-    await Tray(TraySettings(directory=Path("surat")), around).verify()
+async def test_tray_verify_unwritable_directory_raises_and_leaves_no_file(tmp_path: Path) -> None:
+    context = GatewayContext(callback_base=None, directory=str(tmp_path))
+    await Tray(TraySettings(directory=Path("surat")), context).verify()
     assert list((tmp_path / "surat").iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(DeliveryError):
-        await Tray(TraySettings(directory=Path("file/surat")), around).verify()
+        await Tray(TraySettings(directory=Path("file/surat")), context).verify()
 
 
-async def test_verify_gateway_replaced_during_the_test_leaves_its_successor_unproven() -> None:
-    class Replaced(Verified):
+async def test_verify_gateway_replaced_during_test_leaves_successor_untested() -> None:
+    class Replaced(FakeGateway):
         async def verify(self) -> None:
             pool.replace([ConfiguredGateway(name="g0", channel=Channel.SMS, gateway=successor)])
 
-    successor: Any = Verified(DeliveryError(ErrorClass.CONFIGURATION, "HTTP 401"))
-    verify, pool, judged = verifier(Replaced())
+    successor: Any = FakeGateway(DeliveryError(ErrorClass.CONFIGURATION, "HTTP 401"))
+    verify, pool, observer = verifier(Replaced())
     await verify.verify()
-    assert (pool.is_up("g0"), judged.found) == (None, [])
+    assert (pool.is_up("g0"), observer.found) == (None, [])
     await verify.verify()
     assert (pool.is_up("g0"), successor.tests) == (None, 1)
 
 
 @pytest.mark.parametrize("up", [True, False])
-async def test_replace_gateway_by_another_of_its_name_forgets_how_it_stood(*, up: bool) -> None:
-    kept, other = Verified(), Verified()
-    _, pool, _ = verifier(kept, Verified())
+async def test_replace_gateway_of_same_name_resets_state(*, up: bool) -> None:
+    kept, other = FakeGateway(), FakeGateway()
+    _, pool, _ = verifier(kept, FakeGateway())
     for name in ("g0", "g1"):
         pool.record_state(name, up=up, now=NOW)
     gateways: list[Any] = [kept, other]
@@ -137,11 +137,11 @@ async def test_replace_gateway_by_another_of_its_name_forgets_how_it_stood(*, up
     assert (pool.is_up("g0"), pool.is_up("g1")) == (up, None)
 
 
-async def test_tray_share_that_hangs_leaves_the_threads_of_others_free(
+async def test_tray_verify_hanging_share_leaves_default_executor_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    goes_on = threading.Event()
-    monkeypatch.setattr(Tray, "_verify", lambda _: goes_on.wait())
+    finished = threading.Event()
+    monkeypatch.setattr(Tray, "_verify", lambda _: finished.wait())
     tray = Tray(TraySettings(directory=Path("surat")), GatewayContext(callback_base=None, directory=str(tmp_path)))
     asyncio.get_running_loop().set_default_executor(threads := ThreadPoolExecutor(2))
     try:
@@ -151,4 +151,4 @@ async def test_tray_share_that_hangs_leaves_the_threads_of_others_free(
                     await tray.verify()
         assert threads.submit(int).result(timeout=10) == 0
     finally:
-        goes_on.set()
+        finished.set()

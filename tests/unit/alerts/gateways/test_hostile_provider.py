@@ -1,4 +1,4 @@
-"""Whatever answers in a provider's place, a gateway fails as it may: with a `DeliveryError`, and in bounded memory."""
+"""Gateways against malicious providers: each failure is a `DeliveryError` and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from alerts.model.gateway import (
 from alerts.provider import HttpClient, read_json
 
 NUMBER = "+60100000101"
-AROUND = GatewayContext(callback_base=None, directory="/nonexistent")
+CONTEXT = GatewayContext(callback_base=None, directory="/nonexistent")
 AT = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 MESSAGE = {"sid": "SM1", "status": "delivered", "body": "x", "date_created": "Fri, 27 Nov 2026 08:00:01 +0000"}
 
 
-class Line(httpx.AsyncBaseTransport):
-    """Answers every question with the same."""
+class FakeTransport(httpx.AsyncBaseTransport):
+    """Transport that gives every request the same response."""
 
-    def __init__(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, again: int = 1) -> None:
+    def __init__(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None, repeat: int = 1) -> None:
         self._status, self._headers = status, headers or {}
-        self._parts = (body for _ in range(again))
+        self._parts = (body for _ in range(repeat))
         self.taken = 0
 
     async def _stream(self) -> AsyncIterator[bytes]:
@@ -52,21 +52,21 @@ class Line(httpx.AsyncBaseTransport):
         return httpx.Response(self._status, headers=self._headers, content=self._stream())
 
 
-def sms(line: Line) -> TwilioSms:
+def sms(transport: FakeTransport) -> TwilioSms:
     account: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
-    gateway = TwilioSms(TwilioSmsSettings.model_validate(account), AROUND)
-    gateway._twilio._provider._client._transport = line  # type: ignore[assignment]
+    gateway = TwilioSms(TwilioSmsSettings.model_validate(account), CONTEXT)
+    gateway._twilio._provider._client._transport = transport  # type: ignore[assignment]
     return gateway
 
 
-def fax(line: Line) -> SinchFax:
+def fax(transport: FakeTransport) -> SinchFax:
     settings = SinchFaxSettings(project_id="p", key_id="k", key_secret=SecretStr("rahsia"), from_number=NUMBER)
-    gateway = SinchFax(settings, AROUND)
-    gateway._provider._client._transport = line  # type: ignore[assignment]
+    gateway = SinchFax(settings, CONTEXT)
+    gateway._provider._client._transport = transport  # type: ignore[assignment]
     return gateway
 
 
-def test_all_gateways_trust_by_one_reading_of_the_authorities_and_look_at_the_name() -> None:
+def test_http_clients_share_ssl_context_that_verifies_host_name() -> None:
     clients = [HttpClient(proxy=proxy, deadline=1) for proxy in (None, SecretStr("http://192.0.2.1:3128"))]
     [context] = {client._transport._pool._ssl_context for client in clients}
     assert context is not None
@@ -82,9 +82,9 @@ def order(content: SmsContent | PageContent) -> SendRequest:
 SMS, PAGE = order(SmsContent(text="x")), order(PageContent(pdf=b"%PDF", title="x", pages=1))
 
 
-async def failure_of(line: Line) -> DeliveryError:
+async def failure_of(transport: FakeTransport) -> DeliveryError:
     with pytest.raises(DeliveryError) as failed:
-        await sms(line).send(SMS)
+        await sms(transport).send(SMS)
     return failed.value
 
 
@@ -100,81 +100,81 @@ async def failure_of(line: Line) -> DeliveryError:
         b'{"sid": ' + b"9" * 5000 + b"}",
     ],
 )
-async def test_an_answer_without_an_id_that_can_be_kept_is_asked_about_again(body: bytes) -> None:
-    assert (await failure_of(Line(body))).error is ErrorClass.UNKNOWN
+async def test_answer_without_storable_id_is_unknown(body: bytes) -> None:
+    assert (await failure_of(FakeTransport(body))).error is ErrorClass.UNKNOWN
     with pytest.raises(DeliveryError):
-        await sms(Line(body)).check(SMS, "SM1")
+        await sms(FakeTransport(body)).check(SMS, "SM1")
     with pytest.raises(DeliveryError):
-        await fax(Line(body.replace(b"sid", b"id"))).send(PAGE)
+        await fax(FakeTransport(body.replace(b"sid", b"id"))).send(PAGE)
 
 
 @pytest.mark.parametrize("wait", ["9" * 5000, "9" * 20, "-1", "Fri, 27 Nov 2026 08:00:00 GMT"])
-async def test_a_wait_that_nobody_waits_is_none(wait: str) -> None:
-    refused = await failure_of(Line(b"{}", 429, {"Retry-After": wait}))
+async def test_implausible_retry_after_is_ignored(wait: str) -> None:
+    refused = await failure_of(FakeTransport(b"{}", 429, {"Retry-After": wait}))
     assert (refused.error, refused.retry_after) == (ErrorClass.TRANSIENT, None)
 
 
-async def test_a_little_that_unpacks_to_more_than_memory_holds_is_not_unpacked() -> None:
+async def test_compressed_answer_exceeding_limit_is_not_decompressed() -> None:
     bomb = gzip.compress(json.dumps(MESSAGE | {"x": "a" * 1_000_000}).encode())
-    assert (await failure_of(Line(bomb, 200, {"Content-Encoding": "gzip"}))).error is ErrorClass.UNKNOWN
+    assert (await failure_of(FakeTransport(bomb, 200, {"Content-Encoding": "gzip"}))).error is ErrorClass.UNKNOWN
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end() -> None:
-    line = Line(b"x" * 1_000_000, again=10_000)
-    assert (await failure_of(line)).error is ErrorClass.UNKNOWN
-    assert line.taken < 10_000_000
+async def test_endless_answer_is_not_read_to_end() -> None:
+    transport = FakeTransport(b"x" * 1_000_000, repeat=10_000)
+    assert (await failure_of(transport)).error is ErrorClass.UNKNOWN
+    assert transport.taken < 10_000_000
 
 
 @pytest.mark.parametrize("odd", [None, 1, "x", [], {}, {"sid": None}])
-async def test_one_thing_in_a_list_that_is_no_message_keeps_no_other_from_being_found(odd: object) -> None:
-    found = await sms(Line(json.dumps({"messages": [odd, MESSAGE]}).encode())).find(SMS)
+async def test_find_skips_malformed_list_items(odd: object) -> None:
+    found = await sms(FakeTransport(json.dumps({"messages": [odd, MESSAGE]}).encode())).find(SMS)
     assert isinstance(found, DeliveryReport)
     assert found.progress is SubmissionState.DELIVERED
     page = {"faxes": [odd, {"id": "1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}}]}
-    assert isinstance(await fax(Line(json.dumps(page).encode())).find(PAGE), DeliveryReport)
+    assert isinstance(await fax(FakeTransport(json.dumps(page).encode())).find(PAGE), DeliveryReport)
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    ("date", "asked", "found"),
+    ("date", "queried_after", "found"),
     [
-        # Ours was eight hours ahead when it was sent, and still is. Then an hour behind.
+        # Our clock is eight hours ahead when sending and when searching. Then it is an hour behind.
         ("Fri, 27 Nov 2026 00:00:20 GMT", 20, True),
         ("Fri, 27 Nov 2026 09:00:20 GMT", 20, False),
-        # What was created nine minutes before the attempt is another's.
+        # A message created nine minutes before the attempt is another one.
         ("Fri, 27 Nov 2026 00:10:00 GMT", 20, False),
-        # A clock that shows the same but for the time that an answer takes.
+        # Both clocks agree but for the duration of the answer.
         ("Fri, 27 Nov 2026 08:00:50 GMT", 20, False),
         ("", 20, False),
         ("Fri, 99 Nov 2026", 20, False),
     ],
 )
-async def test_twilio_find_where_its_clock_differs_from_ours_searches_by_its_clock(
-    date: str, asked: int, *, found: bool
+async def test_twilio_find_with_clock_difference_searches_by_twilio_clock(
+    date: str, queried_after: int, *, found: bool
 ) -> None:
     """Defect: With our clock eight hours ahead, an SMS is searched in the future, not found, and sent again.
 
     Pantau: Twilio is searched by its own clock.
     """
     message = MESSAGE | {"date_created": "Fri, 27 Nov 2026 00:00:01 +0000"}
-    line = Line(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
-    answer = await sms(line).find(replace(SMS, queried_at=AT + timedelta(seconds=asked)))
+    transport = FakeTransport(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
+    answer = await sms(transport).find(replace(SMS, queried_at=AT + timedelta(seconds=queried_after)))
     assert isinstance(answer, DeliveryReport) is found
 
 
 @pytest.mark.parametrize("at", ["Fri, 27 Nov 2026 08:00:01 +99999999999999", "9" * 5000, ""])
-async def test_a_time_that_no_clock_shows_is_no_time(at: str) -> None:
+async def test_find_implausible_date_raises_error(at: str) -> None:
     page = {"messages": [MESSAGE | {"date_created": at}]}
     with pytest.raises(DeliveryError, match="not understood"):
-        await sms(Line(json.dumps(page).encode())).find(SMS)
+        await sms(FakeTransport(json.dumps(page).encode())).find(SMS)
 
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "²", "-1", "1_0"])
-def test_a_count_that_no_store_keeps_is_none(digits: str) -> None:
+def test_parse_count_out_of_range_returns_none(digits: str) -> None:
     assert parse_count(digits) is None
     assert meaning_of_failure(digits).error is ErrorClass.TRANSIENT
 
 
-def test_what_no_store_keeps_is_replaced_where_it_stands() -> None:
-    said = read_json(b'{"a\\u0000": ["\\ud800b", 1, null, "\\ud83d\\ude00", "\\\\u0000"]}')
-    assert said == {"a\ufffd": ["\ufffdb", 1, None, "\U0001f600", "\\u0000"]}
+def test_read_json_replaces_characters_unsupported_by_store() -> None:
+    parsed = read_json(b'{"a\\u0000": ["\\ud800b", 1, null, "\\ud83d\\ude00", "\\\\u0000"]}')
+    assert parsed == {"a\ufffd": ["\ufffdb", 1, None, "\U0001f600", "\\u0000"]}

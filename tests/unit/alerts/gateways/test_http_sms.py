@@ -1,4 +1,4 @@
-"""A provider that is only described: its error table, what it brings, and how it proves who it is."""
+"""HTTP SMS gateway with a configured provider: error table, callbacks and authentication."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ ORDER = SendRequest(
     created_at=NOW,
     expires_at=NOW + timedelta(minutes=5),
 )
-FACES: dict[str, Callable[[Aggregator], Starlette]] = {"awan": awan, "suria": suria}
+SIMULATORS: dict[str, Callable[[Aggregator], Starlette]] = {"awan": awan, "suria": suria}
 T, P, C, U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
-#: What each fault of an error table is for the next step.
-CLASSES = {
+#: Error class of each fault in an error table.
+ERROR_CLASSES = {
     "credentials": C,
     "balance": C,
     "sender": C,
@@ -65,25 +65,25 @@ CLASSES = {
 
 
 @dataclass(kw_only=True)
-class Scene:
-    """A provider, the gateway that is described for it, and the listener that it calls."""
+class Connection:
+    """Simulated provider, its configured gateway and the callback listener."""
 
     account: Aggregator
     gateway: Gateway
-    desk: RecordingCallbackHandler
+    handler: RecordingCallbackHandler
     listener: CallbackListener
 
 
 @asynccontextmanager
-async def scene(provider: str, **changes: Any) -> AsyncIterator[Scene]:
+async def connected(provider: str, **changes: Any) -> AsyncIterator[Connection]:
     account = Aggregator(secret=SECRET, callback_secret=CALLBACK_SECRET)
-    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
-    listener = CallbackListener(desk=desk)
-    async with serve(FACES[provider](account)) as base_url, serve(listener.app()) as public:
+    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
+    listener = CallbackListener(desk=handler)
+    async with serve(SIMULATORS[provider](account)) as base_url, serve(listener.app()) as public:
         listener.public_base = public
         gateway = sms_providers.build(provider, base_url, SECRET, f"{public}/sms-{provider}", **changes)
         listener.gateways[f"sms-{provider}"] = gateway
-        yield Scene(account=account, gateway=gateway, desk=desk, listener=listener)
+        yield Connection(account=account, gateway=gateway, handler=handler, listener=listener)
         await gateway.close()
 
 
@@ -93,42 +93,42 @@ async def refused(call: Any) -> DeliveryError:
     return raised.value
 
 
-@pytest.mark.parametrize("provider", FACES)
-@pytest.mark.parametrize("wrong", CLASSES)
-async def test_each_code_of_the_table_has_its_class_and_takes_nothing(provider: str, wrong: str) -> None:
-    async with scene(provider) as play:
-        play.account.refusals.append(wrong)
-        error = await refused(play.gateway.send(ORDER))
+@pytest.mark.parametrize("provider", SIMULATORS)
+@pytest.mark.parametrize("wrong", ERROR_CLASSES)
+async def test_error_code_has_configured_class_and_queues_no_message(provider: str, wrong: str) -> None:
+    async with connected(provider) as connection:
+        connection.account.refusals.append(wrong)
+        error = await refused(connection.gateway.send(ORDER))
 
-        assert error.error is CLASSES[wrong]
+        assert error.error is ERROR_CLASSES[wrong]
         assert error.code == (AWAN_CODES[wrong] if provider == "awan" else SURIA_CODES[wrong][1])
-        assert play.account.messages == []
+        assert connection.account.messages == []
 
 
-def test_the_tables_of_the_stand_ins_are_all_tried() -> None:
-    assert {*CLASSES, "duplicate"} == set(AWAN_CODES) == set(SURIA_CODES)
+def test_error_class_table_covers_all_simulator_codes() -> None:
+    assert {*ERROR_CLASSES, "duplicate"} == set(AWAN_CODES) == set(SURIA_CODES)
 
 
-@pytest.mark.parametrize("provider", FACES)
-async def test_what_the_provider_has_already_is_taken_as_sent(provider: str) -> None:
-    async with scene(provider) as play:
-        await play.gateway.send(ORDER)
-        again = await play.gateway.send(ORDER)
+@pytest.mark.parametrize("provider", SIMULATORS)
+async def test_send_duplicate_is_reported_accepted(provider: str) -> None:
+    async with connected(provider) as connection:
+        await connection.gateway.send(ORDER)
+        again = await connection.gateway.send(ORDER)
 
         assert (again.progress, again.provider_id) == (SubmissionState.ACCEPTED, "d42-1")
-        assert len(play.account.messages) == 1
+        assert len(connection.account.messages) == 1
 
 
-@pytest.mark.parametrize("provider", FACES)
-async def test_rm0_stands_in_front_once_whoever_writes_it(provider: str) -> None:
-    async with scene(provider) as play:
-        await play.gateway.send(ORDER)
-        (message,) = play.account.messages
+@pytest.mark.parametrize("provider", SIMULATORS)
+async def test_send_prefixes_rm0_once(provider: str) -> None:
+    async with connected(provider) as connection:
+        await connection.gateway.send(ORDER)
+        (message,) = connection.account.messages
     assert message.text == TEXT
     assert message.to == (NUMBER.removeprefix("+") if provider == "awan" else NUMBER)
 
 
-@pytest.mark.parametrize("provider", FACES)
+@pytest.mark.parametrize("provider", SIMULATORS)
 @pytest.mark.parametrize(
     ("state", "progress", "error"),
     [
@@ -140,27 +140,27 @@ async def test_rm0_stands_in_front_once_whoever_writes_it(provider: str) -> None
         ("BAHARU", SubmissionState.ACCEPTED, None),
     ],
 )
-async def test_what_became_of_it_is_asked(
+async def test_check_and_find_return_configured_state(
     provider: str, state: str, progress: SubmissionState, error: ErrorClass | None
 ) -> None:
-    async with scene(provider) as play:
-        sent = await play.gateway.send(ORDER)
-        play.account.messages[0].state = state
-        report = await play.gateway.check(ORDER, sent.provider_id or "")
-        found = await play.gateway.find(ORDER)
+    async with connected(provider) as connection:
+        sent = await connection.gateway.send(ORDER)
+        connection.account.messages[0].state = state
+        report = await connection.gateway.check(ORDER, sent.provider_id or "")
+        found = await connection.gateway.find(ORDER)
 
     assert (report.progress, report.error, report.provider_id) == (progress, error, "91")
     assert found == report
 
 
-async def test_a_provider_that_goes_by_its_own_id_alone_cannot_be_asked_after_a_lost_answer() -> None:
+async def test_find_without_own_reference_is_uncertain_not_found() -> None:
     receipts = sms_providers.settings("awan")["receipts"] | {"fields": {"id": "{id}"}}
     gateway = sms_providers.build("awan", "http://127.0.0.1:1", SECRET, receipts=receipts)
     assert await gateway.find(ORDER) == SubmissionNotFound(certain=False)
     await gateway.close()
 
 
-async def test_without_receipts_an_sms_stays_as_it_was_taken() -> None:
+async def test_provider_without_receipts_reports_accepted() -> None:
     gateway = sms_providers.build("awan", "http://127.0.0.1:1", SECRET, receipts=None, states={})
     assert await gateway.find(ORDER) == SubmissionNotFound(certain=False)
     assert await gateway.check(ORDER, "91") == DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id="91")
@@ -179,8 +179,8 @@ async def recorder(answer: str, status: int = 200) -> AsyncIterator[tuple[str, l
         yield base_url, seen
 
 
-async def test_kannel_is_one_more_provider() -> None:
-    """As its own HTTP interface has it: docs/how-to/operator/sms-providers.md."""
+async def test_kannel_send_uses_documented_request() -> None:
+    """The request follows docs/how-to/operator/sms-providers.md."""
     async with recorder("0: Accepted for delivery", 202) as (base_url, seen):
         gateway = sms_providers.build("modem", base_url, SECRET, "https://pantau.contoh.gov.my/callbacks/sms-modem")
         report = await gateway.send(ORDER)
@@ -205,7 +205,7 @@ async def test_kannel_is_one_more_provider() -> None:
         ("Number(s) has/have been denied by white- and/or black-lists.", 400, P),
     ],
 )
-async def test_kannel_says_why_not(answer: str, status: int, error: ErrorClass) -> None:
+async def test_kannel_error_answer_has_error_class(answer: str, status: int, error: ErrorClass) -> None:
     async with recorder(answer, status) as (base_url, _):
         gateway = sms_providers.build("modem", base_url, SECRET)
         assert (await refused(gateway.send(ORDER))).error is error
@@ -215,21 +215,23 @@ async def test_kannel_says_why_not(answer: str, status: int, error: ErrorClass) 
 @pytest.mark.parametrize(
     ("t", "progress"), [("8", SubmissionState.SENT), ("1", SubmissionState.DELIVERED), ("34", SubmissionState.FAILED)]
 )
-async def test_kannel_brings_its_reports_in_the_query(t: str, progress: SubmissionState) -> None:
-    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
+async def test_kannel_status_callback_reads_query(t: str, progress: SubmissionState) -> None:
+    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
     gateway = sms_providers.build("modem", "", SECRET, "https://x/callbacks/sms-modem")
     url = f"https://x/callbacks/sms-modem/status/d42-1?key={CALLBACK_SECRET}&t={t}"
-    await gateway.handle_callback(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
-    assert [(heard.reference, heard.report and heard.report.progress) for heard in desk.heard] == [("d42-1", progress)]
+    await gateway.handle_callback(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), handler)
+    assert [(event.reference, event.report and event.report.progress) for event in handler.heard] == [
+        ("d42-1", progress)
+    ]
     for wrong in (url.replace(CALLBACK_SECRET, "salah"), url.partition("?")[0]):
         with pytest.raises(CallbackRejectedError, match="secret"):
             await gateway.handle_callback(
-                CallbackRequest(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk
+                CallbackRequest(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), handler
             )
     await gateway.close()
 
 
-async def test_a_number_is_written_as_the_provider_wants_it() -> None:
+async def test_send_formats_number_as_configured() -> None:
     fields = {"to": "{to_local}", "msg": "{text}", "ttl": "{seconds}", "n": "{callback}"}
     async with recorder("code=0") as (base_url, seen):
         gateway = sms_providers.build(
@@ -245,7 +247,7 @@ async def test_a_number_is_written_as_the_provider_wants_it() -> None:
     assert abroad.detail == "not a Malaysian number"
 
 
-async def test_what_an_address_has_in_its_query_stays_there() -> None:
+async def test_send_keeps_query_of_configured_url() -> None:
     async with recorder("code=0") as (base_url, seen):
         gateway = sms_providers.build("awan", "", SECRET, url=f"{base_url}/api/?act=send", receipts=None)
         await gateway.send(ORDER)
@@ -255,7 +257,7 @@ async def test_what_an_address_has_in_its_query_stays_there() -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "<html>code=0</html>" * 5000, "code=", "OK", "\0\0", "code=0,id=" + "9" * 500])
-async def test_an_odd_answer_is_taken_for_no_more_than_it_says(answer: str) -> None:
+async def test_send_malformed_answer_is_unknown_error(answer: str) -> None:
     async with recorder(answer) as (base_url, _):
         gateway = sms_providers.build("awan", base_url, SECRET)
         if "code=0" in answer:
@@ -266,7 +268,7 @@ async def test_an_odd_answer_is_taken_for_no_more_than_it_says(answer: str) -> N
 
 
 @pytest.mark.parametrize("answer", [f"code={NUMBER[1:]}", f"code={'9' * 30}"])
-async def test_a_code_that_may_be_a_number_is_shown_to_nobody(answer: str) -> None:
+async def test_error_code_resembling_number_is_not_exposed(answer: str) -> None:
     async with recorder(answer) as (base_url, _):
         gateway = sms_providers.build("awan", base_url, SECRET)
         error = await refused(gateway.send(ORDER))
@@ -278,16 +280,19 @@ def state(status: str = "D", **more: str) -> dict[str, str]:
     return {"client_ref": "d42-1", "status": status, "message_id": "91", **more}
 
 
-async def test_a_signed_report_is_believed_and_a_repeated_one_changes_nothing() -> None:
-    async with scene("suria") as play:
-        await play.gateway.send(ORDER)
-        (message,) = play.account.messages
+async def test_signed_status_callback_is_accepted_and_repeated_one_ignored() -> None:
+    async with connected("suria") as connection:
+        await connection.gateway.send(ORDER)
+        (message,) = connection.account.messages
         for status in ("S", "D", "D"):
-            assert await play.account.bring("POST", message.callback, **signed(CALLBACK_SECRET, state(status))) == 200
+            assert (
+                await connection.account.bring("POST", message.callback, **signed(CALLBACK_SECRET, state(status)))
+                == 200
+            )
 
-    reports = [heard.report.progress for heard in play.desk.heard if heard.report]
+    reports = [event.report.progress for event in connection.handler.heard if event.report]
     assert reports == [SubmissionState.SENT, SubmissionState.DELIVERED]
-    assert play.desk.repeated == ["91/D"]
+    assert connection.handler.repeated == ["91/D"]
 
 
 @pytest.mark.parametrize(
@@ -305,53 +310,57 @@ async def test_a_signed_report_is_believed_and_a_repeated_one_changes_nothing() 
         (lambda _: signed(CALLBACK_SECRET, state() | {"client_ref": "d42-1\0" * 40}), 400),
     ],
 )
-async def test_only_what_is_signed_and_understood_is_believed(change: Callable[[Any], Any], status: int) -> None:
-    async with scene("suria") as play:
-        url = f"{play.listener.public_base}/sms-suria/status/d42-1"
-        assert await play.account.bring("POST", url, **change(signed(CALLBACK_SECRET, state()))) == status
-    assert len(play.desk.heard) == (status == 200)
+async def test_callback_requires_valid_signature_and_known_state(change: Callable[[Any], Any], status: int) -> None:
+    async with connected("suria") as connection:
+        url = f"{connection.listener.public_base}/sms-suria/status/d42-1"
+        assert await connection.account.bring("POST", url, **change(signed(CALLBACK_SECRET, state()))) == status
+    assert len(connection.handler.heard) == (status == 200)
 
 
-async def test_a_report_for_one_message_cannot_be_sent_to_the_address_of_another() -> None:
-    async with scene("suria") as play:
-        url = f"{play.listener.public_base}/sms-suria/status/d42-2"
-        assert await play.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 400
-        assert play.desk.heard == []
+async def test_status_callback_on_url_of_other_message_is_rejected() -> None:
+    async with connected("suria") as connection:
+        url = f"{connection.listener.public_base}/sms-suria/status/d42-2"
+        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 400
+        assert connection.handler.heard == []
 
 
 @pytest.mark.parametrize("path", ["", "lain", "status/d42-1/lagi", "smsx"])
-async def test_an_address_that_we_never_gave_is_not_found(path: str) -> None:
-    async with scene("suria") as play:
-        url = f"{play.listener.public_base}/sms-suria/{path}"
-        assert await play.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 404
+async def test_callback_on_unknown_path_is_not_found(path: str) -> None:
+    async with connected("suria") as connection:
+        url = f"{connection.listener.public_base}/sms-suria/{path}"
+        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 404
 
 
 @pytest.mark.parametrize("sender", ["60100000101", "+60 10-000 0101", "0100000101", "0060100000101"])
-async def test_a_person_answers_and_is_answered_once_however_often_it_comes(sender: str) -> None:
-    async with scene("suria") as play:
-        url = f"{play.listener.public_base}/sms-suria/sms"
-        said = {"from": sender, "body": "1A", "message_id": "mo7"}
+async def test_repeated_reply_callback_is_answered_once(sender: str) -> None:
+    async with connected("suria") as connection:
+        url = f"{connection.listener.public_base}/sms-suria/sms"
+        received = {"from": sender, "body": "1A", "message_id": "mo7"}
         for _ in range(2):
-            assert await play.account.bring("POST", url, **signed(CALLBACK_SECRET, said)) == 200
-        assert await play.account.bring("POST", url, **signed(CALLBACK_SECRET, said | {"from": "SPAM"})) == 400
+            assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received)) == 200
+        assert (
+            await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received | {"from": "SPAM"})) == 400
+        )
 
-        assert [(each.sender, each.text, each.event_id) for each in play.desk.said] == [(NUMBER, "1A", "mo7/received")]
-        assert [message.to for message in play.account.messages] == [NUMBER]
-        assert isinstance(play.gateway, SupportsReplies)
-        assert play.gateway.receives_replies
+        assert [(each.sender, each.text, each.event_id) for each in connection.handler.said] == [
+            (NUMBER, "1A", "mo7/received")
+        ]
+        assert [message.to for message in connection.account.messages] == [NUMBER]
+        assert isinstance(connection.gateway, SupportsReplies)
+        assert connection.gateway.receives_replies
 
 
-async def test_an_answer_that_cannot_be_sent_is_not_sent_again() -> None:
-    async with scene("suria") as play:
-        play.account.refusals.append("balance")
-        said = {"from": NUMBER, "body": "1A", "message_id": "mo7"}
-        url = f"{play.listener.public_base}/sms-suria/sms"
-        assert await play.account.bring("POST", url, **signed(CALLBACK_SECRET, said)) == 200
-        assert (play.account.messages, len(play.desk.said)) == ([], 1)
+async def test_failed_answer_to_reply_is_not_resent() -> None:
+    async with connected("suria") as connection:
+        connection.account.refusals.append("balance")
+        received = {"from": NUMBER, "body": "1A", "message_id": "mo7"}
+        url = f"{connection.listener.public_base}/sms-suria/sms"
+        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received)) == 200
+        assert (connection.account.messages, len(connection.handler.said)) == ([], 1)
 
 
 @pytest.mark.parametrize(
-    ("proof", "headers", "query", "peer", "heard"),
+    ("proof", "headers", "query", "peer", "count"),
     [
         ({"secret_header": "X-Kunci", "secret": CALLBACK_SECRET}, {"x-kunci": CALLBACK_SECRET}, "", "", 1),
         ({"secret_header": "X-Kunci", "secret": CALLBACK_SECRET}, {"x-kunci": "salah"}, "", "", 0),
@@ -367,25 +376,25 @@ async def test_an_answer_that_cannot_be_sent_is_not_sent_again() -> None:
         ),
     ],
 )
-async def test_a_callback_proves_who_it_is_by_all_that_is_asked_for(
-    proof: dict[str, Any], headers: dict[str, str], query: str, peer: str, heard: int
+async def test_callback_must_pass_every_configured_check(
+    proof: dict[str, Any], headers: dict[str, str], query: str, peer: str, count: int
 ) -> None:
     callback = {"reference": "ref", "state": "state", **proof}
     gateway = sms_providers.build("awan", "", SECRET, "https://x/callbacks/sms-awan", callback=callback)
-    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
+    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
     url = f"https://x/callbacks/sms-awan/status?ref=d42-1&state=D{query}"
     incoming = CallbackRequest(path="status", url=url, form={}, headers=headers, body=b"", peer=peer)
-    if heard:
-        await gateway.handle_callback(incoming, desk)
+    if count:
+        await gateway.handle_callback(incoming, handler)
     else:
         with pytest.raises(CallbackRejectedError) as raised:
-            await gateway.handle_callback(incoming, desk)
+            await gateway.handle_callback(incoming, handler)
         assert raised.value.status == 403
-    assert len(desk.heard) == heard
+    assert len(handler.heard) == count
     await gateway.close()
 
 
-async def test_a_signature_of_the_body_proves_nothing_that_stands_in_the_query() -> None:
+async def test_body_signature_does_not_authenticate_query() -> None:
     callback = {"reference": "ref", "state": "state", "signature_header": "X-Tanda", "secret": CALLBACK_SECRET}
     gateway = sms_providers.build("awan", "", SECRET, "https://x/callbacks/sms-awan", callback=callback)
     headers = {"x-tanda": signed(CALLBACK_SECRET, {})["headers"]["X-Suria-Signature"]}
@@ -409,19 +418,19 @@ RESULTS = {
 
 
 async def bring_results(path: str, results: Any) -> tuple[int, RecordingCallbackHandler]:
-    """Bring several events in one call, as Infobip does; return the answer's status, and what came of them."""
-    desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT), "d42-2": SmsContent(text=TEXT)})
+    """Bring several events in one callback, as Infobip does. Return the status and the handler."""
+    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT), "d42-2": SmsContent(text=TEXT)})
     gateway = sms_providers.build("suria", "", SECRET, "https://x/callbacks/sms-suria", callback=RESULTS)
     body = json.dumps({"results": results}).encode()
     incoming = CallbackRequest(
         path=path, url=f"https://x/{path}", form={}, headers={"X-Kunci": CALLBACK_SECRET}, body=body
     )
     try:
-        status = (await gateway.handle_callback(incoming, desk)).status
+        status = (await gateway.handle_callback(incoming, handler)).status
     except CallbackRejectedError as refused:
         status = refused.status
     await gateway.close()
-    return status, desk
+    return status, handler
 
 
 def reply(sender: str, text: str, id_: str) -> dict[str, str]:
@@ -433,7 +442,7 @@ def result(reference: str, group: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("results", "status", "said"),
+    ("results", "status", "texts"),
     [
         ([reply("60100000101", "2A", "mo1"), reply("60100000102", "1A", "mo2")], 200, ["2A", "1A"]),
         ([reply("SPAM", "Menang RM5", "mo1"), reply("60100000102", "1A", "mo2")], 400, ["1A"]),
@@ -443,24 +452,24 @@ def result(reference: str, group: str) -> dict[str, Any]:
         (reply("60100000102", "1A", "mo2"), 400, []),
     ],
 )
-async def test_http_sms_callback_with_a_list_reads_every_reply(results: Any, status: int, said: list[str]) -> None:
-    answered, desk = await bring_results("sms", results)
-    assert (answered, [each.text for each in desk.said]) == (status, said)
+async def test_callback_with_list_reads_every_reply(results: Any, status: int, texts: list[str]) -> None:
+    answered, handler = await bring_results("sms", results)
+    assert (answered, [each.text for each in handler.said]) == (status, texts)
 
 
 @pytest.mark.parametrize(
-    ("results", "status", "heard"),
+    ("results", "status", "references"),
     [
         ([result("d42-1", "D"), result("d42-2", "S")], 200, ["d42-1", "d42-2"]),
         ([result("d42-1", "BAHARU"), result("d42-2", "D")], 400, ["d42-2"]),
     ],
 )
-async def test_http_sms_callback_with_a_list_reads_every_state(results: Any, status: int, heard: list[str]) -> None:
-    answered, desk = await bring_results("status", results)
-    assert (answered, [each.reference for each in desk.heard]) == (status, heard)
+async def test_callback_with_list_reads_every_state(results: Any, status: int, references: list[str]) -> None:
+    answered, handler = await bring_results("status", results)
+    assert (answered, [each.reference for each in handler.heard]) == (status, references)
 
 
-async def test_without_a_callback_nobody_is_heard() -> None:
+async def test_callback_not_configured_is_rejected() -> None:
     gateway = sms_providers.build("awan", "", SECRET)
     with pytest.raises(CallbackRejectedError):
         await gateway.handle_callback(
@@ -470,17 +479,17 @@ async def test_without_a_callback_nobody_is_heard() -> None:
     await gateway.close()
 
 
-async def test_nothing_is_logged_of_a_password_in_a_query(caplog: pytest.LogCaptureFixture) -> None:
+async def test_password_in_query_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with scene("awan") as play:
-        await play.gateway.send(ORDER)
-        await refused(asyncio.wait_for(play.gateway.check(replace(ORDER, reference="tiada"), ""), 5))
+    async with connected("awan") as connection:
+        await connection.gateway.send(ORDER)
+        await refused(asyncio.wait_for(connection.gateway.check(replace(ORDER, reference="tiada"), ""), 5))
         settings = sms_providers.settings("awan", "http://127.0.0.1:1", SECRET)
-        shown = repr(play.gateway) + caplog.text + repr(HttpSmsSettings.model_validate(settings))
+        shown = repr(connection.gateway) + caplog.text + repr(HttpSmsSettings.model_validate(settings))
     assert SECRET not in shown
     assert NUMBER[1:] not in caplog.text
 
 
-def test_the_stand_in_signs_as_the_document_says() -> None:
+def test_simulator_signs_as_documented() -> None:
     assert json.loads(signed("k", {"a": 1})["content"]) == {"a": 1}
     assert Message(id="1", to=NUMBER, text=TEXT, reference="d1-1").state == "Q"

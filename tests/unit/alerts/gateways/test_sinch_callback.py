@@ -1,4 +1,4 @@
-"""What Sinch, or somebody with its password, may tell us about a fax."""
+"""Callbacks of Sinch, malformed or valid."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from pantau_lab.callbacks import RecordingCallbackHandler
 
 BASE = "https://pantau.contoh.example/callbacks/faks"
 SECRET = "rahsia-panggil-balik"
-LOGIN = "Basic " + base64.b64encode(f"pantau:{SECRET}".encode()).decode()
-DONE = {"id": "01F", "status": "COMPLETED", "labels": {"pantau": "d1-1"}, "pagesSentSuccessfully": 1}
+AUTHORIZATION = "Basic " + base64.b64encode(f"pantau:{SECRET}".encode()).decode()
+FAX = {"id": "01F", "status": "COMPLETED", "labels": {"pantau": "d1-1"}, "pagesSentSuccessfully": 1}
 
 
 @dataclass(kw_only=True)
-class CallbackHandler(RecordingCallbackHandler):
-    """Takes down what it is told, as a store does."""
+class StrictCallbackHandler(RecordingCallbackHandler):
+    """Callback handler that encodes texts, as a store does."""
 
-    async def record(self, heard: CallbackEvent) -> AckResult:
-        assert heard.report is not None
-        text = (heard.reference, heard.event_id, heard.report.provider_id, heard.report.code, heard.report.detail)
+    async def record(self, event: CallbackEvent) -> AckResult:
+        assert event.report is not None
+        text = (event.reference, event.event_id, event.report.provider_id, event.report.code, event.report.detail)
         assert all((word or "").encode() is not None for word in text)
-        self.heard.append(heard)
+        self.heard.append(event)
         return AckResult.NONE
 
     async def content(self, reference: str) -> Content | None:
         raise AssertionError(reference)
 
 
-async def hear(body: bytes, desk: CallbackHandler) -> None:
+async def deliver(body: bytes, handler: StrictCallbackHandler) -> None:
     config = GATEWAY.config.model_validate(
         {
             "project_id": "p",
@@ -54,19 +54,19 @@ async def hear(body: bytes, desk: CallbackHandler) -> None:
     gateway = GATEWAY.build(config, GatewayContext(callback_base=BASE, directory="."))
     assert isinstance(gateway, SinchFax)
     incoming = CallbackRequest(
-        path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": LOGIN}, body=body
+        path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": AUTHORIZATION}, body=body
     )
     try:
-        await gateway.handle_callback(incoming, desk)
+        await gateway.handle_callback(incoming, handler)
     finally:
         await gateway.close()
 
 
 def completed(**changes: object) -> bytes:
-    return json.dumps({"event": "FAX_COMPLETED", "fax": {**DONE, **changes}}).encode()
+    return json.dumps({"event": "FAX_COMPLETED", "fax": {**FAX, **changes}}).encode()
 
 
-ODD = {
+MALFORMED = {
     "no JSON": b"{",
     "no text": b"\xff\xfe\x00",
     "too deep": b"[" * 200_000,
@@ -84,14 +84,14 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
-async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> None:
-    desk = CallbackHandler()
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+async def test_malformed_callback_with_valid_password_is_rejected(body: bytes) -> None:
+    handler = StrictCallbackHandler()
     with pytest.raises(CallbackRejectedError) as refused:
-        await hear(body, desk)
+        await deliver(body, handler)
 
     assert refused.value.status == 400
-    assert desk.heard == []
+    assert handler.heard == []
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ async def test_odd_words_with_the_right_password_are_refused(body: bytes) -> Non
         ({"pagesSentSuccessfully": {}}, ""),
     ],
 )
-async def test_a_number_of_pages_that_is_none_does_not_lose_the_news(changes: dict[str, object], detail: str) -> None:
-    desk = CallbackHandler()
-    await hear(completed(status="FAILURE", **changes), desk)
+async def test_invalid_page_count_does_not_lose_failure_report(changes: dict[str, object], detail: str) -> None:
+    handler = StrictCallbackHandler()
+    await deliver(completed(status="FAILURE", **changes), handler)
 
-    [heard] = desk.heard
-    assert heard.report is not None
-    assert (heard.report.progress, heard.report.detail) == (SubmissionState.FAILED, detail)
+    [event] = handler.heard
+    assert event.report is not None
+    assert (event.report.progress, event.report.detail) == (SubmissionState.FAILED, detail)

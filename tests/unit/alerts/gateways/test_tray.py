@@ -1,4 +1,4 @@
-"""Letters in a tray: whole or not at all, once, and never without a trace."""
+"""Tray of letters: each is complete, written once and traceable."""
 
 import asyncio
 import fcntl
@@ -34,7 +34,7 @@ def order(reference: str = "d42-1", *, address: str = "Ketua Setiausaha, Kemente
         reference=reference,
         address=address,
         content=LETTER,
-        # Half past four in the morning of the 25th in Malaysia.
+        # 4.30 on the 25th in Malaysia.
         created_at=datetime(2026, 11, 24, 20, 30, tzinfo=UTC),
         expires_at=datetime(2026, 12, 1, tzinfo=UTC),
     )
@@ -52,7 +52,7 @@ def files(tmp_path: Path) -> list[str]:
 NAME = "2026-11-25_d42-1_pemakluman-gangguan-e-mel-ketua-setiausaha-kementerian-contoh.pdf"
 
 
-async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tray, tmp_path: Path) -> None:
+async def test_send_writes_letter_with_readable_name(tray: Tray, tmp_path: Path) -> None:
     report = await tray.send(order())
     assert report == DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id="d42-1")
     assert files(tmp_path) == [NAME]
@@ -60,7 +60,7 @@ async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tra
     assert (tmp_path / "letters" / NAME).stat().st_mode & 0o777 == 0o640
 
 
-async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path) -> None:
+async def test_send_same_reference_twice_writes_one_letter(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     await tray.send(order(address="Another name after a correction"))
     await tray.record_posting("d42-1")
@@ -69,14 +69,14 @@ async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path
     assert files(tmp_path) == [f"posted/{NAME}"]
 
 
-async def test_references_that_begin_alike_are_different_letters(tray: Tray, tmp_path: Path) -> None:
+async def test_references_with_common_prefix_are_different_letters(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order("d42-11"))
     assert await tray.find(order("d42-1")) == SubmissionNotFound(certain=True)
     await tray.send(order("d42-1"))
     assert len(files(tmp_path)) == 2
 
 
-async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
+async def test_letter_is_sent_once_posting_is_recorded(tray: Tray) -> None:
     await tray.send(order())
     assert isinstance(tray, SupportsManualPosting)
     assert await tray.record_posting("d42-1")
@@ -85,7 +85,7 @@ async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
     assert not await tray.withdraw(order(), "d42-1")
 
 
-async def test_a_letter_not_yet_posted_is_withdrawn(tray: Tray, tmp_path: Path) -> None:
+async def test_unposted_letter_is_withdrawn(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert await tray.withdraw(order(), "d42-1")
@@ -95,7 +95,7 @@ async def test_a_letter_not_yet_posted_is_withdrawn(tray: Tray, tmp_path: Path) 
     assert files(tmp_path) == [f"withdrawn/{NAME}"]
 
 
-async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tray: Tray, tmp_path: Path) -> None:
+async def test_concurrent_posting_and_withdrawal_have_one_winner(tray: Tray, tmp_path: Path) -> None:
     for number in range(20):
         reference = f"d{number}-1"
         await tray.send(order(reference))
@@ -105,7 +105,7 @@ async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tra
         assert posted is not withdrawn
 
 
-async def test_a_letter_that_was_taken_back_and_had_gone_before_is_posted_after_all(tray: Tray, tmp_path: Path) -> None:
+async def test_withdrawn_letter_already_posted_is_recorded_as_posted(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert not await tray.record_posting("d42-1")
@@ -114,24 +114,22 @@ async def test_a_letter_that_was_taken_back_and_had_gone_before_is_posted_after_
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
 
 
-async def test_what_lies_in_the_tray_is_read_to_be_printed_whatever_a_clerk_calls_it(
-    tray: Tray, tmp_path: Path
-) -> None:
+async def test_read_returns_unposted_letters_under_any_name_within_size_limit(tray: Tray, tmp_path: Path) -> None:
     for reference in ("d42-1", "d42-11", "d43-1", "d44-1"):
         await tray.send(order(reference))
     await tray.record_posting("d43-1")
-    lying = tmp_path / "letters" / NAME
-    lying.rename(lying.with_name(f"dicetak {NAME}"))
+    in_tray = tmp_path / "letters" / NAME
+    in_tray.rename(in_tray.with_name(f"dicetak {NAME}"))
     (tmp_path / "letters" / NAME.replace("d42-1", "d44-1")).write_bytes(b"x" * (5 * 1024 * 1024))
     assert await tray.read(["d42-1", "d43-1", "d44-1", "d45-1"]) == {"d42-1": LETTER.pdf}
 
 
-async def test_a_tray_that_cannot_be_read_says_so(tray: Tray) -> None:
+async def test_read_missing_tray_raises_error(tray: Tray) -> None:
     with pytest.raises(DeliveryError, match="No such file"):
         await tray.read(["d42-1"])
 
 
-async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp_path: Path) -> None:
+async def test_check_removed_letter_is_unknown_error(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     (tmp_path / "letters" / NAME).unlink()
     with pytest.raises(DeliveryError) as raised:
@@ -141,20 +139,18 @@ async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp
 
 @pytest.mark.parametrize("name", ["dipos {}", "{} (salinan)", "sudah pos - {} - Devi"])
 @pytest.mark.parametrize("ending", [".pdf", ".PDF"])
-async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_still(
-    tray: Tray, tmp_path: Path, name: str, ending: str
-) -> None:
+async def test_renamed_letter_is_still_found_by_reference(tray: Tray, tmp_path: Path, name: str, ending: str) -> None:
     await tray.send(order())
     posted = tmp_path / "letters" / "posted"
     posted.mkdir()
-    lying = tmp_path / "letters" / NAME
-    lying.rename(posted / f"{name.format(lying.stem)}{ending}")
+    in_tray = tmp_path / "letters" / NAME
+    in_tray.rename(posted / f"{name.format(in_tray.stem)}{ending}")
     assert [reference for reference, _ in await tray.list_letters()] == ["d42-1"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
     assert await tray.find(order("d42-2")) == SubmissionNotFound(certain=True)
 
 
-async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: Tray, tmp_path: Path) -> None:
+async def test_unwritable_tray_error_states_reason_without_addressee(tray: Tray, tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("a file where the tray should be")
     with pytest.raises(DeliveryError) as raised:
         await tray.send(order())
@@ -163,20 +159,20 @@ async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: T
 
 
 @pytest.mark.parametrize("reference", ["../d42-1", "d42-1/x", "", ".", "d_42", "*"])
-async def test_a_reference_cannot_lead_out_of_the_tray(tray: Tray, reference: str) -> None:
+async def test_unsafe_reference_is_rejected(tray: Tray, reference: str) -> None:
     assert not await tray.record_posting(reference)
     with pytest.raises(ValueError, match="not safe"):
         await tray.send(order(reference))
 
 
-async def test_a_title_without_latin_letters_still_has_a_name(tray: Tray, tmp_path: Path) -> None:
+async def test_title_without_latin_letters_has_default_file_name(tray: Tray, tmp_path: Path) -> None:
     letter = PageContent(pdf=b"%PDF-", title="通知", pages=1)
     now = datetime(2026, 11, 24, tzinfo=UTC)
     await tray.send(SendRequest(reference="d1-1", address="部长", content=letter, created_at=now, expires_at=now))
     assert files(tmp_path) == ["2026-11-24_d1-1_surat.pdf"]
 
 
-async def test_a_tray_has_no_callbacks(tray: Tray) -> None:
+async def test_tray_rejects_callbacks(tray: Tray) -> None:
     incoming = CallbackRequest(path="status/d1-1", url="", form={}, headers={}, body=b"")
     with pytest.raises(CallbackRejectedError):
         await tray.handle_callback(incoming, RecordingCallbackHandler())
@@ -196,7 +192,7 @@ asyncio.run(tray.send(order()))
 
 
 @pytest.mark.crash
-async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears_up(tray: Tray, tmp_path: Path) -> None:
+async def test_send_killed_before_rename_leaves_no_letter_and_retry_cleans_up(tray: Tray, tmp_path: Path) -> None:
     program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
     killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -208,9 +204,7 @@ async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears
 
 
 @pytest.mark.crash
-async def test_what_a_killed_process_left_half_written_is_cleared_away_when_the_next_one_looks(
-    tray: Tray, tmp_path: Path
-) -> None:
+async def test_remove_incomplete_removes_files_of_killed_process(tray: Tray, tmp_path: Path) -> None:
     program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=60)
     assert [name.endswith(".part") for name in files(tmp_path)] == [True]
@@ -218,7 +212,7 @@ async def test_what_a_killed_process_left_half_written_is_cleared_away_when_the_
     assert files(tmp_path) == []
 
 
-async def test_what_somebody_writes_just_now_is_left_to_them(tray: Tray, tmp_path: Path) -> None:
+async def test_remove_incomplete_keeps_locked_file(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order("d1-1"))
     theirs = tmp_path / "letters" / ".d2-1_x.part"
     with theirs.open("wb") as writing:
@@ -229,13 +223,13 @@ async def test_what_somebody_writes_just_now_is_left_to_them(tray: Tray, tmp_pat
     assert files(tmp_path) == [NAME.replace("d42-1", "d1-1")]
 
 
-async def test_a_tray_that_is_not_there_yet_is_tidy(tray: Tray, tmp_path: Path) -> None:
+async def test_remove_incomplete_without_directory_does_nothing(tray: Tray, tmp_path: Path) -> None:
     await tray.remove_incomplete()
     assert files(tmp_path) == []
 
 
-async def test_tray_letters_posted_before_0_3_stay_posted(tray: Tray, tmp_path: Path) -> None:
-    """A tray of 0.2.0 has posted letters in `dispatched`: they are neither lost nor queued again, and come back if unmarked."""
+async def test_letters_posted_before_0_3_stay_posted(tray: Tray, tmp_path: Path) -> None:
+    """Version 0.2.0 kept posted letters in `dispatched`. They count as posted; unmarking returns them to the tray."""
     await tray.send(order("d42-1"))
     await tray.record_posting("d42-1")
     (tmp_path / "letters" / "posted").rename(tmp_path / "letters" / "dispatched")

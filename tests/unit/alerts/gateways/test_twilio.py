@@ -1,4 +1,4 @@
-"""What Twilio is told, without Twilio: TwiML, settings, the error table."""
+"""TwiML, settings and error table of the Twilio gateways."""
 
 from dataclasses import replace
 from xml.etree import ElementTree as ET
@@ -37,7 +37,7 @@ def spoken(document: str | None) -> list[str]:
     return [say.text or "" for say in ET.fromstring(document).iter("Say")]
 
 
-def test_without_a_headline_each_block_is_said_twice_inside_the_gather() -> None:
+def test_menu_without_headline_says_each_block_twice_inside_gather() -> None:
     document = menu([script()], 0, VOICES, action="https://pantau.contoh.example/key/d1-1/0/0?a=1&b=2")
     gather = ET.fromstring(document)[0]
     assert gather.tag == "Gather"
@@ -47,40 +47,42 @@ def test_without_a_headline_each_block_is_said_twice_inside_the_gather() -> None
     assert spoken(document) == [first, first, second, second, "Tekan satu."]
 
 
-def test_the_menu_is_heard_behind_the_headline_and_again_at_the_end_each_language_by_its_own_voice() -> None:
+def test_menu_follows_headline_and_is_repeated_with_voice_of_each_language() -> None:
     both = [
         replace(script(), headline="E-mel gagal.", invitation="Untuk bahasa Melayu, tekan tiga."),
         replace(script("en-GB"), headline="E-mail failing.", invitation="For English, press three."),
     ]
     first, second = script().blocks
-    heard = list(ET.fromstring(menu(both, 0, VOICES, action="x")).iter("Say"))
-    assert [say.text for say in heard] == [
+    spoken_elements = list(ET.fromstring(menu(both, 0, VOICES, action="x")).iter("Say"))
+    assert [say.text for say in spoken_elements] == [
         *("E-mel gagal.", "Tekan satu.", "For English, press three."),
         *(first, second, "Tekan satu.", "For English, press three."),
     ]
-    for say in heard:
+    for say in spoken_elements:
         language = "en-GB" if say.text == "For English, press three." else "ms-MY"
         assert (say.get("language"), say.get("voice")) == (language, VOICES.names[language])
     assert spoken(menu(both, 1, VOICES, action="x"))[2] == "Untuk bahasa Melayu, tekan tiga."
 
 
-def test_where_no_key_can_come_back_it_is_said_what_to_do() -> None:
-    said = spoken(speak_without_menu([replace(script(), headline="E-mel gagal.", unkeyed="Sahkan di konsol.")], VOICES))
-    assert said[:2] == ["E-mel gagal."] * 2
-    assert said[-3:] == ["Sahkan di konsol.", "Sahkan di konsol.", "Sekian."]
-    assert "Tekan satu." not in said
+def test_speak_without_menu_states_how_to_acknowledge() -> None:
+    spoken_text = spoken(
+        speak_without_menu([replace(script(), headline="E-mel gagal.", unkeyed="Sahkan di konsol.")], VOICES)
+    )
+    assert spoken_text[:2] == ["E-mel gagal."] * 2
+    assert spoken_text[-3:] == ["Sahkan di konsol.", "Sahkan di konsol.", "Sekian."]
+    assert "Tekan satu." not in spoken_text
 
 
 @pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
-def test_every_call_fits_inline_and_needs_nothing_from_us_before_it_speaks(facts: Facts) -> None:
-    told = replace(facts, office=replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia"))
-    scripts = compose(told, Language.MALAY, WORDING, may_release=True).scripts
+def test_menu_of_every_situation_fits_inline(facts: Facts) -> None:
+    named = replace(facts, office=replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia"))
+    scripts = compose(named, Language.MALAY, WORDING, may_release=True).scripts
     action = "https://pantau.jabatan-contoh.gov.my/callbacks/suara-utama/key/d123456-12/0/0"
     for index in range(2):
         assert len(menu(scripts, index, VOICES, action=action)) <= MAX_INLINE
 
 
-def test_the_notice_of_malaysia_md_fits_inline() -> None:
+def test_menu_of_documented_notice_fits_inline() -> None:
     blocks = tuple(
         "Perkhidmatan e-mel rasmi mengalami gangguan mulai hari Selasa, pukul dua lima belas." for _ in range(6)
     )
@@ -89,14 +91,14 @@ def test_the_notice_of_malaysia_md_fits_inline() -> None:
     )
 
 
-def test_a_malay_voice_speaks_malay_and_a_british_one_english() -> None:
+def test_farewell_uses_voice_of_language() -> None:
     for language in ("ms-MY", "en-GB"):
         (say,) = ET.fromstring(farewell("Sekian.", script(language).language, VOICES)).iter("Say")
         assert say.get("language") == language
         assert (say.get("voice") or "").startswith(f"Google.{language}-")
 
 
-def test_a_farewell_and_a_silence_hang_up() -> None:
+def test_farewell_and_hang_up_end_call() -> None:
     assert [verb.tag for verb in ET.fromstring(farewell("Sekian.", script().language, VOICES))] == ["Say", "Hangup"]
     assert [verb.tag for verb in ET.fromstring(hang_up())] == ["Hangup"]
 
@@ -105,7 +107,7 @@ def test_a_farewell_and_a_silence_hang_up() -> None:
     ("length", "scripts", "times"),
     [(100, 2, 2), (800, 1, 2), (1700, 1, 1)],
 )
-def test_a_recital_says_as_much_as_fits_and_asks_for_no_key(length: int, scripts: int, times: int) -> None:
+def test_speak_without_menu_fits_inline_without_gather(length: int, scripts: int, times: int) -> None:
     block = "a" * length
     both = VoiceContent(scripts=(script(blocks=(block, block)), script("en-GB", blocks=(block, block)))).scripts
     document = speak_without_menu(both, VOICES)
@@ -115,7 +117,7 @@ def test_a_recital_says_as_much_as_fits_and_asks_for_no_key(length: int, scripts
     assert "Gather" not in document
 
 
-def test_a_recital_that_cannot_fit_is_none() -> None:
+def test_speak_without_menu_too_long_returns_none() -> None:
     assert speak_without_menu([script(blocks=("a" * MAX_INLINE,))], VOICES) is None
 
 
@@ -132,7 +134,7 @@ def test_a_recital_that_cannot_fit_is_none() -> None:
     ],
 )
 @pytest.mark.parametrize("settings", [TwilioSmsSettings, TwilioVoiceSettings])
-def test_settings_that_cannot_work_are_refused(
+def test_invalid_settings_are_rejected(
     settings: type[TwilioSmsSettings | TwilioVoiceSettings], changes: dict[str, object]
 ) -> None:
     with pytest.raises(ValidationError):
@@ -140,29 +142,29 @@ def test_settings_that_cannot_work_are_refused(
 
 
 @pytest.mark.parametrize("url", ["https://api.contoh.example/", "http://127.0.0.1:9999", "http://[::1]:9999/"])
-def test_a_base_url_is_https_or_this_machine(url: str) -> None:
+def test_base_url_is_https_or_loopback(url: str) -> None:
     assert TwilioSmsSettings.model_validate({**ACCOUNT, "base_url": url}).base_url == url.rstrip("/")
 
 
 @pytest.mark.parametrize("sender", ["+60300000100", "62000", "JPC", "Pantau 24", "1MY"])
-def test_an_sms_comes_from_a_number_a_short_code_or_a_name(sender: str) -> None:
+def test_sms_sender_may_be_number_short_code_or_name(sender: str) -> None:
     assert TwilioSmsSettings.model_validate({**ACCOUNT, "from_number": sender}).from_number == sender
 
 
 @pytest.mark.parametrize("sender", ["60300000100", "1234567", "   ", "J", "Jabatan Contoh", "JPC\n"])
-def test_a_number_without_its_plus_is_not_taken_for_a_name(sender: str) -> None:
-    with pytest.raises(ValidationError, match="is no sender; write instead"):
+def test_sms_sender_malformed_is_rejected(sender: str) -> None:
+    with pytest.raises(ValidationError, match="is not a sender; write instead"):
         TwilioSmsSettings.model_validate({**ACCOUNT, "from_number": sender})
 
 
-def test_a_voice_that_speaks_another_language_is_refused_and_what_is_left_out_keeps_its_own() -> None:
+def test_voice_of_other_language_is_rejected_and_omitted_language_has_default() -> None:
     with pytest.raises(ValidationError, match=r"Google\.en-GB-Wavenet-A does not speak ms-MY"):
         TwilioVoiceSettings.model_validate({**ACCOUNT, "voices": {"ms-MY": "Google.en-GB-Wavenet-A"}})
     settings = TwilioVoiceSettings.model_validate({**ACCOUNT, "voices": {"en-GB": "Polly.Amy"}})
     assert settings.voices == {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Polly.Amy"}
 
 
-def test_settings_show_no_token() -> None:
+def test_settings_repr_hides_token() -> None:
     settings = TwilioSmsSettings.model_validate({**ACCOUNT, "other_auth_tokens": ["rahsia"]})
     assert "rahsia" not in f"{settings!r}{settings}{settings.model_dump_json()}"
 
@@ -179,10 +181,10 @@ def test_settings_show_no_token() -> None:
         ),
     ],
 )
-def test_the_error_table(error: ErrorClass, codes: set[int]) -> None:
+def test_error_table_has_documented_classes(error: ErrorClass, codes: set[int]) -> None:
     assert {code for code, (known, _) in ERRORS.items() if known is error} == codes
 
 
 @pytest.mark.parametrize("code", [None, "", "99999", 30008, "30008", "²"])
-def test_an_unknown_failure_deserves_one_more_try(code: object) -> None:
+def test_unknown_error_code_is_transient(code: object) -> None:
     assert meaning_of_failure(code).error is ErrorClass.TRANSIENT

@@ -1,4 +1,4 @@
-"""What the gateways do when no provider can reach us, and what they ask the provider for."""
+"""Gateways without callbacks."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +46,7 @@ def call(block: str) -> VoiceContent:
 
 
 @asynccontextmanager
-async def alone(kind: GatewayKind, **settings: Any) -> AsyncIterator[Gateway]:
+async def without_callback(kind: GatewayKind, **settings: Any) -> AsyncIterator[Gateway]:
     gateway = kind.build(kind.config.model_validate(settings), GatewayContext(callback_base=None, directory="."))
     yield gateway
     await gateway.close()
@@ -66,11 +66,14 @@ async def twilio(kind: GatewayKind, carrier: Carrier) -> AsyncIterator[Gateway]:
         "auth_token": carrier.auth_token,
         "from_number": "+60300000100",
     }
-    async with serve(carrier_api.app(carrier)) as base_url, alone(kind, base_url=base_url, **account) as gateway:
+    async with (
+        serve(carrier_api.app(carrier)) as base_url,
+        without_callback(kind, base_url=base_url, **account) as gateway,
+    ):
         yield gateway
 
 
-async def test_a_call_speaks_and_ends_without_asking_for_a_key(carrier: Carrier) -> None:
+async def test_voice_without_callback_speaks_without_gather(carrier: Carrier) -> None:
     async with twilio(twilio_voice.GATEWAY, carrier) as gateway:
         await gateway.send(order(call("Perhatian."), to=MOBILE))
         await carrier.settled()
@@ -79,7 +82,7 @@ async def test_a_call_speaks_and_ends_without_asking_for_a_key(carrier: Carrier)
     assert (made.callback, made.fallback_url, made.keys) == ("", "", "")
 
 
-async def test_a_script_that_cannot_be_spoken_inline_is_refused(carrier: Carrier) -> None:
+async def test_voice_script_too_long_for_inline_is_rejected(carrier: Carrier) -> None:
     async with twilio(twilio_voice.GATEWAY, carrier) as gateway:
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order(call("a" * 4000), to=MOBILE))
@@ -91,7 +94,7 @@ async def test_a_script_that_cannot_be_spoken_inline_is_refused(carrier: Carrier
     ("expires_in", "least", "most"),
     [(timedelta(days=2), 36000, 36000), (timedelta(minutes=-1), 1, 1), (timedelta(minutes=5), 295, 300)],
 )
-async def test_an_sms_is_not_delivered_after_its_use(
+async def test_sms_validity_ends_at_expiry_within_limits(
     carrier: Carrier, expires_in: timedelta, least: int, most: int
 ) -> None:
     async with twilio(twilio_sms.GATEWAY, carrier) as gateway:
@@ -100,7 +103,7 @@ async def test_an_sms_is_not_delivered_after_its_use(
     assert carrier.messages[0].callback == ""
 
 
-async def test_how_long_an_sms_is_of_use_is_not_a_matter_of_this_machines_clock(carrier: Carrier) -> None:
+async def test_sms_validity_is_independent_of_local_clock(carrier: Carrier) -> None:
     made = order(SmsContent(text="RM0 JPC: ujian. Ruj JPC-07"), to=MOBILE)
     an_hour_behind = replace(
         made, created_at=made.created_at - timedelta(hours=1), expires_at=made.expires_at - timedelta(hours=1)
@@ -110,7 +113,7 @@ async def test_how_long_an_sms_is_of_use_is_not_a_matter_of_this_machines_clock(
     assert carrier.messages[0].validity == 300
 
 
-async def test_a_fax_without_a_callback_secret_asks_for_no_callback() -> None:
+async def test_fax_without_callback_secret_requests_no_callback() -> None:
     service = FaxService()
     service.machine(FAX)
     project = {

@@ -1,4 +1,4 @@
-"""Which days are worked where."""
+"""Workdays by state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.config.agency.calendar import CalendarSettings
 FRIDAY, SATURDAY, SUNDAY = date(2026, 11, 27), date(2026, 11, 28), date(2026, 11, 29)
 
 
-def test_a_configuration_that_was_read_has_fetched_what_the_library_knows_so_that_the_loop_need_not() -> None:
+def test_settings_build_preloads_holidays() -> None:
     _holidays_of.cache_clear()
     settings = CalendarSettings(state=State.KEDAH)
     assert _holidays_of.cache_info().currsize == 0
@@ -24,7 +24,7 @@ def test_a_configuration_that_was_read_has_fetched_what_the_library_knows_so_tha
 
 
 @pytest.mark.parametrize("state", State)
-def test_three_states_rest_on_friday_and_saturday_and_all_others_on_saturday_and_sunday(state: State) -> None:
+def test_weekend_is_friday_saturday_in_three_states_else_saturday_sunday(state: State) -> None:
     calendar = Calendar(state=state)
     worked = [calendar.is_workday(day) for day in (FRIDAY, SATURDAY, SUNDAY)]
     early = state in {State.KEDAH, State.KELANTAN, State.TERENGGANU}
@@ -41,29 +41,29 @@ def test_three_states_rest_on_friday_and_saturday_and_all_others_on_saturday_and
         (date(2025, 1, 5), False),  # Sunday
     ],
 )
-def test_johor_changed_its_weekend_twice(day: date, *, worked: bool) -> None:
+def test_johor_weekend_changed_twice(day: date, *, worked: bool) -> None:
     assert Calendar(state=State.JOHOR).is_workday(day) is worked
 
 
-def test_a_federal_holiday_is_one_everywhere() -> None:
+def test_federal_holiday_applies_in_every_state() -> None:
     merdeka = date(2026, 8, 31)
     assert not any(Calendar(state=state).is_workday(merdeka) for state in State)
 
 
-def test_a_state_keeps_its_rulers_birthday_and_its_neighbour_does_not() -> None:
+def test_state_holiday_applies_in_its_state_only() -> None:
     birthday_in_selangor = date(2026, 12, 11)
     assert not Calendar(state=State.SELANGOR).is_workday(birthday_in_selangor)
     assert Calendar(state=State.PUTRAJAYA).is_workday(birthday_in_selangor)
 
 
-def test_federal_territory_day_falls_on_a_sunday_and_is_made_up_for_on_monday() -> None:
+def test_federal_territory_day_on_sunday_is_observed_on_monday() -> None:
     monday = date(2026, 2, 2)
     off = {state for state in State if not Calendar(state=state).is_workday(monday)}
     assert off >= {State.KUALA_LUMPUR, State.LABUAN, State.PUTRAJAYA}
     assert State.SARAWAK not in off
 
 
-def test_days_that_were_gazetted_late_are_added_and_taken_away() -> None:
+def test_configured_holidays_and_workdays_override_calendar() -> None:
     calendar = Calendar(state=State.PERAK, holidays=(FRIDAY,), workdays=(SATURDAY, FRIDAY.replace(day=26)))
     assert not calendar.is_workday(FRIDAY)
     assert calendar.is_workday(SATURDAY)

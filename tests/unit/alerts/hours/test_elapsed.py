@@ -1,4 +1,4 @@
-"""What is recent by a clock that may have been set back."""
+"""Recency with a clock that may have been set back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.unit.alerts.people import MINUTE, SECOND, T0
         (timedelta(0), 5 * MINUTE, True),
         (5 * MINUTE - SECOND, 5 * MINUTE, True),
         (5 * MINUTE, 5 * MINUTE, False),
-        # Another engine's clock.
+        # The clock of another engine is ahead.
         (-30 * SECOND, 5 * MINUTE, True),
         (-MINUTE, 5 * MINUTE, True),
         (-MINUTE - SECOND, 5 * MINUTE, False),
         (timedelta(hours=-8), timedelta(days=1), False),
-        # What is done each second does not wait for a minute.
+        # An interval of one second tolerates no clock difference of a minute.
         (-2 * SECOND, SECOND, False),
     ],
 )
-def test_is_recent_counts_what_lies_ahead_as_long_ago(ago: timedelta, span: timedelta, *, expected: bool) -> None:
+def test_is_recent_treats_future_as_long_ago(ago: timedelta, span: timedelta, *, expected: bool) -> None:
     assert is_recent(T0 - ago, T0, span) is expected

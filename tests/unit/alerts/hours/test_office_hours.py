@@ -1,4 +1,4 @@
-"""When an office answers."""
+"""Office hours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def local(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=MALAYSIA)
 
 
-def test_an_office_is_open_from_eight_to_five_on_a_workday() -> None:
+def test_office_is_open_eight_to_five_on_workday() -> None:
     assert [PUTRAJAYA.is_open(local(f"2026-11-25 {at}")) for at in ("07:59", "08:00", "16:59", "17:00")] == [
         False,
         True,
@@ -29,30 +29,30 @@ def test_an_office_is_open_from_eight_to_five_on_a_workday() -> None:
     ]
 
 
-def test_friday_is_a_workday_in_putrajaya_and_not_in_kedah() -> None:
+def test_friday_is_workday_in_putrajaya_not_in_kedah() -> None:
     friday, sunday = local("2026-11-27 10:00"), local("2026-11-29 10:00")
     assert (PUTRAJAYA.is_open(friday), PUTRAJAYA.is_open(sunday)) == (True, False)
     assert (KEDAH.is_open(friday), KEDAH.is_open(sunday)) == (False, True)
 
 
-def test_the_next_opening_is_after_the_weekend_and_now_while_it_is_open() -> None:
-    assert PUTRAJAYA.opening(local("2026-11-27 20:00")) == local("2026-11-30 08:00")
-    assert KEDAH.opening(local("2026-11-26 20:00")) == local("2026-11-29 08:00")
-    assert PUTRAJAYA.opening(local("2026-11-25 10:00")) == local("2026-11-25 10:00")
+def test_first_open_time_skips_weekend_and_is_now_while_open() -> None:
+    assert PUTRAJAYA.first_open_time(local("2026-11-27 20:00")) == local("2026-11-30 08:00")
+    assert KEDAH.first_open_time(local("2026-11-26 20:00")) == local("2026-11-29 08:00")
+    assert PUTRAJAYA.first_open_time(local("2026-11-25 10:00")) == local("2026-11-25 10:00")
 
 
-def test_a_pause_at_noon_closes_it() -> None:
+def test_noon_break_closes_office() -> None:
     office = OfficeHours(calendar=Calendar(), zone=MALAYSIA, spans=((time(8), time(13)), (time(14), time(17))))
     assert not office.is_open(local("2026-11-25 13:30"))
-    assert office.opening(local("2026-11-25 13:30")) == local("2026-11-25 14:00")
-    assert office.closing(local("2026-11-25 09:00")) == local("2026-11-25 13:00")
+    assert office.first_open_time(local("2026-11-25 13:30")) == local("2026-11-25 14:00")
+    assert office.next_closing_time(local("2026-11-25 09:00")) == local("2026-11-25 13:00")
 
 
-def test_a_calendar_without_workdays_keeps_nobody_waiting_for_ever() -> None:
+def test_calendar_without_workdays_does_not_wait_forever() -> None:
     days = tuple(local("2026-11-25 08:00").date() + timedelta(days=n) for n in range(-2, 60))
     never = OfficeHours(calendar=Calendar(holidays=days), zone=MALAYSIA)
     at = local("2026-11-25 10:00")
-    assert (never.opening(at), never.closing(at)) == (at, at)
+    assert (never.first_open_time(at), never.next_closing_time(at)) == (at, at)
 
 
 @given(
@@ -60,10 +60,10 @@ def test_a_calendar_without_workdays_keeps_nobody_waiting_for_ever() -> None:
     st.sampled_from(["Asia/Kuala_Lumpur", "Europe/London", "Australia/Lord_Howe"]),
     st.datetimes(min_value=datetime(2024, 1, 1), max_value=datetime(2028, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
-def test_it_opens_before_it_closes_and_is_open_in_between(state: State, zone: str, at: datetime) -> None:
+def test_opening_precedes_closing_and_office_is_open_between(state: State, zone: str, at: datetime) -> None:
     office = OfficeHours(calendar=Calendar(state=state), zone=ZoneInfo(zone))
-    opening = office.opening(at)
-    closing = office.closing(at)
+    opening = office.first_open_time(at)
+    closing = office.next_closing_time(at)
     assert at <= opening < closing
     assert office.is_open(opening)
     assert not office.is_open(closing)

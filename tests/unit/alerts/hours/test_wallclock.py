@@ -1,4 +1,4 @@
-"""At which instant a wall clock shows a time."""
+"""Instants of a local time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("zone", "local", "first", "last"), CASES, ids=[f"{z.key} {when}" for z, when, *_ in CASES])
-def test_a_time_is_shown_first_and_last_at(zone: ZoneInfo, local: str, first: str, last: str) -> None:
+def test_first_and_last_instant_of_local_time(zone: ZoneInfo, local: str, first: str, last: str) -> None:
     shown = datetime.fromisoformat(local)
     assert (first_instant(shown, zone), last_instant(shown, zone)) == (utc(first), utc(last))
 
@@ -51,7 +51,7 @@ def test_a_time_is_shown_first_and_last_at(zone: ZoneInfo, local: str, first: st
     st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2040, 1, 1)),  # noqa: DTZ001 - of a wall clock
     st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=2)),
 )
-def test_a_later_time_is_never_shown_earlier(zone: ZoneInfo, local: datetime, more: timedelta) -> None:
+def test_instants_are_monotonic_in_local_time(zone: ZoneInfo, local: datetime, more: timedelta) -> None:
     local = local.replace(second=0, microsecond=0)
     later = (local + more).replace(second=0, microsecond=0)
     assert first_instant(local, zone) <= first_instant(later, zone)
@@ -62,7 +62,7 @@ def test_a_later_time_is_never_shown_earlier(zone: ZoneInfo, local: datetime, mo
     st.sampled_from(ZONES),
     st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2040, 1, 1)),  # noqa: DTZ001 - of a wall clock
 )
-def test_clocks_show_it_or_have_just_jumped_over_it(zone: ZoneInfo, local: datetime) -> None:
+def test_first_instant_shows_local_time_or_follows_clock_change(zone: ZoneInfo, local: datetime) -> None:
     local = local.replace(second=0, microsecond=0)
     at = first_instant(local, zone)
     shown = at.astimezone(zone).replace(tzinfo=None, fold=0)

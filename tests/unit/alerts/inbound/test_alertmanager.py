@@ -1,4 +1,4 @@
-"""Alertmanager's webhook, version 4: what is read of it, and what is refused in words."""
+"""Alertmanager's webhook, version 4: parsing and rejection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alerts.inbound.alertmanager import WebhookRejectedError, read_webhook, webhook_schema
 from tests.unit.alerts.people import T0
 
-#: As Alertmanager 0.28 writes it.
+#: As written by Alertmanager 0.28.
 ALERT = {
     "status": "firing",
     "labels": {"alertname": "CakeraPenuh", "instance": "web01:9100", "severity": "critical"},
@@ -45,7 +45,7 @@ def of_alert(**changed: Any) -> bytes:
     return octets(alerts=[{**ALERT, **changed}])
 
 
-def test_what_fires_is_read_with_its_name_and_summary() -> None:
+def test_firing_alert_is_read_with_name_and_summary() -> None:
     webhook = read_webhook(octets(), T0)
     [alert] = webhook.alerts
     assert (alert.fingerprint, alert.ended_at, alert.summary) == ("b2b84fb9b9fd1a6d", None, "Cakera penuh pada web01")
@@ -53,7 +53,7 @@ def test_what_fires_is_read_with_its_name_and_summary() -> None:
     assert (alert.subject, webhook.omitted) == ("CakeraPenuh (web01 9100)", 0)
 
 
-def test_what_the_api_says_of_a_webhook_is_what_must_be_in_one() -> None:
+def test_webhook_schema_requires_the_fields_read_webhook_requires() -> None:
     schema = webhook_schema()
     alerts, version = schema["properties"]["alerts"], schema["properties"]["version"]
     assert (alerts["type"], version, {*schema["required"]}) == ("array", {"const": "4"}, {"version", "alerts"})
@@ -63,43 +63,43 @@ def test_what_the_api_says_of_a_webhook_is_what_must_be_in_one() -> None:
             read_webhook(octets(alerts=[{name: value for name, value in ALERT.items() if name != field}]), T0)
 
 
-def test_each_alert_has_its_own_status_whatever_that_of_its_group() -> None:
+def test_alert_status_is_independent_of_group_status() -> None:
     over = {**ALERT, "status": "resolved", "endsAt": "2026-11-24T14:14:00+08:00"}
     fires, ended = read_webhook(octets(alerts=[ALERT, over], status="firing"), T0).alerts
     assert (fires.ended_at, ended.ended_at) == (None, datetime(2026, 11, 24, 6, 14, tzinfo=UTC))
 
 
-def test_newer_fields_are_left_alone_and_missing_ones_too() -> None:
+def test_unknown_and_missing_optional_fields_are_accepted() -> None:
     newer = read_webhook(octets(notification_reason="x", routeLabels={"a": 1}), T0)
     bare = {key: ALERT[key] for key in ("status", "labels", "startsAt", "fingerprint")}
     older = read_webhook(json.dumps({"version": "4", "alerts": [bare]}).encode(), T0)
     assert [each.fingerprint for each in (*newer.alerts, *older.alerts)] == [ALERT["fingerprint"]] * 2
 
 
-def test_what_was_left_out_is_counted_and_ends_nothing() -> None:
+def test_truncated_alerts_are_counted_as_omitted() -> None:
     webhook = read_webhook(octets(alerts=[], truncatedAlerts=7), T0)
     assert (webhook.alerts, webhook.omitted) == ([], 7)
 
 
-def test_an_end_that_says_no_time_is_now() -> None:
+def test_resolved_alert_without_end_time_ended_now() -> None:
     for end in ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+08:00", None):
         assert read_webhook(of_alert(status="resolved", endsAt=end), T0).alerts[0].ended_at == T0
 
 
 @pytest.mark.parametrize("at", ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-08:00", "1999-12-31T00:00:00Z"])
-def test_a_beginning_that_no_clock_shows_is_the_same_whenever_it_comes(at: str) -> None:
+def test_implausible_start_time_is_replaced_by_constant(at: str) -> None:
     assert read_webhook(of_alert(startsAt=at), T0).alerts[0].starts_at == datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b'{"version": "4", "alerts": ["\xff"]}', "no JSON"),
-        (b'{"version": "4", "groupKey": "\\ud800", "alerts": []}', "no JSON"),
-        (b"[" * 1_000_000, "no JSON"),
-        (b'{"a":' * 1_000_000, "no JSON"),
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"version": "4", "alerts": ["\xff"]}', "not JSON"),
+        (b'{"version": "4", "groupKey": "\\ud800", "alerts": []}', "not JSON"),
+        (b"[" * 1_000_000, "not JSON"),
+        (b'{"a":' * 1_000_000, "not JSON"),
         (b"[]", 'version "4"'),
         (b'"4"', 'version "4"'),
         (b'{"text": "Cakera penuh"}', "leave out `payload`"),
@@ -112,17 +112,17 @@ def test_a_beginning_that_no_clock_shows_is_the_same_whenever_it_comes(at: str) 
         (of_alert(labels={"a": 1}), "alerts.0.labels.a"),
         (of_alert(startsAt="2026-11-24T06:10:21"), "alerts.0.startsAt: Input should have timezone info"),
         (octets(truncatedAlerts="many"), "truncatedAlerts"),
-        # The first of several, and of a stranger's names so much as finds the place.
+        # Only the first of several errors is reported, and a label name is truncated.
         (octets(alerts=None, truncatedAlerts="many"), "^alerts: "),
         (of_alert(labels={"a" * 500: 1}), f"^alerts.0.labels.{'a' * 64}: "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused_in_words(body: bytes, why: str) -> None:
+def test_malformed_webhook_is_rejected_with_reason(body: bytes, why: str) -> None:
     with pytest.raises(WebhookRejectedError, match=why.replace("[", r"\[")):
         read_webhook(body, T0)
 
 
-def test_a_refusal_quotes_no_value_and_only_the_beginning_of_a_name() -> None:
+def test_rejection_quotes_no_value_and_truncates_name() -> None:
     with pytest.raises(WebhookRejectedError) as refused:
         read_webhook(of_alert(labels={"\x1b]0;" + "n" * 10_000: {"rahsia": "rahsia"}}), T0)
     assert "rahsia" not in str(refused.value)
@@ -131,7 +131,7 @@ def test_a_refusal_quotes_no_value_and_only_the_beginning_of_a_name() -> None:
 
 
 @given(st.binary())
-def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+def test_any_body_is_read_or_rejected(body: bytes) -> None:
     try:
         read_webhook(body, T0)
     except WebhookRejectedError:

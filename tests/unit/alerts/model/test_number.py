@@ -1,4 +1,4 @@
-"""The number of an incident, as it is given and as people quote it."""
+"""Incident numbers, as given and as quoted."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ CODES = st.from_regex(r"[A-Z0-9]{0,4}[A-Z][A-Z0-9]{0,6}", fullmatch=True)
         ("kementerian-a", "KEMEN"),
     ],
 )
-def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_digits_at_most(
-    code: str, prefix: str
-) -> None:
+def test_number_prefix_has_five_characters_with_at_most_two_final_digits(code: str, prefix: str) -> None:
     assert number_prefix(code) == prefix
 
 
@@ -49,7 +47,7 @@ def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_d
         ("NOC-100", "NOC-100", ""),
     ],
 )
-def test_people_quote_a_number_in_many_ways(quoted: str, number: str, agency: str) -> None:
+def test_matches_number_accepts_common_spellings(quoted: str, number: str, agency: str) -> None:
     assert matches_number(quoted, number, agency)
 
 
@@ -72,12 +70,12 @@ def test_people_quote_a_number_in_many_ways(quoted: str, number: str, agency: st
         ("JCM-\N{SUPERSCRIPT ONE}", "JCM-01", "JCM"),
     ],
 )
-def test_another_incident_is_not_meant(quoted: str, number: str, agency: str) -> None:
+def test_matches_number_rejects_other_incident(quoted: str, number: str, agency: str) -> None:
     assert not matches_number(quoted, number, agency)
 
 
 @given(CODES, st.integers(1, 9999))
-def test_a_number_is_found_by_itself_and_by_the_whole_code(agency: str, count: int) -> None:
+def test_candidate_numbers_find_number_and_full_agency_code(agency: str, count: int) -> None:
     number = incident_number(number_prefix(agency), count)
 
     for quoted in (number, f"{agency}-{count}", number.lower()):
@@ -86,5 +84,5 @@ def test_a_number_is_found_by_itself_and_by_the_whole_code(agency: str, count: i
 
 
 @given(st.text(max_size=20))
-def test_any_text_may_be_asked_for(text: str) -> None:
+def test_candidate_numbers_accept_any_text(text: str) -> None:
     assert all(isinstance(number, str) for number in candidate_numbers(text))

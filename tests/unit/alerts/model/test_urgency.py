@@ -1,4 +1,4 @@
-"""How much a notice presses, and whose turn it is."""
+"""Urgency and priority of notifications."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
 
 
 @pytest.mark.parametrize(
-    ("plan", "purpose", "round_", "heard", "presses"),
+    ("plan", "purpose", "round_", "notified_before", "expected"),
     [
         (STAFF, Purpose.OUTAGE, 0, False, Urgency.FIRST),
         (STAFF, Purpose.OUTAGE, 2, False, Urgency.FIRST),
@@ -26,14 +26,14 @@ STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
         (OUTSIDE, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
     ],
 )
-def test_who_has_not_heard_yet_comes_first(
-    plan: Plan, purpose: Purpose, round_: int, presses: Urgency, *, heard: bool
+def test_urgency_of_first_notification_is_highest(
+    plan: Plan, purpose: Purpose, round_: int, expected: Urgency, *, notified_before: bool
 ) -> None:
-    assert urgency(plan, purpose, round=round_, notified_before=heard) is presses
+    assert urgency(plan, purpose, round=round_, notified_before=notified_before) is expected
 
 
-def test_the_order_is_first_notices_escalations_announcements_repeats_and_recoveries() -> None:
-    wanted = [
+def test_priority_order_by_urgency() -> None:
+    expected = [
         priority(Urgency.FIRST, T0, 9),
         priority(Urgency.FIRST, T0 + MINUTE, 1),
         priority(Urgency.ESCALATION, T0, 2),
@@ -42,8 +42,8 @@ def test_the_order_is_first_notices_escalations_announcements_repeats_and_recove
         priority(Urgency.REPEAT, T0, 5),
         priority(Urgency.RECOVERY, T0, 6),
     ]
-    assert sorted([*wanted[3:], *wanted[:3]]) == wanted
+    assert sorted([*expected[3:], *expected[:3]]) == expected
 
 
-def test_no_brake_holds_what_somebody_has_not_heard() -> None:
+def test_first_notification_and_announcement_are_not_rate_limited() -> None:
     assert {Urgency.FIRST, Urgency.ANNOUNCEMENT} == UNLIMITED

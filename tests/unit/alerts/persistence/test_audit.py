@@ -1,4 +1,4 @@
-"""The chain of the journal: whatever is changed, taken out, put in or moved is found, with its place."""
+"""Hash chain of the audit log: every change, removal, insertion or move is found."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.persistence.audit import (
-    BEGINNING,
+    INITIAL_HASH,
     PURGED,
     ChainedEntry,
     ChainHead,
     Verifier,
     canonical,
-    compact,
-    digest,
+    canonical_json,
     entry_from_json,
     entry_to_json,
     seal,
+    sha256_hex,
     tombstones_digest,
 )
 from alerts.persistence.store import AuditEntry
@@ -53,12 +53,12 @@ def end_of(sealed: Sequence[ChainedEntry]) -> ChainHead:
     return ChainHead(number=sealed[-1].number, hash=sealed[-1].hash) if sealed else ChainHead()
 
 
-def flaws(sealed: Iterable[ChainedEntry], head: ChainHead) -> list[str]:
+def violations(sealed: Iterable[ChainedEntry], head: ChainHead) -> list[str]:
     verifier = Verifier()
     for entry in sealed:
         verifier.verify(entry)
     verifier.end(head)
-    return [str(flaw) for flaw in verifier.flaws]
+    return [str(violation) for violation in verifier.violations]
 
 
 def entry(event: str = "incident opened", **detail: str) -> AuditEntry:
@@ -69,63 +69,63 @@ THREE = chain([entry("incident opened"), entry("incident acknowledged"), entry("
 
 
 def purged(sealed: Sequence[ChainedEntry], *numbers: int) -> list[ChainedEntry]:
-    """Take the content of some entries away, as a purge does, and tell of it."""
+    """Purge the content of some entries and add the entry that records the purge."""
     gone = [each for each in sealed if each.number in numbers]
     detail = {"authority": "ANM.100-1/2 (3)", "entries": str(len(gone)), "tombstones": tombstones_digest(gone)}
-    told = seal(AuditEntry(at=T0, actor="Siti Contoh", event=PURGED, detail=detail), end_of(sealed))
-    return [emptied(e, told.number) if e in gone else e for e in sealed] + [told]
+    record = seal(AuditEntry(at=T0, actor="Siti Contoh", event=PURGED, detail=detail), end_of(sealed))
+    return [emptied(e, record.number) if e in gone else e for e in sealed] + [record]
 
 
 def emptied(of: ChainedEntry, by: int) -> ChainedEntry:
     return replace(of, actor="", event="", incident_id=None, notification_id=None, detail={}, purged_by=by)
 
 
-# -- the form ---------------------------------------------------------------------------------------------------------
+# -- canonical form ---------------------------------------------------------------------------------------------------
 
 
-def test_the_form_that_is_hashed_is_the_one_that_the_auditor_is_told() -> None:
-    said = AuditEntry(
+def test_canonical_form_matches_documentation() -> None:
+    given_entry = AuditEntry(
         at=T0.astimezone(timezone(timedelta(hours=8))),
         actor='Siti "Contoh" \\ Ŝ',
         event="incident opened",
         incident_id=7,
         detail={"b": "2\n", "a": "1"},
     )
-    sealed = seal(said, ChainHead())
+    sealed = seal(given_entry, ChainHead())
 
     assert canonical(sealed) == (
         '{"actor":"Siti \\"Contoh\\" \\\\ Ŝ","at":"2026-11-24T06:15:00.000000Z","detail":{"a":"1","b":"2\\n"},'
         '"event":"incident opened","incident":7,"notice":null,"number":1}'
     )
     assert sealed.content == hashlib.sha256(canonical(sealed).encode()).hexdigest()
-    assert sealed.hash == hashlib.sha256(f"{BEGINNING} {sealed.content}".encode()).hexdigest()
+    assert sealed.hash == hashlib.sha256(f"{INITIAL_HASH} {sealed.content}".encode()).hexdigest()
 
 
 @given(ENTRIES)
-def test_the_form_is_one_line_of_json_that_says_what_the_entry_says(said: AuditEntry) -> None:
-    sealed = seal(said, ChainHead(number=41, hash="f" * 64))
+def test_canonical_form_is_one_json_line_with_entry_data(given_entry: AuditEntry) -> None:
+    sealed = seal(given_entry, ChainHead(number=41, hash="f" * 64))
     text = canonical(sealed)
 
     assert len(text.split("\n")) == 1
     read = json.loads(text)
-    assert (read["actor"], read["detail"], read["number"]) == (said.actor, said.detail, 42)
-    assert entry_from_json(json.loads(compact(entry_to_json(sealed)))) == sealed
+    assert (read["actor"], read["detail"], read["number"]) == (given_entry.actor, given_entry.detail, 42)
+    assert entry_from_json(json.loads(canonical_json(entry_to_json(sealed)))) == sealed
 
 
-def test_a_moment_is_hashed_to_the_microsecond_and_wherever_it_was_said() -> None:
+def test_hash_has_microseconds_and_is_independent_of_time_zone() -> None:
     here, there = entry(), replace(entry(), at=T0.astimezone(timezone(timedelta(hours=-5))))
     later = replace(entry(), at=T0 + timedelta(microseconds=1))
 
     assert seal(here, ChainHead()).hash == seal(there, ChainHead()).hash != seal(later, ChainHead()).hash
 
 
-# -- what is found ----------------------------------------------------------------------------------------------------
+# -- violations -------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(ENTRIES, max_size=6))
-def test_a_chain_as_it_was_written_has_no_flaw(entries: list[AuditEntry]) -> None:
+def test_unchanged_chain_has_no_violation(entries: list[AuditEntry]) -> None:
     sealed = chain(entries)
-    assert flaws(sealed, end_of(sealed)) == []
+    assert violations(sealed, end_of(sealed)) == []
 
 
 def _changes(data: st.DataObject, of: ChainedEntry) -> ChainedEntry:
@@ -151,108 +151,108 @@ def _changes(data: st.DataObject, of: ChainedEntry) -> ChainedEntry:
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_any_single_change_of_any_entry_is_found_where_it_is(entries: list[AuditEntry], data: st.DataObject) -> None:
+def test_any_single_change_is_found_at_its_place(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     place = data.draw(st.integers(0, len(sealed) - 1))
     end = end_of(sealed)
     changed = _changes(data, sealed[place])
 
-    found = flaws([*sealed[:place], changed, *sealed[place + 1 :]], end)
+    found = violations([*sealed[:place], changed, *sealed[place + 1 :]], end)
     assert found, changed
-    # Where it shows: at the entry itself, or at the one that should follow it.
+    # The violation is reported at the entry or at the following one.
     assert found[0].startswith((f"entry {place + 1}:", f"entry {place + 2}:"))
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_any_entry_that_is_taken_out_is_missed(entries: list[AuditEntry], data: st.DataObject) -> None:
+def test_removed_entry_is_found(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     gone = data.draw(st.integers(0, len(sealed) - 1))
-    assert flaws(sealed[:gone] + sealed[gone + 1 :], end_of(sealed))
+    assert violations(sealed[:gone] + sealed[gone + 1 :], end_of(sealed))
 
 
 @given(st.lists(ENTRIES, min_size=2, max_size=6), st.data())
-def test_any_two_entries_that_change_places_are_noticed(entries: list[AuditEntry], data: st.DataObject) -> None:
+def test_swapped_entries_are_found(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     one, other = data.draw(st.lists(st.integers(0, len(sealed) - 1), min_size=2, max_size=2, unique=True))
     moved = list(sealed)
     moved[one], moved[other] = moved[other], moved[one]
-    assert flaws(moved, end_of(sealed))
+    assert violations(moved, end_of(sealed))
 
 
 @given(st.lists(ENTRIES, max_size=6), ENTRIES, st.data())
-def test_an_entry_that_is_put_in_is_noticed_however_well_it_is_made(
+def test_inserted_entry_with_valid_hash_is_found(
     entries: list[AuditEntry], forged: AuditEntry, data: st.DataObject
 ) -> None:
     sealed = chain(entries)
     place = data.draw(st.integers(0, len(sealed)))
-    # Its own hash is right, and it follows the one before it.
+    # Its own hash is valid and continues the previous entry.
     put_in = seal(forged, end_of(sealed[:place]))
-    assert flaws([*sealed[:place], put_in, *sealed[place:]], end_of(sealed))
+    assert violations([*sealed[:place], put_in, *sealed[place:]], end_of(sealed))
 
 
-def test_it_is_said_where_entries_are_missing() -> None:
-    assert flaws([THREE[0], THREE[2]], end_of(THREE)) == ["entry 3: entry 2 is missing before it"]
-    assert flaws([THREE[2]], end_of(THREE)) == ["entry 3: entries 1 to 2 are missing before it"]
-    assert flaws(THREE[:2], end_of(THREE)) == [
+def test_missing_entries_are_reported_with_place() -> None:
+    assert violations([THREE[0], THREE[2]], end_of(THREE)) == ["entry 3: entry 2 is missing before it"]
+    assert violations([THREE[2]], end_of(THREE)) == ["entry 3: entries 1 to 2 are missing before it"]
+    assert violations(THREE[:2], end_of(THREE)) == [
         "entry 3: was written last, but entry 2 is the last one present",
     ]
 
 
-def test_a_head_that_was_changed_is_noticed() -> None:
-    assert flaws(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: differs from the last one written"]
-    assert flaws(THREE, ChainHead(number=2, hash=THREE[1].hash)) == [
+def test_changed_head_is_found() -> None:
+    assert violations(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: differs from the last one written"]
+    assert violations(THREE, ChainHead(number=2, hash=THREE[1].hash)) == [
         "entry 3: is the last one present, but entry 2 was written last"
     ]
 
 
-def test_it_is_said_which_entry_was_changed() -> None:
+def test_changed_entry_is_reported() -> None:
     changed = replace(THREE[1], actor="Ravi Contoh")
-    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+    assert violations([THREE[0], changed, THREE[2]], end_of(THREE)) == [
         "entry 2: was changed: its content does not match its hash"
     ]
-    changed = replace(changed, content=digest(canonical(changed)))
-    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+    changed = replace(changed, content=sha256_hex(canonical(changed)))
+    assert violations([THREE[0], changed, THREE[2]], end_of(THREE)) == [
         "entry 2: was changed: its hash does not match its data"
     ]
 
 
-def test_an_entry_that_was_changed_and_given_its_new_hashes_no_longer_leads_to_the_next() -> None:
+def test_rehashed_entry_does_not_continue_chain() -> None:
     changed = seal(replace(entry("incident acknowledged"), actor="Ravi Contoh"), end_of(THREE[:1]))
-    assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
+    assert violations([THREE[0], changed, THREE[2]], end_of(THREE)) == [
         "entry 3: does not continue the entry before it: one of the two was inserted, moved or changed"
     ]
 
 
-def test_an_entry_that_cannot_be_read_is_a_flaw_and_not_the_end_of_the_looking() -> None:
+def test_unreadable_entry_is_violation_and_verification_continues() -> None:
     verifier = Verifier()
     verifier.verify(THREE[0])
     verifier.add_unreadable(2)
     verifier.verify(THREE[2])
     verifier.end(end_of(THREE))
-    assert [flaw.number for flaw in verifier.flaws] == [2, 3]
+    assert [violation.number for violation in verifier.violations] == [2, 3]
     assert verifier.entries == 3
 
 
-def test_only_a_head_kept_outside_shows_a_chain_that_was_written_anew_as_a_whole() -> None:
+def test_rewritten_chain_is_found_only_by_kept_head() -> None:
     forged = chain([entry("incident opened"), entry("nothing happened"), entry("incident resolved")])
-    assert flaws(forged, end_of(forged)) == []
+    assert violations(forged, end_of(forged)) == []
 
     verifier = Verifier()
     verifier.compare_kept_head(ChainHead(number=2, hash=THREE[1].hash), forged[1].hash)
-    assert [str(flaw) for flaw in verifier.flaws] == [
+    assert [str(violation) for violation in verifier.violations] == [
         "entry 2: differs from the copy of the head: the chain was rewritten"
     ]
 
 
-def test_a_chain_that_ends_before_a_head_kept_outside_was_cut_off() -> None:
+def test_chain_shorter_than_kept_head_is_found() -> None:
     verifier = Verifier()
     verifier.compare_kept_head(ChainHead(number=9, hash="a" * 64), None)
-    assert [str(flaw) for flaw in verifier.flaws] == [
+    assert [str(violation) for violation in verifier.violations] == [
         "entry 9: is missing, but was present when the copy of the head was made"
     ]
 
 
-def test_the_fingerprint_is_a_number_that_a_metric_holds_exactly() -> None:
+def test_fingerprint_is_exact_as_float() -> None:
     head = ChainHead(number=1, hash="f" * 64)
     assert head.fingerprint == 2**52 - 1 == int(float(head.fingerprint))
 
@@ -261,33 +261,33 @@ def test_the_fingerprint_is_a_number_that_a_metric_holds_exactly() -> None:
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=6), st.data())
-def test_after_a_purge_with_an_authority_the_chain_is_whole(entries: list[AuditEntry], data: st.DataObject) -> None:
+def test_purge_with_authority_leaves_no_violation(entries: list[AuditEntry], data: st.DataObject) -> None:
     sealed = chain(entries)
     numbers = data.draw(st.sets(st.integers(1, len(sealed))))
     after = purged(sealed, *numbers)
-    assert flaws(after, end_of(after)) == []
+    assert violations(after, end_of(after)) == []
 
 
-def test_a_purge_of_nothing_leaves_no_flaw() -> None:
+def test_purge_of_nothing_leaves_no_violation() -> None:
     after = purged(THREE)
-    assert flaws(after, end_of(after)) == []
+    assert violations(after, end_of(after)) == []
 
 
-def test_an_entry_that_is_emptied_beside_a_purge_is_noticed() -> None:
+def test_entry_emptied_beside_purge_is_found() -> None:
     after = purged(THREE, 1)
     after[1] = emptied(after[1], by=4)
-    assert flaws(after, end_of(after)) == ["entry 4: records a purge of other entries than the empty ones"]
+    assert violations(after, end_of(after)) == ["entry 4: records a purge of other entries than the empty ones"]
 
 
-def test_an_entry_that_is_emptied_without_a_purge_is_noticed() -> None:
+def test_entry_emptied_without_purge_is_found() -> None:
     emptied_one = [THREE[0], emptied(THREE[1], by=3), THREE[2]]
-    assert flaws(emptied_one, end_of(THREE)) == ["entry 2: is empty, but entry 3 records no purge"]
+    assert violations(emptied_one, end_of(THREE)) == ["entry 2: is empty, but entry 3 records no purge"]
 
 
-def test_something_written_onto_a_tombstone_is_noticed() -> None:
+def test_content_in_tombstone_is_found() -> None:
     after = purged(THREE, 1)
     after[0] = replace(after[0], actor="Ravi Contoh")
-    assert flaws(after, end_of(after)) == ["entry 1: was purged, but has content"]
+    assert violations(after, end_of(after)) == ["entry 1: was purged, but has content"]
 
 
 @pytest.mark.parametrize(
@@ -300,12 +300,12 @@ def test_something_written_onto_a_tombstone_is_noticed() -> None:
         lambda e: replace(e, purged_by=2),
     ],
 )
-def test_a_tombstone_that_was_changed_is_noticed(change: Callable[[ChainedEntry], ChainedEntry]) -> None:
+def test_changed_tombstone_is_found(change: Callable[[ChainedEntry], ChainedEntry]) -> None:
     after = purged(THREE, 1)
     after[0] = change(after[0])
-    assert flaws(after, end_of(after))
+    assert violations(after, end_of(after))
 
 
-def test_a_tombstone_that_was_taken_out_is_missed() -> None:
+def test_removed_tombstone_is_found() -> None:
     after = purged(THREE, 1)
-    assert flaws(after[1:], end_of(after))
+    assert violations(after[1:], end_of(after))

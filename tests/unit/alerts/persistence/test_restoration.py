@@ -1,4 +1,4 @@
-"""Whether a store is an older copy of itself, and which numbers are not given then."""
+"""Detection of a restored store, and the numbers skipped then."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from alerts.persistence.restoration import (
     HighWaterMark,
     StorePosition,
     detect_restore,
+    find_newer_marks,
     last_used_page,
     latest_pages,
-    marks_beyond,
     merge_highest,
     parse_last_numbers,
     read_mark,
@@ -32,64 +32,64 @@ def mark(number: int, digest: str = "aa", *, chain: str = "first", jcm: int = 7,
     return HighWaterMark(chain=chain, head=head, numbers={"JCM": jcm}, pages={"JCM-07": pages})
 
 
-def standing(
+def position(
     number: int = 9, digest: str = "aa", *, chain: str = "first", silent: timedelta = HOUR / 2
 ) -> StorePosition:
     return StorePosition(
         chain=chain,
         head=ChainHead(number=number, hash=digest),
         hashes={number: digest},
-        received_at=T0 - silent,
-        following={"JCM": 6},
+        last_write_at=T0 - silent,
+        next_numbers={"JCM": 6},
     )
 
 
-EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, received_at=None, following={})
+EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, last_write_at=None, next_numbers={})
 
 
 @pytest.mark.parametrize(
     ("store", "marks", "how"),
     [
-        (standing(), [], None),
-        (standing(), [mark(9)], None),
-        (standing(8), [mark(9)], DetectionMethod.OLDER),
-        (standing(9, "bb"), [mark(9)], DetectionMethod.OLDER),
-        (standing(), [mark(9), mark(10)], DetectionMethod.OLDER),
-        (standing(8), [mark(9, chain="another store's")], None),
+        (position(), [], None),
+        (position(), [mark(9)], None),
+        (position(8), [mark(9)], DetectionMethod.OLDER),
+        (position(9, "bb"), [mark(9)], DetectionMethod.OLDER),
+        (position(), [mark(9), mark(10)], DetectionMethod.OLDER),
+        (position(8), [mark(9, chain="another store's")], None),
         (EMPTY, [], None),
         (EMPTY, [mark(9)], DetectionMethod.EMPTY),
-        (standing(silent=HOUR * 2), [], DetectionMethod.SILENT),
-        (standing(silent=HOUR * 2), [mark(9)], DetectionMethod.SILENT),
-        (standing(8, silent=HOUR * 2), [mark(9)], DetectionMethod.OLDER),
-        (standing(silent=HOUR), [], None),
+        (position(silent=HOUR * 2), [], DetectionMethod.SILENT),
+        (position(silent=HOUR * 2), [mark(9)], DetectionMethod.SILENT),
+        (position(8, silent=HOUR * 2), [mark(9)], DetectionMethod.OLDER),
+        (position(silent=HOUR), [], None),
     ],
 )
-def test_a_store_is_an_older_copy_when_a_mark_knows_more_or_it_was_silent(
+def test_restore_is_detected_by_newer_mark_or_silence(
     store: StorePosition, marks: Sequence[HighWaterMark], how: DetectionMethod | None
 ) -> None:
     assert detect_restore(store, marks, T0, was_unchecked=True) is how
 
 
-def test_a_store_that_was_watched_all_the_time_may_be_silent() -> None:
-    assert detect_restore(standing(silent=HOUR * 5), [mark(9)], T0, was_unchecked=False) is None
-    assert detect_restore(standing(8), [mark(9)], T0, was_unchecked=False) is DetectionMethod.OLDER
+def test_continuously_checked_store_may_be_silent() -> None:
+    assert detect_restore(position(silent=HOUR * 5), [mark(9)], T0, was_unchecked=False) is None
+    assert detect_restore(position(8), [mark(9)], T0, was_unchecked=False) is DetectionMethod.OLDER
 
 
-def test_numbers_go_on_behind_the_highest_that_anybody_knows() -> None:
-    older = standing(8)
+def test_numbers_continue_after_highest_known() -> None:
+    older = position(8)
 
     assert skipped_numbers(older, [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 7)}
     assert skipped_numbers(older, [mark(9), mark(10, jcm=8)], {"JCM": 23}, []) == {"JCM": (6, 23)}
-    # A mark that knows no more than the store knows nothing of what came after it.
-    assert skipped_numbers(standing(), [mark(9)], {"JCM": 23}, []) == {"JCM": (6, 23)}
-    assert skipped_numbers(standing(), [mark(9)], {"JCM": 2}, []) == {}
+    # A mark that is not ahead of the store contains no later number.
+    assert skipped_numbers(position(), [mark(9)], {"JCM": 23}, []) == {"JCM": (6, 23)}
+    assert skipped_numbers(position(), [mark(9)], {"JCM": 2}, []) == {}
 
 
-def test_where_nobody_knows_a_hundred_numbers_are_left_out() -> None:
-    assert skipped_numbers(standing(), [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 105), "KPC": (1, 100)}
+def test_hundred_numbers_are_skipped_when_none_is_known() -> None:
+    assert skipped_numbers(position(), [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 105), "KPC": (1, 100)}
 
 
-def test_pages_go_on_behind_those_that_anybody_knows_or_a_hundred_further() -> None:
+def test_pages_continue_after_highest_known_or_skip_hundred() -> None:
     assert last_used_page("JCM-07", [mark(9)], {}) == 3
     assert last_used_page("JCM-07", [mark(9)], {"JCM-07": 5}) == 5
     assert last_used_page("JCM-06", [mark(9)], {}) == 0
@@ -97,7 +97,7 @@ def test_pages_go_on_behind_those_that_anybody_knows_or_a_hundred_further() -> N
     assert last_used_page("JCM-07", [], {"JCM-07": 5}) == 5
 
 
-def test_what_people_say_is_on_paper_is_read_as_it_stands_there() -> None:
+def test_last_numbers_are_parsed_as_printed() -> None:
     assert parse_last_numbers(["JCM-23", "jcm-7/3", "PPD01-04", "JCM-05"]) == ({"JCM": 23, "PPD01": 4}, {"JCM-07": 3})
     assert parse_last_numbers([]) == ({}, {})
     for wrong in ("23", "JCM", "JCM-", "JCM-7/", "JCM-1234567", ""):
@@ -105,7 +105,7 @@ def test_what_people_say_is_on_paper_is_read_as_it_stands_there() -> None:
             parse_last_numbers([wrong])
 
 
-def test_a_mark_is_read_as_it_was_written() -> None:
+def test_mark_round_trips_and_malformed_mark_raises() -> None:
     assert read_mark(mark(9).as_json()) == mark(9)
     wrongs: list[object] = [{}, [], None, {**mark(9).as_json(), "numbers": 3}, {**mark(9).as_json(), "number": "x"}]
     for wrong in wrongs:
@@ -113,7 +113,7 @@ def test_a_mark_is_read_as_it_was_written() -> None:
             read_mark(wrong)
 
 
-def test_a_mark_keeps_the_pages_of_the_latest_incidents_only() -> None:
+def test_mark_keeps_pages_of_latest_incidents_only() -> None:
     pages = merge_highest([{f"JCM-{n}": 1 for n in range(900)}, {"JCM-3": 2}])
 
     kept = latest_pages(pages)
@@ -123,5 +123,5 @@ def test_a_mark_keeps_the_pages_of_the_latest_incidents_only() -> None:
     assert "JCM-4" not in kept
 
 
-def test_a_mark_of_the_same_head_is_not_ahead() -> None:
-    assert marks_beyond(standing(), [mark(9)]) == []
+def test_mark_of_same_head_is_not_newer() -> None:
+    assert find_newer_marks(position(), [mark(9)]) == []

@@ -1,4 +1,4 @@
-"""Every situation a notice can tell, with a fictional agency."""
+"""Every situation of a notification, with a fictional agency."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from alerts.model.notification import ABOUT_NOTIFICATIONS, Facts, IncidentType, IssuingOffice, Plan, Purpose
-from alerts.wording.key import CHANGED, FOR_STAFF
+from alerts.wording.key import CHANGED_TYPES, FOR_STAFF
 from alerts.wording.texts import load
 
 #: Tuesday, 24 November 2026, 2.15 petang.
@@ -30,7 +30,7 @@ OUTAGE = Facts(
 
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
-    """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
+    """Return *facts* with every plan, purpose and type, and as belated recoveries."""
     announced = set(IncidentType) - {
         IncidentType.DEGRADED,
         IncidentType.SIGN_IN,
@@ -40,19 +40,26 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
     }
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_notified_at=None)
     return (
-        [replace(belated, type=matter) for matter in IncidentType if matter not in ABOUT_NOTIFICATIONS]
+        [
+            replace(belated, type=incident_type)
+            for incident_type in IncidentType
+            if incident_type not in ABOUT_NOTIFICATIONS
+        ]
         + [
-            replace(facts, plan=plan, purpose=purpose, type=matter)
+            replace(facts, plan=plan, purpose=purpose, type=incident_type)
             for plan in Plan
             for purpose in Purpose
-            for matter in IncidentType
+            for incident_type in IncidentType
             if plan is Plan.ESCALATION
-            or (plan is Plan.ANNOUNCEMENT and matter in announced and purpose not in FOR_STAFF)
+            or (plan is Plan.ANNOUNCEMENT and incident_type in announced and purpose not in FOR_STAFF)
         ]
         + [
-            replace(facts, plan=plan, purpose=Purpose.UPDATE, type=matter, previous_type=IncidentType.BOTH)
+            replace(facts, plan=plan, purpose=Purpose.UPDATE, type=incident_type, previous_type=IncidentType.BOTH)
             for plan in Plan
-            for matter in sorted(CHANGED[plan])
+            for incident_type in sorted(CHANGED_TYPES[plan])
         ]
-        + [replace(facts, plan=Plan.ESCALATION, type=matter, by="Siti binti Contoh") for matter in IncidentType]
+        + [
+            replace(facts, plan=Plan.ESCALATION, type=incident_type, by="Siti binti Contoh")
+            for incident_type in IncidentType
+        ]
     )

@@ -1,4 +1,4 @@
-"""What a call says."""
+"""Text of calls."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tests.unit.alerts.wording.situations import OUTAGE, WORDING, situations
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
-def test_an_announcement_reads_as_agreed() -> None:
+def test_announcement_call_has_agreed_text() -> None:
     malay, english = compose(OUTAGE, MALAY, WORDING).scripts
     assert malay.language == "ms-MY"
     assert malay.headline == (
@@ -43,23 +43,23 @@ def test_an_announcement_reads_as_agreed() -> None:
     assert (malay.invitation, english.invitation) == ("Untuk bahasa Melayu, tekan tiga.", "For English, press three.")
 
 
-def test_the_persons_language_comes_first() -> None:
+def test_call_begins_in_language_of_person() -> None:
     scripts = compose(OUTAGE, ENGLISH, WORDING).scripts
     assert [script.language for script in scripts] == ["en-GB", "ms-MY"]
 
 
 @pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
-def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Facts) -> None:
+def test_call_of_every_situation_has_no_digits_and_warns_of_scams(facts: Facts) -> None:
     for script in compose(facts, MALAY, WORDING).scripts:
         lines = (script.headline, script.menu, script.invitation, *script.blocks)
-        said = " ".join((*lines, script.thanks, script.already, script.over, script.goodbye))
-        assert not re.search(r"[\d{}\[\]|]", said)
-        assert re.search(r"tidak meminta sebarang maklumat peribadi|does not ask for any personal information", said)
+        text = " ".join((*lines, script.thanks, script.already, script.over, script.goodbye))
+        assert not re.search(r"[\d{}\[\]|]", text)
+        assert re.search(r"tidak meminta sebarang maklumat peribadi|does not ask for any personal information", text)
         assert all((*lines, script.thanks, script.already, script.over, script.goodbye))
 
 
 @pytest.mark.parametrize(
-    ("matter", "malay", "english"),
+    ("incident_type", "malay", "english"),
     [
         (IncidentType.BOTH, "E-mel keluar dan e-mel masuk", "Outgoing and incoming e-mail"),
         (IncidentType.SENDING, "E-mel keluar", "Outgoing e-mail"),
@@ -70,26 +70,26 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
         (IncidentType.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
     ],
 )
-def test_staff_hear_what_is_wrong(matter: IncidentType, malay: str, english: str) -> None:
-    scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).scripts
+def test_staff_call_states_incident_type(incident_type: IncidentType, malay: str, english: str) -> None:
+    scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type), MALAY, WORDING).scripts
     assert malay in scripts[0].blocks[0]
     assert english in scripts[1].blocks[0]
 
 
-def test_compose_own_fault_names_the_part() -> None:
+def test_monitoring_fault_call_names_affected_part() -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
 
 
-@pytest.mark.parametrize("matter", [IncidentType.MONITORING_FAULT, IncidentType.ALERT])
-def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: IncidentType) -> None:
-    malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).scripts
+@pytest.mark.parametrize("incident_type", [IncidentType.MONITORING_FAULT, IncidentType.ALERT])
+def test_monitoring_fault_or_alert_call_says_no_agency_is_told_of_it(incident_type: IncidentType) -> None:
+    malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type), MALAY, WORDING).scripts
     assert "Agensi tidak dimaklumkan tentang perkara ini." in malay.blocks[1]
     assert "No agency is told of it." in english.blocks[1]
 
 
-def test_a_recovery_ends_with_regret() -> None:
+def test_recovery_call_ends_with_apology() -> None:
     script = compose(replace(OUTAGE, purpose=Purpose.RECOVERY), MALAY, WORDING).scripts[0]
     assert "telah pulih dan beroperasi seperti biasa mulai hari Selasa" in script.blocks[0]
     assert script.goodbye == "Segala kesulitan amat dikesali. Terima kasih."
@@ -98,7 +98,7 @@ def test_a_recovery_ends_with_regret() -> None:
 RELEASE = replace(OUTAGE, plan=Plan.ESCALATION, purpose=Purpose.RELEASE)
 
 
-def test_a_call_in_which_a_pin_may_be_asked_for_does_not_deny_it() -> None:
+def test_call_that_may_ask_for_pin_says_when() -> None:
     for facts in (RELEASE, replace(OUTAGE, plan=Plan.ESCALATION)):
         malay, english = compose(facts, MALAY, WORDING, may_release=True).scripts
         assert malay.blocks[-1].endswith("PIN Pantau diminta hanya jika tuan atau puan menekan lima.")
@@ -107,22 +107,22 @@ def test_a_call_in_which_a_pin_may_be_asked_for_does_not_deny_it() -> None:
         assert "PIN" not in " ".join(compose(facts, MALAY, WORDING).scripts[0].blocks)
 
 
-def test_whoever_has_no_pin_hears_where_to_release() -> None:
+def test_release_call_without_pin_states_where_to_release() -> None:
     blocks = compose(RELEASE, MALAY, WORDING).scripts[0].blocks
     assert "Sila benarkan pengeluarannya di konsol Pantau, atau melalui pusat operasi." in blocks
     assert not any("konsol" in block for block in compose(RELEASE, MALAY, WORDING, may_release=True).scripts[0].blocks)
 
 
 @pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
-def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts) -> None:
+def test_instruction_without_key_is_given_only_where_acknowledgement_is_needed(facts: Facts) -> None:
     script = compose(facts, MALAY, WORDING).scripts[0]
     asked = facts.plan is Plan.ESCALATION and (facts.purpose is Purpose.OUTAGE or facts.is_handover)
     assert ("Sila sahkan penerimaan di konsol Pantau" in script.unkeyed) is asked
 
 
-@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
-def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, declared_by="Siti Contoh")
+@pytest.mark.parametrize("incident_type", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_call_states_declaring_person(incident_type: IncidentType) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type, declared_by="Siti Contoh")
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert malay.blocks[0].endswith(". Gangguan ini diisytiharkan oleh Siti Contoh.")
     assert english.blocks[0].endswith(". The outage was declared by Siti Contoh.")
@@ -130,9 +130,9 @@ def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -
 
 
 @pytest.mark.parametrize("cause", Cause)
-@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
-def test_a_call_says_why_mail_fails(cause: Cause, matter: IncidentType) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, cause=cause)
+@pytest.mark.parametrize("incident_type", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_call_states_cause(cause: Cause, incident_type: IncidentType) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type, cause=cause)
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert f" Punca yang dikesan ialah {WORDING.render(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]
     assert f" As far as was seen, {WORDING.render(ENGLISH, f'call.cause.{cause}')}." in english.blocks[0]

@@ -1,4 +1,4 @@
-"""Every rule of an SMS in Malaysia, kept and broken."""
+"""SMS rules of Malaysian carriers."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def padded(length: int) -> str:
         "RM0 JCM: dari 1MDB01-9999 (+2)",
     ],
 )
-def test_what_carriers_pass_has_no_problem(text: str) -> None:
+def test_lint_accepts_sendable_text(text: str) -> None:
     assert lint(text, "JCM") == ()
 
 
@@ -73,7 +73,7 @@ def test_what_carriers_pass_has_no_problem(text: str) -> None:
         ("RM0 JCM: password", Rule.WORDS, "leave it out"),
     ],
 )
-def test_what_carriers_drop_is_an_error_with_advice(text: str, rule: Rule, advice: str) -> None:
+def test_lint_rejected_text_is_error_with_advice(text: str, rule: Rule, advice: str) -> None:
     (problem,) = lint(text, "JCM")
     assert (problem.rule, problem.severity) == (rule, TextSeverity.ERROR)
     assert advice in problem.detail
@@ -87,16 +87,16 @@ def test_what_carriers_drop_is_an_error_with_advice(text: str, rule: Rule, advic
         ("RM0 JCM: Help", Rule.WORDS),
     ],
 )
-def test_what_some_providers_dislike_is_a_warning(text: str, rule: Rule) -> None:
+def test_lint_text_disliked_by_some_providers_is_warning(text: str, rule: Rule) -> None:
     (problem,) = lint(text, "JCM")
     assert (problem.rule, problem.severity) == (rule, TextSeverity.WARNING)
     assert errors((problem,)) == ()
 
 
-def test_an_agency_without_a_name_is_not_named() -> None:
+def test_lint_agency_without_name_is_reported() -> None:
     assert [problem.rule for problem in lint("RM0 : e-mel", " ")] == [Rule.AGENCY]
 
 
-def test_the_extension_table_costs_two_septets() -> None:
+def test_extension_characters_count_two_septets() -> None:
     assert septets("abc") == 3
     assert septets("^{}\\[~]|€") == 18

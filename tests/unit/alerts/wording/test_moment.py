@@ -1,4 +1,4 @@
-"""Dates, times and spans as official letters write them."""
+"""Dates, times and durations in official letters."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -31,9 +31,7 @@ def at(hour: int, minute: int) -> datetime:
         (23, 59, "11.59 malam", "11.59 pm", ("24/11, 11.59 mlm", "24/11, 11.59 pm")),
     ],
 )
-def test_a_clock_time_names_its_part_of_the_day(
-    hour: int, minute: int, malay: str, english: str, stamps: tuple[str, str]
-) -> None:
+def test_clock_names_part_of_day(hour: int, minute: int, malay: str, english: str, stamps: tuple[str, str]) -> None:
     time = at(hour, minute)
     assert moment.clock(time, MALAY) == malay
     assert moment.clock(time, ENGLISH) == english
@@ -49,12 +47,12 @@ def test_a_clock_time_names_its_part_of_the_day(
         (datetime(2026, 12, 31, 16, 0, tzinfo=UTC), "1 Januari 2027 Jumaat", "1 January 2027 Friday"),
     ],
 )
-def test_a_date_is_that_of_malaysia(utc: datetime, malay: str, english: str) -> None:
+def test_date_is_in_malaysian_time(utc: datetime, malay: str, english: str) -> None:
     assert f"{moment.date(utc, MALAY)} {moment.weekday(utc, MALAY)}" == malay
     assert f"{moment.date(utc, ENGLISH)} {moment.weekday(utc, ENGLISH)}" == english
 
 
-def test_every_month_and_weekday_has_its_malay_name() -> None:
+def test_every_month_and_weekday_has_malay_name() -> None:
     months = [moment.date(datetime(2026, month, 1, tzinfo=UTC), MALAY).split()[1] for month in range(1, 13)]
     assert months == (
         [
@@ -89,23 +87,23 @@ def test_every_month_and_weekday_has_its_malay_name() -> None:
         (24 * 3600 + 60, "1 hari 1 minit", "1 day 1 minute"),
     ],
 )
-def test_a_span_leaves_out_what_is_zero(seconds: int, malay: str, english: str) -> None:
+def test_duration_omits_zero_parts(seconds: int, malay: str, english: str) -> None:
     start = at(8, 0)
     assert moment.duration_text(start, start + timedelta(seconds=seconds), MALAY) == malay
     assert moment.duration_text(start, start + timedelta(seconds=seconds), ENGLISH) == english
 
 
-def test_a_span_agrees_with_the_times_printed_beside_it() -> None:
+def test_duration_agrees_with_printed_times() -> None:
     start, end = at(14, 15) + timedelta(seconds=50), at(17, 40) + timedelta(seconds=10)
     assert moment.duration_text(start, end, MALAY) == "3 jam 25 minit"
 
 
-def test_a_naive_moment_is_refused() -> None:
+def test_naive_datetime_is_rejected() -> None:
     with pytest.raises(ValueError, match="naive"):
         moment.date(datetime(2026, 1, 1), MALAY)  # noqa: DTZ001 - the mistake itself
 
 
-def test_the_fixed_offset_is_that_of_kuala_lumpur() -> None:
+def test_fixed_offset_equals_kuala_lumpur() -> None:
     zone = ZoneInfo("Asia/Kuala_Lumpur")
     for month in range(1, 13):
         utc = datetime(2026, month, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""What the NOC is rung with without a store: in both languages, sendable, and without a number."""
+"""Out-of-band messages to the NOC: bilingual, sendable, without a notice number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Rangkaian Kementerian Co
 LONGEST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
-def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> OutOfBandMessage:
-    return OutOfBandMessage(situation=situation, office=NOC, at=at, process=whose)
+def message(situation: str, process: str = "", at: datetime = BEGAN) -> OutOfBandMessage:
+    return OutOfBandMessage(situation=situation, office=NOC, at=at, process=process)
 
 
 @pytest.mark.parametrize(
@@ -40,34 +40,34 @@ def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> OutOfBandMe
         ("clear", "RM0 PANTAU: SELESAI. Pantau berfungsi semula sejak 24/11, 2.15 ptg. RESTORED."),
     ],
 )
-def test_an_sms_says_it_in_both_languages(situation: str, text: str) -> None:
-    assert sms(plight(situation, "kedua"), WORDING).text == text
+def test_out_of_band_sms_is_bilingual(situation: str, text: str) -> None:
+    assert sms(message(situation, "kedua"), WORDING).text == text
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-@pytest.mark.parametrize("whose", ["", "n" * 40, "noc-2.kementerian-contoh.gov.my"])
-def test_every_sms_arrives_whatever_the_process_is_called(situation: str, whose: str) -> None:
-    text = sms(plight(situation, whose, LONGEST), WORDING).text
+@pytest.mark.parametrize("process", ["", "n" * 40, "noc-2.kementerian-contoh.gov.my"])
+def test_out_of_band_sms_is_sendable_for_any_process_name(situation: str, process: str) -> None:
+    text = sms(message(situation, process, LONGEST), WORDING).text
     assert lint(text, "PANTAU") == ()
     assert septets(text) <= SAFE_LENGTH
     assert ".gov.my" not in text
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_call_speaks_malay_then_english_and_asks_for_no_key(situation: str) -> None:
-    malay, english = call(plight(situation, "kedua"), WORDING).scripts
+def test_out_of_band_call_is_malay_then_english_without_menu(situation: str) -> None:
+    malay, english = call(message(situation, "kedua"), WORDING).scripts
     assert (malay.language, english.language) == ("ms-MY", "en-GB")
     assert malay.blocks != english.blocks
     spoken = " ".join((*malay.blocks, malay.goodbye, malay.menu, *english.blocks, english.goodbye, english.menu))
     assert "tekan" not in spoken.lower()
     assert "press" not in spoken.lower()
-    # All of it fits into a call that nobody steers.
+    # Everything fits into a call without a menu.
     document = twiml.speak_without_menu((malay, english), twiml.Voices(names={}))
     assert document is not None
     assert document.count(english.goodbye) == 1
 
 
-def test_an_office_whose_name_does_not_fit_is_found_beforehand() -> None:
+def test_office_name_too_long_is_reported() -> None:
     assert find_problems(NOC, WORDING) == ()
     too_long = IssuingOffice(short="P" * 60, name="x", domain="")
     assert {key for key, _ in find_problems(too_long, WORDING)} == {"out_of_band.sms.store", "out_of_band.sms.peer"}

@@ -1,4 +1,4 @@
-"""What an SMS says in every situation, and that it always arrives."""
+"""Text of SMS in every situation."""
 
 import re
 from dataclasses import replace
@@ -31,14 +31,14 @@ LONGEST = replace(
 @pytest.mark.parametrize(
     "facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}" + "-belated" * f.is_belated
 )
-def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
+def test_every_sms_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING).text
     assert lint(text, "SEKTORAWAM1") == ()
     assert septets(text) <= SAFE_LENGTH
 
 
 @pytest.mark.parametrize(
-    ("plan", "purpose", "matter", "malay"),
+    ("plan", "purpose", "incident_type", "malay"),
     [
         (
             Plan.ANNOUNCEMENT,
@@ -105,12 +105,12 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
         ),
     ],
 )
-def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: IncidentType, malay: str) -> None:
-    assert compose(replace(OUTAGE, plan=plan, purpose=purpose, type=matter), MALAY, WORDING).text == malay
+def test_malay_sms_has_agreed_text(plan: Plan, purpose: Purpose, incident_type: IncidentType, malay: str) -> None:
+    assert compose(replace(OUTAGE, plan=plan, purpose=purpose, type=incident_type), MALAY, WORDING).text == malay
 
 
 @pytest.mark.parametrize(
-    ("matter", "word"),
+    ("incident_type", "expected"),
     [
         (IncidentType.BOTH, "keluar dan masuk gagal"),
         (IncidentType.SENDING, "keluar gagal"),
@@ -121,25 +121,25 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: In
         (IncidentType.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
-def test_an_alarm_names_what_is_wrong(matter: IncidentType, word: str) -> None:
-    assert word in compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).text
+def test_staff_sms_names_incident_type(incident_type: IncidentType, expected: str) -> None:
+    assert expected in compose(replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type), MALAY, WORDING).text
 
 
-def own_fault(subject: str) -> str:
+def monitoring_fault_text(subject: str) -> str:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject=subject)
     return compose(facts, MALAY, WORDING).text
 
 
-def test_our_own_fault_names_its_subject_where_carriers_allow_it() -> None:
-    assert "sejak 24/11, 2.15 ptg: peti mel A. Agensi" in own_fault("peti mel A")
+def test_monitoring_fault_sms_names_subject() -> None:
+    assert "sejak 24/11, 2.15 ptg: peti mel A. Agensi" in monitoring_fault_text("peti mel A")
 
 
 @pytest.mark.parametrize("subject", ["imap.rujukan.example", "peti " * 30, "peti “A”", "03-0000 3000", ""])
-def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
-    assert "sejak 24/11, 2.15 ptg. Agensi" in own_fault(subject)
+def test_unsendable_subject_is_omitted(subject: str) -> None:
+    assert "sejak 24/11, 2.15 ptg. Agensi" in monitoring_fault_text(subject)
 
 
-def test_the_english_text_tells_the_subject_in_english() -> None:
+def test_english_sms_has_english_subject() -> None:
     facts = replace(
         OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti A", subject_en="mailbox A"
     )
@@ -149,7 +149,7 @@ def test_the_english_text_tells_the_subject_in_english() -> None:
 
 @pytest.mark.parametrize("purpose", [p for p in Purpose if p not in {Purpose.UPDATE, Purpose.RELEASE, Purpose.DRILL}])
 @pytest.mark.parametrize("language", Language)
-def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose, language: Language) -> None:
+def test_alert_sms_does_not_mention_mail_failure(purpose: Purpose, language: Language) -> None:
     facts = replace(
         OUTAGE, plan=Plan.ESCALATION, type=IncidentType.ALERT, purpose=purpose, subject="CakeraPenuh (web01)"
     )
@@ -163,25 +163,27 @@ def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose,
 @pytest.mark.parametrize("purpose", [Purpose.CLOSED, Purpose.CORRECTION])
 @pytest.mark.parametrize("by", ["", "Siti Contoh"])
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("matter", sorted(set(IncidentType) - OUTAGES - {IncidentType.DEGRADED, IncidentType.SIGN_IN}))
-def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check_mail(
-    matter: IncidentType, language: Language, by: str, purpose: Purpose
+@pytest.mark.parametrize(
+    "incident_type", sorted(set(IncidentType) - OUTAGES - {IncidentType.DEGRADED, IncidentType.SIGN_IN})
+)
+def test_closure_or_correction_of_other_trouble_does_not_mention_mail(
+    incident_type: IncidentType, language: Language, by: str, purpose: Purpose
 ) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, purpose=purpose, by=by, number="NOC-01")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=incident_type, purpose=purpose, by=by, number="NOC-01")
     text = compose(facts, language, WORDING).text
     assert not re.search(r"\be-(?:mel|mail)\b", text), text
     assert "NOC-01" in text
 
 
 @pytest.mark.parametrize(
-    "matter", [IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.MONITORING_FAULT, IncidentType.ALERT]
+    "incident_type", [IncidentType.DEGRADED, IncidentType.SIGN_IN, IncidentType.MONITORING_FAULT, IncidentType.ALERT]
 )
-def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
+def test_slowness_fault_and_alert_are_never_announced(incident_type: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
-        compose(replace(OUTAGE, type=matter), MALAY, WORDING)
+        compose(replace(OUTAGE, type=incident_type), MALAY, WORDING)
 
 
-def test_a_recovery_without_an_end_is_our_bug() -> None:
+def test_recovery_without_end_raises_error() -> None:
     with pytest.raises(ValueError, match="ended"):
         compose(replace(OUTAGE, purpose=Purpose.RECOVERY, ended_at=None), MALAY, WORDING)
 
@@ -190,7 +192,7 @@ def office(short: str) -> IssuingOffice:
     return replace(JCM, short=short)
 
 
-def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
+def test_office_with_short_name_has_no_problem() -> None:
     assert WorstCase(WORDING).find_problems(office("SEKTORAWAM1")) == ()
 
 
@@ -203,7 +205,7 @@ def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
         ("JCM 0000000", Rule.DIGITS),
     ],
 )
-def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: str, rule: Rule) -> None:
+def test_office_with_unsendable_name_is_reported_before_outage(short: str, rule: Rule) -> None:
     findings = WorstCase(WORDING).find_problems(office(short))
     assert rule in {finding.problem.rule for finding in findings}
     assert findings[0].key in str(findings[0])
@@ -211,13 +213,13 @@ def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: st
         compose(replace(OUTAGE, office=office(short), number="NNNNN-99"), ENGLISH, WORDING)
 
 
-def test_a_longer_notice_number_can_be_tried_too() -> None:
+def test_find_problems_accepts_longer_number() -> None:
     assert WorstCase(WORDING).find_problems(JCM, number="SEKTORAWAM1-1234") == ()
     found = WorstCase(WORDING).find_problems(office("SEKTORAWAM1"), number="SEKTORAWAM1-1234")
     assert {finding.problem.rule for finding in found} == {Rule.LENGTH}
 
 
-#: What carriers look for, in pieces: next to the words of a text they may become whole.
+#: Pieces of blocked content: next to the words of a text they may become complete.
 PIECES = (
     "JCM",
     "0",
@@ -244,7 +246,7 @@ PIECES = (
     short=st.lists(st.sampled_from(PIECES), max_size=6).map("".join),
     number=st.lists(st.sampled_from(PIECES), max_size=5).map("".join),
 )
-def test_an_office_of_which_little_is_read_is_judged_as_if_all_was_read(short: str, number: str) -> None:
+def test_find_problems_fast_path_equals_full_check(short: str, number: str) -> None:
     with patch.object(WorstCase, "_is_sendable", return_value=False):
         found = WORST.find_problems(office(short), number=number)
 
@@ -252,22 +254,22 @@ def test_an_office_of_which_little_is_read_is_judged_as_if_all_was_read(short: s
 
 
 @given(
-    text=st.lists(st.sampled_from((*PIECES, sms._SHORT, sms._NUMBER)), max_size=9).map(" ".join),
+    text=st.lists(st.sampled_from((*PIECES, sms._SHORT_NAME_MARK, sms._NUMBER_MARK)), max_size=9).map(" ".join),
     short=st.sampled_from((*PIECES, "akaun", "bank", "0 1")),
     number=st.sampled_from((*PIECES, "23-4")),
 )
-@example(text=f"akaun {sms._SHORT}:", short="bank", number="")
-@example(text=f"({sms._SHORT} bank", short="akaun", number="")
-@example(text=f"12 34 {sms._SHORT}", short="567", number="")
-@example(text=f"{sms._SHORT} 34 567", short="12", number="")
-def test_what_the_two_words_make_wrong_shows_next_to_them(text: str, short: str, number: str) -> None:
+@example(text=f"akaun {sms._SHORT_NAME_MARK}:", short="bank", number="")
+@example(text=f"({sms._SHORT_NAME_MARK} bank", short="akaun", number="")
+@example(text=f"12 34 {sms._SHORT_NAME_MARK}", short="567", number="")
+@example(text=f"{sms._SHORT_NAME_MARK} 34 567", short="12", number="")
+def test_placeholder_contexts_reveal_blocked_content(text: str, short: str, number: str) -> None:
     near = [sms._fill_placeholders(each, short, number) for each in sms._placeholder_contexts(text)]
 
     if blocked_content(sms._fill_placeholders(text, short, number)):
         assert blocked_content(sms._without_placeholders(text)) or any(blocked_content(each) for each in near)
 
 
-def test_an_office_that_is_well_is_not_read_text_by_text() -> None:
+def test_valid_office_is_linted_once() -> None:
     with patch("alerts.wording.sms.lint", side_effect=lint) as looked:
         assert WORST.find_problems(JCM, number="JCM-9999") == ()
 
@@ -279,7 +281,7 @@ ALARMS = [f for f in situations(LONGEST) if (f.plan, f.purpose) == (Plan.ESCALAT
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("facts", ALARMS, ids=lambda f: f.type)
-def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Facts, language: Language) -> None:
+def test_staff_sms_requests_reply_code_in_one_segment(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING, response="99A").text
 
     assert ("Balas 99A untuk sahkan" if language is MALAY else "Reply 99A to confirm") in text
@@ -287,14 +289,14 @@ def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Fac
     assert septets(text) <= SAFE_LENGTH
 
 
-def test_an_alarm_that_nobody_can_answer_asks_for_nothing() -> None:
+def test_staff_sms_without_reply_code_requests_no_reply() -> None:
     text = compose(replace(OUTAGE, plan=Plan.ESCALATION), MALAY, WORDING).text
 
     assert "Balas" not in text
     assert text.endswith("Sahkan gangguan dan mulakan tatacara saluran gantian. Ruj JCM-07")
 
 
-def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
+def test_staff_sms_without_room_omits_reply_code() -> None:
     long = replace(
         OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR LAUT"), number="NNNNN-9999"
     )
@@ -302,30 +304,30 @@ def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
     assert "Balas" not in compose(replace(long, type=IncidentType.DEGRADED), MALAY, WORDING, response="999A").text
 
 
-ANSWERS = ["taken", "already", "over", "corrected", "worse", "unclear", "several", "nothing"]
+REPLIES = ["taken", "already", "over", "corrected", "worse", "unclear", "several", "nothing"]
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("situation", ANSWERS)
-def test_every_answer_to_an_officer_can_be_sent(situation: str, language: Language) -> None:
-    told = {"agency": "SEKTORAWAM1", "number": "NNNNN-99", "response": "99A", "by": "Siti Nurhaliza binti Contoh"}
-    text = compose_reply(situation, language, WORDING, told).text
+@pytest.mark.parametrize("situation", REPLIES)
+def test_every_reply_is_sendable(situation: str, language: Language) -> None:
+    values = {"agency": "SEKTORAWAM1", "number": "NNNNN-99", "response": "99A", "by": "Siti Nurhaliza binti Contoh"}
+    text = compose_reply(situation, language, WORDING, values).text
 
     assert lint(text, "SEKTORAWAM1") == ()
     assert ("Siti Nurhaliza binti Contoh" in text) is (situation in {"taken", "already"})
 
 
 @pytest.mark.parametrize("name", ["Siti “Contoh”", "sis.gov.my", "S" * 160])
-def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str) -> None:
-    told = {"agency": "JCM", "number": "JCM-07", "by": name}
+def test_reply_omits_unsendable_name(name: str) -> None:
+    values = {"agency": "JCM", "number": "JCM-07", "by": name}
 
-    assert compose_reply("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
+    assert compose_reply("taken", MALAY, WORDING, values).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
 
 
 REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.SENDING, cause=Cause.CONNECT)
 
 
-def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -> None:
+def test_staff_sms_states_cause_if_segment_has_room() -> None:
     assert compose(REFUSED, MALAY, WORDING, response="1A").text == (
         "RM0 JCM ICT: AMARAN. E-mel keluar gagal sejak 24/11, 2.15 ptg: sambungan ditolak. Semak dan mulakan saluran gantian. "
         "Balas 1A untuk sahkan. Ruj JCM-07"
@@ -338,42 +340,44 @@ def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("cause", Cause)
-@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
-def test_no_cause_keeps_an_alarm_from_arriving(matter: IncidentType, cause: Cause, language: Language) -> None:
+@pytest.mark.parametrize("incident_type", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+def test_staff_sms_with_any_cause_is_sendable(incident_type: IncidentType, cause: Cause, language: Language) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
-        told = replace(REFUSED, type=matter, cause=cause, office=office)
+        values = replace(REFUSED, type=incident_type, cause=cause, office=office)
         for response in ("", "99A"):
-            assert lint(compose(told, language, WORDING, response=response).text, office.short) == ()
+            assert lint(compose(values, language, WORDING, response=response).text, office.short) == ()
 
 
-BY_WORD = replace(OUTAGE, plan=Plan.ESCALATION, declared_by="Siti binti Contoh")
+DECLARED = replace(OUTAGE, plan=Plan.ESCALATION, declared_by="Siti binti Contoh")
 
 
-def test_an_alarm_says_who_has_declared_what_no_probe_sees() -> None:
-    assert compose(BY_WORD, MALAY, WORDING, response="1A").text == (
+def test_staff_sms_states_declaring_person() -> None:
+    assert compose(DECLARED, MALAY, WORDING, response="1A").text == (
         "RM0 JCM ICT: AMARAN. E-mel keluar dan masuk gagal sejak 24/11, 2.15 ptg, diisytiharkan oleh Siti binti Contoh. "
         "Balas 1A untuk sahkan. Ruj JCM-07"
     )
-    assert compose(BY_WORD, Language.ENGLISH, WORDING).text == (
+    assert compose(DECLARED, Language.ENGLISH, WORDING).text == (
         "RM0 JCM ICT: ALERT. Outgoing and incoming e-mail failing since 24/11, 2.15 pm, declared by Siti binti Contoh. "
         "Ref JCM-07"
     )
-    assert "Siti" not in compose(replace(BY_WORD, plan=Plan.ANNOUNCEMENT), MALAY, WORDING).text
+    assert "Siti" not in compose(replace(DECLARED, plan=Plan.ANNOUNCEMENT), MALAY, WORDING).text
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
+@pytest.mark.parametrize("incident_type", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
 @pytest.mark.parametrize("name", ["Mohd Azlan bin Contoh", "Dato' Sri Haji " + "Contoh " * 12, "www.contoh.gov.my"])
-def test_no_name_keeps_an_alarm_from_arriving(name: str, matter: IncidentType, language: Language) -> None:
+def test_staff_sms_with_any_declaring_person_is_sendable(
+    name: str, incident_type: IncidentType, language: Language
+) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
-        told = replace(BY_WORD, type=matter, declared_by=name, office=office)
+        values = replace(DECLARED, type=incident_type, declared_by=name, office=office)
         for response in ("", "99A"):
-            text = compose(told, language, WORDING, response=response).text
+            text = compose(values, language, WORDING, response=response).text
             assert errors(lint(text, office.short)) == ()
             assert (f"alas {response}" in text or f"eply {response}" in text) is bool(response), (
                 "the code is worth more"
             )
 
 
-def test_nobody_outside_is_told_why() -> None:
+def test_announcement_sms_omits_cause() -> None:
     assert "sambungan" not in compose(replace(REFUSED, plan=Plan.ANNOUNCEMENT), MALAY, WORDING).text

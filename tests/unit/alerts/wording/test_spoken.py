@@ -1,4 +1,4 @@
-"""Numbers, dates and times as a voice says them."""
+"""Numbers, dates and times as spoken words."""
 
 import pytest
 
@@ -31,13 +31,13 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
         (2026, "dua ribu dua puluh enam", "two thousand and twenty-six"),
     ],
 )
-def test_a_number_is_spelled(value: int, malay: str, english: str) -> None:
+def test_number_is_spoken_as_words(value: int, malay: str, english: str) -> None:
     assert spoken.number(value, MALAY) == malay
     assert spoken.number(value, ENGLISH) == english
 
 
 @pytest.mark.parametrize("value", [-1, 10000])
-def test_a_number_nobody_says_in_a_notice_is_refused(value: int) -> None:
+def test_number_out_of_range_is_rejected(value: int) -> None:
     with pytest.raises(ValueError, match="between"):
         spoken.number(value, MALAY)
 
@@ -55,12 +55,12 @@ def test_a_number_nobody_says_in_a_notice_is_refused(value: int) -> None:
         (22, 1, "sepuluh satu minit malam", "ten oh one at night"),
     ],
 )
-def test_a_time_is_words(hour: int, minute: int, malay: str, english: str) -> None:
+def test_clock_is_spoken_as_words(hour: int, minute: int, malay: str, english: str) -> None:
     assert spoken.clock(at(hour, minute), MALAY) == malay
     assert spoken.clock(at(hour, minute), ENGLISH) == english
 
 
-def test_a_date_is_words() -> None:
+def test_date_is_spoken_as_words() -> None:
     assert spoken.date(BEGAN, MALAY) == "dua puluh empat November dua ribu dua puluh enam"
     assert spoken.date(BEGAN, ENGLISH) == "the twenty-fourth of November, two thousand and twenty-six"
 
@@ -82,11 +82,11 @@ def test_a_date_is_words() -> None:
         (31, "thirty-first"),
     ],
 )
-def test_an_english_day_is_an_ordinal(day: int, english: str) -> None:
+def test_english_day_is_ordinal(day: int, english: str) -> None:
     assert spoken.date(BEGAN.replace(month=12, day=day), ENGLISH).startswith(f"the {english} of December")
 
 
-def test_a_notice_number_is_said_letter_by_letter() -> None:
+def test_notice_number_is_spelled_letter_by_letter() -> None:
     assert spoken.letters("jkr-07", MALAY) == "J, K, R, sempang, kosong, tujuh"
     assert spoken.letters("JKR-07", ENGLISH) == "J, K, R, dash, zero, seven"
     assert spoken.letters("A/1.2 ", MALAY) == "A, garis miring, satu, titik, dua"

@@ -1,4 +1,4 @@
-"""What an editor may write in a text."""
+"""Syntax of text templates."""
 
 import pytest
 
@@ -23,7 +23,7 @@ VALUES = {"telephone": "03-0000 3000", "hours": "", "name": "Aminah"}
         ("", ""),
     ],
 )
-def test_a_text_says_what_it_can(text: str, filled: str) -> None:
+def test_template_fill_omits_empty_parts(text: str, filled: str) -> None:
     assert parse(text).fill(VALUES) == filled
 
 
@@ -37,27 +37,27 @@ def test_a_text_says_what_it_can(text: str, filled: str) -> None:
         ("{name.__class__}", "write a name"),
         ("[{name}", "not closed"),
         ("[{name}}]", "not closed"),
-        ("name}", "closes nothing"),
-        ("name]", "closes nothing"),
+        ("name}", "without an opening bracket"),
+        ("name]", "without an opening bracket"),
         (r"\n", "backslash"),
         ("end\\", "backslash"),
     ],
 )
-def test_what_is_no_text_is_refused_with_advice(text: str, advice: str) -> None:
+def test_malformed_template_is_rejected_with_advice(text: str, advice: str) -> None:
     with pytest.raises(TemplateError, match=advice):
         parse(text)
 
 
-def test_a_value_is_never_read_as_a_template() -> None:
+def test_value_is_not_parsed_as_template() -> None:
     assert parse("{name}").fill({"name": "{telephone} [x]"}) == "{telephone} [x]"
 
 
-def test_a_needed_value_that_is_missing_is_our_bug() -> None:
+def test_missing_required_value_raises_error() -> None:
     with pytest.raises(ValueError, match="hours"):
         parse("open {hours}").fill(VALUES)
 
 
-def test_what_may_be_empty_is_told_from_what_is_needed() -> None:
+def test_required_and_optional_placeholders_are_distinguished() -> None:
     template = parse("{a}[ {b}[ {c}]|{d}]")
-    assert template.needed() == {"a"}
-    assert template.used() == {"a", "b", "c", "d"}
+    assert template.required_placeholders() == {"a"}
+    assert template.placeholders() == {"a", "b", "c", "d"}

@@ -1,4 +1,4 @@
-"""A site writes its own texts, and learns at the start what is wrong with them."""
+"""Texts of a site, and the errors in them."""
 
 import os
 from dataclasses import replace
@@ -18,14 +18,14 @@ from tests.unit.alerts.documents.test_maintenance_notice import CHANGED, page
 from tests.unit.alerts.wording.situations import OUTAGE
 
 
-def site(directory: Path, text: str, file: str = "ms.yaml") -> Path:
+def site_texts(directory: Path, text: str, file: str = "ms.yaml") -> Path:
     (directory / file).write_text(text, encoding="utf-8")
     return directory
 
 
-def test_a_site_replaces_one_text_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_site_text_replaces_one_default_and_keeps_rest(tmp_path: Path) -> None:
     wording = load(
-        site(
+        site_texts(
             tmp_path,
             "sms:\n  announcement:\n    outage:\n      both: >-\n        RM0 {agency}: E-mel terganggu. Ruj {number}\n"
             "call:\n  closing: ['Nombor {number}.', 'Sekian.']\n",
@@ -37,8 +37,8 @@ def test_a_site_replaces_one_text_and_keeps_the_rest(tmp_path: Path) -> None:
     assert blocks[-2:] == ("Nombor J, C, M, sempang, kosong, tujuh.", "Sekian.")
 
 
-def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
-    site(tmp_path, "")
+def test_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
+    site_texts(tmp_path, "")
     assert sms(OUTAGE, Language.MALAY, load(tmp_path)) == sms(OUTAGE, Language.MALAY, load())
 
 
@@ -54,7 +54,7 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
         ),
         (
             "letter:\n  enquiries: 'Telefon {contact_telephone}.'\n",
-            "ms.yaml:2: letter.enquiries: {contact_telephone} may be empty; put what is to vanish with it between [ and ]",
+            "ms.yaml:2: letter.enquiries: {contact_telephone} may be empty; put [ and ] around the part to leave out",
         ),
         (
             "letter:\n  label:\n    date: '{began}'\n",
@@ -62,9 +62,9 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
         ),
         (
             "sms:\n  announcement:\n    recover: x\n",
-            "ms.yaml:3: sms.announcement.recover: is no text of ours; write sms.announcement.recovery, or remove it",
+            "ms.yaml:3: sms.announcement.recover: is an unknown text; write sms.announcement.recovery, or remove it",
         ),
-        ("zzz: x\n", "ms.yaml:1: zzz: is no text of ours; remove it"),
+        ("zzz: x\n", "ms.yaml:1: zzz: is an unknown text; remove it"),
         (
             "call:\n  hand_on: x\n",
             "ms.yaml:2: call.hand_on: `hand_on` is now `escalate`; write call.escalate",
@@ -77,16 +77,16 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
             "sms:\n  cause:\n    name: x\n",
             "ms.yaml:3: sms.cause.name: `cause.name` is now `cause.dns`; write sms.cause.dns",
         ),
-        ("sms:\n  announcement: x\n", "sms.announcement: is no text of ours"),
+        ("sms:\n  announcement: x\n", "sms.announcement: is an unknown text"),
         ("letter:\n  closing: [a, b]\n", "ms.yaml:2: letter.closing: must be one text"),
         ("call:\n  closing: a\n", "ms.yaml:2: call.closing: must be a list of texts"),
         ("call:\n  closing: [[a]]\n", "ms.yaml:2: call.closing must be a list of texts"),
         ("call:\n  closing: []\n", "ms.yaml:2: call.closing: is empty; write the text"),
         ("letter:\n  closing:\n", "ms.yaml:2: letter.closing: is empty; write the text"),
-        ("letter:\n  closing: 'a ]'\n", "ms.yaml:2: letter.closing: a ']' closes nothing"),
-        ("letter:\n  closing: a\n  closing: b\n", "ms.yaml:3: closing stands twice; keep one"),
+        ("letter:\n  closing: 'a ]'\n", "ms.yaml:2: letter.closing: a ']' without an opening bracket"),
+        ("letter:\n  closing: a\n  closing: b\n", "ms.yaml:3: closing is there twice; keep one"),
         ("? [a]\n: b\n", "ms.yaml:1: a key must be a plain word"),
-        ("- a\n", "ms.yaml:1: must hold keys and texts"),
+        ("- a\n", "ms.yaml:1: must contain keys and texts"),
         ("a: [\n", "ms.yaml:2: is not YAML"),
         (
             "sms:\n  announcement:\n    drill: '{agency}: LATIHAN'\n",
@@ -102,27 +102,27 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_bad_text_is_refused_with_file_line_key_and_advice(tmp_path: Path, text: str, problem: str) -> None:
+def test_bad_text_is_rejected_with_file_line_key_and_advice(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(WordingError) as caught:
-        load(site(tmp_path, text))
+        load(site_texts(tmp_path, text))
     assert problem in str(caught.value)
     assert len(caught.value.problems) == 1
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
-    site(tmp_path, "zzz: x\nletter:\n  closing: '{y}'\n")
-    site(tmp_path, "xxx: y\n", file="en.yaml")
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
+    site_texts(tmp_path, "zzz: x\nletter:\n  closing: '{y}'\n")
+    site_texts(tmp_path, "xxx: y\n", file="en.yaml")
     with pytest.raises(WordingError) as caught:
         load(tmp_path)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["ms.yaml", "ms.yaml", "en.yaml"]
 
 
-def test_a_file_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+def test_unknown_file_name_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WordingError, match=r"my\.yaml: is not read; write its name as ms\.yaml or en\.yaml"):
-        load(site(tmp_path, "", file="my.yaml"))
+        load(site_texts(tmp_path, "", file="my.yaml"))
 
 
-def test_a_directory_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_directory_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WordingError, match="is no directory"):
         load(tmp_path / "nowhere")
 
@@ -135,52 +135,52 @@ _BILLIONS = "a: &a {x: y, z: w}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: &a {b: *a}\n", "ms.yaml:1: aliases (*) are not read here; write the texts out"),
-        (_BILLIONS, "ms.yaml:1: aliases (*) are not read here; write the texts out"),
+        ("a: &a {b: *a}\n", "ms.yaml:1: aliases (*) are not supported here; write the texts out"),
+        (_BILLIONS, "ms.yaml:1: aliases (*) are not supported here; write the texts out"),
         ("a: " + "[" * 5000, "ms.yaml: is nested too deeply; write fewer levels"),
         (
             'a: "\\UFFFFFFFF"\n',
-            "ms.yaml: is not YAML: it holds an escape that is not allowed; write the character itself",
+            "ms.yaml: is not YAML: it contains an escape that is not allowed; write the character itself",
         ),
         (
             'a: "\\U00110000"\n',
-            "ms.yaml: is not YAML: it holds an escape that is not allowed; write the character itself",
+            "ms.yaml: is not YAML: it contains an escape that is not allowed; write the character itself",
         ),
-        ("x: " + "y" * 600_000, "ms.yaml: is no file of texts; write keys and texts in it, or remove it"),
+        ("x: " + "y" * 600_000, "ms.yaml: is not a file of texts; write keys and texts in it, or remove it"),
     ],
     ids=["an alias of itself", "billions", "nested", "an escape", "another escape", "a large one"],
 )
-def test_a_file_that_is_made_to_break_the_reader_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+def test_file_abusing_yaml_is_rejected(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(WordingError) as refused:
-        load(site(tmp_path, text))
+        load(site_texts(tmp_path, text))
     assert problem in refused.value.problems
 
 
-def test_texts_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+def test_texts_in_fifo_are_rejected_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ms.yaml")
-    with pytest.raises(WordingError, match=r"ms\.yaml: is no file of texts"):
+    with pytest.raises(WordingError, match=r"ms\.yaml: is not a file of texts"):
         load(tmp_path)
 
 
-def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_file_in_other_encoding_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "ms.yaml").write_bytes("letter:\n  closing: café\n".encode("latin-1"))
     with pytest.raises(WordingError, match="saved as UTF-8"):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("plan", Plan)
-def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
+def test_every_placeholder_has_value(plan: Plan) -> None:
     facts = replace(OUTAGE, plan=plan)
     given = {
-        # Beside the facts: what a person answers by, and how many an announcement would go to.
+        # Besides the facts: the reply code, and the counts of an announcement.
         "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by", "cause", "waits", "then"},
         "call": set(for_call(facts, Language.MALAY))
         | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits", "then"},
         "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits", "then"},
-        # tests/unit/alerts/wording/test_out_of_band.py composes every one of them.
+        # tests/unit/alerts/wording/test_out_of_band.py composes all of them.
         "out_of_band": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
-    # What was handed on tells when instead of since when nobody is heard of.
+    # An escalated incident has `then` instead of `waits`.
     handed, unposted = replace(facts, escalated=True), replace(facts, unposted=2)
     for each in (handed, unposted):
         given["sms"] |= set(for_sms(each, Language.MALAY))
@@ -198,6 +198,6 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         kind = key.partition(".")[0]
         printed = given["page"] | phrases | (advance if ".maintenance" in key else set())
         assert need.always | need.maybe <= given.get(kind, printed), key
-        # Staff read on paper what a call says, but for what is said of a release.
+        # Staff get the text of a call on paper, except for texts about a release.
         if kind == "call" and key != "call.closing" and not key.startswith("call.release."):
             assert need.always | need.maybe <= given["page"], key

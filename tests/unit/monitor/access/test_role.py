@@ -1,4 +1,4 @@
-"""Who may do what: by a table of its own, so that a slip in the product's is noticed."""
+"""Permissions of roles, compared with a table of the test's own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from monitor.access.principal import LOCAL_PERMISSIONS, Principal, User
 from monitor.access.role import (
     ALL_AGENCIES,
-    EVERYTHING,
-    OURSELVES,
+    PANTAU_ITSELF,
     PERMISSIONS,
+    UNRESTRICTED_SCOPE,
     AgencyScope,
     Permission,
     Role,
@@ -42,32 +42,32 @@ def assignment(text: str) -> RoleAssignment:
 
 @pytest.mark.parametrize("permission", Permission)
 @pytest.mark.parametrize("role", Role)
-def test_each_role_may_what_the_table_says(role: Role, permission: Permission) -> None:
+def test_role_permissions_match_table(role: Role, permission: Permission) -> None:
     assert (permission in PERMISSIONS[role]) is (role in ALLOWED[permission].split())
 
 
-def test_a_role_for_one_agency_is_good_for_no_other_and_not_for_pantau_itself() -> None:
+def test_scope_agency_role_excludes_other_agencies_and_pantau() -> None:
     scope = scope_of([assignment("officer:JCM"), assignment("viewer:MDC")], Permission.EDIT_AGENCY)
     assert scope == AgencyScope(agencies=frozenset({"JCM"}))
-    assert [code in scope for code in ("JCM", "MDC", OURSELVES, ALL_AGENCIES)] == [True, False, False, False]
+    assert [code in scope for code in ("JCM", "MDC", PANTAU_ITSELF, ALL_AGENCIES)] == [True, False, False, False]
     assert scope_of([assignment("officer:JCM"), assignment("viewer:MDC")], Permission.READ).agencies == {"JCM", "MDC"}
 
 
-def test_a_role_for_all_agencies_is_good_for_each_and_for_pantau_itself() -> None:
+def test_scope_unrestricted_role_includes_every_agency_and_pantau() -> None:
     scope = scope_of([assignment("viewer"), assignment("viewer:JCM")], Permission.READ)
-    assert scope == EVERYTHING
-    assert all(code in scope for code in ("JCM", "ZZZ", OURSELVES))
+    assert scope == UNRESTRICTED_SCOPE
+    assert all(code in scope for code in ("JCM", "ZZZ", PANTAU_ITSELF))
     assert scope
     assert not scope_of([assignment("viewer")], Permission.RELEASE)
 
 
-def test_a_visitor_may_nothing_who_has_not_signed_in() -> None:
+def test_principal_anonymous_has_open_permissions_only() -> None:
     assert not any(Principal().may(each) for each in Permission)
     open_here = Principal(open_permissions=LOCAL_PERMISSIONS)
     assert {each for each in Permission if open_here.may(each, "JCM")} == LOCAL_PERMISSIONS
 
 
-def test_a_user_is_written_down_by_both_names() -> None:
+def test_principal_by_gives_full_and_user_name() -> None:
     user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
     principal = Principal(user=user)
     assert principal.by == "Siti Contoh (siti)"
@@ -78,7 +78,7 @@ def test_a_user_is_written_down_by_both_names() -> None:
 
 
 SITI = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
-WALL = AgencyScope(agencies=frozenset({"MDC"}))
+WALLBOARD_SCOPE = AgencyScope(agencies=frozenset({"MDC"}))
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ WALL = AgencyScope(agencies=frozenset({"MDC"}))
     [
         (Principal(), False, AgencyScope(), 0),
         (Principal(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
-        # Until it has a second factor.
+        # A user without a required second factor has no permission.
         (Principal(user=SITI, needs_second_factor_setup=True), True, AgencyScope(), 0),
-        # A wall reads, and does nothing else, whoever has signed in there.
-        (Principal(wallboard=WALL), False, WALL, 1),
-        (Principal(user=SITI, wallboard=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
+        # A wallboard may read only, whoever has signed in on it.
+        (Principal(wallboard=WALLBOARD_SCOPE), False, WALLBOARD_SCOPE, 1),
+        (Principal(user=SITI, wallboard=WALLBOARD_SCOPE), True, WALLBOARD_SCOPE, len(PERMISSIONS[Role.DUTY])),
     ],
     ids=["nobody", "signed in", "held", "wall", "signed in at a wall"],
 )
-def test_what_a_visitor_may_read_and_how_much_else(
+def test_principal_read_scope_and_permission_count(
     principal: Principal, reads: AgencyScope, may: int, *, is_known: bool
 ) -> None:
     assert principal.is_authenticated is is_known
@@ -110,13 +110,13 @@ def test_what_a_visitor_may_read_and_how_much_else(
         ("admin", RoleAssignment(role=Role.ADMIN, agency=ALL_AGENCIES)),
     ],
 )
-def test_a_role_is_read_as_people_write_it(text: str, expected: RoleAssignment) -> None:
+def test_parse_assignment_accepts_case_and_spaces(text: str, expected: RoleAssignment) -> None:
     assert parse_assignment(text) == expected
     assert parse_assignment(str(expected)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("boss", "'boss' is no role; write one of viewer, officer, clerk, duty, noc, admin"),
         ("", "'' is no role"),
@@ -124,6 +124,6 @@ def test_a_role_is_read_as_people_write_it(text: str, expected: RoleAssignment) 
         ("admin:JCM", "an admin is one for all agencies; write admin"),
     ],
 )
-def test_what_is_no_role_is_refused_with_what_to_write(text: str, told: str) -> None:
-    with pytest.raises(ValueError, match="^" + told.replace("(", r"\(")):
+def test_parse_assignment_invalid_explains_what_to_write(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match="^" + message.replace("(", r"\(")):
         parse_assignment(text)

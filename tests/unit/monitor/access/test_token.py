@@ -29,20 +29,22 @@ def token(*roles: str) -> ApiToken:
         (["duty:JCM"], ["duty"], None),
         (["duty"], ["duty:JCM"], "duty"),
         (["duty:MDC"], ["duty:JCM"], "duty:MDC"),
-        # A role that is made of what others permit is no more than those.
+        # A role whose permissions others include is no extension.
         (["viewer:JCM"], ["clerk:JCM"], None),
         (["duty:JCM"], ["noc"], None),
         (["viewer", "noc"], ["duty"], "noc"),
     ],
 )
-def test_a_token_has_no_more_than_its_maker(wanted: list[str], own: list[str], beyond: str | None) -> None:
+def test_token_roles_exceeding_maker_returns_first_exceeding(
+    wanted: list[str], own: list[str], beyond: str | None
+) -> None:
     found = first_exceeding(
         frozenset(parse_assignment(each) for each in wanted), {parse_assignment(each) for each in own}
     )
     assert (None if found is None else str(found)) == beyond
 
 
-def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
+def test_token_principal_has_roles_for_its_agencies_only() -> None:
     principal = Principal(token=token("duty:JCM"))
     assert principal.is_authenticated
     assert principal.by == "program konsol"
@@ -51,13 +53,13 @@ def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
     assert not principal.may(Permission.RELOAD)
 
 
-def test_no_token_makes_users_or_tokens_whatever_it_permits() -> None:
+def test_token_admin_cannot_manage_users() -> None:
     principal = Principal(token=token("admin"))
     assert principal.may(Permission.RELOAD, "")
     assert not principal.may(Permission.MANAGE_USERS)
 
 
-def test_a_token_stands_up_to_its_end() -> None:
+def test_token_is_valid_until_end_or_revocation() -> None:
     given = token("viewer")
     assert given.is_valid(given.ends_at - timedelta(seconds=1))
     assert not given.is_valid(given.ends_at)

@@ -1,4 +1,4 @@
-"""One-time codes: the figures of RFC 6238, what is near enough, and what people type."""
+"""Time-based one-time passwords: RFC 6238 vectors, tolerance and input."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from monitor.access.totp import (
     SECRET_OCTETS,
     encode_secret,
     group_secret,
+    matching_step,
     otpauth_uri,
     parse_totp,
-    step_of,
 )
 from tests.authenticator import code_at
 
@@ -32,24 +32,24 @@ RFC = b32encode(b"12345678901234567890").decode()
         (20000000000, "353130"),
     ],
 )
-def test_the_codes_are_those_of_the_rfc(seconds: int, code: str) -> None:
+def test_totp_codes_match_rfc_vectors(seconds: int, code: str) -> None:
     now = datetime.fromtimestamp(seconds, UTC)
     assert code_at(RFC, now) == code
-    assert step_of(RFC, code, now) == seconds // 30
+    assert matching_step(RFC, code, now) == seconds // 30
 
 
 @pytest.mark.parametrize("octets", [SECRET_OCTETS, 16, 17])
-def test_a_secret_of_any_length_is_read_as_it_was_written(octets: int) -> None:
+def test_totp_secret_any_length_round_trips(octets: int) -> None:
     secret, now = encode_secret(bytes(range(octets))), datetime.fromtimestamp(59, UTC)
-    assert step_of(secret, code_at(secret, now), now) == 1
+    assert matching_step(secret, code_at(secret, now), now) == 1
 
 
-@pytest.mark.parametrize(("away", "found"), [(-2, None), (-1, -1), (0, 0), (1, 1), (2, None)])
-def test_a_clock_that_is_off_by_a_step_is_near_enough_and_by_two_it_is_not(away: int, found: int | None) -> None:
+@pytest.mark.parametrize(("step_offset", "found"), [(-2, None), (-1, -1), (0, 0), (1, 1), (2, None)])
+def test_matching_step_accepts_one_step_and_refuses_two(step_offset: int, found: int | None) -> None:
     now = datetime(2026, 11, 29, 12, 0, 10, tzinfo=UTC)
-    code = code_at(RFC, now + timedelta(seconds=30 * away))
+    code = code_at(RFC, now + timedelta(seconds=30 * step_offset))
     here = int(now.timestamp()) // 30
-    assert step_of(RFC, code, now) == (None if found is None else here + found)
+    assert matching_step(RFC, code, now) == (None if found is None else here + found)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +66,11 @@ def test_a_clock_that_is_off_by_a_step_is_near_enough_and_by_two_it_is_not(away:
         ("ABCD-EFGH-JKMN-PQRS-TVWX-YZ01", None),
     ],
 )
-def test_what_is_typed_is_a_code_of_six_digits_or_something_else(typed: str, digits: str | None) -> None:
+def test_parse_totp_accepts_six_digits_only(typed: str, digits: str | None) -> None:
     assert parse_totp(typed) == digits
 
 
-def test_a_secret_is_written_as_apps_take_it_and_in_groups_for_people() -> None:
+def test_totp_secret_grouping_and_otpauth_uri() -> None:
     secret = encode_secret(bytes(range(SECRET_OCTETS)))
     assert group_secret(secret) == "AAAQ EAYE AUDA OCAJ BIFQ YDIO B4IB CEQT"
     assert otpauth_uri(secret, "siti", "Pantau") == (

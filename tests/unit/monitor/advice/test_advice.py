@@ -1,4 +1,4 @@
-"""What an operator is told about a run: each reason has an answer, and the usual failures have their own."""
+"""Advice to the operator on the result of a run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import yaml
 from alerts.model.notification import Language
 from monitor.advice import Advice, advise, placeholders, texts
 from monitor.advice.case import Case
-from monitor.advice.usual import failure_text_keys
+from monitor.advice.known_cause import failure_text_keys
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
 from probes.model.reply import Reason, SubmissionStep, smtp_failure
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
-from tests.ends import imap_of, smtp_of
-from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
+from tests.mailbox_parts import imap_of, smtp_of
+from tests.unit.monitor.world import SECOND, T0, arrived, forwarded, route
 
 OUTBOUND = route("JCM", Direction.OUTBOUND, "JCM/utama", "a")
 INBOUND = route("JCM", Direction.INBOUND, "a", "JCM/utama")
@@ -77,17 +77,17 @@ def whole(advice: Advice) -> str:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_an_answer_that_needs_no_special_case(reason: Reason) -> None:
+def test_advise_every_reason_has_filled_text(reason: Reason) -> None:
     advice = told(reason)
     assert all([advice.what, advice.do, advice.who])
-    # Nothing is left to be filled in, and nothing is left of what had nothing to say.
+    # No placeholder and no empty bracket is left.
     assert not set("{}") & set(whole(advice))
     assert "()" not in whole(advice)
 
 
 @pytest.mark.parametrize("party", Party)
 @pytest.mark.parametrize("of", [OUTBOUND, INBOUND, forwarded("JCM")], ids=["outbound", "inbound", "forwarded"])
-def test_every_text_can_be_filled_in_whatever_the_route(of: MonitoredRoute, party: Party) -> None:
+def test_advice_every_text_has_placeholders_for_every_route(of: MonitoredRoute, party: Party) -> None:
     failure = Failure(phase=Phase.AUTH, party=party, reason="")
     result = replace(arrived(of, T0), failure=failure, outcome=Outcome.AUTH)
     case = Case(route=of.route, result=result, failure=failure)
@@ -108,7 +108,7 @@ GOOGLES_TOKEN = with_ends(GMAIL, replace(GMAIL.route.sender, login=OAuth(usernam
 
 
 def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUTBOUND) -> Advice:
-    """Return what is told when a server answers so: through the same reading of answers as in earnest."""
+    """Return the advice for an SMTP reply, parsed as in production."""
     ended = smtp_failure(step, code, text)
     result = ProbeResult(
         route=of.name,
@@ -174,7 +174,7 @@ def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUT
         (SubmissionStep.MESSAGE, 452, "4.3.1 Insufficient system storage", OUTBOUND, "df -h"),
     ],
 )
-def test_what_a_server_says_is_turned_into_what_to_do(
+def test_advise_smtp_reply_gives_matching_action(
     step: SubmissionStep, code: int, text: str, of: MonitoredRoute, expected: str
 ) -> None:
     assert expected in whole(refused(step, code, text, of))
@@ -199,17 +199,17 @@ def test_what_a_server_says_is_turned_into_what_to_do(
         ("access_denied", "documentation"),
     ],
 )
-def test_a_refused_token_is_explained_by_the_providers_code(detail: str, expected: str) -> None:
+def test_advise_token_refused_explains_provider_code(detail: str, expected: str) -> None:
     assert expected in whole(told(Reason.TOKEN_REFUSED, of=BY_TOKEN, detail=detail))
 
 
-def test_a_mailbox_that_microsoft_does_not_connect_is_a_matter_of_rights() -> None:
+def test_advise_microsoft_user_not_connected_names_imap_setting() -> None:
     detail = "User is authenticated but not connected."
     advice = told(Reason.MAILBOX_REFUSED, Phase.RETRIEVE, R, Outcome.CONNECT, of=BY_TOKEN, detail=detail)
     assert "ImapEnabled" in whole(advice)
 
 
-def test_how_far_a_run_came_and_as_whom_it_signed_in_tells_what_it_is() -> None:
+def test_advise_phase_and_login_kind_select_text() -> None:
     assert "our address is blocked" in told(Reason.CONNECTION_CLOSED, Phase.CONNECT, outcome=Outcome.CONNECT).do
     assert "failing or was restarted" in told(Reason.CONNECTION_CLOSED, Phase.SUBMIT, outcome=Outcome.CONNECT).do
     assert (
@@ -235,7 +235,7 @@ def test_how_far_a_run_came_and_as_whom_it_signed_in_tells_what_it_is() -> None:
         (465, Security.IMPLICIT, Reason.CERTIFICATE_UNTRUSTED, Outcome.TLS, Phase.TLS, "mailboxes.utama.ca_file"),
     ],
 )
-def test_ports_and_certificates_are_told_with_the_setting_that_mends_them(  # noqa: PLR0917 - a table
+def test_advise_port_and_certificate_names_setting_to_change(  # noqa: PLR0917 - a table
     port: int, security: Security, reason: Reason, outcome: Outcome, phase: Phase, expected: str
 ) -> None:
     of = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "mel.contoh.gov.my", port, security))
@@ -257,12 +257,12 @@ def test_ports_and_certificates_are_told_with_the_setting_that_mends_them(  # no
         (None, "", "came back"),
     ],
 )
-def test_a_report_is_told_by_its_status(status: str | None, detail: str, expected: str) -> None:
+def test_advise_bounce_is_explained_by_status(status: str | None, detail: str, expected: str) -> None:
     advice = told(Reason.RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, detail=detail, status=status)
     assert expected in whole(advice)
 
 
-def test_what_was_changed_is_named() -> None:
+def test_advise_content_changed_names_change() -> None:
     def changed(detail: str) -> Advice:
         return told(Reason.CONTENT_CHANGED, Phase.RETRIEVE, R, Outcome.CORRUPTED, detail=detail)
 
@@ -272,7 +272,7 @@ def test_what_was_changed_is_named() -> None:
 
 
 @pytest.mark.parametrize("reason", [Reason.CONNECTION_CLOSED, Reason.NO_ANSWER])
-def test_a_lost_message_and_a_doubtful_one_are_told_apart(reason: Reason) -> None:
+def test_advise_lost_and_uncertain_messages_differ(reason: Reason) -> None:
     lost = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST)
     assert "no report came back" in lost.what
     assert lost.who == "JCM's mail administrator; then, if the message left there, whoever runs our reference mailbox a"
@@ -280,7 +280,7 @@ def test_a_lost_message_and_a_doubtful_one_are_told_apart(reason: Reason) -> Non
     assert "nobody knows" not in told(reason, Phase.SUBMIT, S, Outcome.CONNECT).what
 
 
-def test_whoever_can_mend_it_is_named_by_the_side_it_is_on() -> None:
+def test_advise_who_and_setting_follow_failing_side() -> None:
     theirs = told(Reason.PORT_REFUSED, Phase.CONNECT, S, Outcome.CONNECT)
     ours = told(Reason.PORT_REFUSED, Phase.CONNECT, R, Outcome.CONNECT)
     assert theirs.who == "JCM's mail administrator"
@@ -289,14 +289,14 @@ def test_whoever_can_mend_it_is_named_by_the_side_it_is_on() -> None:
     assert "references.a.imap.port in the settings file" in whole(ours)
 
 
-def test_of_a_pool_the_mailbox_is_named_that_failed() -> None:
+def test_advise_pooled_reference_names_failing_mailbox() -> None:
     box = replace(OUTBOUND.route.recipient, address="dua@rujukan-a.gov.my", pooled=True)
     of = replace(OUTBOUND, route=replace(OUTBOUND.route, recipient=box))
     found = whole(told(Reason.PORT_REFUSED, Phase.CONNECT, R, Outcome.CONNECT, of=of))
     assert "references.a.pool[dua@rujukan-a.gov.my].imap.port in the settings file" in found
 
 
-def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
+def test_advise_forward_failure_differs_from_mailbox_failure() -> None:
     of = forwarded("JCM")
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=of, detail="550 5.7.1 SPF")
     assert "the forward fails, not the mailbox" in advice.what
@@ -308,8 +308,8 @@ def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     assert "docs/how-to/operator/shared-mailboxes.md" in whole(advise(of, arrived(of, T0, junk=True)))
 
 
-#: By step, code and words: who is to do something about it, and what is said. Read from RFC 5321, 3463, 3207, 4954, 5248,
-#: 7504 and 7505, and from what Google and Exchange Online answer.
+#: By step, code and text: who must act, and the advice. From RFC 5321, 3463, 3207, 4954, 5248,
+#: 7504 and 7505, and from replies of Google and Exchange Online.
 REPLIES = [
     (SubmissionStep.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
     (
@@ -400,7 +400,7 @@ REPLIES = [
 @pytest.mark.parametrize(
     ("step", "code", "text", "who", "what"), REPLIES, ids=[f"{r[0]}-{r[1]}-{r[2]}" for r in REPLIES]
 )
-def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
+def test_advise_smtp_reply_at_each_step_explains_and_names_owner(
     step: SubmissionStep, code: int, text: str, who: str, what: str
 ) -> None:
     """Defect: 421 4.3.2 is explained as our limit and 454 at STARTTLS as old ciphers.
@@ -414,7 +414,7 @@ def test_each_reply_to_each_step_is_told_for_what_it_is_and_to_whom_can_mend_it(
 
 @pytest.mark.blind
 @pytest.mark.parametrize("step", SubmissionStep)
-def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(step: SubmissionStep) -> None:
+def test_advise_any_reply_at_any_step_has_text_and_no_password_blame(step: SubmissionStep) -> None:
     """Defect: An unexpected reply is explained as a wrong password.
 
     Pantau: Every code and status at every step has its advice.
@@ -433,7 +433,7 @@ def test_no_reply_leaves_a_step_without_advice_or_blames_the_password_for_it(ste
 
 
 @pytest.mark.blind
-def test_an_answer_that_does_not_end_is_not_told_to_be_silence() -> None:
+def test_advise_incomplete_answer_is_not_called_silence() -> None:
     """Defect: The advice blames silence when a reply is too short for TLS.
 
     Pantau: It names what may be the cause.
@@ -446,7 +446,7 @@ def test_an_answer_that_does_not_end_is_not_told_to_be_silence() -> None:
     assert "or said what is too short for TLS" in unspoken.what
 
 
-def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
+def test_advise_lost_forwarded_message_names_public_address() -> None:
     advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
     assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do
     assert advice.who == "JCM's mail administrator"
@@ -465,7 +465,7 @@ def test_what_was_sent_to_a_public_address_and_is_lost_may_lie_there() -> None:
         ('"petik"', '["\\"petik\\""]'),
     ],
 )
-def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(folder: str, written: str) -> None:
+def test_advise_unwatched_folder_gives_yaml_setting(folder: str, written: str) -> None:
     """Defect: Mail in an unconfigured junk folder has no advice.
 
     Pantau: The advice names the key to set, in YAML form.
@@ -476,7 +476,7 @@ def test_a_folder_that_nobody_watches_is_named_as_the_configuration_wants_it(fol
 
 
 @pytest.mark.blind
-def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
+def test_advise_pop3_not_arrived_explains_hidden_junk_folder() -> None:
     """Defect: POP3 hides the junk folder without a word.
 
     Pantau: Who reads by POP3 is told so.
@@ -486,7 +486,7 @@ def test_whoever_reads_by_pop3_is_told_that_it_shows_no_junk() -> None:
     assert "POP3 shows no folder but the inbox" in told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=of).do
 
 
-def test_what_arrived_is_well_slow_or_among_the_junk() -> None:
+def test_advise_arrived_good_slow_and_junk_differ() -> None:
     assert "works" in advise(OUTBOUND, arrived(OUTBOUND, T0)).what
     slow = advise(OUTBOUND, arrived(OUTBOUND, T0, timedelta(seconds=90)))
     assert "took 90 s; more than 60 s is slow" in slow.what
@@ -494,7 +494,7 @@ def test_what_arrived_is_well_slow_or_among_the_junk() -> None:
 
 
 @pytest.mark.blind
-def test_a_server_that_does_not_say_that_it_took_the_message_is_not_told_to_be_well() -> None:
+def test_advise_message_unacknowledged_or_acknowledged_late_is_not_good() -> None:
     """Defect: The advice for an unacknowledged message is that nothing is to be done.
 
     Pantau: It says what people see, and where to look.
@@ -510,7 +510,7 @@ def test_a_server_that_does_not_say_that_it_took_the_message_is_not_told_to_be_w
     assert "took 17 s to say that it had taken the message, more than 15 s" in late.what
 
 
-def test_a_reason_that_nobody_knows_is_told_as_it_is() -> None:
+def test_advise_unknown_reason_is_quoted() -> None:
     advice = told("the moon is full", Phase.SUBMIT, S, Outcome.REJECTED)
     assert "the moon is full" in advice.what
     assert "--verbose" in advice.do

@@ -1,4 +1,4 @@
-"""The texts of the advice: all there, and what is wrong with one is told with file, line and key before anybody reads it."""
+"""Texts of the advice: completeness, and errors with file, line and key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from alerts.wording.catalogue import WordingError
 from alerts.wording.source import read
 from monitor.advice import texts
-from monitor.advice.usual import KNOWN_CAUSES, OTHERWISE
+from monitor.advice.known_cause import KNOWN_CAUSES, OTHERWISE
 from probes.model.reply import Reason
 
 OURS = Path(texts.__file__).with_name("en.yaml")
@@ -18,7 +18,7 @@ MALAY = OURS.with_name("ms.yaml")
 
 
 def problems(directory: Path, text: str) -> tuple[str, ...]:
-    """Return what is told of a file that holds *text*."""
+    """Return the problems of a file that contains *text*."""
     file = directory / "en.yaml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(WordingError) as caught:
@@ -32,14 +32,14 @@ def problems(directory: Path, text: str) -> tuple[str, ...]:
         (
             "  do: Nothing is",
             "  dont: Nothing is",
-            "arrived.well.dont: is no text of ours; write arrived.well.do, or remove",
+            "arrived.well.dont: is an unknown text; write arrived.well.do, or remove",
         ),
         (
             "port refused:\n",
             "port refusd:\n",
-            "port refusd.what: is no text of ours; write port refused.what, or remove it",
+            "port refusd.what: is an unknown text; write port refused.what, or remove it",
         ),
-        ("  TLS expected:\n", "  tls expected:\n", "no answer.tls expected.what: is no text of ours"),
+        ("  TLS expected:\n", "  tls expected:\n", "no answer.tls expected.what: is an unknown text"),
         (
             "from here to {host}",
             "from here to {hots}",
@@ -51,19 +51,21 @@ def problems(directory: Path, text: str) -> tuple[str, ...]:
             "at {server}",
             "words.phase.dns: {server} is unknown here; write no placeholder",
         ),
-        ("[ ({detail})]", "({detail})", "{detail} may be empty; put what is to vanish with it between [ and ]"),
+        ("[ ({detail})]", "({detail})", "{detail} may be empty; put [ and ] around the part to leave out"),
         ("  who: *network\n", "  who:\n", "name server does not answer.who: is empty; write the text"),
         ("  do: Nothing is to be done.", "  do: [Nothing, Nothing]", "arrived.well.do: must be one text"),
         ("  steps: *grant\n", "  steps: See the manual.\n", "no consent.steps: must be a list of texts"),
-        ("\nport refused:\n", "\nname unknown:\n  what: x\nport refused:\n", "name unknown stands twice; keep one"),
+        ("\nport refused:\n", "\nname unknown:\n  what: x\nport refused:\n", "name unknown is there twice; keep one"),
         ("There is no address", "'There ] is", "is not YAML"),
-        ("There is no address", "There ] is no address", "name unknown.what: a ']' closes nothing; write '\\]'"),
+        (
+            "There is no address",
+            "There ] is no address",
+            "name unknown.what: a ']' without an opening bracket; write '\\]'",
+        ),
         ("who: *network", "who: *netwrok", "found undefined alias"),
     ],
 )
-def test_a_bad_text_is_refused_with_file_line_key_and_what_to_write(
-    tmp_path: Path, old: str, new: str, told: str
-) -> None:
+def test_load_bad_text_reports_file_line_key_and_fix(tmp_path: Path, old: str, new: str, told: str) -> None:
     ours = OURS.read_text(encoding="utf-8")
     assert old in ours
     found = "\n".join(problems(tmp_path, ours.replace(old, new, 1)))
@@ -71,7 +73,7 @@ def test_a_bad_text_is_refused_with_file_line_key_and_what_to_write(
     assert re.search(r"^en\.yaml:(\d+: | is not YAML)", found, re.MULTILINE)
 
 
-def test_texts_that_are_missing_are_all_told_at_once(tmp_path: Path) -> None:
+def test_load_missing_texts_are_all_reported(tmp_path: Path) -> None:
     told = problems(tmp_path, "words:\n  file: x\n")
     assert "en.yaml: words.owner: is missing; write it" in told
     assert "en.yaml: message refused.closing.do: is missing; write it" in told
@@ -80,23 +82,23 @@ def test_texts_that_are_missing_are_all_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_has_a_text_for_whatever_is_not_usual(reason: Reason) -> None:
+def test_texts_every_reason_has_default_text(reason: Reason) -> None:
     key = f"{reason}.{OTHERWISE}" if reason in KNOWN_CAUSES else reason
     assert {f"{key}.what", f"{key}.do", f"{key}.steps"} <= texts.TEXT_SPECS.keys()
 
 
-def test_every_placeholder_is_of_use() -> None:
-    used = {name for templates in texts.load().values() for template in templates for name in template.used()}
+def test_texts_every_placeholder_is_used() -> None:
+    used = {name for templates in texts.load().values() for template in templates for name in template.placeholders()}
     assert used == set().union(*(need.always | need.maybe for need in texts.TEXT_SPECS.values()))
 
 
-def test_what_is_said_in_several_places_is_said_there() -> None:
+def test_texts_every_yaml_anchor_is_used() -> None:
     ours = OURS.read_text(encoding="utf-8")
     named, said = (set(re.findall(rf"(?:: |- )\{mark}([\w-]+)", ours)) for mark in "&*")
     assert named == said
 
 
-def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
+def test_texts_what_and_do_are_short_sentences() -> None:
     for entry in read(OURS):
         if entry.key.endswith((".what", ".do")) and isinstance(entry.value, str):
             assert entry.value.endswith("."), entry.position
@@ -105,11 +107,11 @@ def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
 
 
 def _typed(text: str) -> list[str]:
-    """Return what of a text is the same in every language: commands, and what is filled in."""
+    """Return the parts of a text that every language shares: commands and placeholders."""
     return sorted(re.findall(r"`[^`]*`", text)) + sorted(set(re.findall(r"\{\w+\}", text)))
 
 
-def test_the_malay_says_the_same_with_the_same_commands() -> None:
+def test_texts_malay_has_same_keys_and_commands_as_english() -> None:
     english, malay = ({entry.key: entry.value for entry in read(file)} for file in (OURS, MALAY))
     assert malay.keys() == english.keys()
     for key, value in english.items():

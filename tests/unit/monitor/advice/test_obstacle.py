@@ -1,4 +1,4 @@
-"""What an officer is told about a mailbox that does not let us in: by what a server did, and never in its words."""
+"""Obstacle shown to an officer when sign-in to a mailbox fails."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
-from monitor.web.page import WORDS
+from monitor.advice.obstacle import Obstacle, obstacle_by_reason, obstacle_of
+from monitor.web.page import PAGE_TEXTS
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason, SubmissionStep, imap_sign_in_failure, pop3_sign_in_failure, smtp_failure
@@ -16,8 +16,8 @@ from probes.model.result import Party, ProbeResult
 from tests.unit.alerts.people import T0
 
 OWN, GOOGLE, MICROSOFT = "mel.jabatan-contoh.gov.my", "imap.gmail.com", "outlook.office365.com"
-#: Of no trial: nothing is sent in one.
-NEVER = {
+#: These reasons do not occur in a sign-in test, because it sends nothing.
+EXCLUDED = {
     Reason.MESSAGE_REFUSED,
     Reason.RETURNED,
     Reason.COPY_RETURNED,
@@ -37,7 +37,7 @@ def mailbox(host: str, *, token: bool = False) -> Mailbox:
     return Mailbox(name="J/ujian", address="peti@jabatan-contoh.gov.my", smtp=server, imap=server, login=login)
 
 
-def ended(failure: ProbeFailedError) -> ProbeResult:
+def result_of(failure: ProbeFailedError) -> ProbeResult:
     return ProbeResult(
         route="J/ujian",
         token_id="",
@@ -63,9 +63,9 @@ def imap(text: str, result: str = "NO") -> ProbeFailedError:
         (OWN, smtp(535, "5.7.8 Error: authentication failed"), Obstacle.PASSWORD),
         (OWN, imap("[AUTHENTICATIONFAILED] Authentication failed."), Obstacle.PASSWORD),
         (OWN, smtp(525, "5.7.13 User account disabled"), Obstacle.ACCOUNT_OFF),
-        (OWN, smtp(454, "4.7.0 Temporary authentication failure"), Obstacle.LATER),
-        (OWN, imap("[UNAVAILABLE] Try again"), Obstacle.LATER),
-        (OWN, pop3_sign_in_failure("[IN-USE] Mailbox is locked", Party.RECIPIENT), Obstacle.LATER),
+        (OWN, smtp(454, "4.7.0 Temporary authentication failure"), Obstacle.TEMPORARY),
+        (OWN, imap("[UNAVAILABLE] Try again"), Obstacle.TEMPORARY),
+        (OWN, pop3_sign_in_failure("[IN-USE] Mailbox is locked", Party.RECIPIENT), Obstacle.TEMPORARY),
         (GOOGLE, smtp(534, "5.7.9 Application-specific password required."), Obstacle.APP_PASSWORD),
         (GOOGLE, imap("[ALERT] Application-specific password required"), Obstacle.APP_PASSWORD),
         (GOOGLE, smtp(535, "5.7.8 Username and Password not accepted."), Obstacle.APP_PASSWORD),
@@ -85,19 +85,19 @@ def imap(text: str, result: str = "NO") -> ProbeFailedError:
         (MICROSOFT, pop3_sign_in_failure("POP3 is disabled for this mailbox", Party.RECIPIENT), Obstacle.IMAP_OFF),
     ],
 )
-def test_what_a_refusal_means_for_who_set_it_up(host: str, failure: ProbeFailedError, obstacle: Obstacle) -> None:
-    assert obstacle_of(mailbox(host), ended(failure)) is obstacle
+def test_obstacle_of_refused_sign_in(host: str, failure: ProbeFailedError, obstacle: Obstacle) -> None:
+    assert obstacle_of(mailbox(host), result_of(failure)) is obstacle
 
 
 @pytest.mark.parametrize("host", [GOOGLE, MICROSOFT])
-def test_a_token_that_is_refused_asks_for_no_password(host: str) -> None:
-    assert obstacle_of(mailbox(host, token=True), ended(imap("AUTHENTICATE failed."))) is Obstacle.TOKEN
+def test_obstacle_of_refused_token_is_token(host: str) -> None:
+    assert obstacle_of(mailbox(host, token=True), result_of(imap("AUTHENTICATE failed."))) is Obstacle.TOKEN
 
 
-def test_each_reason_that_a_trial_can_end_with_is_told() -> None:
-    assert {each for each in Reason if plain_obstacle(each) is Obstacle.OURS} == NEVER
+def test_obstacle_by_reason_covers_every_sign_in_test_reason() -> None:
+    assert {each for each in Reason if obstacle_by_reason(each) is Obstacle.MONITORING_FAULT} == EXCLUDED
 
 
-def test_each_obstacle_has_words_and_something_to_do() -> None:
+def test_obstacle_each_has_text_and_remedy() -> None:
     for section in ("obstacles", "remedies"):
-        assert set(WORDS[section]) == set(Obstacle)
+        assert set(PAGE_TEXTS[section]) == set(Obstacle)

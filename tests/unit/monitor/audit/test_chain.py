@@ -1,4 +1,4 @@
-"""What others are told of the journal's chain, and what the service writes of itself."""
+"""Verification of the audit log chain, and lifecycle entries of the service."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from structlog.testing import capture_logs
 
 from alerts.persistence.audit import CHECKPOINT, ChainedEntry, Verifier
 from alerts.persistence.store import AuditEntry
-from monitor.audit.chain import Chain
-from monitor.audit.lifecycle import Lifecycle
+from monitor.audit.chain import ChainMonitor
+from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.config.loading import load
 from monitor.metrics import Metrics
 from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.records import Applied
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
 async def found(connection: AsyncConnection) -> purge.PurgeSet:
-    """Return the entries that a purge takes; there is nothing else."""
+    """Return the only entries that a purge deletes."""
     search = purge.Search(T0 + MINUTE)
-    while not (purge_set := await search.further(connection, 10_000)).entries:
+    while not (purge_set := await search.search_next(connection, 10_000)).entries:
         assert not search.is_over
     return purge_set
 
@@ -53,12 +53,12 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
         yield opened
 
 
-def chain(database: Database, metrics: Metrics, clock: Clock | None = None) -> Chain:
-    return Chain(database, metrics, clock or Clock(), "pantau@prober-1", pause=timedelta(0))
+def chain(database: Database, metrics: Metrics, clock: Clock | None = None) -> ChainMonitor:
+    return ChainMonitor(database, metrics, clock or Clock(), "pantau@prober-1", pause=timedelta(0))
 
 
-def lifecycle(database: Database) -> Lifecycle:
-    return Lifecycle(SqlStore(database), Clock(), "pantau@prober-1")
+def lifecycle(database: Database) -> LifecycleRecorder:
+    return LifecycleRecorder(SqlStore(database), Clock(), "pantau@prober-1")
 
 
 async def entries(database: Database, after: int = 0) -> list[ChainedEntry]:
@@ -66,7 +66,7 @@ async def entries(database: Database, after: int = 0) -> list[ChainedEntry]:
         return [e for e in await audit.entries(connection, after) if isinstance(e, ChainedEntry)]
 
 
-async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(database: Database) -> None:
+async def test_chain_monitor_logs_and_exports_stored_head(database: Database) -> None:
     await lifecycle(database).record_start(version="1.2", user="uid 7")
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
@@ -82,7 +82,7 @@ async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(data
     assert float(exported["pantau_audit_chain_violations"]) == 0
 
 
-async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(database: Database) -> None:
+async def test_chain_monitor_changed_entry_is_exported_and_logged_with_number(database: Database) -> None:
     await lifecycle(database).record_start(version="1.2", user="uid 7")
     async with database.write() as connection:
         await connection.exec_driver_sql("DROP TRIGGER audit_log_is_not_changed")
@@ -96,7 +96,9 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
     assert told["violations"] == ["entry 1: was changed: its content does not match its hash"]
 
 
-async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_chain_monitor_purge_during_verification_is_no_violation(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with SqlStore(database).transaction() as uow:
         for _ in range(audit.BATCH + 1):
             await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="configuration taken up"))
@@ -109,7 +111,9 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
         if views == 2:
             async with database.write() as connection:
                 purge_set = await found(connection)
-                await purge.carry_out(connection, purge_set, AuditEntry(at=T0, actor="Puan Arkib Contoh", event=""))
+                await purge.delete_records(
+                    connection, purge_set, AuditEntry(at=T0, actor="Puan Arkib Contoh", event="")
+                )
         async with read() as connection:
             yield connection
 
@@ -123,7 +127,7 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
     assert [log["event"] for log in logs] == ["audit head"]
 
 
-async def test_the_service_writes_down_its_own_life_and_who_changed_its_configuration(database: Database) -> None:
+async def test_lifecycle_recorder_writes_start_configuration_rejection_and_stop(database: Database) -> None:
     ours = lifecycle(database)
     await ours.record_start(version="1.2", user="uid 7")
     await ours.record_configuration("Siti Contoh", "ab" * 32, 3, Applied(added=tuple(f"A{n}" for n in range(60))))
@@ -146,7 +150,7 @@ async def test_the_service_writes_down_its_own_life_and_who_changed_its_configur
     assert stopped.event == "service stopped"
 
 
-def test_the_configurations_digest_is_the_one_that_everybody_can_calculate(tmp_path: Path) -> None:
+def test_configuration_digest_equals_sha256sum_of_files(tmp_path: Path) -> None:
     office = IssuingOffice(tmp_path)
     loaded = load(office.config, ENVIRON)
     command = "sha256sum pantau.yaml agencies/*.yaml | cut -c1-64 | sha256sum | cut -c1-64"
@@ -165,8 +169,8 @@ def test_the_configurations_digest_is_the_one_that_everybody_can_calculate(tmp_p
 DAY = timedelta(days=1)
 
 
-async def flaws_after(database: Database, clock: Clock, watched: Chain | None = None) -> tuple[float, int]:
-    """Return what is exported after a look, and how many entries it has read."""
+async def violations_after(database: Database, clock: Clock, watched: ChainMonitor | None = None) -> tuple[float, int]:
+    """Return the exported violations after a verification, and the number of entries read."""
     metrics = Metrics(version="1", now=clock.now)
     taken = 0
     entries_of = audit.entries
@@ -200,7 +204,7 @@ async def tamper(database: Database, number: int) -> None:
 
 
 @pytest.mark.blind
-async def test_a_start_follows_the_journal_from_the_last_checkpoint_and_a_day_later_all_of_it(
+async def test_chain_monitor_start_verifies_since_checkpoint_and_all_once_a_day(
     database: Database,
 ) -> None:
     """Defect: Each start verifies the whole audit log: 44 s of CPU for a million entries.
@@ -209,25 +213,25 @@ async def test_a_start_follows_the_journal_from_the_last_checkpoint_and_a_day_la
     """
     clock = Clock()
     await write(database, 300)
-    assert await flaws_after(database, clock) == (0, 300)
+    assert await violations_after(database, clock) == (0, 300)
     (told,) = [entry for entry in await entries(database, after=300) if entry.event == CHECKPOINT]
     assert (told.number, told.actor, told.detail) == (301, "pantau@prober-1", {"number": "0", "hash": "0" * 64})
 
     await write(database, 5)
     clock.moment += DAY / 2
     watched = chain(database, Metrics(version="1", now=clock.now), clock)
-    assert await flaws_after(database, clock, watched) == (0, 5)
-    assert await flaws_after(database, clock, watched) == (0, 0)
+    assert await violations_after(database, clock, watched) == (0, 5)
+    assert await violations_after(database, clock, watched) == (0, 0)
     clock.moment += DAY / 2
-    assert await flaws_after(database, clock, watched) == (0, 306)
+    assert await violations_after(database, clock, watched) == (0, 306)
     clock.moment += DAY
-    assert await flaws_after(database, clock) == (0, 307)
+    assert await violations_after(database, clock) == (0, 307)
     latest = (await entries(database, after=306))[0]
     assert (latest.event, latest.detail["number"]) == (CHECKPOINT, "301")
 
 
 @pytest.mark.blind
-async def test_what_was_changed_before_a_checkpoint_is_found_within_a_day_and_at_each_start_from_then_on(
+async def test_chain_monitor_change_before_checkpoint_is_found_within_a_day_and_at_start(
     database: Database,
 ) -> None:
     """Defect: A checkpoint hides a change of earlier entries.
@@ -236,47 +240,47 @@ async def test_what_was_changed_before_a_checkpoint_is_found_within_a_day_and_at
     """
     clock = Clock()
     await write(database, 10)
-    await flaws_after(database, clock)
+    await violations_after(database, clock)
     watched = chain(database, Metrics(version="1", now=clock.now), clock)
-    await flaws_after(database, clock, watched)
+    await violations_after(database, clock, watched)
     await tamper(database, 3)
     clock.moment += DAY
-    assert (await flaws_after(database, clock, watched))[0] == 1
-    # No checkpoint is left behind what is not whole.
+    assert (await violations_after(database, clock, watched))[0] == 1
+    # No checkpoint is added after a broken chain.
     for _ in range(2):
         clock.moment += MINUTE
-        assert (await flaws_after(database, clock))[0] == 1
+        assert (await violations_after(database, clock))[0] == 1
     assert [entry.number for entry in await entries(database) if entry.event == CHECKPOINT] == [11]
 
 
-async def test_what_was_changed_since_a_checkpoint_is_found_at_the_start(database: Database) -> None:
+async def test_chain_monitor_change_since_checkpoint_is_found_at_start(database: Database) -> None:
     await write(database, 10)
-    await flaws_after(database, Clock())
+    await violations_after(database, Clock())
     await write(database, 3)
     await tamper(database, 13)
 
-    assert await flaws_after(database, Clock(T0 + MINUTE)) == (1, 3)
+    assert await violations_after(database, Clock(T0 + MINUTE)) == (1, 3)
 
 
 @pytest.mark.parametrize("at", [timedelta(seconds=1), timedelta(days=3650)])
-async def test_a_checkpoint_of_the_future_is_not_believed(database: Database, at: timedelta) -> None:
+async def test_chain_monitor_future_checkpoint_is_ignored(database: Database, at: timedelta) -> None:
     await write(database, 10)
-    await flaws_after(database, Clock(T0 + at))
+    await violations_after(database, Clock(T0 + at))
 
-    assert await flaws_after(database, Clock()) == (0, 11)
+    assert await violations_after(database, Clock()) == (0, 11)
 
 
-async def test_after_a_purge_all_of_it_is_followed(database: Database) -> None:
+async def test_chain_monitor_after_purge_verifies_all(database: Database) -> None:
     await write(database, 10)
-    await flaws_after(database, Clock())
+    await violations_after(database, Clock())
     async with database.write() as connection:
-        await purge.carry_out(
+        await purge.delete_records(
             connection, await found(connection), AuditEntry(at=T0, actor="Puan Arkib Contoh", event="")
         )
 
-    flaws, taken = await flaws_after(database, Clock(T0 + MINUTE))
+    flaws, taken = await violations_after(database, Clock(T0 + MINUTE))
     assert (flaws, taken) == (0, 1 + 12)
-    # What explains the chain is never purged.
+    # Entries that explain the chain are never purged.
     assert [entry.event for entry in await entries(database) if entry.event] == [
         CHECKPOINT,
         "records purged",
@@ -285,17 +289,15 @@ async def test_after_a_purge_all_of_it_is_followed(database: Database) -> None:
 
 
 @pytest.mark.parametrize("detail", [{"number": "5", "hash": "0" * 64}, {}, {"number": "0", "hash": "f" * 64}])
-async def test_a_checkpoint_that_vouches_for_what_was_not_is_a_flaw(
-    database: Database, detail: Mapping[str, str]
-) -> None:
+async def test_chain_monitor_wrong_checkpoint_is_violation(database: Database, detail: Mapping[str, str]) -> None:
     await write(database, 10)
     async with database.write() as connection:
         await audit.append(connection, [AuditEntry(at=T0, actor="x", event=CHECKPOINT, detail=detail)])
 
-    assert (await flaws_after(database, Clock(T0 + DAY)))[0] == 1
+    assert (await violations_after(database, Clock(T0 + DAY)))[0] == 1
 
 
-async def test_what_is_written_while_it_is_followed_is_followed_before_a_checkpoint_is_left(
+async def test_checkpoint_entries_written_meanwhile_are_verified_first(
     database: Database,
 ) -> None:
     await write(database, 10)
@@ -305,12 +307,12 @@ async def test_what_is_written_while_it_is_followed_is_followed_before_a_checkpo
     async with database.write() as connection:
         await audit.add_checkpoint(connection, verifier, T0, "x")
 
-    assert [flaw.number for flaw in verifier.flaws] == [15]
+    assert [flaw.number for flaw in verifier.violations] == [15]
     assert [entry for entry in await entries(database) if entry.event == CHECKPOINT] == []
 
 
 @pytest.mark.blind
-async def test_others_have_their_turn_between_the_parts_of_a_long_journal(database: Database) -> None:
+async def test_chain_monitor_long_audit_log_yields_between_batches(database: Database) -> None:
     """Defect: Verification blocks the loop.
 
     Pantau: It yields after every 200 entries.
@@ -339,4 +341,4 @@ async def test_others_have_their_turn_between_the_parts_of_a_long_journal(databa
         patching.setattr(Verifier, "verify", taking)
         await chain(database, Metrics(version="1", now=Clock().now)).verify_all()
     waiting.cancel()
-    assert max(most) <= audit.BATCH <= 200, "200 entries are five milliseconds' work"
+    assert max(most) <= audit.BATCH <= 200, "200 entries take five milliseconds"

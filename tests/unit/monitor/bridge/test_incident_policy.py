@@ -1,4 +1,4 @@
-"""Why mail fails, in the words that staff are told."""
+"""Cause of an incident in notifications, and the stored keys of incidents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
 
 
 @pytest.mark.parametrize(
-    ("matter", "reasons", "cause"),
+    ("incident_type", "reasons", "cause"),
     [
         (IncidentType.SENDING, [(OUT, REFUSED), (OUT, REFUSED)], Cause.CONNECT),
         (IncidentType.SENDING, [(OUT, REFUSED), (IN, SILENT), (IN, SILENT)], Cause.CONNECT),
@@ -30,13 +30,13 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
         (IncidentType.MONITORING_FAULT, [(OUT, REFUSED)], None),
     ],
 )
-def test_the_cause_is_why_most_routes_of_the_direction_fail(
-    matter: IncidentType, reasons: Sequence[tuple[Direction, str]], cause: Cause | None
+def test_find_cause_returns_reason_of_most_routes_of_direction(
+    incident_type: IncidentType, reasons: Sequence[tuple[Direction, str]], cause: Cause | None
 ) -> None:
-    assert find_cause(matter, reasons) is cause
+    assert find_cause(incident_type, reasons) is cause
 
 
-def test_every_cause_is_told_and_what_is_ours_never_is() -> None:
+def test_causes_cover_every_cause_and_no_own_reason() -> None:
     assert set(CAUSES.values()) == set(Cause)
     assert not set(CAUSES) & {Reason.MONITORING_FAULT, Reason.PROCESS_BLOCKED, Reason.TOKEN_REFUSED, Reason.NO_TOKEN}
 
@@ -53,13 +53,11 @@ def test_every_cause_is_told_and_what_is_ours_never_is() -> None:
         ("ours/reference/JCM/utama", None, "ours/reference/JCM/utama@satu"),
     ],
 )
-def test_what_is_an_agencys_is_said_by_whoever_has_it_and_all_else_by_each_process(
-    key: str, agency: str | None, subject: str
-) -> None:
+def test_stored_key_adds_process_except_for_agencies(key: str, agency: str | None, subject: str) -> None:
     assert agency_of(key) == agency
     assert stored_key(key, "satu") == subject
     assert dedup_key_of(subject) == key
     assert process_of(subject) == (None if agency else "satu")
-    # A process without a name, as an older one was.
+    # An older process has no name.
     assert stored_key(key, "") == key
     assert process_of(key) == (None if agency else "")

@@ -1,4 +1,4 @@
-"""The office that the command line is used in."""
+"""The office fixture of the command line tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A configuration, and the control socket of a running service, for the tests of the command line."""
+"""A configuration and the control socket of a running service, for the command line tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fastapi import APIRouter
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.runtime.place import CONTROL_SOCKET
+from monitor.runtime.control_socket import CONTROL_SOCKET
 from monitor.web.command.control import control
 from monitor.web.serving import open_unix, serve
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.fake_service import Service
 
 _DEPLOY = Path(__file__).parents[4] / "deploy"
 ENVIRON = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh", "COLUMNS": "200"}
@@ -26,7 +26,7 @@ ENVIRON = {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh", "COLUMNS": "200"}
 
 @cache
 def _secrets_in(text: str) -> Sequence[str]:
-    """Return the files of secrets that a document names; hundreds of offices have the same."""
+    """Return the secret files that a document names. Cached: many offices have the same text."""
     return _secrets(yaml.safe_load(text))
 
 
@@ -41,7 +41,7 @@ def _secrets(tree: object) -> list[str]:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Let nobody write a file of more than half a megabyte."""
+    """Limit the size of written files to half a megabyte."""
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, most))
     try:
@@ -51,7 +51,7 @@ def full_disk() -> Iterator[None]:
 
 
 class IssuingOffice:
-    """The configuration that ships, in a directory of its own."""
+    """The example configuration in a separate directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -61,7 +61,7 @@ class IssuingOffice:
         self.config.write_text(self.config.read_text().replace("state_dir: /var/lib/pantau", "state_dir: state"))
         self.state = directory / "state"
         self.state.mkdir(mode=0o700)
-        #: Of whoever runs the service and the commands.
+        #: The environment of the user who runs the service and the commands.
         self.session = {"XDG_RUNTIME_DIR": str(directory / "run"), "RUNTIME_DIRECTORY": ""}
         (directory / "run").mkdir(mode=0o700)
         for file in directory.rglob("*.yaml"):
@@ -76,12 +76,12 @@ class IssuingOffice:
 
     @asynccontextmanager
     async def open(self, service: Service, *parts: APIRouter) -> AsyncIterator[None]:
-        """Answer on the control socket for as long as the block lasts."""
+        """Serve the control socket inside the block."""
         async with serve(control(service, *parts), open_unix(self.socket)):
             yield
 
     def run(self, *words: str) -> tuple[int, str]:
-        """Run a command; return its exit code and what it said."""
+        """Run a command; return its exit code and its output."""
         result = CliRunner().invoke(app, [*words, "--config", str(self.config)], env={**ENVIRON, **self.session})
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

@@ -1,4 +1,4 @@
-"""`pantau check`: what it counts as refused, what as to be looked at, and what programs read of it."""
+"""`pantau check`: errors, warnings, exit codes and JSON output."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from monitor.service.access.administration import Administration
 from monitor.service.oncall import OnCall
 from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.schema.tables import drill, drill_notification
 from monitor.web.command.oncall import on_call_commands
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.fake_service import Service
 
 FALLBACK = "  fallback: pegawai-bertugas\n"
 
 
 @pytest.fixture
 def office(office: IssuingOffice) -> IssuingOffice:
-    """Return an office whose rota has nobody at weekends, and no fallback."""
+    """Return an office whose rota has a gap at weekends and no fallback."""
     edit(office, "days: rest", "days: workdays")
     edit(office, FALLBACK, "")
     return office
@@ -49,28 +49,30 @@ async def database(office: IssuingOffice) -> AsyncIterator[Database]:
         yield database
 
 
-def duty(office: IssuingOffice, database: Database) -> OnCall:
-    configuration, clock = load(office.config, ENVIRON).accepted(), MachineClock()
+def on_call_service(office: IssuingOffice, database: Database) -> OnCall:
+    configuration, clock = load(office.config, ENVIRON).require_configuration(), MachineClock()
     metrics = Metrics(version="1", now=clock.now)
     return OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=lambda: configuration)
 
 
-async def fill_the_gap(office: IssuingOffice, database: Database) -> None:
+async def add_override_for_gap(office: IssuingOffice, database: Database) -> None:
     until = (datetime.now(UTC) + timedelta(days=8)).isoformat()
-    await duty(office, database).add(rota="JCONTOH/bertugas", person="siti", begins="", ends=until, by="Siti")
+    await on_call_service(office, database).add(
+        rota="JCONTOH/bertugas", person="siti", begins="", ends=until, by="Siti"
+    )
 
 
-def gaps(said: str) -> list[str]:
-    return [line for line in said.splitlines() if "nobody is on call" in line]
+def gaps(output: str) -> list[str]:
+    return [line for line in output.splitlines() if "nobody is on call" in line]
 
 
 def test_check_rota_with_gap_is_a_warning(office: IssuingOffice) -> None:
-    code, said = office.run("check")
-    (gap,) = gaps(said)
+    code, output = office.run("check")
+    (gap,) = gaps(output)
     assert code == 1
     assert ": warning: rotas.bertugas: nobody is on call from " in gap
     assert f"; overrides are not counted: there is no store in {office.state};" in gap
-    assert "; 0 errors, " in said.splitlines()[-1]
+    assert "; 0 errors, " in output.splitlines()[-1]
 
 
 def test_check_rota_with_gap_and_fallback_is_no_finding(office: IssuingOffice) -> None:
@@ -81,10 +83,10 @@ def test_check_rota_with_gap_and_fallback_is_no_finding(office: IssuingOffice) -
 async def test_check_asks_the_running_service_for_overrides(office: IssuingOffice, tmp_path: Path) -> None:
     async with (
         Database.open(tmp_path / "elsewhere") as database,
-        office.open(Service(), on_call_commands(duty(office, database))),
+        office.open(Service(), on_call_commands(on_call_service(office, database))),
     ):
         (before,) = gaps((await office.ask("check"))[1])
-        await fill_the_gap(office, database)
+        await add_override_for_gap(office, database)
         assert gaps((await office.ask("check"))[1]) == []
     assert "overrides are not counted" not in before
 
@@ -93,19 +95,19 @@ async def test_check_reads_overrides_of_a_stopped_service_from_its_file(
     office: IssuingOffice, database: Database
 ) -> None:
     (before,) = gaps((await office.ask("check"))[1])
-    await fill_the_gap(office, database)
+    await add_override_for_gap(office, database)
     assert gaps((await office.ask("check"))[1]) == []
     assert "overrides are not counted" not in before
 
 
-def test_check_says_that_overrides_on_an_unavailable_server_are_not_counted(office: IssuingOffice) -> None:
+def test_check_overrides_on_unavailable_server_are_reported_as_not_counted(office: IssuingOffice) -> None:
     office.config.write_text(office.config.read_text() + "store: {url: 'postgresql://pantau@127.0.0.1:1/pantau'}\n")
     (gap,) = gaps(office.run("check")[1])
     server = "database pantau of the PostgreSQL at 127.0.0.1, port 1"
     assert f"; overrides are not counted: the store, {server}, cannot be read: " in gap
 
 
-async def test_check_number_that_answered_a_drill_is_verified(office: IssuingOffice, database: Database) -> None:
+async def test_check_number_that_answered_drill_is_verified(office: IssuingOffice, database: Database) -> None:
     at = datetime.now(UTC) - timedelta(days=1)
     before = (await office.ask("check"))[1]
     async with database.write() as connection:
@@ -130,17 +132,15 @@ async def test_check_number_that_answered_a_drill_is_verified(office: IssuingOff
         ((Severity.WARNING, Severity.LOSS, Severity.ERROR, Severity.WARNING), 2),
     ],
 )
-def test_exit_code_is_2_for_what_the_service_refuses_and_1_for_all_else(
-    severities: tuple[Severity, ...], code: int
-) -> None:
+def test_exit_code_is_2_for_errors_and_1_for_warnings(severities: tuple[Severity, ...], code: int) -> None:
     assert _exit_code([Problem(file="x", message="y", severity=each) for each in severities]) == code
 
 
 def test_check_severity_error_neither_prints_nor_counts_warnings(office: IssuingOffice) -> None:
-    code, said = office.run("check", "--severity", "error")
+    code, output = office.run("check", "--severity", "error")
     assert code == 0
-    assert ": warning: " not in said
-    assert said.splitlines()[-1] == office.run("check")[1].splitlines()[-1], "the sum is of all"
+    assert ": warning: " not in output
+    assert output.splitlines()[-1] == office.run("check")[1].splitlines()[-1], "the sum is of all"
 
 
 def test_check_severity_error_refuses_what_the_service_refuses(office: IssuingOffice) -> None:
@@ -148,20 +148,20 @@ def test_check_severity_error_refuses_what_the_service_refuses(office: IssuingOf
     assert office.run("check", "--severity", "error")[0] == 2
 
 
-def test_check_lost_key_of_secrets_is_to_be_looked_at(office: IssuingOffice) -> None:
-    """The service starts without it."""
+def test_check_lost_secrets_key_is_severity_loss(office: IssuingOffice) -> None:
+    """The service starts without the key."""
     office.config.write_text(office.config.read_text() + "portal: {secrets_key_file: secrets/tiada}\n")
-    code, said = office.run("check", "--severity", "loss")
-    assert (code, len(said.splitlines())) == (1, 3)
-    assert "; 0 errors, 1 loss, " in said.splitlines()[-1]
+    code, output = office.run("check", "--severity", "loss")
+    assert (code, len(output.splitlines())) == (1, 3)
+    assert "; 0 errors, 1 loss, " in output.splitlines()[-1]
 
 
 def test_check_json_is_a_list_of_problems(office: IssuingOffice) -> None:
     edit(office, "agency: JCONTOH", "agency: jcontoh")
     file = office.directory / "agencies" / "jabatan-contoh.yaml"
     line = 1 + file.read_text().splitlines().index("agency: jcontoh")
-    code, said = office.run("check", "--json")
-    found = json.loads(said)
+    code, output = office.run("check", "--json")
+    found = json.loads(output)
     assert code == 2
     assert [each for each in found if each["severity"] == "error"] == [
         {
@@ -178,19 +178,19 @@ def test_check_json_is_a_list_of_problems(office: IssuingOffice) -> None:
 
 
 def test_check_json_without_problems_is_an_empty_list(office: IssuingOffice) -> None:
-    code, said = office.run("check", "--json", "--severity", "error")
-    assert (code, json.loads(said)) == (0, [])
+    code, output = office.run("check", "--json", "--severity", "error")
+    assert (code, json.loads(output)) == (0, [])
 
 
 def test_check_json_problem_without_line_has_null(office: IssuingOffice) -> None:
     office.config.unlink()
-    code, said = office.run("check", "--json", "--severity", "error")
+    code, output = office.run("check", "--json", "--severity", "error")
     assert code == 2
-    first = json.loads(said)[0]
+    first = json.loads(output)[0]
     assert (first["file"], first["line"], first["column"]) == (str(office.config), None, None)
 
 
-async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: IssuingOffice, database: Database) -> None:
+async def test_check_contact_user_who_may_not_sign_in_is_a_warning(office: IssuingOffice, database: Database) -> None:
     edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
     line = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text().splitlines().index("    user: Ali") + 1
 
@@ -213,6 +213,6 @@ async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: Iss
     assert len(await warnings()) == 1
 
 
-def test_check_without_a_store_does_not_judge_users(office: IssuingOffice) -> None:
+def test_check_without_store_does_not_check_users(office: IssuingOffice) -> None:
     edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
     assert "may sign in" not in office.run("check")[1]

@@ -1,4 +1,4 @@
-"""The commands as a whole: each is there, says what it does, and costs no more than it needs."""
+"""All commands: presence, help texts and imported modules."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from monitor.cli import COMMANDS, app, load_command
 from monitor.cli.duty.incident import ContradictionValue
 from monitor.cli.duty.notification import STATUS_TEXTS
 
-#: They ask the running service, and are typed at night.
-ASKING = (
+#: Commands that call the running service; an operator types them in an incident.
+SERVICE_COMMANDS = (
     "incidents", "notifications", "on-call", "ack", "escalate", "note", "release", "false-alarm", "letters", "set-status",
     "incident-record", "drill", "override", "silence", "reload", "purge",
 )  # fmt: skip
-#: What those have no use for. Each costs a tenth of a second and more.
+#: Modules that those commands do not need. Each takes a tenth of a second or more to import.
 HEAVY = (
     "sqlalchemy",
     "fastapi",
@@ -36,14 +36,14 @@ HEAVY = (
     "monitor.web",
     "monitor.store",
 )
-#: Modules of ours that such a command may import, the faces of their folders among them. To find the socket it reads the
-#: configuration's YAML, by the reader that the texts of notices have, too, and says in words what is wrong with it, which
-#: remember how they were put together (`monitor.model.lazy_text`).
+#: Number of our modules, packages included, that such a command may import. To find the socket the command reads the
+#: YAML of the configuration with the reader of the wording files, and it reports problems as `LazyText`
+#: (`monitor.model.lazy_text`).
 BUDGET = 22
 
 
 def imported(*names: str) -> list[str]:
-    """Return the modules there are once these commands have been asked for their help."""
+    """Return the modules that are imported after these commands are loaded."""
     program = f"""
 import json, sys
 from monitor.cli import load_command
@@ -56,14 +56,14 @@ print(json.dumps(sorted(sys.modules)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_the_list_says_of_a_command_is_what_its_help_says(name: str) -> None:
-    told = " ".join((load_command(name).help or "").split("\n\n")[0].split())
+def test_command_list_text_equals_help(name: str) -> None:
+    help_text = " ".join((load_command(name).help or "").split("\n\n")[0].split())
 
-    assert COMMANDS[name] == told
+    assert COMMANDS[name] == help_text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name: str) -> None:
+def test_command_has_help(name: str) -> None:
     found = CliRunner().invoke(app, [name, "--help"])
 
     assert found.exit_code == 0
@@ -71,27 +71,27 @@ def test_every_command_has_help(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["check", "init", "letters"])
-def test_a_paragraph_of_help_is_as_wide_as_the_terminal_whoever_wrote_it(name: str) -> None:
+def test_command_help_paragraph_has_no_line_breaks(name: str) -> None:
     found = load_command(name)
 
-    told = [each.help or "" for each in (found, *getattr(found, "commands", {}).values())]
-    assert all(told)
-    assert not [each for text in told for each in text.split("\n\n") if "\n" in each]
+    help_text = [each.help or "" for each in (found, *getattr(found, "commands", {}).values())]
+    assert all(help_text)
+    assert not [each for text in help_text for each in text.split("\n\n") if "\n" in each]
 
 
-def test_a_command_that_was_imported_leaves_the_collector_on() -> None:
+def test_load_command_leaves_garbage_collector_enabled() -> None:
     load_command("ack")
 
     assert gc.isenabled()
 
 
-def test_what_asks_the_service_imports_nothing_of_it() -> None:
-    there = imported(*ASKING)
+def test_service_commands_import_no_heavy_modules() -> None:
+    there = imported(*SERVICE_COMMANDS)
 
     assert [m for m in there if m in HEAVY or m.startswith(tuple(f"{heavy}." for heavy in HEAVY))] == []
 
 
-def test_whatever_has_events_has_them_written_as_ours_before_it_does_anything() -> None:
+def test_command_configures_structlog_before_it_runs() -> None:
     program = """
 import sys
 from monitor.cli import main
@@ -110,38 +110,38 @@ for name in ("ack", "probe", "demo"):
 
 
 @pytest.mark.parametrize("name", ["ack", "incidents"])
-def test_a_command_keeps_its_budget_of_modules(name: str) -> None:
+def test_command_imports_stay_within_budget(name: str) -> None:
     ours = [m for m in imported(name) if m.split(".")[0] in {"monitor", "alerts", "probes"}]
 
     assert len(ours) <= BUDGET, ours
 
 
-def test_the_list_itself_imports_no_command() -> None:
+def test_command_list_imports_no_command() -> None:
     assert not [m for m in imported() if re.fullmatch(r"monitor\.cli\.\w+\.\w+|pantau_lab\b.*", m)]
 
 
-def test_each_ruling_can_be_given() -> None:
+def test_set_status_has_text_for_each_manual_status() -> None:
     assert list(STATUS_TEXTS) == [ruling.value for ruling in ManualStatus]
 
 
-def test_each_contradiction_can_be_named() -> None:
+def test_despite_option_has_value_for_each_contradiction() -> None:
     assert list(get_args(ContradictionValue)) == [each.value for each in Contradiction]
 
 
-def test_the_version_is_said() -> None:
+def test_version_option_prints_version() -> None:
     found = CliRunner().invoke(app, ["--version"])
 
     assert (found.exit_code, found.output.split()[0]) == (0, "pantau")
 
 
-def test_a_command_that_is_misspelt_is_guessed() -> None:
+def test_command_misspelt_gets_suggestion() -> None:
     found = CliRunner().invoke(app, ["akc"])
 
     assert found.exit_code == 2
     assert "Did you mean 'ack'?" in found.output
 
 
-def test_the_demo_without_its_distribution_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_without_pantau_lab_names_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitor.cli.entry_points", lambda **_: ())
 
     found = CliRunner().invoke(app, ["demo"])
@@ -150,7 +150,7 @@ def test_the_demo_without_its_distribution_says_what_to_install(monkeypatch: pyt
     assert "`pantau demo` needs pantau-lab" in found.output
 
 
-def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
+def test_load_command_import_error_inside_command_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(name: str) -> object:
@@ -163,6 +163,6 @@ def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
 
 
 @pytest.mark.parametrize("words", [["ack", "JCM-\udce9"], ["note", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]])
-def test_what_a_terminal_sends_in_another_encoding_is_refused_in_words(words: list[str]) -> None:
+def test_command_argument_not_utf8_is_refused(words: list[str]) -> None:
     refused = CliRunner().invoke(app, words)
     assert (refused.exit_code, "\\udce9' is not UTF-8: set the terminal to UTF-8" in refused.output) == (2, True)

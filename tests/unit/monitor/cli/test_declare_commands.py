@@ -1,4 +1,4 @@
-"""`pantau declare` and `pantau close`, on a real store."""
+"""`pantau declare` and `pantau close` with a real database."""
 
 from __future__ import annotations
 
@@ -14,43 +14,45 @@ from structlog.testing import capture_logs
 from alerts.decide.silence import active_silence
 from alerts.model.notification import IncidentType
 from monitor.service.declarations import DeclarationService
-from monitor.service.order_check import OrderCheck
+from monitor.service.operation_check import OperationCheck
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.web.command.control import declaration_commands
-from tests.integration.alerts.station import Station
-from tests.unit.alerts.measured import Measured
-from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
+from tests.unit.alerts.people import MINUTE, SNAPSHOT, T0, trigger
+from tests.unit.alerts.probe_runs import FakeProbeRuns
 from tests.unit.monitor.cli.office import IssuingOffice
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.fake_service import Service
 
 DECLARE = ("declare", "JCM", "receiving", "--reason", "mel web tidak dapat dibuka", "--by", "Aminah Contoh")
 CLOSE = ("close", "JCM-01", "--reason", "mel web dibaiki", "--by", "Ravi Contoh")
 
 
 @pytest.fixture
-async def place(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]:
+async def station(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[DispatcherEnv]:
     async with Database.open(tmp_path / "store") as database:
-        station = Station(database)
+        station = DispatcherEnv(database)
         declarer = DeclarationService(
             store=SqlStore(database),
             dispatcher=station.dispatcher,
             clock=station.clock,
             agencies=lambda: ["JCM", "JKR"],
-            policy=lambda code: replace(BRIEF, agency=code),
+            policy=lambda code: replace(SNAPSHOT, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
             silence_lookup=active_silence,
-            order_check=OrderCheck(store=SqlStore(database), clock=station.clock, measure_mail=Measured().measure),
+            operation_check=OperationCheck(
+                store=SqlStore(database), clock=station.clock, measure_mail=FakeProbeRuns().measure
+            ),
         )
-        # In a test the service speaks where the command does.
+        # In a test the service and the command log to the same stream.
         with capture_logs():
             async with office.open(Service(), declaration_commands(declarer)):
                 yield station
 
 
-async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: Station) -> None:
-    code, said = await office.ask(*DECLARE[:1], "jcm", *DECLARE[2:], "--since", "13.40")
-    assert (code, said.splitlines()) == (
+async def test_declare_and_close_open_and_end_incident(office: IssuingOffice, station: DispatcherEnv) -> None:
+    code, output = await office.ask(*DECLARE[:1], "jcm", *DECLARE[2:], "--since", "13.40")
+    assert (code, output.splitlines()) == (
         0,
         [
             "JCM-01 (receiving) is declared by Aminah Contoh, since 24/11 13:40:00.",
@@ -59,35 +61,38 @@ async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: St
             'When mail works again: pantau close JCM-01 --reason "..."',
         ],
     )
-    incident = await place.incident()
+    incident = await station.incident()
     assert incident.declared is not None
     assert (incident.declared.by, incident.declared.reason) == ("Aminah Contoh", "mel web tidak dapat dibuka")
 
     assert await office.ask(*CLOSE) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.\n")
-    place.clock.moment += MINUTE
+    station.clock.moment += MINUTE
     assert await office.ask(*CLOSE) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
-async def test_what_the_probes_see_too_goes_on(office: IssuingOffice, place: Station) -> None:
+async def test_close_declared_incident_also_detected_stays_open(office: IssuingOffice, station: DispatcherEnv) -> None:
     await office.ask(*DECLARE)
-    await place.submit(trigger(IncidentType.SENDING, T0 + MINUTE))
+    await station.submit(trigger(IncidentType.SENDING, T0 + MINUTE))
     assert await office.ask(*CLOSE) == (
         0,
         "JCM-01 STAYS OPEN: probes detect an outage, too (sending). It ends when they succeed.\n",
     )
-    place.clock.moment += MINUTE
-    code, said = await office.ask(*CLOSE)
+    station.clock.moment += MINUTE
+    code, output = await office.ask(*CLOSE)
     begins = "Ravi Contoh closed JCM-01 at 24/11 14:15; it continues because the probes detect it (sending). If you know better"
-    assert (code, said.startswith(begins)) == (1, True), said
-    code, said = await office.ask(*CLOSE, "--recovered", "--despite", "still-fails")
-    assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.")
+    assert (code, output.startswith(begins)) == (1, True), output
+    code, output = await office.ask(*CLOSE, "--recovered", "--despite", "still-fails")
+    assert (code, output.splitlines()[0]) == (
+        0,
+        "JCM-01 is over; everybody who was notified of it is notified of this.",
+    )
 
 
-async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: IssuingOffice, place: Station) -> None:
-    await place.submit(trigger(IncidentType.BOTH))
-    await place.release()
-    code, said = await office.ask(*CLOSE, "--not-recovered")
-    assert (code, said.splitlines()) == (
+async def test_close_detected_incident_needs_recovered_option(office: IssuingOffice, station: DispatcherEnv) -> None:
+    await station.submit(trigger(IncidentType.BOTH))
+    await station.release()
+    code, output = await office.ask(*CLOSE, "--not-recovered")
+    assert (code, output.splitlines()) == (
         0,
         [
             "JCM-01 is closed: the staff who were notified of it are notified, and no recovery is announced.",
@@ -98,54 +103,59 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: I
             ),
         ],
     )
-    closing = (await place.incident()).closed
+    closing = (await station.incident()).closed
     assert closing is not None
     assert (closing.by, closing.reason, closing.recovered) == ("Ravi Contoh", "mel web dibaiki", False)
-    place.clock.moment += MINUTE
+    station.clock.moment += MINUTE
     for words in (CLOSE, (*CLOSE, "--recovered")):
         assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("--recovered", "--despite", "still-fails"), "JCM-01 is over; "),
         (("--not-recovered",), "JCM-01 is closed: "),
     ],
 )
-async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
-    office: IssuingOffice, place: Station, words: Sequence[str], said: str
+async def test_close_incident_opened_in_monitor_only_notifies_nobody(
+    office: IssuingOffice, station: DispatcherEnv, words: Sequence[str], output: str
 ) -> None:
-    place.is_monitor_only = True
-    await place.submit(trigger(IncidentType.BOTH, brief=BRIEF.without_people()))
+    station.is_monitor_only = True
+    await station.submit(trigger(IncidentType.BOTH, snapshot=SNAPSHOT.without_people()))
     code, lines = await office.ask(*CLOSE, *words)
-    assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was notified of it.")
+    assert (code, lines.splitlines()[0]) == (0, f"{output}nobody was notified of it.")
 
 
-async def test_under_a_silence_it_is_said_that_nobody_is_told(office: IssuingOffice, place: Station) -> None:
-    async with place.store.transaction() as uow:
+async def test_declare_under_silence_reports_that_nobody_is_notified(
+    office: IssuingOffice, station: DispatcherEnv
+) -> None:
+    async with station.store.transaction() as uow:
         await uow.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
-    _, said = await office.ask(*DECLARE)
-    assert "NOBODY IS NOTIFIED until 24/11/2026 16:15; `pantau silence remove 1`" in said
-    assert "The staff are told" not in said
+    _, output = await office.ask(*DECLARE)
+    assert "NOBODY IS NOTIFIED until 24/11/2026 16:15; `pantau silence remove 1`" in output
+    assert "The staff are told" not in output
 
 
-async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place: Station) -> None:
-    await place.submit(trigger(IncidentType.BOTH))
-    code, said = await office.ask(*DECLARE)
-    assert (code, said.startswith("JCM-01 (both) is already open: the probes have detected it since 24/11 14:14")) == (
+async def test_declare_and_close_name_detected_incident(office: IssuingOffice, station: DispatcherEnv) -> None:
+    await station.submit(trigger(IncidentType.BOTH))
+    code, output = await office.ask(*DECLARE)
+    assert (
+        code,
+        output.startswith("JCM-01 (both) is already open: the probes have detected it since 24/11 14:14"),
+    ) == (
         1,
         True,
     )
-    assert "pantau note JCM-01" in said
-    code, said = await office.ask(*CLOSE)
-    assert (code, said.startswith("JCM-01 (both) was detected, and ends when it is no longer detected.")) == (1, True)
-    assert "--recovered" in said
-    assert "--not-recovered" in said
+    assert "pantau note JCM-01" in output
+    code, output = await office.ask(*CLOSE)
+    assert (code, output.startswith("JCM-01 (both) was detected, and ends when it is no longer detected.")) == (1, True)
+    assert "--recovered" in output
+    assert "--not-recovered" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (("declare", "JCN", "both", "--reason", "x"), 1, "there is no agency 'JCN'; did you mean JCM?"),
         (("declare", "ZZZZ", "both", "--reason", "x"), 1, "there is no agency 'ZZZZ'; the status page lists them"),
@@ -171,20 +181,20 @@ async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place
     ],
     ids=lambda each: " ".join(each[1:3]) + each[-1] if isinstance(each, tuple) else "",
 )
-async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(
-    office: IssuingOffice, place: Station, words: tuple[str, ...], code: int, says: str
+async def test_declare_and_close_invalid_arguments_are_refused(
+    office: IssuingOffice, station: DispatcherEnv, words: tuple[str, ...], code: int, message: str
 ) -> None:
     answer = await office.ask(*words)
-    assert (answer[0], says in " ".join(answer[1].split())) == (code, True), answer[1]
-    assert await place.active() == []
+    assert (answer[0], message in " ".join(answer[1].split())) == (code, True), answer[1]
+    assert await station.active() == []
 
 
 @pytest.mark.parametrize(
     ("since", "began"),
     [("14:15", "24/11 14:15:00"), ("14:16", "23/11 14:16:00"), ("2026-11-24T06:00:00Z", "24/11 14:00:00")],
 )
-async def test_a_clock_time_is_the_last_that_clocks_have_shown(
-    office: IssuingOffice, place: Station, since: str, began: str
+async def test_declare_since_clock_time_means_latest_past_one(
+    office: IssuingOffice, station: DispatcherEnv, since: str, began: str
 ) -> None:
-    _, said = await office.ask(*DECLARE, "--since", since)
-    assert f"since {began}." in said
+    _, output = await office.ask(*DECLARE, "--since", since)
+    assert f"since {began}." in output

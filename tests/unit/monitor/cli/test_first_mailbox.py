@@ -1,4 +1,4 @@
-"""What somebody may answer about their first mailbox, and the configuration that follows."""
+"""The answers about the first mailbox, and the configuration that is built from them."""
 
 from __future__ import annotations
 
@@ -52,48 +52,46 @@ DRAFT = FirstMailbox(
         ("[2001:db8::7]:993", "2001:db8::7", 993, "implicit", None),
     ],
 )
-def test_a_server_is_written_in_one_line(
-    text: str, host: str, port: int | None, security: str, name: str | None
-) -> None:
+def test_read_server_parses_one_line(text: str, host: str, port: int | None, security: str, name: str | None) -> None:
     server = read_server(text)
     assert (server.host, server.port, server.security, server.tls_name) == (host, port, security, name)
     assert read_server(format_server(server)) == server, "what is offered again is what was answered"
 
 
 @pytest.mark.parametrize("text", ["", "dua kata", "mel.contoh.gov.my:99999", "mel.contoh.gov.my:0", "ada_ruang .my"])
-def test_what_is_no_server_is_refused_with_words(text: str) -> None:
+def test_read_server_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidAnswerError, match=r"write|port"):
         read_server(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("pantau", "is no mail address; write "),
         ("pantau@gmail.com", "at a private provider"),
         ("", "is no mail address"),
     ],
 )
-def test_an_address_that_could_not_be_an_agencys_is_refused(text: str, said: str) -> None:
-    with pytest.raises(InvalidAnswerError, match=said):
+def test_read_address_not_of_agency_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidAnswerError, match=message):
         read_address(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "  ", f"{PASSWORD} ", f"\t{PASSWORD}", f"{PASSWORD}\u200b", f"\x1b[200~{PASSWORD}"]
 )
-def test_no_sign_in_is_spent_on_a_password_that_was_copied_badly(text: str) -> None:
+def test_read_password_badly_copied_is_refused(text: str) -> None:
     with pytest.raises(InvalidAnswerError, match=r"is empty|--password-file") as wrong:
         read_password(text)
     assert PASSWORD not in str(wrong.value)
 
 
 @pytest.mark.parametrize("text", [PASSWORD, "dua kata", "kätá laluan"])
-def test_a_password_is_taken_as_it_is(text: str) -> None:
+def test_read_password_is_kept_verbatim(text: str) -> None:
     assert read_password(text) == text
 
 
-def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
+def test_suggest_code_uses_domain_and_read_code_accepts_lower_case() -> None:
     assert [
         suggest_code(each)
         for each in ("jabatan-contoh.gov.my", "moh.gov.my", "x.my", "jabatan-sangat-panjang-sekali.my")
@@ -108,7 +106,7 @@ def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
         read_code("jabatan contoh")
 
 
-def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it() -> None:
+def test_first_server_is_suggested_in_answer_format() -> None:
     proposed = [_first_server(platform_candidates(each)[:1]) for each in MailPlatform]
     assert proposed == ["smtp.gmail.com:465", "smtp.office365.com:587"]
     assert _first_server([]) == ""
@@ -122,7 +120,7 @@ def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it(
         replace(DRAFT, address="pantau@ujian.contoh.example", code="NO", username="on"),
     ],
 )
-def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, draft: FirstMailbox) -> None:
+def test_build_files_are_valid_and_match_answers(tmp_path: Path, draft: FirstMailbox) -> None:
     files = build_files(draft, KEY, "127.0.0.1:8082", "127.0.0.1:8083")
     for name, octets in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -131,7 +129,7 @@ def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, 
     loaded = load(tmp_path / "pantau.yaml", {})
 
     assert [str(each) for each in loaded.problems] == []
-    accepted = loaded.accepted()
+    accepted = loaded.require_configuration()
     mailbox = accepted.registry.agencies[draft.code].mailboxes["utama"]
     assert (mailbox.address, mailbox.smtp, mailbox.imap) == (draft.address, draft.smtp, draft.imap)
     assert mailbox.login.username == draft.username
@@ -142,7 +140,7 @@ def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, 
     assert list(files)[-1] == "pantau.yaml", "without it the rest is no configuration"
 
 
-def test_the_password_stands_in_its_own_file_only() -> None:
+def test_build_files_password_is_in_its_own_file_only() -> None:
     files = build_files(replace(DRAFT, has_ca=True), KEY, "", "")
     assert [name for name, octets in files.items() if PASSWORD.encode() in octets] == ["secrets/utama"]
     assert PASSWORD not in repr(DRAFT)
@@ -151,7 +149,7 @@ def test_the_password_stands_in_its_own_file_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("p" * 300, "File name too long"),
         ("file", "is not a directory"),
@@ -160,8 +158,8 @@ def test_the_password_stands_in_its_own_file_only() -> None:
         ("circle", "symbolic links"),
     ],
 )
-def test_a_place_that_could_not_be_written_is_said_before_anything_is_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+def test_init_unwritable_directory_is_reported_before_questions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "nowhere").symlink_to("gone")
@@ -169,10 +167,10 @@ def test_a_place_that_could_not_be_written_is_said_before_anything_is_asked(
     with pytest.raises(typer.Exit) as ended:
         init(tmp_path / name)
     assert ended.value.exit_code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_standard_input_that_is_closed_is_no_terminal(
+def test_init_closed_standard_input_is_no_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", None)
@@ -182,5 +180,5 @@ def test_standard_input_that_is_closed_is_no_terminal(
 
 
 @pytest.mark.parametrize("place", ["ministry", "Jabatan Contoh (ujian)", "it's ours"])
-def test_what_comes_next_can_be_typed_as_it_is_said(place: str) -> None:
+def test_run_command_can_be_typed_as_printed(place: str) -> None:
     assert shlex.split(run_command(Path(place))) == ["pantau", "run", "--config", place]

@@ -1,4 +1,4 @@
-"""What `pantau init` shows of a trial and makes of an answer, as tables; test_init_command.py plays it on real servers."""
+"""`pantau init`: parsing of answers and display of a trial. test_init_command.py runs it with real servers."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.unit.monitor.cli.test_first_mailbox import DRAFT, KEY, PASSWORD
         ("e", Change.END),
     ],
 )
-def test_read_change_takes_a_word_or_its_beginning(text: str, change: Change) -> None:
+def test_read_change_accepts_word_or_prefix(text: str, change: Change) -> None:
     assert read_change(text) is change
 
 
 @pytest.mark.parametrize("text", ["", " ", "a", "no", "smtps", "address,smtp"])
-def test_read_change_refuses_what_is_no_one_answer(text: str) -> None:
+def test_read_change_refuses_ambiguous_or_unknown_text(text: str) -> None:
     with pytest.raises(
         InvalidAnswerError, match="is none of these; write one of address, smtp, imap, username, password, ca, again"
     ):
@@ -58,11 +58,11 @@ def test_read_change_refuses_what_is_no_one_answer(text: str) -> None:
         ("siti binti contoh", None),
     ],
 )
-def test_other_address_is_what_the_user_name_may_receive_mail_at(username: str, other: str | None) -> None:
+def test_other_address_is_derived_from_username(username: str, other: str | None) -> None:
     assert replace(DRAFT, username=username).other_address == other
 
 
-def test_ways_begin_with_what_was_written_and_end_at_the_registered_ports() -> None:
+def test_connection_candidates_start_with_given_port_and_end_with_standard_ones() -> None:
     tried = [
         (each.port, each.security)
         for each in connection_candidates(read_server("mel.contoh.gov.my:2525"), Protocol.SMTP)
@@ -72,52 +72,52 @@ def test_ways_begin_with_what_was_written_and_end_at_the_registered_ports() -> N
     assert len(tried) == len(set(tried))
 
 
-async def test_find_way_where_nothing_answers_names_the_port_and_the_reason() -> None:
+async def test_find_connection_without_answer_names_port_and_reason() -> None:
     closed = ServerSettings(host="127.0.0.1", port=1)
-    way = await find_connection(Protocol.IMAP, closed)
-    assert way.server is None
-    assert way.message.startswith("127.0.0.1:1 does not answer as a server for IMAP over TLS (port refused)")
+    connection = await find_connection(Protocol.IMAP, closed)
+    assert connection.server is None
+    assert connection.message.startswith("127.0.0.1:1 does not answer as a server for IMAP over TLS (port refused)")
 
 
-def questions(*, is_unattended: bool = False) -> _Dialogue:
+def dialogue(*, is_unattended: bool = False) -> _Dialogue:
     return _Dialogue(Trial(KEY), is_unattended=is_unattended)
 
 
-def test_keep_answers_shows_a_command_with_all_but_the_password(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = questions()
-    asked._draft = replace(DRAFT, username="siti contoh", smtp=read_server("[2001:db8::7]:2525 starttls as mel.gov.my"))
-    asked.print_continuation(tmp_path / "jabatan contoh")
-    show_progress = capsys.readouterr().err
-    words = shlex.split(show_progress.partition(":  ")[2])
+def test_print_continuation_has_all_answers_but_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unfinished = dialogue()
+    unfinished._draft = replace(
+        DRAFT, username="siti contoh", smtp=read_server("[2001:db8::7]:2525 starttls as mel.gov.my")
+    )
+    unfinished.print_continuation(tmp_path / "jabatan contoh")
+    printed = capsys.readouterr().err
+    words = shlex.split(printed.partition(":  ")[2])
     assert words[:3] == ["pantau", "init", str(tmp_path / "jabatan contoh")]
     given = dict(zip(words[3::2], words[4::2], strict=True))
     command = typer.Typer()
     command.command()(init)
     known = {option for each in typer.main.get_command(command).params for option in each.opts}
     assert given.keys() <= known
-    assert read_server(given["--smtp"]) == asked._draft.smtp
+    assert read_server(given["--smtp"]) == unfinished._draft.smtp
     assert read_server(given["--imap"]) == DRAFT.imap
     assert (given["--address"], given["--username"]) == (DRAFT.address, "siti contoh")
-    assert PASSWORD not in show_progress
+    assert PASSWORD not in printed
 
 
 @pytest.mark.parametrize("is_unattended", [True, False])
-def test_keep_answers_is_silent_before_there_are_any_and_for_scripts(
+def test_print_continuation_without_answers_or_unattended_prints_nothing(
     *, is_unattended: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = questions(is_unattended=is_unattended)
-    asked._draft = DRAFT if is_unattended else None
-    asked.print_continuation(tmp_path)
+    unfinished = dialogue(is_unattended=is_unattended)
+    unfinished._draft = DRAFT if is_unattended else None
+    unfinished.print_continuation(tmp_path)
     assert capsys.readouterr() == ("", "")
 
 
-async def test_clean_up_of_a_trial_that_has_sent_nothing_asks_no_server() -> None:
+async def test_clean_up_trial_without_messages_contacts_no_server() -> None:
     assert await Trial(KEY).clean_up() is False
 
 
-def test_display_on_a_terminal_writes_a_slow_phase_over_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_display_on_terminal_overwrites_line_of_slow_phase(capsys: pytest.CaptureFixture[str]) -> None:
     display, recorder = Display(is_terminal=True), TraceRecorder()
     display.enter(Phase.CONNECT, recorder, 100.0)
     display.tick(101.9)
@@ -135,11 +135,11 @@ def test_display_on_a_terminal_writes_a_slow_phase_over_its_own_line(capsys: pyt
     assert capsys.readouterr().out == "", "what has ended is not shown again"
 
 
-def test_display_in_a_file_writes_a_line_each_15_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_display_in_file_writes_line_each_15_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     display, recorder = Display(is_terminal=False), TraceRecorder()
     display.enter(Phase.TRANSIT, recorder, 0.0)
     for second in range(1, 47):
-        # A phase that is entered again goes on.
+        # A phase that starts again continues.
         display.enter(Phase.TRANSIT, recorder, float(second))
         display.tick(float(second))
     assert capsys.readouterr().out == "".join(f"  transit   {at:10} s ...\n" for at in (15, 30, 45))

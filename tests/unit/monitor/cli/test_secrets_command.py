@@ -1,4 +1,4 @@
-"""`pantau secrets generate-key`: a key for the settings, in a file that only its owner may read."""
+"""`pantau secrets generate-key`: a key on standard output, or in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monitor.access.encryption import EncryptionKey
 from monitor.cli.store.secrets import app
 
 
-def test_a_key_is_shown_or_written_where_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_generate_key_prints_or_writes_owner_only_file(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["generate-key"])
     file = tmp_path / "kunci"
     written = CliRunner().invoke(app, ["generate-key", "--to", str(file)])
@@ -21,7 +21,7 @@ def test_a_key_is_shown_or_written_where_only_its_owner_reads_it(tmp_path: Path)
     assert EncryptionKey.parse(shown.output).id != EncryptionKey.parse(file.read_text()).id
 
 
-def test_a_key_is_never_written_over_another(tmp_path: Path) -> None:
+def test_generate_key_does_not_overwrite_file(tmp_path: Path) -> None:
     file = tmp_path / "kunci"
     file.write_text("kunci lama\n")
     refused = CliRunner().invoke(app, ["generate-key", "--to", str(file)])

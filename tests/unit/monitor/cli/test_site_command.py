@@ -1,4 +1,4 @@
-"""`pantau site`, called in the wrong place or with a name that is none: what is said, and nothing is dialled."""
+"""`pantau site` with wrong settings or an unknown site: the message, without any connection."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STORE = "store: {url: 'postgresql://pantau@/pantau?host=/nowhere'}\n"
 HUB = "hub: {sites: {johor: {url: 'postgresql://pantau_hub@johor/pantau', cert_file: a, key_file: b, ca_file: c}}}\n"
 
 
-_A_FILE = "a file of text, or another path where it is named"
+_READABLE_FILE = "a file of text, or another path where it is named"
 
 
 @pytest.mark.parametrize(
-    ("settings", "words", "said"),
+    ("settings", "words", "expected"),
     [
-        (None, ["check"], f"{{config}}: cannot be read: No such file or directory; write instead: {_A_FILE}"),
+        (None, ["check"], f"{{config}}: cannot be read: No such file or directory; write instead: {_READABLE_FILE}"),
         ("site: [noc", ["add", "johor"], "{config}:1: a [ is opened here and not closed; write instead: the closing ]"),
         (
             f"mode: monitor_only\nsite: johor\n{STORE}",
@@ -41,18 +41,18 @@ _A_FILE = "a file of text, or another path where it is named"
         ("hub: {sites: [johor]}", ["check"], "{config}:1: hub.sites: must be keys below it; write instead: (keys below it, indented)"),
     ],
 )  # fmt: skip
-def test_a_slip_is_answered_with_what_to_write(
-    settings: str | None, words: list[str], said: str, tmp_path: Path
+def test_site_command_invalid_settings_or_arguments_are_refused(
+    settings: str | None, words: list[str], expected: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "pantau.yaml"
     if settings is not None:
         config.write_text(settings)
     done = CliRunner().invoke(app, [*words, "--config", str(config)])
     assert done.exit_code == 2
-    assert said.format(config=config) in done.output.splitlines()
+    assert expected.format(config=config) in done.output.splitlines()
 
 
-def test_a_hubs_own_store_that_does_not_run_is_told_as_that(tmp_path: Path) -> None:
+def test_site_check_unreachable_hub_store_is_reported(tmp_path: Path) -> None:
     config = tmp_path / "pantau.yaml"
     config.write_text(STORE + HUB)
     done = CliRunner().invoke(app, ["check", "--config", str(config)])

@@ -1,4 +1,4 @@
-"""Tables that are read at a terminal, or by another program."""
+"""Tables for a terminal and for other programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from monitor.cli.table import print_table
 
 
-def test_without_a_terminal_nothing_is_cut_or_wrapped(
+def test_print_table_without_terminal_neither_cuts_nor_wraps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
@@ -23,7 +23,7 @@ def test_without_a_terminal_nothing_is_cut_or_wrapped(
     assert len(row) < 500
 
 
-def test_on_a_narrow_terminal_a_word_is_broken_and_not_cut_off_and_a_number_stays_whole(
+def test_print_table_narrow_terminal_breaks_words_and_keeps_numbers_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"COLUMNS": "30", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
@@ -38,21 +38,21 @@ def test_on_a_narrow_terminal_a_word_is_broken_and_not_cut_off_and_a_number_stay
     assert sorted("".join("".join(lines).split())) == sorted("".join("".join(row.values()).split()))
 
 
-def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_table_without_rows_prints_placeholder(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([], {"Id": "id"}, nothing="No notifications have been sent.")
 
     assert capsys.readouterr().out == "No notifications have been sent.\n"
 
 
-def test_nothing_that_was_said_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_table_removes_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([{"found": "550 \x1b[2J\x1b]0;x\x07\r no"}], {"Found": "found"}, nothing="None.")
 
     assert capsys.readouterr().out.splitlines()[1].rstrip() == "550  [2J ]0;x   no"
 
 
-def test_what_a_server_said_is_shown_as_it_said_it(capsys: pytest.CaptureFixture[str]) -> None:
-    said = "mx.contoh.gov.my [2001:db8:a:b::1] 550 [/x] [red]:smile:"
+def test_print_table_keeps_brackets_and_colons(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "mx.contoh.gov.my [2001:db8:a:b::1] 550 [/x] [red]:smile:"
 
-    print_table([{"found": said}], {"Found": "found"}, nothing="None.")
+    print_table([{"found": text}], {"Found": "found"}, nothing="None.")
 
-    assert said in capsys.readouterr().out
+    assert text in capsys.readouterr().out

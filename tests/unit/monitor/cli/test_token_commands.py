@@ -1,4 +1,4 @@
-"""`pantau token` and `pantau user`, on a real store."""
+"""`pantau token` and `pantau user` with a real database."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
 from monitor.web.command.access import token_commands, user_commands
 from monitor.web.command.control import control
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.unit.monitor.cli.office import IssuingOffice
-from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web.fake_service import Service, client
 
 ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer", "--for", "90d", "--by", "Bos Contoh")
 
@@ -25,33 +25,35 @@ ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer
 @pytest.fixture
 async def tokens(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[ProgramTokens]:
     async with Database.open(tmp_path / "store") as database:
-        kept = ProgramTokens(TokenRecords(database), Station(database).clock, agencies=lambda: ["JCONTOH"])
-        async with office.open(Service(), token_commands(kept)):
-            yield kept
+        program_tokens = ProgramTokens(
+            TokenRecords(database), DispatcherEnv(database).clock, agencies=lambda: ["JCONTOH"]
+        )
+        async with office.open(Service(), token_commands(program_tokens)):
+            yield program_tokens
 
 
-async def test_a_token_is_made_shown_once_listed_and_taken_back(office: IssuingOffice, tokens: ProgramTokens) -> None:
+async def test_token_is_added_shown_once_listed_and_revoked(office: IssuingOffice, tokens: ProgramTokens) -> None:
     assert (await office.ask("token", "list"))[1].startswith("There are no tokens")
-    code, said = await office.ask(*ADD)
+    code, output = await office.ask(*ADD)
     assert code == 0
-    assert "Token 1 for konsol-noc: duty:JCONTOH, viewer, until 22/02/2027 14:15." in said
-    secret = said.splitlines()[-1]
+    assert "Token 1 for konsol-noc: duty:JCONTOH, viewer, until 22/02/2027 14:15." in output
+    secret = output.splitlines()[-1]
     assert secret.startswith("pantau_")
 
     _, listed = await office.ask("token", "list")
     assert all(word in listed for word in ("konsol-noc", "Bos Contoh", "never"))
-    # By the machine's clock, which may be beyond that day.
+    # The command uses the clock of the machine, which may be later than that day.
     assert ("until 22/02/2027" in listed) is (datetime.now(UTC) < datetime(2027, 2, 22, 6, 15, tzinfo=UTC))
     assert ("over since 22/02/2027" in listed) is ("until 22/02/2027" not in listed)
     assert secret not in listed
 
-    code, said = await office.ask("token", "revoke", "1")
-    assert (code, said) == (0, "Token 1 of konsol-noc is revoked.\n")
+    code, output = await office.ask("token", "revoke", "1")
+    assert (code, output) == (0, "Token 1 of konsol-noc is revoked.\n")
     assert "revoked 24/11/2026 14:15" in (await office.ask("token", "list"))[1]
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ((*ADD[:-3], "2y", "--by", "Bos"), "write --for 90d"),
         ((*ADD[:-3], "400d", "--by", "Bos"), "366 days at most"),
@@ -60,27 +62,28 @@ async def test_a_token_is_made_shown_once_listed_and_taken_back(office: IssuingO
         (("token", "revoke", "7"), "there is no token 7"),
     ],
 )
-async def test_what_cannot_be_done_is_refused_in_words(
-    office: IssuingOffice, tokens: ProgramTokens, words: tuple[str, ...], says: str
+async def test_token_invalid_arguments_are_refused(
+    office: IssuingOffice, tokens: ProgramTokens, words: tuple[str, ...], message: str
 ) -> None:
-    code, said = await office.ask(*words)
+    code, output = await office.ask(*words)
     assert code == 1
-    assert says in said
+    assert message in output
 
 
-async def test_a_user_is_made_and_their_code_is_answered_as_commands_of_another_version_read_it(
-    office: IssuingOffice, tmp_path: Path
-) -> None:
+async def test_user_add_prints_code_and_invite_keeps_response_fields(office: IssuingOffice, tmp_path: Path) -> None:
     async with Database.open(tmp_path / "store") as database:
-        made = Administration(
-            Users(database), Station(database).clock, agencies=lambda: ["JCONTOH"], factors=SecondFactors(database)
+        users = Administration(
+            Users(database),
+            DispatcherEnv(database).clock,
+            agencies=lambda: ["JCONTOH"],
+            factors=SecondFactors(database),
         )
-        async with office.open(Service(), user_commands(made)):
-            code, said = await office.ask("user", "add", "siti", "Siti Contoh", "--role", "officer:jcontoh")
-        assert (code, said.splitlines()[0]) == (0, "Siti Contoh may sign in as siti: officer:JCONTOH.")
-        assert said.splitlines()[-1].startswith("Siti Contoh opens /welcome")
-        # An upgrade replaces the commands before it restarts the service.
-        async with client(control(Service(), user_commands(made))) as web:
+        async with office.open(Service(), user_commands(users)):
+            code, output = await office.ask("user", "add", "siti", "Siti Contoh", "--role", "officer:jcontoh")
+        assert (code, output.splitlines()[0]) == (0, "Siti Contoh may sign in as siti: officer:JCONTOH.")
+        assert output.splitlines()[-1].startswith("Siti Contoh opens /welcome")
+        # An upgrade replaces the commands before the service restarts.
+        async with client(control(Service(), user_commands(users))) as web:
             answer = (await web.post("/users/siti/invite", json={"by": "Ujian", "kind": "letter"})).json()
     assert {each: type(answer[each]) for each in answer} == dict.fromkeys(("name", "full_name", "code", "ends_at"), str)
     assert (answer["name"], answer["full_name"]) == ("siti", "Siti Contoh")

@@ -1,6 +1,6 @@
-"""A small configuration that is right, for tests that make it wrong.
+"""A small valid configuration for tests that break it.
 
-Its telephone numbers are those that Ofcom and the NANPA keep for drama: valid, and nobody's.
+Its telephone numbers are reserved for fiction by Ofcom and the NANPA: valid and unassigned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, GatewayContext, GatewayKind
-from monitor.config.loading import LoadCache, Loaded, load
+from monitor.config.loading import LoadCache, LoadResult, load
 
 SECRET = "kata-laluan-contoh"
 
@@ -49,7 +49,7 @@ noc:
       - {contacts: [rahim], channels: [sms]}
 """
 
-#: What makes a pool of the first reference.
+#: The section that makes the first reference a pool.
 POOL = """\
     pool:
       - address: satu@rujukan-a.gov.my
@@ -100,22 +100,22 @@ announcement:
 """
 
 
-class Nothing(BaseModel):
+class NoSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Pigeon(Nothing):
+class Pigeon(NoSettings):
     token: SecretStr
     old_tokens: tuple[SecretStr, ...] = ()
     loft: str = "atas"
     retries: int = 0
 
 
-def _build(config: Any, surroundings: GatewayContext) -> Gateway:
+def _build(config: Any, context: GatewayContext) -> Gateway:
     raise NotImplementedError
 
 
-def _kind(name: str, channel: Channel, config: type[BaseModel] = Nothing) -> GatewayKind:
+def _kind(name: str, channel: Channel, config: type[BaseModel] = NoSettings) -> GatewayKind:
     return GatewayKind(name=name, channel=channel, config=config, build=_build)
 
 
@@ -131,7 +131,7 @@ KINDS = {
 
 
 class Ministry:
-    """The configuration in a directory. Files are called by their short names: "pantau", "jabatan"."""
+    """A configuration in a directory. Its files have short names: "pantau", "jabatan"."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -149,7 +149,7 @@ class Ministry:
         self.path(file).write_text(text, encoding="utf-8")
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace *old*, which must be there, everywhere in the file."""
+        """Replace each *old*, which must exist, in the file."""
         text = self.path(file).read_text(encoding="utf-8")
         assert old in text, old
         self.write(file, text.replace(old, new))
@@ -166,18 +166,18 @@ class Ministry:
         secret.chmod(mode)
 
     def load(
-        self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, memory: LoadCache | None = None
-    ) -> Loaded:
-        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, cache=memory)
+        self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, cache: LoadCache | None = None
+    ) -> LoadResult:
+        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, cache=cache)
 
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
-        """Return what `pantau check` would print, with paths from the directory of the settings."""
+        """Return the output of `pantau check`, with paths relative to the directory of the settings file."""
         written = (str(problem) for problem in self.load(environ).problems)
         return [line.replace(f"{self.directory}/", "").replace(str(self.directory), ".") for line in written]
 
 
 def second_agency(*edits: tuple[str, str]) -> str:
-    """Return the file of another agency that clashes with the first in nothing, with *edits* made."""
+    """Return the file of a second agency without conflicts with the first, after *edits*."""
     text = AGENCY.replace("JCONTOH", "MPCONTOH").replace("pantau@jabatan-contoh", "kedua@jabatan-contoh")
     text = text.replace("username: pantau", "username: kedua@jabatan-contoh.gov.my")
     for old, new in edits:

@@ -1,4 +1,4 @@
-"""An agency that is probed more seldom than the others."""
+"""The probing interval of an agency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.web.page import PageLanguage, texts_of
 from pantau_lab.config_files import COUNTRY, DEMO, Timing
 
 MINUTE = timedelta(minutes=1)
-#: Of the hint beside the field of an agency's interval, in both languages.
+#: The examples in the hint of the interval field, in both languages.
 EXAMPLES = sorted(
     {each for tongue in PageLanguage for each in re.findall(r"\d+[mh]\b", texts_of("edit", tongue)["interval_hint"])}
 )
@@ -29,7 +29,7 @@ def settings(timing: Timing) -> ProbingSettings:
     "general", [ProbingSettings(), settings(DEMO), settings(COUNTRY)], ids=["usual", "demo", "country"]
 )
 @pytest.mark.parametrize("example", [*EXAMPLES, "1h"])
-def test_interval_each_example_of_the_hint_is_accepted(general: ProbingSettings, example: str) -> None:
+def test_interval_hint_examples_are_accepted(general: ProbingSettings, example: str) -> None:
     own = ProbingOverrides.model_validate({"interval": example})
     findings = Findings(parse_document(f"interval: {example}", "jcm.yaml"))
     check_probing(own.merged_into(general), own, findings)
@@ -47,11 +47,11 @@ def test_interval_hint_has_examples() -> None:
         ({"interval": "10m"}, 30 * MINUTE),
         ({"interval": "30m"}, 30 * MINUTE),
         ({"interval": "1h"}, 60 * MINUTE),
-        # What is written is kept, and refused by `check_probing` where it is too short.
+        # An explicit value is kept; `check_probing` refuses it if it is too short.
         ({"interval": "1h", "deferral_timeout": "40m"}, 40 * MINUTE),
         ({"interval": "1h", "deferral_timeout": "2h"}, 120 * MINUTE),
         ({"deferral_timeout": "10m"}, 10 * MINUTE),
     ],
 )
-def test_probing_longer_interval_extends_the_deferral_budget(own: dict[str, str], budget: timedelta) -> None:
+def test_probing_longer_interval_extends_deferral_timeout(own: dict[str, str], budget: timedelta) -> None:
     assert ProbingOverrides.model_validate(own).merged_into(ProbingSettings()).deferral_timeout == budget

@@ -1,4 +1,4 @@
-"""What the checks say of an agency's document is said in Malay, too: no text of theirs is without one."""
+"""Malay texts of the messages of configuration checks: each message has one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from monitor.config.files.reading import Reader, as_model, field_annotation, ite
 from monitor.config.files.secret import SecretResolver
 from monitor.config.model.registry import Agency
 from monitor.model.lazy_text import LazyText, all_of, any_of, lazy_text, translate
-from monitor.web.page import FAULTS
+from monitor.web.page import MALAY_MESSAGES
 from probes.model.egress import EgressDenial
 
 ROOT = Path(__file__).parents[4]
-_ROOMS = ("agency", "fields", "files", "model", "validation")
-#: Where texts stand that a form of the portal may answer with.
+_FOLDERS = ("agency", "fields", "files", "model", "validation")
+#: Modules whose messages a portal form may show.
 MODULES = (
-    *(file for room in _ROOMS for file in sorted((ROOT / "monitor/config" / room).glob("*.py"))),
+    *(file for room in _FOLDERS for file in sorted((ROOT / "monitor/config" / room).glob("*.py"))),
     *(ROOT / "monitor" / file for file in ("config/review.py", "model/lazy_text.py", "model/window.py")),
     *(ROOT / "monitor/service/portal" / file for file in ("agency_editor.py", "documents.py")),
     *(ROOT / "monitor/web/agency" / file for file in ("settings_edits.py", "form_parsing.py", "notification_edits.py")),
 )
-#: What is typed just so in every language.
-_TYPED = frozenset(
+#: Text that a user types in any language.
+_LITERAL = frozenset(
     {
         *(
             "[Aras 1, Blok Contoh, 62000 PUTRAJAYA]",
@@ -47,7 +47,7 @@ _TYPED = frozenset(
         "f'chmod o-rwx {name} (in a shell)'",
     }
 )
-#: What no form shows: a part of what commands print, how much the store holds, and what is read instead of said.
+#: Messages that no form shows: parts of command output, store sizes and parser messages.
 _NOT_SHOWN = frozenset(
     {
         *(
@@ -59,7 +59,7 @@ _NOT_SHOWN = frozenset(
             "is no secret",
             "Value error, ",
         ),
-        "f'about {format_octets(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes'",
+        "f'about {format_octets(self.octets)}: {self.runs:,} runs, {self.hours:,} hourly counts'",
         *(" or ", "control character"),
         *("found unexpected end of stream", "'}', but got", "']', but got", "could not find expected ':'"),
         *("but found '<scalar>'", "expected <block end>", "entries are not allowed here", "alphabetic or numeric"),
@@ -67,21 +67,21 @@ _NOT_SHOWN = frozenset(
     }
 )
 _WORD = re.compile(r"(?<![\w%{.])[A-Za-z]{2,}(?![\w.:]*:)")
-#: Values with a name of one word that are filled in.
+#: One-word values of placeholders.
 _FILLED_IN = frozenset(
     {
         *EgressDenial,
         *(permission.replace("_", " ") for permission in Permission),
         *("fax", "letter"),
         *("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
-        # Of the library that reads cron.
+        # Messages of the cron library.
         *("bad minute", "bad hour", "bad day-of-month", "bad month", "bad day-of-week"),
     }
 )
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """Yield what may be said: the patterns of `lazy_text`, and texts of words that are no docstring, regular expression or example."""
+    """Yield patterns of `lazy_text` and strings of words, without docstrings, regular expressions and examples."""
     match node:
         case ast.Expr(value=ast.Constant()):
             pass
@@ -104,35 +104,35 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "monitor")))
-def test_each_text_of_the_checks_has_its_malay(module: Path) -> None:
-    """A new text wants its Malay in monitor/web/texts/fault.yaml; one with something filled in is made by `lazy_text`."""
+def test_check_messages_have_malay_text(module: Path) -> None:
+    """A new message needs a Malay text in monitor/web/texts/fault.yaml, and `lazy_text` if it has placeholders."""
     texts = set(_texts(ast.parse(module.read_text(encoding="utf-8"))))
-    assert texts - FAULTS.keys() - _TYPED - _NOT_SHOWN == set()
+    assert texts - MALAY_MESSAGES.keys() - _LITERAL - _NOT_SHOWN == set()
 
 
-def test_no_malay_is_kept_of_a_text_that_is_gone() -> None:
-    others = ("access/role.py", "config/loading.py", "audit/statement.py")
+def test_malay_messages_have_no_unused_text() -> None:
+    others = ("access/role.py", "config/loading.py", "audit/monthly_report.py")
     modules = {*MODULES, *(ROOT / "monitor" / file for file in others), *(ROOT / "monitor/web").rglob("*.py")}
     trees = [ast.parse(module.read_text(encoding="utf-8")) for module in modules]
     written = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert FAULTS.keys() - written - _FILLED_IN == set()
-    assert FAULTS.keys() >= _FILLED_IN
+    assert MALAY_MESSAGES.keys() - written - _FILLED_IN == set()
+    assert MALAY_MESSAGES.keys() >= _FILLED_IN
 
 
 def _filled_in(pattern: str) -> list[str]:
-    # Where nothing is, braces are what people type: {} or {interval: 1h}.
+    # Other braces are part of the text: {} or {interval: 1h}.
     return sorted(re.findall(r"\{(\w+(?::04X)?)\}", pattern))
 
 
-def test_a_malay_text_is_filled_in_with_the_same() -> None:
-    for english, malay in FAULTS.items():
+def test_malay_messages_have_placeholders_of_english_text() -> None:
+    for english, malay in MALAY_MESSAGES.items():
         assert _filled_in(malay) == _filled_in(english)
         if words := {name.partition(":")[0]: 7 for name in _filled_in(english)}:
             assert malay.format(**words) != malay
 
 
-def _models(asked: object) -> Iterator[type[BaseModel]]:
-    model, below = as_model(asked), item_type(asked)
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    model, below = as_model(annotation), item_type(annotation)
     if model is not None:
         yield model
         for field in keys_of(model).values():
@@ -147,36 +147,38 @@ _WRONG: tuple[object, ...] = (None, "", "tiada begini", "-1", "9999", "true", []
 
 
 @pytest.mark.parametrize("model", _MODELS.values(), ids=_MODELS)
-def test_whatever_shape_is_wrong_in_a_document_is_told_in_malay(model: type[BaseModel]) -> None:
+def test_shape_problems_are_translated(model: type[BaseModel]) -> None:
     keys = [*keys_of(model), "tiada"]
     for written in _WRONG:
         findings = Findings(Document(file="jcontoh.yaml", data={}))
         Reader(findings, SecretResolver(directory=ROOT, environ={})).read(model, dict.fromkeys(keys, written))
-        assert [each.message for each in findings.problems if translate(each.message, FAULTS) is None] == []
+        assert [each.message for each in findings.problems if translate(each.message, MALAY_MESSAGES) is None] == []
 
 
-def test_a_text_remembers_how_it_was_put_together() -> None:
+def test_lazy_text_keeps_pattern_in_exception_and_copy() -> None:
     text = lazy_text("'{name}' is no day", name="esok")
     assert text == "'esok' is no day"
     assert (text.pattern, translate(text, {"'{name}' is no day": "'{name}' bukan tarikh"})) == (
         "'{name}' is no day",
         "'esok' bukan tarikh",
     )
-    # Also when an exception has carried it, and when it was copied.
+    # This also holds in an exception and in a copy.
     assert isinstance(str(InvalidDurationError(text)), LazyText)
     assert deepcopy(text).pattern == text.pattern
 
 
-def test_what_is_filled_in_may_be_a_text_itself() -> None:
+def test_lazy_text_argument_is_translated() -> None:
     text = lazy_text("must be {what}", what=all_of([lazy_text("a list"), any_of(["x", "y"])]))
     assert text == "must be a list and x or y"
-    assert translate(text, FAULTS) == "mestilah senarai dan x atau y"
+    assert translate(text, MALAY_MESSAGES) == "mestilah senarai dan x atau y"
 
 
-def test_what_people_have_written_is_in_no_language() -> None:
-    assert translate(lazy_text("'{text}' is no domain", text="is missing"), FAULTS) == "'is missing' bukan domain"
+def test_lazy_text_argument_of_user_is_not_translated() -> None:
+    assert (
+        translate(lazy_text("'{text}' is no domain", text="is missing"), MALAY_MESSAGES) == "'is missing' bukan domain"
+    )
 
 
-def test_a_text_without_malay_has_none() -> None:
-    assert translate("no such text", FAULTS) is None
-    assert translate(lazy_text("no {what}", what="text"), FAULTS) is None
+def test_translate_unknown_text_returns_none() -> None:
+    assert translate("no such text", MALAY_MESSAGES) is None
+    assert translate(lazy_text("no {what}", what="text"), MALAY_MESSAGES) is None

@@ -1,4 +1,4 @@
-"""The service itself: where it listens, what it finds on disk, and what may exist only once."""
+"""Settings of the service: addresses, files, and names that must be unique."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from tests.unit.monitor.config.ministry import AGENCY, Ministry, second_agency
 
 _AGENCY = "agencies/jabatan.yaml"
 
-#: What is replaced by what in which file, and the only problem there is then.
+#: The edit (file, old text, new text) and its only problem.
 MISTAKES = [
     (
         ("pantau", "state_dir: state", "listen: 0.0.0.0:8080"),
         (
-            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and nobody signs in; "
-            "write instead: 127.0.0.1:8080; or `portal`, with which people sign in"
+            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and there is no sign-in; "
+            "write instead: 127.0.0.1:8080; or configure `portal`, so that users sign in"
         ),
     ),
     (
         ("pantau", "state_dir: state", "listen: 0.0.0.0:8080\nportal: {address: 'https://pantau.contoh.gov.my'}"),
         (
-            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and passwords would travel in the clear; "
-            "write instead: portal.certificate and portal.key; or portal.trusted_proxies, if one speaks TLS"
+            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and passwords would be sent unencrypted; "
+            "write instead: portal.certificate and portal.key; or portal.trusted_proxies, if a proxy terminates TLS"
         ),
     ),
     (
         ("pantau", "state_dir: state", "listen: 0.0.0.0:8080\nportal: {trusted_proxies: [10.20.0.5]}"),
         (
-            "pantau.yaml:3: portal.address: is missing: a browser of another machine asks by a name; "
+            "pantau.yaml:3: portal.address: is missing: browsers on other machines need a host name; "
             "write instead: https://pantau.kementerian-contoh.gov.my"
         ),
     ),
@@ -45,7 +45,7 @@ MISTAKES = [
             "portal: {openid: {issuer: 'https://log-masuk.contoh.gov.my', client_id: x, client_secret_file: secrets/mail}}",
         ),
         (
-            "pantau.yaml:2: portal.openid: has nowhere to send browsers back to: portal.address is missing; write instead: "
+            "pantau.yaml:2: portal.openid: needs portal.address, to which the provider redirects browsers; write instead: "
             "portal.address, and /sign-in/openid/answer below it as the redirect URI at the provider"
         ),
     ),
@@ -67,7 +67,7 @@ MISTAKES = [
             "portal: {mailbox_consent: {google: {client_id: x, client_secret_file: secrets/mail}}}",
         ),
         (
-            "pantau.yaml:2: portal.mailbox_consent.google: has nowhere to send browsers back to: portal.address is missing; "
+            "pantau.yaml:2: portal.mailbox_consent.google: needs portal.address, to which the provider redirects browsers; "
             "write instead: portal.address, and /mailboxes/consent below it as the redirect URI at Google"
         ),
     ),
@@ -113,10 +113,10 @@ MISTAKES = [
     (
         ("pantau", "state_dir: state", "portal: {secrets_key_file: secrets/mail}"),
         (
-            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets generate-key` makes them: "
-            "what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no "
-            "secret is kept; write instead: the file with the key, from its copy; without one: `pantau secrets generate-key "
-            "--to FILE`, and all is typed again"
+            "pantau.yaml:2: portal.secrets_key_file: is no key of 44 characters, as `pantau secrets generate-key` creates it: "
+            "encrypted secrets cannot be read, Pantau cannot sign in to mailboxes with secrets from the portal, and no secret "
+            "can be stored; write instead: the file with the key, from its backup; without a backup: `pantau secrets "
+            "generate-key --to FILE`, and enter all secrets again"
         ),
     ),
     (
@@ -143,7 +143,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "state_dir: state", "wording: kata"),
-        "pantau.yaml:2: wording: kata: is no directory; write instead: the one that holds ms.yaml or en.yaml",
+        "pantau.yaml:2: wording: kata: is no directory; write instead: the one with ms.yaml or en.yaml",
     ),
     (
         ("jabatan", "smtp: {host", "ca_file: tiada.pem\n    smtp: {host"),
@@ -163,12 +163,12 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][2][:40] for mistake in MISTAKES])
-def test_a_mistake_is_the_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
+def test_service_mistake_is_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
     ministry.edit(*edit)
     assert ministry.problems() == [problem]
 
 
-def test_what_exists_once_is_named_at_both_places(ministry: Ministry) -> None:
+def test_duplicate_names_are_reported_with_both_places(ministry: Ministry) -> None:
     text = AGENCY.replace("contacts:\n  siti:", "contacts:\n  rahim: {name: Rahim, voice: +442079460105}\n  siti:")
     ministry.write("kedua", text)
     assert ministry.problems() == [
@@ -178,7 +178,7 @@ def test_what_exists_once_is_named_at_both_places(ministry: Ministry) -> None:
         ),
         (
             "agencies/kedua.yaml:13: mailboxes.utama.address: the mailbox address 'pantau@jabatan-contoh.gov.my' is also at "
-            "agencies/jabatan.yaml:13; write instead: a mailbox of its own for each place"
+            "agencies/jabatan.yaml:13; write instead: a separate mailbox for each entry"
         ),
         (
             "agencies/kedua.yaml:18: contacts.rahim: the contact 'rahim' is also at pantau.yaml:21; "
@@ -191,20 +191,20 @@ def test_what_exists_once_is_named_at_both_places(ministry: Ministry) -> None:
     ]
 
 
-def test_a_contact_of_the_operations_centre_has_a_key_of_its_own(ministry: Ministry) -> None:
+def test_noc_contact_with_key_of_shared_contact_is_refused(ministry: Ministry) -> None:
     own = 'contacts: {rahim: {name: Rahim Lain, sms: "+1 202-555-0105"}}'
     ministry.edit("pantau", "  name: Pusat Operasi Contoh\n", f"  name: Pusat Operasi Contoh\n  {own}\n")
     (problem,) = ministry.problems()
     assert "noc.contacts.rahim: the contact 'rahim' is also at pantau.yaml:" in problem
 
 
-def test_a_reference_mailbox_is_no_agencys(ministry: Ministry) -> None:
+def test_reference_address_used_by_agency_is_refused(ministry: Ministry) -> None:
     ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, rujukan-a.gov.my]")
     ministry.edit("jabatan", "pantau@jabatan-contoh.gov.my", "PANTAU@rujukan-a.gov.my")
     assert ministry.problems() == [
         (
             f"{_AGENCY}:13: mailboxes.utama.address: the mailbox address 'PANTAU@rujukan-a.gov.my' is also at "
-            "pantau.yaml:6; write instead: a mailbox of its own for each place"
+            "pantau.yaml:6; write instead: a separate mailbox for each entry"
         )
     ]
 
@@ -218,15 +218,15 @@ def test_a_reference_mailbox_is_no_agencys(ministry: Ministry) -> None:
         ("x", ["'x' is no address with a port"]),
     ],
 )
-def test_the_address_in_the_environment_is_checked_too(ministry: Ministry, listen: str, problem: list[str]) -> None:
-    instead = "write instead: 127.0.0.1:8080; another address is written into the settings, with `portal`"
+def test_listen_environment_variable_is_checked(ministry: Ministry, listen: str, problem: list[str]) -> None:
+    instead = "write instead: 127.0.0.1:8080; any other address must be in the settings file, with `portal`"
     assert ministry.problems({"PANTAU_LISTEN": listen}) == [
         f"environment: PANTAU_LISTEN: {message}; {instead}" for message in problem
     ]
 
 
-def test_files_of_other_kinds_beside_agencies_are_not_read(ministry: Ministry) -> None:
+def test_agencies_directory_ignores_other_files(ministry: Ministry) -> None:
     for name in ("README.md", ".jabatan.yaml.swp", ".tersembunyi.yaml", "jabatan.yaml~"):
         (ministry.directory / "agencies" / name).write_text("agency: [")
     ministry.write("kedua", second_agency())
-    assert list(ministry.load().accepted().registry.agencies) == ["JCONTOH", "MPCONTOH"]
+    assert list(ministry.load().require_configuration().registry.agencies) == ["JCONTOH", "MPCONTOH"]

@@ -1,4 +1,4 @@
-"""Files that are not of the right shape: each mistake is named where it stands, with what to write instead."""
+"""Files of the wrong shape: each problem has a place and a remedy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from tests.unit.monitor.config.ministry import AGENCY, Ministry, second_agency
 
 
-def test_the_small_configuration_is_right(ministry: Ministry) -> None:
+def test_base_configuration_has_no_problems(ministry: Ministry) -> None:
     assert ministry.problems() == []
 
 
-def test_every_mistake_of_every_file_is_found_in_one_run(ministry: Ministry) -> None:
+def test_mistakes_of_all_files_are_reported_together(ministry: Ministry) -> None:
     ministry.write("kedua", second_agency(("after: 5m", "after: lima"), ("[rahim]", "[rahin]")))
     ministry.write("ketiga", "agency: [")
     ministry.edit("pantau", "site:", "sitte:")
@@ -31,7 +31,7 @@ def test_every_mistake_of_every_file_is_found_in_one_run(ministry: Ministry) -> 
     ]
 
 
-def test_a_key_that_may_not_be_written_hides_nothing_else(ministry: Ministry) -> None:
+def test_invalid_key_does_not_hide_other_problems(ministry: Ministry) -> None:
     ministry.edit("jabatan", "  utama:", "  Utama Besar:")
     ministry.edit("jabatan", "{host: smtp.gmail.com}", "{hosst: smtp.gmail.com}")
     ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.com]")
@@ -43,7 +43,7 @@ def test_a_key_that_may_not_be_written_hides_nothing_else(ministry: Ministry) ->
     ]
 
 
-def test_one_span_for_all_results_that_is_none_hides_nothing_else(ministry: Ministry) -> None:
+def test_retention_invalid_single_duration_reports_both_values(ministry: Ministry) -> None:
     ministry.edit("pantau", "state_dir: state", "retention: 0s")
     assert [problem.split(": ")[1] for problem in ministry.problems()] == [
         "retention.delivered",
@@ -51,14 +51,14 @@ def test_one_span_for_all_results_that_is_none_hides_nothing_else(ministry: Mini
     ]
 
 
-def test_a_settings_file_that_is_no_yaml_does_not_hide_what_is_wrong_with_agencies(ministry: Ministry) -> None:
+def test_settings_syntax_error_does_not_hide_agency_problems(ministry: Ministry) -> None:
     ministry.write("pantau", "site: [")
     ministry.edit("jabatan", "after: 5m", "after: 5")
     places = [problem.split(": ")[0] for problem in ministry.problems()]
     assert places == ["pantau.yaml:1", "agencies/jabatan.yaml:26"]
 
 
-def test_a_file_that_is_not_there_is_a_problem_and_no_crash(ministry: Ministry) -> None:
+def test_settings_file_missing_is_a_problem(ministry: Ministry) -> None:
     ministry.path("pantau").unlink()
     remedy = "a file of text, or another path where it is named"
     assert ministry.problems() == [f"pantau.yaml: cannot be read: No such file or directory; write instead: {remedy}"]
@@ -67,18 +67,18 @@ def test_a_file_that_is_not_there_is_a_problem_and_no_crash(ministry: Ministry) 
 @pytest.mark.parametrize(
     "text", ["", "# nothing\n", "- a\n", "just words\n", "\x00", "[" * 5000, "a: b: c", "? [a]\n: b"]
 )
-def test_a_file_without_keys_is_a_problem_and_no_crash(ministry: Ministry, text: str) -> None:
+def test_agency_file_without_keys_is_a_problem(ministry: Ministry, text: str) -> None:
     ministry.write("jabatan", text)
     assert [problem for problem in ministry.problems() if problem.startswith("agencies/jabatan.yaml")]
 
 
-def test_a_number_without_quotes_stays_the_text_that_was_written(ministry: Ministry) -> None:
+def test_unquoted_number_stays_text(ministry: Ministry) -> None:
     ministry.edit("jabatan", '"+44 20 7946 0103"', "+442079460103")
-    registry = ministry.load().accepted().registry
+    registry = ministry.load().require_configuration().registry
     assert registry.agencies["JCONTOH"].contacts["siti"].voice == "+442079460103"
 
 
-def test_a_problem_knows_its_place_beside_its_text(ministry: Ministry) -> None:
+def test_problem_has_file_line_column_and_key(ministry: Ministry) -> None:
     ministry.edit("jabatan", "after: 5m", "after: 5")
     (problem,) = ministry.load().problems
     assert (problem.line, problem.column, problem.key) == (26, 8, "escalation.steps[1].after")

@@ -1,4 +1,4 @@
-"""Old keys of the configuration: each has an error that names the new one, and documents with them are rewritten."""
+"""Renamed keys: an old key is an error that names the new one, and `rename_keys` rewrites documents."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ contacts:
 
 
 def places() -> list[Any]:
-    """Return each old key with each kind of file that has a place for the new one."""
+    """Return each old key with each kind of file that has the new one."""
     of_both = {"pantau": Settings, "jabatan": Agency}
     return [
         pytest.param(file, path, name, id=f"{file}:{path}")
@@ -58,7 +58,7 @@ def places() -> list[Any]:
 
 
 def written(asked: Any, path: list[str], key: str) -> Any:
-    """Return a value with *key* in the place of the last key of *path*; `None` where *asked* has no such key."""
+    """Return a value with *key* instead of the last key of *path*; `None` if *asked* has no such key."""
     if not path:
         return "x"
     model, below = as_model(asked) if not isinstance(asked, type) else asked, item_type(asked)
@@ -80,12 +80,12 @@ def known(model: type[BaseModel]) -> dict[str, Any]:
     return keys | {f"{name}_{source}": None for name in keys for source in ("file", "env", "stored")}
 
 
-def test_renamed_keys_every_old_key_has_a_place() -> None:
+def test_renamed_keys_each_old_key_has_place_in_model() -> None:
     assert {param.values[1] for param in places()} == RENAMED_KEYS.keys()
 
 
 @pytest.mark.parametrize(("file", "path", "name"), places())
-def test_renamed_keys_old_key_in_file_names_the_new_one(file: str, path: str, name: str, ministry: Ministry) -> None:
+def test_renamed_keys_old_key_in_file_names_new_key(file: str, path: str, name: str, ministry: Ministry) -> None:
     *above, old = path.split(".")
     model = Settings if file == "pantau" else Agency
     ministry.write(file, yaml.safe_dump(written(model, [*above, name], old)))
@@ -99,7 +99,7 @@ def test_renamed_keys_old_key_in_file_names_the_new_one(file: str, path: str, na
 
 
 @pytest.mark.parametrize(("key", "old"), [(key, old) for key, values in RENAMED_VALUES.items() for old in values])
-def test_renamed_values_old_value_in_settings_names_the_new_one(key: str, old: str, ministry: Ministry) -> None:
+def test_renamed_values_old_value_in_settings_names_new_value(key: str, old: str, ministry: Ministry) -> None:
     ministry.edit(
         "pantau", "agencies: agencies/", f"{key}: {old}" if key == "agencies" else f"agencies: agencies/\n{key}: {old}"
     )
@@ -113,11 +113,11 @@ def test_renamed_values_old_value_in_settings_names_the_new_one(key: str, old: s
     assert len(found) == 1, ministry.problems()
 
 
-def test_rename_keys_keeps_all_else_as_it_is() -> None:
+def test_rename_keys_keeps_everything_else() -> None:
     assert rename_keys(AGENCY) == RENAMED
     assert rename_keys(RENAMED) == RENAMED
 
 
 @pytest.mark.parametrize("text", ["", "# tiada", "a: [", "- office", "x" * 10 + ": \\", "office"])
-def test_rename_keys_what_is_no_document_is_returned(text: str) -> None:
+def test_rename_keys_returns_other_text_unchanged(text: str) -> None:
     assert rename_keys(text) == text

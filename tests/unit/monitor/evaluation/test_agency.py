@@ -1,4 +1,4 @@
-"""What an agency's routes say together."""
+"""Evaluation of an agency from its routes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from monitor.evaluation.health_tracker import HealthTracker
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase
-from tests.unit.monitor.trial import MINUTE, PROBING, T0, agency_routes, failed
+from tests.unit.monitor.world import MINUTE, PROBING, T0, agency_routes, failed
 
 
 @pytest.mark.parametrize(("blind", "is_well"), [(Health.UNKNOWN, True), (Health.DOWN, False), (Health.DEGRADED, False)])
-def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: Health, *, is_well: bool) -> None:
+def test_up_since_unobserved_direction_blocks_if_it_was_evaluated(blind: Health, *, is_well: bool) -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     outbound, inbound = agency_routes("JCM", ("a",), (Direction.OUTBOUND, Direction.INBOUND))
     mail.set_route(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
@@ -28,7 +28,7 @@ def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: 
     assert mail.unobserved_directions() == (Direction.INBOUND,)
 
 
-def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_the_oldest() -> None:
+def test_direction_is_observed_by_one_route_and_unhealthy_since_oldest() -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     first, second = agency_routes("JCM", ("a", "b"), (Direction.INBOUND,))
     mail.set_route(
@@ -54,7 +54,7 @@ def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_t
         (Grade.GOOD, FaultDomain.NOBODY, False),
     ],
 )
-def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_others_fell(
+def test_undecided_route_is_waited_for_since_first_of_others_failed(
     grade: Grade, blame: FaultDomain, *, waits: bool
 ) -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
@@ -71,12 +71,12 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
     assert mail.undecided_until(until) is None
 
 
-def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
+def test_trouble_slow_then_down_begins_when_down() -> None:
     mail, policy = AgencyMail(FlappingPolicy(threshold=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
     down = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
     down.record(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
-    # A message was refused once, which is no outage of sending.
+    # One refused message is no outage of sending.
     up = HealthTracker(policy=policy, health=Health.UP, changed_at=T0)
     up.record(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
     slow = HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
@@ -85,10 +85,10 @@ def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
     assert (found.type, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
-    assert found.flapping, "it was noted that it fell"
+    assert found.flapping, "the fall was recorded"
 
 
-def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> None:
+def test_record_recovery_begins_when_last_route_became_up() -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     for minute, route in enumerate(agency_routes("JCM", ("a",))):
         health = Health.UP if minute else Health.DEGRADED

@@ -1,4 +1,4 @@
-"""Whose fault a run is, one at a time; and that no sequence of runs turns our own fault into an agency's."""
+"""Attribution of a run to a fault domain, and properties of any sequence of runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from monitor.evaluation.attribution import Attribution, FaultDomain, attribute
 from monitor.evaluation.evaluator import HealthEvaluator
-from monitor.evaluation.evidence import CONNECTING, IN_TRANSIT, UNANSWERED, Ability, Evidence, EvidenceRecord
+from monitor.evaluation.evidence import CONNECTING, FAILED_IN_TRANSIT, UNANSWERED, Ability, Evidence, EvidenceRecord
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
-from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
+from tests.unit.monitor.world import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
 
 INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))
 CONTROL = controls()[0]
@@ -32,7 +32,7 @@ def evidence(proof: EvidenceRecord) -> Evidence:
 
 
 def verdicts(of: MonitoredRoute, result: ProbeResult) -> list[tuple[Grade, FaultDomain]]:
-    """Weigh with references that work, that are dead, and of which nothing is known."""
+    """Attribute with working references, failed ones, and ones without evidence."""
     found = [attribute(of, result, evidence(proof)) for proof in PROOFS.values()]
     return [(verdict.grade, verdict.domain) for verdict in found]
 
@@ -73,19 +73,19 @@ NEVER = [(Grade.NONE, FaultDomain.REFERENCE)] * 3
         (INBOUND, Outcome.DEFERRED, Phase.SUBMIT, S, NEVER),
     ],
 )
-def test_a_failure_is_theirs_once_we_are_proven(
+def test_attribute_failure_is_agencys_once_we_are_proven(
     of: MonitoredRoute, outcome: Outcome, phase: Phase, party: Party, expected: list[tuple[Grade, FaultDomain]]
 ) -> None:
     assert verdicts(of, failed(of, T0, outcome, phase, party)) == expected
 
 
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND])
-def test_mail_that_arrives_in_good_time_is_good_whatever_is_known_of_us(of: MonitoredRoute) -> None:
+def test_attribute_prompt_arrival_is_good_for_any_evidence(of: MonitoredRoute) -> None:
     assert verdicts(of, arrived(of, T0)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
 
 @pytest.mark.parametrize("junk", [False, True])
-def test_mail_that_arrives_badly_is_held_against_those_who_do_better_with_others(*, junk: bool) -> None:
+def test_attribute_slow_or_junk_arrival_needs_working_reference(*, junk: bool) -> None:
     def transit(of: MonitoredRoute) -> ProbeResult:
         return arrived(of, T0, SECOND if junk else 2 * MINUTE, junk=junk)
 
@@ -98,25 +98,25 @@ def test_mail_that_arrives_badly_is_held_against_those_who_do_better_with_others
     assert verdicts(INTERNAL, transit(INTERNAL)) == [(Grade.SLOW, FaultDomain.NOBODY)] * 3
 
 
-UNANSWERED_FOR = {"uncertain": True}
-ANSWERED_LATE = {"phases": dict.fromkeys(Phase, SECOND) | {Phase.DATA: 16 * SECOND}}
+UNACKNOWLEDGED = {"uncertain": True}
+ACKNOWLEDGED_LATE = {"phases": dict.fromkeys(Phase, SECOND) | {Phase.DATA: 16 * SECOND}}
 SLOW = (Grade.SLOW, FaultDomain.NOBODY)
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
+@pytest.mark.parametrize("taken", [UNACKNOWLEDGED, ACKNOWLEDGED_LATE], ids=["unanswered", "late"])
 @pytest.mark.parametrize("junk", [False, True])
 @pytest.mark.parametrize(
     ("of", "expected"),
     [
-        # What breaks a connection in the middle may be our network.
+        # An interruption in the middle of a connection may be our network.
         (INTERNAL, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
         (OUTBOUND, [SLOW, (Grade.NONE, FaultDomain.NETWORK), (Grade.PENDING, FaultDomain.NETWORK)]),
         (CONTROL, [(Grade.SLOW, FaultDomain.REFERENCE)] * 3),
     ],
     ids=["internal", "outbound", "control"],
 )
-def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
+def test_attribute_unacknowledged_arrival_is_degraded_sending(
     of: MonitoredRoute, taken: dict[str, Any], expected: list[tuple[Grade, FaultDomain]], *, junk: bool
 ) -> None:
     """Defect: A server that hangs up after a message, or answers after a minute, counts as good.
@@ -126,12 +126,12 @@ def test_mail_that_arrives_and_was_not_answered_for_in_time_is_degraded_sending(
     assert verdicts(of, replace(arrived(of, T0, junk=junk), **taken)) == expected
 
 
-@pytest.mark.parametrize("taken", [UNANSWERED_FOR, ANSWERED_LATE], ids=["unanswered", "late"])
-def test_how_a_reference_takes_messages_says_nothing_of_the_agency_they_reach(taken: dict[str, Any]) -> None:
+@pytest.mark.parametrize("taken", [UNACKNOWLEDGED, ACKNOWLEDGED_LATE], ids=["unanswered", "late"])
+def test_attribute_reference_acknowledging_late_does_not_affect_agency(taken: dict[str, Any]) -> None:
     assert verdicts(INBOUND, replace(arrived(INBOUND, T0), **taken)) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
 
-def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
+def test_attribute_acknowledgement_within_half_of_timeout_is_good() -> None:
     prompt = replace(arrived(OUTBOUND, T0), phases=dict.fromkeys(Phase, SECOND) | {Phase.DATA: 15 * SECOND})
     assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, FaultDomain.NOBODY)] * 3
 
@@ -139,14 +139,19 @@ def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
 FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
 
 
-def of_two(sends_a: EvidenceRecord, receives_b: EvidenceRecord) -> Evidence:
-    """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
+def evidence_of_two(sends_a: EvidenceRecord, receives_b: EvidenceRecord) -> Evidence:
+    """Return evidence with the given records for sending by a and receiving at b; the other abilities work."""
     sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
-    ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
+    ends = {
+        Ability.SEND: sends,
+        Ability.SEND_PROMPTLY: sends,
+        Ability.RECEIVE: receives,
+        Ability.RECEIVE_PROMPTLY: receives,
+    }
     return Evidence(by_ability={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
 
 
-def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:
+def test_attribute_refused_password_is_credentials_for_any_route() -> None:
     for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
         refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
         assert verdicts(of, refused) == [(Grade.NONE, FaultDomain.CREDENTIALS)] * 3
@@ -167,7 +172,7 @@ MAILBOX_OF: dict[RefusalCause, Party | None] = {
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.DEFERRED, Outcome.BOUNCED, Outcome.INCONCLUSIVE])
 @pytest.mark.parametrize("party", [S, R])
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND, CONTROL], ids=lambda of: of.direction)
-def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
+def test_attribute_refusal_of_one_mailbox_blames_that_mailbox(
     of: MonitoredRoute, party: Party, outcome: Outcome, cause: RefusalCause
 ) -> None:
     """Defect: A full or limited mailbox is an outage for staff.
@@ -181,22 +186,24 @@ def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
 
 
 @pytest.mark.blind
-def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
+def test_attribute_full_mailbox_of_public_address_is_agencys() -> None:
     """Defect: A full mailbox of a public address is blamed on us.
 
     Pantau: It is the agency's.
     """
-    # It is not the one that is probed: what people write to that address comes back.
+    # The full mailbox is not the probed one: mail to the public address is returned.
     run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
-    assert attribute(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, domain=FaultDomain.AGENCY)
+    assert attribute(FORWARDED, run, evidence_of_two(WORKS, WORKS)) == Attribution(
+        grade=Grade.BAD, domain=FaultDomain.AGENCY
+    )
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
-    assert attribute(FORWARDED, copy, of_two(WORKS, WORKS)).mailbox == "b"
+    assert attribute(FORWARDED, copy, evidence_of_two(WORKS, WORKS)).mailbox == "b"
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("of", [INBOUND, FORWARDED], ids=["inbound", "forwarded"])
-def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: MonitoredRoute) -> None:
+def test_attribute_refusal_by_block_list_blames_sending_reference(of: MonitoredRoute) -> None:
     """Defect: Agencies that refuse a block-listed reference are blamed.
 
     Pantau: The reference is.
@@ -207,19 +214,19 @@ def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: Monitore
 
 
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND], ids=["internal", "outbound"])
-def test_weigh_refusal_by_block_list_of_the_agencys_own_sender_is_the_agencys(of: MonitoredRoute) -> None:
+def test_attribute_refusal_by_block_list_of_agency_sender_is_agencys(of: MonitoredRoute) -> None:
     run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
     assert verdicts(of, run)[0] == THEIRS
 
 
-def test_what_does_not_say_where_it_failed_is_ours() -> None:
+def test_attribute_failure_without_place_is_pantau() -> None:
     nowhere = ProbeResult(
         route=INTERNAL.name, token_id="00c0ffee", started_at=T0, duration=SECOND, outcome=Outcome.LOST
     )
 
-    assert verdicts(INTERNAL, nowhere) == [(Grade.NONE, FaultDomain.OURS)] * 3
+    assert verdicts(INTERNAL, nowhere) == [(Grade.NONE, FaultDomain.PANTAU)] * 3
     inconclusive = failed(INTERNAL, T0, Outcome.INCONCLUSIVE, Phase.RETRIEVE)
-    assert verdicts(INTERNAL, inconclusive) == [(Grade.NONE, FaultDomain.OURS)] * 3
+    assert verdicts(INTERNAL, inconclusive) == [(Grade.NONE, FaultDomain.PANTAU)] * 3
 
 
 @pytest.mark.parametrize(
@@ -227,13 +234,13 @@ def test_what_does_not_say_where_it_failed_is_ours() -> None:
     [
         (Outcome.CONNECT, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
         (Outcome.TIMEOUT, Phase.RETRIEVE, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
-        # What greets with a refusal may be something in between.
+        # A middlebox may answer with a refusal instead of the server.
         (Outcome.REJECTED, Phase.CONNECT, [(Grade.BAD, FaultDomain.REFERENCE), *NETWORK[1:]]),
         (Outcome.AUTH, Phase.AUTH, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
         (Outcome.LOST, Phase.TRANSIT, [(Grade.BAD, FaultDomain.REFERENCE)] * 3),
     ],
 )
-def test_a_control_run_blames_a_reference_or_our_network(
+def test_attribute_control_run_blames_reference_or_network(
     outcome: Outcome, phase: Phase, expected: list[tuple[Grade, FaultDomain]]
 ) -> None:
     assert verdicts(CONTROL, failed(CONTROL, T0, outcome, phase)) == expected
@@ -242,7 +249,7 @@ def test_a_control_run_blames_a_reference_or_our_network(
 # -- an address that is forwarded -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outcome", sorted(IN_TRANSIT))
+@pytest.mark.parametrize("outcome", sorted(FAILED_IN_TRANSIT))
 @pytest.mark.parametrize(
     ("sends", "receives", "expected"),
     [
@@ -256,11 +263,11 @@ def test_a_control_run_blames_a_reference_or_our_network(
         (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, domain=FaultDomain.REFERENCE, mailbox="a")),
     ],
 )
-def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
+def test_attribute_forwarded_lost_is_agencys_once_both_references_are_proven(
     outcome: Outcome, sends: EvidenceRecord, receives: EvidenceRecord, expected: Attribution
 ) -> None:
     run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
-    assert attribute(FORWARDED, run, of_two(sends, receives)) == expected
+    assert attribute(FORWARDED, run, evidence_of_two(sends, receives)) == expected
 
 
 @pytest.mark.parametrize(
@@ -273,23 +280,26 @@ def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_prov
         (WORKS, UNTRIED, Grade.PENDING),
     ],
 )
-def test_a_forwarded_message_comes_late_by_the_agency_once_both_references_do_better(
+def test_attribute_forwarded_slow_is_agencys_once_both_references_are_prompt(
     sends: EvidenceRecord, receives: EvidenceRecord, grade: Grade
 ) -> None:
     for run in (arrived(FORWARDED, T0, 2 * MINUTE), arrived(FORWARDED, T0, junk=True)):
-        assert attribute(FORWARDED, run, of_two(sends, receives)).grade is grade
+        assert attribute(FORWARDED, run, evidence_of_two(sends, receives)).grade is grade
 
 
-def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> None:
+def test_attribute_copy_returned_by_own_mailbox_is_not_agencys() -> None:
     run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT)
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
 
-    assert attribute(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
+    assert attribute(FORWARDED, copy, evidence_of_two(WORKS, WORKS)) == Attribution(
         grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="b"
     )
-    # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
-    assert attribute(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).domain is FaultDomain.AGENCY
+    # Behind an alias of the agency's own mailbox, the agency's mailbox returned it.
+    assert (
+        attribute(INBOUND, replace(copy, route=INBOUND.name), evidence_of_two(WORKS, WORKS)).domain
+        is FaultDomain.AGENCY
+    )
 
 
 @pytest.mark.parametrize(("party", "suspect"), [(S, "a"), (R, "b")])
@@ -304,7 +314,7 @@ def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> 
         (Outcome.REJECTED, Phase.SUBMIT),
     ],
 )
-def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
+def test_attribute_failing_server_of_either_reference_is_never_agencys(
     outcome: Outcome, phase: Phase, party: Party, suspect: str
 ) -> None:
     run = failed(FORWARDED, T0, outcome, phase, party)
@@ -312,7 +322,7 @@ def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
     assert [attribute(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
-def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
+def test_attribute_refused_password_where_copy_arrives_is_credentials() -> None:
     run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
     assert attribute(FORWARDED, run, evidence(WORKS)) == Attribution(
         grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox="b"
@@ -342,24 +352,24 @@ def _run(step: tuple[MonitoredRoute, Outcome, Phase, Party, int, int], at: timed
     of, outcome, phase, party, _, lasted = step
     if outcome in {Outcome.DELIVERED, Outcome.JUNK}:
         return arrived(of, T0 + at, junk=outcome is Outcome.JUNK)
-    if outcome in IN_TRANSIT:
+    if outcome in FAILED_IN_TRANSIT:
         phase, party = Phase.TRANSIT, Party.RECIPIENT
     return failed(of, T0 + at, outcome, phase, party, lasted=lasted * SECOND)
 
 
 @_SLOW
 @given(_ENDS)
-def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_work(
+def test_any_runs_without_working_reference_find_no_cross_route_down(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    """Everything that touches a reference fails; whether it did so on the way or at a server is drawn."""
+    """Every run that touches a reference fails, in transit or at a server."""
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, outcome, *_, gap, _ = step
         at += gap * SECOND
         run = _run(step, at)
         internal = of.direction is Direction.INTERNAL
-        if not internal and (outcome not in IN_TRANSIT or run.failure is None):
+        if not internal and (outcome not in FAILED_IN_TRANSIT or run.failure is None):
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
         evaluator.record_run(run, run.started_at + run.duration)
 
@@ -368,7 +378,7 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
 
 @_SLOW
 @given(_ENDS)
-def test_nothing_is_found_unreachable_while_we_reach_nobody(
+def test_any_runs_while_unreachable_find_nothing_down(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
@@ -385,10 +395,10 @@ def test_nothing_is_found_unreachable_while_we_reach_nobody(
 
 @_SLOW
 @given(_ENDS)
-def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_own_ends(
+def test_any_runs_control_failure_in_transit_proves_nothing_of_its_ends(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
-    """Reference a loses whatever it sends and whatever comes to it; b and both agencies are as they are."""
+    """Reference a loses all mail that it sends or receives; b and both agencies vary."""
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for step in steps:
         of, *_, gap, _ = step
@@ -397,18 +407,18 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
         if "a" in {of.route.sender.name, of.route.recipient.name} and run.outcome in {
             Outcome.DELIVERED,
             Outcome.JUNK,
-            *IN_TRANSIT,
+            *FAILED_IN_TRANSIT,
         }:
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
         ends = {of.route.sender.name, of.route.recipient.name}
-        by_a = of in ACROSS and "a" in ends and run.outcome in IN_TRANSIT
+        by_a = of in ACROSS and "a" in ends and run.outcome in FAILED_IN_TRANSIT
         verdict = evaluator.record_run(run, run.started_at + run.duration)
         assert not (by_a and verdict is not None and verdict.grade is Grade.BAD)
 
 
 @_SLOW
 @given(_ENDS)
-def test_one_agencys_failures_are_never_another_agencys(
+def test_any_runs_one_agency_failing_never_affects_another(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1, success_threshold=1)), timedelta()
@@ -422,7 +432,7 @@ def test_one_agencys_failures_are_never_another_agencys(
 
 @_SLOW
 @given(_ENDS)
-def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
+def test_any_runs_evaluation_does_not_break_and_restore_is_complete(
     steps: list[tuple[MonitoredRoute, Outcome, Phase, Party, int, int]],
 ) -> None:
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy()), timedelta()
@@ -433,9 +443,9 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
         for agency in ("JCM", "JKT"):
             evaluator.trouble(agency, T0 + at)
             evaluator.up_since(agency, T0 + at)
-        evaluator.own_troubles(T0 + at)
+        evaluator.source_troubles(T0 + at)
         for suspect in evaluator._fault_detector.fault_sources():
-            evaluator.own_up_since(suspect, T0 + at)
+            evaluator.source_up_since(suspect, T0 + at)
         evaluator.control_routes_to_run()
     again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(evaluator.healths())

@@ -1,4 +1,4 @@
-"""Never green without proof, never red for our own fault: as stories."""
+"""Health evaluation: no direction is up without evidence, and no monitoring fault is an agency's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.evaluation.joint.site_status import UNTROUBLED
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase, RefusalCause
-from tests.unit.monitor.trial import (
+from tests.unit.monitor.world import (
     GREYLISTS,
     LOSES,
     MINUTE,
@@ -39,8 +39,8 @@ from tests.unit.monitor.trial import (
     world,
 )
 
-OURS = pytest.mark.parametrize(
-    ("fault", "told"),
+REFERENCE_FAULTS = pytest.mark.parametrize(
+    ("fault", "source"),
     [
         (REFUSED, "reference/a"),
         (NO_SIGN_IN, "reference/a"),
@@ -64,27 +64,27 @@ OURS = pytest.mark.parametrize(
 )
 
 
-@OURS
-def test_a_broken_reference_is_told_to_the_noc_and_held_against_no_agency(fault: Fault, told: str) -> None:
+@REFERENCE_FAULTS
+def test_broken_reference_is_reported_to_noc_and_not_agencys(fault: Fault, source: str) -> None:
     here = world("JCM", "JKT").rounds(3)
     here.faults["a"] = fault
     for _ in range(12):
         here.rounds(1)
         assert (here.trouble("JCM"), here.trouble("JKT")) == (None, None)
 
-    assert here.own() == {told}
+    assert here.own() == {source}
 
 
-@OURS
-def test_a_reference_that_is_broken_from_the_start_is_held_against_no_agency(fault: Fault, told: str) -> None:
+@REFERENCE_FAULTS
+def test_reference_broken_from_start_is_not_agencys(fault: Fault, source: str) -> None:
     here = World(world("JCM", "JKT").routes, {"a": fault}).rounds(12)
 
     assert (here.trouble("JCM"), here.trouble("JKT")) == (None, None)
-    assert here.own() == {told}
+    assert here.own() == {source}
 
 
-@OURS
-def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fault: Fault, told: str) -> None:
+@REFERENCE_FAULTS
+def test_outage_and_recovery_are_found_while_reference_is_broken(fault: Fault, source: str) -> None:
     here = world("JCM", "JKT").rounds(3)
     here.faults["a"] = fault
     here.rounds(5)
@@ -102,7 +102,7 @@ def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fau
     assert here.evaluator.up_since("JCM", here.now) is not None
 
 
-def test_a_network_of_ours_that_is_dead_is_no_agencys_fault() -> None:
+def test_own_network_down_is_not_agencys() -> None:
     here = world("JCM", "JKT").rounds(3)
     here.cut_off = True
     here.rounds(8)
@@ -113,10 +113,10 @@ def test_a_network_of_ours_that_is_dead_is_no_agencys_fault() -> None:
     here.cut_off = False
     here.rounds(3)
     assert here.own() == set()
-    assert here.own_up_since("network") is not None
+    assert here.source_up_since("network") is not None
 
 
-def test_a_machine_that_cannot_open_connections_is_told_to_the_noc() -> None:
+def test_process_unable_to_connect_is_reported_as_network() -> None:
     here = world("JCM")
     for n in range(3):
         for each in here.routes:
@@ -127,7 +127,7 @@ def test_a_machine_that_cannot_open_connections_is_told_to_the_noc() -> None:
     assert here.trouble("JCM") is None
 
 
-def test_runs_that_break_for_a_bug_of_ours_are_told_to_the_noc() -> None:
+def test_runs_inconclusive_by_own_error_are_reported_as_ours() -> None:
     here = world("JCM")
     for n in range(3):
         for each in here.routes:
@@ -137,16 +137,16 @@ def test_runs_that_break_for_a_bug_of_ours_are_told_to_the_noc() -> None:
     assert here.own() == {"ours"}
 
 
-def test_a_reference_is_well_since_the_last_of_its_routes_is() -> None:
+def test_source_up_since_is_latest_of_reference_routes() -> None:
     here = world("JCM").rounds(3)
     around = [here.evaluator._trackers[r.name] for r in here.routes if r.direction is Direction.CONTROL]
     for subject, minute in zip(around, (1, 4), strict=True):
         subject.working_since = T0 + minute * MINUTE
-    assert here.own_up_since("reference/a") == T0 + 4 * MINUTE
+    assert here.source_up_since("reference/a") == T0 + 4 * MINUTE
 
 
 @pytest.mark.parametrize("server", [smtp, imap, None])
-def test_a_password_that_is_refused_at_an_agency_is_only_a_matter_of_credentials(server: object) -> None:
+def test_password_refused_at_agency_is_credentials_only(server: object) -> None:
     here = world("JCM", "JKT").rounds(3)
     refuse = smtp if server is smtp else imap
     here.faults["JCM/utama"] = WRONG_PASSWORD if server is None else refuse(Outcome.AUTH, Phase.AUTH, credentials=True)
@@ -156,7 +156,7 @@ def test_a_password_that_is_refused_at_an_agency_is_only_a_matter_of_credentials
     assert here.own() == {"credentials/JCM/utama"}
 
 
-def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
+def test_account_is_up_when_both_servers_accept_it() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
     here.rounds(6)
@@ -164,11 +164,11 @@ def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
     here.rounds(3)
 
     assert here.own() == set()
-    assert here.own_up_since("credentials/JCM/utama") is not None
+    assert here.source_up_since("credentials/JCM/utama") is not None
 
 
 @pytest.mark.parametrize(
-    ("fault", "matter"),
+    ("fault", "incident_type"),
     [
         (REFUSED, IncidentType.BOTH),
         (both(imap(Outcome.TIMEOUT, Phase.CONNECT), smtp(Outcome.TIMEOUT, Phase.CONNECT)), IncidentType.BOTH),
@@ -189,9 +189,7 @@ def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
         (slow(junk=True), IncidentType.DEGRADED),
     ],
 )
-def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_when(
-    fault: Fault, matter: IncidentType
-) -> None:
+def test_trouble_gives_type_and_start(fault: Fault, incident_type: IncidentType) -> None:
     here = world("JCM", "JKT").rounds(3)
     broke_at = here.now
     here.faults["JCM/utama"] = fault
@@ -199,13 +197,13 @@ def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_whe
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.type, found.since) == (matter, broke_at)
+    assert (found.type, found.since) == (incident_type, broke_at)
     assert here.trouble("JKT") is None
     assert here.own() == set()
 
 
 @pytest.mark.blind
-def test_only_sending_is_degraded_where_the_server_hangs_up_instead_of_saying_that_it_took_the_message() -> None:
+def test_unacknowledged_message_degrades_sending_only() -> None:
     """Defect: The affected direction of an unacknowledged message is not shown.
 
     Pantau: Sending is degraded, receiving is not.
@@ -223,7 +221,7 @@ def test_only_sending_is_degraded_where_the_server_hangs_up_instead_of_saying_th
 
 
 @pytest.mark.parametrize("reference", ["a", "b"])
-def test_a_reference_that_hangs_up_so_is_our_own_matter_and_no_agency_s(reference: str) -> None:
+def test_reference_not_acknowledging_is_reported_to_noc_only(reference: str) -> None:
     here = world("JCM", "JKT").rounds(3)
     here.faults[reference] = unanswered
     here.rounds(4)
@@ -232,7 +230,7 @@ def test_a_reference_that_hangs_up_so_is_our_own_matter_and_no_agency_s(referenc
     assert here.trouble("JCM") is here.trouble("JKT") is None
 
 
-def test_an_agency_alone_is_found_too() -> None:
+def test_trouble_only_agency_is_found() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = LOSES
     here.rounds(4)
@@ -242,7 +240,7 @@ def test_an_agency_alone_is_found_too() -> None:
     assert found.type is IncidentType.BOTH
 
 
-def test_an_agency_that_fails_from_the_start_goes_down() -> None:
+def test_agency_failing_from_start_becomes_down() -> None:
     here = World(world("JCM").routes, {"JCM/utama": REFUSED}).rounds(4)
 
     assert here.evaluator.mail("JCM").directions() == dict.fromkeys(
@@ -251,7 +249,7 @@ def test_an_agency_that_fails_from_the_start_goes_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("direction", "fault", "matter"),
+    ("direction", "fault", "incident_type"),
     [
         (Direction.OUTBOUND, LOSES, IncidentType.SENDING),
         (Direction.INBOUND, LOSES, IncidentType.RECEIVING),
@@ -260,8 +258,8 @@ def test_an_agency_that_fails_from_the_start_goes_down() -> None:
         (Direction.INTERNAL, imap(Outcome.CONNECT, Phase.CONNECT), IncidentType.RECEIVING),
     ],
 )
-def test_an_agency_that_is_probed_in_one_direction_only(
-    direction: Direction, fault: Fault, matter: IncidentType
+def test_trouble_agency_probed_in_one_direction_gives_type(
+    direction: Direction, fault: Fault, incident_type: IncidentType
 ) -> None:
     here = World([*agency_routes("JCM", directions=[direction]), *controls()]).rounds(2)
     here.faults["JCM/utama"] = fault
@@ -269,10 +267,10 @@ def test_an_agency_that_is_probed_in_one_direction_only(
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.type is matter
+    assert found.type is incident_type
 
 
-def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
+def test_mail_lost_within_agency_only_is_degraded() -> None:
     here = world("JCM").rounds(2)
     internal, *others = agency_routes("JCM")
     for n in range(3):
@@ -286,7 +284,7 @@ def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
     assert found.type is IncidentType.DEGRADED
 
 
-def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> None:
+def test_one_inbound_route_failing_is_degraded() -> None:
     here = world("JCM", "JKT").rounds(3)
 
     def blocked(of: object, at: object, party: Party) -> None: ...
@@ -305,7 +303,7 @@ def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> No
     assert here.own() == set()
 
 
-def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> None:
+def test_degradation_is_no_outage_when_reference_fails() -> None:
     here = world("JCM", "JKT").rounds(3)
     by_a = next(r for r in here.routes if r.name == "JCM/inbound/a/JCM/utama")
     for n in range(12):
@@ -321,20 +319,20 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
     assert found.type is IncidentType.DEGRADED
 
 
-def test_two_references_between_which_mail_is_lost_are_both_looked_at_when_no_agency_has_told_which_it_is() -> None:
+def test_control_failure_without_agency_evidence_suspects_reference_later() -> None:
     evaluator = World(controls()).evaluator
     for n in range(3):
         evaluator.record_run(failed(controls()[0], T0 + n * MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + n * MINUTE)
     would_have_told = 2 * PROBING.interval + PROBING.timeouts.total
 
-    assert {str(suspect) for suspect in evaluator.own_troubles(T0 + would_have_told)} == set()
-    assert {str(suspect) for suspect in evaluator.own_troubles(T0 + would_have_told + SECOND)} == {"reference/b"}
+    assert {str(suspect) for suspect in evaluator.source_troubles(T0 + would_have_told)} == set()
+    assert {str(suspect) for suspect in evaluator.source_troubles(T0 + would_have_told + SECOND)} == {"reference/b"}
 
 
 # -- proof -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_failure_waits_for_proof_and_counts_from_its_own_beginning_when_it_comes() -> None:
+def test_pending_failure_counts_from_its_start_once_proven() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -352,7 +350,7 @@ def test_a_failure_waits_for_proof_and_counts_from_its_own_beginning_when_it_com
     assert here.evaluator.control_routes_to_run() == []
 
 
-def test_a_failure_comes_to_nothing_when_the_reference_turns_out_to_be_dead() -> None:
+def test_pending_failure_is_dropped_when_reference_fails() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -366,7 +364,7 @@ def test_a_failure_comes_to_nothing_when_the_reference_turns_out_to_be_dead() ->
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
 
-def test_a_proof_that_is_older_than_the_run_proves_nothing() -> None:
+def test_evidence_older_than_run_does_not_count() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -377,7 +375,7 @@ def test_a_proof_that_is_older_than_the_run_proves_nothing() -> None:
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
 
-def test_a_mailbox_of_ours_that_hangs_after_it_was_proven_is_not_held_against_the_sender() -> None:
+def test_reference_hanging_after_evidence_is_not_agencys() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -389,7 +387,7 @@ def test_a_mailbox_of_ours_that_hangs_after_it_was_proven_is_not_held_against_th
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
 
-def test_a_mailbox_that_we_cannot_read_because_our_network_died_is_not_held_against_the_agency() -> None:
+def test_mailbox_unreadable_by_own_network_is_not_agencys() -> None:
     here = world("JCM")
     internal = here.routes[0]
     for n in range(3):
@@ -400,7 +398,7 @@ def test_a_mailbox_that_we_cannot_read_because_our_network_died_is_not_held_agai
     assert here.evaluator.route_health(internal.name) is Health.UNKNOWN
 
 
-def test_a_reference_that_loses_every_other_message_cannot_vouch_for_itself() -> None:
+def test_reference_losing_every_other_message_is_no_evidence() -> None:
     here = world("JCM", "JKT").rounds(3)
     for n in range(40):
         here.faults = {"a": LOSES} if n % 2 else {}
@@ -408,7 +406,7 @@ def test_a_reference_that_loses_every_other_message_cannot_vouch_for_itself() ->
         assert (here.trouble("JCM"), here.trouble("JKT")) == (None, None)
 
 
-def test_what_cannot_be_proven_is_not_asked_for_without_end() -> None:
+def test_control_route_without_possible_evidence_is_not_requested() -> None:
     here = world("JCM").rounds(2)
     here.faults = {"a": REFUSED, "JCM/utama": on_the_way(Outcome.BOUNCED)}
     here.rounds(1)
@@ -417,9 +415,7 @@ def test_what_cannot_be_proven_is_not_asked_for_without_end() -> None:
 
 
 @pytest.mark.parametrize(("transit", "is_asked"), [(SECOND, True), (2 * MINUTE, False)])
-def test_of_mail_that_came_late_a_proof_is_asked_of_a_reference_that_was_in_time_itself(
-    transit: timedelta, *, is_asked: bool
-) -> None:
+def test_late_mail_requests_evidence_of_prompt_reference_only(transit: timedelta, *, is_asked: bool) -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -428,7 +424,7 @@ def test_of_mail_that_came_late_a_proof_is_asked_of_a_reference_that_was_in_time
     assert (into_b.name in here.evaluator.control_routes_to_run()) is is_asked
 
 
-def test_a_reference_that_has_failed_is_asked_again_until_it_has_worked_twice() -> None:
+def test_failed_reference_is_requested_until_it_worked_twice() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
@@ -442,7 +438,7 @@ def test_a_reference_that_has_failed_is_asked_again_until_it_has_worked_twice() 
     assert wanted == [True, False]
 
 
-def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
+def test_pending_run_expires() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     here.evaluator.record_run(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
@@ -464,13 +460,13 @@ def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
     [
         (RefusalCause.GREYLISTING, 29, False),
         (RefusalCause.GREYLISTING, 60, True),
-        # A dead policy service, a full disk, a configuration that cannot be read.
+        # A failed policy service, a full disk or an unreadable configuration.
         (None, 5, False),
         (None, 15, True),
     ],
 )
 @pytest.mark.falsegreen
-def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None, minutes: int, *, down: bool) -> None:
+def test_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None, minutes: int, *, down: bool) -> None:
     """Defect: Every 4xx counts as greylisting, so a full disk is green for half an hour.
 
     Pantau: Only greylisting has a budget.
@@ -486,7 +482,7 @@ def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None
         assert (found.type, found.since) == (IncidentType.SENDING, began)
 
 
-def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
+def test_deferral_inconclusive_run_starts_no_new_budget() -> None:
     here = world("JCM").rounds(3)
     internal = here.routes[0]
     for n in range(12):
@@ -498,7 +494,7 @@ def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
 
 
 @pytest.mark.parametrize("junk", [False, True])
-def test_judge_arrival_after_deferral_begins_a_new_budget(*, junk: bool) -> None:
+def test_deferral_arrival_starts_new_budget(*, junk: bool) -> None:
     here = world("JCM").rounds(3)
     internal = here.routes[0]
     for minutes in range(0, 70, 5):
@@ -507,11 +503,11 @@ def test_judge_arrival_after_deferral_begins_a_new_budget(*, junk: bool) -> None
         assert end is not None
         verdict = here.evaluator.record_run(end, at)
         assert verdict is not None
-        # Half an hour from the first after the arrival.
+        # The budget is half an hour from the first deferral after the arrival.
         assert (verdict.grade is Grade.BAD) is (minutes >= 60)
 
 
-def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
+def test_trouble_is_delayed_while_routes_are_undecided() -> None:
     here = world("JCM")
     here.rounds(3)
     internal, outbound = here.routes[0], here.routes[1]
@@ -524,7 +520,7 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
 
 
 @pytest.mark.blind
-def test_judge_clock_set_back_while_trouble_spreads_tells_it_at_once() -> None:
+def test_trouble_clock_set_back_while_undecided_is_returned_at_once() -> None:
     """Defect: After a clock is set back by eight hours, an outage is evaluated eight hours later.
 
     Pantau: A time ahead of the clock is not waited for.
@@ -536,11 +532,11 @@ def test_judge_clock_set_back_while_trouble_spreads_tells_it_at_once() -> None:
     here.evaluator.record_run(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
     assert here.evaluator.trouble("JCM", here.now + MINUTE) is None
 
-    # It waited for eight hours and eleven minutes.
+    # Before the fix it waited eight hours and eleven minutes.
     assert here.evaluator.trouble("JCM", here.now - timedelta(hours=8)) is not None
 
 
-def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is_down() -> None:
+def test_trouble_waits_for_inconclusive_route() -> None:
     here = world("JCM").rounds(3)
     outbound = [route for route in here.routes if route.direction is Direction.OUTBOUND]
     for _ in range(3):
@@ -548,7 +544,7 @@ def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is
     assert here.evaluator.trouble("JCM", here.now) is not None
 
     here = world("JCM").rounds(3)
-    # The reference at its end did not answer.
+    # The reference did not answer.
     here.evaluator.record_run(failed(outbound[1], here.now, Outcome.REJECTED, Phase.CONNECT), here.now)
     for _ in range(3):
         here.evaluator.record_run(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
@@ -556,7 +552,7 @@ def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is
     assert here.evaluator.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.timeouts.total)) is not None
 
 
-def test_a_proof_that_a_clock_set_back_has_left_in_the_future_proves_nothing() -> None:
+def test_evidence_in_future_after_clock_set_back_does_not_count() -> None:
     here = world("JCM").rounds(3)
     here.now -= timedelta(hours=2)
     verdict = here.evaluator.record_run(REFUSED(here.routes[0], here.now, Party.RECIPIENT), here.now + SECOND)  # type: ignore[arg-type]
@@ -564,7 +560,7 @@ def test_a_proof_that_a_clock_set_back_has_left_in_the_future_proves_nothing() -
     assert verdict.grade is Grade.PENDING
 
 
-def test_while_our_network_is_down_no_reference_is_accused_any_more() -> None:
+def test_own_network_down_hides_reference_fault() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = REFUSED
     here.rounds(6)
@@ -574,7 +570,7 @@ def test_while_our_network_is_down_no_reference_is_accused_any_more() -> None:
     assert here.own() == {"network"}
 
 
-def test_a_reference_that_works_again_does_not_put_the_blame_on_the_other() -> None:
+def test_recovered_reference_does_not_blame_other() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     here.rounds(6)
@@ -589,18 +585,18 @@ def test_a_reference_that_works_again_does_not_put_the_blame_on_the_other() -> N
     assert here.own() == set()
 
 
-def test_a_reference_is_well_while_the_other_is_to_blame_and_to_blame_once_it_fails_itself() -> None:
+def test_source_up_since_is_set_unless_reference_itself_failed() -> None:
     here = world("JCM", references=("a", "b", "c")).rounds(3)
     for sick, other in (("a", "c"), ("b", "a")):
         here.faults = {sick: LOSES}
         assert here.rounds(6).own() == {f"reference/{sick}"}
-        assert here.own_up_since(f"reference/{other}") is not None
-        assert here.own_up_since(f"reference/{sick}") is None
+        assert here.source_up_since(f"reference/{other}") is not None
+        assert here.source_up_since(f"reference/{sick}") is None
         here.faults.clear()
         assert here.rounds(4).own() == set()
 
 
-def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
+def test_run_without_sign_in_does_not_affect_account() -> None:
     here = world("JCM").rounds(3)
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
     refused = {"outcome": Outcome.AUTH, "phase": Phase.AUTH, "party": Party.SENDER, "credentials": True}
@@ -608,10 +604,10 @@ def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
     for end in (refused, refused, unread, refused):
         here.now += MINUTE
         here.evaluator.record_run(failed(outbound, here.now, **end), here.now)
-    assert {str(s) for s in here.evaluator.own_faults(here.now)} == {"credentials/JCM/utama"}
+    assert {str(s) for s in here.evaluator.faulty_sources(here.now)} == {"credentials/JCM/utama"}
 
 
-def test_recovery_needs_every_direction() -> None:
+def test_up_since_needs_every_direction() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(4)
@@ -627,7 +623,7 @@ def test_recovery_needs_every_direction() -> None:
     assert well_at <= well < well_at + MINUTE
 
 
-def test_one_good_run_is_no_recovery() -> None:
+def test_up_since_one_good_run_is_not_enough() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(4)
@@ -636,7 +632,7 @@ def test_one_good_run_is_no_recovery() -> None:
     assert here.rounds(1).evaluator.up_since("JCM", here.now) is None
 
 
-def test_after_a_restart_things_stand_as_they_stood() -> None:
+def test_restore_gives_same_health() -> None:
     here = world("JCM", "JKT").rounds(3)
     here.faults = {"JCM/utama": REFUSED, "JKT/utama": WRONG_PASSWORD}
     here.rounds(4)
@@ -646,12 +642,12 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
 
     assert again.healths() == here.evaluator.healths()
     assert again.mail("JCM").directions() == here.evaluator.mail("JCM").directions()
-    assert {str(s) for s in again.own_faults(here.now)} == {"credentials/JKT/utama"}
+    assert {str(s) for s in again.faulty_sources(here.now)} == {"credentials/JKT/utama"}
     assert again.trouble("JCM", here.now) is not None
     assert again.up_since("JKT", T0) is None  # its account is refused
 
 
-def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:
+def test_restore_ignores_removed_sources() -> None:
     evaluator = HealthEvaluator(controls(), HealthPolicy())
     evaluator.restore(
         {
@@ -665,7 +661,7 @@ def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:
     assert evaluator.healths() == {}
 
 
-def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
+def test_late_arrival_changes_lost_to_slow() -> None:
     here = world("JCM").rounds(3)
     internal = here.routes[0]
     for n in range(3):
@@ -684,7 +680,7 @@ def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
     here.evaluator.record_late_arrival("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
 
 
-def test_of_what_is_not_judged_here_nothing_is_known() -> None:
+def test_unknown_route_and_agency_have_no_health() -> None:
     evaluator = world("JCM").rounds(3).evaluator
     assert evaluator.route_health("no such route") is Health.UNKNOWN
     assert (evaluator.has_agency("JCM"), evaluator.has_agency("MDC")) == (True, False)
@@ -692,7 +688,7 @@ def test_of_what_is_not_judged_here_nothing_is_known() -> None:
 
 
 @pytest.mark.blind
-def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_and_not_refused() -> None:
+def test_late_arrival_of_unacknowledged_message_changes_refused_to_slow() -> None:
     """Defect: Late mail after a hang-up leaves its run failed.
 
     Pantau: The run was slow.
@@ -712,14 +708,14 @@ def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_
     assert here.evaluator.route_health(outbound.name) is Health.DEGRADED
 
 
-def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() -> None:
+def test_inconclusive_route_needs_another_run_while_other_is_down() -> None:
     here = world("JCM", "JKT").rounds(3)
     here.faults = {"a": REFUSED, "JCM/utama": smtp(Outcome.REJECTED, Phase.SUBMIT)}
     inbound = next(r.name for r in here.routes if r.name.startswith("JCM/inbound/a"))
     here.rounds(1)
     assert not here.evaluator.needs_another_run(inbound)
 
-    # From its first run that said nothing, until it is known to be blind.
+    # From the first inconclusive run until the route counts as blind.
     other = next(r.name for r in here.routes if r.name.startswith("JCM/inbound/b"))
     blind, seeing = here.evaluator._trackers[inbound], here.evaluator._trackers[other]
     blind.recent.clear()
@@ -734,7 +730,7 @@ def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() 
         assert here.evaluator.needs_another_run(inbound) is wanted
 
 
-def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_the_next_its_own() -> None:
+def test_first_failure_repeats_agency_routes_and_next_only_its_own() -> None:
     here = world("JCM", "JKT").rounds(3)
     of_jcm = {route.name for route in here.routes if route.agency == "JCM"}
     internal = here.routes[0]
@@ -748,10 +744,10 @@ def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_
     assert here.evaluator.routes_to_repeat(control.name) == (control.name,)
 
 
-def test_a_result_of_an_unknown_route_is_no_result() -> None:
-    stranger = agency_routes("ZZZ")[0]
+def test_run_of_unknown_route_is_ignored() -> None:
+    unknown_route = agency_routes("ZZZ")[0]
 
-    assert world("JCM").evaluator.record_run(arrived(stranger, T0), T0) is None
+    assert world("JCM").evaluator.record_run(arrived(unknown_route, T0), T0) is None
     assert world("JCM").evaluator.trouble("ZZZ", T0) is None
     assert world("JCM").evaluator.up_since("ZZZ", T0) is None
 
@@ -760,11 +756,11 @@ def test_a_result_of_an_unknown_route_is_no_result() -> None:
 
 
 def forwarding() -> World:
-    """Return a world with an agency that gives us no mailbox: its public address is forwarded from a to b and back."""
+    """Return a world with an agency without probed mailboxes: its public address is forwarded from a to b and back."""
     return World([forwarded("JCM"), forwarded("JCM", "b", "a"), *agency_routes("JKT"), *controls()])
 
 
-def test_a_public_mailbox_that_loses_its_mail_is_the_agencys_receiving_side() -> None:
+def test_public_mailbox_losing_mail_is_receiving() -> None:
     here = forwarding().rounds(3)
     broke_at = here.now
     here.faults["JCM/utama"] = LOSES
@@ -776,21 +772,21 @@ def test_a_public_mailbox_that_loses_its_mail_is_the_agencys_receiving_side() ->
     assert (here.trouble("JKT"), here.own()) == (None, set())
 
 
-@OURS
-def test_a_reference_that_breaks_behind_a_forward_is_not_held_against_the_agency(fault: Fault, told: str) -> None:
+@REFERENCE_FAULTS
+def test_broken_reference_behind_forward_is_not_agencys(fault: Fault, source: str) -> None:
     here = forwarding().rounds(3)
     here.faults["a"] = fault
     for _ in range(12):
         here.rounds(1)
         assert here.trouble("JCM") is None
 
-    assert here.own() == {told}
+    assert here.own() == {source}
 
 
 # -- more than two references ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sick", "told"), [("a", "reference/a"), ("b", "reference/b"), ("c", "reference/c")])
+@pytest.mark.parametrize(("sick", "source"), [("a", "reference/a"), ("b", "reference/b"), ("c", "reference/c")])
 @pytest.mark.parametrize(
     "fault",
     [
@@ -802,27 +798,25 @@ def test_a_reference_that_breaks_behind_a_forward_is_not_held_against_the_agency
         smtp(Outcome.REJECTED, Phase.SUBMIT),
     ],
 )
-def test_of_three_references_the_one_that_is_broken_is_named(sick: str, told: str, fault: Fault) -> None:
+def test_broken_one_of_three_references_is_named(sick: str, source: str, fault: Fault) -> None:
     here = world("JCM", "JKT", references=("a", "b", "c")).rounds(3)
     here.faults[sick] = fault
     for _ in range(10):
         here.rounds(1)
         assert (here.trouble("JCM"), here.trouble("JKT")) == (None, None)
 
-    assert here.own() == {told}
+    assert here.own() == {source}
 
 
 @pytest.mark.parametrize(
-    ("fault", "matter"),
+    ("fault", "incident_type"),
     [
         (smtp(Outcome.REJECTED, Phase.SUBMIT), IncidentType.SENDING),
         (imap(Outcome.CONNECT, Phase.CONNECT), IncidentType.RECEIVING),
         (REFUSED, IncidentType.BOTH),
     ],
 )
-def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_slow(
-    fault: Fault, matter: IncidentType
-) -> None:
+def test_agency_broken_direction_is_named_while_reference_is_slow(fault: Fault, incident_type: IncidentType) -> None:
     here = world("JCM", "JKT", references=("a", "b", "c")).rounds(3)
     here.faults["b"] = slow()
     here.rounds(6)
@@ -831,16 +825,16 @@ def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.type is matter
+    assert found.type is incident_type
     assert (here.trouble("JKT"), here.own()) == (None, {"reference/b"})
 
 
-def test_a_proof_from_before_the_clock_was_set_back_stands_for_nothing_that_comes_after() -> None:
+def test_evidence_from_before_clock_set_back_does_not_count() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
     here.evaluator.record_run(arrived(here.routes[0], T0), T0)
-    # It began at four minutes past; then the clock was set back by three.
+    # It began at minute four; then the clock was set back by three minutes.
     here.evaluator.record_run(arrived(into_b, T0 + 4 * MINUTE), T0 + MINUTE)
     for n in (2, 2.2, 2.4):
         here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
@@ -848,13 +842,13 @@ def test_a_proof_from_before_the_clock_was_set_back_stands_for_nothing_that_come
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
 
-def test_what_a_site_cannot_see_it_does_not_say_to_be_well() -> None:
-    """How it was judged before its network died would outvote, among other sites, those that see."""
+def test_agency_status_unobserved_direction_is_not_up() -> None:
+    """A status from before the network failed would outvote sites that observe the agency."""
     of = world("JCM")
     of.rounds(3)
     assert of.evaluator.agency_status("JCM", of.now, has_open_incident=False) == UNTROUBLED
-    told = of.evaluator.agency_status("JCM", of.now, has_open_incident=True)
-    assert (set(told.directions.values()), told.up_since is None) == ({Health.UP}, False)
+    source = of.evaluator.agency_status("JCM", of.now, has_open_incident=True)
+    assert (set(source.directions.values()), source.up_since is None) == ({Health.UP}, False)
     of.cut_off = True
     of.rounds(6)
     for has_open_incident in (True, False):

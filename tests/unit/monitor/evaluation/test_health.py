@@ -1,4 +1,4 @@
-"""How a streak of runs becomes health."""
+"""Health from a streak of runs."""
 
 from __future__ import annotations
 
@@ -60,16 +60,14 @@ def grades(letters: str) -> list[Grade]:
         ("pppp", UNKNOWN, UNKNOWN),
     ],
 )
-def test_a_streak_is_a_state_and_one_run_is_an_accident(runs: str, before: Health, after: Health) -> None:
+def test_assess_needs_streak_to_change_health(runs: str, before: Health, after: Health) -> None:
     assert assess(grades(runs), before, POLICY) is after
 
 
 @given(
     st.lists(st.sampled_from("gsb"), max_size=8), st.lists(st.sampled_from("pn"), max_size=8), st.sampled_from(Health)
 )
-def test_what_says_nothing_neither_extends_nor_ends_a_streak(
-    said: list[str], silent: list[str], before: Health
-) -> None:
+def test_assess_ignores_pending_and_ungraded_runs(said: list[str], silent: list[str], before: Health) -> None:
     mixed = said.copy()
     for place, letter in enumerate(silent):
         mixed.insert(place * 2 % (len(mixed) + 1), letter)
@@ -78,14 +76,14 @@ def test_what_says_nothing_neither_extends_nor_ends_a_streak(
 
 
 @given(st.lists(st.sampled_from("gsbpn"), max_size=9), st.sampled_from(Health))
-def test_judging_again_changes_nothing(runs: list[str], before: Health) -> None:
+def test_assess_is_idempotent(runs: list[str], before: Health) -> None:
     once = assess(grades("".join(runs)), before, POLICY)
 
     assert assess(grades("".join(runs)), once, POLICY) is once
 
 
 @given(st.lists(st.sampled_from("sbpn"), max_size=9))
-def test_nothing_is_up_without_a_good_run(runs: list[str]) -> None:
+def test_assess_without_good_run_is_not_up(runs: list[str]) -> None:
     assert assess(grades("".join(runs)), UNKNOWN, POLICY) is not UP
 
 
@@ -114,7 +112,7 @@ def test_nothing_is_up_without_a_good_run(runs: list[str]) -> None:
         ("bg", DEGRADED, False),
     ],
 )
-def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, health: Health, *, again: bool) -> None:
+def test_needs_another_run_when_run_contradicts_health(runs: str, health: Health, *, again: bool) -> None:
     assert needs_another_run(grades(runs), health, POLICY) is again
 
 
@@ -130,14 +128,14 @@ def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, healt
         ("gbb", UP, False),
         ("gpb", UP, False),
         ("gn", UP, False),
-        # Two that were good are enough.
+        # Two good runs are enough.
         ("bgb", UP, False),
         ("bggb", UP, True),
         ("gb", UNKNOWN, False),
         ("gb", DEGRADED, False),
     ],
 )
-def test_only_the_first_failure_of_what_was_up_is_news(runs: str, health: Health, *, first: bool) -> None:
+def test_has_just_failed_first_failure_of_up_route_only(runs: str, health: Health, *, first: bool) -> None:
     assert has_just_failed(grades(runs), health) is first
 
 
@@ -155,10 +153,10 @@ def test_only_the_first_failure_of_what_was_up_is_news(runs: str, health: Health
         ([DEGRADED, DOWN], DEGRADED),
     ],
 )
-def test_a_direction_is_down_only_when_all_its_routes_are(healths: list[Health], whole: Health) -> None:
+def test_combine_is_down_only_when_all_routes_are(healths: list[Health], whole: Health) -> None:
     assert combine(healths) is whole
 
 
-@pytest.mark.parametrize(("down", "up", "memory"), [(1, 1, 1), (3, 2, 3), (2, 5, 5)])
-def test_the_memory_is_as_long_as_the_longest_streak(down: int, up: int, memory: int) -> None:
-    assert HealthPolicy(failure_threshold=down, success_threshold=up).memory == memory
+@pytest.mark.parametrize(("down", "up", "longest_streak"), [(1, 1, 1), (3, 2, 3), (2, 5, 5)])
+def test_longest_streak_is_larger_threshold(down: int, up: int, longest_streak: int) -> None:
+    assert HealthPolicy(failure_threshold=down, success_threshold=up).longest_streak == longest_streak

@@ -1,4 +1,4 @@
-"""How something stands of which several sites judge: as enough of them say, and not as one of them does."""
+"""Joint status of several sites by quorum."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from tests.unit.monitor.trial import MINUTE, T0
+from tests.unit.monitor.world import MINUTE, T0
 
 INTERNAL, OUTBOUND, INBOUND = Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND
 ALL = (INTERNAL, OUTBOUND, INBOUND)
 UP, DEGRADED, DOWN, UNKNOWN = Health.UP, Health.DEGRADED, Health.DOWN, Health.UNKNOWN
 
 
-def well(minute: int = 0, *directions: Direction) -> SiteStatus:
-    """Return what a site says to which all works that it sees, since that minute."""
+def up_status(minute: int = 0, *directions: Direction) -> SiteStatus:
+    """Return the status of a site to which all that it observes is up since that minute."""
     return SiteStatus(up_since=at(minute), directions=dict.fromkeys(directions or ALL, UP))
 
 
-def wrong(matter: IncidentType, minute: int = 0, *directions: Direction, **more: object) -> SiteStatus:
-    """Return what a site says that is in trouble since that minute; mail within the agency works."""
+def trouble_status(type_: IncidentType, minute: int = 0, *directions: Direction, **more: object) -> SiteStatus:
+    """Return the status of a site in trouble since that minute; internal mail works."""
     health = dict.fromkeys(directions or ALL, UP)
-    health |= {way: DOWN for way in TYPE_DIRECTIONS.get(matter, ()) if way in health}
-    if matter is IncidentType.DEGRADED:
+    health |= {way: DOWN for way in TYPE_DIRECTIONS.get(type_, ()) if way in health}
+    if type_ is IncidentType.DEGRADED:
         health[max(health)] = DEGRADED
     cause = more.pop("cause", None)
-    trouble = ActiveProblem(type=matter, since=at(minute), **more)  # type: ignore[arg-type]
+    trouble = ActiveProblem(type=type_, since=at(minute), **more)  # type: ignore[arg-type]
     return SiteStatus(trouble=trouble, cause=cause, directions=health)  # type: ignore[arg-type]
 
 
@@ -45,21 +45,21 @@ def at(minute: int) -> datetime:
 
 
 BOTH, SENDING, RECEIVING, SLOW = IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.DEGRADED
-#: It sees, and does not say yet: it is being confirmed, it recovers, or it has gone down and up too often.
+#: The site observes and does not decide yet: it confirms, recovers or flaps.
 UNCLEAR = SiteStatus(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
-#: Its references are dead, whatever it was told before that.
+#: Its references have failed; earlier statuses do not count.
 BLIND = SiteStatus(directions=dict.fromkeys(ALL, UNKNOWN))
 #: Its accounts are refused.
 REFUSED = replace(BLIND, trouble=ActiveProblem(type=IncidentType.SIGN_IN, since=T0))
 
 
-#: Two at least must say so.
+#: At least two sites must agree.
 TWO = Quorum(minimum=2)
 
 
-def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[SiteStatus] = ()) -> str:
-    """Return what sites say together, as it stands in the tables below."""
-    joint = joint_status(said, quorum, silent)
+def verdict(statuses: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[SiteStatus] = ()) -> str:
+    """Return the joint status in the words of the tables below."""
+    joint = joint_status(statuses, quorum, silent)
     if joint is None:
         return "nobody sees it"
     if joint.trouble is not None:
@@ -68,97 +68,139 @@ def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[S
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "together"),
+    ("case", "statuses", "together"),
     [
         ("nobody is fresh", [], "nobody sees it"),
         ("all are blind", [BLIND, BLIND], "nobody sees it"),
-        ("one alone says what it says", [wrong(BOTH)], "both"),
-        ("one of three is cut off", [wrong(BOTH), well(), well()], "well"),
-        ("two of three say so", [wrong(BOTH), wrong(BOTH), well()], "both"),
-        ("two say so, and two that all works", [wrong(BOTH), wrong(BOTH), well(), well()], "both"),
-        ("one of two says so", [wrong(BOTH), well()], "as it was told"),
-        ("one says so, and the other is not clear yet", [wrong(BOTH), UNCLEAR], "as it was told"),
-        ("one says so, and the others are not clear yet", [wrong(BOTH), UNCLEAR, UNCLEAR], "as it was told"),
-        ("one says so, and the others are blind", [wrong(BOTH), BLIND, BLIND], "both"),
-        ("one is well, and the others are blind", [well(), BLIND, BLIND], "well"),
-        ("what one was told before it became blind says nothing", [wrong(BOTH), replace(BLIND, up_since=T0)], "both"),
-        ("nor what was wrong then", [replace(BLIND, trouble=wrong(BOTH).trouble), well(), well()], "well"),
+        ("one alone says what it says", [trouble_status(BOTH)], "both"),
+        ("one of three is cut off", [trouble_status(BOTH), up_status(), up_status()], "well"),
+        ("two of three say so", [trouble_status(BOTH), trouble_status(BOTH), up_status()], "both"),
+        (
+            "two say so, and two that all works",
+            [trouble_status(BOTH), trouble_status(BOTH), up_status(), up_status()],
+            "both",
+        ),
+        ("one of two says so", [trouble_status(BOTH), up_status()], "as it was told"),
+        ("one says so, and the other is not clear yet", [trouble_status(BOTH), UNCLEAR], "as it was told"),
+        ("one says so, and the others are not clear yet", [trouble_status(BOTH), UNCLEAR, UNCLEAR], "as it was told"),
+        ("one says so, and the others are blind", [trouble_status(BOTH), BLIND, BLIND], "both"),
+        ("one is well, and the others are blind", [up_status(), BLIND, BLIND], "well"),
+        (
+            "what one was told before it became blind says nothing",
+            [trouble_status(BOTH), replace(BLIND, up_since=T0)],
+            "both",
+        ),
+        (
+            "nor what was wrong then",
+            [replace(BLIND, trouble=trouble_status(BOTH).trouble), up_status(), up_status()],
+            "well",
+        ),
         (
             "one says so, and nothing is known to be wrong elsewhere",
-            [wrong(BOTH), UNTROUBLED, UNTROUBLED],
+            [trouble_status(BOTH), UNTROUBLED, UNTROUBLED],
             "as it was told",
         ),
-        ("two say so, and the third knows of nothing", [wrong(BOTH), wrong(BOTH), UNTROUBLED], "both"),
-        ("one has seen it work, and the others know of nothing", [well(), UNTROUBLED, UNTROUBLED], "as it was told"),
-        ("two have seen it work, and the third knows of nothing", [well(), well(), UNTROUBLED], "well"),
+        (
+            "two say so, and the third knows of nothing",
+            [trouble_status(BOTH), trouble_status(BOTH), UNTROUBLED],
+            "both",
+        ),
+        (
+            "one has seen it work, and the others know of nothing",
+            [up_status(), UNTROUBLED, UNTROUBLED],
+            "as it was told",
+        ),
+        ("two have seen it work, and the third knows of nothing", [up_status(), up_status(), UNTROUBLED], "well"),
         ("nobody knows of anything", [UNTROUBLED, UNTROUBLED, UNTROUBLED], "as it was told"),
         ("one knows of nothing, and the others are blind", [UNTROUBLED, BLIND, BLIND], "as it was told"),
-        ("one of three recovers, one is down still", [wrong(BOTH), UNCLEAR, well()], "as it was told"),
-        ("two of four waver, and two never saw it", [UNCLEAR, UNCLEAR, well(), well()], "as it was told"),
-        ("one of four wavers", [UNCLEAR, well(), well(), well()], "well"),
-        ("one says more than the others", [wrong(BOTH), wrong(SENDING), well()], "sending"),
-        ("each way by other sites", [wrong(BOTH), wrong(SENDING), wrong(RECEIVING)], "both"),
-        ("each another way", [wrong(SENDING), wrong(RECEIVING), well()], "degraded"),
-        ("slow at one, and down at another", [wrong(SLOW), wrong(BOTH), well()], "degraded"),
-        ("slow at two, and down at one", [wrong(SLOW), wrong(SLOW), wrong(BOTH)], "degraded"),
-        ("slow at one, and down at two", [wrong(SLOW), wrong(BOTH), wrong(BOTH)], "both"),
-        ("sign-in is refused to two", [REFUSED, REFUSED, well()], "sign_in"),
-        ("sign-in is refused to one", [REFUSED, well(), well()], "well"),
-        ("sign-in is refused to one of two", [REFUSED, well()], "as it was told"),
-        ("sign-in is refused to one, and mail is slow at another", [REFUSED, wrong(SLOW), well()], "degraded"),
-        ("sign-in is refused to one, and mail is down at two", [REFUSED, wrong(BOTH), wrong(BOTH)], "both"),
+        ("one of three recovers, one is down still", [trouble_status(BOTH), UNCLEAR, up_status()], "as it was told"),
+        ("two of four waver, and two never saw it", [UNCLEAR, UNCLEAR, up_status(), up_status()], "as it was told"),
+        ("one of four wavers", [UNCLEAR, up_status(), up_status(), up_status()], "well"),
+        ("one says more than the others", [trouble_status(BOTH), trouble_status(SENDING), up_status()], "sending"),
+        ("each way by other sites", [trouble_status(BOTH), trouble_status(SENDING), trouble_status(RECEIVING)], "both"),
+        ("each another way", [trouble_status(SENDING), trouble_status(RECEIVING), up_status()], "degraded"),
+        ("slow at one, and down at another", [trouble_status(SLOW), trouble_status(BOTH), up_status()], "degraded"),
+        (
+            "slow at two, and down at one",
+            [trouble_status(SLOW), trouble_status(SLOW), trouble_status(BOTH)],
+            "degraded",
+        ),
+        ("slow at one, and down at two", [trouble_status(SLOW), trouble_status(BOTH), trouble_status(BOTH)], "both"),
+        ("sign-in is refused to two", [REFUSED, REFUSED, up_status()], "sign_in"),
+        ("sign-in is refused to one", [REFUSED, up_status(), up_status()], "well"),
+        ("sign-in is refused to one of two", [REFUSED, up_status()], "as it was told"),
+        (
+            "sign-in is refused to one, and mail is slow at another",
+            [REFUSED, trouble_status(SLOW), up_status()],
+            "degraded",
+        ),
+        (
+            "sign-in is refused to one, and mail is down at two",
+            [REFUSED, trouble_status(BOTH), trouble_status(BOTH)],
+            "both",
+        ),
     ],
 )
-def test_two_must_say_the_same(case: str, said: Sequence[SiteStatus], together: str) -> None:
-    assert verdict(said) == together, case
+def test_joint_status_needs_two_sites(case: str, statuses: Sequence[SiteStatus], together: str) -> None:
+    assert verdict(statuses) == together, case
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "quorum", "together"),
+    ("case", "statuses", "quorum", "together"),
     [
-        ("one is enough where one is asked for", [wrong(SENDING), well(), well()], 1, "sending"),
-        ("it is over where one is enough once all are well", [UNCLEAR, well(), well()], 1, "as it was told"),
+        ("one is enough where one is asked for", [trouble_status(SENDING), up_status(), up_status()], 1, "sending"),
+        ("it is over where one is enough once all are well", [UNCLEAR, up_status(), up_status()], 1, "as it was told"),
         (
             "two of four are too few for three, and two well too",
-            [*2 * [wrong(BOTH)], *2 * [well()]],
+            [*2 * [trouble_status(BOTH)], *2 * [up_status()]],
             3,
             "as it was told",
         ),
-        ("three of four are well", [wrong(BOTH), *3 * [well()]], 3, "well"),
-        ("more are asked for than there are", [wrong(BOTH), wrong(BOTH)], 9, "both"),
-        ("and one of these is well", [wrong(BOTH), well()], 9, "as it was told"),
+        ("three of four are well", [trouble_status(BOTH), *3 * [up_status()]], 3, "well"),
+        ("more are asked for than there are", [trouble_status(BOTH), trouble_status(BOTH)], 9, "both"),
+        ("and one of these is well", [trouble_status(BOTH), up_status()], 9, "as it was told"),
     ],
 )
-def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStatus], quorum: int, together: str) -> None:
-    assert verdict(said, Quorum(minimum=quorum)) == together, case
+def test_joint_status_needs_quorum(case: str, statuses: Sequence[SiteStatus], quorum: int, together: str) -> None:
+    assert verdict(statuses, Quorum(minimum=quorum)) == together, case
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "silent", "together"),
+    ("case", "statuses", "silent", "together"),
     [
-        ("one is heard, and two are not", [wrong(BOTH)], [well(), well()], "as it was told"),
-        ("nor does it end anything alone", [well()], [wrong(BOTH), wrong(BOTH)], "as it was told"),
-        ("two are heard, and one is not", [wrong(BOTH), wrong(BOTH)], [well()], "both"),
-        ("those that are not heard do not see it", [wrong(BOTH)], [BLIND, BLIND], "both"),
-        ("one that is not heard knew of nothing", [wrong(BOTH)], [UNTROUBLED], "as it was told"),
-        ("one that is heard is blind, and one is not heard", [wrong(BOTH), BLIND], [well()], "as it was told"),
-        ("of the other way", [wrong(SENDING, 0, OUTBOUND)], [well(0, INBOUND)], "sending"),
-        ("of the same way", [wrong(SENDING, 0, OUTBOUND)], [well(0, OUTBOUND)], "as it was told"),
-        ("nobody is heard", [], [wrong(BOTH), wrong(BOTH)], "nobody sees it"),
-        ("one that is heard knows of nothing", [UNTROUBLED], [wrong(BOTH)], "as it was told"),
+        ("one is heard, and two are not", [trouble_status(BOTH)], [up_status(), up_status()], "as it was told"),
+        (
+            "nor does it end anything alone",
+            [up_status()],
+            [trouble_status(BOTH), trouble_status(BOTH)],
+            "as it was told",
+        ),
+        ("two are heard, and one is not", [trouble_status(BOTH), trouble_status(BOTH)], [up_status()], "both"),
+        ("those that are not heard do not see it", [trouble_status(BOTH)], [BLIND, BLIND], "both"),
+        ("one that is not heard knew of nothing", [trouble_status(BOTH)], [UNTROUBLED], "as it was told"),
+        (
+            "one that is heard is blind, and one is not heard",
+            [trouble_status(BOTH), BLIND],
+            [up_status()],
+            "as it was told",
+        ),
+        ("of the other way", [trouble_status(SENDING, 0, OUTBOUND)], [up_status(0, INBOUND)], "sending"),
+        ("of the same way", [trouble_status(SENDING, 0, OUTBOUND)], [up_status(0, OUTBOUND)], "as it was told"),
+        ("nobody is heard", [], [trouble_status(BOTH), trouble_status(BOTH)], "nobody sees it"),
+        ("one that is heard knows of nothing", [UNTROUBLED], [trouble_status(BOTH)], "as it was told"),
     ],
 )
-def test_sites_that_are_not_heard_leave_the_quorum_as_it_is(
-    case: str, said: Sequence[SiteStatus], silent: Sequence[SiteStatus], together: str
+def test_joint_status_silent_sites_keep_quorum(
+    case: str, statuses: Sequence[SiteStatus], silent: Sequence[SiteStatus], together: str
 ) -> None:
-    assert verdict(said, TWO, silent) == together, case
+    assert verdict(statuses, TWO, silent) == together, case
 
 
-def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
-    joint = joint_status([wrong(SENDING)], TWO, [well()])
+def test_joint_status_direction_seen_by_too_few_is_unknown() -> None:
+    joint = joint_status([trouble_status(SENDING)], TWO, [up_status()])
     assert joint is not None
     assert set(joint.directions.values()) == {UNKNOWN}
-    joint = joint_status([wrong(SENDING, 0, OUTBOUND)], TWO, [well(0, INBOUND)])
+    joint = joint_status([trouble_status(SENDING, 0, OUTBOUND)], TWO, [up_status(0, INBOUND)])
     assert joint is not None
     assert joint.directions == {OUTBOUND: DOWN}
 
@@ -175,7 +217,7 @@ def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
         (1, 50, 2, 0, 1),
         (2, 70, 10, 0, 7),
         (2, 100, 4, 0, 4),
-        # Only what is heard counts for the share, and all that would see it for the floor.
+        # Fresh sites count for the share; all sites that would observe it count for the minimum.
         (2, 50, 4, 6, 2),
         (2, 50, 1, 3, 2),
         (2, 50, 1, 0, 1),
@@ -183,42 +225,44 @@ def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
         (1, 0, 0, 0, 1),
     ],
 )
-def test_quorum_is_a_share_of_those_that_see_it_with_a_floor(
+def test_votes_needed_is_share_of_observers_with_minimum(
     at_least: int, share: int, seeing: int, silent: int, needed: int
 ) -> None:
     assert Quorum(minimum=at_least, share=share).votes_needed(seeing, silent) == needed
 
 
 @pytest.mark.blind
-def test_two_of_ten_sites_are_no_half() -> None:
+def test_joint_status_two_of_ten_sites_are_no_half() -> None:
     """Defect: Two sites of ten make an outage that eight do not see.
 
     Pantau: A quorum is a share of the fresh sites, with a floor.
     """
     half = Quorum(minimum=2, share=50)
-    assert verdict([*2 * [wrong(BOTH)], *8 * [well()]], half) == "well"
-    assert verdict([*4 * [wrong(BOTH)], UNCLEAR, *5 * [well()]], half) == "as it was told"
-    assert verdict([*5 * [wrong(BOTH)], *5 * [well()]], half) == "both"
+    assert verdict([*2 * [trouble_status(BOTH)], *8 * [up_status()]], half) == "well"
+    assert verdict([*4 * [trouble_status(BOTH)], UNCLEAR, *5 * [up_status()]], half) == "as it was told"
+    assert verdict([*5 * [trouble_status(BOTH)], *5 * [up_status()]], half) == "both"
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "together"),
+    ("case", "statuses", "together"),
     [
-        ("both say so", [wrong(BOTH, 3), wrong(BOTH, 1)], "both"),
-        ("one says so, and the other that all works", [wrong(BOTH), well()], "both"),
-        ("one says so, and the other is not clear", [wrong(BOTH), UNCLEAR], "both"),
-        ("one is well, and the other is not clear", [well(), UNCLEAR], "as it was told"),
-        ("both are well", [well(), well()], "well"),
-        ("one is blind", [wrong(SENDING), BLIND], "sending"),
+        ("both say so", [trouble_status(BOTH, 3), trouble_status(BOTH, 1)], "both"),
+        ("one says so, and the other that all works", [trouble_status(BOTH), up_status()], "both"),
+        ("one says so, and the other is not clear", [trouble_status(BOTH), UNCLEAR], "both"),
+        ("one is well, and the other is not clear", [up_status(), UNCLEAR], "as it was told"),
+        ("both are well", [up_status(), up_status()], "well"),
+        ("one is blind", [trouble_status(SENDING), BLIND], "sending"),
     ],
 )
-def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
-    case: str, said: Sequence[SiteStatus], together: str
+def test_votes_by_voter_sites_sharing_uplink_have_one_vote(
+    case: str, statuses: Sequence[SiteStatus], together: str
 ) -> None:
     names = ("johor", "kuching")
     uplinks = dict.fromkeys(names, "tm")
-    # A site of the uplink's name is another voter.
-    votes = votes_by_voter(dict(zip(names, said, strict=True)) | {"tm": well()}, Quorum(minimum=2, uplinks=uplinks))
+    # A site named like the uplink is a separate voter.
+    votes = votes_by_voter(
+        dict(zip(names, statuses, strict=True)) | {"tm": up_status()}, Quorum(minimum=2, uplinks=uplinks)
+    )
     assert len(votes) == 2
     assert verdict([votes[True, "tm"]]) == together, case
 
@@ -227,110 +271,114 @@ def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
     ("heard", "is_reached"),
     [(["noc"], False), (["noc", "johor"], True), (["johor", "kuching"], False), (["noc", "johor", "kuching"], True)],
 )
-def test_quorum_is_reached_by_votes_and_not_by_sites(heard: Sequence[str], *, is_reached: bool) -> None:
+def test_quorum_is_reached_counts_votes_and_not_sites(heard: Sequence[str], *, is_reached: bool) -> None:
     quorum = Quorum(minimum=2, uplinks={"johor": "tm", "kuching": "tm"})
     assert quorum.is_reached(heard, ["noc", "johor", "kuching"]) is is_reached
     assert Quorum(minimum=9).is_reached(["noc", "johor"], ["noc", "johor"])
 
 
 @pytest.mark.parametrize(
-    ("case", "said", "together"),
+    ("case", "statuses", "together"),
     [
         (
             "only one site sees how mail comes in",
-            [wrong(RECEIVING, 0, OUTBOUND, INBOUND), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [trouble_status(RECEIVING, 0, OUTBOUND, INBOUND), up_status(0, OUTBOUND), up_status(0, OUTBOUND)],
             "receiving",
         ),
         (
             "and it is not clear whether it works again",
-            [SiteStatus(directions={OUTBOUND: UP, INBOUND: DOWN}), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [SiteStatus(directions={OUTBOUND: UP, INBOUND: DOWN}), up_status(0, OUTBOUND), up_status(0, OUTBOUND)],
             "as it was told",
         ),
         (
             "and it has gone down and up there too often to be believed",
-            [SiteStatus(directions={OUTBOUND: UP, INBOUND: UP}), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [SiteStatus(directions={OUTBOUND: UP, INBOUND: UP}), up_status(0, OUTBOUND), up_status(0, OUTBOUND)],
             "as it was told",
         ),
         (
             "and that works again",
-            [wrong(SLOW, 0, OUTBOUND), well(0, OUTBOUND, INBOUND), well(0, OUTBOUND)],
+            [trouble_status(SLOW, 0, OUTBOUND), up_status(0, OUTBOUND, INBOUND), up_status(0, OUTBOUND)],
             "well",
         ),
         (
             "one sees that sending fails that others do not see, who are well",
-            [wrong(SENDING, 0, OUTBOUND, INBOUND), well(0, INBOUND), well(0, INBOUND)],
+            [trouble_status(SENDING, 0, OUTBOUND, INBOUND), up_status(0, INBOUND), up_status(0, INBOUND)],
             "sending",
         ),
         (
             "only one sees that sending is slow",
-            [wrong(SLOW, 0, INBOUND, OUTBOUND), well(0, INBOUND), well(0, INBOUND)],
+            [trouble_status(SLOW, 0, INBOUND, OUTBOUND), up_status(0, INBOUND), up_status(0, INBOUND)],
             "degraded",
         ),
         (
             "mail within the agency says of both ways",
-            [wrong(BOTH, 0, INTERNAL), wrong(BOTH, 0, INTERNAL), well(0, OUTBOUND, INBOUND)],
+            [trouble_status(BOTH, 0, INTERNAL), trouble_status(BOTH, 0, INTERNAL), up_status(0, OUTBOUND, INBOUND)],
             "both",
         ),
         (
             "what a site says of a way that it does not see any more counts for that something is wrong",
-            [wrong(SENDING, 0, INBOUND), wrong(SENDING, 0, INBOUND), well(0, INBOUND)],
+            [trouble_status(SENDING, 0, INBOUND), trouble_status(SENDING, 0, INBOUND), up_status(0, INBOUND)],
             "degraded",
         ),
         (
             "one that knows of nothing wrong sees all that others see",
-            [wrong(SENDING, 0, OUTBOUND, INBOUND), UNTROUBLED, well(0, INBOUND)],
+            [trouble_status(SENDING, 0, OUTBOUND, INBOUND), UNTROUBLED, up_status(0, INBOUND)],
             "as it was told",
         ),
     ],
 )
-def test_a_site_has_a_say_in_what_it_sees(case: str, said: Sequence[SiteStatus], together: str) -> None:
-    assert verdict(said) == together, case
+def test_joint_status_site_votes_on_observed_directions(
+    case: str, statuses: Sequence[SiteStatus], together: str
+) -> None:
+    assert verdict(statuses) == together, case
 
 
-def test_a_quorum_of_none_is_a_mistake() -> None:
+def test_quorum_minimum_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="quorum of 0"):
         Quorum(minimum=0)
 
 
-def trouble(*said: SiteStatus, quorum: Quorum = TWO) -> ActiveProblem:
-    joint = joint_status(said, quorum)
+def trouble(*statuses: SiteStatus, quorum: Quorum = TWO) -> ActiveProblem:
+    joint = joint_status(statuses, quorum)
     assert joint is not None
     assert joint.trouble is not None
     return joint.trouble
 
 
-def test_it_began_when_the_last_of_those_that_are_needed_said_so() -> None:
-    found = trouble(wrong(BOTH, 9), wrong(BOTH, 1), wrong(BOTH, 5))
+def test_joint_status_trouble_began_when_last_needed_site_reported_it() -> None:
+    found = trouble(trouble_status(BOTH, 9), trouble_status(BOTH, 1), trouble_status(BOTH, 5))
     assert (found.since, found.latest) == (at(5), at(5))
-    # Nothing can be sent since the 5th minute, nothing received since the 7th.
-    found = trouble(wrong(SENDING, 1), wrong(BOTH, 5), wrong(RECEIVING, 7))
+    # Sending has failed since minute 5, receiving since minute 7.
+    found = trouble(trouble_status(SENDING, 1), trouble_status(BOTH, 5), trouble_status(RECEIVING, 7))
     assert (found.type, found.since, found.latest) == (BOTH, at(5), at(7))
-    # That one alone has been in another trouble for longer is not it.
-    assert trouble(wrong(SLOW, 1), wrong(BOTH, 5), wrong(BOTH, 7)).since == at(7)
+    # Another, longer trouble at one site does not count.
+    assert trouble(trouble_status(SLOW, 1), trouble_status(BOTH, 5), trouble_status(BOTH, 7)).since == at(7)
 
 
-def test_the_latest_of_it_began_when_enough_say_that_of_it() -> None:
-    """What a person has ended by hand is told again when anything began afterwards, and not because of one site."""
-    held = wrong(BOTH, 1, latest=at(3))
-    assert trouble(held, held, wrong(BOTH, 1, latest=at(60))).latest == at(3)
-    assert trouble(held, *2 * [wrong(BOTH, 1, latest=at(60))]).latest == at(60)
+def test_joint_status_latest_is_when_enough_sites_report_it() -> None:
+    """A manually closed incident is reported again when enough sites report a later start."""
+    held = trouble_status(BOTH, 1, latest=at(3))
+    assert trouble(held, held, trouble_status(BOTH, 1, latest=at(60))).latest == at(3)
+    assert trouble(held, *2 * [trouble_status(BOTH, 1, latest=at(60))]).latest == at(60)
 
 
-def test_it_is_unsteady_where_enough_say_so() -> None:
-    assert trouble(wrong(BOTH, flapping=True), wrong(BOTH, flapping=True), wrong(BOTH)).flapping
-    assert not trouble(wrong(BOTH, flapping=True), wrong(BOTH), wrong(BOTH)).flapping
+def test_joint_status_flapping_where_enough_sites_report_it() -> None:
+    assert trouble(
+        trouble_status(BOTH, flapping=True), trouble_status(BOTH, flapping=True), trouble_status(BOTH)
+    ).flapping
+    assert not trouble(trouble_status(BOTH, flapping=True), trouble_status(BOTH), trouble_status(BOTH)).flapping
 
 
-def test_it_is_well_since_enough_were() -> None:
-    joint = joint_status([well(1), well(5), well(9)], TWO)
+def test_joint_status_up_since_when_enough_sites_were_up() -> None:
+    joint = joint_status([up_status(1), up_status(5), up_status(9)], TWO)
     assert joint is not None
     assert joint.up_since == at(5)
-    # Three of four must be, or two would be left that could hold it.
-    joint = joint_status([well(1), well(5), well(9), wrong(BOTH)], TWO)
+    # Three of four must be up, otherwise two could still report it.
+    joint = joint_status([up_status(1), up_status(5), up_status(9), trouble_status(BOTH)], TWO)
     assert joint is not None
     assert joint.up_since == at(9)
-    # The only one that sees how mail comes in has seen it work later than the others see anything.
-    joint = joint_status([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], TWO)
+    # The only site that observes receiving saw it work later than the others saw anything.
+    joint = joint_status([up_status(1, OUTBOUND), up_status(2, OUTBOUND), up_status(9, OUTBOUND, INBOUND)], TWO)
     assert joint is not None
     assert joint.up_since == at(9)
 
@@ -345,20 +393,25 @@ def test_it_is_well_since_enough_were() -> None:
         ("none knows", [None, None, None], None),
     ],
 )
-def test_why_it_fails_is_what_most_say_that_know(
+def test_joint_status_cause_is_most_frequent_known(
     case: str, causes: Sequence[Cause | None], cause: Cause | None
 ) -> None:
-    joint = joint_status([wrong(BOTH, cause=each) for each in causes], TWO)
+    joint = joint_status([trouble_status(BOTH, cause=each) for each in causes], TWO)
     assert joint is not None
     assert joint.cause is cause, case
 
 
-def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
-    said = [wrong(SENDING, cause=Cause.AUTH), wrong(BOTH), wrong(RECEIVING, cause=Cause.DNS), well()]
-    joint = joint_status([*said, well(), well()], TWO)
+def test_joint_status_cause_is_of_sites_reporting_that_type() -> None:
+    statuses = [
+        trouble_status(SENDING, cause=Cause.AUTH),
+        trouble_status(BOTH),
+        trouble_status(RECEIVING, cause=Cause.DNS),
+        up_status(),
+    ]
+    joint = joint_status([*statuses, up_status(), up_status()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.type, joint.cause) == (BOTH, None)
-    joint = joint_status([*said[:2], wrong(SLOW, cause=Cause.DNS), well()], TWO)
+    joint = joint_status([*statuses[:2], trouble_status(SLOW, cause=Cause.DNS), up_status()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.type, joint.cause) == (SENDING, Cause.AUTH)
 
@@ -370,7 +423,7 @@ def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
         ([DOWN, UP, UP], UP),
         ([DEGRADED, DOWN, UP], DEGRADED),
         ([DEGRADED, UP, UP], UP),
-        # Too few have seen it work.
+        # Too few sites have seen it work.
         ([DEGRADED, DOWN], UNKNOWN),
         ([UP, DOWN], UNKNOWN),
         ([UP, UNKNOWN, UNKNOWN], UP),
@@ -380,25 +433,25 @@ def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
         ([UNKNOWN, UNKNOWN, UNKNOWN], None),
     ],
 )
-def test_a_direction_works_where_enough_have_seen_it_work(
+def test_joint_status_direction_is_up_where_enough_sites_saw_it(
     healths: Sequence[Health | None], joint: Health | None
 ) -> None:
-    said = [
+    statuses = [
         SiteStatus(directions={INTERNAL: UP} | ({} if health is None else {OUTBOUND: health})) for health in healths
     ]
-    found = joint_status(said, TWO)
+    found = joint_status(statuses, TWO)
     assert found is not None
     assert found.directions.get(OUTBOUND) is joint
 
 
-def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_all_is_well() -> None:
-    assert sites_disagree([wrong(SLOW), well(), BLIND])
-    assert not sites_disagree([wrong(SLOW), wrong(BOTH)])
-    assert not sites_disagree([well(), BLIND, UNCLEAR])
+def test_sites_disagree_where_one_is_in_trouble_and_another_up() -> None:
+    assert sites_disagree([trouble_status(SLOW), up_status(), BLIND])
+    assert not sites_disagree([trouble_status(SLOW), trouble_status(BOTH)])
+    assert not sites_disagree([up_status(), BLIND, UNCLEAR])
     assert not sites_disagree([])
 
 
-def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
+def test_joint_status_monitoring_fault_needs_quorum() -> None:
     dead, alive = (
         SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0)),
         SiteStatus(up_since=T0),
@@ -416,8 +469,8 @@ healths = st.dictionaries(st.sampled_from(ALL), st.sampled_from(Health))
 
 
 @st.composite
-def standings(draw: st.DrawFn) -> SiteStatus:
-    """Return what a site may say of an agency; more than a judge would."""
+def site_statuses(draw: st.DrawFn) -> SiteStatus:
+    """Return any status of a site, including ones that no evaluator returns."""
     directions: Mapping[Direction, Health] = draw(healths)
     match draw(st.sampled_from(["wrong", "wrong", "well", "unclear", "blind", "untroubled"])):
         case "wrong":
@@ -440,88 +493,95 @@ def standings(draw: st.DrawFn) -> SiteStatus:
             return UNTROUBLED
 
 
-several = st.lists(standings(), min_size=2, max_size=5)
+several = st.lists(site_statuses(), min_size=2, max_size=5)
 quorums = st.builds(Quorum, minimum=st.integers(1, 6), share=st.sampled_from([0, 0, 34, 50, 100]))
 
 
-def sees(site: SiteStatus, way: Direction | None = None) -> bool:
-    """Return whether it knows anything; of that way."""
+def observes(site: SiteStatus, way: Direction | None = None) -> bool:
+    """Return whether the site knows anything, about that direction if given."""
     known = {each for each, health in site.directions.items() if health is not UNKNOWN}
     if way is None and site.trouble is not None and site.trouble.type is IncidentType.SIGN_IN:
         return True
     return site == UNTROUBLED or bool(known & (set(ALL) if way is None else {way, INTERNAL}))
 
 
-def is_wrong(site: SiteStatus | None, way: Direction | None = None) -> bool:
-    """Return whether it says that anything is wrong; that mail does not go that way."""
+def is_in_trouble(site: SiteStatus | None, way: Direction | None = None) -> bool:
+    """Return whether the site reports trouble, in that direction if given."""
     if site is None or site.trouble is None:
         return False
     return way is None or way in TYPE_DIRECTIONS[site.trouble.type]
 
 
 def needed(
-    said: Sequence[SiteStatus],
+    statuses: Sequence[SiteStatus],
     quorum: Quorum,
     way: Direction | None = None,
     silent: Sequence[SiteStatus] = (),
 ) -> int:
-    return quorum.votes_needed(sum(sees(site, way) for site in said), sum(sees(site, way) for site in silent))
+    return quorum.votes_needed(
+        sum(observes(site, way) for site in statuses), sum(observes(site, way) for site in silent)
+    )
 
 
-@given(standings(), quorums)
-def test_one_site_says_what_it_says(site: SiteStatus, quorum: Quorum) -> None:
+@given(site_statuses(), quorums)
+def test_any_statuses_one_site_is_unchanged(site: SiteStatus, quorum: Quorum) -> None:
     assert joint_status([site], quorum) is site
 
 
 @given(several, quorums)
-def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_that_enough_hold(
-    said: Sequence[SiteStatus], quorum: Quorum
+def test_any_statuses_outage_is_reported_exactly_when_quorum_holds(
+    statuses: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
-    joint = joint_status(said, quorum)
-    seeing = [site for site in said if sees(site)]
+    joint = joint_status(statuses, quorum)
+    seeing = [site for site in statuses if observes(site)]
     for way in (OUTBOUND, INBOUND):
-        holders = [site for site in seeing if is_wrong(site, way) and (sees(site, way) or len(seeing) == 1)]
-        enough = len(holders) >= needed(said, quorum, way) and bool(holders)
-        assert is_wrong(joint, way) == enough
-    if sum(is_wrong(site) for site in seeing) >= needed(said, quorum) and seeing:
-        assert is_wrong(joint)
+        holders = [site for site in seeing if is_in_trouble(site, way) and (observes(site, way) or len(seeing) == 1)]
+        enough = len(holders) >= needed(statuses, quorum, way) and bool(holders)
+        assert is_in_trouble(joint, way) == enough
+    if sum(is_in_trouble(site) for site in seeing) >= needed(statuses, quorum) and seeing:
+        assert is_in_trouble(joint)
 
 
 @given(several, quorums, st.randoms())
-def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStatus], quorum: Quorum, chance: object) -> None:
-    mixed = [*said]
+def test_any_statuses_order_does_not_matter(statuses: Sequence[SiteStatus], quorum: Quorum, chance: object) -> None:
+    mixed = [*statuses]
     chance.shuffle(mixed)  # type: ignore[attr-defined]
-    assert joint_status(mixed, quorum) == joint_status(said, quorum)
+    assert joint_status(mixed, quorum) == joint_status(statuses, quorum)
 
 
 @given(several, quorums)
-def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
-    said: Sequence[SiteStatus], quorum: Quorum
+def test_any_statuses_up_when_all_are_and_not_while_quorum_could_fail(
+    statuses: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
-    joint = joint_status(said, quorum)
-    seeing = [site for site in said if sees(site)]
+    joint = joint_status(statuses, quorum)
+    seeing = [site for site in statuses if observes(site)]
     proven = [site for site in seeing if site.up_since]
     is_well = joint is not None and joint.up_since is not None
     if seeing and len(proven) == len(seeing):
         assert is_well
     if is_well:
-        assert len(seeing) - len(proven) < needed(said, quorum) <= len(proven)
-        assert not is_wrong(joint)
+        assert len(seeing) - len(proven) < needed(statuses, quorum) <= len(proven)
+        assert not is_in_trouble(joint)
 
 
 @given(several, quorums)
-def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStatus], quorum: Quorum) -> None:
-    joint = joint_status(said, quorum)
+def test_any_statuses_trouble_begins_with_quorum(statuses: Sequence[SiteStatus], quorum: Quorum) -> None:
+    joint = joint_status(statuses, quorum)
     if joint is None or joint.trouble is None:
         return
     since, ways = joint.trouble.since, TYPE_DIRECTIONS[joint.trouble.type]
-    in_trouble = [site for site in said if sees(site) and is_wrong(site)]
+    in_trouble = [site for site in statuses if observes(site) and is_in_trouble(site)]
     by_then = [site for site in in_trouble if site.trouble and site.trouble.since <= since]
-    enough = {way: sum(is_wrong(site, way) for site in by_then) >= needed(said, quorum, way) for way in ways or (None,)}
+    enough = {
+        way: sum(is_in_trouble(site, way) for site in by_then) >= needed(statuses, quorum, way)
+        for way in ways or (None,)
+    }
     if not ways:
-        # Slow in one direction, by those that see it.
+        # Slow in one direction, according to the sites that observe it.
         for each in ALL:
-            seen = [site for site in said if site == UNTROUBLED or site.directions.get(each, UNKNOWN) is not UNKNOWN]
+            seen = [
+                site for site in statuses if site == UNTROUBLED or site.directions.get(each, UNKNOWN) is not UNKNOWN
+            ]
             holding = sum(site in by_then and site.directions.get(each) in {DEGRADED, DOWN} for site in seen)
             enough[each] = holding >= quorum.votes_needed(len(seen), 0) and bool(seen)
     assert any(enough.values())
@@ -529,39 +589,39 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
     assert since <= (joint.trouble.latest or since)
 
 
-def grave(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
-    """Return how bad it is: well, not clear, something wrong; and which ways are out."""
+def severity(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
+    """Return the severity (up, unclear, in trouble) and the failed directions."""
     if site is None or site.trouble is None:
         return (0 if site and site.up_since else 1), frozenset()
     return 2, frozenset(TYPE_DIRECTIONS[site.trouble.type])
 
 
-def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
-    """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
-    if matter is None:
+def worse(site: SiteStatus, type_: IncidentType | None) -> SiteStatus:
+    """Return the status with more trouble than before and the same observations."""
+    if type_ is None:
         return replace(site, up_since=None)
-    if site.trouble and not set(TYPE_DIRECTIONS[matter]) > set(TYPE_DIRECTIONS[site.trouble.type]):
+    if site.trouble and not set(TYPE_DIRECTIONS[type_]) > set(TYPE_DIRECTIONS[site.trouble.type]):
         return site
     if all(health is UNKNOWN for health in site.directions.values()):
-        # It can report a refused sign-in; a fault of the mail would come with votes on directions that it had none on.
+        # A blind site can report a refused sign-in only; other trouble would add votes on directions.
         return site
-    found = ActiveProblem(type=matter, since=at(3))
+    found = ActiveProblem(type=type_, since=at(3))
     return replace(site, up_since=None, trouble=found)
 
 
 @given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))
-def test_a_site_that_says_worse_makes_it_no_better(
-    said: Sequence[SiteStatus], quorum: Quorum, which: int, matter: IncidentType | None
+def test_any_statuses_worse_site_makes_joint_status_no_better(
+    statuses: Sequence[SiteStatus], quorum: Quorum, which: int, type_: IncidentType | None
 ) -> None:
-    which %= len(said)
-    before = grave(joint_status(said, quorum))
-    said = [*said[:which], worse(said[which], matter), *said[which + 1 :]]
-    after = grave(joint_status(said, quorum))
+    which %= len(statuses)
+    before = severity(joint_status(statuses, quorum))
+    statuses = [*statuses[:which], worse(statuses[which], type_), *statuses[which + 1 :]]
+    after = severity(joint_status(statuses, quorum))
     assert after[0] >= before[0]
     assert after[1] >= before[1]
 
 
 @given(several, quorums)
-def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStatus], quorum: Quorum) -> None:
-    seeing = [site for site in said if sees(site)]
-    assert joint_status([*said, BLIND], quorum) == (joint_status(seeing, quorum) if len(seeing) > 0 else None)
+def test_any_statuses_blind_site_changes_nothing(statuses: Sequence[SiteStatus], quorum: Quorum) -> None:
+    seeing = [site for site in statuses if observes(site)]
+    assert joint_status([*statuses, BLIND], quorum) == (joint_status(seeing, quorum) if len(seeing) > 0 else None)

@@ -1,4 +1,4 @@
-"""Why an account is refused: because of the account, or of the service that checks passwords; and who is told."""
+"""Refused accounts: whether the account or the sign-in service is at fault, and who is notified."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.evaluation.sign_in import SignInEvidence, SignInFault
 from monitor.model.health import Health
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
-from tests.unit.monitor.trial import (
+from tests.unit.monitor.world import (
     MINUTE,
     SECOND,
     T0,
@@ -34,7 +34,7 @@ from tests.unit.monitor.trial import (
     smtp,
 )
 
-#: Three mailboxes on one server, and one that has a server to itself.
+#: Three mailboxes on one server, and one on a server of its own.
 SHARED, ALONE = ("JCM", "JKT", "JPC"), "LKC"
 HOSTS = {f"{code}/utama": "kongsi.contoh.gov.my" for code in SHARED} | {f"{ALONE}/utama": "lkc.contoh.gov.my"}
 DAY = timedelta(days=1)
@@ -45,11 +45,11 @@ def routes_of(direction: Direction) -> dict[str, MonitoredRoute]:
     return {r.agency: r for r in found}
 
 
-def refused(of: MonitoredRoute, at: timedelta, party: Party, cause: RefusalCause | None = None) -> ProbeResult:
+def refused_run(of: MonitoredRoute, at: timedelta, party: Party, cause: RefusalCause | None = None) -> ProbeResult:
     return failed(of, T0 + at, Outcome.AUTH, Phase.AUTH, party, credentials=True, cause=cause)
 
 
-#: What happened to whose account, and how many minutes before or after the refusal that is decided about.
+#: Account, minutes before or after the evaluated refusal, and result.
 Run = tuple[str, float, str]
 
 
@@ -90,7 +90,7 @@ Run = tuple[str, float, str]
         ("nor what is accepted there", [("JCM", -5, "ok"), ("JCM", 0, "no"), ("LKC", 1, "ok")], 60, "suspected"),
     ],
 )  # fmt: skip
-def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[Run], now: float, fault: str) -> None:
+def test_sign_in_fault_by_accepted_and_refused_accounts(case: str, runs: Sequence[Run], now: float, fault: str) -> None:
     """Defect: A refused account is blamed whoever else is refused.
 
     Pantau: Who is accepted and refused at the same server decides.
@@ -100,14 +100,14 @@ def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[
     for agency, minutes, what in runs:
         of, at = routes[agency], minutes * MINUTE
         cause = RefusalCause.ACCOUNT if what == "locked" else None
-        end = arrived(of, T0 + at) if what == "ok" else refused(of, at, Party.SENDER, cause)
+        end = arrived(of, T0 + at) if what == "ok" else refused_run(of, at, Party.SENDER, cause)
         evidence.record_run(of, end)
     judged = next(agency for agency, minutes, what in reversed(runs) if minutes == 0 and what != "ok")
     assert evidence.fault(f"{judged}/utama", Party.SENDER, T0 + now * MINUTE) == fault, case
 
 
-def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
-    """Return so many accounts of one server; each was accepted five minutes ago."""
+def accounts(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
+    """Return accounts of one server, each accepted five minutes ago."""
     codes = [f"A{number}" for number in range(count)]
     routes = [r for code in codes for r in agency_routes(code, ("a",), (Direction.OUTBOUND,))]
     evidence = SignInEvidence()
@@ -130,16 +130,16 @@ def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
         (2, 1, "account"),
     ],
 )
-def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, locked: int, fault: str) -> None:
+def test_sign_in_fault_of_refused_accounts_by_number_accepted(count: int, locked: int, fault: str) -> None:
     """Defect: The number of accepted accounts is ignored.
 
     Pantau: They are counted since the last refusal.
     """
-    evidence, routes = tenants(count)
+    evidence, routes = accounts(count)
     for start in (0, 5):
         for number, of in enumerate(routes):
             at = start * MINUTE + number * SECOND
-            evidence.record_run(of, refused(of, at, Party.SENDER) if number < locked else arrived(of, T0 + at))
+            evidence.record_run(of, refused_run(of, at, Party.SENDER) if number < locked else arrived(of, T0 + at))
     faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + 10 * MINUTE) for of in routes[:locked]}
     assert faults == {fault}
 
@@ -148,43 +148,43 @@ def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, 
 @pytest.mark.parametrize(
     ("between", "after", "fault"),
     [
-        (3, 0, "service"),  # What was accepted before the second one was refused is no proof against it.
-        (0, 3, "undecided"),  # Two have not been tried: they might be refused as well.
-        (0, 5, "account"),  # Whatever the last one is.
+        (3, 0, "service"),  # An acceptance before the second refusal does not clear the service.
+        (0, 3, "undecided"),  # Two accounts have not been tried: they might be refused as well.
+        (0, 5, "account"),  # Whatever the last account does.
     ],
 )
-def test_sign_in_fault_of_two_by_when_others_are_accepted(between: int, after: int, fault: str) -> None:
+def test_sign_in_fault_of_two_accounts_by_time_others_are_accepted(between: int, after: int, fault: str) -> None:
     """Defect: An acceptance before the refusals clears the service.
 
     Pantau: Only later ones count.
     """
-    evidence, (first, second, *others) = tenants(8)
-    evidence.record_run(first, refused(first, 0 * SECOND, Party.SENDER))
+    evidence, (first, second, *others) = accounts(8)
+    evidence.record_run(first, refused_run(first, 0 * SECOND, Party.SENDER))
     for of in others[:between]:
         evidence.record_run(of, arrived(of, T0 + 20 * SECOND))
-    evidence.record_run(second, refused(second, 30 * SECOND, Party.SENDER))
+    evidence.record_run(second, refused_run(second, 30 * SECOND, Party.SENDER))
     for of in others[:after]:
         evidence.record_run(of, arrived(of, T0 + 40 * SECOND))
     for of in (first, second):
-        evidence.record_run(of, refused(of, 60 * SECOND, Party.SENDER))
+        evidence.record_run(of, refused_run(of, 60 * SECOND, Party.SENDER))
         assert evidence.fault(of.route.sender.name, Party.SENDER, T0 + 61 * SECOND) == fault
 
 
-def test_sign_in_fault_mailbox_read_again_after_a_refusal_proves_that_others_are_accepted() -> None:
+def test_sign_in_fault_mailbox_read_after_refusal_counts_as_accepted() -> None:
     routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
     evidence.replace_routes(routes.values(), ())
     for code in SHARED:
         evidence.record_run(routes[code], arrived(routes[code], T0 - 5 * MINUTE))
-        evidence.record_run(routes[code], refused(routes[code], 0 * MINUTE, Party.RECIPIENT))
+        evidence.record_run(routes[code], refused_run(routes[code], 0 * MINUTE, Party.RECIPIENT))
     for code in ("JKT", "JPC"):
         evidence.record_run(routes[code], arrived(routes[code], T0 + MINUTE))
-    evidence.record_run(routes["JCM"], refused(routes["JCM"], 2 * MINUTE, Party.RECIPIENT))
+    evidence.record_run(routes["JCM"], refused_run(routes["JCM"], 2 * MINUTE, Party.RECIPIENT))
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 2 * MINUTE) is SignInFault.ACCOUNT
 
 
-def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
-    evidence, (of, *_) = tenants(2)
-    evidence.record_run(of, refused(of, 180 * MINUTE, Party.SENDER))
+def test_sign_in_evidence_rewind_moves_refusals() -> None:
+    evidence, (of, *_) = accounts(2)
+    evidence.record_run(of, refused_run(of, 180 * MINUTE, Party.SENDER))
     evidence.rewind(T0 + SECOND, 180 * MINUTE)
     assert evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 9 * SECOND)
     assert not evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 10 * SECOND)
@@ -192,17 +192,17 @@ def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
 
 @pytest.mark.falsegreen
 @pytest.mark.parametrize("seed", range(10))
-def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(seed: int) -> None:
+def test_sign_in_fault_server_answering_both_ways_is_service(seed: int) -> None:
     """Defect: Dovecot without its password file accepts one attempt of several, and the NOC gets wrong passwords.
 
     Pantau: An acceptance a moment after a refusal proves nothing.
     """
     # Dovecot without its password file accepts the second attempt of each second; of five accounts one or two meet it.
-    (evidence, routes), chance = tenants(5), Random(seed)
+    (evidence, routes), chance = accounts(5), Random(seed)
     for turn in range(20):
         for number, of in enumerate(routes):
             at = turn * MINUTE + number * 10 * SECOND
-            evidence.record_run(of, refused(of, at, Party.SENDER))
+            evidence.record_run(of, refused_run(of, at, Party.SENDER))
             if chance.random() < 0.3:
                 evidence.record_run(of, arrived(of, T0 + at + SECOND / 2))
         faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + turn * MINUTE + MINUTE) for of in routes}
@@ -210,14 +210,14 @@ def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(
 
 
 @pytest.mark.falsegreen
-def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() -> None:
+def test_sign_in_fault_service_recovering_blames_no_account() -> None:
     """Defect: While a sign-in service recovers, accounts not tried again count as wrong passwords.
 
     Pantau: They are undecided until they are tried.
     """
-    evidence, routes = tenants(5)
+    evidence, routes = accounts(5)
     for number, of in enumerate(routes):
-        evidence.record_run(of, refused(of, number * SECOND, Party.SENDER))
+        evidence.record_run(of, refused_run(of, number * SECOND, Party.SENDER))
     for number, of in enumerate(routes):
         evidence.record_run(of, arrived(of, T0 + 5 * MINUTE + number * SECOND))
         late = {evidence.fault(r.route.sender.name, Party.SENDER, T0 + 6 * MINUTE) for r in routes[number + 1 :]}
@@ -225,31 +225,33 @@ def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() ->
 
 
 @pytest.mark.parametrize(("minutes", "fault"), [(4, SignInFault.UNDECIDED), (6, SignInFault.ACCOUNT)])
-def test_sign_in_fault_read_over_a_connection_from_before_proves_nothing(minutes: int, fault: SignInFault) -> None:
+def test_sign_in_fault_read_over_earlier_connection_proves_nothing(minutes: int, fault: SignInFault) -> None:
     routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
     evidence.replace_routes(routes.values(), ())
     evidence.record_run(routes["JCM"], arrived(routes["JCM"], T0 - 5 * MINUTE))
-    evidence.record_run(routes["JCM"], refused(routes["JCM"], 0 * MINUTE, Party.RECIPIENT))
+    evidence.record_run(routes["JCM"], refused_run(routes["JCM"], 0 * MINUTE, Party.RECIPIENT))
     for other in ("JKT", "JPC"):
         evidence.record_run(routes[other], arrived(routes[other], T0 + minutes * MINUTE))
-    evidence.record_run(routes["JCM"], refused(routes["JCM"], (minutes + 1) * MINUTE, Party.RECIPIENT))
+    evidence.record_run(routes["JCM"], refused_run(routes["JCM"], (minutes + 1) * MINUTE, Party.RECIPIENT))
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + minutes * MINUTE) is fault
 
 
-def test_sign_in_fault_sending_and_reading_are_decided_apart() -> None:
+def test_sign_in_fault_sending_and_reading_are_separate() -> None:
     outbound, inbound, evidence = routes_of(Direction.OUTBOUND), routes_of(Direction.INBOUND), SignInEvidence()
     evidence.replace_routes([*outbound.values(), *inbound.values()], ())
     evidence.record_run(outbound["JCM"], arrived(outbound["JCM"], T0 - MINUTE))
-    affected = evidence.record_run(outbound["JCM"], refused(outbound["JCM"], 0 * MINUTE, Party.SENDER))
+    affected = evidence.record_run(outbound["JCM"], refused_run(outbound["JCM"], 0 * MINUTE, Party.SENDER))
     assert affected == {"JCM/utama"}
-    # Another account is read well, which says nothing of sending, and nothing of the account that was not tried there.
+    # Reading another account proves nothing about sending, nor about an account that was not tried.
     assert evidence.record_run(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == set()
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 60 * MINUTE) is SignInFault.SUSPECTED
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 60 * MINUTE) is SignInFault.UNDECIDED
-    # Who is tried at that server may decide it.
+    # An account that is tried at that server may decide it.
     assert evidence.record_run(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == {"JCM/utama"}
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 61 * MINUTE) is SignInFault.UNDECIDED
-    assert evidence.record_run(outbound["JCM"], refused(outbound["JCM"], 62 * MINUTE, Party.SENDER)) == {"JCM/utama"}
+    assert evidence.record_run(outbound["JCM"], refused_run(outbound["JCM"], 62 * MINUTE, Party.SENDER)) == {
+        "JCM/utama"
+    }
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 62 * MINUTE) is SignInFault.ACCOUNT
 
 
@@ -269,19 +271,19 @@ def test_sign_in_evidence_record_returns_every_account_whose_fault_changed(seed:
         cause = RefusalCause.ACCOUNT if what == "locked" else None
         late = at - timedelta(minutes=chance.choice((0, 0, 7)))
         affected = evidence.record_run(
-            of, arrived(of, T0 + late) if what == "ok" else refused(of, late, Party.SENDER, cause)
+            of, arrived(of, T0 + late) if what == "ok" else refused_run(of, late, Party.SENDER, cause)
         )
         changed = {name for name, fault in faults().items() if fault is not before[name]}
         assert changed <= set(affected), (what, of.agency)
 
 
-def test_sign_in_evidence_many_accounts_refused_together_are_each_looked_at_a_few_times() -> None:
-    evidence, routes = tenants(100)
+def test_sign_in_evidence_many_accounts_refused_are_evaluated_few_times() -> None:
+    evidence, routes = accounts(100)
     ends = (True, False, False, False, True, True)
-    # Of every run that changes nothing only its own account is decided again: the work grows with the runs, not the square.
+    # A run that changes nothing re-evaluates its own account only: the work is linear in the runs.
     for turn, ok in enumerate(ends):
         at = turn * 5 * MINUTE
-        runs = [(of, arrived(of, T0 + at) if ok else refused(of, at, Party.SENDER)) for of in routes]
+        runs = [(of, arrived(of, T0 + at) if ok else refused_run(of, at, Party.SENDER)) for of in routes]
         affected = [evidence.record_run(of, run) for of, run in runs]
         assert sum(map(len, affected)) <= 3 * len(routes), turn
 
@@ -294,13 +296,13 @@ def world(*agencies: str) -> World:
     return World(hosted([*routes, *controls()], HOSTS))
 
 
-def matter(here: World, agency: str) -> IncidentType | None:
+def incident_type_of(here: World, agency: str) -> IncidentType | None:
     trouble = here.trouble(agency)
     return trouble.type if trouble else None
 
 
-def own_faults(here: World) -> set[str]:
-    return {str(each) for each in here.evaluator.own_faults(here.now)}
+def faulty_sources(here: World) -> set[str]:
+    return {str(each) for each in here.evaluator.faulty_sources(here.now)}
 
 
 @pytest.mark.falsegreen
@@ -314,7 +316,7 @@ def own_faults(here: World) -> set[str]:
     ],
     ids=["everywhere", "to send", "to read"],
 )
-def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, directions: set[Direction]) -> None:
+def test_only_account_of_server_refused_is_reported_to_staff(fault: Fault, directions: set[Direction]) -> None:
     """Defect: The only account at a server is blamed, for sending and reading.
 
     Pantau: Where it worked within a day the service is suspected; staff are notified until it is accepted again.
@@ -327,13 +329,13 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     assert trouble is not None
     assert (trouble.type, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
     assert since <= trouble.since < since + MINUTE
-    # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
+    # The health is unknown and nothing is down; metrics name the account, and no incident goes to the NOC.
     assert {*here.evaluator.mail("LKC").unobserved_directions()} == directions
     standing = here.evaluator.agency_status("LKC", here.now, has_open_incident=True)
     assert {d for d, health in standing.directions.items() if health is Health.UNKNOWN} == directions
     assert standing.up_since is None
     assert Health.DOWN not in here.evaluator.mail("LKC").directions().values()
-    assert own_faults(here) == {"credentials/LKC/utama"}
+    assert faulty_sources(here) == {"credentials/LKC/utama"}
     assert here.own() == set()
     assert here.trouble("JCM") is None
 
@@ -347,7 +349,7 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
 
 @pytest.mark.falsegreen
 @pytest.mark.blind
-def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_noc() -> None:
+def test_all_accounts_of_server_refused_are_reported_to_staff_only() -> None:
     """Defect: Five agencies on a server without password file are five incidents at the NOC.
 
     Pantau: They are refused together: staff of each are notified, the NOC of no account.
@@ -355,15 +357,15 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
     here = world(*SHARED, "LKC").rounds(3)
     here.faults = {f"{code}/utama": WRONG_PASSWORD for code in SHARED}
     here.rounds(3)
-    assert [matter(here, code) for code in (*SHARED, "LKC")] == [*3 * [IncidentType.SIGN_IN], None]
+    assert [incident_type_of(here, code) for code in (*SHARED, "LKC")] == [*3 * [IncidentType.SIGN_IN], None]
     assert here.own() == set()
-    # Which accounts are refused the metrics say all the same.
-    assert own_faults(here) == {f"credentials/{code}/utama" for code in SHARED}
+    # The metrics still show which accounts are refused.
+    assert faulty_sources(here) == {f"credentials/{code}/utama" for code in SHARED}
 
-    # One after the other is accepted again: who is not stays with its staff, and at no time is the NOC told of one.
+    # One account after the other is accepted again; the NOC is never notified of one.
     here.faults.pop("JKT/utama")
     here.rounds(1)
-    assert here.evaluator.own_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
+    assert here.evaluator.source_trouble(FaultSource(FaultDomain.CREDENTIALS, "JKT/utama"), here.now) is None
     here.faults.clear()
     for _ in range(3):
         assert here.rounds(1).own() == set()
@@ -372,7 +374,7 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
 
 
 @pytest.mark.blind
-def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_staff() -> None:
+def test_one_of_several_accounts_refused_is_reported_to_noc_only() -> None:
     """Defect: A refused account beside accepted ones is a suspected service.
 
     Pantau: It is our account.
@@ -381,8 +383,8 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
     here.faults["JCM/utama"] = WRONG_PASSWORD
     here.rounds(3)
     assert [here.trouble(code) for code in SHARED] == 3 * [None]
-    assert here.own() == own_faults(here) == {"credentials/JCM/utama"}
-    # Mail through it is not proven, and it was told by no incident of the agency.
+    assert here.own() == faulty_sources(here) == {"credentials/JCM/utama"}
+    # Mail through the account is unproven, and the agency has no incident.
     assert set(here.evaluator.mail("JCM").unobserved_directions()) == {
         Direction.INTERNAL,
         Direction.OUTBOUND,
@@ -391,7 +393,7 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
 
 
 @pytest.mark.blind
-def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
+def test_account_never_accepted_is_reported_to_noc() -> None:
     """Defect: An account that never worked is a suspected service.
 
     Pantau: It is our account.
@@ -403,7 +405,7 @@ def test_judge_account_never_accepted_is_told_to_the_noc() -> None:
 
 
 @pytest.mark.blind
-def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc() -> None:
+def test_account_refused_after_secret_change_is_reported_to_noc() -> None:
     """Defect: An account whose secret was changed here is a suspected service.
 
     Pantau: It is our account.
@@ -427,19 +429,19 @@ def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc()
     assert (here.trouble("LKC"), here.own()) == (None, {"credentials/LKC/utama"})
 
 
-def test_judge_outage_says_more_than_a_refused_account() -> None:
+def test_outage_takes_precedence_over_refused_account() -> None:
     here = world("LKC").rounds(3)
     here.faults["LKC/utama"] = both(
         imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
     )
-    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
-    # And while nothing works, a refused account ends no outage.
+    assert incident_type_of(here.rounds(4), "LKC") is IncidentType.RECEIVING
+    # While nothing works, a refused account ends no outage.
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(4), "LKC") is IncidentType.RECEIVING
+    assert incident_type_of(here.rounds(4), "LKC") is IncidentType.RECEIVING
 
 
 @pytest.mark.blind
-def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
+def test_refused_accounts_after_restart_wait_for_next_run() -> None:
     """Defect: A restart while accounts are refused ends or repeats the incident.
 
     Pantau: It changes nothing until the next run.
@@ -453,46 +455,46 @@ def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
         again = World(here.routes, here.faults, now=here.now)
         again.evaluator.restore(known)
         again.evaluator.restore_arrivals(arrivals)
-        # Nothing new is told yet, and nothing is over.
-        assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [None]
+        # No new event, and no recovery.
+        assert [incident_type_of(again, code) for code in (*SHARED, "LKC")] == 4 * [None]
         assert [again.evaluator.up_since(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
-        assert (again.own(), own_faults(again)) == (set(), own_faults(here))
+        assert (again.own(), faulty_sources(again)) == (set(), faulty_sources(here))
         assert {*again.evaluator.mail("LKC").unobserved_directions()} == {
             Direction.INTERNAL,
             Direction.OUTBOUND,
             Direction.INBOUND,
         }
         again.rounds(1)
-        # Where it is not known that they ever worked they are told as accounts.
-        assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [told]
+        # Where no earlier acceptance is known, the account is at fault.
+        assert [incident_type_of(again, code) for code in (*SHARED, "LKC")] == 4 * [told]
         assert ("credentials/JCM/utama" in again.own()) == (told is None)
 
 
-def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -> None:
+def test_stale_routes_leave_refused_account_undecided() -> None:
     here = world("LKC").rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+    assert incident_type_of(here.rounds(3), "LKC") is IncidentType.SIGN_IN
 
     here.now += 60 * MINUTE
     here.evaluator.mark_stale([r.name for r in here.routes], here.now)
     assert (here.trouble("LKC"), here.evaluator.up_since("LKC", here.now)) == (None, None)
-    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
+    assert incident_type_of(here.rounds(1), "LKC") is IncidentType.SIGN_IN
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("back", [timedelta(hours=3), 3 * DAY])
-def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta) -> None:
+def test_refused_accounts_outlast_clock_set_back(back: timedelta) -> None:
     """Defect: A clock set back while accounts are refused ends the incident.
 
     Pantau: It changes nothing.
     """
     here = world("LKC", *SHARED).rounds(3)
     here.faults["LKC/utama"] = WRONG_PASSWORD
-    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+    assert incident_type_of(here.rounds(3), "LKC") is IncidentType.SIGN_IN
     here.now -= back
-    assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
-    assert matter(here.rounds(3), "LKC") is IncidentType.SIGN_IN
-    # One that is refused only now is compared with those that are accepted now, not with the future.
+    assert incident_type_of(here.rounds(1), "LKC") is IncidentType.SIGN_IN
+    assert incident_type_of(here.rounds(3), "LKC") is IncidentType.SIGN_IN
+    # An account refused now is compared with current acceptances, not with future ones.
     here.faults["JCM/utama"] = WRONG_PASSWORD
     assert here.rounds(3).own() == {"credentials/JCM/utama"}
     assert here.trouble("JCM") is None
@@ -502,44 +504,44 @@ def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta
     assert here.evaluator.up_since("LKC", here.now) is not None
 
 
-def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself() -> None:
+def test_refused_account_needs_another_run_unless_it_is_at_fault() -> None:
     here = world("LKC", "JCM", "JKT").rounds(3)
     own, shared = (
         next(r for r in here.routes if r.name == f"{code}/outbound/{code}/utama/a") for code in ("LKC", "JCM")
     )
     for of in (own, shared):
-        here.evaluator.record_run(refused(of, here.now - T0, Party.SENDER), here.now)
+        here.evaluator.record_run(refused_run(of, here.now - T0, Party.SENDER), here.now)
         assert here.evaluator.needs_another_run(of.name)
-    # The other of its server is accepted where the second one is not, and it is refused once more after that: to repeat a
+    # The other account of its server is accepted, and this one is refused again: repeating a
     # wrong password would lock it.
     beside = next(r for r in here.routes if r.name == "JKT/outbound/JKT/utama/a")
     here.evaluator.record_run(arrived(beside, here.now + SECOND), here.now + SECOND)
     assert here.evaluator.needs_another_run(own.name)
     assert here.evaluator.needs_another_run(shared.name)
-    here.evaluator.record_run(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
+    here.evaluator.record_run(refused_run(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
     assert here.evaluator.needs_another_run(own.name)
     assert not here.evaluator.needs_another_run(shared.name)
 
 
-def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
+def test_slow_mail_beside_refused_account_is_sign_in() -> None:
     def slow(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
         return arrived(of, at, 2 * MINUTE) if party is Party.SENDER else None
 
     here = world("LKC").rounds(3)
     here.faults["LKC/utama"] = slow
     here.rounds(4)
-    assert matter(here, "LKC") is IncidentType.DEGRADED
-    refused = here.now
+    assert incident_type_of(here, "LKC") is IncidentType.DEGRADED
+    refused_run = here.now
     here.faults["LKC/utama"] = both(imap(Outcome.AUTH, Phase.AUTH, credentials=True), slow)
     here.rounds(4)
     assert here.evaluator.mail("LKC").directions()[Direction.OUTBOUND] is Health.DEGRADED
     trouble = here.trouble("LKC")
     assert trouble is not None
-    # Since sign-in is refused, and not since mail was first slow.
-    assert (trouble.type, trouble.since >= refused) == (IncidentType.SIGN_IN, True)
+    # It began with the refused sign-in, not with the first slow mail.
+    assert (trouble.type, trouble.since >= refused_run) == (IncidentType.SIGN_IN, True)
 
 
-def test_judge_reference_refused_is_told_to_the_noc_only() -> None:
+def test_reference_account_refused_is_reported_to_noc_only() -> None:
     here = world("LKC", "JCM").rounds(3)
     here.faults["a"] = WRONG_PASSWORD
     here.rounds(4)
@@ -547,13 +549,13 @@ def test_judge_reference_refused_is_told_to_the_noc_only() -> None:
     assert "credentials/a" in here.own()
 
 
-def test_sign_in_evidence_of_what_left_is_forgotten() -> None:
+def test_sign_in_evidence_of_removed_account_is_forgotten() -> None:
     routes = [route("LKC", Direction.OUTBOUND, f"LKC/{key}", "a") for key in ("satu", "dua")]
     evidence = SignInEvidence()
     evidence.replace_routes(routes, ())
     for of in routes:
         evidence.record_run(of, arrived(of, T0 - MINUTE))
-        evidence.record_run(of, refused(of, 0 * MINUTE, Party.SENDER))
+        evidence.record_run(of, refused_run(of, 0 * MINUTE, Party.SENDER))
     assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SERVICE
     evidence.replace_routes(routes[:1], ())
     assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SUSPECTED

@@ -1,4 +1,4 @@
-"""Judges and schedules that are told of changes while they work judge and plan all else as if there had been none."""
+"""Configuration changes in a running evaluator and schedule leave everything else as it was."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import ALWAYS, Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.schedule import Schedule
 from probes.model.result import Outcome, Party, Phase, ProbeResult
-from tests.unit.monitor.trial import (
+from tests.unit.monitor.world import (
     LOSES,
     MINUTE,
     REFUSED,
@@ -38,16 +38,16 @@ from tests.unit.monitor.trial import (
 
 JCM, MDC, UCM = (agency_routes(code) for code in ("JCM", "MDC", "UCM"))
 CONTROLS = controls()
-EVERYBODY = [*JCM, *MDC, *CONTROLS]
-SELDOM = ProbingPolicy(interval=timedelta(minutes=9), retry_interval=timedelta(seconds=30))
+ALL_ROUTES = [*JCM, *MDC, *CONTROLS]
+RARE_PROBING = ProbingPolicy(interval=timedelta(minutes=9), retry_interval=timedelta(seconds=30))
 
 
-def otherwise(routes: Sequence[MonitoredRoute], probing: ProbingPolicy = SELDOM) -> list[MonitoredRoute]:
+def with_probing(routes: Sequence[MonitoredRoute], probing: ProbingPolicy = RARE_PROBING) -> list[MonitoredRoute]:
     return [replace(each, probing=probing) for each in routes]
 
 
-def elsewhere(routes: Sequence[MonitoredRoute], name: str) -> list[MonitoredRoute]:
-    """Return those of *routes* that touch a mailbox, which has another server now."""
+def with_other_mailbox(routes: Sequence[MonitoredRoute], name: str) -> list[MonitoredRoute]:
+    """Return those of *routes* that use a mailbox, with another folder for it."""
     box = replace(mailbox(name), inbox="Kongsi/Pro")
     return [
         replace(
@@ -71,27 +71,27 @@ def unreachable(of: MonitoredRoute, at: timedelta) -> ProbeResult:
     return failed(of, T0 + at, Outcome.CONNECT, Phase.CONNECT, Party.SENDER)
 
 
-#: What may happen between two runs, and what undoes it. Of UCM no run ends.
+#: Changes between two runs, and their reversal. UCM has no runs.
 CHANGES = {
     "UCM comes": lambda evaluator: evaluator.add_routes(UCM),
     "UCM goes": lambda evaluator: evaluator.remove_routes(UCM),
-    "MDC is probed otherwise": lambda evaluator: evaluator.replace_routes(otherwise(MDC)),
+    "MDC is probed otherwise": lambda evaluator: evaluator.replace_routes(with_probing(MDC)),
     "MDC is probed as before": lambda evaluator: evaluator.replace_routes(MDC),
-    "MDC has another mailbox": lambda evaluator: evaluator.replace_routes(elsewhere(MDC, "MDC/utama")),
+    "MDC has another mailbox": lambda evaluator: evaluator.replace_routes(with_other_mailbox(MDC, "MDC/utama")),
     "the policies are said again": lambda evaluator: evaluator.set_policies(HealthPolicy(), FlappingPolicy()),
 }
-RUNS = st.tuples(st.integers(0, len(EVERYBODY) - 1), st.sampled_from([arrived, lost, unreachable]))
+RUNS = st.tuples(st.integers(0, len(ALL_ROUTES) - 1), st.sampled_from([arrived, lost, unreachable]))
 
 
 @pytest.mark.blind
 @settings(max_examples=150, deadline=None)
 @given(st.lists(RUNS | st.sampled_from(sorted(CHANGES)), max_size=60))
-def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without(steps: list[object]) -> None:
+def test_any_reloads_unchanged_agency_is_evaluated_the_same(steps: list[object]) -> None:
     """Defect: Reloads change the evaluation of unchanged agencies.
 
     Pantau: Any sequence of reloads gives the same health as none.
     """
-    reloaded, left_alone = HealthEvaluator(EVERYBODY, HealthPolicy()), HealthEvaluator(EVERYBODY, HealthPolicy())
+    reloaded, left_alone = HealthEvaluator(ALL_ROUTES, HealthPolicy()), HealthEvaluator(ALL_ROUTES, HealthPolicy())
     at, has_come = timedelta(0), False
     for step in steps:
         if isinstance(step, str):
@@ -104,7 +104,7 @@ def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without
         assert isinstance(step, tuple)
         number, ends = step
         at += timedelta(seconds=40)
-        end = ends(EVERYBODY[number], T0 + at) if ends is arrived else ends(EVERYBODY[number], at)
+        end = ends(ALL_ROUTES[number], T0 + at) if ends is arrived else ends(ALL_ROUTES[number], at)
         for evaluator in (reloaded, left_alone):
             evaluator.record_run(end, T0 + at + SECOND)
         now = T0 + at + SECOND
@@ -114,12 +114,12 @@ def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without
         for route in (*JCM, *CONTROLS):
             assert reloaded.route_health(route.name) == left_alone.route_health(route.name)
             assert reloaded.routes_to_repeat(route.name) == left_alone.routes_to_repeat(route.name)
-        ours = {str(suspect) for suspect in left_alone.own_troubles(now) if "MDC" not in suspect.name}
-        assert {str(suspect) for suspect in reloaded.own_troubles(now) if "MDC" not in suspect.name} == ours
+        ours = {str(suspect) for suspect in left_alone.source_troubles(now) if "MDC" not in suspect.name}
+        assert {str(suspect) for suspect in reloaded.source_troubles(now) if "MDC" not in suspect.name} == ours
 
 
 @pytest.mark.blind
-def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
+def test_replace_routes_changed_probing_keeps_streak() -> None:
     """Defect: A route that is probed differently loses its streak.
 
     Pantau: The streak belongs to the route.
@@ -128,13 +128,13 @@ def test_a_route_that_is_probed_otherwise_keeps_its_streak() -> None:
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
     assert here.trouble("JCM") is None
-    here.evaluator.replace_routes(otherwise(agency_routes("JCM")))
+    here.evaluator.replace_routes(with_probing(agency_routes("JCM")))
     here.rounds(1)
     assert here.trouble("JCM") is not None
 
 
 @pytest.mark.blind
-def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_stood_is_known() -> None:
+def test_replace_routes_new_mailbox_drops_failures_and_keeps_health() -> None:
     """Defect: A corrected mailbox inherits the failures of the wrong one.
 
     Pantau: Its streak begins anew; the last health stays until a run ends.
@@ -142,7 +142,7 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
-    here.evaluator.replace_routes(elsewhere(here.routes, "JCM/utama"))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, "JCM/utama"))
     assert set(here.evaluator.mail("JCM").directions().values()) == {Health.UP}
     here.rounds(2)
     assert here.trouble("JCM") is None
@@ -150,15 +150,15 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
     assert here.trouble("JCM") is not None
 
 
-def test_a_reference_that_is_another_one_has_proven_nothing_and_the_others_are_still_trusted() -> None:
+def test_replace_routes_new_reference_has_no_evidence_and_others_keep_theirs() -> None:
     here = world("JCM").rounds(3)
-    here.evaluator.replace_routes(elsewhere(here.routes, "b"))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, "b"))
     proofs = here.evaluator._evidence.evidence().records(Ability.RECEIVE)
     assert proofs["a"].worked_at is not None
     assert proofs["b"].worked_at is None
 
 
-def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_is_forgotten_with_it() -> None:
+def test_add_routes_agency_again_restores_health() -> None:
     here = world("JCM", "MDC").rounds(3)
     here.faults = {"JCM/utama": REFUSED}
     here.rounds(4)
@@ -172,7 +172,7 @@ def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_
     assert here.evaluator.routes_to_repeat(gone[0].name) == ()
 
 
-def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
+def test_remove_routes_forgets_falls() -> None:
     here = world("JCM").rounds(3)
     here.evaluator.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
     assert here.evaluator.up_since("JCM", here.now) is None
@@ -183,14 +183,14 @@ def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
     assert here.evaluator.up_since("JCM", here.now) is not None
 
 
-def test_how_far_apart_the_runs_of_an_agency_may_be_is_said_by_its_routes_of_now() -> None:
+def test_longest_proven_gap_follows_current_routes() -> None:
     here, probing = world("JCM").rounds(1), ProbingPolicy(interval=20 * MINUTE)
-    here.evaluator.replace_routes(otherwise(agency_routes("JCM")[:1], probing))
+    here.evaluator.replace_routes(with_probing(agency_routes("JCM")[:1], probing))
 
     assert here.evaluator.mail("JCM").longest_proven_gap() == 40 * MINUTE + probing.timeouts.total
 
 
-def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_policy_of_now() -> None:
+def test_set_policies_new_flapping_window_applies_to_open_incident() -> None:
     here = world("JCM").rounds(3)
     here.evaluator.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
     assert here.evaluator.up_since("JCM", here.now) is None
@@ -199,7 +199,7 @@ def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_polic
     assert here.evaluator.up_since("JCM", here.now + MINUTE) is not None
 
 
-def test_of_routes_that_come_and_go_it_is_said_whose_they_are_and_nothing_else_is_kept() -> None:
+def test_take_changed_agencies_includes_removed_and_keeps_nothing_else() -> None:
     here = world("JCM", "MDC").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
@@ -212,13 +212,13 @@ def test_of_routes_that_come_and_go_it_is_said_whose_they_are_and_nothing_else_i
     assert not [name for name in left if name.startswith(("JCM", "MDC"))]
     here.evaluator.add_routes(agency_routes("MDC"))
     assert here.evaluator.take_changed_agencies() == {"MDC"}
-    here.evaluator.replace_routes(otherwise(agency_routes("MDC")))
+    here.evaluator.replace_routes(with_probing(agency_routes("MDC")))
     assert here.evaluator.take_changed_agencies() == {"MDC"}
     assert here.evaluator.has_agency("MDC")
     assert not here.evaluator.has_agency("JCM")
 
 
-def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for_a_proof_waits_no_more() -> None:
+def test_replace_routes_new_mailbox_drops_streak_and_pending_runs() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = LOSES
     here.rounds(1)
@@ -226,18 +226,18 @@ def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for
     here.evaluator.record_run(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
     assert here.evaluator.control_routes_to_run() != []
     assert here.evaluator.take_changed_streaks()[outbound.name]
-    here.evaluator.replace_routes(elsewhere(here.routes, "JCM/utama"))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, "JCM/utama"))
     assert here.evaluator.control_routes_to_run() == []
     assert here.evaluator.take_changed_streaks()[outbound.name] == ()
 
 
-def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_the_route_of_now() -> None:
+def test_replace_routes_new_probing_changes_pending_deadline_and_retry() -> None:
     here = world("JCM").rounds(3)
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
     here.evaluator.record_run(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
     here.evaluator.take_verdict_counts()
     often = ProbingPolicy(interval=MINUTE, retry_interval=7 * SECOND)
-    here.evaluator.replace_routes(otherwise(agency_routes("JCM"), often))
+    here.evaluator.replace_routes(with_probing(agency_routes("JCM"), often))
     assert here.evaluator.routes_to_run_soon(outbound.name, here.now)[outbound.name] == here.now + often.retry_interval
     until = here.now + MINUTE + 2 * often.timeouts.total + SECOND
     here.evaluator.record_run(arrived(here.routes[0], until), until)
@@ -245,17 +245,17 @@ def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_
 
 
 @pytest.mark.parametrize(("other", "is_asked"), [("a", False), ("b", True), ("c", True)])
-def test_a_proof_that_failed_is_asked_for_again_once_one_of_its_ends_is_another(other: str, *, is_asked: bool) -> None:
+def test_replace_routes_new_end_requests_failed_evidence_again(other: str, *, is_asked: bool) -> None:
     here = world("JCM", references=("a", "b", "c"))
     into_c, outbound = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("control/b/c", "utama/c"))
     here.evaluator.record_run(failed(into_c, T0, Outcome.LOST, Phase.TRANSIT), T0)
-    here.evaluator.replace_routes(elsewhere(here.routes, other))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, other))
     here.evaluator.record_run(failed(outbound, T0 + MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + MINUTE)
     assert (into_c.name in here.evaluator.control_routes_to_run()) is is_asked
 
 
 @pytest.mark.parametrize("how_many", [1, ATTRIBUTIONS_PER_STEP + 1])
-def test_who_leaves_while_its_proof_has_just_come_is_neither_weighed_again_nor_looked_at(how_many: int) -> None:
+def test_remove_routes_with_new_evidence_are_not_attributed_or_run(how_many: int) -> None:
     here = world(*(f"A{number}" for number in range(how_many)))
     into_b = next(r for r in here.routes if r.name.endswith("control/a/b"))
     waiting = [r for r in here.routes if r.name.endswith("utama/b")]
@@ -268,7 +268,7 @@ def test_who_leaves_while_its_proof_has_just_come_is_neither_weighed_again_nor_l
     assert here.evaluator.routes_to_run_soon(into_b.name, T0 + MINUTE).keys() <= here.evaluator.routes.keys()
 
 
-def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
+def test_add_routes_uses_current_flapping_policy() -> None:
     here = world("JCM").rounds(1)
     here.evaluator.set_policies(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.evaluator.add_routes(UCM)
@@ -278,7 +278,7 @@ def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
     assert here.evaluator.up_since("UCM", here.now + MINUTE) is not None
 
 
-def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
+def test_set_policies_applies_to_fault_sources() -> None:
     for rounds in (0, 3):
         here = world("JCM").rounds(rounds)
         here.evaluator.set_policies(HealthPolicy(failure_threshold=1), FlappingPolicy())
@@ -287,25 +287,25 @@ def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_
 
     here, network = world("JCM").rounds(3), "ours/network"
     here.evaluator.restore_falls({network: [here.now]}, {network}, {network})
-    assert here.own_up_since("network") is None
+    assert here.source_up_since("network") is None
     here.evaluator.set_policies(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.now += MINUTE
-    assert here.own_up_since("network") is not None
+    assert here.source_up_since("network") is not None
 
 
-def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it_hears_so() -> None:
+def test_remove_routes_account_is_forgotten_and_reported_as_changed() -> None:
     here = world("JCM", "MDC", "UCM").rounds(3)
     here.faults["JCM/utama"] = WRONG_PASSWORD
     here.rounds(3)
     here.faults["MDC/utama"] = WRONG_PASSWORD
     here.rounds(1)
     evaluator, refused = here.evaluator, FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")
-    assert evaluator.own_faults(here.now) == {refused, FaultSource(FaultDomain.CREDENTIALS, "MDC/utama")}
+    assert evaluator.faulty_sources(here.now) == {refused, FaultSource(FaultDomain.CREDENTIALS, "MDC/utama")}
     evaluator.take_changed_fault_sources()
     evaluator.remove_routes([*agency_routes("JCM"), *agency_routes("MDC")])
     assert evaluator.find_fault_source(str(refused)) is None
     assert refused in evaluator.take_changed_fault_sources()
-    assert evaluator.own_faults(here.now) == set()
+    assert evaluator.faulty_sources(here.now) == set()
     assert not [
         name
         for name in {*evaluator.take_changed_healths(), *evaluator.take_changed_streaks(), *evaluator.healths()}
@@ -313,30 +313,30 @@ def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it
     ]
 
 
-def test_what_an_account_was_refused_is_not_held_against_another_one_of_the_same_name() -> None:
+def test_replace_routes_new_account_drops_refusals() -> None:
     here = world("JCM").rounds(3)
-    # In a round it is refused three times where mail is read.
+    # Each round refuses it three times when mail is read.
     here.evaluator.set_policies(HealthPolicy(failure_threshold=4), FlappingPolicy())
     here.faults["JCM/utama"] = WRONG_PASSWORD
     part = "ours/credentials/JCM/utama#recipient"
     assert here.rounds(1).evaluator.take_changed_streaks()[part]
-    here.evaluator.replace_routes(elsewhere(here.routes, "JCM/utama"))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, "JCM/utama"))
     assert here.evaluator.take_changed_streaks()[part] == ()
     assert here.rounds(1).own() == set()
     assert here.rounds(1).own() == {"credentials/JCM/utama"}
 
 
 @pytest.mark.parametrize("other", ["a", "b"])
-def test_which_reference_was_to_blame_says_nothing_once_one_of_them_is_another(other: str) -> None:
+def test_replace_routes_new_reference_drops_blame(other: str) -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
-    here.evaluator.replace_routes(elsewhere(here.routes, other))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, other))
     here.faults = {"b": LOSES}
     assert here.rounds(6).own() == {"reference/b"}
 
 
-def test_a_reference_is_judged_by_the_control_routes_of_now() -> None:
+def test_control_routes_added_again_start_without_blame() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
@@ -345,35 +345,35 @@ def test_a_reference_is_judged_by_the_control_routes_of_now() -> None:
     assert here.own() == set()
 
 
-def test_which_reference_was_to_blame_is_known_while_something_else_is_another() -> None:
+def test_replace_routes_other_mailbox_keeps_blamed_reference() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
     assert here.rounds(6).own() == {"reference/a"}
-    here.evaluator.replace_routes(elsewhere(here.routes, "JCM/utama"))
+    here.evaluator.replace_routes(with_other_mailbox(here.routes, "JCM/utama"))
     for route in 2 * sorted(here.routes, key=lambda r: r.route.recipient.name != "a"):
         here.now += SECOND
         here.evaluator.record_run(arrived(route, here.now), here.now + SECOND)
         assert here.own() <= {"reference/a"}
 
 
-def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() -> None:
+def test_restore_refused_accounts_are_known_before_any_run() -> None:
     here = world("JCM", "MDC").rounds(3)
-    # Of the other reference it is known that it was down, and not by which run.
+    # The other reference was down, and no run is known.
     here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD, "b": REFUSED}
     known = here.rounds(4).evaluator.healths()
     again = HealthEvaluator(here.routes, HealthPolicy())
-    assert again.own_faults(here.now) == set()
+    assert again.faulty_sources(here.now) == set()
     again.restore(known)
     refused = {FaultSource(FaultDomain.CREDENTIALS, "a"), FaultSource(FaultDomain.CREDENTIALS, "JCM/utama")}
-    assert again.own_faults(here.now) == refused
+    assert again.faulty_sources(here.now) == refused
     assert again.take_changed_fault_sources() >= refused
-    # Whether the agency's account or its sign-in service is at fault is decided by the next run.
-    assert set(again.own_troubles(here.now)) == {FaultSource(FaultDomain.CREDENTIALS, "a")}
+    # The next run decides whether the account or its sign-in service is at fault.
+    assert set(again.source_troubles(here.now)) == {FaultSource(FaultDomain.CREDENTIALS, "a")}
     here.evaluator = again
-    assert set(here.rounds(1).evaluator.own_troubles(here.now)) >= refused
+    assert set(here.rounds(1).evaluator.source_troubles(here.now)) >= refused
 
 
-def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
+def test_remove_routes_pending_run_is_dropped() -> None:
     here = world("JCM")
     outbound, into_b = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("utama/b", "control/a/b"))
     here.evaluator.record_run(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
@@ -385,12 +385,12 @@ def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
     assert here.evaluator.routes_to_run_soon(into_b.name, T0 + MINUTE).keys() <= here.evaluator.routes.keys()
 
 
-def test_a_shorter_streak_is_enough_from_the_next_run_on() -> None:
+def test_replace_routes_lower_threshold_applies_from_next_run() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
     here.evaluator.replace_routes(
-        otherwise(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failure_threshold=2)))
+        with_probing(agency_routes("JCM"), ProbingPolicy(health=HealthPolicy(failure_threshold=2)))
     )
     here.rounds(1)
     assert here.trouble("JCM") is not None
@@ -405,7 +405,7 @@ def planned() -> Schedule:
     return schedule
 
 
-def test_what_does_not_change_keeps_its_place_and_a_look_that_was_asked_for_is_still_wanted() -> None:
+def test_schedule_change_keeps_planned_run_and_requested_run() -> None:
     schedule = planned()
     due = schedule.next_due()
     schedule.change("JCM/internal", 5 * MINUTE, T0, ALWAYS)
@@ -416,7 +416,7 @@ def test_what_does_not_change_keeps_its_place_and_a_look_that_was_asked_for_is_s
 
 
 @pytest.mark.blind
-def test_whoever_plans_a_route_otherwise_over_and_over_does_not_put_it_off() -> None:
+def test_schedule_frequent_changes_do_not_postpone_run() -> None:
     """Defect: Frequent edits of the interval postpone a route for ever.
 
     Pantau: A planned run is not postponed by an edit.
@@ -431,7 +431,7 @@ def test_whoever_plans_a_route_otherwise_over_and_over_does_not_put_it_off() -> 
     assert started == ["JCM/internal"]
 
 
-def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
+def test_schedule_change_during_run_applies_to_next() -> None:
     schedule = planned()
     due = schedule.next_due()
     assert due is not None
@@ -445,8 +445,8 @@ def test_a_run_under_way_goes_on_and_the_next_one_is_as_planned_now() -> None:
     assert wake >= due + 60 * MINUTE
 
 
-def test_routes_of_every_direction_are_gone_when_they_are_released() -> None:
-    evaluator = HealthEvaluator(EVERYBODY, HealthPolicy())
+def test_remove_routes_direction_disappears() -> None:
+    evaluator = HealthEvaluator(ALL_ROUTES, HealthPolicy())
     evaluator.remove_routes([each for each in JCM if each.direction is Direction.INBOUND])
     evaluator.record_run(arrived(JCM[0], T0), T0 + SECOND)
     assert set(evaluator.mail("JCM").directions()) == {Direction.INTERNAL, Direction.OUTBOUND}

@@ -1,4 +1,4 @@
-"""What becomes of what a site says, in one word."""
+"""State of the replication of a site."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ CUT = replace(WELL, is_reachable=False, is_retained=False, lag_bytes=None, is_co
         (replace(WELL, is_complete=None), ReplicationState.WORKS),
         (replace(CUT, is_joined=False, is_enabled=False), ReplicationState.NOT_JOINED),
         (replace(CUT, is_enabled=False), ReplicationState.STOPPED),
-        # It cannot be known whether the site still keeps anything.
+        # It is unknown whether the site still retains changes.
         (CUT, ReplicationState.UNREACHABLE),
         (replace(WELL, is_retained=False, lag_bytes=None, is_complete=None), ReplicationState.SLOT_LOST),
         (replace(WELL, is_complete=False), ReplicationState.INCOMPLETE),
         (replace(WELL, errors=4), ReplicationState.REFUSED),
-        # What is refused is seen at the hub, whoever cannot be asked.
+        # The hub sees refused changes although the site is unreachable.
         (replace(CUT, errors=4), ReplicationState.REFUSED),
-        # The server's statistics have begun anew.
+        # The server's statistics were reset.
         (replace(WELL, errors=0), ReplicationState.WORKS),
     ],
 )
-def test_it_is_what_needs_a_hand_most(seen: Replication, state: ReplicationState) -> None:
+def test_replication_state_is_most_urgent(seen: Replication, state: ReplicationState) -> None:
     assert seen.state(WELL) is state
 
 
-def test_errors_of_before_the_first_look_are_none_of_now() -> None:
+def test_replication_state_errors_before_first_look_are_ignored() -> None:
     assert WELL.state(None) is ReplicationState.WORKS

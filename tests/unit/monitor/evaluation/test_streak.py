@@ -13,7 +13,7 @@ from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.mailbox import Password
 from probes.model.result import Outcome, Phase
-from tests.unit.monitor.trial import (
+from tests.unit.monitor.world import (
     LOSES,
     MINUTE,
     PROBING,
@@ -29,13 +29,13 @@ from tests.unit.monitor.trial import (
     world,
 )
 
-#: As the store has them: what was written last of each route.
+#: Last stored streak of each route.
 Store = dict[str, tuple[GradedRun, ...]]
 
 
 def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
-    """Return the same world with a judge that knows what the store says, *away* later."""
-    # Of a run, the store keeps no more than it was graded by.
+    """Return the same world with an evaluator restored from the store, *away* later."""
+    # The store keeps only the fields that were used for grading.
     others = here.evaluator.take_changed_streaks()
     stored |= {name: tuple(replace(run, result=None) for run in runs) for name, runs in others.items()}
     here.now += away
@@ -48,7 +48,7 @@ def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("fault", [REFUSED, LOSES])
-def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault) -> None:
+def test_restart_before_each_run_hides_no_outage_or_recovery(fault: Fault) -> None:
     """Defect: A service that restarts every few minutes finds no outage.
 
     Pantau: Stored runs that contradict the health count, unless another would have come since.
@@ -62,7 +62,7 @@ def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault)
         assert set(here.evaluator.mail("JKT").directions().values()) == {Health.UP}
 
 
-def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
+def test_streak_before_long_stop_is_ignored() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
@@ -72,7 +72,7 @@ def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
     assert set(here.evaluator.mail("JCM").directions().values()) == {Health.DOWN}
 
 
-def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_nobody() -> None:
+def test_pending_run_at_stop_is_not_restored() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults |= {"JCM/utama": LOSES, "a": LOSES, "b": LOSES}
     here.rounds(2)
@@ -81,7 +81,7 @@ def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_no
     assert not any(here.evaluator._trackers[name].recent for name in outside)
 
 
-def test_nothing_is_remembered_of_what_is_judged_already() -> None:
+def test_changed_streaks_omit_evaluated_runs() -> None:
     here, stored = world("JCM").rounds(3), Store()
     stored |= here.evaluator.take_changed_streaks()
     here.faults["JCM/utama"] = REFUSED
@@ -95,7 +95,7 @@ def test_nothing_is_remembered_of_what_is_judged_already() -> None:
     assert not any(stored.values())
 
 
-def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
+def test_restored_failures_need_another_run() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
@@ -104,7 +104,7 @@ def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
 
 
 @pytest.mark.blind
-def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
+def test_late_arrival_after_restart_changes_lost_to_slow() -> None:
     """Defect: After a restart, late mail stays lost and slow mail becomes an outage.
 
     Pantau: Late mail corrects a run from before the start.
@@ -123,9 +123,9 @@ def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
 
 
 @pytest.mark.parametrize("suspect", ["network", "credentials/JCM/utama"])
-def test_a_restart_before_each_run_hides_nothing_that_is_wrong_with_what_is_our_own(suspect: str) -> None:
+def test_restart_before_each_run_hides_no_monitoring_fault(suspect: str) -> None:
     here, stored = world("JCM"), Store()
-    # One of the agency's is enough: in a round its account is refused once, and the network fails two control runs.
+    # One route of the agency is enough: per round its account is refused once, and the network fails two control runs.
     here.routes = [each for each in here.routes if each.direction in {Direction.INTERNAL, Direction.CONTROL}]
     restarted(here, stored).rounds(3)
     for is_wrong in (True, False):
@@ -138,7 +138,7 @@ def test_a_restart_before_each_run_hides_nothing_that_is_wrong_with_what_is_our_
     assert not any(stored.values())
 
 
-def test_what_failed_of_our_own_before_a_long_stop_says_nothing_of_now() -> None:
+def test_monitoring_fault_streak_before_long_stop_is_ignored() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.cut_off = True
     here.rounds(1)
@@ -148,7 +148,7 @@ def test_what_failed_of_our_own_before_a_long_stop_says_nothing_of_now() -> None
     assert here.own() == {"network"}
 
 
-def test_what_failed_of_our_network_counts_until_the_next_control_run_however_often_agencies_are_probed() -> None:
+def test_network_streak_is_kept_until_next_control_run() -> None:
     quick = agency_routes("JCM", probing=replace(PROBING, interval=10 * SECOND))
     here, stored = World([*quick, *controls()]).rounds(3), Store()
     here.cut_off = True
@@ -156,7 +156,7 @@ def test_what_failed_of_our_network_counts_until_the_next_control_run_however_of
     assert restarted(here, stored, away=6 * MINUTE).evaluator._fault_detector.needs_another_run()
 
 
-def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> None:
+def test_replaced_account_leaves_no_streak() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["JCM/utama"] = smtp(Outcome.AUTH, Phase.AUTH, credentials=True)
     here.routes = [each for each in here.routes if each.direction in {Direction.INTERNAL, Direction.CONTROL}]
@@ -168,7 +168,7 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
     assert not any(runs for name, runs in stored.items() if name.startswith("ours/"))
 
 
-def test_what_has_been_seen_since_a_restart_is_known_better_than_what_was_before_it() -> None:
+def test_restore_streaks_does_not_replace_newer_runs() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["a"] = WRONG_PASSWORD
     here.evaluator.record_run(here.result(here.routes[-1], here.now), here.now)

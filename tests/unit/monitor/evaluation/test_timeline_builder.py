@@ -1,4 +1,4 @@
-"""Which minutes of an agency are settled by what its runs have proven."""
+"""Minutes of the timeline that runs of an agency prove."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from monitor.evaluation.timeline_builder import TimelineBuilder
 from monitor.model.day import DayTimeline, MinuteState, split_by_day
 from probes.model.result import Outcome, Party
-from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, on_the_way, slow, world
+from tests.unit.monitor.world import LOSES, MINUTE, REFUSED, T0, World, on_the_way, slow, world
 
 FIVE = 5 * MINUTE
 #: T0 in Malaysia.
@@ -20,7 +20,7 @@ NINE = 9 * 60
 
 @dataclass
 class Observed:
-    """One agency, looked at after each round of runs."""
+    """Timeline of one agency, advanced after each round of runs."""
 
     world: World = field(default_factory=lambda: world("JCM"))
     continuity: TimelineBuilder = field(default_factory=TimelineBuilder)
@@ -42,7 +42,7 @@ class Observed:
         return [(s, b - NINE, e - NINE) for s, b, e in self.sheet.runs() if s is not MinuteState.NO_DATA]
 
     def restart(self, away: timedelta = timedelta(0), *, resumes: bool = True) -> None:
-        """Let another process take up what this one knew."""
+        """Let another process resume from the stored state."""
         before, last = self.world, self.sheet.last_marked()
         self.world = World(before.routes, dict(before.faults), now=before.now + away)
         healths: Mapping[str, tuple[object, datetime]] = before.evaluator.healths()
@@ -55,23 +55,23 @@ class Observed:
 WELL, SLOW, OUT = MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL
 
 
-def test_what_two_runs_prove_is_well_and_nothing_after_the_last() -> None:
-    # Judged with the second round, at minute 5; the last proof is of minute 20.
+def test_minutes_between_two_good_runs_are_up() -> None:
+    # The second round at minute 5 makes it up; the last evidence is of minute 20.
     assert Observed().rounds(5).minutes() == [(WELL, 5, 21)]
 
 
-def test_an_outage_lasts_from_the_first_failing_run_to_the_first_good_one() -> None:
+def test_outage_lasts_from_first_failing_to_first_good_run() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = LOSES
     seen.rounds(2)
-    assert seen.minutes() == [(WELL, 5, 16)], "nothing is settled until it is clear whether that is an outage"
+    assert seen.minutes() == [(WELL, 5, 16)], "minutes stay open until the outage is decided"
     seen.rounds(2)
     seen.world.faults.clear()
     seen.rounds(4)
-    assert seen.minutes() == [(WELL, 5, 20), (OUT, 20, 40), (WELL, 40, 56)], "as long as it is said to have lasted"
+    assert seen.minutes() == [(WELL, 5, 20), (OUT, 20, 40), (WELL, 40, 56)], "the reported duration"
 
 
-def test_a_failure_that_comes_to_nothing_leaves_no_trace() -> None:
+def test_failure_not_confirmed_is_not_marked() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = LOSES
     seen.rounds(1)
@@ -79,7 +79,7 @@ def test_a_failure_that_comes_to_nothing_leaves_no_trace() -> None:
     assert seen.rounds(4).minutes() == [(WELL, 5, 41)]
 
 
-def test_each_way_is_out_from_its_own_beginning() -> None:
+def test_each_direction_is_out_from_its_own_start() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = on_the_way(Outcome.LOST, only=Party.SENDER)
     seen.rounds(6)
@@ -91,7 +91,7 @@ def test_each_way_is_out_from_its_own_beginning() -> None:
     ]
 
 
-def test_slowness_before_an_outage_is_not_counted_as_outage() -> None:
+def test_degraded_minutes_before_outage_are_not_outage() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = slow()
     seen.rounds(6)
@@ -101,7 +101,7 @@ def test_slowness_before_an_outage_is_not_counted_as_outage() -> None:
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 12])
-def test_while_we_cannot_see_nothing_is_proven_be_it_for_one_run(rounds: int) -> None:
+def test_unobserved_runs_leave_no_data(rounds: int) -> None:
     seen = Observed().rounds(4)
     seen.world.cut_off = True
     seen.rounds(rounds)
@@ -111,7 +111,7 @@ def test_while_we_cannot_see_nothing_is_proven_be_it_for_one_run(rounds: int) ->
     assert seen.minutes() == [(WELL, 5, 16), (WELL, again, again + 11)]
 
 
-def test_an_outage_is_not_carried_over_what_we_could_not_see() -> None:
+def test_outage_is_not_extended_over_unobserved_minutes() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = REFUSED
     seen.rounds(4)
@@ -119,7 +119,7 @@ def test_an_outage_is_not_carried_over_what_we_could_not_see() -> None:
     seen.rounds(4)
     seen.world.cut_off = False
     seen.rounds(3)
-    # The first run after it waits in vain for a proof that our network works.
+    # The first run after it gets no evidence for our network.
     assert seen.minutes() == [(WELL, 5, 20), (OUT, 20, 36), (OUT, 65, 71)]
 
 
@@ -129,21 +129,21 @@ def test_one_dead_reference_of_two_hides_nothing() -> None:
     assert seen.rounds(8).minutes() == [(WELL, 5, 56)]
 
 
-def test_without_runs_nothing_is_carried_on() -> None:
+def test_minutes_without_runs_have_no_data() -> None:
     seen = Observed().rounds(4)
     seen.world.now += timedelta(hours=3)
     seen.rounds(2)
     assert seen.minutes() == [(WELL, 5, 16), (WELL, 200, 206)]
 
 
-def test_a_restart_between_two_runs_costs_nothing() -> None:
+def test_restart_between_two_runs_leaves_no_gap() -> None:
     seen = Observed().rounds(4)
     seen.restart()
     seen.look()
     assert seen.rounds(3).minutes() == [(WELL, 5, 31)]
 
 
-def test_a_restart_within_an_outage_goes_on_with_it() -> None:
+def test_restart_during_outage_continues_it() -> None:
     seen = Observed().rounds(4)
     seen.world.faults["JCM/utama"] = REFUSED
     seen.rounds(4).restart()
@@ -151,7 +151,7 @@ def test_a_restart_within_an_outage_goes_on_with_it() -> None:
 
 
 @pytest.mark.parametrize("fault", [None, REFUSED])
-def test_what_happened_while_nobody_watched_is_not_known(fault: object) -> None:
+def test_minutes_of_long_stop_have_no_data(fault: object) -> None:
     seen = Observed().rounds(4)
     if fault:
         seen.world.faults["JCM/utama"] = REFUSED
@@ -163,7 +163,7 @@ def test_what_happened_while_nobody_watched_is_not_known(fault: object) -> None:
     assert seen.minutes() == [*before, (OUT if fault else WELL, begins, begins + 11)]
 
 
-def test_a_clock_that_is_set_back_or_forward_makes_up_no_time() -> None:
+def test_clock_set_back_or_forward_adds_no_minutes() -> None:
     seen = Observed().rounds(4)
     seen.world.now -= timedelta(hours=2)
     seen.rounds(3)
@@ -174,12 +174,12 @@ def test_a_clock_that_is_set_back_or_forward_makes_up_no_time() -> None:
     assert seen.minutes() == [(WELL, -100, -89), (WELL, 5, 16), (WELL, 155, 166)]
 
 
-def test_a_direction_that_nobody_has_proven_yet_keeps_the_agency_from_being_well() -> None:
+def test_direction_never_proven_keeps_agency_from_up() -> None:
     seen = Observed(world("JCM"))
     seen.world.faults["a"] = seen.world.faults["b"] = REFUSED
     assert seen.rounds(6).minutes() == []
 
 
-def test_an_agency_that_is_not_watched_is_not_seen() -> None:
+def test_agency_not_monitored_has_no_observation() -> None:
     sight = world("JCM").evaluator.mail("MDC").observe()
     assert (sight.proven, sight.is_obstructed) == (None, False)

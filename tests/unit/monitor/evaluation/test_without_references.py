@@ -1,4 +1,4 @@
-"""What can be judged where there is no reference mailbox: of one mailbox, and of several."""
+"""Evaluation without reference mailboxes, with one mailbox and with several."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monitor.evaluation.monitoring_faults import FaultSource
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase
-from tests.unit.monitor.trial import T0, agency_routes, arrived, failed
+from tests.unit.monitor.world import T0, agency_routes, arrived, failed
 
 NETWORK = FaultSource(FaultDomain.NETWORK)
 MINUTE = timedelta(minutes=1)
@@ -22,15 +22,15 @@ def internal(agency: str) -> MonitoredRoute:
     return next(route for route in agency_routes(agency) if route.direction is Direction.INTERNAL)
 
 
-class Trial:
-    """Minute by minute: of each route whether it worked, or how its run ended."""
+class Simulation:
+    """Runs of each route, minute by minute."""
 
     def __init__(self, *agencies: str) -> None:
         self.routes = [internal(agency) for agency in agencies]
         self.evaluator = HealthEvaluator(self.routes, HealthPolicy())
         self.now = T0
 
-    def goes(self, minutes: int, *ends: tuple[Outcome, Phase] | None) -> None:
+    def run_for(self, minutes: int, *ends: tuple[Outcome, Phase] | None) -> None:
         for _ in range(minutes):
             for route, end in zip(self.routes, ends, strict=True):
                 run = arrived(route, self.now) if end is None else failed(route, self.now, *end)
@@ -41,57 +41,61 @@ class Trial:
         return self.evaluator.mail(agency).directions()[Direction.INTERNAL]
 
     def network_is_down(self) -> bool:
-        return NETWORK in self.evaluator.own_troubles(self.now)
+        return NETWORK in self.evaluator.source_troubles(self.now)
 
 
 @pytest.mark.blind
-def test_one_mailbox_that_cannot_be_reached_may_be_our_own_network_and_that_is_said() -> None:
+def test_one_unreachable_mailbox_is_reported_as_network() -> None:
     """Defect: Without a reference nothing proves our network, and a dead server stays green.
 
     Pantau: Every mailbox proves whom we reach; of one mailbox alone our network is suspected, and that is shown.
     """
-    trial = Trial("JCM")
-    trial.goes(3, None)
-    trial.goes(6, (Outcome.CONNECT, Phase.CONNECT))
-    assert trial.network_is_down()
-    assert trial.evaluator.trouble("JCM", trial.now) is None, "nobody can tell whose fault it is"
-    trial.goes(3, None)
-    assert not trial.network_is_down()
-    assert trial.health("JCM") is Health.UP
+    simulation = Simulation("JCM")
+    simulation.run_for(3, None)
+    simulation.run_for(6, (Outcome.CONNECT, Phase.CONNECT))
+    assert simulation.network_is_down()
+    assert simulation.evaluator.trouble("JCM", simulation.now) is None, "the fault domain is unknown"
+    simulation.run_for(3, None)
+    assert not simulation.network_is_down()
+    assert simulation.health("JCM") is Health.UP
 
 
 @pytest.mark.blind
-def test_one_mailbox_that_refuses_or_loses_mail_is_the_agencys() -> None:
+def test_one_mailbox_refusing_mail_is_agencys() -> None:
     """Defect: Without a reference, refused or lost mail counts for nobody.
 
     Pantau: A reached mailbox that refuses is the agency's fault.
     """
-    trial = Trial("JCM")
-    trial.goes(3, None)
-    trial.goes(4, (Outcome.REJECTED, Phase.SUBMIT))
-    assert (trial.health("JCM"), trial.network_is_down()) == (Health.DOWN, False)
+    simulation = Simulation("JCM")
+    simulation.run_for(3, None)
+    simulation.run_for(4, (Outcome.REJECTED, Phase.SUBMIT))
+    assert (simulation.health("JCM"), simulation.network_is_down()) == (Health.DOWN, False)
 
 
 @pytest.mark.blind
-def test_where_another_can_be_reached_it_is_the_agencys() -> None:
+def test_unreachable_mailbox_is_agencys_where_another_is_reached() -> None:
     """Defect: Without a reference, an unreachable mailbox counts for nobody.
 
     Pantau: It is the agency's fault where another is reached.
     """
-    trial = Trial("JCM", "JKR")
-    trial.goes(3, None, None)
-    trial.goes(5, (Outcome.CONNECT, Phase.CONNECT), None)
-    assert (trial.health("JCM"), trial.health("JKR"), trial.network_is_down()) == (Health.DOWN, Health.UP, False)
+    simulation = Simulation("JCM", "JKR")
+    simulation.run_for(3, None, None)
+    simulation.run_for(5, (Outcome.CONNECT, Phase.CONNECT), None)
+    assert (simulation.health("JCM"), simulation.health("JKR"), simulation.network_is_down()) == (
+        Health.DOWN,
+        Health.UP,
+        False,
+    )
 
 
 @pytest.mark.blind
-def test_where_nobody_can_be_reached_it_is_our_network() -> None:
+def test_no_mailbox_reached_is_network() -> None:
     """Defect: Without a reference, a dead network of ours blames agencies.
 
     Pantau: Where nobody is reached it is our network, and health stays.
     """
-    trial = Trial("JCM", "JKR")
-    trial.goes(3, None, None)
-    trial.goes(6, (Outcome.CONNECT, Phase.CONNECT), (Outcome.TIMEOUT, Phase.CONNECT))
-    assert trial.network_is_down()
-    assert {trial.health("JCM"), trial.health("JKR")} == {Health.UP}, "as they were"
+    simulation = Simulation("JCM", "JKR")
+    simulation.run_for(3, None, None)
+    simulation.run_for(6, (Outcome.CONNECT, Phase.CONNECT), (Outcome.TIMEOUT, Phase.CONNECT))
+    assert simulation.network_is_down()
+    assert {simulation.health("JCM"), simulation.health("JKR")} == {Health.UP}, "unchanged"

@@ -1,3 +1,5 @@
+"""Metrics of runs, notifications, incidents and the service."""
+
 from __future__ import annotations
 
 import subprocess
@@ -15,7 +17,7 @@ from probes.model.result import Arrival, Outcome
 from tests.unit.monitor.scrape import AGENCY, LABELS, NOON, ROUTE, SUCCESS, Clock, Scrape, finish, opened, run
 
 
-def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
+def test_metrics_unknown_values_are_absent(metrics: Metrics) -> None:
     scrape = Scrape(metrics)
     for name in (
         "mail_up",
@@ -34,7 +36,7 @@ def test_what_is_not_proven_is_absent(metrics: Metrics) -> None:
         assert not list(scrape.labels(name)), name
 
 
-def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
+def test_metrics_counters_start_at_zero(metrics: Metrics) -> None:
     scrape = Scrape(metrics)
     for direction in DIRECTIONS:
         for outcome in Outcome:
@@ -54,12 +56,12 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
 
 
 @pytest.mark.blind
-def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: Metrics) -> None:
+def test_incidents_open_before_first_cycle_is_nan(metrics: Metrics) -> None:
     """Defect: `pantau_incidents_open` is 0 while the store is locked at a start.
 
     Pantau: It is NaN until the engine has looked.
     """
-    # The series are there all the same: alerts find by them which agencies a Pantau speaks of.
+    # The series exist nevertheless: alerts find the agencies of a Pantau by them.
     for agency in (AGENCY, NO_AGENCY):
         assert f'pantau_incidents_open{{agency="{agency}"}} NaN' in metrics.render().decode().splitlines()
     metrics.record_cycle(NOON, None, [opened(AGENCY)])
@@ -68,7 +70,7 @@ def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: M
 
 
 @pytest.mark.blind
-def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_looked(metrics: Metrics) -> None:
+def test_oldest_pending_before_first_cycle_is_absent(metrics: Metrics) -> None:
     """Defect: "Oldest pending 0 s" is green before the engine looked.
 
     Pantau: The gauge is absent until then.
@@ -79,7 +81,7 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
 
 
 @pytest.mark.blind
-def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_is_late_is_not_said(
+def test_letters_overdue_is_kept_while_unknown_and_zero_is_dropped(
     metrics: Metrics,
 ) -> None:
     """Defect: The alert on late letters ends when the store becomes unavailable.
@@ -93,7 +95,7 @@ def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_i
     assert told == [2, 2, 0, None]
 
 
-def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
+def test_record_run_delivered_sets_success_and_phases(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 1
@@ -105,7 +107,7 @@ def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o not in {Outcome.DELIVERED, Outcome.INCONCLUSIVE}])
-def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Outcome) -> None:
+def test_record_run_other_conclusive_outcome_ends_success(metrics: Metrics, outcome: Outcome) -> None:
     finish(metrics, run(Outcome.DELIVERED))
     finish(metrics, run(outcome, at=NOON + timedelta(minutes=5)))
     scrape = Scrape(metrics)
@@ -115,7 +117,7 @@ def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Ou
 
 
 @pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])
-def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, earlier: Outcome) -> None:
+def test_record_run_inconclusive_keeps_known_values(metrics: Metrics, earlier: Outcome) -> None:
     metrics.record_cycle(NOON, None, ())
     finish(metrics, run(earlier, connect=0.25))
     before = Scrape(metrics)
@@ -128,12 +130,12 @@ def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, ea
     }
 
 
-def test_an_inconclusive_first_run_proves_nothing(metrics: Metrics) -> None:
+def test_record_run_inconclusive_first_sets_no_success(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.INCONCLUSIVE))
     assert Scrape(metrics).value("probe_success", **SUCCESS) is None
 
 
-def test_a_failed_run_does_not_show_the_phases_of_a_better_one(metrics: Metrics) -> None:
+def test_record_run_failed_drops_phases_of_earlier_run(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     finish(metrics, run(Outcome.AUTH, connect=0.75))
     scrape = Scrape(metrics)
@@ -141,15 +143,15 @@ def test_a_failed_run_does_not_show_the_phases_of_a_better_one(metrics: Metrics)
     assert scrape.value("probe_phase_duration_seconds", route=ROUTE, phase="transit") is None
 
 
-def test_the_transit_histogram_counts_only_deliveries(metrics: Metrics) -> None:
+def test_mail_transit_histogram_counts_deliveries_only(metrics: Metrics) -> None:
     for outcome in Outcome:
         finish(metrics, run(outcome, transit=1.5))
-    # Delivered to the inbox, and delivered to the junk folder.
+    # Delivered to the inbox, and to the junk folder.
     assert Scrape(metrics).value("mail_transit_seconds_count", direction="outbound") == 2
 
 
 @pytest.mark.blind
-def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_and_stays_in_the_submission(
+def test_smtp_data_histogram_counts_by_direction_and_submit_includes_it(
     metrics: Metrics,
 ) -> None:
     """Defect: The time until a server acknowledges a message is in no metric.
@@ -167,7 +169,7 @@ def test_how_long_servers_took_to_answer_for_messages_is_counted_by_direction_an
     assert Scrape(metrics).value("probe_phase_duration_seconds", route=ROUTE, phase="submit") == 1.5
 
 
-def test_what_takes_milliseconds_is_told_from_what_takes_half_a_second(metrics: Metrics) -> None:
+def test_histogram_buckets_separate_milliseconds_from_half_second(metrics: Metrics) -> None:
     for took in (0.04, 0.2, 0.4):
         finish(metrics, run(Outcome.DELIVERED, transit=took, data=took))
     scrape = Scrape(metrics)
@@ -176,7 +178,7 @@ def test_what_takes_milliseconds_is_told_from_what_takes_half_a_second(metrics: 
         assert counts == [1, 1, 2, 3, 3]
 
 
-def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metrics) -> None:
+def test_count_arrival_late_is_counted_in_transit_histogram(metrics: Metrics) -> None:
     metrics.count_arrival(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.count_arrival(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
     metrics.count_arrival(Arrival.FORGED)
@@ -187,7 +189,7 @@ def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metr
     assert {a: scrape.value("probe_arrivals_total", arrival=a) for a in Arrival} == dict.fromkeys(Arrival, 1)
 
 
-def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
+def test_set_mail_health_unknown_is_absent(metrics: Metrics) -> None:
     labels = {"agency": AGENCY, "direction": "inbound"}
     shown = []
     for up, degraded in ((True, False), (True, True), (False, False), (None, False)):
@@ -197,7 +199,7 @@ def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
     assert shown == [(1, 0), (1, 1), (0, 0), (None, None)]
 
 
-def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> None:
+def test_count_notification_counts_each_state(metrics: Metrics) -> None:
     for state in (NotificationState.PENDING, NotificationState.SENT, NotificationState.DELIVERED):
         metrics.count_notification(Channel.FAX, Purpose.OUTAGE, state)
     scrape = Scrape(metrics)
@@ -212,7 +214,7 @@ def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> N
     ]
 
 
-def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
+def test_oldest_pending_grows_between_cycles(metrics: Metrics, clock: Clock) -> None:
     metrics.record_cycle(NOON, NOON, ())
     clock.advance(minutes=7)
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 420
@@ -222,7 +224,7 @@ def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metri
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
 
 
-def test_each_open_incident_says_since_when_under_the_number_that_people_quote(metrics: Metrics) -> None:
+def test_incident_opened_timestamp_is_labelled_with_incident_number(metrics: Metrics) -> None:
     assert not list(Scrape(metrics).labels("incident_opened_timestamp_seconds"))
     metrics.record_cycle(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
     metrics.record_cycle(NOON, None, [opened(AGENCY, 2), opened(NO_AGENCY)])
@@ -230,12 +232,12 @@ def test_each_open_incident_says_since_when_under_the_number_that_people_quote(m
     since = "incident_opened_timestamp_seconds"
     assert scrape.value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
     assert {each["incident"] for each in scrape.labels(since)} == {"JPC-02", "-01"}
-    # The configuration is read again, and the engine has not come round yet.
+    # The configuration is reloaded before the next engine cycle.
     metrics.register_agency(AGENCY, routes=[ROUTE])
     assert Scrape(metrics).value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
 
 
-def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> None:
+def test_incidents_open_are_counted_per_agency(metrics: Metrics) -> None:
     metrics.record_cycle(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
     first = Scrape(metrics)
     metrics.record_cycle(NOON, None, [opened(NO_AGENCY)])
@@ -245,14 +247,14 @@ def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> No
 
 
 def declared(metrics: Metrics) -> set[tuple[str, str]]:
-    """Return of which agencies an outage is shown as declared, and in which directions."""
+    """Return the agencies and directions with a declared outage."""
     scrape = Scrape(metrics)
     found = {(labels["agency"], labels["direction"]) for labels in scrape.labels("outage_declared")}
     assert all(scrape.value("outage_declared", agency=agency, direction=way) == 1 for agency, way in found)
     return found
 
 
-def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_stands(metrics: Metrics) -> None:
+def test_outage_declared_is_shown_by_direction_while_open(metrics: Metrics) -> None:
     assert declared(metrics) == set()
     shown = []
     for said in ({AGENCY: IncidentType.RECEIVING}, {AGENCY: IncidentType.BOTH}, {AGENCY: IncidentType.SENDING}, {}):
@@ -260,11 +262,13 @@ def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_
         shown.append({way for _, way in declared(metrics)})
     assert shown == [{"inbound"}, {"inbound", "outbound"}, {"outbound"}, set()]
     metrics.set_declared_outages({AGENCY: IncidentType.BOTH}, all_known=True)
-    assert Scrape(metrics).value("mail_up", agency=AGENCY, direction="inbound") is None, "that is what is measured"
+    assert Scrape(metrics).value("mail_up", agency=AGENCY, direction="inbound") is None, (
+        "mail_up shows detected health only"
+    )
 
 
 @pytest.mark.blind
-def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_has_looked(metrics: Metrics) -> None:
+def test_restore_declared_is_shown_until_first_complete_cycle(metrics: Metrics) -> None:
     """Defect: A restart removes a declared outage from the wallboard.
 
     Pantau: It is read from the store before the first scrape, and ends when the engine sees the end.
@@ -274,16 +278,16 @@ def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_
     both = {(AGENCY, "outbound"), ("lkc", "inbound")}
     assert declared(metrics) == both
     metrics.set_declared_outages({}, all_known=False)
-    assert declared(metrics) == both, "a cycle in which not all could be looked at"
+    assert declared(metrics) == both, "an incomplete cycle"
     metrics.set_declared_outages({AGENCY: IncidentType.SENDING}, all_known=False)
     assert declared(metrics) == both
     metrics.set_declared_outages({}, all_known=False)
-    assert declared(metrics) == {("lkc", "inbound")}, "what was seen and is over is not restored again"
+    assert declared(metrics) == {("lkc", "inbound")}, "an outage seen open and closed is not restored again"
     metrics.set_declared_outages({}, all_known=True)
     assert declared(metrics) == set()
 
 
-def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_it_comes_back(metrics: Metrics) -> None:
+def test_outage_declared_follows_registered_agencies(metrics: Metrics) -> None:
     metrics.set_declared_outages({"lkc": IncidentType.SENDING, AGENCY: IncidentType.SENDING}, all_known=True)
     assert declared(metrics) == {(AGENCY, "outbound")}
     metrics.register_agency("lkc", routes=["lkc/internal"])
@@ -295,7 +299,7 @@ def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_
     assert declared(metrics) == {("lkc", "outbound"), (AGENCY, "outbound"), (AGENCY, "inbound")}
 
 
-def test_nobody_is_called_for_an_agency_that_has_no_mailbox_yet(metrics: Metrics) -> None:
+def test_off_hours_agency_without_routes_is_set(metrics: Metrics) -> None:
     def off_hours() -> float | None:
         return Scrape(metrics).value("off_hours", agency="lkc")
 
@@ -308,7 +312,7 @@ def test_nobody_is_called_for_an_agency_that_has_no_mailbox_yet(metrics: Metrics
     assert Scrape(metrics).value("off_hours", agency=AGENCY) is None, "it has a route"
 
 
-def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) -> None:
+def test_record_reload_refused_keeps_last_success_time(metrics: Metrics) -> None:
     metrics.record_reload(ok=True, now=NOON)
     metrics.record_reload(ok=False, now=NOON + timedelta(hours=1))
     scrape = Scrape(metrics)
@@ -316,7 +320,7 @@ def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) 
     assert scrape.value("config_last_reload_success_timestamp_seconds") == NOON.timestamp()
 
 
-def test_the_service_tells_of_itself(metrics: Metrics) -> None:
+def test_metrics_cycle_loop_lag_faults_and_version_are_shown(metrics: Metrics) -> None:
     metrics.record_cycle(NOON, None, ())
     metrics.set_loop_lag(timedelta(milliseconds=3))
     metrics.set_monitoring_faults({("network", "")})
@@ -327,18 +331,18 @@ def test_the_service_tells_of_itself(metrics: Metrics) -> None:
     assert [labels["version"] for labels in scrape.labels("build_info")] == ["1.2.3"]
 
 
-def test_two_services_in_one_process_do_not_share_a_number(metrics: Metrics, clock: Clock) -> None:
+def test_metrics_two_instances_share_nothing(metrics: Metrics, clock: Clock) -> None:
     other = Metrics(version="1.2.3", now=clock)
     metrics.count_arrival(Arrival.FORGED)
     assert Scrape(other).value("probe_arrivals_total", arrival="forged") == 0
 
 
-def test_the_alerts_side_can_talk_to_it_without_knowing_it(metrics: Metrics) -> None:
-    observer: Observer = metrics  # the type checker does the testing
+def test_metrics_implements_alerts_observer(metrics: Metrics) -> None:
+    observer: Observer = metrics  # the type checker is the test
     observer.set_gateway_up(Channel.SMS, "sms-satu", up=True)
 
 
-def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
+def test_metrics_pass_promtool(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, dns=1, connect=1, tls=1, auth=1, submit=1, transit=1, retrieve=1))
     metrics.set_mail_health(AGENCY, "outbound", up=True)
     metrics.register_gateway(Channel.SMS, "sms-satu")

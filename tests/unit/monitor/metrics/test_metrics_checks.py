@@ -1,4 +1,4 @@
-"""What Prometheus is told of checks, of the way of a message, of access tokens and of plans."""
+"""Metrics of checks, message paths, access tokens and plans."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def expiry(metrics: Metrics, server: str = IMAPS) -> float | None:
 # -- checks ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics: Metrics) -> None:
+def test_check_state_maps_verdict_and_unknown_is_absent(metrics: Metrics) -> None:
     aspects = {verdict: f"aspect-{verdict}" for verdict in Verdict}
     metrics.record_check_run(AGENCY, "domain", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
     shown = {verdict: state(metrics, aspect) for verdict, aspect in aspects.items()}
@@ -46,7 +46,7 @@ def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics:
     assert scrape.value("check_run_timestamp_seconds", **labels) == NOON.timestamp()
 
 
-def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
+def test_record_check_run_replaces_previous_run(metrics: Metrics) -> None:
     metrics.record_check_run(AGENCY, "domain", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
     metrics.record_check_run(AGENCY, "domain", [found("dmarc", Verdict.UNKNOWN)], NOON)
     assert (state(metrics, "spf"), state(metrics, "dmarc")) == (None, None)
@@ -55,13 +55,13 @@ def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
     assert (state(metrics, "spf"), state(metrics, "spf", check="mx")) == (1, 0)
 
 
-def test_of_two_findings_about_the_same_thing_the_worse_is_shown(metrics: Metrics) -> None:
+def test_check_state_two_findings_shows_worse(metrics: Metrics) -> None:
     verdicts = (Verdict.WARN, Verdict.FAIL, Verdict.PASS, Verdict.UNKNOWN)
     metrics.record_check_run(AGENCY, "domain", [found("spf", verdict) for verdict in verdicts], NOON)
     assert state(metrics, "spf") == 2
 
 
-def test_an_agency_with_a_thousand_servers_gets_a_hundred_series_and_the_worst_are_among_them(metrics: Metrics) -> None:
+def test_record_check_run_thousand_servers_keeps_hundred_worst(metrics: Metrics) -> None:
     servers = [found("name", Verdict.PASS, f"mx{n}.jpc.gov.my:25", days=400 - n / 10) for n in range(1000)]
     servers[777] = found("name", Verdict.FAIL, "mx777.jpc.gov.my:25", days=1)
     metrics.record_check_run(AGENCY, "mx", servers, NOON)
@@ -72,7 +72,7 @@ def test_an_agency_with_a_thousand_servers_gets_a_hundred_series_and_the_worst_a
     assert expiry(metrics, "mx777.jpc.gov.my:25") == (NOON + timedelta(days=1)).timestamp()
 
 
-def test_a_server_that_two_kinds_of_checks_look_at_has_one_expiry_the_sooner(metrics: Metrics) -> None:
+def test_certificate_expiry_of_two_check_kinds_is_sooner(metrics: Metrics) -> None:
     metrics.record_check_run(AGENCY, "certificate", [found("expiry", Verdict.PASS, IMAPS, days=30)], NOON)
     metrics.record_check_run(AGENCY, "retrieval", [found("tls", Verdict.PASS, IMAPS, days=7)], NOON)
     assert expiry(metrics) == (NOON + timedelta(days=7)).timestamp()
@@ -80,14 +80,14 @@ def test_a_server_that_two_kinds_of_checks_look_at_has_one_expiry_the_sooner(met
     assert expiry(metrics) == (NOON + timedelta(days=30)).timestamp()
 
 
-def test_a_subject_that_comes_from_the_dns_cannot_break_the_format(metrics: Metrics) -> None:
+def test_check_subject_with_control_characters_is_escaped(metrics: Metrics) -> None:
     hostile = 'mx"} 1\npantau_mail_up{agency="\\'
     metrics.record_check_run(AGENCY, "mx", [found("name", Verdict.PASS, hostile, days=1)], NOON)
     assert state(metrics, "name", hostile, check="mx") == 0
     assert not list(Scrape(metrics).labels("mail_up"))
 
 
-def test_a_check_that_is_not_configured_any_more_is_forgotten_and_the_others_are_kept(metrics: Metrics) -> None:
+def test_register_agency_drops_removed_check_kinds_only(metrics: Metrics) -> None:
     for kind, days in (("certificate", 30), ("retrieval", 7)):
         metrics.record_check_run(AGENCY, kind, [found("tls", Verdict.PASS, IMAPS, days=days)], NOON)
     metrics.register_agency(AGENCY, routes=[ROUTE])
@@ -102,7 +102,7 @@ def test_a_check_that_is_not_configured_any_more_is_forgotten_and_the_others_are
 # -- the way of a message -------------------------------------------------------------------------------------------
 
 
-def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_place(metrics: Metrics) -> None:
+def test_mail_hop_delay_far_relays_share_last_hop(metrics: Metrics) -> None:
     metrics.record_path(AGENCY, "inbound", path(*range(1, 11)))
     scrape = Scrape(metrics)
     sums = {
@@ -113,7 +113,7 @@ def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_pla
     assert scrape.value("mail_hop_delay_seconds_count", direction="inbound", hop="8") == 3
 
 
-def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_that_was_for_long(
+def test_mail_slowest_hop_is_shown_for_latest_slow_message(
     metrics: Metrics,
 ) -> None:
     told = []
@@ -126,7 +126,7 @@ def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_tha
                 for labels in scrape.labels("mail_slowest_hop_seconds")
             }
         )
-    # Headers that tell nothing change nothing.
+    # Headers without data change nothing.
     assert told == [{}, {"2": 90}, {"1": 12}, {"8": 29}, {"8": 29}, {}]
     metrics.record_path("siapa", "inbound", path(60))
     metrics.record_path(AGENCY, "inbound", path(60))
@@ -134,19 +134,19 @@ def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_tha
     assert list(Scrape(metrics).labels("mail_slowest_hop_seconds")) == []
 
 
-def test_the_skew_of_clocks_is_shown_and_none_is_zero(metrics: Metrics) -> None:
+def test_relay_clock_skew_unknown_is_kept_and_none_is_zero(metrics: Metrics) -> None:
     shown = []
     for way in (path(), path(1, skew=-90), path(), path(1)):
         metrics.record_path(AGENCY, "inbound", way)
         shown.append(Scrape(metrics).value("relay_clock_skew_seconds", agency=AGENCY, direction="inbound"))
-    # Absent before it is known, kept while headers tell nothing.
+    # Absent until known, and kept while headers have no data.
     assert shown == [None, -90, -90, 0]
 
 
 # -- access tokens --------------------------------------------------------------------------------------------------
 
 
-def test_the_expiry_of_a_token_is_shown_while_it_is_known(metrics: Metrics) -> None:
+def test_token_expiry_is_shown_while_known(metrics: Metrics) -> None:
     shown = []
     for expires_at in (NOON, NOON + timedelta(hours=1), None):
         for mailbox in (f"{AGENCY}/utama", "rujukan-a"):
@@ -157,7 +157,7 @@ def test_the_expiry_of_a_token_is_shown_while_it_is_known(metrics: Metrics) -> N
     assert shown == [(NOON.timestamp(),) * 2, (NOON.timestamp() + 3600,) * 2, (None, None)]
 
 
-def test_a_token_of_a_mailbox_that_a_reload_may_have_removed_is_forgotten(metrics: Metrics) -> None:
+def test_register_agency_drops_its_token_expiry_only(metrics: Metrics) -> None:
     metrics.set_token_expiry(f"{AGENCY}/utama", NOON)
     metrics.set_token_expiry("rujukan-a", NOON)
     metrics.register_agency(AGENCY, routes=[ROUTE])
@@ -168,7 +168,7 @@ def test_a_token_of_a_mailbox_that_a_reload_may_have_removed_is_forgotten(metric
 # -- plans ----------------------------------------------------------------------------------------------------------
 
 
-def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Metrics) -> None:
+def test_maintenance_is_absent_until_set(metrics: Metrics) -> None:
     shown = [Scrape(metrics).value("maintenance", agency=AGENCY)]
     for active in (True, False):
         metrics.set_maintenance(AGENCY, active=active)
@@ -177,7 +177,7 @@ def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Met
 
 
 @pytest.mark.falsegreen
-def test_a_service_that_watches_nothing_says_so() -> None:
+def test_config_routes_counts_registered_routes() -> None:
     """Defect: A service without routes looks healthy.
 
     Pantau: The number of routes is a metric with an alert.
@@ -194,7 +194,7 @@ def test_a_service_that_watches_nothing_says_so() -> None:
     assert shown == [0, 3, 2, 1]
 
 
-def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> None:
+def test_probe_schedule_lag_is_counted_in_buckets(metrics: Metrics) -> None:
     for lag in (0.002, 0.03, 40, 90):
         metrics.record_schedule_lag(timedelta(seconds=lag))
     scrape = Scrape(metrics)
@@ -202,7 +202,7 @@ def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> 
     assert buckets == {"0.005": 1, "0.05": 2, "60.0": 3, "+Inf": 4}
 
 
-def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metrics: Metrics) -> None:
+def test_unregister_agency_drops_checks_paths_tokens_and_maintenance(metrics: Metrics) -> None:
     for agency in (AGENCY, "siapa"):
         metrics.record_check_run(agency, "domain", [found("spf", Verdict.PASS, days=1)], NOON)
         metrics.record_path(agency, "inbound", path(1))
@@ -215,6 +215,6 @@ def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metr
     assert not Scrape(metrics).with_label("agency", AGENCY)
 
 
-def test_a_direction_that_does_not_exist_is_a_bug_and_not_a_label(metrics: Metrics) -> None:
+def test_record_path_unknown_direction_is_refused(metrics: Metrics) -> None:
     with pytest.raises(ValueError, match="is none of"):
         metrics.record_path(AGENCY, "sideways", path(1))

@@ -1,4 +1,4 @@
-"""The text that Prometheus reads is right, and a whole country's is quickly made."""
+"""Text exposition format, and its speed for many routes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from monitor.metrics.exposition import Family
 from probes.model.result import Outcome
-from tests.bench.estate import delivered, fill, routes
-from tests.bench.light import Light
+from tests.bench.fleet import delivered, fill, routes
+from tests.bench.mail_stub import MailStub
 from tests.unit.monitor.scrape import NOON, Clock, finish, run
 
 from monitor.metrics import Metrics  # isort: skip
@@ -35,11 +35,11 @@ def series(family: Family) -> dict[tuple[str, ...], float]:
     return {tuple(sample.labels.values()): sample.value for sample in parsed.samples}
 
 
-def test_a_family_without_a_value_is_announced_all_the_same() -> None:
+def test_family_without_value_has_help_and_type() -> None:
     assert text(family()) == "# HELP pantau_contoh Whether it is so.\n# TYPE pantau_contoh gauge\n"
 
 
-def test_what_is_put_takes_the_place_of_what_was_there() -> None:
+def test_family_put_replaces_and_drop_removes() -> None:
     contoh = family()
     contoh.put("jpc", "a", [(("jpc", "satu"), 1), (("jpc", "dua"), 2)])
     contoh.put("jpc", "b", [(("jpc", "tiga"), 3)])
@@ -53,7 +53,7 @@ def test_what_is_put_takes_the_place_of_what_was_there() -> None:
     assert series(contoh) == {}
 
 
-def test_a_part_can_be_all_that_is_kept() -> None:
+def test_family_keep_drops_other_parts() -> None:
     contoh = family()
     for part in ("a", "b", "c"):
         contoh.put("jpc", part, [(("jpc", part), 1)])
@@ -62,10 +62,10 @@ def test_a_part_can_be_all_that_is_kept() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_label_value_comes_out_as_it_went_in(value: str) -> None:
+def test_family_any_label_value_is_escaped(value: str) -> None:
     contoh = family()
     contoh.put("jpc", "a", [(("jpc", value), 1)])
-    # One line, whatever is in it: the parser itself splits at line ends that are none to Prometheus.
+    # One line for any value: the parser itself splits at line ends that Prometheus does not know.
     assert text(contoh).count("\n") == 3
     quoted = text(contoh).split("\n")[2].removeprefix('pantau_contoh{agency="jpc",subject="').removesuffix('"} 1')
     assert quoted.replace(r"\\", "\0").replace(r"\"", '"').replace(r"\n", "\n").replace("\0", "\\") == value or (
@@ -77,13 +77,13 @@ def test_any_label_value_comes_out_as_it_went_in(value: str) -> None:
     ("value", "written"),
     [(True, "1"), (0, "0"), (-90, "-90"), (1795492801, "1795492801"), (1795492801.2345, "1795492801.234"), (4e-4, "0")],
 )
-def test_numbers_are_written_to_the_millisecond(value: float, written: str) -> None:
+def test_family_numbers_are_written_to_millisecond(value: float, written: str) -> None:
     contoh = family()
     contoh.put("jpc", "a", [(("jpc", "x"), value)])
     assert text(contoh).rpartition(" ")[2] == f"{written}\n"
 
 
-def test_promtool_accepts_hostile_labels() -> None:
+def test_family_hostile_labels_pass_promtool() -> None:
     contoh = family()
     for number, value in enumerate(('"', "\\", "\n", "a\\nb", "é", "", "} 1\npantau_mail_up 1", "\\")):
         contoh.put("jpc", str(number), [((str(number), value), 1)])
@@ -93,7 +93,7 @@ def test_promtool_accepts_hostile_labels() -> None:
     assert (checked.returncode, checked.stderr) == (0, b"")
 
 
-def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
+def test_render_many_routes_joins_cached_pieces() -> None:
     metrics = Metrics(version="1.2.3", now=Clock())
     routes = [f"a{number}/internal" for number in range(1000)]
     for number, route in enumerate(routes):
@@ -103,15 +103,15 @@ def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
     next(pieces)
     began = time.process_time()
     joined = b"".join(pieces)
-    # A hundredth of what writing the lines takes: far from flaky on a busy machine, and not reached by any rendering.
+    # A hundredth of the time for writing the lines: stable on a busy machine, and impossible for a new rendering.
     assert timedelta(seconds=time.process_time() - began) < timedelta(milliseconds=50)
     assert joined.count(b"pantau_probe_run_timestamp_seconds{") == 1000
     assert str(int(NOON.timestamp()) + 3).encode() in joined
 
 
-def test_all_that_can_be_told_of_agencies_is_valid_and_said_once() -> None:
+def test_render_all_agency_metrics_is_valid_and_unique() -> None:
     metrics = Metrics(version="1.2.3", now=Clock())
-    nowhere = Light(smtp=1, imap=1, trust=ssl.create_default_context())
+    nowhere = MailStub(smtp=1, imap=1, trust=ssl.create_default_context())
     fill(metrics, routes(nowhere, 3))
     rendered = metrics.render()
     checked = subprocess.run(
@@ -125,18 +125,18 @@ def test_all_that_can_be_told_of_agencies_is_valid_and_said_once() -> None:
     assert len(names) == len(set(names))
     assert sum(name == "pantau_probe_phase_duration_seconds" for name, _ in samples) == 3 * 10 * 7
     _bounded, *many = metrics.pieces()
-    # Octets a route, with what its agency has. Of ten thousand routes, with the phases of those few that are in trouble and
-    # the announcements of the families, a scrape has 7.94 MB: 8 are the goal.
+    # Bytes per route including its agency. For ten thousand routes, with the phases of the few in trouble and
+    # the family headers, a scrape has 7.94 MB; the limit is 8.
     lines = b"".join(many).splitlines(keepends=True)
     told = [line for line in lines if not line.startswith((b"#", b"pantau_probe_phase_duration_seconds"))]
     assert sum(map(len, told)) / 30 < 776
 
 
-def test_open_metrics_says_the_same_and_gives_an_example_for_a_bucket() -> None:
+def test_render_open_metrics_has_same_values_and_exemplars() -> None:
     metrics = Metrics(version="1.2.3", now=Clock())
-    nowhere = Light(smtp=1, imap=1, trust=ssl.create_default_context())
+    nowhere = MailStub(smtp=1, imap=1, trust=ssl.create_default_context())
     fill(metrics, routes(nowhere, 3))
-    # The two forms are read by two parsers; that of OpenMetrics accepts nothing that its specification does not.
+    # Two parsers read the two formats; the OpenMetrics parser is strict.
     parsed = open_metrics.text_string_to_metric_families(metrics.render(open_metrics=True).decode())  # type: ignore[no-untyped-call]
     families = list(parsed)
     text = text_string_to_metric_families(metrics.render().decode())
@@ -152,7 +152,7 @@ def test_open_metrics_says_the_same_and_gives_an_example_for_a_bucket() -> None:
     assert {tuple(sorted(exemplar.labels)) for exemplar in shown} == {("route", "run")}
 
 
-def test_a_route_with_a_name_that_is_too_long_for_an_example_is_counted_all_the_same() -> None:
+def test_record_run_route_name_too_long_for_exemplar_is_counted() -> None:
     metrics, name = Metrics(version="1", now=Clock()), "JCM/" + "x" * 190
     metrics.register_agency("JCM", routes=[name])
     metrics.record_run(delivered(name), agency="JCM", direction="internal", site="x")

@@ -1,4 +1,4 @@
-"""No series outlives what it is about, and nobody can make one up."""
+"""Lifetime and values of labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, fini
 CAUSE = CurrentCause(Outcome.LOST, Party.SENDER)
 
 
-def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: Metrics) -> None:
+def test_unregister_agency_removes_all_its_series_only(metrics: Metrics) -> None:
     metrics.register_agency("lkc", routes=["lkc/internal"])
     for agency, route in ((AGENCY, ROUTE), ("lkc", "lkc/internal")):
         finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=agency)
@@ -41,7 +41,7 @@ def phased(metrics: Metrics) -> set[str]:
     return {each["route"] for each in Scrape(metrics).labels("probe_phase_duration_seconds")}
 
 
-def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_more_than_are_asked_for(
+def test_phase_durations_are_limited_to_routes_in_trouble(
     metrics: Metrics,
 ) -> None:
     names = [f"{AGENCY}/{number}" for number in range(5)]
@@ -53,18 +53,18 @@ def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_mor
             metrics.record_run(result, agency=AGENCY, direction="outbound", site="x", is_prompt=is_prompt)
         return phased(metrics)
 
-    assert ends(Outcome.DELIVERED, *names) == {*names}, "there are no more than are told of"
+    assert ends(Outcome.DELIVERED, *names) == {*names}, "there are fewer routes than the limit"
     metrics.limit_phase_routes(2)
     assert ends(Outcome.DELIVERED, *names) == set()
     assert ends(Outcome.LOST, names[0]) == {names[0]}
     assert ends(Outcome.DELIVERED, names[1], is_prompt=False) == {*names[:2]}
-    assert ends(Outcome.LOST, *names) == {*names[:2]}, "a mass outage does not make a scrape longer"
-    # Whose run comes to nothing keeps what was known; whose goes well makes room.
+    assert ends(Outcome.LOST, *names) == {*names[:2]}, "a mass outage does not lengthen a scrape"
+    # An inconclusive run keeps its phases; a good run frees its place.
     assert ends(Outcome.INCONCLUSIVE, *names) == {*names[:2]}
     ends(Outcome.DELIVERED, names[0])
     assert ends(Outcome.LOST, names[4]) == {names[1], names[4]}
     metrics.register_agency(AGENCY, routes=names[:2])
-    assert ends(Outcome.DELIVERED, *names[:2]) == {*names[:2]}, "no more are left than are told of"
+    assert ends(Outcome.DELIVERED, *names[:2]) == {*names[:2]}, "fewer routes are left than the limit"
     metrics.limit_phase_routes(0)
     assert ends(Outcome.LOST, *names[:2]) == set()
     metrics.limit_phase_routes(2)
@@ -72,21 +72,21 @@ def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_mor
     metrics.unregister_agency(AGENCY)
     metrics.register_agency("lkc", routes=["lkc/1", "lkc/2", "lkc/3"])
     finish(metrics, run(Outcome.LOST, "lkc/3", connect=1), agency="lkc")
-    assert phased(metrics) == {"lkc/3"}, "who has left takes up no room"
+    assert phased(metrics) == {"lkc/3"}, "a removed route frees its place"
 
 
-def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
+def test_register_agency_drops_removed_route(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, transit=1))
     metrics.register_agency(AGENCY, routes=["jpc/internal"])
     assert not Scrape(metrics).with_label("route", ROUTE)
-    # A run that was under way when its route left is counted, and brings no series back.
+    # A run in progress when its route is removed is counted and adds no series.
     finish(metrics, run(Outcome.LOST))
     scrape = Scrape(metrics)
     assert scrape.value("probe_outcomes_total", direction="outbound", outcome="lost") == 1
     assert not scrape.with_label("route", ROUTE)
 
 
-def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) -> None:
+def test_register_agency_keeps_values_of_remaining_routes(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.LOST))
     metrics.count_runs(AGENCY, "outbound", RunVerdict.FAILED, 1)
     metrics.record_cycle(NOON, None, [opened(AGENCY)])
@@ -97,7 +97,7 @@ def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) 
     assert scrape.value("incidents_open", agency=AGENCY) == 1
 
 
-def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
+def test_metrics_unregistered_agency_or_gateway_gets_no_series(metrics: Metrics) -> None:
     metrics.set_mail_health("siapa", "inbound", up=True)
     metrics.set_failure_cause("siapa", "inbound", CAUSE)
     metrics.record_cycle(NOON, None, [opened("siapa")])
@@ -108,7 +108,7 @@ def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
     assert "siapa" not in metrics.render().decode()
 
 
-def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
+def test_metrics_control_routes_have_no_agency(metrics: Metrics) -> None:
     metrics.register_agency(NO_AGENCY, routes=["control/a-b"])
     metrics.count_runs(NO_AGENCY, "control", RunVerdict.FAILED, 1)
     scrape = Scrape(metrics)
@@ -117,7 +117,7 @@ def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
     assert shown == {("", "control"), *((AGENCY, direction) for direction in AGENCY_DIRECTIONS)}
 
 
-@pytest.mark.parametrize("tell", [
+@pytest.mark.parametrize("action", [
     lambda m: finish(m, run(Outcome.DELIVERED), direction="sideways"),
     lambda m: m.set_mail_health(AGENCY, "control", up=True),
     lambda m: m.set_failure_cause(AGENCY, "control", CAUSE),
@@ -125,15 +125,15 @@ def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
     lambda m: m.count_arrival(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
     lambda m: m.set_monitoring_faults({("weather", "")}),
 ])  # fmt: skip
-def test_a_value_outside_its_closed_set_is_a_bug_and_not_a_label(metrics: Metrics, tell: object) -> None:
-    assert callable(tell)
+def test_metrics_value_outside_closed_set_is_refused(metrics: Metrics, action: object) -> None:
+    assert callable(action)
     before = len(Scrape(metrics).series)
     with pytest.raises(ValueError, match="is none of"):
-        tell(metrics)
+        action(metrics)
     assert len(Scrape(metrics).series) == before
 
 
-def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configured(metrics: Metrics) -> None:
+def test_monitoring_fault_names_reference_while_registered(metrics: Metrics) -> None:
     def faults() -> set[tuple[str, str]]:
         series = Scrape(metrics).series.items()
         return {
@@ -147,12 +147,12 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
     assert faults() == set()
     metrics.set_monitoring_faults({("reference", "rujukan-b"), ("credentials", "")})
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
-    # The configuration is read again.
+    # The configuration is reloaded.
     metrics.register_references(["rujukan-b"])
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
     metrics.register_references(["rujukan-a"])
     assert faults() == {("credentials", "")}
-    # It is told as long as its incident is open, and its name becomes no label.
+    # It is exported while its incident is open, without a label for the name.
     metrics.set_monitoring_faults({("reference", "rujukan-b")})
     assert faults() == {("reference", "")}
     metrics.register_references(["rujukan-b"])
@@ -163,7 +163,7 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
     assert len(list(Scrape(metrics).labels("monitoring_fault"))) == 7 + 3
 
 
-def test_own_faults_name_the_mailbox_of_an_agency_while_it_is_at_fault(metrics: Metrics) -> None:
+def test_monitoring_fault_names_agency_mailbox_while_at_fault(metrics: Metrics) -> None:
     def named() -> dict[str, float | None]:
         labels = [labels["reference"] for labels in Scrape(metrics).labels("monitoring_fault")]
         return {
@@ -182,7 +182,7 @@ def test_own_faults_name_the_mailbox_of_an_agency_while_it_is_at_fault(metrics: 
     assert named() == {}
 
 
-def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: Metrics) -> None:
+def test_gateway_up_is_shown_until_unregistered(metrics: Metrics) -> None:
     metrics.register_gateway(Channel.SMS, "sms-satu")
     labels = {"channel": "sms", "gateway": "sms-satu"}
     shown = []
@@ -194,34 +194,34 @@ def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: M
     assert not Scrape(metrics).with_label("gateway", "sms-satu")
 
 
-def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Metrics) -> None:
-    def tell(gateway: str, took: float) -> None:
+def test_notification_latency_is_counted_for_registered_gateways(metrics: Metrics) -> None:
+    def action(gateway: str, took: float) -> None:
         span = timedelta(seconds=took)
         metrics.record_latency(
             NotificationLatency(
-                channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, took=span, incident="JPC-01"
+                channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, duration=span, incident="JPC-01"
             )
         )
 
     metrics.register_gateway(Channel.SMS, "sms-satu")
     labels = {"channel": "sms", "gateway": "sms-satu", "milestone": "accepted"}
     assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 0
-    tell("sms-satu", 4)
-    tell("by hand", 4)
-    tell("sms-satu", 3 * 24 * 3600 + 1)
+    action("sms-satu", 4)
+    action("by hand", 4)
+    action("sms-satu", 3 * 24 * 3600 + 1)
     scrape = Scrape(metrics)
     assert scrape.value("notification_latency_seconds_bucket", **labels, le="5.0") == 1
     assert scrape.value("notification_latency_seconds_bucket", **labels, le="+Inf") == 2
     assert {each["gateway"] for each in scrape.labels("notification_latency_seconds_count")} == {"sms-satu"}
-    # The configuration is read again, and the gateway has left it then.
+    # The configuration is reloaded without the gateway.
     metrics.register_gateway(Channel.SMS, "sms-satu")
     assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 2
     metrics.unregister_gateway(Channel.SMS, "sms-satu")
-    tell("sms-satu", 4)
+    action("sms-satu", 4)
     assert not list(Scrape(metrics).labels("notification_latency_seconds_count"))
 
 
-def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics) -> None:
+def test_gateway_name_shared_by_two_channels_is_kept_until_both_unregister(metrics: Metrics) -> None:
     metrics.register_gateway(Channel.SMS, "penyedia")
     metrics.register_gateway(Channel.VOICE, "penyedia")
     metrics.unregister_gateway(Channel.SMS, "penyedia")
@@ -229,7 +229,7 @@ def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics
     assert Scrape(metrics).value("callbacks_refused_total", gateway="penyedia", reason="malformed") == 1
 
 
-def test_a_stranger_cannot_make_labels_by_calling_back(metrics: Metrics) -> None:
+def test_rejected_callbacks_create_no_labels(metrics: Metrics) -> None:
     metrics.register_gateway(Channel.SMS, "sms-satu")
     before = len(Scrape(metrics).series)
     for reason in ("untrusted", "untrusted", "malformed", "too_large", "<script>", "siapa: 7 != 8"):
@@ -241,7 +241,7 @@ def test_a_stranger_cannot_make_labels_by_calling_back(metrics: Metrics) -> None
     assert scrape.value("callbacks_refused_total", gateway="none", reason="other") == 4
 
 
-def test_it_can_be_read_while_agencies_come_and_go(metrics: Metrics) -> None:
+def test_render_while_agencies_are_registered_is_safe(metrics: Metrics) -> None:
     with ThreadPoolExecutor(1) as other_thread:
         for round_ in range(20):
             reading = other_thread.submit(metrics.render)

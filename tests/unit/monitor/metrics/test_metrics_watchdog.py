@@ -1,4 +1,4 @@
-"""What is shown of how Pantau watches itself."""
+"""Metrics of the watchdog."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reached(metrics: Metrics) -> dict[tuple[str, str], float | None]:
     return {(s["agency"], s["contact"]): scrape.value(name, **s) for s in scrape.labels(name)}
 
 
-def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency_without_any(metrics: Metrics) -> None:
+def test_contact_reached_removed_contact_has_no_series(metrics: Metrics) -> None:
     everybody: dict[str, dict[str, datetime | None]] = {"": {"noc": NOON}, "JCM": {"siti": NOON, "ali": None}}
     metrics.watchdog.set_contacts_reached(everybody)
     at = NOON.timestamp()
@@ -29,7 +29,7 @@ def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency
     assert reached(metrics) == {("", "noc"): at}
 
 
-def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_rings_nobody(metrics: Metrics) -> None:
+def test_out_of_band_removed_has_no_numbers_and_is_inactive(metrics: Metrics) -> None:
     assert Scrape(metrics).value("out_of_band_numbers") is None
     metrics.watchdog.set_out_of_band_numbers(2)
     metrics.watchdog.set_out_of_band_active({OutOfBandReason.STORE})
@@ -40,7 +40,7 @@ def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_ring
     assert Scrape(metrics).value("out_of_band_active", reason="store") == 0
 
 
-def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_good(metrics: Metrics) -> None:
+def test_record_audit_exports_longest_delay_and_counts_until_resolved(metrics: Metrics) -> None:
     lapses = [(MissedAction.STEP, NOON - timedelta(seconds=90)), (MissedAction.STEP, NOON - timedelta(seconds=30))]
     metrics.watchdog.record_audit(NOON, lapses, [EscalationFailure.NOBODY_ANSWERED])
     found = Scrape(metrics)
@@ -55,7 +55,7 @@ def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_
     assert over.value("incidents_escalation_failed", reason="nobody_answered") == 0
 
 
-def test_only_those_who_may_listen_have_a_heartbeat_and_it_begins_at_nothing(metrics: Metrics) -> None:
+def test_heartbeat_is_zero_until_sent_and_only_for_known_receivers(metrics: Metrics) -> None:
     name = "heartbeat_last_success_timestamp_seconds"
     metrics.watchdog.register_heartbeat("switch")
     assert Scrape(metrics).value(name, receiver="switch") == 0

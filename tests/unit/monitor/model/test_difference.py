@@ -1,4 +1,4 @@
-"""What a change of the configuration means for routes."""
+"""Difference between two configurations of routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from probes.credentials.oauth_local import TokenFile
 from probes.model.mailbox import Mailbox, OAuth, Password
-from tests.unit.monitor.trial import T0, agency_routes, mailbox, route
+from tests.unit.monitor.world import T0, agency_routes, mailbox, route
 
 JCM = agency_routes("JCM")
 MDC = agency_routes("MDC")
@@ -24,18 +24,18 @@ def named(routes: list[MonitoredRoute]) -> dict[str, MonitoredRoute]:
     return {each.name: each for each in routes}
 
 
-def test_what_is_the_same_is_not_named() -> None:
+def test_difference_equal_routes_is_empty() -> None:
     assert difference(named(JCM), named(agency_routes("JCM"))) == Difference()
 
 
-def test_agencies_come_and_go_with_all_their_routes() -> None:
+def test_difference_lists_added_and_removed_agencies() -> None:
     found = difference(named([*JCM]), named([*MDC]))
 
     assert (found.removed, found.added, found.changed) == (tuple(JCM), tuple(MDC), ())
     assert found.agencies == {"JCM", "MDC"}
 
 
-def test_how_often_a_route_is_probed_alters_it_and_leads_it_nowhere_else() -> None:
+def test_difference_changed_interval_does_not_change_path() -> None:
     seldom = [replace(each, probing=ProbingPolicy(interval=timedelta(minutes=9))) for each in JCM]
 
     found = difference(named([*JCM, *MDC]), named([*seldom, *MDC]))
@@ -69,7 +69,7 @@ def with_server(**changes: object) -> MonitoredRoute:
     ],
     ids=["address", "password", "sign-in", "folder", "server", "authorities", "to", "forward"],
 )
-def test_another_mailbox_of_the_same_name_is_another_way(after: MonitoredRoute) -> None:
+def test_difference_changed_mailbox_of_same_name_changes_path(after: MonitoredRoute) -> None:
     """Defect: A mailbox with another password, trust or token source looks unchanged.
 
     Pantau: It is another path, and begins anew.
@@ -78,18 +78,18 @@ def test_another_mailbox_of_the_same_name_is_another_way(after: MonitoredRoute) 
     assert changes_path(OUT, after)
 
 
-def test_another_source_of_access_tokens_is_another_sign_in() -> None:
+def test_changes_path_other_token_source_is_change() -> None:
     one, other = (OAuth(username="JCM/utama", tokens=TokenFile("token")) for _ in range(2))  # type: ignore[arg-type]
     assert changes_path(
         with_sender(replace(OUT.route.sender, login=one)), with_sender(replace(OUT.route.sender, login=other))
     )
 
 
-def test_only_the_mailbox_that_is_another_one_is_exchanged() -> None:
+def test_replaced_mailboxes_lists_changed_mailbox_only() -> None:
     assert replaced_mailboxes(OUT, with_sender(replace(mailbox("JCM/utama"), inbox="Kongsi"))) == {"JCM/utama"}
-    assert replaced_mailboxes(OUT, with_sender(mailbox("JCM/kedua"))) == frozenset(), "it is one that was not there"
+    assert replaced_mailboxes(OUT, with_sender(mailbox("JCM/kedua"))) == frozenset(), "the mailbox is new"
 
 
-def test_maintenance_that_begins_is_no_other_way() -> None:
+def test_changes_path_new_maintenance_is_no_change() -> None:
     hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + timedelta(hours=2), "Naik taraf"))])
     assert not changes_path(OUT, replace(OUT, probing=replace(OUT.probing, hours=hours)))

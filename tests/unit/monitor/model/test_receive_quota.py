@@ -1,4 +1,4 @@
-"""Whether more comes to a reference mailbox than its provider lets an account receive."""
+"""Receive quota of reference mailboxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.model.receive_quota import ReceiveQuotaExceeded, overloaded_referen
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.send_quota import accounts_over_quota
 from probes.model.mailbox import Mailbox
-from tests.unit.monitor.trial import MINUTE, SECOND, mailbox, route
+from tests.unit.monitor.world import MINUTE, SECOND, mailbox, route
 
 HOUR = timedelta(hours=1)
 REFERENCE = "rujukan-a"
@@ -28,7 +28,7 @@ def read_at(host: str, address: str = "pantau@rujukan-a.gov.my") -> Mailbox:
 def to(
     box: Mailbox, agencies: int, interval: timedelta, *, direction: Direction = Direction.OUTBOUND
 ) -> list[MonitoredRoute]:
-    """Return a route of each of so many agencies to a mailbox."""
+    """Return routes of *agencies* agencies to a mailbox."""
     probing = ProbingPolicy(interval=interval)
     each = route("JCM", direction, "JCM/utama", REFERENCE, probing)
     return [
@@ -43,7 +43,7 @@ def control(box: Mailbox, interval: timedelta) -> MonitoredRoute:
 
 
 def _a_day(messages: int, sender: Mailbox) -> MailProviders:
-    """Return a provider of *sender* that allows so many messages a day."""
+    """Return a provider of *sender* that allows *messages* a day."""
     assert sender.smtp is not None
     one = MailProvider(name="pos", hosts=(sender.smtp.host,), messages_per_day=messages, concurrency=5)
     return MailProviders([one])
@@ -67,7 +67,7 @@ def flood(
         ("imap.gmail.com.contoh.gov.my", "pantau@rujukan-a.gov.my", None),
     ],
 )
-def test_who_receives_is_known_by_where_it_is_read(host: str, address: str, provider: str | None) -> None:
+def test_receiving_provider_is_found_by_read_server(host: str, address: str, provider: str | None) -> None:
     found = MailProviders().receiving_provider(read_at(host, address))
     assert (found.name if found else None) == provider
 
@@ -75,9 +75,9 @@ def test_who_receives_is_known_by_where_it_is_read(host: str, address: str, prov
 @pytest.mark.parametrize(
     ("host", "agencies", "said"),
     [
-        # A thousand agencies every five minutes send 200 a minute, and a tenth more.
+        # A thousand agencies every five minutes send 200 a minute, plus a tenth.
         ("imap.gmail.com", 1000, (MINUTE, 265, 60)),
-        # 41 a minute are 60 in the fullest.
+        # 41 a minute are 60 in the busiest minute.
         ("imap.gmail.com", 186, (MINUTE, 61, 60)),
         ("imap.gmail.com", 185, None),
         ("outlook.office365.com", 1000, (HOUR, 13545, 3600)),
@@ -86,7 +86,7 @@ def test_who_receives_is_known_by_where_it_is_read(host: str, address: str, prov
         ("mel.rujukan-a.gov.my", 5000, None),
     ],
 )
-def test_what_comes_in_the_fullest_minute_or_hour_is_compared(
+def test_overloaded_references_compares_busiest_minute_and_hour(
     host: str, agencies: int, said: tuple[timedelta, int, int] | None
 ) -> None:
     found = flood(to(read_at(host), agencies, 5 * MINUTE))
@@ -95,7 +95,7 @@ def test_what_comes_in_the_fullest_minute_or_hour_is_compared(
 
 @pytest.mark.parametrize("host", ["imap.gmail.com", "outlook.office365.com"])
 @pytest.mark.parametrize("agencies", [300, 3000])
-def test_what_is_proposed_is_enough_and_hardly_more(host: str, agencies: int) -> None:
+def test_overloaded_references_proposal_is_sufficient_and_minimal(host: str, agencies: int) -> None:
     box = read_at(host)
     routes = [*to(box, agencies, 5 * MINUTE), control(box, 5 * MINUTE)]
     found = flood(routes)
@@ -104,20 +104,20 @@ def test_what_is_proposed_is_enough_and_hardly_more(host: str, agencies: int) ->
     assert flood([*to(box, agencies, found.interval), control(box, found.interval)]) is None
     assert flood(routes, Spread(pools={REFERENCE: found.mailboxes})) is None
     assert flood(routes, Spread(pools={REFERENCE: found.mailboxes - 1})) is not None
-    # Whatever it is now.
+    # The proposal does not depend on the present number.
     again = flood(routes, Spread(pools={REFERENCE: found.mailboxes - 1}))
     assert again is not None
     assert again.mailboxes == found.mailboxes
 
 
-def test_control_runs_come_from_each_process_and_no_pool_makes_them_fewer() -> None:
+def test_overloaded_references_control_runs_are_not_reduced_by_pool() -> None:
     box = read_at("imap.gmail.com")
     found = flood([*to(box, 10, 5 * MINUTE), *(control(box, SECOND) for _ in range(2))], Spread(pools={REFERENCE: 9}))
     assert found is not None
     assert found.mailboxes is None
 
 
-def test_all_sites_send_to_the_same_mailboxes_and_from_them() -> None:
+def test_quotas_count_messages_of_all_sites() -> None:
     box = read_at("imap.gmail.com")
     routes = to(box, 100, 5 * MINUTE)
     assert flood(routes) is None
@@ -131,7 +131,7 @@ def test_all_sites_send_to_the_same_mailboxes_and_from_them() -> None:
     assert accounts_over_quota(to(box, 1, overdrawn.interval), strict, Spread(sites=2)) == []
 
 
-def test_what_a_pool_sends_is_shared_out() -> None:
+def test_accounts_over_quota_pool_shares_messages() -> None:
     sender = read_at("imap.gmail.com")
     strict = _a_day(1000, sender)
     probing = ProbingPolicy(interval=5 * MINUTE)
@@ -144,14 +144,14 @@ def test_what_a_pool_sends_is_shared_out() -> None:
     assert accounts_over_quota([*inbound, ours], strict, Spread(pools={REFERENCE: 2})) != []
 
 
-def test_a_copy_that_is_forwarded_to_a_reference_comes_there_and_mail_to_an_agency_does_not() -> None:
+def test_overloaded_references_counts_forwarded_copies_only() -> None:
     box = read_at("imap.gmail.com")
     assert flood([replace(each, forwarded=True) for each in to(box, 1000, 5 * MINUTE, direction=Direction.INBOUND)])
     assert not flood(to(box, 1000, 5 * MINUTE, direction=Direction.INBOUND))
     assert not flood(to(box, 1000, 5 * MINUTE, direction=Direction.INTERNAL))
 
 
-def test_of_two_limits_the_one_counts_that_asks_for_more() -> None:
+def test_overloaded_references_reports_stricter_limit() -> None:
     providers = MailProviders(
         [MailProvider(name="pos", hosts=("mel.pos",), received_per_minute=60, received_per_hour=600, concurrency=5)]
     )

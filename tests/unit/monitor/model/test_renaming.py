@@ -1,15 +1,15 @@
-"""What hangs on a name, as a table."""
+"""Renaming of agencies and mailboxes in stored names."""
 
 from __future__ import annotations
 
 import pytest
 
-from monitor.model.renaming import Renamed, Renaming
+from monitor.model.renaming import RenamedKind, Renaming
 
-AGENCY = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
-MAILBOX = Renaming(kind=Renamed.MAILBOX, old="JCM/kedua", new="JCM/cawangan")
-REFERENCE = Renaming(kind=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
-#: Each under its names by the three; `None`: it stays as it is.
+AGENCY = Renaming(kind=RenamedKind.AGENCY, old="JCM", new="JKM")
+MAILBOX = Renaming(kind=RenamedKind.MAILBOX, old="JCM/kedua", new="JCM/cawangan")
+REFERENCE = Renaming(kind=RenamedKind.MAILBOX, old="rujukan-a", new="rujukan-x")
+#: Name, and its new name by each renaming; `None`: unchanged.
 SUBJECTS = [
     ("JCM/internal", "JKM/internal", None, None),
     ("JCM/internal/kedua", "JKM/internal/kedua", "JCM/internal/cawangan", None),
@@ -40,14 +40,14 @@ SUBJECTS = [
 
 
 @pytest.mark.parametrize(("name", "by_agency", "by_mailbox", "by_reference"), SUBJECTS, ids=str)
-def test_what_is_judged_is_called_by_its_new_name_and_nothing_else_is(
+def test_renaming_tracker_and_key_rename_own_parts_only(
     name: str, by_agency: str | None, by_mailbox: str | None, by_reference: str | None
 ) -> None:
     for renaming, called in ((AGENCY, by_agency), (MAILBOX, by_mailbox), (REFERENCE, by_reference)):
         assert renaming.tracker(name) == renaming.key(name) == (called or name)
 
 
-def test_agencies_mailboxes_and_rotas_follow() -> None:
+def test_renaming_applies_to_agency_mailbox_and_rota() -> None:
     assert [AGENCY.key(each) for each in ("JCM", "JCMX", "UCM")] == ["JKM", "JCMX", "UCM"]
     assert [AGENCY.mailbox(each) for each in ("JCM/utama", "rujukan-a")] == ["JKM/utama", "rujukan-a"]
     assert [AGENCY.rota(each) for each in ("JCM/bertugas", "noc")] == ["JKM/bertugas", "noc"]

@@ -1,4 +1,4 @@
-"""How many messages an account may send: what a configuration needs, and what is left while it runs."""
+"""Send quota of accounts: need of a configuration, and remaining quota at run time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.send_quota import SendQuota, accounts_over_quota
 from monitor.model.window import Hours, Recurring
 from probes.model.mailbox import Mailbox
-from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
+from tests.unit.monitor.world import MINUTE, SECOND, T0, mailbox, route
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -49,25 +49,25 @@ def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None
         ("notsmtp.office365.com", "pantau@jabatan-contoh.gov.my", None),
     ],
 )
-def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, mail_provider: str | None) -> None:
+def test_sending_provider_is_found_by_server_and_address(host: str, address: str, mail_provider: str | None) -> None:
     found = MailProviders().sending_provider(at(host, address=address))
     assert (found.name if found else None) == mail_provider
 
 
-def test_a_mailbox_that_only_reads_has_no_provider_and_needs_no_lane() -> None:
+def test_provider_of_read_only_mailbox_is_none() -> None:
     box = replace(at("smtp.gmail.com"), smtp=None)
     assert MailProviders().sending_provider(box) is None
     assert MailProviders().limit_names(box) == ()
 
 
-def test_what_is_sent_needs_the_lane_of_its_server_or_of_the_account_and_its_provider() -> None:
+def test_limit_names_are_server_or_account_and_provider() -> None:
     assert MailProviders().limit_names(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
     assert MailProviders().limit_names(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
     room = MailProviders().session_limits([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
     assert room == {"provider gmail": 10, "provider google": 20, "provider microsoft": 20, "account JCM/utama": 10}
 
 
-def test_the_documentation_says_what_each_allows() -> None:
+def test_documentation_lists_provider_limits() -> None:
     page = (Path(__file__).parents[4] / "docs/how-to/agency-officer/probe-times.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines() if line.startswith("| `")]
     told = {row[1].strip("`"): [int(cell.replace(",", "") or 0) for cell in row[3:7]] for row in rows}
@@ -83,28 +83,28 @@ def test_the_documentation_says_what_each_allows() -> None:
 @pytest.mark.parametrize(
     ("host", "count", "interval", "hours", "found"),
     [
-        # 2,880 a day, with a tenth for confirmations.
+        # 2,880 a day, plus a tenth for confirmations.
         ("smtp.gmail.com", 1, 30 * SECOND, None, (3168, 50 * SECOND)),
         ("smtp.gmail.com", 1, 50 * SECOND, None, None),
         ("smtp.gmail.com", 5, 5 * MINUTE, None, None),
         ("smtp.gmail.com", 7, 5 * MINUTE, None, (2218, 6 * MINUTE)),
         ("mel.jabatan-contoh.gov.my", 1, 30 * SECOND, None, None),
-        # In office hours only half as many are sent.
-        ("smtp.gmail.com", 1, 30 * SECOND, Hours(when=[OFFICE]), None),
-        ("smtp.gmail.com", 2, 30 * SECOND, Hours(when=[OFFICE]), (3168, 50 * SECOND)),
-        # Thirty a minute, however few hours a day.
+        # Office hours halve the number.
+        ("smtp.gmail.com", 1, 30 * SECOND, Hours(active_windows=[OFFICE]), None),
+        ("smtp.gmail.com", 2, 30 * SECOND, Hours(active_windows=[OFFICE]), (3168, 50 * SECOND)),
+        # The limit of thirty a minute applies however few hours are active.
         ("smtp.office365.com", 6, MINUTE, None, None),
         ("smtp.office365.com", 7, MINUTE, None, (11088, 70 * SECOND)),
         (
             "smtp.office365.com",
             15,
             30 * SECOND,
-            Hours(when=[Recurring("0 7 * * *", HOUR, ZoneInfo("Asia/Kuala_Lumpur"))]),
+            Hours(active_windows=[Recurring("0 7 * * *", HOUR, ZoneInfo("Asia/Kuala_Lumpur"))]),
             (1980, 40 * SECOND),
         ),
     ],
 )
-def test_an_account_is_overdrawn(
+def test_accounts_over_quota_gives_messages_and_interval(
     host: str, count: int, interval: timedelta, hours: Hours | None, found: tuple[int, timedelta] | None
 ) -> None:
     overdrawn = accounts_over_quota(routes(at(host), count, interval, hours), MailProviders())
@@ -113,17 +113,17 @@ def test_an_account_is_overdrawn(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40, 1000])
 @pytest.mark.parametrize("host", ["smtp.gmail.com", "smtp.office365.com"])
-def test_with_the_interval_that_is_named_it_is_not(host: str, count: int) -> None:
+def test_accounts_over_quota_proposed_interval_is_sufficient(host: str, count: int) -> None:
     (overdrawn,) = accounts_over_quota(routes(at(host), count, SECOND), MailProviders())
     assert accounts_over_quota(routes(at(host), count, overdrawn.interval), MailProviders()) == []
 
 
-def test_each_account_has_a_budget_of_its_own() -> None:
+def test_accounts_over_quota_counts_each_account_separately() -> None:
     one, other = at("smtp.gmail.com"), at("smtp.gmail.com", "MDC/utama", "pantau@majlis-contoh.gov.my")
     assert accounts_over_quota(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), MailProviders()) == []
 
 
-def test_what_is_allowed_is_told() -> None:
+def test_accounts_over_quota_gives_allowed_limits() -> None:
     allowed = {
         host: accounts_over_quota(routes(at(host), 100, MINUTE), MailProviders())[0].allowed
         for host in ("smtp.gmail.com", "smtp.office365.com")
@@ -134,7 +134,7 @@ def test_what_is_allowed_is_told() -> None:
 # -- what is left ---------------------------------------------------------------------------------------------------
 
 TIGHT = MailProvider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_day=10, concurrency=1)
-BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
+FAST_TIMING = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
 
 
 def followed(sender: Mailbox, mail_providers: MailProviders) -> SendQuota:
@@ -147,7 +147,7 @@ def budget(mail_provider: MailProvider) -> SendQuota:
     return followed(at("mel.contoh.gov.my"), MailProviders([mail_provider, *KNOWN_PROVIDERS]))
 
 
-def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:
+def test_next_send_at_day_quota_used_waits_one_day() -> None:
     left = budget(TIGHT)
     for hour in range(10):
         assert left.next_send_at("JCM/utama", T0 + hour * HOUR) == T0 + hour * HOUR
@@ -161,8 +161,8 @@ def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -
     assert left.next_send_at("JCM/utama", next_send_at) > next_send_at
 
 
-def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
-    left = budget(BRISK)
+def test_next_send_at_minute_quota_used_waits_for_next_minute() -> None:
+    left = budget(FAST_TIMING)
     for second in (0, 10, 20):
         assert left.next_send_at("JCM/utama", T0 + second * SECOND) == T0 + second * SECOND
         left.record("JCM/utama", T0 + second * SECOND)
@@ -173,29 +173,29 @@ def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
     assert left.next_send_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE + 10 * SECOND
 
 
-def test_what_another_process_has_sent_counts_once_however_often_its_route_comes_and_goes() -> None:
+def test_record_earlier_counts_each_message_once() -> None:
     left = budget(TIGHT)
     minutes = [T0 + number * MINUTE for number in range(6)]
     for _ in range(3):
         for at in minutes:
             left.record_earlier("JCM/utama", at, "JCM/inbound/rujukan-a")
     assert left.next_send_at("JCM/utama", minutes[-1]) == minutes[-1]
-    # On another route it is another message.
+    # The same time on another route is another message.
     for at in minutes:
         left.record_earlier("JCM/utama", at, "MDC/inbound/rujukan-a")
     assert left.next_send_at("JCM/utama", minutes[-1]) > minutes[-1]
 
 
-def test_what_another_process_has_sent_long_ago_hides_nothing_of_what_was_sent_in_the_last_minute() -> None:
-    left = budget(BRISK)
+def test_record_earlier_old_messages_do_not_replace_recent() -> None:
+    left = budget(FAST_TIMING)
     for second in range(3):
         left.record("JCM/utama", T0 + second * SECOND, "JCM/inbound/rujukan-a")
         left.record_earlier("JCM/utama", T0 - (3 - second) * HOUR, "MDC/inbound/rujukan-a")
     assert left.next_send_at("JCM/utama", T0 + 3 * SECOND) == T0 + MINUTE
 
 
-@pytest.mark.parametrize(("provider", "messages", "wait"), [(TIGHT, 10, DAY + MINUTE * 10), (BRISK, 3, MINUTE)])
-def test_what_was_sent_while_a_clock_was_ahead_counts_as_sent_just_now(
+@pytest.mark.parametrize(("provider", "messages", "wait"), [(TIGHT, 10, DAY + MINUTE * 10), (FAST_TIMING, 3, MINUTE)])
+def test_record_earlier_future_messages_count_as_just_sent(
     provider: MailProvider, messages: int, wait: timedelta
 ) -> None:
     left, ahead = budget(provider), T0 + 30 * DAY
@@ -204,14 +204,14 @@ def test_what_was_sent_while_a_clock_was_ahead_counts_as_sent_just_now(
     assert T0 < left.next_send_at("JCM/utama", T0) <= T0 + wait
     assert left.next_send_at("JCM/utama", T0 + wait) == T0 + wait
 
-    # What is sent after the clock was put right is news.
+    # Messages after the clock correction are new.
     for second in range(messages):
         left.record_earlier("JCM/utama", T0 + wait + second * SECOND, "JCM/inbound/rujukan-a")
     later = T0 + wait + messages * SECOND
     assert left.next_send_at("JCM/utama", later) > later
 
 
-def test_who_has_no_limit_never_waits() -> None:
+def test_next_send_at_without_limit_is_now() -> None:
     left = followed(at("mel.contoh.gov.my"), MailProviders())
     for _ in range(100):
         left.record("JCM/utama", T0)
@@ -219,7 +219,7 @@ def test_who_has_no_limit_never_waits() -> None:
     assert left.next_send_at("JCM/utama", T0) == T0
 
 
-def test_an_account_within_its_budget_never_has_to_wait() -> None:
+def test_next_send_at_account_within_quota_never_waits() -> None:
     box = at("smtp.gmail.com")
     (each,) = routes(box, 1, 50 * SECOND)
     assert accounts_over_quota([each], MailProviders()) == []

@@ -1,4 +1,4 @@
-"""When something may be probed: windows that come once and again, and what is left between them."""
+"""Active windows and maintenance windows."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ MOVE = OneTimeWindow(WindowOccurrence(at("wed 22:00"), at("thu 04:00"), "Pindah 
     ("hours", "asked", "opens"),
     [
         (ALWAYS, "tue 03:00", "tue 03:00"),
-        (Hours(when=[OFFICE]), "tue 07:00", "tue 07:00"),
-        (Hours(when=[OFFICE]), "tue 18:59", "tue 18:59"),
-        (Hours(when=[OFFICE]), "tue 19:00", "wed 07:00"),
-        (Hours(when=[OFFICE]), "fri 19:00", "30.11. 07:00"),
-        (Hours(when=[OFFICE]), "sun 12:00", "30.11. 07:00"),
-        # Two windows are one after the other, or one in the other.
-        (Hours(when=[OFFICE, Recurring("0 10 * * sat", 2 * HOUR, KL)]), "fri 20:00", "sat 10:00"),
-        (Hours(when=[OFFICE, Recurring("0 18 * * *", 3 * HOUR, KL)]), "tue 20:00", "tue 20:00"),
-        # Windows of a day and more run into one another.
-        (Hours(when=[Recurring("0 0 * * *", DAY, KL)]), "tue 03:00", "tue 03:00"),
-        (Hours(when=[Recurring("0 0 * * *", 3 * DAY, KL)]), "tue 03:00", "tue 03:00"),
+        (Hours(active_windows=[OFFICE]), "tue 07:00", "tue 07:00"),
+        (Hours(active_windows=[OFFICE]), "tue 18:59", "tue 18:59"),
+        (Hours(active_windows=[OFFICE]), "tue 19:00", "wed 07:00"),
+        (Hours(active_windows=[OFFICE]), "fri 19:00", "30.11. 07:00"),
+        (Hours(active_windows=[OFFICE]), "sun 12:00", "30.11. 07:00"),
+        # Two windows in sequence, or one within the other.
+        (Hours(active_windows=[OFFICE, Recurring("0 10 * * sat", 2 * HOUR, KL)]), "fri 20:00", "sat 10:00"),
+        (Hours(active_windows=[OFFICE, Recurring("0 18 * * *", 3 * HOUR, KL)]), "tue 20:00", "tue 20:00"),
+        # Windows of a day or more overlap.
+        (Hours(active_windows=[Recurring("0 0 * * *", DAY, KL)]), "tue 03:00", "tue 03:00"),
+        (Hours(active_windows=[Recurring("0 0 * * *", 3 * DAY, KL)]), "tue 03:00", "tue 03:00"),
         # Maintenance
         (Hours(maintenance=[NIGHTLY]), "tue 01:59", "tue 01:59"),
         (Hours(maintenance=[NIGHTLY]), "tue 02:00", "tue 03:00"),
@@ -50,30 +50,34 @@ MOVE = OneTimeWindow(WindowOccurrence(at("wed 22:00"), at("thu 04:00"), "Pindah 
         (Hours(maintenance=[MOVE, NIGHTLY]), "thu 01:00", "thu 04:00"),
         (Hours(maintenance=[Recurring("30 3 * * *", HOUR, KL), MOVE]), "thu 01:00", "thu 04:30"),
         (
-            Hours(when=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("tue 06:00"), at("tue 09:00")))]),
+            Hours(
+                active_windows=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("tue 06:00"), at("tue 09:00")))]
+            ),
             "mon 20:00",
             "tue 09:00",
         ),
         (
-            Hours(when=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("mon 06:00"), at("thu 20:00")))]),
+            Hours(
+                active_windows=[OFFICE], maintenance=[OneTimeWindow(WindowOccurrence(at("mon 06:00"), at("thu 20:00")))]
+            ),
             "mon 07:00",
             "fri 07:00",
         ),
     ],
 )
-def test_a_route_is_probed_from(hours: Hours, asked: str, opens: str) -> None:
+def test_next_active_at_returns_start_of_active_time(hours: Hours, asked: str, opens: str) -> None:
     assert hours.next_active_at(at(asked)) == at(opens)
 
 
 @pytest.mark.parametrize(
     "hours",
     [
-        Hours(when=[OneTimeWindow(WindowOccurrence(at("mon 07:00"), at("mon 19:00")))]),
+        Hours(active_windows=[OneTimeWindow(WindowOccurrence(at("mon 07:00"), at("mon 19:00")))]),
         Hours(maintenance=[Recurring("0 0 * * *", DAY, KL)]),
-        Hours(when=[OFFICE], maintenance=[Recurring("0 6 * * *", 14 * HOUR, KL)]),
+        Hours(active_windows=[OFFICE], maintenance=[Recurring("0 6 * * *", 14 * HOUR, KL)]),
     ],
 )
-def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
+def test_next_active_at_without_future_window_is_none(hours: Hours) -> None:
     assert hours.next_active_at(at("tue 12:00")) is None
 
 
@@ -88,26 +92,26 @@ def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
         ("thu 04:00", "thu 04:30", False),
     ],
 )
-def test_a_run_is_disturbed_by_maintenance_that_it_touched(begins: str, ends: str, *, touched: bool) -> None:
-    found = Hours(when=[OFFICE], maintenance=[MOVE]).maintenance_during(at(begins), at(ends))
+def test_maintenance_during_returns_window_touching_run(begins: str, ends: str, *, touched: bool) -> None:
+    found = Hours(active_windows=[OFFICE], maintenance=[MOVE]).maintenance_during(at(begins), at(ends))
     assert (found is not None and found.reason == "Pindah pelayan") is touched
 
 
-def test_of_two_maintenances_the_one_that_ends_last_is_named() -> None:
+def test_maintenance_at_two_windows_returns_latest_end() -> None:
     closed = Hours(maintenance=[NIGHTLY, MOVE]).maintenance_at(at("thu 02:30"))
     assert closed is not None
     assert closed.reason == "Pindah pelayan"
 
 
-def test_local_time_is_followed_through_a_change_of_the_clock() -> None:
-    # There is none in Malaysia; a reference may stand elsewhere.
+def test_recurring_window_follows_daylight_saving() -> None:
+    # Malaysia has no daylight saving; a reference may be elsewhere.
     berlin = Recurring("0 7 * * *", HOUR, ZoneInfo("Europe/Berlin"))
     days = [datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]
     found = [stretch.starts_at.hour for day in days if (stretch := berlin.next_occurrence(day)) is not None]
     assert found == [5, 6]
 
 
-def test_an_answer_that_is_remembered_is_not_given_to_another_question() -> None:
+def test_next_occurrence_cached_answer_is_for_its_window_only() -> None:
     window = Recurring("0 7 * * mon-fri", 12 * HOUR, KL)
     for asked, begins in (
         ("wed 08:00", "wed 07:00"),
@@ -129,17 +133,17 @@ def test_an_answer_that_is_remembered_is_not_given_to_another_question() -> None
         ([OFFICE, Recurring("0 18 * * mon", 2 * HOUR, KL)], 13),
         ([Recurring("*/30 * * * *", timedelta(minutes=10), KL)], 8),
         ([Recurring("0 0 * * *", 3 * DAY, KL)], 24),
-        # The busiest one counts.
+        # The busiest day counts.
         ([Recurring("0 9 1 * *", 5 * HOUR, KL)], 5),
     ],
 )
-def test_the_busiest_day_has_so_many_hours(when: list[Recurring], hours: int) -> None:
+def test_longest_active_day_is_busiest(when: list[Recurring], hours: int) -> None:
     since = datetime(2026, 1, 5, tzinfo=KL).astimezone(UTC)
-    assert Hours(when=when).longest_active_day(since) == hours * HOUR
+    assert Hours(active_windows=when).longest_active_day(since) == hours * HOUR
 
 
 @pytest.mark.parametrize("cron", ["0 7 * * mon-fri", "*/15 8-16 * * *", "0 2 1 jan *", "0 0 29 2 *", "0 0 * * sun#1"])
-def test_a_cron_expression_that_comes(cron: str) -> None:
+def test_check_cron_valid_is_accepted(cron: str) -> None:
     check_cron(cron)
 
 
@@ -155,18 +159,18 @@ def test_a_cron_expression_that_comes(cron: str) -> None:
         ("0 0 31 2 *", "is no cron expression (bad day-of-month)"),
     ],
 )
-def test_a_cron_expression_that_never_comes(cron: str, why: str) -> None:
+def test_check_cron_invalid_or_never_due_is_refused(cron: str, why: str) -> None:
     with pytest.raises(InvalidCronError) as error:
         check_cron(cron)
     assert str(error.value) == why
 
 
 @pytest.mark.parametrize("window", [OFFICE, NIGHTLY])
-def test_thousands_of_routes_may_ask_for_the_same_hours(window: Recurring) -> None:
+def test_next_occurrence_is_cached_until_end(window: Recurring) -> None:
     now = at("mon 03:00")
     answer = window.next_occurrence(now)
 
-    # What takes long is reckoned once, and asked for again only when it is over.
+    # The occurrence is cached until its end.
     assert answer is not None
     assert all(window.next_occurrence(now + timedelta(seconds=second)) is answer for second in range(3600))
     assert window.next_occurrence(answer.ends_at) is not answer

@@ -1,4 +1,4 @@
-"""How many runs are begun on a machine that does not carry all: a machine that is played, with the schedule in earnest."""
+"""Admission of runs on an overloaded machine, which is simulated; the schedule is real."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 
 from monitor.planning.admission import ADJUSTMENT_INTERVAL, COOLDOWN, DECREASE_FACTOR, MIN_RATE, Admission
 from monitor.planning.schedule import TOLERANCE, Schedule
-from tests.unit.monitor.trial import SECOND, T0
+from tests.unit.monitor.world import SECOND, T0
 
 INTERVAL = 60 * SECOND
-#: How often the loop needs to wake for one run.
+#: Loop iterations per run.
 STEPS = 100
 LOOK = 0.05
 
 
 @dataclass
 class Machine:
-    """Carries so many runs a second; those that are under way share it, a step at a time."""
+    """Machine with a capacity in runs a second, shared stepwise by the running ones."""
 
     carries: float
     routes: int
@@ -28,10 +28,10 @@ class Machine:
     admission: Admission = field(default_factory=Admission)
     now: float = 0.0
     late: float = 0.0
-    #: When each run that is under way began.
+    #: Start of each running run.
     under_way: deque[tuple[float, str]] = field(default_factory=deque)
     done: Counter[str] = field(default_factory=Counter)
-    #: How long runs took that ended in the last stretch, and how late they were started.
+    #: Durations of the runs that ended lately, and their start delays.
     took: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     skipped: int = 0
@@ -47,7 +47,7 @@ class Machine:
         self.skipped -= self.skipped
         until = self.now + seconds
         while self.now < until:
-            # One pass over everything that is under way: each gets on by a step.
+            # One pass over all running runs: each advances by a step.
             lag = len(self.under_way) / STEPS / self.carries
             span = LOOK + lag
             self.now += span
@@ -77,7 +77,7 @@ class Machine:
         self.skipped += self.schedule.take_skipped()
 
 
-def test_a_machine_that_carries_all_has_no_limit() -> None:
+def test_admission_sufficient_capacity_skips_nothing() -> None:
     machine = Machine(carries=200, routes=9_600).run(120)
     machine.run(300)
 
@@ -88,9 +88,7 @@ def test_a_machine_that_carries_all_has_no_limit() -> None:
 @pytest.mark.blind
 @pytest.mark.parametrize("carries", [20, 100])
 @pytest.mark.parametrize("load", [1.5, 2, 5])
-def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_ever(
-    carries: float, load: float
-) -> None:
+def test_admission_overload_skips_runs_and_others_end_in_time(carries: float, load: float) -> None:
     """Defect: With more routes than the machine carries, all runs start and 41 of 100 fail.
 
     Pantau: Runs start no faster than the loop carries.
@@ -98,7 +96,7 @@ def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_
     machine = Machine(carries=carries, routes=int(carries * 60 * load)).run(60)
     machine.run(240)
 
-    # It is used, and nobody waits for long: not before the run begins, and not while it is under way.
+    # The capacity is used, and delays stay short before and during the run.
     assert len(machine.took) >= 0.9 * carries * 240
     assert max(machine.took) <= 15
     assert sorted(machine.took)[len(machine.took) // 2] <= 8
@@ -107,7 +105,7 @@ def test_what_is_more_than_the_machine_carries_is_left_out_and_the_rest_ends_as_
 
 
 @pytest.mark.blind
-def test_rounds_are_left_out_evenly_and_no_route_starves() -> None:
+def test_admission_overload_skips_routes_evenly() -> None:
     """Defect: Which runs are skipped is luck.
 
     Pantau: A skipped route comes first in the next round.
@@ -120,7 +118,7 @@ def test_rounds_are_left_out_evenly_and_no_route_starves() -> None:
         by_agency[name.partition("/")[0]] += runs
     per_route = [machine.done[f"A{number % 100:02}/{number}"] for number in range(6_000)]
 
-    # Of thirty rounds the half.
+    # Half of thirty rounds.
     mean = sum(per_route) / len(per_route)
     assert 14 <= mean <= 15.5
     assert min(per_route) >= 0.7 * mean
@@ -128,7 +126,7 @@ def test_rounds_are_left_out_evenly_and_no_route_starves() -> None:
     assert max(by_agency.values()) <= 1.05 * min(by_agency.values())
 
 
-def test_a_machine_that_gets_more_to_give_is_used_again() -> None:
+def test_admission_capacity_increased_is_used() -> None:
     machine = Machine(carries=20, routes=6_000).run(300)
     machine.carries = 200
     machine.run(60)
@@ -137,26 +135,26 @@ def test_a_machine_that_gets_more_to_give_is_used_again() -> None:
     assert machine.skipped == 0
 
 
-def test_one_that_stood_still_for_a_while_is_as_before_soon_after() -> None:
+def test_admission_recovers_after_pause() -> None:
     machine = Machine(carries=200, routes=6_000).run(120)
-    machine.late = 1.0  # It was stopped.
+    machine.late = 1.0  # The process was suspended.
     machine.run(20)
     machine.run(60)
 
     assert machine.skipped == 0
 
 
-def test_a_small_service_is_never_held_back_by_what_others_do_on_the_machine() -> None:
+def test_admission_small_service_keeps_minimum_rate() -> None:
     admission, begun = Admission(), 0
     for turn in range(1200):
-        if (room := admission.capacity(turn * 0.05, late=0.9)) is None or room >= 1:
+        if (room := admission.capacity(turn * 0.05, lag_share=0.9)) is None or room >= 1:
             admission.record_starts(1)
             begun += 1
 
     assert begun / 60 >= MIN_RATE * 0.75
 
 
-def test_the_rate_falls_to_a_part_of_what_ended_and_not_of_what_was_allowed_or_begun() -> None:
+def test_admission_rate_falls_to_fraction_of_finished_runs() -> None:
     admission, now = Admission(), 0.0
     for late in (0.0,) * 20 + (0.9,):
         for turn in range(50):
@@ -170,10 +168,10 @@ def test_the_rate_falls_to_a_part_of_what_ended_and_not_of_what_was_allowed_or_b
     assert admission.rate == pytest.approx(DECREASE_FACTOR * 50, rel=0.1)
 
 
-def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_not_help() -> None:
+def test_admission_rate_falls_once_per_cooldown() -> None:
     admission, rates = Admission(), []
     for turn in range(40):
-        admission.capacity(turn * ADJUSTMENT_INTERVAL, late=0.0 if turn < 20 else 0.9)
+        admission.capacity(turn * ADJUSTMENT_INTERVAL, lag_share=0.0 if turn < 20 else 0.9)
         rates.append(admission.rate)
         for _ in range(50):
             admission.record_end()
@@ -183,20 +181,18 @@ def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_
     assert len(set(late)) == 20 * ADJUSTMENT_INTERVAL / COOLDOWN
 
 
-def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
+def test_admission_refund_frees_capacity() -> None:
     admission = Admission(rate=MIN_RATE)
-    assert admission.capacity(0.0, late=0.0) == 1
+    assert admission.capacity(0.0, lag_share=0.0) == 1
     admission.record_starts(1)
-    assert admission.capacity(0.0, late=0.0) == 0
+    assert admission.capacity(0.0, lag_share=0.0) == 0
     admission.refund()
 
-    assert admission.capacity(0.0, late=0.0) == 1
+    assert admission.capacity(0.0, lag_share=0.0) == 1
 
 
 @pytest.mark.parametrize(("is_used", "late", "grows"), [(True, 0.0, True), (False, 0.0, False), (True, 0.9, False)])
-def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
-    *, is_used: bool, late: float, grows: bool
-) -> None:
+def test_admission_rate_grows_only_while_used_and_in_time(*, is_used: bool, late: float, grows: bool) -> None:
     admission = Admission(rate=MIN_RATE)
     for turn in range(3):
         room = admission.capacity(turn * ADJUSTMENT_INTERVAL, late)
@@ -206,12 +202,12 @@ def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
     assert (admission.rate > MIN_RATE) is grows
 
 
-def test_who_finds_no_room_waits_until_there_is_some_and_no_longer() -> None:
+def test_seconds_to_next_start_is_exact() -> None:
     admission = Admission(rate=4.0)
-    assert admission.capacity(0.0, late=0.0) == 1
+    assert admission.capacity(0.0, lag_share=0.0) == 1
     admission.record_starts(1)
-    assert admission.capacity(0.125, late=0.0) == 0
+    assert admission.capacity(0.125, lag_share=0.0) == 0
 
     assert admission.seconds_to_next_start() == 0.125
-    assert admission.capacity(0.25, late=0.0) == 1
+    assert admission.capacity(0.25, lag_share=0.0) == 1
     assert admission.seconds_to_next_start() == 0.0

@@ -1,4 +1,4 @@
-"""What is inspected, and what becomes of what was found."""
+"""Assignment of checks, and changes of their findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitor.planning.check_run import (
     worst_verdict,
 )
 from probes.model.check import Check, CheckKind, CheckScope, Finding, NameServers, Verdict
-from tests.unit.monitor.trial import T0, mailbox
+from tests.unit.monitor.world import T0, mailbox
 
 HOUR = timedelta(hours=1)
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
@@ -42,7 +42,7 @@ def found(verdict: Verdict, aspect: str = "lock", subject: str = "front") -> Fin
     return Finding(aspect=aspect, subject=subject, verdict=verdict)
 
 
-def test_every_agency_and_our_own_mailboxes_are_inspected_kind_by_kind() -> None:
+def test_assignments_every_scope_has_every_default_kind() -> None:
     assigned = assignments(KINDS, [JCM, MDC, OURS], {}, {}, {})
 
     assert [each.key for each in assigned] == [
@@ -52,7 +52,7 @@ def test_every_agency_and_our_own_mailboxes_are_inspected_kind_by_kind() -> None
     assert all(each.interval == HOUR for each in assigned)
 
 
-def test_what_has_to_be_asked_for_is_never_done_to_our_own_providers() -> None:
+def test_assignments_opt_in_kind_excludes_own_mailboxes() -> None:
 
     everywhere = assignments(KINDS, [JCM, MDC, OURS], {"burglar": ON}, {"MDC": {"burglar": OFF}}, {})
     nowhere_else = assignments(KINDS, [JCM, MDC, OURS], {}, {"MDC": {"burglar": ON}}, {})
@@ -61,7 +61,7 @@ def test_what_has_to_be_asked_for_is_never_done_to_our_own_providers() -> None:
     assert [each.key for each in nowhere_else if each.kind.opt_in] == [("MDC", "burglar")]
 
 
-def test_an_agency_may_have_its_own_pace() -> None:
+def test_assignments_agency_interval_overrides_global() -> None:
     slowly, slower = (CheckSettings(interval=n * HOUR) for n in (2, 6))
 
     assigned = assignments(KINDS, [JCM, MDC], {"roof": slowly}, {"MDC": {"roof": slower}}, {})
@@ -69,7 +69,7 @@ def test_an_agency_may_have_its_own_pace() -> None:
     assert [each.interval for each in assigned if each.kind.name == "roof"] == [2 * HOUR, 6 * HOUR]
 
 
-def test_an_agency_is_looked_at_in_its_hours_and_our_own_mailboxes_in_ours() -> None:
+def test_assignments_agency_has_its_hours() -> None:
     hours = Hours(maintenance=(OneTimeWindow(WindowOccurrence(T0, T0 + HOUR)),))
 
     assigned = assignments(KINDS, [JCM, MDC, OURS], {}, {}, {"MDC": hours})
@@ -94,13 +94,13 @@ def test_an_agency_is_looked_at_in_its_hours_and_our_own_mailboxes_in_ours() -> 
         ([found(FAIL)], [], []),
     ],
 )
-def test_a_change_is_another_verdict_on_the_same_thing(
+def test_changes_returns_new_verdicts_only(
     before: list[Finding], after: list[Finding], told: list[VerdictChange]
 ) -> None:
     assert list(changes(before, after)) == told
 
 
-def test_a_run_that_came_to_nothing_takes_back_what_was_known() -> None:
+def test_unknown_findings_replace_known_findings() -> None:
     known = [replace(found(PASS), expires_at=T0, detail="until spring"), found(FAIL, "hinge")]
 
     assert unknown_findings(KINDS["door"], known, "nobody at home") == (
@@ -110,7 +110,7 @@ def test_a_run_that_came_to_nothing_takes_back_what_was_known() -> None:
     assert [each.aspect for each in unknown_findings(KINDS["door"], [], "nobody at home")] == ["lock", "hinge"]
 
 
-def test_the_words_of_a_server_can_be_written_anywhere() -> None:
+def test_printable_replaces_control_characters_and_truncates() -> None:
     odd = Finding(aspect="lock", subject="a\ud800b", verdict=WARN, detail="550 \x1b[31mno\r\nnever \x00 敬具")
 
     [shown] = printable([odd])
@@ -131,11 +131,11 @@ def test_the_words_of_a_server_can_be_written_anywhere() -> None:
         ([WARN, FAIL, UNKNOWN], FAIL),
     ],
 )
-def test_the_gravest_verdict_stands_for_all(verdicts: list[Verdict], gravest: Verdict) -> None:
+def test_worst_verdict_returns_gravest(verdicts: list[Verdict], gravest: Verdict) -> None:
     assert worst_verdict(found(verdict) for verdict in verdicts) is gravest
 
 
-def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -> None:
+def test_problem_findings_gravest_first() -> None:
     findings = [found(UNKNOWN), found(WARN, subject="b"), found(PASS), found(FAIL), found(WARN, subject="a")]
 
     assert [(each.verdict, each.subject) for each in problem_findings(findings)] == [
@@ -155,7 +155,7 @@ def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -
         (replace(JCM, mailboxes=(replace(JCM.mailboxes[0], address="lain@contoh.gov.my"),)), False),
     ],
 )
-def test_findings_hold_while_the_premises_stay_what_they_were(now: CheckScope, *, still: bool) -> None:
+def test_check_scope_equality_ignores_sample_message_only(now: CheckScope, *, still: bool) -> None:
     [assignment] = assignments({"door": KINDS["door"]}, [now], {}, {}, {})
 
     assert (assignment.check_scope == JCM) is still

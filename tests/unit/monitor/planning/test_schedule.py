@@ -1,4 +1,4 @@
-"""What is due, and when to wake."""
+"""Schedule: due runs and wake-up times."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from monitor.planning.schedule import (
     TOLERANCE,
     Schedule,
 )
-from tests.unit.monitor.trial import MINUTE, SECOND, T0
+from tests.unit.monitor.world import MINUTE, SECOND, T0
 
 FIVE = 5 * MINUTE
 HOUR = timedelta(hours=1)
-#: How much earlier or later than its phase a run of a five-minute route comes at most: two may be twice that apart.
+#: Largest jitter of a five-minute route; two runs may be twice that apart.
 SWING = min(FIVE * JITTER, MAX_JITTER)
 
 
@@ -46,7 +46,7 @@ def next_of(schedule: Schedule) -> datetime:
 
 
 def runs(schedule: Schedule, until: datetime) -> dict[str, list[datetime]]:
-    """Wake on time until then, with runs that take no time; return when each route ran."""
+    """Run everything on time until then; return the start times of each route."""
     found: dict[str, list[datetime]] = {}
     while (now := schedule.next_due()) is not None and now <= until:
         for name in schedule.due(now):
@@ -55,23 +55,23 @@ def runs(schedule: Schedule, until: datetime) -> dict[str, list[datetime]]:
     return found
 
 
-def test_whoever_leaves_while_there_is_no_room_takes_nobody_else_along() -> None:
+def test_remove_while_no_capacity_keeps_other_request() -> None:
     schedule = Schedule(seed="utama")
     for name in ("a", "b"):
         schedule.add(name, 5 * MINUTE, T0)
         schedule.request_now(name, T0)
-    assert schedule.due(T0, room=0) == []
+    assert schedule.due(T0, max_runs=0) == []
     schedule.remove("b")
     assert schedule.next_due() == T0
     assert schedule.due(T0) == ["a"]
 
 
-def test_the_first_run_of_each_route_comes_within_one_interval() -> None:
+def test_first_run_is_within_one_interval() -> None:
     names = [f"route-{n}" for n in range(50)]
     assert sorted(runs(planned(*names), T0 + FIVE + 2 * SWING)) == sorted(names)
 
 
-def test_phases_are_spread_over_the_interval() -> None:
+def test_phases_are_spread_over_interval() -> None:
     times = [at for each in runs(planned(*(f"route-{n}" for n in range(600))), T0 + HOUR).values() for at in each]
     per_minute = Counter((at - T0) // MINUTE for at in times)
 
@@ -79,7 +79,7 @@ def test_phases_are_spread_over_the_interval() -> None:
     assert all(80 <= per_minute[minute] <= 160 for minute in range(60))
 
 
-def test_rounds_come_a_little_earlier_and_later_and_do_not_drift() -> None:
+def test_runs_have_jitter_without_drift() -> None:
     (times,) = runs(planned("one"), T0 + 24 * HOUR).values()
     phases = [(at - T0) % FIVE for at in times]
     middle = sum(phases, timedelta(0)) / len(phases)
@@ -89,7 +89,7 @@ def test_rounds_come_a_little_earlier_and_later_and_do_not_drift() -> None:
     assert pstdev(phase.total_seconds() for phase in phases) > SWING.total_seconds() / 4
 
 
-def test_two_sites_do_not_march_in_step() -> None:
+def test_two_sites_have_different_phases() -> None:
     here, there = Schedule("putrajaya"), Schedule("kuching")
     for schedule in (here, there):
         for n in range(100):
@@ -100,7 +100,7 @@ def test_two_sites_do_not_march_in_step() -> None:
     assert pstdev(each.total_seconds() for each in apart) > 60
 
 
-def test_a_slow_run_does_not_shift_the_next() -> None:
+def test_slow_run_does_not_shift_next() -> None:
     quick, slow = planned("one"), planned("one")
     first = next_of(quick)
     for schedule, took in ((quick, SECOND), (slow, 4 * MINUTE)):
@@ -110,7 +110,7 @@ def test_a_slow_run_does_not_shift_the_next() -> None:
     assert next_of(slow) == next_of(quick)
 
 
-def test_a_run_that_outlasts_its_interval_takes_the_next_phase() -> None:
+def test_run_longer_than_interval_takes_next_phase() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first)
@@ -119,14 +119,14 @@ def test_a_run_that_outlasts_its_interval_takes_the_next_phase() -> None:
     assert abs(next_of(schedule) - (first + 2 * FIVE)) <= 2 * SWING
 
 
-def test_it_is_known_since_when_a_run_has_been_due() -> None:
+def test_due_at_returns_planned_time() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first + SECOND)
     assert schedule.due_at("one") == first
 
 
-def test_the_times_are_the_same_after_a_restart() -> None:
+def test_restart_keeps_times() -> None:
     before, after = planned("one"), planned("one", now=T0 + HOUR)
     times, later = runs(before, T0 + 2 * HOUR)["one"], runs(after, T0 + 2 * HOUR)["one"]
 
@@ -137,7 +137,7 @@ def test_the_times_are_the_same_after_a_restart() -> None:
 
 
 @pytest.mark.parametrize("pause", [10 * SECOND, MINUTE, 3 * HOUR, timedelta(days=3)])
-def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
+def test_long_pause_runs_are_not_caught_up_at_once(pause: timedelta) -> None:
     schedule = planned(*(f"route-{n}" for n in range(600)))
     runs(schedule, T0 + HOUR)
     back = T0 + HOUR + pause
@@ -148,20 +148,20 @@ def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
     after = runs(schedule, back + FIVE)
     per_ten_seconds = Counter((at - back) // (10 * SECOND) for each in after.values() for at in each)
 
-    # Two a second is their usual pace.
+    # The usual rate is two a second.
     assert len(at_once) <= 30 < max(31, overdue)
     assert max(per_ten_seconds.values()) <= 50
     assert len(after.keys() | set(at_once)) >= 600 * 0.9
 
 
-def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
+def test_advanced_run_is_due_after_pause() -> None:
     schedule = planned("one", "two", interval=HOUR)
     schedule.advance("one", T0 + SECOND)
 
     assert schedule.due(T0 + 20 * MINUTE) == ["one"]
 
 
-def test_a_round_that_serves_as_the_look_that_was_asked_for_is_wanted_after_a_pause_too() -> None:
+def test_round_replacing_advanced_run_is_due_after_pause() -> None:
     schedule = planned("one", interval=HOUR)
     round_at = next_of(schedule)
     schedule.advance("one", round_at + SECOND)
@@ -169,7 +169,7 @@ def test_a_round_that_serves_as_the_look_that_was_asked_for_is_wanted_after_a_pa
     assert schedule.due(round_at + MINUTE) == ["one"]
 
 
-def test_what_runs_seldom_is_run_soon_after_a_pause_not_at_its_next_time() -> None:
+def test_rare_run_missed_in_pause_is_due_soon() -> None:
     schedule = planned("daily", interval=timedelta(days=1))
     due = next_of(schedule)
     back = due + HOUR
@@ -178,7 +178,7 @@ def test_what_runs_seldom_is_run_soon_after_a_pause_not_at_its_next_time() -> No
     assert schedule.due(next_of(schedule)) == ["daily"]
 
 
-def test_after_a_pause_what_runs_seldom_is_spread_over_ten_minutes() -> None:
+def test_rare_runs_missed_in_pause_are_spread_over_ten_minutes() -> None:
     names = [f"JCM/{number}" for number in range(60)]
     schedule = planned(*names, interval=timedelta(days=1))
     back = T0 + timedelta(days=2)
@@ -188,7 +188,7 @@ def test_after_a_pause_what_runs_seldom_is_spread_over_ten_minutes() -> None:
     assert 9 * MINUTE <= max(found) - back <= 10 * MINUTE
 
 
-def test_an_interval_that_has_become_shorter_holds_at_once_and_a_longer_one_puts_nothing_off() -> None:
+def test_change_shorter_interval_applies_and_longer_does_not_postpone() -> None:
     schedule = planned("one", interval=timedelta(days=1))
     schedule.change("one", FIVE, T0)
     soon = next_of(schedule)
@@ -198,12 +198,12 @@ def test_an_interval_that_has_become_shorter_holds_at_once_and_a_longer_one_puts
     assert next_of(schedule) == soon
 
 
-def test_a_loop_that_is_a_little_late_still_runs_everything() -> None:
+def test_due_within_tolerance_runs() -> None:
     schedule = planned("one")
     assert schedule.due(next_of(schedule) + TOLERANCE) == ["one"]
 
 
-def test_a_clock_that_is_set_forward_starts_no_burst() -> None:
+def test_clock_set_forward_starts_no_burst() -> None:
     schedule = planned(*(f"route-{n}" for n in range(600)))
     runs(schedule, T0 + HOUR)
 
@@ -211,7 +211,7 @@ def test_a_clock_that_is_set_forward_starts_no_burst() -> None:
 
 
 @pytest.mark.parametrize("back", [10 * SECOND, 5 * MINUTE, HOUR, timedelta(days=400)])
-def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None:
+def test_clock_set_back_does_not_stop_probing(back: timedelta) -> None:
     schedule = planned(*(f"route-{n}" for n in range(100)))
     runs(schedule, T0 + HOUR)
     now = T0 + HOUR - back
@@ -223,7 +223,7 @@ def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None
     assert len(runs(schedule, now + FIVE + 2 * SWING).keys() | set(started)) == 100
 
 
-def test_a_look_that_was_asked_for_is_as_near_as_before_when_the_clock_is_set_back() -> None:
+def test_clock_set_back_keeps_delay_of_advanced_run() -> None:
     schedule = planned("one", "two", interval=HOUR)
     schedule.due(T0 + 2 * SECOND)
     schedule.advance("one", T0 + MINUTE)
@@ -232,7 +232,7 @@ def test_a_look_that_was_asked_for_is_as_near_as_before_when_the_clock_is_set_ba
     assert next_of(schedule) == T0 - HOUR + MINUTE - 2 * SECOND
 
 
-def test_a_look_wanted_by_a_running_route_is_as_near_as_before_when_the_clock_is_set_back() -> None:
+def test_clock_set_back_keeps_delay_of_run_advanced_while_running() -> None:
     schedule = planned("one", interval=HOUR)
     first = next_of(schedule)
     schedule.due(first)
@@ -246,7 +246,7 @@ def test_a_look_wanted_by_a_running_route_is_as_near_as_before_when_the_clock_is
 # -- looking again --------------------------------------------------------------------------------------------------
 
 
-def test_one_run_of_a_route_is_in_flight() -> None:
+def test_advance_while_running_starts_after_end() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first)
@@ -258,7 +258,7 @@ def test_one_run_of_a_route_is_in_flight() -> None:
     assert schedule.due(T0 + HOUR) == ["one"]
 
 
-def test_another_look_brings_a_run_forward_and_never_puts_it_off() -> None:
+def test_advance_brings_run_forward_only() -> None:
     schedule, undisturbed = planned("one"), planned("one")
     due = next_of(schedule)
 
@@ -273,7 +273,7 @@ def test_another_look_brings_a_run_forward_and_never_puts_it_off() -> None:
     assert next_of(schedule) == next_of(undisturbed)
 
 
-def test_the_earliest_of_several_looks_counts() -> None:
+def test_advance_several_times_earliest_counts() -> None:
     schedule = planned("one", interval=HOUR)
     first = next_of(schedule)
     schedule.due(first)
@@ -284,7 +284,7 @@ def test_the_earliest_of_several_looks_counts() -> None:
     assert next_of(schedule) == first + 6 * MINUTE
 
 
-def test_a_removed_route_is_not_run_again() -> None:
+def test_remove_route_is_not_run_again() -> None:
     schedule = planned("one", "two")
     schedule.remove("one")
 
@@ -306,8 +306,8 @@ def local(*when: int) -> datetime:
     return datetime(*when, tzinfo=KL).astimezone(UTC)  # type: ignore[arg-type, misc]
 
 
-def test_nothing_runs_outside_its_hours_and_everything_soon_after_they_begin() -> None:
-    schedule = planned(*(f"route-{n}" for n in range(100)), hours=Hours(when=[OFFICE]))
+def test_hours_runs_only_within_and_soon_after_start() -> None:
+    schedule = planned(*(f"route-{n}" for n in range(100)), hours=Hours(active_windows=[OFFICE]))
     times = [at for each in runs(schedule, T0 + timedelta(days=7)).values() for at in each]
     hours = {(at.astimezone(KL).weekday(), at.astimezone(KL).hour) for at in times}
     morning = [at for at in times if local(2026, 11, 25, 8) <= at <= local(2026, 11, 25, 8) + HOURS_SPREAD]
@@ -317,7 +317,7 @@ def test_nothing_runs_outside_its_hours_and_everything_soon_after_they_begin() -
     assert max(Counter(at.replace(microsecond=0) for at in morning).values()) < 12
 
 
-def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
+def test_maintenance_run_is_soon_after_end() -> None:
     until = T0 + 3 * HOUR
     maintenance = OneTimeWindow(WindowOccurrence(T0 + HOUR, until, "Naik taraf"))
     (times,) = runs(planned("one", interval=HOUR, hours=Hours(maintenance=[maintenance])), T0 + 5 * HOUR).values()
@@ -326,7 +326,7 @@ def test_a_route_in_maintenance_is_looked_at_soon_after_it() -> None:
     assert [at for at in times if until <= at <= until + HOURS_SPREAD]
 
 
-def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
+def test_advance_during_maintenance_waits_for_end() -> None:
     until = T0 + 3 * HOUR
     schedule = planned(
         "one", interval=HOUR, hours=Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, until, "Naik taraf"))])
@@ -337,7 +337,7 @@ def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
     assert schedule.due(until) == ["one"]
 
 
-def test_what_somebody_orders_runs_at_once_whatever_the_hours_and_only_once() -> None:
+def test_request_now_runs_once_outside_hours() -> None:
     closed = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + 10 * HOUR, "Naik taraf"))])
     schedule = planned("a", hours=closed)
     assert schedule.due(T0) == []
@@ -348,7 +348,7 @@ def test_what_somebody_orders_runs_at_once_whatever_the_hours_and_only_once() ->
     assert next_of(schedule) >= T0 + 10 * HOUR
 
 
-def test_what_is_ordered_while_the_route_runs_follows_when_that_is_over() -> None:
+def test_request_now_while_running_starts_after_end() -> None:
     schedule = planned("a")
     first = next_of(schedule)
     assert schedule.due(first) == ["a"]
@@ -356,22 +356,22 @@ def test_what_is_ordered_while_the_route_runs_follows_when_that_is_over() -> Non
     assert schedule.due(first + SECOND) == []
     schedule.plan_next("a", first + 2 * SECOND)
     assert schedule.due(first + 2 * SECOND) == ["a"]
-    schedule.request_now("none", first)  # Was released meanwhile.
+    schedule.request_now("none", first)  # The route was removed meanwhile.
 
 
-def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> None:
-    schedule = planned("one", hours=Hours(when=[OFFICE]))
+def test_due_run_after_end_of_hours_is_not_started() -> None:
+    schedule = planned("one", hours=Hours(active_windows=[OFFICE]))
     runs(schedule, local(2026, 11, 24, 16, 54))
     last = next_of(schedule)
     assert last < local(2026, 11, 24, 17)
-    schedule.add("one", FIVE, last, Hours(when=[OneTimeWindow(WindowOccurrence(T0, last + SECOND))]))
+    schedule.add("one", FIVE, last, Hours(active_windows=[OneTimeWindow(WindowOccurrence(T0, last + SECOND))]))
     schedule.advance("one", last)
 
     assert schedule.due(last + 2 * SECOND) == []
     assert schedule.next_due() is None
 
 
-def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again() -> None:
+def test_due_run_missed_before_end_of_hours_runs_at_next_start() -> None:
     schedule = planned("one")
     due = next_of(schedule)
     again = due + 24 * HOUR
@@ -380,21 +380,19 @@ def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again(
         FIVE,
         T0,
         Hours(
-            when=[
+            active_windows=[
                 OneTimeWindow(WindowOccurrence(T0, due + SECOND)),
                 OneTimeWindow(WindowOccurrence(again, again + HOUR)),
             ]
         ),
     )
 
-    assert schedule.due(due, room=0) == []
+    assert schedule.due(due, max_runs=0) == []
     assert schedule.due(due + 2 * SECOND) == []
     assert again <= next_of(schedule) <= again + HOURS_SPREAD
 
 
-def test_a_look_that_was_asked_for_is_wanted_after_a_pause_though_its_route_is_planned_otherwise_and_a_round_is_not() -> (
-    None
-):
+def test_change_keeps_advanced_run_after_pause_and_skips_round() -> None:
     schedule = planned("asked", "round", interval=HOUR)
     schedule.advance("asked", T0 + MINUTE)
     for name in ("asked", "round"):
@@ -409,7 +407,7 @@ def test_a_look_that_was_asked_for_is_wanted_after_a_pause_though_its_route_is_p
 
 @dataclass
 class Machine:
-    """A service at work on a schedule: how late its loop is, how long runs take, what is asked for."""
+    """Service that works on a schedule, with given lag, run durations and requests."""
 
     schedule: Schedule
     now: datetime = T0
@@ -439,7 +437,7 @@ class Machine:
         max_size=300,
     ),
 )
-def test_never_two_in_flight_never_early_and_every_route_in_its_time(
+def test_any_steps_one_run_per_route_and_within_interval(
     intervals: list[int], steps: list[tuple[float, float, tuple[int, int] | None]]
 ) -> None:
     schedule = Schedule()
@@ -454,7 +452,7 @@ def test_never_two_in_flight_never_early_and_every_route_in_its_time(
 
     for name, span in spans.items():
         ran = [T0, *machine.started.get(name, [])]
-        # A run may take 200 s and its successor waits for it; the loop may be 4 s late, twice.
+        # A run may take 200 s, and its successor waits for it; the loop may be 4 s late, twice.
         longest = span + 2 * min(span * JITTER, MAX_JITTER) + timedelta(seconds=200 + 8)
         assert all(later - earlier <= longest for earlier, later in zip(ran, [*ran[1:], machine.now], strict=True))
 
@@ -466,9 +464,7 @@ def test_never_two_in_flight_never_early_and_every_route_in_its_time(
     pause=st.floats(60, 1e6),
     asked=st.integers(0, 5),
 )
-def test_after_any_pause_only_what_was_asked_for_and_what_is_due_just_now_runs(
-    count: int, before: float, pause: float, asked: int
-) -> None:
+def test_any_pause_only_advanced_and_current_runs_start(count: int, before: float, pause: float, asked: int) -> None:
     schedule = planned(*(f"route-{n}" for n in range(count)))
     now = T0 + timedelta(seconds=before)
     runs(schedule, now)
@@ -483,7 +479,7 @@ def test_after_any_pause_only_what_was_asked_for_and_what_is_due_just_now_runs(
 
 @settings(max_examples=40, deadline=None)
 @given(step=st.floats(-1e6, 1e6), count=st.integers(1, 50))
-def test_whatever_is_done_to_the_clock_every_route_runs_within_its_interval(step: float, count: int) -> None:
+def test_any_clock_step_every_route_runs_within_interval(step: float, count: int) -> None:
     schedule = planned(*(f"route-{n}" for n in range(count)))
     runs(schedule, T0 + HOUR)
     now = T0 + HOUR + timedelta(seconds=step)
@@ -494,7 +490,7 @@ def test_whatever_is_done_to_the_clock_every_route_runs_within_its_interval(step
     assert len(set(started) | set(runs(schedule, now + FIVE + 2 * SWING))) == count
 
 
-def test_ten_thousand_routes_are_quick() -> None:
+def test_ten_thousand_routes_are_fast() -> None:
     began = time.process_time()
     schedule = planned(*(f"route-{n}" for n in range(10_000)))
     for second in range(0, 600, 5):
@@ -512,9 +508,7 @@ ELSEWHERE = runs(planned(*ROUTES), T0 + 4 * FIVE)
 
 @settings(deadline=None, max_examples=15)
 @given(died=st.integers(0, 600), unseen=st.sampled_from([0, 5, 10, 60, 200, 900]), seed=st.text("abc", max_size=3))
-def test_who_takes_over_runs_each_route_an_interval_later_and_makes_up_for_what_is_late_no_faster_than_it_was_run(
-    died: int, unseen: int, seed: str
-) -> None:
+def test_resume_takes_over_runs_without_burst(died: int, unseen: int, seed: str) -> None:
     """For so many seconds nobody has *seen* that the other one is dead: a takeover lasts ten, a store may be away for minutes."""
     died_at = T0 + FIVE + 2 * SWING + died * SECOND
     last = {name: max(at for at in times if at <= died_at) for name, times in ELSEWHERE.items()}
@@ -528,35 +522,35 @@ def test_who_takes_over_runs_each_route_an_interval_later_and_makes_up_for_what_
     late = sum(now - at - FIVE > TAKEOVER_TOLERANCE for at in last.values()) / len(last)
     for name, at in last.items():
         waits = late * FIVE if now - at - FIVE > TAKEOVER_TOLERANCE else 0 * SECOND
-        assert times[name][0] <= max(at + FIVE, now + waits), "no round is lost but those that nobody was there for"
+        assert times[name][0] <= max(at + FIVE, now + waits), "only rounds without any process are lost"
     per_minute = Counter((at - now) // MINUTE for each in times.values() for at in each)
     # 20 are run in a minute, of those that are late 30 at most, and those of ten seconds; some have their own phase soon after.
     usual = 1.1 * (20 + MINUTE / TAKEOVER_SPREAD + 4)
     assert max(per_minute.values()) <= usual + 3 * usual**0.5
 
 
-def test_what_is_resumed_and_is_not_planned_is_no_matter() -> None:
+def test_resume_unknown_route_is_ignored() -> None:
     schedule = planned("JCM/internal")
     schedule.resume({"MDC/internal": T0 - FIVE}, T0)
     schedule.resume({}, T0)
     assert next_of(schedule) > T0
 
 
-def test_a_last_run_that_is_still_to_come_puts_nothing_off_by_more_than_an_interval() -> None:
-    """The clock of whoever ran it was wrong, or has been set back since."""
+def test_resume_last_run_in_future_delays_at_most_one_interval() -> None:
+    """The clock of the other process was wrong, or has been set back since."""
     schedule = planned("JCM/internal")
     schedule.resume({"JCM/internal": T0 + 30 * FIVE}, T0)
     assert next_of(schedule) <= T0 + FIVE
 
 
-def test_what_was_run_elsewhere_just_now_is_not_run_before_its_interval_is_over() -> None:
+def test_resume_recent_run_waits_one_interval() -> None:
     schedule = planned("JCM/internal")
     assert next_of(schedule) < T0 + FIVE - SECOND
     schedule.resume({"JCM/internal": T0 - SECOND}, T0)
     assert next_of(schedule) == T0 + FIVE - SECOND
 
 
-def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_second() -> None:
+def test_advance_within_spreads_runs() -> None:
     schedule = planned(*ROUTES, interval=HOUR)
     for name in ROUTES:
         schedule.advance_within(name, MINUTE, T0)
@@ -566,25 +560,25 @@ def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_
     assert max(Counter((at - T0) // SECOND for at in looked).values()) <= 8
 
 
-def test_a_few_that_are_late_are_made_up_for_at_once_however_seldom_they_are_run() -> None:
+def test_resume_few_late_routes_run_at_once() -> None:
     schedule = planned("JCM/internal", interval=timedelta(hours=6))
     schedule.resume({"JCM/internal": T0 - timedelta(hours=9)}, T0)
     assert next_of(schedule) <= T0 + TAKEOVER_SPREAD
 
 
-def test_what_is_late_is_not_let_go_while_there_is_no_room() -> None:
+def test_resume_late_route_without_capacity_is_kept() -> None:
     schedule = planned("JCM/internal")
     schedule.resume({"JCM/internal": T0 - 2 * FIVE}, T0)
     for second in range(30):
-        assert schedule.due(T0 + second * SECOND, room=0) == []
-    assert schedule.due(T0 + 30 * SECOND, room=1) == ["JCM/internal"]
+        assert schedule.due(T0 + second * SECOND, max_runs=0) == []
+    assert schedule.due(T0 + 30 * SECOND, max_runs=1) == ["JCM/internal"]
 
 
-def test_a_run_that_is_under_way_is_no_second_one_when_its_route_is_resumed() -> None:
+def test_resume_running_route_starts_no_second_run() -> None:
     schedule = planned("JCM/internal")
     begun = next_of(schedule)
     assert schedule.due(begun) == ["JCM/internal"]
     schedule.resume({"JCM/internal": begun - 2 * FIVE}, begun)
     assert schedule.due(begun + TAKEOVER_SPREAD) == []
     schedule.plan_next("JCM/internal", begun + TAKEOVER_SPREAD)
-    assert schedule.due(begun + TAKEOVER_SPREAD) == ["JCM/internal"], "it is still wanted"
+    assert schedule.due(begun + TAKEOVER_SPREAD) == ["JCM/internal"], "it is still requested"

@@ -1,4 +1,4 @@
-"""Mail that no run waits for: late, a copy, or nobody's."""
+"""Arrivals outside a run: late, duplicate or unknown messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.probing.arrival import Arrivals
 from monitor.store.probing.history import History, SentToken
 from probes.model.result import Arrival
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import MINUTE, T0, agency_routes
+from tests.unit.monitor.world import MINUTE, T0, agency_routes
 
 ROUTE = agency_routes("JCM")[0]
 HERE = ROUTE.route.recipient.name
@@ -30,8 +30,8 @@ def logs() -> Iterator[list[Any]]:
         yield cast(list[Any], lines)
 
 
-class Books:
-    """The part of the store that late mail is written to."""
+class FakeHistory:
+    """Part of the history that stores late arrivals."""
 
     def __init__(self) -> None:
         self.late: list[tuple[str, datetime]] = []
@@ -46,11 +46,11 @@ class Books:
         self.written.set()
 
 
-class CallbackHandler:
-    """Where arrivals are taken in."""
+class ArrivalsFixture:
+    """Arrivals with their store, metrics and clock."""
 
     def __init__(self, known: Mapping[str, SentToken] | None = None) -> None:
-        self.books = Books()
+        self.books = FakeHistory()
         self.time = T0
         self.metrics = Metrics(version="0", now=lambda: self.time)
         self.metrics.register_agency("JCM", routes=[ROUTE.name])
@@ -80,68 +80,68 @@ def before_the_start() -> dict[str, SentToken]:
     return {TOKEN: SentToken(route=ROUTE.name, at=T0 - 10 * MINUTE, has_arrived=False)}
 
 
-async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() -> None:
-    desk = CallbackHandler(before_the_start())
-    desk.late()
-    assert desk.counted(Arrival.LATE) == 1
-    assert (desk.timed("300.0"), desk.timed("600.0")) == (0, 1)
+async def test_late_arrival_from_before_restart_is_counted_and_timed() -> None:
+    fixture = ArrivalsFixture(before_the_start())
+    fixture.late()
+    assert fixture.counted(Arrival.LATE) == 1
+    assert (fixture.timed("300.0"), fixture.timed("600.0")) == (0, 1)
 
 
-async def test_what_lies_there_at_the_first_look_after_a_restart_is_not_timed() -> None:
-    # It may have come long before we looked.
-    desk = CallbackHandler(before_the_start())
-    desk.late(is_first_poll=True)
-    assert desk.counted(Arrival.LATE) == 1
-    assert desk.timed("+Inf") == 0
+async def test_late_arrival_at_first_poll_after_restart_is_not_timed() -> None:
+    # It may have arrived long before the first poll.
+    fixture = ArrivalsFixture(before_the_start())
+    fixture.late(is_first_poll=True)
+    assert fixture.counted(Arrival.LATE) == 1
+    assert fixture.timed("+Inf") == 0
 
 
-async def test_what_was_sent_since_the_start_is_timed_even_at_the_first_look() -> None:
-    desk = CallbackHandler()
-    desk.arrivals.record_sent(TOKEN, ROUTE.name, T0)
-    desk.time += 5 * MINUTE
-    desk.late(is_first_poll=True)
-    assert (desk.timed("60.0"), desk.timed("300.0")) == (0, 1)
+async def test_late_arrival_sent_since_start_is_timed_at_first_poll() -> None:
+    fixture = ArrivalsFixture()
+    fixture.arrivals.record_sent(TOKEN, ROUTE.name, T0)
+    fixture.time += 5 * MINUTE
+    fixture.late(is_first_poll=True)
+    assert (fixture.timed("60.0"), fixture.timed("300.0")) == (0, 1)
 
 
-async def test_a_copy_in_another_mailbox_of_ours_is_a_duplicate_and_where_it_is_looked_for_it_is_late() -> None:
-    desk = CallbackHandler(before_the_start())
-    desk.late("utama")
-    assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (1, 0)
-    desk.late()
-    assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (1, 1)
-    desk.late()
-    assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (2, 1), "once late, then a copy"
+async def test_arrival_in_other_mailbox_is_duplicate_and_in_recipient_late() -> None:
+    fixture = ArrivalsFixture(before_the_start())
+    fixture.late("utama")
+    assert (fixture.counted(Arrival.DUPLICATE), fixture.counted(Arrival.LATE)) == (1, 0)
+    fixture.late()
+    assert (fixture.counted(Arrival.DUPLICATE), fixture.counted(Arrival.LATE)) == (1, 1)
+    fixture.late()
+    assert (fixture.counted(Arrival.DUPLICATE), fixture.counted(Arrival.LATE)) == (2, 1), "late once, then a duplicate"
 
 
-async def test_a_copy_of_what_came_in_time_is_a_duplicate() -> None:
-    desk = CallbackHandler()
-    desk.arrivals.record_sent(TOKEN, ROUTE.name, T0)
-    desk.arrivals.record_arrival(TOKEN)
-    desk.late("utama")
-    assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (1, 0)
+async def test_arrival_after_prompt_one_is_duplicate() -> None:
+    fixture = ArrivalsFixture()
+    fixture.arrivals.record_sent(TOKEN, ROUTE.name, T0)
+    fixture.arrivals.record_arrival(TOKEN)
+    fixture.late("utama")
+    assert (fixture.counted(Arrival.DUPLICATE), fixture.counted(Arrival.LATE)) == (1, 0)
 
 
-async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[Any]) -> None:
+async def test_late_arrivals_are_stored_after_failed_write(logs: list[Any]) -> None:
     known = {token_id: SentToken(route=ROUTE.name, at=T0, has_arrived=False) for token_id in (TOKEN, "another")}
-    desk = CallbackHandler(known)
-    desk.books.broken = True
-    writing = asyncio.create_task(desk.arrivals.store_late_arrivals())
+    fixture = ArrivalsFixture(known)
+    fixture.books.broken = True
+    writing = asyncio.create_task(fixture.arrivals.store_late_arrivals())
     async with asyncio.timeout(10):
-        desk.arrivals.process_message(Arrival.LATE, "another", T0, mailbox=HERE, is_first_poll=False)
-        await desk.books.asked.wait()
-        desk.books.broken = False
-        desk.late()
-        await desk.books.written.wait()
-    assert desk.books.late == [(TOKEN, T0)]
+        fixture.arrivals.process_message(Arrival.LATE, "another", T0, mailbox=HERE, is_first_poll=False)
+        await fixture.books.asked.wait()
+        fixture.books.broken = False
+        fixture.late()
+        await fixture.books.written.wait()
+    assert fixture.books.late == [(TOKEN, T0)]
     assert "late message could not be recorded" in [line["event"] for line in logs]
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
 
 
-async def test_another_machine_of_the_same_name_is_counted_by_mail_and_warned_of_once(logs: list[Any]) -> None:
-    desk = CallbackHandler()
+async def test_prober_conflict_is_counted_per_message_and_warned_once(logs: list[Any]) -> None:
+    fixture = ArrivalsFixture()
     for token in ("0" * 16, "1" * 16):
-        desk.arrivals.process_message(Arrival.PROBER_CONFLICT, token, T0, mailbox=HERE, is_first_poll=False)
-    assert (desk.counted(Arrival.PROBER_CONFLICT), desk.counted(Arrival.LATE)) == (2, 0)
+        fixture.arrivals.process_message(Arrival.PROBER_CONFLICT, token, T0, mailbox=HERE, is_first_poll=False)
+    assert (fixture.counted(Arrival.PROBER_CONFLICT), fixture.counted(Arrival.LATE)) == (2, 0)
     assert [line["mailbox"] for line in logs if line["log_level"] == "warning"] == [HERE]

@@ -1,4 +1,4 @@
-"""Of a second, the part in which the loop was late: by which runs are begun or let go."""
+"""Share of time in which the loop was late, used for admission."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monitor.probing.lag import LagMeter
 
 
 class Loop:
-    """A loop whose time the test moves."""
+    """Loop whose time the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -19,31 +19,31 @@ class Loop:
         return self.now
 
     def call_at(self, when: float, *_: object) -> None:
-        """Remember nothing: the test looks by itself."""
+        """Do nothing: the test calls the measurement itself."""
 
 
-def looking(loop: Loop, meter: LagMeter, *lags: float) -> float:
-    """Let *meter* look, each time so much late; return the part that it names in the end."""
+def measure(loop: Loop, meter: LagMeter, *lags: float) -> float:
+    """Let *meter* measure with each lag; return its share at the end."""
     for lag in lags:
         loop.now += 0.05 + lag
         meter._measure(cast(asyncio.AbstractEventLoop, loop))
     return meter.share
 
 
-def begun(loop: Loop) -> LagMeter:
+def started_meter(loop: Loop) -> LagMeter:
     meter = LagMeter(wall_clock=loop.time)
     meter._schedule_measurement(cast(asyncio.AbstractEventLoop, loop))
     return meter
 
 
-def test_a_machine_that_stood_still_once_has_not_too_much_to_do() -> None:
+def test_lag_share_one_pause_is_below_threshold() -> None:
     for stop in (0.5, 3.0, 30.0, 3600.0):
         loop = Loop()
-        assert looking(loop, meter := begun(loop), stop) <= LAG_THRESHOLD
-        assert looking(loop, meter, *[0.0] * 20) <= LAG_THRESHOLD / 2
+        assert measure(loop, meter := started_meter(loop), stop) <= LAG_THRESHOLD
+        assert measure(loop, meter, *[0.0] * 20) <= LAG_THRESHOLD / 2
 
 
-def test_a_loop_that_is_late_at_each_look_has_too_much_to_do() -> None:
+def test_lag_share_repeated_lag_is_above_threshold() -> None:
     for lag, looks in ((0.1, 20), (0.5, 2), (5.0, 2)):
         loop = Loop()
-        assert looking(loop, begun(loop), *[lag] * looks) > LAG_THRESHOLD
+        assert measure(loop, started_meter(loop), *[lag] * looks) > LAG_THRESHOLD

@@ -1,4 +1,4 @@
-"""Who is probed when: turns at a server, budgets, maintenance, and what is remembered. The probes are played."""
+"""Prober: concurrency, quotas, maintenance, on-demand runs and reloads, with fake probes."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from probes.model.mailbox import Mailbox, Password
 from probes.model.probe import Probe, ProbeFailedError, ProbeKind, Route, Timeouts, Trace
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import mailbox
+from tests.unit.monitor.world import mailbox
 
 SECOND = timedelta(seconds=1)
 CLOCK = SystemClock()
-#: No run that is held ends by itself while a test looks at it, on a machine that stands still for seconds, too.
-PATIENCE = Timeouts(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
-#: Often enough for a test, and no run is looked at again.
-PROBING = ProbingPolicy(interval=SECOND * 0.2, retry_interval=60 * SECOND, timeouts=PATIENCE)
-#: Nobody listens there, which is known at once.
+#: No blocked run times out during a test, even on a machine that stops for seconds.
+LONG_TIMEOUTS = Timeouts(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
+#: Frequent enough for a test, without retries.
+PROBING = ProbingPolicy(interval=SECOND * 0.2, retry_interval=60 * SECOND, timeouts=LONG_TIMEOUTS)
+#: No server listens on this port; a connection fails at once.
 CLOSED = 1
 
 
@@ -52,7 +52,7 @@ def logs() -> Iterator[list[Any]]:
 
 
 def box(name: str, *, smtp: int = CLOSED, imap: int = CLOSED) -> Mailbox:
-    """Return a mailbox whose servers are told apart by their ports."""
+    """Return a mailbox whose servers differ by port."""
     plain = mailbox(name)
     assert plain.imap is not None
     on_loopback = replace(plain.imap, host="127.0.0.1")
@@ -73,32 +73,32 @@ def route(
     return MonitoredRoute(route=way, agency=agency, direction=direction, probing=probing)
 
 
-#: What a run does: sign in and hand over, then wait for the arrival.
+#: Body of a run: sign in and submit, then wait for the arrival.
 Script = Callable[[str, Trace], Awaitable[Outcome]]
 
 
 @dataclass
-class Play:
-    """A kind of probe that is played, and what was seen of it."""
+class FakeProbes:
+    """Probe kind that runs a script and records what it did."""
 
     script: Script
     started: list[str] = field(default_factory=list)
-    #: In the middle of handing over: now, and at most.
+    #: Runs that submit at present, and the maximum.
     at_servers: Counter[str] = field(default_factory=Counter)
     most: Counter[str] = field(default_factory=Counter)
 
     def build(self, *, route: Route, **_: object) -> Probe:
-        return cast(Probe, Run(self, route.name))
+        return cast(Probe, FakeRun(self, route.name))
 
-    async def until(self, condition: Callable[[Play], bool]) -> None:
-        async with asyncio.timeout(HANGS):
+    async def until(self, condition: Callable[[FakeProbes], bool]) -> None:
+        async with asyncio.timeout(HANG_TIMEOUT):
             while not condition(self):  # noqa: ASYNC110 - what is played does not tell
                 await asyncio.sleep(0.01)
 
 
 @dataclass
-class Run:
-    play: Play
+class FakeRun:
+    play: FakeProbes
     name: str
 
     async def run(self, trace: Trace) -> Outcome:
@@ -140,8 +140,8 @@ async def never_arrives(_: str, trace: Trace) -> Outcome:
 
 
 @dataclass
-class Books:
-    """The parts of the store and of the pipeline that a prober writes to."""
+class FakeStore:
+    """Parts of the store and of the pipeline that a prober writes to."""
 
     sent_: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
@@ -168,9 +168,9 @@ class Books:
 
 
 @dataclass
-class Scene:
-    play: Play
-    books: Books
+class ProbingFixture:
+    play: FakeProbes
+    books: FakeStore
     prober: Prober
     metrics: Metrics
     sample_messages: dict[str, bytes]
@@ -186,10 +186,10 @@ async def probing(
     *,
     mail_providers: MailProviders | None = None,
     known: Mapping[str, SentToken] | None = None,
-    books: Books | None = None,
+    books: FakeStore | None = None,
     clock: Clock = CLOCK,
-) -> AsyncIterator[Scene]:
-    play, books = Play(script), books or Books()
+) -> AsyncIterator[ProbingFixture]:
+    play, books = FakeProbes(script), books or FakeStore()
     sample_messages: dict[str, bytes] = {}
     metrics = Metrics(version="0", now=clock.now)
     for agency in {each.agency for each in routes}:
@@ -209,21 +209,21 @@ async def probing(
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(prober.run())
-        yield Scene(play, books, prober, metrics, sample_messages)
+        yield ProbingFixture(play, books, prober, metrics, sample_messages)
         running.cancel()
 
 
 # -- turns ----------------------------------------------------------------------------------------------------------
 
 
-async def test_every_route_is_probed_again_and_again_one_run_at_a_time() -> None:
+async def test_prober_runs_every_route_repeatedly() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(5)]
     async with probing(routes) as scene:
         await scene.play.until(lambda play: all(play.started.count(each.name) >= 3 for each in routes))
         assert scene.value("probe_schedule_lag_seconds_count") is not None
 
 
-async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
+async def test_prober_limits_sessions_per_server() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(40)]
 
     async def slowly(name: str, trace: Trace) -> Outcome:
@@ -235,7 +235,7 @@ async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
         assert scene.play.most["JCM"] == 10
 
 
-async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None:
+async def test_prober_limits_sessions_per_account_at_provider() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(20)]
     mail_provider = MailProvider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
 
@@ -248,7 +248,7 @@ async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None
         assert scene.play.most["JCM"] == 3
 
 
-async def test_a_slow_agency_never_delays_another() -> None:
+async def test_slow_agency_does_not_delay_other() -> None:
     reference = box("rujukan-a", smtp=2)
     slow = [route(box("JCM", smtp=3), reference, n, probing=PROBING) for n in range(30)]
     others = [route(box("MDC", smtp=4), reference), route(reference, box("MDC"), direction=Direction.INBOUND)]
@@ -263,13 +263,13 @@ async def test_a_slow_agency_never_delays_another() -> None:
         assert scene.play.at_servers["JCM"] == 10
 
 
-async def test_who_waits_for_an_arrival_keeps_nobody_from_the_server() -> None:
+async def test_run_waiting_for_arrival_holds_no_session() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=PROBING) for n in range(30)]
     async with probing(routes, never_arrives) as scene:
         await scene.play.until(lambda play: play.at_servers["JCM"] == 30)
 
 
-async def test_who_cannot_tell_whether_a_mailbox_can_be_read_keeps_nobody_from_the_reference() -> None:
+async def test_run_with_unreadable_recipient_holds_no_reference_session() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -287,18 +287,18 @@ async def test_who_cannot_tell_whether_a_mailbox_can_be_read_keeps_nobody_from_t
     await silent.wait_closed()
 
 
-async def test_a_sender_that_cannot_be_read_is_not_watched() -> None:
+async def test_sender_without_imap_has_no_watcher() -> None:
     sender = replace(box("JCM"), imap=None)
     async with probing([route(sender, box("rujukan-a"))]) as scene:
         await scene.play.until(lambda play: len(play.started) >= 2)
         assert set(scene.prober._watchers) == {"rujukan-a"}
 
 
-async def test_a_run_that_cannot_be_written_down_does_not_end_the_probing(logs: list[Any]) -> None:
-    books = Books(broken=True)
+async def test_failed_write_of_token_sends_nothing_and_probing_continues(logs: list[Any]) -> None:
+    books = FakeStore(broken=True)
     async with probing([route(box("JCM"), box("rujukan-a"))], books=books) as scene:
         await scene.play.until(lambda _: len(books.sent_) >= 2)
-        assert scene.play.started == []  # What is not remembered is not sent.
+        assert scene.play.started == []  # A message without a stored token is not sent.
         books.broken = False
         await scene.play.until(lambda play: len(play.started) >= 2)
     assert "probe result was lost" in [line["event"] for line in logs]
@@ -309,7 +309,7 @@ async def test_a_run_that_cannot_be_written_down_does_not_end_the_probing(logs: 
 THREE_A_DAY = MailProviders([MailProvider(name="ketat", hosts=("127.0.0.1",), messages_per_day=3, concurrency=5)])
 
 
-async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_once(logs: list[Any]) -> None:
+async def test_send_quota_used_stops_account_and_is_logged_once(logs: list[Any]) -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(4)]
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
     async with probing([*routes, other], mail_providers=THREE_A_DAY) as scene:
@@ -319,7 +319,7 @@ async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_o
     assert [line["account"] for line in said] == ["JCM"]
 
 
-async def test_what_was_sent_before_a_restart_counts() -> None:
+async def test_send_quota_counts_messages_before_restart() -> None:
     each = route(box("JCM"), box("rujukan-a"))
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
     known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
@@ -328,34 +328,34 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
         assert each.name not in scene.play.started
 
 
-async def test_what_was_sent_from_another_mailbox_of_a_pool_is_not_counted_here() -> None:
+async def test_send_quota_ignores_earlier_messages_of_other_pool_mailbox() -> None:
     each = route(replace(box("rujukan-a"), pooled=True), box("JCM"), direction=Direction.INBOUND)
     other = route(replace(box("MDC"), smtp=None), box("rujukan-b"))
     known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
     async with probing([each, other], mail_providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 5)
-        # What is sent from here is.
+        # Messages sent from this mailbox count.
         assert scene.play.started.count(each.name) == 3
 
 
-async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
+async def test_send_quota_used_takes_no_capacity_and_keeps_rate() -> None:
     spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
     others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
     known = {
         f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)
     }
     async with probing([*spent, *others], mail_providers=THREE_A_DAY, known=known) as scene:
-        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        scene.prober._lag.share = 1.0  # The machine is overloaded.
         await scene.play.until(lambda play: len(play.started) >= 2 * MIN_RATE)
-        assert scene.prober._ticker._admission.rate == MIN_RATE  # Though hundreds are refused a second.
+        assert scene.prober._ticker._admission.rate == MIN_RATE  # Although hundreds are refused a second.
 
 
 # -- maintenance ----------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class PutOn:
-    """The machine's clock, which a test puts on."""
+class MovableClock:
+    """Machine clock that a test sets forward."""
 
     by: timedelta = timedelta(0)
 
@@ -363,8 +363,8 @@ class PutOn:
         return CLOCK.now() + self.by
 
 
-async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: list[Any]) -> None:
-    clock = PutOn()
+async def test_maintenance_stops_probing_until_end(logs: list[Any]) -> None:
+    clock = MovableClock()
     now = clock.now()
     until = now + 3600 * SECOND
     hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(now - SECOND, until, "Naik taraf"))])
@@ -381,9 +381,9 @@ async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: 
     assert (begun["agency"], begun["reason"]) == ("JCM", "Naik taraf")
 
 
-async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
+async def test_off_hours_are_exported_per_agency() -> None:
     tomorrow = CLOCK.now() + timedelta(days=1)
-    hours = Hours(when=[OneTimeWindow(WindowOccurrence(tomorrow, tomorrow + 60 * SECOND))])
+    hours = Hours(active_windows=[OneTimeWindow(WindowOccurrence(tomorrow, tomorrow + 60 * SECOND))])
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
     other = route(box("MDC"), box("rujukan-a"))
     async with probing([each, other]) as scene:
@@ -394,8 +394,8 @@ async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
         assert scene.value("maintenance", agency="JCM") == 0
 
 
-async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route_leaves() -> None:
-    def overdue(scene: Scene, agency: str) -> list[float | None]:
+async def test_overdue_timestamps_are_exported_until_route_is_removed() -> None:
+    def overdue(scene: ProbingFixture, agency: str) -> list[float | None]:
         names = ("probe_overdue_timestamp_seconds", "probe_success_overdue_timestamp_seconds")
         return [scene.value(name, agency=agency) for name in names]
 
@@ -411,7 +411,7 @@ async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route
         assert proof is not None
         assert CLOCK.now().timestamp() < run < proof
         so_far = len(scene.play.started)
-        # Whole seconds are told.
+        # The metrics have whole seconds.
         await scene.play.until(lambda play: len(play.started) >= so_far + 16)
         then = {agency: overdue(scene, agency) for agency in ("JCM", "MDC")}
         assert [a != b for a, b in zip(first["JCM"], then["JCM"], strict=True)] == [True, True]
@@ -422,7 +422,7 @@ async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route
 
 
 @pytest.mark.parametrize(("script", "counts"), [(refused, False), (quick, True)])
-async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, *, counts: bool) -> None:
+async def test_run_failing_in_maintenance_does_not_count(script: Script, *, counts: bool) -> None:
     works: list[OneTimeWindow] = []
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=Hours(maintenance=works)))
 
@@ -439,17 +439,17 @@ async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, 
 
 # -- for somebody who looks on --------------------------------------------------------------------------------------
 
-#: An hour would come round while a test looks, in some moment of each.
+#: An interval of an hour could end during a test.
 SELDOM = replace(PROBING, interval=timedelta(days=36_500))
 
 
-async def over(trial: OnDemandRun) -> None:
-    async with asyncio.timeout(HANGS):
+async def finished(trial: OnDemandRun) -> None:
+    async with asyncio.timeout(HANG_TIMEOUT):
         while not trial.is_finished:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
 
-async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_one_run() -> None:
+async def test_run_now_shows_phases_and_counts_as_one_run() -> None:
     each, goes_on = route(box("JCM"), box("rujukan-a"), probing=SELDOM), asyncio.Event()
 
     async def in_steps(_: str, trace: Trace) -> Outcome:
@@ -461,13 +461,13 @@ async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_
 
     async with probing([each], in_steps) as scene:
         trial = scene.prober.run_now(each.name)
-        assert scene.prober.run_now(each.name) is trial  # Twice is once.
+        assert scene.prober.run_now(each.name) is trial  # A second request returns the same run.
         assert (trial.started_at, trial.phase, trial.phases) == (None, None, {})
         await scene.play.until(lambda _: trial.phase is Phase.TRANSIT)
         assert [*trial.phases] == [Phase.SUBMIT]
         assert not trial.is_finished
         goes_on.set()
-        await over(trial)
+        await finished(trial)
         assert trial.result is not None
         assert trial.result.outcome is Outcome.DELIVERED
         assert [taken.token_id for taken in scene.books.taken] == [trial.result.token_id]
@@ -475,7 +475,7 @@ async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_
         assert trial.phase is None
 
 
-async def test_a_run_that_is_under_way_already_is_not_what_somebody_ordered() -> None:
+async def test_run_now_while_route_runs_starts_another() -> None:
     each, goes_on = route(box("JCM"), box("rujukan-a"), probing=SELDOM), asyncio.Event()
 
     async def waits_once(name: str, trace: Trace) -> Outcome:
@@ -487,41 +487,41 @@ async def test_a_run_that_is_under_way_already_is_not_what_somebody_ordered() ->
         await scene.play.until(lambda play: len(play.started) == 1)
         trial = scene.prober.run_now(each.name)
         goes_on.set()
-        await over(trial)
+        await finished(trial)
         assert scene.play.started == [each.name] * 2
 
 
-async def test_a_run_that_is_ordered_keeps_within_what_the_mail_provider_allows() -> None:
+async def test_run_now_send_quota_used_is_refused() -> None:
     each = route(box("JCM"), box("rujukan-a"), probing=SELDOM)
     known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
     async with probing([each], mail_providers=THREE_A_DAY, known=known) as scene:
         trial = scene.prober.run_now(each.name)
-        await over(trial)
+        await finished(trial)
         assert trial.result is None
         assert trial.next_send_at is not None
         assert trial.next_send_at > CLOCK.now()
         assert scene.play.started == []
 
 
-async def test_who_works_on_it_may_order_a_run_in_maintenance_which_is_held_against_nobody() -> None:
+async def test_run_now_in_maintenance_runs_and_does_not_count() -> None:
     hours = Hours(
         maintenance=[OneTimeWindow(WindowOccurrence(CLOCK.now() - SECOND, CLOCK.now() + 600 * SECOND, "Naik taraf"))]
     )
     each = route(box("JCM"), box("rujukan-a"), probing=replace(SELDOM, hours=hours))
     async with probing([each], refused) as scene:
         trial = scene.prober.run_now(each.name)
-        await over(trial)
+        await finished(trial)
         assert trial.result is not None
         assert trial.result.outcome is Outcome.CONNECT
         assert (len(scene.books.taken), len(scene.books.stored)) == (0, 1)
 
 
-async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_released_or_its_result_lost() -> None:
+async def test_run_now_lost_result_or_removed_route_finishes_without_result() -> None:
     each, other = route(box("JCM"), box("rujukan-a"), probing=SELDOM), route(box("MDC"), box("rujukan-a"))
-    books = Books(broken=True)
+    books = FakeStore(broken=True)
     async with probing([each, other], books=books) as scene:
         lost = scene.prober.run_now(each.name)
-        await over(lost)
+        await finished(lost)
         assert (lost.result, lost.next_send_at) == (None, None)
         waiting = scene.prober.run_now(each.name)
         await scene.prober.remove_routes([each])
@@ -536,8 +536,8 @@ async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_release
 HELD = replace(PROBING, timeouts=Timeouts(session=3 * SECOND, arrival=3 * SECOND))
 
 
-def stands_still(outcome: Outcome, reason: Reason) -> Script:
-    """Fail, after the whole loop has been held for more than a tenth of the time that a server has in `HELD`."""
+def blocks_loop(outcome: Outcome, reason: Reason) -> Script:
+    """Return a script that fails after it blocks the loop for more than a tenth of the timeout in `HELD`."""
 
     async def script(_: str, trace: Trace) -> Outcome:
         with trace.phase(Phase.SUBMIT, Party.SENDER):
@@ -549,35 +549,33 @@ def stands_still(outcome: Outcome, reason: Reason) -> Script:
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    ("outcome", "reason", "believed"),
+    ("outcome", "reason", "valid"),
     [(Outcome.TIMEOUT, Reason.NO_ANSWER, False), (Outcome.REJECTED, Reason.MESSAGE_REFUSED, True)],
 )
-async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_fault(
-    outcome: Outcome, reason: Reason, *, believed: bool
-) -> None:
+async def test_timeout_while_loop_was_blocked_is_inconclusive(outcome: Outcome, reason: Reason, *, valid: bool) -> None:
     """Defect: The prober does not notice a blocked loop.
 
     Pantau: It measures the lag twenty times a second, and each run uses it.
     """
     each = route(box("JCM"), box("rujukan-a"), probing=HELD)
-    async with probing([each], stands_still(outcome, reason)) as scene:
+    async with probing([each], blocks_loop(outcome, reason)) as scene:
         measuring = asyncio.create_task(scene.prober._lag.keep_measuring(scene.metrics))
         await scene.play.until(lambda _: bool(scene.books.taken))
         result = scene.books.taken[0]
-        assert result.outcome is (outcome if believed else Outcome.INCONCLUSIVE)
-        assert scene.value("probe_runs_discarded_total") == (0 if believed else 1)
+        assert result.outcome is (outcome if valid else Outcome.INCONCLUSIVE)
+        assert scene.value("probe_runs_discarded_total") == (0 if valid else 1)
         measuring.cancel()
 
 
 @pytest.mark.blind
-async def test_rounds_that_were_let_go_are_counted() -> None:
+async def test_skipped_runs_are_counted() -> None:
     """Defect: Skipped runs are not reported.
 
     Pantau: They are counted, and an alert notifies the NOC.
     """
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
     async with probing(routes) as scene:
-        scene.prober._lag.share = 1.0  # The machine has no time for us.
+        scene.prober._lag.share = 1.0  # The machine is overloaded.
         await scene.play.until(lambda _: (scene.value("probe_runs_skipped_total") or 0) > 0)
         assert len(scene.play.started) < 200
 
@@ -585,7 +583,7 @@ async def test_rounds_that_were_let_go_are_counted() -> None:
 # -- what is remembered ---------------------------------------------------------------------------------------------
 
 
-async def test_the_latest_message_that_arrived_from_an_agency_is_kept() -> None:
+async def test_sample_message_is_latest_arrival_from_agency() -> None:
     async with probing(
         [
             route(box("JCM"), box("rujukan-a")),
@@ -598,7 +596,7 @@ async def test_the_latest_message_that_arrived_from_an_agency_is_kept() -> None:
         assert scene.sample_messages.get("MDC") is None
 
 
-async def test_a_copy_that_comes_after_the_run_is_no_late_mail_either() -> None:
+async def test_arrival_after_run_is_duplicate_and_not_late() -> None:
     public, other = route(box("rujukan-a"), box("awam"), direction=Direction.INBOUND), route(box("JCM"), box("utama"))
     async with probing([public, other]) as scene:
         await scene.play.until(lambda _: bool(scene.books.taken))
@@ -607,13 +605,13 @@ async def test_a_copy_that_comes_after_the_run_is_no_late_mail_either() -> None:
         assert scene.books.late == []
 
 
-async def test_only_tokens_whose_mail_has_not_come_are_remembered() -> None:
+async def test_missing_tokens_exclude_arrived_mail() -> None:
     async with probing([route(box("JCM"), box("rujukan-a"))]) as scene:
         await scene.play.until(lambda _: len(scene.books.taken) >= 5)
         assert len(scene.prober._arrivals._missing) <= 1
 
 
-def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -> None:
+def test_watcher_knows_tokens_sent_to_its_mailbox_only() -> None:
     here, there = route(box("JCM"), box("rujukan-a")), route(box("JCM"), box("rujukan-b"))
     known = {
         "0" * 16: SentToken(route=here.name, at=CLOCK.now(), has_arrived=False),
@@ -622,11 +620,11 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
     }
     prober = Prober(
         routes={each.name: each for each in (here, there)},
-        kind=ProbeKind(name="played", build=Play(quick).build),
+        kind=ProbeKind(name="played", build=FakeProbes(quick).build),
         signer=TokenSigner(b"x" * 32, "utama"),
         evaluator=HealthEvaluator([here, there], HealthPolicy()),
-        pipeline=cast(ResultPipeline, Books()),
-        history=cast(History, Books()),
+        pipeline=cast(ResultPipeline, FakeStore()),
+        history=cast(History, FakeStore()),
         metrics=Metrics(version="0", now=CLOCK.now),
         clock=CLOCK,
         known_tokens=known,
@@ -642,14 +640,14 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
 # -- changes --------------------------------------------------------------------------------------------------------
 
 
-async def in_transit(scene: Scene, *routes: MonitoredRoute) -> None:
-    """Wait until a run of each of *routes* is under way, and will be for long."""
+async def in_transit(scene: ProbingFixture, *routes: MonitoredRoute) -> None:
+    """Wait until a run of each of *routes* is in progress; it stays so."""
     await scene.play.until(lambda play: all(each.name in play.started for each in routes))
     assert all(each.name in scene.prober._runs for each in routes)
 
 
 @pytest.mark.blind
-async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_go_and_change() -> None:
+async def test_reload_keeps_unchanged_runs_and_watchers() -> None:
     """Defect: A reload signs in to every mailbox anew and calls mail in transit late.
 
     Pantau: Unchanged runs and connections continue.
@@ -682,7 +680,7 @@ async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_
 
 
 @pytest.mark.blind
-async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailbox_its_watcher() -> None:
+async def test_replace_routes_changed_times_keep_run_and_watcher() -> None:
     """Defect: A new maintenance window or interval cancels runs and streaks.
 
     Pantau: They continue under the new times.
@@ -702,7 +700,7 @@ async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailb
         assert reader.timeouts == patient
 
 
-async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
+async def test_remove_routes_shared_mailbox_keeps_watcher() -> None:
     reference = box("rujukan-a")
     here, there = route(box("JCM"), reference), route(box("MDC"), reference)
     async with probing([here, there], never_arrives) as scene:
@@ -717,7 +715,7 @@ async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
 
 
 @pytest.mark.blind
-async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_waiting_behind_it() -> None:
+async def test_remove_routes_waiting_for_permit_leave_queue() -> None:
     """Defect: A run cancelled while it waits for a permit keeps its place for ever.
 
     Pantau: It leaves the queue.
@@ -745,7 +743,7 @@ async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_wa
         assert not prober._permits._waiting
 
 
-async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_changes() -> None:
+async def test_send_quota_is_kept_when_password_changes() -> None:
     each = route(box("JCM"), box("rujukan-a"))
     async with probing([each], mail_providers=THREE_A_DAY) as scene:
         await scene.play.until(lambda play: len(play.started) == 3)
@@ -758,7 +756,7 @@ async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_chang
 
 
 @pytest.mark.blind
-async def test_what_fails_while_maintenance_is_being_written_down_is_held_against_nobody() -> None:
+async def test_run_failing_after_new_maintenance_does_not_count() -> None:
     """Defect: A run that fails while maintenance is being written counts.
 
     Pantau: It counts against nobody.

@@ -1,4 +1,4 @@
-"""docs/reference/checks.md tells of every kind of check and all that each looks at."""
+"""docs/reference/checks.md lists every check kind and its aspects."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def first_cells(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(check_kinds()))
-def test_every_aspect_of_a_check_is_told_of(name: str) -> None:
+def test_checks_document_lists_every_aspect(name: str) -> None:
     assert first_cells(section(name)) == list(check_kinds()[name].aspects)
 
 
-def test_every_check_is_listed_with_how_often_it_runs() -> None:
+def test_checks_document_lists_every_kind_with_interval() -> None:
     told = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]+) \|", section("Schedule and connections"), re.MULTILINE))
     assert told == {name: _often(kind.interval, off=kind.opt_in) for name, kind in check_kinds().items()}
 
@@ -38,5 +38,5 @@ def _often(interval: timedelta, *, off: bool) -> str:
     return f"off; every {span}" if off else f"every {span}"
 
 
-def test_every_block_list_is_named() -> None:
+def test_checks_document_names_every_block_list() -> None:
     assert [zone for zone in blocklist.DEFAULT_LISTS if zone not in TEXT] == []

@@ -1,4 +1,4 @@
-"""The clock of a process that has its store to itself, while the machine's is set."""
+"""Clock of a process with its own database when the machine's clock is set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class Machine:
-    """A machine whose clock can be set."""
+    """Machine whose clock can be set."""
 
     wall: datetime = T0
     up: timedelta = HOUR
@@ -38,7 +38,7 @@ def test_clock_machine_set_forward_follows_at_once(forward: timedelta) -> None:
 
 
 @pytest.mark.parametrize("back", [timedelta(milliseconds=1), SECOND, MINUTE])
-def test_clock_machine_set_back_by_a_minute_never_goes_back_and_agrees_after_ten(back: timedelta) -> None:
+def test_clock_machine_set_back_one_minute_stays_monotonic_and_agrees_after_ten(back: timedelta) -> None:
     machine = Machine()
     before = machine.passes(SECOND)
     machine.wall -= back

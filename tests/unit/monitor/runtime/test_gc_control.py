@@ -1,3 +1,5 @@
+"""Control of the garbage collector: frozen heap and freed connections."""
+
 from __future__ import annotations
 
 import asyncio
@@ -10,27 +12,27 @@ from datetime import timedelta
 import pytest
 
 from monitor.runtime.gc_control import break_transport_cycles, freeze_heap, freeze_periodically
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 
-class Knot:
-    """Holds itself: only the collector frees it."""
+class ReferenceCycle:
+    """Object in a reference cycle: only the collector frees it."""
 
     def __init__(self) -> None:
         self.self = self
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def restored_gc() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
-    # Else the collector would go through thousands of tests, time and again, to the end of this process (conftest.py).
+    # Otherwise the collector would traverse thousands of tests until the process ends (conftest.py).
     gc.freeze()
     gc.set_threshold(*thresholds)
 
 
-def test_what_is_garbage_goes_and_what_lives_is_set_aside() -> None:
-    living, dead = Knot(), Knot()
+def test_freeze_heap_collects_garbage_and_freezes_living() -> None:
+    living, dead = ReferenceCycle(), ReferenceCycle()
     gone = weakref.ref(dead)
     del dead
     freeze_heap()
@@ -40,11 +42,11 @@ def test_what_is_garbage_goes_and_what_lives_is_set_aside() -> None:
     assert living not in gc.get_objects()
 
 
-def test_what_dies_after_it_was_set_aside_goes_the_next_time() -> None:
-    knot = Knot()
-    gone = weakref.ref(knot)
+def test_freeze_heap_collects_objects_frozen_before() -> None:
+    cycle = ReferenceCycle()
+    gone = weakref.ref(cycle)
     freeze_heap()
-    del knot
+    del cycle
     gc.collect()
     assert gone() is not None
     freeze_heap()
@@ -62,14 +64,14 @@ async def keep(seconds: float, again: timedelta) -> None:
             )
 
 
-async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_next_look() -> None:
-    knot = Knot()
-    gone = weakref.ref(knot)
+async def test_freeze_periodically_freezes_soon_and_collects_at_next_interval() -> None:
+    cycle = ReferenceCycle()
+    gone = weakref.ref(cycle)
     keeping = asyncio.create_task(keep(10, again=timedelta(hours=1)))
-    async with asyncio.timeout(HANGS):
-        while any(each is knot for each in gc.get_objects()):  # noqa: ASYNC110 - nobody tells
+    async with asyncio.timeout(HANG_TIMEOUT):
+        while any(each is cycle for each in gc.get_objects()):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
-    del knot
+    del cycle
     gc.collect()
     assert gone() is not None
     keeping.cancel()
@@ -81,22 +83,22 @@ async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_n
     keeping.cancel()
 
 
-async def test_what_grows_by_a_quarter_is_looked_at_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_freeze_periodically_runs_early_after_growth_by_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = asyncio.Event()
     monkeypatch.setattr("monitor.runtime.gc_control.freeze_heap", looked.set)
     keeping = asyncio.create_task(keep(60, again=timedelta(hours=1)))
     await asyncio.sleep(0.2)
     assert not looked.is_set()
 
-    knots = [Knot() for _ in range(gc.get_freeze_count())]
+    cycles = [ReferenceCycle() for _ in range(gc.get_freeze_count())]
     async with asyncio.timeout(30):
         await looked.wait()
     keeping.cancel()
-    assert knots
+    assert cycles
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-async def test_a_connection_that_has_ended_is_freed_without_the_collector(end: str) -> None:
+async def test_break_transport_cycles_frees_closed_connection_without_collector(end: str) -> None:
     break_transport_cycles()
     break_transport_cycles()
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
@@ -114,7 +116,7 @@ async def test_a_connection_that_has_ended_is_freed_without_the_collector(end: s
         gone = weakref.ref(transport)
         getattr(transport, end)()
         del transport
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await lost.wait()
         await asyncio.sleep(0)
         assert gone() is None

@@ -1,4 +1,4 @@
-"""Gateways and probe kinds are found by being there; one that is not right stops the start."""
+"""Discovery of gateways and probe kinds: an invalid module stops the start."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Instrument:
     name: str
 
 
-Orchestra = Callable[[str, str], ModuleType]
+PackageMaker = Callable[[str, str], ModuleType]
 
 
 @pytest.fixture
-def orchestra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orchestra]:
-    """Make a package with one module, of a name and a text; beside one in a folder ("bass.gong") stands what it shares."""
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageMaker]:
+    """Return a function that makes a package with one module; in a folder ("bass.gong") it adds a shared module."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def make(module: str, text: str) -> ModuleType:
@@ -46,36 +46,36 @@ def orchestra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orche
         del sys.modules[name]
 
 
-def test_every_module_of_the_package_is_found(orchestra: Orchestra) -> None:
-    package = orchestra("gong", "KIND = Instrument('gong')")
+def test_discover_finds_every_module(make_package: PackageMaker) -> None:
+    package = make_package("gong", "KIND = Instrument('gong')")
     assert discover(package, "KIND", Instrument) == {"gong": Instrument("gong")}
 
 
 @pytest.mark.parametrize("text", ["", "KIND = 'gong'", "OTHER = Instrument('gong')"])
-def test_a_module_that_offers_nothing_stops_the_start(orchestra: Orchestra, text: str) -> None:
-    with pytest.raises(TypeError, match=r"orkestra\.gong does not end with a Instrument called KIND"):
-        discover(orchestra("gong", text), "KIND", Instrument)
+def test_discover_module_without_plugin_is_error(make_package: PackageMaker, text: str) -> None:
+    with pytest.raises(TypeError, match=r"orkestra\.gong has no Instrument called KIND"):
+        discover(make_package("gong", text), "KIND", Instrument)
 
 
-def test_a_module_with_another_name_stops_the_start(orchestra: Orchestra) -> None:
-    with pytest.raises(TypeError, match=r"orkestra\.gong calls itself 'seruling'"):
-        discover(orchestra("gong", "KIND = Instrument('seruling')"), "KIND", Instrument)
+def test_discover_plugin_with_other_name_is_error(make_package: PackageMaker) -> None:
+    with pytest.raises(TypeError, match=r"orkestra\.gong must have the name 'gong', and has 'seruling'"):
+        discover(make_package("gong", "KIND = Instrument('seruling')"), "KIND", Instrument)
 
 
-def test_a_module_in_a_folder_bears_the_names_of_both(orchestra: Orchestra) -> None:
-    package = orchestra("bass.gong", "KIND = Instrument('bass_gong')")
+def test_discover_module_in_folder_has_both_names(make_package: PackageMaker) -> None:
+    package = make_package("bass.gong", "KIND = Instrument('bass_gong')")
     assert discover(package, "KIND", Instrument) == {"bass_gong": Instrument("bass_gong")}
 
 
-def test_a_module_in_a_folder_that_does_not_bear_its_folder_s_name_stops_the_start(orchestra: Orchestra) -> None:
-    with pytest.raises(TypeError, match=r"orkestra\.bass\.gong calls itself 'gong'"):
-        discover(orchestra("bass.gong", "KIND = Instrument('gong')"), "KIND", Instrument)
+def test_discover_module_in_folder_with_short_name_is_error(make_package: PackageMaker) -> None:
+    with pytest.raises(TypeError, match=r"orkestra\.bass\.gong must have the name 'bass_gong', and has 'gong'"):
+        discover(make_package("bass.gong", "KIND = Instrument('gong')"), "KIND", Instrument)
 
 
-def test_a_folder_that_offers_nothing_stops_the_start(orchestra: Orchestra) -> None:
-    with pytest.raises(TypeError, match=r"orkestra\.bass does not end with a Instrument called KIND"):
-        discover(orchestra("bass.gong", ""), "KIND", Instrument)
+def test_discover_folder_without_plugin_is_error(make_package: PackageMaker) -> None:
+    with pytest.raises(TypeError, match=r"orkestra\.bass has no Instrument called KIND"):
+        discover(make_package("bass.gong", ""), "KIND", Instrument)
 
 
-def test_the_gateways_that_ship_are_as_they_should_be() -> None:
+def test_discover_finds_shipped_gateways() -> None:
     assert discover(alerts.gateways, "GATEWAY", GatewayKind)

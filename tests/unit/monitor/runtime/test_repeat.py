@@ -1,4 +1,4 @@
-"""What is done again and again goes on whatever befalls it, and fills no log."""
+"""Periodic tasks: they continue after any error, and log it once."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from alerts.persistence.store import StoreUnavailable
 from monitor.runtime.repeat import run_periodically
 
 
-class Enough(BaseException):
-    """Ends the keeping, as a cancellation does."""
+class Stop(BaseException):
+    """Exception that ends the task, like a cancellation."""
 
 
 class TransactionConflictError(StoreUnavailable):
     pass
 
 
-async def logged(token_states: Iterable[Exception | None]) -> list[tuple[str, str]]:
-    """Do something that meets these fates one after the other; return what is logged of it, and how loudly."""
-    coming = iter(token_states)
+async def logged(outcomes: Iterable[Exception | None]) -> list[tuple[str, str]]:
+    """Run a task with these outcomes; return its log lines and their levels."""
+    coming = iter(outcomes)
 
-    async def deed() -> None:
+    async def action() -> None:
         try:
-            token_state = next(coming)
+            outcome = next(coming)
         except StopIteration:
-            raise Enough from None
-        if token_state is not None:
-            raise token_state
+            raise Stop from None
+        if outcome is not None:
+            raise outcome
 
-    with capture_logs() as lines, suppress(Enough):
-        await run_periodically("the audit", deed, timedelta(0))
+    with capture_logs() as lines, suppress(Stop):
+        await run_periodically("the audit", action, timedelta(0))
     assert {line["task"] for line in lines} <= {"the audit"}
     return [(line["event"], "traceback" if line.get("exc_info") else line["log_level"]) for line in lines]
 
 
-async def test_what_goes_well_is_not_logged() -> None:
+async def test_run_periodically_success_is_not_logged() -> None:
     assert await logged([None] * 3) == []
 
 
-async def test_a_store_that_is_away_is_logged_once_without_a_traceback_and_once_when_it_is_back() -> None:
+async def test_run_periodically_store_outage_is_logged_once_and_recovery_once() -> None:
     away, race = StoreUnavailable("disk full"), TransactionConflictError("could not serialize access")
     assert await logged([None, away, race, away, None, None]) == [
         ("task waits for the database", "warning"),
@@ -50,7 +50,7 @@ async def test_a_store_that_is_away_is_logged_once_without_a_traceback_and_once_
     ]
 
 
-async def test_a_bug_is_logged_once_with_its_traceback_and_another_bug_once_more() -> None:
+async def test_run_periodically_error_is_logged_once_per_type_with_traceback() -> None:
     assert await logged([KeyError("a"), KeyError("b"), TypeError("c"), TypeError("d"), None]) == [
         ("task failed; retrying", "traceback"),
         ("task failed; retrying", "traceback"),
@@ -58,7 +58,7 @@ async def test_a_bug_is_logged_once_with_its_traceback_and_another_bug_once_more
     ]
 
 
-async def test_what_comes_back_is_logged_again() -> None:
+async def test_run_periodically_repeated_outage_is_logged_again() -> None:
     away = StoreUnavailable("disk full")
     assert [event for event, _ in await logged([away, None, away, None])] == [
         "task waits for the database",

@@ -1,4 +1,4 @@
-"""Names are looked up apart: a resolver that hangs holds up those who asked it, and nobody else."""
+"""Separate resolver threads: a hanging resolver blocks its callers only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from monitor.runtime.resolver import separate_resolver
 
 
-async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
+async def test_separate_resolver_hanging_does_not_block_other_threads() -> None:
     hanging = threading.Event()
 
     def ask(*_: Any, **__: Any) -> Any:
@@ -21,7 +21,7 @@ async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
 
     loop = asyncio.get_running_loop()
     with separate_resolver(ask):
-        # As many as a loop has threads for, and more.
+        # More than the loop has threads.
         asked = [asyncio.create_task(loop.getaddrinfo("mel.jabatan-contoh.gov.my", 993)) for _ in range(50)]
         try:
             await asyncio.sleep(0)
@@ -32,14 +32,14 @@ async def test_while_the_resolver_hangs_other_work_in_threads_goes_on() -> None:
         assert await asyncio.gather(*asked) == [[]] * 50
 
 
-async def test_what_the_resolver_says_comes_back_as_ever() -> None:
+async def test_separate_resolver_returns_usual_results() -> None:
     loop = asyncio.get_running_loop()
     before = await loop.getaddrinfo("127.0.0.1", 25, type=socket.SOCK_STREAM)
     with separate_resolver():
         assert await loop.getaddrinfo("127.0.0.1", 25, type=socket.SOCK_STREAM) == before
         with pytest.raises(socket.gaierror):
             await loop.getaddrinfo("mel.jabatan-contoh.gov.my", 25, flags=socket.AI_NUMERICHOST)
-        # Connections go by it.
+        # Connections use it.
         server = await asyncio.start_server(lambda _, writer: writer.close(), "localhost", 0)
         async with server:
             _, writer = await asyncio.open_connection("localhost", server.sockets[0].getsockname()[1])

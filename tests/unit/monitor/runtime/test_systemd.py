@@ -1,4 +1,4 @@
-"""What is told to the service manager: a real socket, as systemd's side of it."""
+"""Notifications to systemd over a real socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from monitor.runtime import systemd
 from monitor.runtime.systemd import ServiceManager
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 
 class Listener:
@@ -25,8 +25,8 @@ class Listener:
         self._socket.bind(address)
         self._socket.setblocking(False)
 
-    def heard(self) -> list[str]:
-        """Return what was said since it was last asked, a datagram each."""
+    def received(self) -> list[str]:
+        """Return the datagrams since the last call."""
         said = []
         while True:
             try:
@@ -45,65 +45,67 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
     listening.close()
 
 
-def test_it_hears_of_the_whole_life_of_the_service(listener: Listener) -> None:
+def test_service_manager_sends_status_ready_and_stopping(listener: Listener) -> None:
     manager = ServiceManager(listener.environ)
     manager.status("Opening the store")
     manager.ready()
     manager.stopping()
-    assert listener.heard() == ["STATUS=Opening the store", "READY=1", "STOPPING=1"]
+    assert listener.received() == ["STATUS=Opening the store", "READY=1", "STOPPING=1"]
 
 
-def test_it_hears_of_a_status_once(listener: Listener) -> None:
+def test_service_manager_repeated_status_is_sent_once(listener: Listener) -> None:
     manager = ServiceManager(listener.environ)
     for text in ("one", "one", "two", "one"):
         manager.status(text)
-    assert listener.heard() == ["STATUS=one", "STATUS=two", "STATUS=one"]
+    assert listener.received() == ["STATUS=one", "STATUS=two", "STATUS=one"]
 
 
-def test_a_reload_has_its_moment_and_its_end_however_it_ends(listener: Listener) -> None:
+def test_service_manager_reloading_sends_start_and_end_after_error(listener: Listener) -> None:
     manager = ServiceManager(listener.environ)
     before = time.monotonic_ns() // 1000
     with pytest.raises(ZeroDivisionError), manager.reloading():
         raise ZeroDivisionError
-    begun, over = listener.heard()
+    begun, over = listener.received()
     word, moment = begun.split("\n")
     assert word == "RELOADING=1"
     assert before <= int(moment.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
     assert over == "READY=1"
 
 
-async def test_a_start_asks_for_patience_while_the_loop_turns(
+async def test_service_manager_starting_extends_timeout_while_loop_runs(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemd, "_EXTEND_INTERVAL", 0.01)
     with ServiceManager(listener.environ).starting():
         asked: list[str] = []
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             while len(asked) < 3:
                 await asyncio.sleep(0.01)
-                asked += listener.heard()
+                asked += listener.received()
         assert set(asked) == {"EXTEND_TIMEOUT_USEC=60000000"}
-        # A loop that stands still asks for nothing.
+        # A blocked loop sends nothing.
         time.sleep(0.1)  # noqa: ASYNC251
-        assert listener.heard() == []
+        assert listener.received() == []
     await asyncio.sleep(0.05)
-    assert listener.heard() == []
+    assert listener.received() == []
 
 
-async def test_a_start_that_does_not_end_asks_no_more(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_service_manager_starting_stops_extending_at_limit(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(systemd, "_EXTEND_INTERVAL", 0.01)
     monkeypatch.setattr(systemd, "_MAX_EXTENSION", 0.05)
     with ServiceManager(listener.environ).starting():
         await asyncio.sleep(0.2)
-        listener.heard()
+        listener.received()
         await asyncio.sleep(0.05)
-        assert listener.heard() == []
+        assert listener.received() == []
 
 
-def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
+def test_service_manager_abstract_socket_is_used() -> None:
     listening = Listener(f"\0pantau-ujian-{os.getpid()}")
     assert ServiceManager(listening.environ).keep_alive()
-    assert listening.heard() == ["WATCHDOG=1"]
+    assert listening.received() == ["WATCHDOG=1"]
     listening.close()
 
 
@@ -118,18 +120,18 @@ def test_a_name_that_is_in_no_directory_can_be_told_too() -> None:
         ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "1"}, True),
     ],
 )
-def test_it_keeps_watch_where_it_says_so_to_this_process(environ: dict[str, str], *, has_watchdog: bool) -> None:
+def test_service_manager_has_watchdog_for_this_process_only(environ: dict[str, str], *, has_watchdog: bool) -> None:
     assert ServiceManager(environ).has_watchdog is has_watchdog
 
 
 @pytest.mark.parametrize("address", ["", "/nobody/there", "vsock:2:1234", "@", "x\0y", "/" + 200 * "x"])
-def test_one_that_is_not_there_harms_nobody(address: str) -> None:
+def test_service_manager_missing_socket_is_ignored(address: str) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
     assert not manager.keep_alive()
     with manager.reloading():
         manager.status("well")
 
 
-def test_one_that_does_not_listen_holds_nothing_up(listener: Listener) -> None:
+def test_service_manager_full_socket_does_not_block(listener: Listener) -> None:
     manager = ServiceManager(listener.environ)
     assert not all(manager.keep_alive() for _ in range(10_000)), "its queue is full"

@@ -1,4 +1,4 @@
-"""The key that signs tokens: made once, and nobody else's to read."""
+"""Key that signs tokens: created once, and private."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 from monitor.runtime.token_key import token_key
 
 
-def test_the_key_is_made_once(tmp_path: Path) -> None:
+def test_token_key_is_created_once(tmp_path: Path) -> None:
     first = token_key(tmp_path)
 
     assert len(first) == 32
     assert token_key(tmp_path) == first
 
 
-def test_only_its_user_may_read_the_key(tmp_path: Path) -> None:
+def test_token_key_is_readable_by_owner_only(tmp_path: Path) -> None:
     token_key(tmp_path)
 
     assert stat.S_IMODE((tmp_path / "token.key").stat().st_mode) == 0o600
 
 
-def test_two_services_have_two_keys(tmp_path: Path) -> None:
+def test_token_key_differs_between_directories(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
 
@@ -31,20 +31,20 @@ def test_two_services_have_two_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 33])
-def test_a_file_that_is_no_key_is_not_taken_for_one(tmp_path: Path, content: bytes) -> None:
+def test_token_key_invalid_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "token.key").write_bytes(content)
 
     with pytest.raises(ValueError, match="is not a token key"):
         token_key(tmp_path)
 
 
-def test_a_directory_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_token_key_missing_directory_is_created_private(tmp_path: Path) -> None:
     token_key(tmp_path / "state")
 
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
-def test_a_directory_that_cannot_be_made_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_token_key_directory_not_creatable_is_os_error(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
 
     with pytest.raises(OSError, match=r"state"):

@@ -15,7 +15,7 @@ def _open_descriptors() -> int:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 8])
-def test_a_socket_can_be_bound_and_reached_however_deep_it_lies(tmp_path: Path, depth: int) -> None:
+def test_short_socket_path_allows_deep_directories(tmp_path: Path, depth: int) -> None:
     directory = tmp_path.joinpath(*["a-rather-long-name"] * depth)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "control.sock"
@@ -29,7 +29,7 @@ def test_a_socket_can_be_bound_and_reached_however_deep_it_lies(tmp_path: Path, 
     assert path.is_socket()
 
 
-def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+def test_short_socket_path_closes_descriptor(tmp_path: Path) -> None:
     directory = tmp_path / ("x" * 120)
     directory.mkdir()
     before = _open_descriptors()
@@ -39,6 +39,6 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert _open_descriptors() == before
 
 
-def test_a_directory_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_short_socket_path_missing_directory_is_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), short_socket_path(tmp_path / ("x" * 120) / "control.sock"):
         pass

@@ -1,4 +1,4 @@
-"""What the newest runs of an agency show to an order, and which are begun for it."""
+"""The newest runs of an agency for a command, and the runs that it starts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from monitor.probing.on_demand_run import OnDemandRun
 from monitor.service.measurement import FRESH_PERIOD, MAX_AGENCIES, MailMeasurement
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import MINUTE, SECOND, T0
-from tests.unit.monitor.trial import agency_routes, arrived, failed
+from tests.unit.monitor.world import agency_routes, arrived, failed
 
 SENDS, RECEIVES = IncidentType.SENDING, IncidentType.RECEIVING
 OUT, IN, INSIDE = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 
-class SourceLocation:
-    """Routes of agencies with their newest runs; what is begun ends when the test says so."""
+class MeasurementFixture:
+    """Routes of agencies with their newest runs. A started run ends when the test sets its result."""
 
     def __init__(self, routes: Sequence[MonitoredRoute], elsewhere: Collection[str] = ()) -> None:
         self.latest: dict[str, ProbeResult] = {}
@@ -32,9 +32,9 @@ class SourceLocation:
         self.routes = {each.name: each for each in routes}
         self.together: SiteStatus | None = None
         self.now = T0
-        #: What is read from the store of runs that ended elsewhere.
+        #: Runs in the database that ended in another process.
         self.stored: dict[str, ProbeResult] = {}
-        #: How each run ends at once that is begun; where there is none it goes on.
+        #: The result with which a started run ends at once; without one it stays active.
         self.ends: dict[str, ProbeResult] = {}
         agencies = {each.agency for each in routes}
         runtime = SimpleNamespace(
@@ -45,7 +45,7 @@ class SourceLocation:
             prober=self,
             reporter=SimpleNamespace(joint_status=lambda _: self.together),
         )
-        self.measuring = MailMeasurement(
+        self.measurement = MailMeasurement(
             runtime=lambda: cast(Any, runtime),
             history=cast(Any, self),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
@@ -60,11 +60,11 @@ class SourceLocation:
 
     def run_now(self, name: str) -> OnDemandRun:
         assert name not in self.begun or self.begun[name].is_finished, "it is under way"
-        trial = self.begun[name] = OnDemandRun(route=self.routes[name], requested_at=self.now)
+        started = self.begun[name] = OnDemandRun(route=self.routes[name], requested_at=self.now)
         if (end := self.ends.get(name)) is not None:
             self.latest[name] = end
-            trial.finish(self.now)
-        return trial
+            started.finish(self.now)
+        return started
 
 
 def run(route: MonitoredRoute, at: datetime, how: str) -> ProbeResult:
@@ -86,80 +86,80 @@ def run(route: MonitoredRoute, at: datetime, how: str) -> ProbeResult:
         ([(OUT, 0, 5, "arrived")], {SENDS: 5}),
         ([(OUT, 0, 5, "in junk")], {SENDS: 5}),
         ([(IN, 0, 5, "arrived"), (OUT, 0, 6, "failed")], {RECEIVES: 5}),
-        # Of two routes the newest decides, and one that came to nothing for a fault of ours says nothing.
+        # The newest of two routes decides, and a run with a monitoring fault does not count.
         ([(OUT, 0, 5, "arrived"), (OUT, 1, 6, "failed")], {}),
         ([(OUT, 0, 5, "failed"), (OUT, 1, 6, "arrived")], {SENDS: 6}),
         ([(OUT, 0, 5, "arrived"), (OUT, 1, 6, "ours")], {SENDS: 5}),
-        # Mail within the agency is neither sent out nor received from outside.
+        # Internal mail is neither sent to nor received from outside.
         ([(INSIDE, 0, 5, "arrived")], {}),
     ],
 )
-async def test_newest_run_of_a_direction_says_whether_mail_arrives(
+async def test_newest_run_of_direction_decides_whether_mail_arrives(
     runs: Sequence[tuple[Direction, int, int, str]], delivered: Mapping[IncidentType, int]
 ) -> None:
     routes = agency_routes("JCM", ("a", "b"))
-    place = SourceLocation(routes)
+    fixture = MeasurementFixture(routes)
     for way, number, minutes, how in runs:
         route = [each for each in routes if each.direction is way][number]
-        place.latest[route.name] = run(route, T0 + minutes * MINUTE, how)
-    found = await place.measuring.newest(["JCM"])
+        fixture.latest[route.name] = run(route, T0 + minutes * MINUTE, how)
+    found = await fixture.measurement.newest(["JCM"])
     assert found == {"JCM": {way: T0 + minutes * MINUTE for way, minutes in delivered.items()}}
 
 
-async def test_newest_runs_of_an_agency_with_internal_routes_alone_show_both_directions() -> None:
+async def test_newest_runs_of_agency_with_internal_routes_only_show_both_directions() -> None:
     [route] = agency_routes("JCM", directions=[INSIDE])
-    place = SourceLocation([route])
-    place.latest[route.name] = arrived(route, T0)
-    assert await place.measuring.newest(["JCM"]) == {"JCM": {SENDS: T0, RECEIVES: T0}}
+    fixture = MeasurementFixture([route])
+    fixture.latest[route.name] = arrived(route, T0)
+    assert await fixture.measurement.newest(["JCM"]) == {"JCM": {SENDS: T0, RECEIVES: T0}}
 
 
-async def test_newest_at_a_hub_is_what_the_sites_agree_on() -> None:
+async def test_newest_at_hub_requires_joint_status_of_sites() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = SourceLocation(routes)
+    fixture = MeasurementFixture(routes)
     for each in routes:
-        place.latest[each.name] = arrived(each, T0)
-    place.together = SiteStatus(directions={OUT: Health.DOWN, IN: Health.DEGRADED})
-    assert await place.measuring.newest(["JCM"]) == {"JCM": {RECEIVES: T0}}
+        fixture.latest[each.name] = arrived(each, T0)
+    fixture.together = SiteStatus(directions={OUT: Health.DOWN, IN: Health.DEGRADED})
+    assert await fixture.measurement.newest(["JCM"]) == {"JCM": {RECEIVES: T0}}
 
 
-async def test_measure_runs_each_direction_and_shows_how_it_ended() -> None:
+async def test_measure_runs_each_direction_and_returns_result() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = SourceLocation(routes)
+    fixture = MeasurementFixture(routes)
     for each in routes:
-        place.latest[each.name] = run(each, T0 - 5 * MINUTE, "failed")
-        place.ends[each.name] = arrived(each, T0)
-    assert await place.measuring.measure("JCM") == {SENDS: T0, RECEIVES: T0}
-    assert {place.routes[name].direction for name in place.begun} == {OUT, IN}
+        fixture.latest[each.name] = run(each, T0 - 5 * MINUTE, "failed")
+        fixture.ends[each.name] = arrived(each, T0)
+    assert await fixture.measurement.measure("JCM") == {SENDS: T0, RECEIVES: T0}
+    assert {fixture.routes[name].direction for name in fixture.begun} == {OUT, IN}
 
 
-async def test_measure_waits_no_longer_than_its_patience_and_begins_nothing_twice() -> None:
+async def test_measure_stops_at_timeout_and_starts_no_run_twice() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = SourceLocation(routes)
-    assert await place.measuring.measure("JCM") == {}
-    begun = dict(place.begun)
+    fixture = MeasurementFixture(routes)
+    assert await fixture.measurement.measure("JCM") == {}
+    begun = dict(fixture.begun)
     assert len(begun) == 2
-    assert await place.measuring.measure("JCM") == {}
-    assert place.begun == begun, "they are under way"
+    assert await fixture.measurement.measure("JCM") == {}
+    assert fixture.begun == begun, "they are under way"
 
 
-def test_begin_leaves_out_what_is_fresh_or_probed_elsewhere_and_most_of_a_mass_outage() -> None:
+def test_begin_skips_fresh_and_foreign_routes_and_limits_agencies() -> None:
     routes = [route for n in range(MAX_AGENCIES + 5) for route in agency_routes(f"J{n:02}", ("a",))]
-    place = SourceLocation(routes, elsewhere=["J01"])
+    fixture = MeasurementFixture(routes, elsewhere=["J01"])
     first = {each.direction: each for each in routes if each.agency == "J00"}
-    place.latest[first[OUT].name] = run(first[OUT], T0 - FRESH_PERIOD + SECOND, "failed")
-    place.latest[first[IN].name] = run(first[IN], T0 - FRESH_PERIOD, "failed")
-    place.measuring.begin([f"J{n:02}" for n in range(MAX_AGENCIES + 5)])
-    assert first[OUT].name not in place.begun
-    assert first[IN].name in place.begun
-    agencies = {place.routes[name].agency for name in place.begun}
+    fixture.latest[first[OUT].name] = run(first[OUT], T0 - FRESH_PERIOD + SECOND, "failed")
+    fixture.latest[first[IN].name] = run(first[IN], T0 - FRESH_PERIOD, "failed")
+    fixture.measurement.begin([f"J{n:02}" for n in range(MAX_AGENCIES + 5)])
+    assert first[OUT].name not in fixture.begun
+    assert first[IN].name in fixture.begun
+    agencies = {fixture.routes[name].agency for name in fixture.begun}
     assert "J01" not in agencies
     assert len(agencies) == MAX_AGENCIES
 
 
 async def test_newest_reads_runs_that_ended_in_another_process() -> None:
     routes = agency_routes("JCM", ("a",))
-    place = SourceLocation(routes, elsewhere=["JCM"])
+    fixture = MeasurementFixture(routes, elsewhere=["JCM"])
     out = next(each for each in routes if each.direction is OUT)
-    place.stored[out.name] = arrived(out, T0)
-    assert await place.measuring.measure("JCM") == {SENDS: T0}
-    assert not place.begun
+    fixture.stored[out.name] = arrived(out, T0)
+    assert await fixture.measurement.measure("JCM") == {SENDS: T0}
+    assert not fixture.begun

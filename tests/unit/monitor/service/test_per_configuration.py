@@ -1,4 +1,4 @@
-"""What follows from a configuration is made once for each."""
+"""Values that are derived once for each configuration."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from monitor.service.per_configuration import PerConfiguration
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
-def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_that_says_the_same() -> None:
-    in_force, made = [cast(Configuration, ["same"])], []
+def test_per_configuration_builds_once_for_each_configuration_object() -> None:
+    start_reloader, made = [cast(Configuration, ["same"])], []
 
     def make(configuration: Configuration) -> int:
         made.append(configuration)
         return len(made)
 
-    derived = PerConfiguration(lambda: in_force[0], make)
+    derived = PerConfiguration(lambda: start_reloader[0], make)
     assert made == [], "nothing is made before it is asked for"
     assert [derived(), derived()] == [1, 1]
-    in_force[0] = cast(Configuration, ["same"])
+    start_reloader[0] = cast(Configuration, ["same"])
     assert [derived(), derived()] == [2, 2]
 
 
-def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_as_if_all_were(tmp_path: Path) -> None:
+def test_roster_and_drill_plans_rebuilt_partially_equal_full_build(tmp_path: Path) -> None:
     office, memory = IssuingOffice(tmp_path), LoadCache()
     agency = office.directory / "agencies" / "jabatan-contoh.yaml"
 
@@ -45,7 +45,7 @@ def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_
     duties, drills, before = _RosterBuilder(), DrillPlans(), None
     for edit in edits:
         edit()
-        configuration = load(office.config, ENVIRON, cache=memory).accepted()
+        configuration = load(office.config, ENVIRON, cache=memory).require_configuration()
         made, trained = duties.build(configuration), drills.make(configuration).targets
         assert made == _RosterBuilder().build(configuration)
         assert trained == DrillPlans().make(configuration).targets

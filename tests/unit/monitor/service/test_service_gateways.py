@@ -1,4 +1,4 @@
-"""Gateways that a reload replaced are closed, late enough, each once, and whatever befalls the others."""
+"""Closing of gateways that a reload replaced: after a delay, once, and independently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load
 from monitor.service.gateways import ReplacedGateways, build_gateways, close_gateways
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
 
@@ -24,8 +24,8 @@ def office(tmp_path: Path) -> IssuingOffice:
     return IssuingOffice(tmp_path)
 
 
-class ManualClosure:
-    """The part of a gateway that is met at its end."""
+class ClosableGateway:
+    """A gateway that can only be closed."""
 
     def __init__(self, *, breaks: bool = False, hangs: bool = False) -> None:
         self.closed = 0
@@ -42,28 +42,28 @@ class ManualClosure:
         self.ended.set()
 
 
-def line(gateway: ManualClosure, name: str = "sms") -> ConfiguredGateway:
+def configured(gateway: ClosableGateway, name: str = "sms") -> ConfiguredGateway:
     return ConfiguredGateway(name=name, channel=Channel.SMS, gateway=cast(Gateway, gateway))
 
 
-async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
-    broken, sound = ManualClosure(breaks=True), ManualClosure()
+async def test_close_gateways_failing_one_does_not_stop_others() -> None:
+    broken, working = ClosableGateway(breaks=True), ClosableGateway()
     with capture_logs() as logged:
-        await close_gateways([line(broken, "rosak"), line(sound)])
-    assert sound.closed == 1
+        await close_gateways([configured(broken, "rosak"), configured(working)])
+    assert working.closed == 1
     assert [(each["event"], each["gateway"]) for each in logged] == [("gateway could not be closed", "rosak")]
 
 
-async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
-    replaced, first, second = ReplacedGateways(), ManualClosure(), ManualClosure()
+async def test_replaced_gateways_are_closed_after_delay() -> None:
+    replaced, first, second = ReplacedGateways(), ClosableGateway(), ClosableGateway()
     replaced.DELAY = timedelta(0)
-    replaced.add([line(first)])
+    replaced.add([configured(first)])
     assert first.closed == 0
     closing = asyncio.create_task(replaced.keep_closing())
     for _ in range(5):
         await asyncio.sleep(0)
     assert first.closed == 1
-    replaced.add([line(second)])
+    replaced.add([configured(second)])
     for _ in range(5):
         await asyncio.sleep(0)
     assert (first.closed, second.closed) == (1, 1)
@@ -72,17 +72,17 @@ async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
 
 
 @pytest.mark.blind
-async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_one_after_the_other() -> None:
+async def test_replaced_gateways_of_many_reloads_close_each_at_own_deadline() -> None:
     """Defect: Replaced gateways close one after the other, 100 s apart.
 
     Pantau: Each set closes 100 s after its own reload.
     """
-    replaced, all_of_them = ReplacedGateways(), [ManualClosure() for _ in range(200)]
+    replaced, all_of_them = ReplacedGateways(), [ClosableGateway() for _ in range(200)]
     replaced.DELAY = timedelta(milliseconds=100)
     for each in all_of_them:
-        replaced.add([line(each)])
+        replaced.add([configured(each)])
     closing = asyncio.create_task(replaced.keep_closing())
-    # One after the other they would take twenty seconds.
+    # One after the other, this would take twenty seconds.
     async with asyncio.timeout(10):
         await all_of_them[-1].ended.wait()
     assert [each.closed for each in all_of_them] == [1] * 200
@@ -91,47 +91,47 @@ async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_
 
 
 @pytest.mark.blind
-async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
+async def test_close_gateways_hanging_one_does_not_block_others() -> None:
     """Defect: One gateway that does not close keeps the others and the service from ending.
 
     Pantau: They close concurrently, within ten seconds each.
     """
-    hanging, sound = ManualClosure(hangs=True), ManualClosure()
-    closing = asyncio.create_task(close_gateways([line(hanging, "senyap"), line(sound)]))
-    async with asyncio.timeout(HANGS):
-        await sound.ended.wait()
+    hanging, working = ClosableGateway(hangs=True), ClosableGateway()
+    closing = asyncio.create_task(close_gateways([configured(hanging, "senyap"), configured(working)]))
+    async with asyncio.timeout(HANG_TIMEOUT):
+        await working.ended.wait()
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
 
 
 @pytest.mark.blind
-def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_change(office: IssuingOffice) -> None:
+def test_reload_keeps_unchanged_gateway_and_updates_per_minute(office: IssuingOffice) -> None:
     """Defect: A reload replaces every gateway.
 
     Pantau: A gateway with the same section and secrets is kept, with its connections.
     """
-    before = load(office.config, ENVIRON).accepted().settings
-    lines = build_gateways(before, office.directory)
+    before = load(office.config, ENVIRON).require_configuration().settings
+    configured_gateways = build_gateways(before, office.directory)
     text = office.config.read_text()
     office.config.write_text(text.replace("name: sms-utama", "name: sms-utama\n      per_minute: 30"))
     (office.directory / "secrets" / "sinch").write_text("kunci-baharu\n")
-    after = load(office.config, ENVIRON).accepted().settings
+    after = load(office.config, ENVIRON).require_configuration().settings
 
-    again = build_gateways(after, office.directory, before=before, in_use=lines)
+    again = build_gateways(after, office.directory, before=before, in_use=configured_gateways)
 
-    kept = {new.name for old, new in zip(lines, again, strict=True) if old.gateway is new.gateway}
+    kept = {new.name for old, new in zip(configured_gateways, again, strict=True) if old.gateway is new.gateway}
     assert kept == {"sms-utama", "suara-utama", "dulang-surat"}, "the secret of the fax service is another one"
     assert {new.name: new.per_minute for new in again}["sms-utama"] == 30
     office.config.write_text(text.replace("https://pantau.", "https://pantau-baharu."))
-    moved = load(office.config, ENVIRON).accepted().settings
+    moved = load(office.config, ENVIRON).require_configuration().settings
     elsewhere = build_gateways(moved, office.directory, before=after, in_use=again)
     assert all(old.gateway is not new.gateway for old, new in zip(again, elsewhere, strict=True))
 
 
-async def test_at_the_end_of_the_service_those_that_still_wait_are_closed_once() -> None:
-    replaced, first, second = ReplacedGateways(), ManualClosure(), ManualClosure()
-    replaced.add([line(first)])
-    replaced.add([line(second)])
+async def test_replaced_gateways_at_service_end_are_closed_once() -> None:
+    replaced, first, second = ReplacedGateways(), ClosableGateway(), ClosableGateway()
+    replaced.add([configured(first)])
+    replaced.add([configured(second)])
     closing = asyncio.create_task(replaced.keep_closing())
     await asyncio.sleep(0)
     closing.cancel()

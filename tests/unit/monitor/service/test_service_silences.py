@@ -1,4 +1,4 @@
-"""What a person lets nobody be told about."""
+"""Silences of agencies and routes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from alerts.model.notification import IncidentType
 from alerts.persistence.restoration import RECHECK_DELAY
 from monitor.service.silences import Silencer, restored_store_silence_lookup, route_silence_lookup
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.web.command.control import control, silence_commands
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.unit.alerts.people import MINUTE, T0, incident, trigger
-from tests.unit.monitor.trial import REFUSED, World, agency_routes, controls
-from tests.unit.monitor.web.source import Service as Web
+from tests.unit.monitor.web.fake_service import Service as Web
+from tests.unit.monitor.world import REFUSED, World, agency_routes, controls
 
 HOUR = timedelta(hours=1)
 ROUTES = [r.name for r in agency_routes("JCM")]
@@ -30,7 +30,7 @@ def silence(about: str, lasts: timedelta = HOUR) -> Silence:
     return Silence(id=1, target=about, starts_at=T0, ends_at=T0 + lasts, reason="kerja", by="Siti Contoh")
 
 
-def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
+def unhealthy_routes_of(*, one_route: bool) -> Callable[[str], Collection[str]]:
     world = World([*agency_routes("JCM"), *controls()])
     world.rounds(3)
     if one_route:
@@ -40,8 +40,8 @@ def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
     return lambda agency: evaluator.mail(agency).unhealthy_routes()
 
 
-def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
-    over = route_silence_lookup(in_trouble(one_route=False))
+def test_silence_of_agency_code_lasts_until_last_one_ends() -> None:
+    over = route_silence_lookup(unhealthy_routes_of(one_route=False))
     long = silence("JCM", 2 * HOUR)
 
     assert over(incident(), [silence("JCM"), long], T0) == long
@@ -49,9 +49,9 @@ def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
     assert over(incident(), [long], T0 + 2 * HOUR) is None
 
 
-def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
-    one = route_silence_lookup(in_trouble(one_route=True))
-    all_of_them = route_silence_lookup(in_trouble(one_route=False))
+def test_silence_of_routes_applies_when_all_unhealthy_routes_are_silenced() -> None:
+    one = route_silence_lookup(unhealthy_routes_of(one_route=True))
+    all_of_them = route_silence_lookup(unhealthy_routes_of(one_route=False))
 
     assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
     assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
@@ -59,19 +59,19 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
     assert all_of_them(incident(), every, T0) == every[0], "the first that ends lets it speak"
 
 
-def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
+def test_silence_of_route_does_not_apply_to_monitoring_fault() -> None:
     ours = replace(incident(), dedup_key="ours/network", policy=replace(incident().policy, agency=""))
 
-    assert route_silence_lookup(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
+    assert route_silence_lookup(unhealthy_routes_of(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
 
 
-# -- as it is ordered ------------------------------------------------------------------------------------------------
+# -- HTTP API --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Station]]:
+async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, DispatcherEnv]]:
     async with Database.open(tmp_path) as database:
-        station = Station(database)
+        station = DispatcherEnv(database)
         silencer = Silencer(
             SqlStore(database), station.dispatcher, station.clock, lambda: dict.fromkeys(["JCM", *ROUTES], "JCM")
         )
@@ -83,8 +83,8 @@ async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Stati
 ORDER = {"target": "JCM", "duration": "2h", "reason": "kerja rangkaian", "by": "Siti Contoh"}
 
 
-async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
-    office: tuple[httpx.AsyncClient, Station],
+async def test_silence_is_created_listed_and_removed(
+    office: tuple[httpx.AsyncClient, DispatcherEnv],
 ) -> None:
     client, station = office
     made = (await client.post("/silences", json=ORDER)).json()
@@ -100,8 +100,8 @@ async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
     assert (await client.get("/silences")).json() == []
 
 
-async def test_who_orders_the_same_twice_at_once_has_ordered_one_silence(
-    office: tuple[httpx.AsyncClient, Station],
+async def test_silence_same_request_at_once_creates_one_silence(
+    office: tuple[httpx.AsyncClient, DispatcherEnv],
 ) -> None:
     client, station = office
     made = (await client.post("/silences", json=ORDER)).json()
@@ -124,8 +124,8 @@ async def test_who_orders_the_same_twice_at_once_has_ordered_one_silence(
         ({"duration": "0s"}, "7 days at most"),
     ],
 )
-async def test_what_cannot_be_silent_is_refused_in_words(
-    office: tuple[httpx.AsyncClient, Station], order: dict[str, str], says: str
+async def test_silence_invalid_request_is_refused(
+    office: tuple[httpx.AsyncClient, DispatcherEnv], order: dict[str, str], says: str
 ) -> None:
     answer = await office[0].post("/silences", json=ORDER | order)
 
@@ -133,7 +133,7 @@ async def test_what_cannot_be_silent_is_refused_in_words(
     assert says in answer.json()["detail"]
 
 
-async def test_a_silence_that_is_over_cannot_be_ended(office: tuple[httpx.AsyncClient, Station]) -> None:
+async def test_silence_expired_cannot_be_removed(office: tuple[httpx.AsyncClient, DispatcherEnv]) -> None:
     answer = await office[0].post("/silences/7/remove", json={"by": "Siti Contoh"})
 
     assert answer.status_code == 404
@@ -144,32 +144,32 @@ SEEN = timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(
-    ("opened_at", "measured", "is_unseen", "after", "silent"),
+    ("opened_at", "detected", "is_undetected", "after", "silent"),
     [
         (T0, IncidentType.BOTH, True, MINUTE, True),
-        # The probes have seen it, or it is too late to wait for them.
+        # The probes have detected it, or the delay is over.
         (T0, IncidentType.BOTH, False, MINUTE, False),
         (T0, IncidentType.BOTH, True, SEEN, False),
-        # By a person's word alone, of which no probe says anything.
+        # A declared incident is never detected by a probe.
         (T0, None, False, MINUTE, True),
-        # It opened since: no copy speaks of it.
+        # It was opened after the restore.
         (T0 + HOUR + MINUTE, IncidentType.BOTH, True, 2 * MINUTE, False),
-        # A clock that was set back.
+        # The clock was set back.
         (T0, IncidentType.BOTH, True, -MINUTE, False),
     ],
 )
-def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measured(
-    *, opened_at: datetime, measured: IncidentType | None, is_unseen: bool, after: timedelta, silent: bool
+def test_restored_store_silence_applies_to_open_incident_until_detected(
+    *, opened_at: datetime, detected: IncidentType | None, is_undetected: bool, after: timedelta, silent: bool
 ) -> None:
     since = T0 + HOUR
-    silence_lookup = restored_store_silence_lookup(active_silence, lambda: since, lambda _: is_unseen)
-    found = silence_lookup(replace(incident(), opened_at=opened_at, detected=measured), (), since + after)
+    silence_lookup = restored_store_silence_lookup(active_silence, lambda: since, lambda _: is_undetected)
+    found = silence_lookup(replace(incident(), opened_at=opened_at, detected=detected), (), since + after)
     assert (found is not None) is silent
     assert found is None or found.ends_at == since + RECHECK_DELAY
     assert SEEN == RECHECK_DELAY
 
 
-def test_first_verdict_muter_without_a_copy_changes_nothing() -> None:
+def test_restored_store_silence_without_restore_changes_nothing() -> None:
     silence_lookup = restored_store_silence_lookup(active_silence, lambda: None, lambda _: True)
     assert silence_lookup(incident(), (), T0) is None
     assert silence_lookup(incident(), [silence("JCM")], T0) == silence("JCM")

@@ -1,4 +1,4 @@
-"""What keeps the service from starting is told with the file, the line and the remedy."""
+"""Problems that prevent the start: each names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def config(tmp_path: Path) -> Path:
     [
         (errno.EADDRINUSE, "listen: another program listens at 127.0.0.1:80; write instead: 127.0.0.1:90, or end"),
         (errno.EACCES, "listen at port 80, which is below 1024; write instead: 127.0.0.1:8080, with a proxy"),
-        (errno.EADDRNOTAVAIL, "listen: 127.0.0.1 is no address of this machine; write instead: one that `ip address`"),
+        (
+            errno.EADDRNOTAVAIL,
+            "listen: 127.0.0.1 is not an address of this machine; write instead: one that `ip address`",
+        ),
         (errno.ENOBUFS, "listen: nothing can listen at 127.0.0.1:80: No buffer space available; write instead: "),
     ],
 )
@@ -60,11 +63,11 @@ def test_state_problem_names_line_user_and_remedy(config: Path, place: str, reas
     problem = state_problem(config, Path(place.format(config=config)))
     assert problem is not None
     assert (problem.line, problem.key) == (2, "state_dir")
-    assert re.fullmatch(rf".* cannot be made: {reason} \(by user \w+, as whom the service runs\)", problem.message)
+    assert re.fullmatch(rf".* cannot be created: {reason} \(by user \w+, as whom the service runs\)", problem.message)
     assert problem.instead.startswith("a directory that user ")
 
 
-def test_state_problem_is_none_where_the_directory_can_be_made(config: Path, tmp_path: Path) -> None:
+def test_state_problem_is_none_when_directory_can_be_created(config: Path, tmp_path: Path) -> None:
     assert state_problem(config, tmp_path / "a" / "b") is None
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
@@ -80,7 +83,7 @@ def test_run_with_a_port_in_use_names_setting_file_and_line(config: Path) -> Non
     assert "Errno" not in result.output
 
 
-def test_run_with_a_store_that_is_no_database_names_the_setting(config: Path) -> None:
+def test_run_with_unreachable_store_names_setting(config: Path) -> None:
     config.write_text(f"{config.read_text()}store: {{url: postgresql://pantau@127.0.0.1:1/pantau}}\n")
     result = CliRunner().invoke(app, ["run", "--config", str(config)], env=ENVIRON)
     assert result.exit_code == 1
@@ -97,7 +100,7 @@ def test_unreadable_names_user_owner_mode_and_command(tmp_path: Path) -> None:
     assert re.fullmatch(rf"chgrp \w+ {file} && chmod g\+r {file} \(in a shell\)", remedy)
 
 
-def test_unreadable_file_below_a_closed_directory_names_the_directories(tmp_path: Path) -> None:
+def test_unreadable_file_below_closed_directory_names_directories(tmp_path: Path) -> None:
     reason, remedy = explain_unreadable(tmp_path / "closed" / "x", PermissionError(errno.EACCES, "Permission denied"))
     assert reason == "cannot be read: Permission denied"
     assert "on the directories above it, so that user" in remedy

@@ -1,4 +1,4 @@
-"""What a mailbox as it is typed makes of an agency's document."""
+"""Edits of an agency's document by the mailbox form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ mailboxes:
       port: 1993
     login: {username: pantau, password_file: secrets/jcm}
 """
-TYPED = EnteredMailbox(
+ENTERED = EnteredMailbox(
     key="kaunter",
     address="kaunter@jcm.gov.my",
     servers={
@@ -36,8 +36,8 @@ TYPED = EnteredMailbox(
 )
 
 
-def test_another_mailbox_is_added_with_the_name_of_what_was_typed() -> None:
-    draft = mailbox_draft("JCM", BEFORE, "digest", TYPED)
+def test_mailbox_draft_new_mailbox_has_stored_secret_name() -> None:
+    draft = mailbox_draft("JCM", BEFORE, "digest", ENTERED)
 
     ((name, secret),) = draft.typed.items()
     assert re.fullmatch("typed-[a-z2-7]{16}", name)
@@ -55,12 +55,12 @@ def test_another_mailbox_is_added_with_the_name_of_what_was_typed() -> None:
         f"      password_stored: {name}\n"
     )
     assert "rahsia" not in repr(draft)
-    assert "rahsia" not in repr(TYPED)
+    assert "rahsia" not in repr(ENTERED)
 
 
-def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_remarks_stay() -> None:
+def test_mailbox_draft_replaces_file_secret_and_keeps_comments() -> None:
     servers = {"smtp": {"host": "smtp.jcm.gov.my"}, "imap": {"host": "imap.jcm.gov.my", "port": "993"}}
-    changed = replace(TYPED, key="utama", address="pantau@jcm.gov.my", username="pantau", servers=servers)
+    changed = replace(ENTERED, key="utama", address="pantau@jcm.gov.my", username="pantau", servers=servers)
     draft = mailbox_draft("JCM", BEFORE, "digest", changed)
 
     (name,) = draft.typed
@@ -72,24 +72,24 @@ def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_remarks_stay() 
     )
 
 
-def test_without_another_password_the_one_of_before_stays() -> None:
-    first = mailbox_draft("JCM", BEFORE, "digest", TYPED)
-    again = mailbox_draft("JCM", first.text, "digest", replace(TYPED, password="", username="kaunter2"))
+def test_mailbox_draft_without_new_password_keeps_previous_one() -> None:
+    first = mailbox_draft("JCM", BEFORE, "digest", ENTERED)
+    again = mailbox_draft("JCM", first.text, "digest", replace(ENTERED, password="", username="kaunter2"))
 
     assert again.typed == {}
     assert again.text == first.text.replace("username: kaunter", "username: kaunter2")
 
 
 @pytest.mark.parametrize("gone", ["smtp", "imap"])
-def test_a_server_that_is_left_out_is_taken_out(gone: str) -> None:
-    first = mailbox_draft("JCM", BEFORE, "digest", TYPED)
-    servers = {key: each for key, each in TYPED.servers.items() if key != gone}
-    again = mailbox_draft("JCM", first.text, "digest", replace(TYPED, password="", servers=servers))
+def test_mailbox_draft_omitted_server_is_removed(gone: str) -> None:
+    first = mailbox_draft("JCM", BEFORE, "digest", ENTERED)
+    servers = {key: each for key, each in ENTERED.servers.items() if key != gone}
+    again = mailbox_draft("JCM", first.text, "digest", replace(ENTERED, password="", servers=servers))
 
     assert document_from_text(again.text, "").data["mailboxes"]["kaunter"].keys() == {"address", "login", *servers}
 
 
-def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> None:
+def test_mailbox_draft_switches_between_password_and_oauth() -> None:
     oauth = {
         "provider": "microsoft",
         "tenant": "jcm.gov.my",
@@ -97,10 +97,10 @@ def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> No
         "client_id": "pantau",
         "scope": "",
     }
-    first = mailbox_draft("JCM", BEFORE, "digest", TYPED)
-    tokens = replace(TYPED, password="", oauth=oauth, tokens={"refresh_token": "segar"})
+    first = mailbox_draft("JCM", BEFORE, "digest", ENTERED)
+    tokens = replace(ENTERED, password="", oauth=oauth, tokens={"refresh_token": "segar"})
     second = mailbox_draft("JCM", first.text, "digest", tokens)
-    third = mailbox_draft("JCM", second.text, "digest", TYPED)
+    third = mailbox_draft("JCM", second.text, "digest", ENTERED)
 
     (name,) = second.typed
     assert document_from_text(second.text, "").data["mailboxes"]["kaunter"]["login"] == {

@@ -1,4 +1,4 @@
-"""The state of an agency, and that of a part of it."""
+"""Status of an agency and of its directions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import status_in_directions
 from monitor.views.agency_status import AgencyStatus, agency_status
-from tests.unit.monitor.web.country import agency
+from tests.unit.monitor.web.many_agencies import agency
 
 UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
 STRANGE = cast(Health, "splendid")
 OUT, IN, INTERNAL = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 
-def stands(found: Collection[Health], **what: bool) -> AgencyStatus:
+def status_for(found: Collection[Health], **what: bool) -> AgencyStatus:
     usual = dict.fromkeys(("is_declared", "is_hidden", "in_maintenance", "is_silenced"), False)
     return agency_status(found, **{**usual, **what})
 
@@ -49,8 +49,8 @@ def stands(found: Collection[Health], **what: bool) -> AgencyStatus:
         ([UP], "is_silenced in_maintenance", "maintenance"),
     ],
 )
-def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], what: str, state: str) -> None:
-    assert stands(found, **dict.fromkeys(what.split(), True)) == state
+def test_agency_status_is_worst_that_applies(found: list[Health], what: str, state: str) -> None:
+    assert status_for(found, **dict.fromkeys(what.split(), True)) == state
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
         ({"unobserved": [IN], "sign_in_refused": True, "health": {OUT: UP, IN: DOWN}}, [IN, OUT], "down"),
     ],
 )
-def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Direction], state: str | None) -> None:
+def test_status_in_directions_is_per_direction(more: Any, directions: list[Direction], state: str | None) -> None:
     assert status_in_directions(replace(agency("A001"), **more), directions) == state
 
 
@@ -97,7 +97,5 @@ def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Directio
         (UNKNOWN, {"disputed": [OUT]}, "unknown"),
     ],
 )
-def test_what_sites_have_told_together_goes_before_what_one_of_them_measures(
-    measured: Health, more: Any, state: str
-) -> None:
+def test_agency_state_quorum_overrides_own_health(measured: Health, more: Any, state: str) -> None:
     assert replace(agency("A001"), health={OUT: measured}, **more).state == state

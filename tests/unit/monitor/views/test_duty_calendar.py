@@ -1,4 +1,4 @@
-"""A rota as a calendar: what a calendar program reads of it."""
+"""Rota as an iCalendar file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 MALAYSIA = timezone(timedelta(hours=8))
 
 
-def test_each_spell_is_an_event_in_utc_also_where_nobody_is_on_call() -> None:
+def test_duty_calendar_has_utc_events_including_gaps() -> None:
     begins = datetime(2026, 12, 1, 8, tzinfo=MALAYSIA)
     on_call_periods = [
         OnCallPeriod(starts_at=begins, ends_at=begins + DAY, person=SITI),
@@ -30,7 +30,7 @@ def test_each_spell_is_an_event_in_utc_also_where_nobody_is_on_call() -> None:
         assert number not in made
 
 
-def test_a_name_is_text_and_long_lines_are_folded() -> None:
+def test_duty_calendar_escapes_names_and_folds_lines() -> None:
     person = SITI.__class__(
         key="x", name="Siti, BEGIN:VEVENT;\n" + "Contoh " * 20, language=SITI.language, addresses=()
     )
@@ -40,7 +40,7 @@ def test_a_name_is_text_and_long_lines_are_folded() -> None:
     assert str(event["summary"]) == f"{person.name} (JCM/b)"
 
 
-def test_a_calendar_without_events_is_one_still() -> None:
+def test_duty_calendar_without_events_is_valid() -> None:
     made = duty_calendar("bersama", [], datetime(2026, 12, 1, tzinfo=UTC))
     assert Calendar.from_ical(made)["prodid"]
     assert b"REFRESH-INTERVAL;VALUE=DURATION:PT1H" in made

@@ -1,4 +1,4 @@
-"""What may be done to an incident, by where it stands."""
+"""Actions that the state of an incident permits."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ def after(*events: Event, of: Incident | None = None) -> Incident:
 
 ENDED = Resolve(dedup_key="JCM", at=T0, ended_at=T0)
 TAKEN, THEIRS = Acknowledge(incident_id=1, at=T0, by=BY), Acknowledge(incident_id=1, at=T0, by=OTHER)
-UNHEARD = replace(incident(), policy=replace(incident().policy, announcement=AnnouncementPlan()))
+WITHOUT_ANNOUNCEMENT = replace(incident(), policy=replace(incident().policy, announcement=AnnouncementPlan()))
 
 
 @pytest.mark.parametrize(
-    ("stands", "may"),
+    ("case", "may"),
     [
         (incident(), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
-        # It can be kept for longer by who has it, and not be taken from another.
+        # The holder can extend the acknowledgement, but not take it from another.
         (after(TAKEN), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
         (after(replace(TAKEN, by="Siti Contoh")), OPEN | {IncidentAction.ACKNOWLEDGE, IncidentAction.RELEASE}),
         (after(THEIRS), OPEN | {IncidentAction.TAKE_OVER, IncidentAction.RELEASE}),
         (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {IncidentAction.ACKNOWLEDGE}),
-        # Nobody outside hears of slowness, nor where nobody outside is named.
+        # Degraded mail is not announced, nor is an incident without recipients of announcements.
         (after(of=incident(IncidentType.DEGRADED)), OPEN | {IncidentAction.ACKNOWLEDGE}),
         (replace(incident(), current_type=IncidentType.DEGRADED), OPEN | {IncidentAction.ACKNOWLEDGE}),
-        (UNHEARD, OPEN | {IncidentAction.ACKNOWLEDGE}),
+        (WITHOUT_ANNOUNCEMENT, OPEN | {IncidentAction.ACKNOWLEDGE}),
         (after(ENDED), ALWAYS | {IncidentAction.CORRECT}),
         (after(ENDED, MarkFalseAlarm(incident_id=1, at=T0, by=OTHER, reason="silap")), ALWAYS),
     ],
 )
-def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[IncidentAction]) -> None:
-    assert possible_actions(stands, MINE, T0) == may
+def test_possible_actions_follow_incident_state(case: Incident, may: set[IncidentAction]) -> None:
+    assert possible_actions(case, MINE, T0) == may
 
 
-def test_a_day_after_its_end_it_can_be_declared_a_false_alarm_no_more() -> None:
+def test_possible_actions_false_alarm_expires_after_one_day() -> None:
     assert possible_actions(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.CORRECT}
     assert possible_actions(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
 
 
-def test_every_deed_needs_what_duty_officers_have_and_others_have_not() -> None:
+def test_permission_for_every_action_is_of_duty_roles_only() -> None:
     assert set(PERMISSION_FOR) == set(IncidentAction)
     for role in Role:
-        may = {PERMISSION_FOR[deed] in PERMISSIONS[role] for deed in IncidentAction}
+        may = {PERMISSION_FOR[action] in PERMISSIONS[role] for action in IncidentAction}
         assert may == {role in {Role.DUTY, Role.NOC}}

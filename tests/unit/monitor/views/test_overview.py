@@ -1,4 +1,4 @@
-"""What people are shown."""
+"""Views of incidents, notifications, routes and checks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from monitor.planning.check_run import CheckRun
 from monitor.views.overview import view_checks, view_incident, view_notification, view_route
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase
-from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
-from tests.unit.monitor.trial import agency_routes, arrived, failed
+from tests.unit.alerts.people import SNAPSHOT, T0, attempt, incident, tried, written
+from tests.unit.monitor.world import agency_routes, arrived, failed
 
 RELEASE = Release(incident_id=1, at=T0, by="Siti Contoh")
-NOBODY = replace(BRIEF, announcement=AnnouncementPlan())
+NOBODY = replace(SNAPSHOT, announcement=AnnouncementPlan())
 INTERNAL = agency_routes("JCM")[0]
 
 
@@ -48,36 +48,36 @@ def to_the_ministry() -> Notification:
         (incident(IncidentType.SENDING), "waiting"),
         (incident(IncidentType.DEGRADED), "none"),
         (incident(IncidentType.MONITORING_FAULT), "none"),
-        (incident(brief=NOBODY), "none"),
+        (incident(snapshot=NOBODY), "none"),
         (apply(incident(), RELEASE), "released"),
         (apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "none"),
         (apply(apply(incident(), RELEASE), Resolve(dedup_key="JCM", at=T0, ended_at=T0)), "released"),
     ],
 )
-def test_an_announcement_waits_for_an_officer_only_where_there_is_one_to_make(of: Incident, shown: str) -> None:
+def test_view_incident_announcement_waits_only_where_possible(of: Incident, shown: str) -> None:
     assert view_incident(of).announcement == shown
 
 
-def test_an_incident_of_ours_is_called_by_what_is_affected() -> None:
-    ours = replace(BRIEF, agency="", subject="peti rujukan a")
+def test_view_incident_monitoring_fault_has_its_subject() -> None:
+    ours = replace(SNAPSHOT, agency="", subject="peti rujukan a")
 
     assert view_incident(incident(IncidentType.MONITORING_FAULT, ours)).subject == "peti rujukan a"
     assert view_incident(incident()).subject == "Jabatan Contoh Malaysia"
 
 
-def test_people_are_shown_by_name_and_offices_by_title() -> None:
+def test_view_notification_shows_name_or_title() -> None:
     assert view_notification(to_staff(), incident()).person == "Siti Contoh"
     assert view_notification(to_the_ministry(), incident()).person == "Ketua Setiausaha, Kementerian Contoh"
     assert view_notification(replace(to_staff(), person="gone"), incident()).person == "gone"
 
 
-def test_no_number_is_shown_whatever_became_of_the_notice() -> None:
+def test_view_notification_shows_no_number() -> None:
     for notice in (to_staff(), to_the_ministry()):
         shown = repr(view_notification(tried(notice, attempt(AttemptState.SENT)), incident()))
         assert not any(address.number in shown for address in notice.addresses if address.number.startswith("+"))
 
 
-def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None:
+def test_view_notification_shows_reason_of_failure_only() -> None:
     lost = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), detail="no such number", code="30003")
     shown = view_notification(tried(to_staff(), attempt(AttemptState.NOT_FOUND, 1), lost), incident())
     assert (shown.reason, shown.attempts) == ("no such number (30003)", 2)
@@ -87,14 +87,14 @@ def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None
     assert view_notification(to_staff(), incident()).attempts == 0
 
 
-def test_a_route_shows_its_last_run() -> None:
+def test_view_route_shows_last_run() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UP, arrived(INTERNAL, T0, timedelta(seconds=1.23456)))
 
     assert (shown.outcome, shown.transit_seconds, shown.reason) == (Outcome.DELIVERED, 1.235, "")
     assert shown.last_run_at == T0 + timedelta(seconds=2.23456)
 
 
-def test_a_route_that_failed_says_where_and_why() -> None:
+def test_view_route_failed_shows_place_and_reason() -> None:
     run = failed(INTERNAL, T0, Outcome.REJECTED, Phase.SUBMIT)
     assert run.failure is not None
     run = replace(run, failure=replace(run.failure, code=554, detail="spam"))
@@ -102,23 +102,23 @@ def test_a_route_that_failed_says_where_and_why() -> None:
     assert view_route("r", Direction.INTERNAL, Health.DOWN, run).reason == "submit (recipient) 554: contoh: spam"
 
 
-def test_a_route_shows_that_its_message_was_never_answered_for_and_how_long_that_took() -> None:
+def test_view_route_unacknowledged_message_is_shown_with_duration() -> None:
     came = arrived(INTERNAL, T0)
     shown = view_route("r", Direction.INTERNAL, Health.DEGRADED, replace(came, uncertain=True))
     assert (shown.outcome, shown.reason, shown.data_seconds) == (
         Outcome.DELIVERED,
-        "data (sender): no answer, though it was taken",
+        "data (sender): accepted without an answer",
         1.0,
     )
 
 
-def test_a_route_that_was_never_run_shows_nothing() -> None:
+def test_view_route_without_run_is_empty() -> None:
     shown = view_route("r", Direction.INTERNAL, Health.UNKNOWN, None)
 
     assert (shown.last_run_at, shown.outcome, shown.reason) == (None, None, "")
 
 
-def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
+def test_view_checks_shows_gravest_verdict_and_problems() -> None:
     nowhere = CheckScope(agency="JCM", mailboxes=(), domains=())
     good = Finding(aspect="spf", subject="contoh.gov.my", verdict=Verdict.PASS)
     bad = Finding(aspect="dmarc", subject="contoh.gov.my", verdict=Verdict.FAIL, detail="there is none")
@@ -134,4 +134,4 @@ def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
     assert [(check.kind, check.verdict, check.passed, tuple(check.findings)) for check in shown] == [
         ("domain", Verdict.FAIL, 1, (bad,)),
         ("certificate", None, 0, ()),
-    ], "where there was nothing to look at nothing has passed"
+    ], "a check without findings has no passed ones"

@@ -1,4 +1,4 @@
-"""What each site says of an agency is said in one word, and of what is wrong what it is and since when."""
+"""Status of each site about an agency, with type and start of its trouble."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.views.site_report import view_sites
 from tests.unit.alerts.people import T0
 
 
-def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -> None:
+def test_view_sites_gives_one_status_per_site() -> None:
     wrong = SiteStatus(trouble=ActiveProblem(type=IncidentType.SENDING, since=T0))
     said = {"johor": wrong, "kuching": SiteStatus(up_since=T0), "labuan": UNTROUBLED, "sabah": None}
     first, *others = view_sites(said)

@@ -1,4 +1,4 @@
-"""What holds for every test of a page."""
+"""Fixtures for all tests of the web interface."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from monitor.service.access import secret
 
 @pytest.fixture(scope="module", autouse=True)
 def _passwords_are_kept_at_once() -> Iterator[None]:
-    """Spend on a password as little as can be: hundreds are chosen and typed. `test_password` has what is spent otherwise."""
+    """Reduce the cost of password hashing: the tests hash hundreds. `test_password` checks the real cost."""
     with patch.multiple(secret, _MEMORY_KIB=8, _PASSES=1):
         yield

@@ -1,4 +1,4 @@
-"""What a guided setup of a mailbox goes by in tests: servers on this machine, and a name server that may be none."""
+"""Settings of the guided mailbox setup in tests: servers on this machine, and a name server or none."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from monitor.config.service.consent import ConsentProcedure
 from monitor.service.portal.delegation import Application, DelegationProvider
 from monitor.service.portal.mailbox_setup import ServerChoice
 from probes.model.check import NameServers
-from probes.model.egress import EgressException, EgressPolicy
+from probes.model.egress import AllowedNetwork, EgressPolicy
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Server
 
-#: Nobody listens there, and that is told at once.
-NO_NAMES = NameServers(addresses=("127.0.0.1",), port=1, within=timedelta(milliseconds=50))
+#: Nothing listens on this port, and the refusal is immediate.
+NO_NAME_SERVER = NameServers(addresses=("127.0.0.1",), port=1, within=timedelta(milliseconds=50))
 
 
 @dataclass
 class StaticSetupSite:
-    """Implements `monitor.service.portal.mailbox_setup.SetupSite`. Every name leads to this machine."""
+    """Implements `SetupSettings` of `monitor.service.portal.mailbox_setup`. Every name resolves to this machine."""
 
-    names: NameServers = NO_NAMES
+    names: NameServers = NO_NAME_SERVER
     tls: ssl.SSLContext = field(default_factory=cache(ssl.create_default_context))
-    #: Ports of this machine that are let in.
+    #: Allowed ports of this machine.
     ports: Collection[int] = ()
-    #: Where somebody who names a port is led to.
-    doors: dict[int, int] = field(default_factory=dict)
-    ways: dict[MailPlatform, ConsentProcedure] = field(default_factory=dict)
-    #: Where applications ask for tokens, and what is shown those.
+    #: Real port by requested port.
+    port_map: dict[int, int] = field(default_factory=dict)
+    consents: dict[MailPlatform, ConsentProcedure] = field(default_factory=dict)
+    #: Token endpoint, and the servers that receive its tokens.
     token_url: str = ""
     own_servers: tuple[str, ...] = ()
 
@@ -44,15 +44,15 @@ class StaticSetupSite:
     def server(self, choice: ServerChoice) -> Server:
         return Server(
             host="127.0.0.1",
-            port=self.doors.get(choice.port, choice.port),
+            port=self.port_map.get(choice.port, choice.port),
             security=choice.security,
             tls=self.tls,
             tls_name=choice.host,
-            egress=EgressPolicy(exceptions=tuple(EgressException.read(f"127.0.0.1:{port}") for port in self.ports)),
+            egress=EgressPolicy(exceptions=tuple(AllowedNetwork.read(f"127.0.0.1:{port}") for port in self.ports)),
         )
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
-        return self.ways.get(platform)
+        return self.consents.get(platform)
 
     def delegation_provider(self, application: Application) -> DelegationProvider:
         return DelegationProvider(

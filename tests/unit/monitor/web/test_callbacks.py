@@ -1,4 +1,4 @@
-"""What providers tell us, and what strangers try."""
+"""Gateway callbacks, and requests of unknown clients."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from structlog.testing import capture_logs
 from alerts.model.gateway import CallbackRejectedError, CallbackResponse
 from monitor.runtime.log_throttle import LogThrottle
 from monitor.web.callbacks import MAX_BODY, MAX_FIELDS, MAX_FORM, MAX_LARGE_BODIES, callbacks
-from tests.unit.monitor.web.source import BASE, Service, client
+from tests.unit.monitor.web.fake_service import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
 
 
-async def test_a_callback_reaches_its_gateway_as_it_was_sent() -> None:
+async def test_callback_reaches_gateway_unchanged() -> None:
     service = Service(answer=CallbackResponse(status=200, body="<Response/>", media_type="text/xml"))
     async with client(callbacks(service), host="penyerang.example") as web:
         answer = await web.post(f"{PATH}?n=1", data={"Digits": ["1", "2"], "Empty": ""}, headers={"X-Sign": "abc"})
 
     assert (answer.status_code, answer.text) == (200, "<Response/>")
     assert answer.headers["content-type"].startswith("text/xml")
-    (incoming,) = service.heard
+    (incoming,) = service.received_callbacks
     assert incoming.path == "status/d42-1"
     assert incoming.url == f"{BASE}/status/d42-1?n=1"
     assert incoming.form == {"Digits": ["1", "2"], "Empty": [""]}
     assert incoming.headers["x-sign"] == "abc"
 
 
-async def test_what_is_no_form_is_left_to_the_gateway() -> None:
+async def test_callback_without_form_is_passed_as_body() -> None:
     service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, json={"a": 1})
 
     assert answer.status_code == 204
-    assert service.heard[0].form == {}
-    assert service.heard[0].body == b'{"a":1}'
+    assert service.received_callbacks[0].form == {}
+    assert service.received_callbacks[0].body == b'{"a":1}'
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/metrics", "/api/v1/incidents", "/callbacks/", "/callbacks/other/x", "/-/reload"]
 )
-async def test_nothing_else_is_served(path: str) -> None:
+async def test_callbacks_other_paths_are_not_found(path: str) -> None:
     service = Service()
     async with client(callbacks(service)) as web:
         answer = await web.post(path, content=b"x" * (MAX_BODY + 1))
 
     assert answer.status_code == 404
-    assert service.heard == []
+    assert service.received_callbacks == []
 
 
 @pytest.mark.parametrize(("size", "status"), [(MAX_BODY, 204), (MAX_BODY + 1, 413)])
-async def test_a_body_has_a_limit(size: int, status: int) -> None:
+async def test_callback_body_size_is_limited(size: int, status: int) -> None:
     service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=b"x" * size)
 
     assert answer.status_code == status
-    assert len(service.heard) == (status == 204)
+    assert len(service.received_callbacks) == (status == 204)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_what_is_not_trusted_is_refused_without_a_reason(status: int) -> None:
+async def test_callback_rejected_is_answered_without_reason(status: int) -> None:
     async with client(
         callbacks(Service(answer=CallbackRejectedError(status, "signature of +60100000101 is wrong")))
     ) as web:
@@ -73,7 +73,7 @@ async def test_what_is_not_trusted_is_refused_without_a_reason(status: int) -> N
     assert (answer.status_code, answer.text) == (status, "")
 
 
-async def test_a_bug_of_ours_tells_the_stranger_nothing() -> None:
+async def test_callback_internal_error_reveals_nothing() -> None:
     async with client(callbacks(Service(answer=RuntimeError("token kata-laluan-contoh")))) as web:
         answer = await web.post(PATH)
 
@@ -82,22 +82,22 @@ async def test_a_bug_of_ours_tells_the_stranger_nothing() -> None:
     assert "Traceback" not in answer.text
 
 
-async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
+async def test_callback_of_removed_gateway_is_not_found() -> None:
     async with client(callbacks(Service(answer=None))) as web:
         assert (await web.post(PATH)).status_code == 404
 
 
 @pytest.mark.parametrize("form", [b"a=1&" * (MAX_FIELDS + 1), b"a=" + b"x" * MAX_FORM])
-async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
+async def test_callback_form_too_large_is_refused(form: bytes) -> None:
     service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
         answer = await web.post(PATH, content=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
 
     assert answer.status_code == 413
-    assert service.heard == []
+    assert service.received_callbacks == []
 
 
-async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_waits_for_them() -> None:
+async def test_callbacks_slow_large_bodies_are_limited_and_forms_do_not_wait() -> None:
     service, go_on = Service(answer=CallbackResponse()), asyncio.Event()
     arrived = asyncio.Semaphore(0)
 
@@ -120,12 +120,12 @@ async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_wai
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"application/x-www-form-urlencoded"])
-async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> None:
+async def test_callback_client_disconnect_is_no_error(kind: bytes) -> None:
     service = Service(answer=CallbackResponse())
-    said = iter([{"type": "http.request", "body": b"Digits=1", "more_body": True}, {"type": "http.disconnect"}])
+    messages = iter([{"type": "http.request", "body": b"Digits=1", "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive() -> Any:
-        return next(said)
+        return next(messages)
 
     async def send(_: Any) -> None:
         pass
@@ -140,10 +140,10 @@ async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> No
     }
     await callbacks(service)(scope, receive, send)
 
-    assert service.heard == []
+    assert service.received_callbacks == []
 
 
-async def test_what_is_refused_again_and_again_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callback_repeated_rejection_is_logged_once_per_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(answer=CallbackRejectedError(403, "no signature"))
     seconds = iter([0.0, 0.0, 0.0, 60.0, 60.0, 60.0])
     monkeypatch.setattr("monitor.web.callbacks.LogThrottle", lambda: LogThrottle(seconds.__next__))

@@ -1,4 +1,4 @@
-"""What the command line may ask."""
+"""Control socket: commands of the command line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from alerts.model.notification import IncidentType
 from monitor.config.files.problem import Problem, Severity
 from monitor.web.command.control import control
 from tests.unit.alerts.people import T0, incident
-from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web.fake_service import Service, client
 
 
-async def test_a_person_acknowledges_in_their_name() -> None:
+async def test_acknowledge_records_person() -> None:
     async with client(control(Service())) as web:
         answer = await web.post("/incidents/JCM-01/acknowledge", json={"by": "Siti Contoh"})
 
@@ -23,7 +23,7 @@ async def test_a_person_acknowledges_in_their_name() -> None:
     assert (answer.json()["state"], answer.json()["acknowledged_by"]) == ("acknowledged", "Siti Contoh")
 
 
-async def test_a_duty_officer_releases_the_announcement() -> None:
+async def test_release_records_person_and_announcement() -> None:
     async with client(control(Service())) as web:
         assert (await web.get("/incidents")).json()[0]["announcement"] == "waiting"
         answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
@@ -31,21 +31,21 @@ async def test_a_duty_officer_releases_the_announcement() -> None:
     assert (answer.json()["announcement"], answer.json()["released_by"]) == ("released", "Siti Contoh")
 
 
-async def test_what_is_no_outage_has_nothing_to_release() -> None:
+async def test_release_without_outage_has_no_announcement() -> None:
     async with client(control(Service(incident=incident(IncidentType.DEGRADED)))) as web:
         answer = await web.post("/incidents/JCM-01/release", json={"by": "Siti Contoh"})
 
     assert answer.json()["announcement"] == "none"
 
 
-async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
+async def test_false_alarm_requires_reason_and_is_declared_once() -> None:
     service = Service()
     async with client(control(service)) as web:
-        word = {"by": "Siti Contoh", "reason": "rujukan silap"}
-        answer = await web.post("/incidents/JCM-01/false-alarm", json=word)
-        again = await web.post("/incidents/JCM-01/false-alarm", json=word)
+        body = {"by": "Siti Contoh", "reason": "rujukan silap"}
+        answer = await web.post("/incidents/JCM-01/false-alarm", json=body)
+        again = await web.post("/incidents/JCM-01/false-alarm", json=body)
         without = await web.post("/incidents/JCM-01/false-alarm", json={"by": "Siti Contoh"})
-        unknown = await web.post("/incidents/JCM-99/false-alarm", json=word)
+        unknown = await web.post("/incidents/JCM-99/false-alarm", json=body)
 
     assert (answer.json()["state"], answer.json()["false_alarm_by"]) == ("resolved", "Siti Contoh")
     assert service.incident.false_alarm_reason == "rujukan silap"
@@ -56,23 +56,23 @@ async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
     assert (without.status_code, unknown.status_code) == (422, 404)
 
 
-async def test_what_became_of_a_notice_is_said_with_a_reason_and_in_one_of_three_words() -> None:
+async def test_notification_status_requires_reason_and_known_value() -> None:
     service = Service()
     async with client(control(service)) as web:
-        word = {"by": "Siti Contoh", "reason": "saya bertanya", "status": "lost"}
+        body = {"by": "Siti Contoh", "reason": "saya bertanya", "status": "lost"}
         answers = [
             await web.post("/notifications/7/set-status", json=each)
-            for each in (word, word | {"status": "perhaps"}, {"by": "Siti Contoh", "status": "lost"})
+            for each in (body, body | {"status": "perhaps"}, {"by": "Siti Contoh", "status": "lost"})
         ]
-        service.wrong = "notice 7 is delivered"
-        refused = await web.post("/notifications/7/set-status", json=word)
+        service.rejection = "notice 7 is delivered"
+        refused = await web.post("/notifications/7/set-status", json=body)
 
     assert [answer.status_code for answer in answers] == [200, 422, 422]
-    assert service.orders[0] == ("7", "lost by Siti Contoh: saya bertanya")
+    assert service.commands[0] == ("7", "lost by Siti Contoh: saya bertanya")
     assert (refused.status_code, refused.json()["detail"]) == (409, "notice 7 is delivered")
 
 
-async def test_what_ended_long_ago_is_not_corrected_any_more() -> None:
+async def test_false_alarm_of_incident_ended_long_ago_is_refused() -> None:
     long_ago = T0 - timedelta(hours=25)
     over = apply(incident(), Resolve(dedup_key="JCM", at=long_ago, ended_at=long_ago))
     async with client(control(Service(incident=over))) as web:
@@ -82,7 +82,7 @@ async def test_what_ended_long_ago_is_not_corrected_any_more() -> None:
 
 
 @pytest.mark.parametrize("order", ["acknowledge", "release"])
-async def test_an_unknown_incident_is_said_to_be_unknown(order: str) -> None:
+async def test_command_unknown_incident_is_not_found(order: str) -> None:
     async with client(control(Service())) as web:
         answer = await web.post(f"/incidents/JCM-99/{order}", json={"by": "Siti Contoh"})
 
@@ -90,7 +90,7 @@ async def test_an_unknown_incident_is_said_to_be_unknown(order: str) -> None:
     assert "there is no incident JCM-99" in answer.json()["detail"]
 
 
-async def test_a_name_is_written_down_with_single_blanks() -> None:
+async def test_command_person_whitespace_is_collapsed() -> None:
     async with client(control(Service())) as web:
         answer = await web.post("/incidents/JCM-01/acknowledge", json={"by": " Siti\u00a0Contoh\n"})
 
@@ -98,18 +98,18 @@ async def test_a_name_is_written_down_with_single_blanks() -> None:
 
 
 @pytest.mark.parametrize("by", ["", "  ", "x" * 101, "Siti\0", "\x1b[2JSiti"])
-async def test_what_no_terminal_or_store_can_hold_is_no_name(by: str) -> None:
+async def test_command_invalid_person_is_refused(by: str) -> None:
     async with client(control(Service())) as web:
         assert (await web.post("/incidents/JCM-01/acknowledge", json={"by": by})).status_code == 422
 
 
-@pytest.mark.parametrize("word", [{}, {"by": "Siti", "role": "root"}])
-async def test_an_order_needs_a_name_and_nothing_else(word: dict[str, str]) -> None:
+@pytest.mark.parametrize("body", [{}, {"by": "Siti", "role": "root"}])
+async def test_command_requires_person_and_no_other_field(body: dict[str, str]) -> None:
     async with client(control(Service())) as web:
-        assert (await web.post("/incidents/JCM-01/acknowledge", json=word)).status_code == 422
+        assert (await web.post("/incidents/JCM-01/acknowledge", json=body)).status_code == 422
 
 
-async def test_a_refused_configuration_is_answered_with_its_problems() -> None:
+async def test_reload_invalid_configuration_returns_problems() -> None:
     problem = Problem(file="pantau.yaml", message="is no known key", severity=Severity.ERROR)
     async with client(control(Service(problems=[problem]))) as web:
         answer = await web.post("/reload")
@@ -117,15 +117,15 @@ async def test_a_refused_configuration_is_answered_with_its_problems() -> None:
     assert (answer.status_code, answer.json()["taken"]) == (400, False)
 
 
-async def test_it_shows_no_schema() -> None:
+async def test_control_serves_no_schema() -> None:
     async with client(control(Service())) as web:
         assert [(await web.get(path)).status_code for path in ("/openapi.json", "/docs", "/redoc")] == [404] * 3
 
 
-async def test_a_reload_says_by_whose_word_also_when_nobody_gives_a_name() -> None:
+async def test_reload_records_person_or_control_socket() -> None:
     service = Service()
     async with client(control(service)) as web:
         await web.post("/reload", json={"by": "Siti Contoh"})
         await web.post("/reload")
 
-    assert service.orders == [("reload", "Siti Contoh"), ("reload", "control socket")]
+    assert service.commands == [("reload", "Siti Contoh"), ("reload", "control socket")]

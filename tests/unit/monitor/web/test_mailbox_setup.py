@@ -1,4 +1,4 @@
-"""The guided setup of a mailbox: what an officer types, what is tried, what is said of it, and how often."""
+"""Guided mailbox setup: input, connection attempts, results, limits, consent and delegation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from monitor.config.loading import load
 from monitor.config.service.consent import ConsentProcedure
-from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRejectedError
+from monitor.service.portal.mailbox_setup import ChosenServers, CurrentSetupSettings, ServerChoice, SetupRejectedError
 from monitor.store.schema.tables import audit_log
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpointFault, app
@@ -30,15 +30,15 @@ from probes.credentials.service_account import GOOGLE_SCOPE
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security, Server
 from probes.preauth.session import Protocol
-from tests.integration.watching import agency, laid_out
+from tests.integration.monitor_only import agency, write_files
+from tests.unit.monitor.web.portal_env import PortalEnv, open_portal
 from tests.unit.monitor.web.setup_site import StaticSetupSite
-from tests.unit.monitor.web.signed import House, house
+from tests.unit.probes.rebinding_dns import rebinding_dns
 from tests.unit.probes.standin import ImapStandIn, hosts
-from tests.unit.probes.turncoat import turncoat
 
 NEW = "/agencies/JCM/mailboxes/new"
 ADDRESS = "kaunter@jcm.gov.my"
-BACK = "http://localhost/mailboxes/consent"
+REDIRECT_URI = "http://localhost/mailboxes/consent"
 
 
 @pytest.fixture
@@ -59,30 +59,30 @@ def system(network: LabNetwork) -> MailSystem:
 @pytest.fixture
 def setup_site(network: LabNetwork, system: MailSystem) -> StaticSetupSite:
     tls = network.authority.client_context()
-    doors = {587: system.submission, 993: system.imap}
-    return StaticSetupSite(tls=tls, ports=(system.submission, system.imap, 1), doors=doors)
+    port_map = {587: system.submission, 993: system.imap}
+    return StaticSetupSite(tls=tls, ports=(system.submission, system.imap, 1), port_map=port_map)
 
 
 @pytest.fixture
-async def place(tmp_path: Path, setup_site: StaticSetupSite) -> AsyncIterator[House]:
-    async with house(tmp_path, setup_site=setup_site) as opened:
+async def env(tmp_path: Path, setup_site: StaticSetupSite) -> AsyncIterator[PortalEnv]:
+    async with open_portal(tmp_path, setup_site=setup_site) as opened:
         yield opened
 
 
 @pytest.fixture
-async def officer(place: House) -> httpx.AsyncClient:
-    return await place.admitted("siti", "officer:JCM")
+async def officer(env: PortalEnv) -> httpx.AsyncClient:
+    return await env.session_for("siti", "officer:JCM")
 
 
-async def begun(browser: httpx.AsyncClient, address: str = ADDRESS) -> str:
-    """Return where a setup goes on."""
+async def start_setup(browser: httpx.AsyncClient, address: str = ADDRESS) -> str:
+    """Start a setup; return its address."""
     answer = await browser.post(NEW, data={"address": address})
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]
 
 
-def typed(system: MailSystem, **other: str) -> dict[str, str]:
-    """Return a form in which both servers were typed."""
+def setup_form(system: MailSystem, **other: str) -> dict[str, str]:
+    """Return a form with both servers entered by hand."""
     return {
         "smtp": "hand",
         "smtp_host": "localhost",
@@ -103,18 +103,18 @@ def secret(network: LabNetwork) -> str:
     return str(getattr(login, "secret", ""))
 
 
-async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_sent(
+async def test_setup_working_mailbox_shows_phases_and_sends_nothing(
     network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
     page = await officer.get(f"{NEW}?lang=en")
     assert "Use a dedicated mailbox that nobody reads" in page.text
-    # Nothing encrypts what is typed at this site: that is said first.
+    # The portal has no secrets key, which the page says first.
     assert "portal.secrets_key_file" in page.text
-    address = await begun(officer)
+    address = await start_setup(officer)
     page = await officer.get(address)
     assert "No servers were found for this domain" in page.text
 
-    tried = await officer.post(address, data=typed(system, password=secret(network)))
+    tried = await officer.post(address, data=setup_form(system, password=secret(network)))
     assert (tried.status_code, tried.headers["location"]) == (303, address)
     page = await officer.get(address)
     assert 'class="verdict well"' in page.text
@@ -122,50 +122,48 @@ async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_se
     assert page.text.count('class="phases"') == 2
     assert secret(network) not in page.text
     assert system.messages(ADDRESS) == 0
-    # What was typed and tried stands in the form still, and nobody has to clear it for another choice.
-    without = await officer.post(address, data=typed(system, smtp="none", password=secret(network)))
+    # The form keeps the input, and another choice needs no clearing.
+    without = await officer.post(address, data=setup_form(system, smtp="none", password=secret(network)))
     assert without.status_code == 303
 
 
-async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whatever_its_names_say_next(
+async def test_setup_internal_address_of_discovered_server_is_not_connected(
     tmp_path: Path,
 ) -> None:
     outside, inside = ImapStandIn(), ImapStandIn()
     async with (
         hosts({"127.0.0.2": outside, "127.0.0.1": inside}) as port,
-        turncoat(
+        rebinding_dns(
             {
                 "_submissions._tcp.jcm.gov.my SRV": [["0 0 0 ."]],
                 "_imap._tcp.jcm.gov.my SRV": [[f"0 0 {port} mel.jcm.gov.my."]],
                 "mel.jcm.gov.my A": [["127.0.0.2"], ["127.0.0.1"], ["10.0.0.9"], ["169.254.169.254"]],
             }
-        ) as served,
+        ) as dns_server,
     ):
-        settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
+        settings = write_files(tmp_path / "tapak") / "pantau.yaml"
         text = settings.read_text().replace("agencies: database", "agencies: agencies")
         portal = f"portal: {{allowed_mail_networks: ['127.0.0.2:{port}']}}\n"
-        settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{served.port}']}}\n")
+        settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{dns_server.port}']}}\n")
         configuration = load(settings, {}).configuration
         assert configuration is not None
-        site = ConfiguredSite(lambda: configuration)
-        async with house(tmp_path / "rumah", setup_site=site) as place:
-            officer = await place.admitted("siti", "officer:JCM")
-            pages = [(await officer.get(f"{await begun(officer)}?lang=en")).text for _ in range(4)]
-    told = ["Pantau does not connect to this address or port" in page for page in pages]
-    assert told == [False, True, True, True]
+        site = CurrentSetupSettings(lambda: configuration)
+        async with open_portal(tmp_path / "rumah", setup_site=site) as env:
+            officer = await env.session_for("siti", "officer:JCM")
+            pages = [(await officer.get(f"{await start_setup(officer)}?lang=en")).text for _ in range(4)]
+    refused_flags = ["Pantau does not connect to this address or port" in page for page in pages]
+    assert refused_flags == [False, True, True, True]
     assert not any(each in page for each in ("10.0.0.9", "127.0.0.", "169.254") for page in pages)
-    assert served.asked["mel.jcm.gov.my A"] == 4
+    assert dns_server.asked["mel.jcm.gov.my A"] == 4
     assert (outside.connections, inside.connections) == (1, 0)
 
 
-def test_an_authority_that_the_system_trusts_since_is_trusted_without_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
+def test_setup_new_system_authority_is_trusted_without_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = write_files(tmp_path / "tapak") / "pantau.yaml"
     settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies"))
     configuration = load(settings, {}).configuration
     assert configuration is not None
-    site = ConfiguredSite(lambda: configuration)
+    site = CurrentSetupSettings(lambda: configuration)
     imap = ServerChoice(protocol=Protocol.IMAP, host="mel.jcm.gov.my", port=993, security=Security.IMPLICIT)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
     for number in (1, 2):
@@ -177,7 +175,7 @@ def test_an_authority_that_the_system_trusts_since_is_trusted_without_a_restart(
         assert len(tls.get_ca_certs()) == number
 
 
-IN_THE_WAY: dict[str, dict[str, str]] = {
+FAILURES: dict[str, dict[str, str]] = {
     "the user name or the password is rejected": {"password": "salah"},
     "the port is closed": {"smtp_port": "1"},
     "Pantau does not connect to this address or port": {"smtp_port": "6379"},
@@ -185,24 +183,24 @@ IN_THE_WAY: dict[str, dict[str, str]] = {
 }
 
 
-async def test_what_is_in_the_way_is_said_with_what_to_do_and_not_in_the_servers_words(
+async def test_setup_failure_shows_cause_and_advice_not_server_text(
     network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
-    for said, other in IN_THE_WAY.items():
-        await officer.post(address, data=typed(system, **{"password": secret(network), **other}))
+    address = await start_setup(officer)
+    for expected, other in FAILURES.items():
+        await officer.post(address, data=setup_form(system, **{"password": secret(network), **other}))
         page = (await officer.get(f"{address}?lang=en")).text
-        assert said in page
+        assert expected in page
         assert "What to do: " in page
         assert "failed here" in page
-        # A wrong password is said once, and what a server says is not shown.
+        # The password is tried at one server only, and the server's text is not shown.
         assert "The other server was not tested" in page
-        # Ports are drawn, and may hold it.
+        # A random port may contain these digits.
         assert not re.search(r"\b535\b", page)
 
 
-#: Of a form, and what is said of it.
-NO_MAILBOX: list[tuple[dict[str, str], str]] = [
+#: Changes of the form, and the error.
+INVALID_FORMS: list[tuple[dict[str, str], str]] = [
     ({"password": ""}, "kosong"),
     ({"password": " salah "}, "ruang kosong"),
     ({"smtp": "none", "reading": "none", "smtp_host": "", "reading_host": ""}, "sekurang-kurangnya satu pelayan"),
@@ -213,89 +211,87 @@ NO_MAILBOX: list[tuple[dict[str, str], str]] = [
     ({"smtp_security": "none"}, "tidak betul"),
     ({"smtp": "0", "smtp_host": ""}, "Pilih satu pelayan"),
     ({"smtp": "", "smtp_host": ""}, "Pilih satu pelayan"),
-    # Whoever types a server and leaves another one marked would send that the password.
+    # Otherwise the password would go to another server than the one entered.
     ({"smtp": "0"}, "bukan pelayan itu yang ditanda"),
     ({"reading": "none"}, "bukan pelayan itu yang ditanda"),
 ]
 
 
-async def test_what_can_be_no_mailbox_is_not_tried_and_stays_typed(
-    system: MailSystem, officer: httpx.AsyncClient
-) -> None:
-    address = await begun(officer)
-    for other, said in NO_MAILBOX:
-        answer = await officer.post(address, data=typed(system, **{"password": "apa-apa", **other}))
-        assert (answer.status_code, said in answer.text) == (422, True), other
+async def test_setup_invalid_form_is_not_tried_and_keeps_input(system: MailSystem, officer: httpx.AsyncClient) -> None:
+    address = await start_setup(officer)
+    for other, expected in INVALID_FORMS:
+        answer = await officer.post(address, data=setup_form(system, **{"password": "apa-apa", **other}))
+        assert (answer.status_code, expected in answer.text) == (422, True), other
         assert f'value="{system.imap}"' in answer.text
         assert "apa-apa" not in answer.text
         assert "<b>" not in answer.text
 
 
-async def test_only_an_address_of_the_agency_is_searched_for(officer: httpx.AsyncClient) -> None:
+async def test_setup_address_outside_agency_domain_is_refused(officer: httpx.AsyncClient) -> None:
     assert "Domain agensi anda: jcm.gov.my." in (await officer.get(f"{NEW}?lang=ms")).text
-    for address, said in (
+    for address, expected in (
         ("bukan alamat", "bukan alamat e-mel"),
         ("orang@mdc.gov.my", "di luar domain"),
         ("orang@gmail.com", "di luar domain"),
         ("orang@jcm.gov.my.penyerang.my", "di luar domain"),
     ):
         answer = await officer.post(NEW, data={"address": address})
-        assert (answer.status_code, said in answer.text) == (422, True), address
+        assert (answer.status_code, expected in answer.text) == (422, True), address
 
 
-async def test_one_who_tries_too_much_waits(place: House, officer: httpx.AsyncClient) -> None:
+async def test_setup_rate_is_limited_per_user(env: PortalEnv, officer: httpx.AsyncClient) -> None:
     for _ in range(15):
-        await begun(officer)
+        await start_setup(officer)
     answer = await officer.post(NEW, data={"address": ADDRESS})
     assert (answer.status_code, "Tunggu sepuluh minit" in answer.text) == (422, True)
-    place.clock.move(timedelta(minutes=10))
-    await begun(officer)
+    env.clock.move(timedelta(minutes=10))
+    await start_setup(officer)
 
 
-async def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_wrong_passwords_are_limited_per_account(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
+    address = await start_setup(officer)
     for _ in range(3):
-        assert (await officer.post(address, data=typed(system, password="salah"))).status_code == 303
-    right = typed(system, password=secret(network))
+        assert (await officer.post(address, data=setup_form(system, password="salah"))).status_code == 303
+    right = setup_form(system, password=secret(network))
     answer = await officer.post(address, data=right)
     assert (answer.status_code, "mengunci akaun" in answer.text) == (422, True)
-    # Whoever it is, and however the name is written.
-    other = await place.admitted("ravi", "officer:JCM")
-    again = await other.post(await begun(other), data={**right, "username": ADDRESS.upper()})
+    # For every user, and in any case of the name.
+    other = await env.session_for("ravi", "officer:JCM")
+    again = await other.post(await start_setup(other), data={**right, "username": ADDRESS.upper()})
     assert again.status_code == 422
-    place.clock.move(timedelta(minutes=30))
-    later = await place.admitted("mei", "officer:JCM")
-    assert (await later.post(await begun(later), data=right)).status_code == 303
+    env.clock.move(timedelta(minutes=30))
+    later = await env.session_for("mei", "officer:JCM")
+    assert (await later.post(await start_setup(later), data=right)).status_code == 303
 
 
-async def test_a_setup_is_seen_by_who_has_begun_it_and_for_half_an_hour(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_is_visible_to_its_user_for_half_an_hour(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
-    await officer.post(address, data=typed(system, password=secret(network)))
-    other = await place.admitted("ravi", "officer:JCM")
+    address = await start_setup(officer)
+    await officer.post(address, data=setup_form(system, password=secret(network)))
+    other = await env.session_for("ravi", "officer:JCM")
     assert (await other.get(address)).status_code == 404
-    told = await other.post(address, data=typed(system, password="x-rahsia", address=ADDRESS))
-    assert told.status_code == 404
-    # There is a way on, with the address in it and nothing else.
-    assert f'action="{NEW}"' in told.text
-    assert f'name="address" type="email" value="{ADDRESS}"' in told.text
-    assert "x-rahsia" not in told.text
+    not_found = await other.post(address, data=setup_form(system, password="x-rahsia", address=ADDRESS))
+    assert not_found.status_code == 404
+    # The page offers a new setup with the address only.
+    assert f'action="{NEW}"' in not_found.text
+    assert f'name="address" type="email" value="{ADDRESS}"' in not_found.text
+    assert "x-rahsia" not in not_found.text
     assert (await officer.get(address.replace("JCM", "MDC"))).status_code == 403
     for _ in range(2):
         assert (await officer.get(address)).status_code == 200
-        place.clock.move(timedelta(minutes=16))
+        env.clock.move(timedelta(minutes=16))
     assert (await officer.get(address)).status_code == 404
 
 
-async def test_the_journal_says_who_has_tried_which_servers_and_no_secret(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_audit_log_names_servers_and_no_secret(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
-    await officer.post(address, data=typed(system, password=secret(network)))
-    async with place.database.read() as connection:
+    address = await start_setup(officer)
+    await officer.post(address, data=setup_form(system, password=secret(network)))
+    async with env.database.read() as connection:
         query = select(audit_log).where(audit_log.c.event.like("mailbox%")).order_by(audit_log.c.id)
         looked, tried = (await connection.execute(query)).all()
     assert (looked.event, tried.event) == ("mailbox servers looked for", "mailbox tried")
@@ -304,73 +300,73 @@ async def test_the_journal_says_who_has_tried_which_servers_and_no_secret(
     assert secret(network) not in str(tried.detail)
 
 
-async def test_of_two_forms_that_are_sent_at_once_one_counts_as_a_whole(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_concurrent_forms_store_one_consistent_result(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
-    setup = place.setups.find("JCM", address.rpartition("/")[2], by="Siti Contoh (siti)")
+    address = await start_setup(officer)
+    setup = env.mailbox_setups.find("JCM", address.rpartition("/")[2], by="Siti Contoh (siti)")
     for both in ([secret(network), "salah"], ["salah", secret(network)]):
-        await asyncio.gather(*(officer.post(address, data=typed(system, password=each)) for each in both))
-        assert setup.works is (setup.password == secret(network))
+        await asyncio.gather(*(officer.post(address, data=setup_form(system, password=each)) for each in both))
+        assert setup.has_signed_in is (setup.password == secret(network))
 
 
-async def test_a_clock_that_is_put_on_or_back_meanwhile_breaks_no_trial_and_has_nobody_wait(
+async def test_setup_clock_change_breaks_no_attempt_and_blocks_nobody(
     tmp_path: Path, network: LabNetwork, system: MailSystem, setup_site: StaticSetupSite
 ) -> None:
-    half_way, by = asyncio.Event(), "Siti Contoh (siti)"
+    connecting, by = asyncio.Event(), "Siti Contoh (siti)"
 
     class Watched(StaticSetupSite):
         def server(self, choice: ServerChoice) -> Server:
-            half_way.set()
+            connecting.set()
             return super().server(choice)
 
-    site = Watched(names=setup_site.names, tls=setup_site.tls, ports=setup_site.ports, doors=setup_site.doors)
+    site = Watched(names=setup_site.names, tls=setup_site.tls, ports=setup_site.ports, port_map=setup_site.port_map)
     imap = ServerChoice(protocol=Protocol.IMAP, host="localhost", port=system.imap, security=Security.IMPLICIT)
     chosen = ChosenServers(smtp=None, reading=imap)
-    async with house(tmp_path, setup_site=site) as place:
-        setup = await place.setups.begin("JCM", ADDRESS, by=by)
-        half_way.clear()
-        first = asyncio.create_task(place.setups.try_password(setup, chosen, ADDRESS, secret(network)))
-        await half_way.wait()
-        place.clock.move(timedelta(hours=1))
-        await place.setups.try_password(setup, chosen, ADDRESS, secret(network))
+    async with open_portal(tmp_path, setup_site=site) as env:
+        setup = await env.mailbox_setups.begin("JCM", ADDRESS, by=by)
+        connecting.clear()
+        first = asyncio.create_task(env.mailbox_setups.try_password(setup, chosen, ADDRESS, secret(network)))
+        await connecting.wait()
+        env.clock.move(timedelta(hours=1))
+        await env.mailbox_setups.try_password(setup, chosen, ADDRESS, secret(network))
         await first
-        assert setup.works
+        assert setup.has_signed_in
         for _ in range(11):
-            await place.setups.begin("JCM", ADDRESS, by=by)
+            await env.mailbox_setups.begin("JCM", ADDRESS, by=by)
         for _ in range(3):
-            await place.setups.try_password(setup, chosen, ADDRESS, "salah")
+            await env.mailbox_setups.try_password(setup, chosen, ADDRESS, "salah")
         with pytest.raises(SetupRejectedError):
-            await place.setups.begin("JCM", ADDRESS, by=by)
-        place.clock.move(-timedelta(hours=1))
-        await place.setups.try_password(setup, chosen, ADDRESS, secret(network))
-        assert setup.works
+            await env.mailbox_setups.begin("JCM", ADDRESS, by=by)
+        env.clock.move(-timedelta(hours=1))
+        await env.mailbox_setups.try_password(setup, chosen, ADDRESS, secret(network))
+        assert setup.has_signed_in
 
 
 # -- keeping -------------------------------------------------------------------------------------------------------------
 
-USUAL = {"smtp_port": "587", "reading_port": "993"}
+USUAL_PORTS = {"smtp_port": "587", "reading_port": "993"}
 
 
-async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_working_mailbox_is_saved_with_separate_secret(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
+    address = await start_setup(officer)
     for _ in range(2):
         early = await officer.post(f"{address}/save", data={"name": "kaunter"})
         assert (early.status_code, "Belum berfungsi" in early.text) == (422, True)
-        await officer.post(address, data=typed(system, password="salah", **USUAL))
-    await officer.post(address, data=typed(system, password=secret(network), **USUAL))
+        await officer.post(address, data=setup_form(system, password="salah", **USUAL_PORTS))
+    await officer.post(address, data=setup_form(system, password=secret(network), **USUAL_PORTS))
     assert 'value="kaunter" required' in (await officer.get(address)).text
-    for name, said in (("utama", "Sudah ada peti mel"), ("A B", "huruf kecil"), ("", "huruf kecil")):
+    for name, expected in (("utama", "Sudah ada peti mel"), ("A B", "huruf kecil"), ("", "huruf kecil")):
         refused = await officer.post(f"{address}/save", data={"name": name})
-        assert (refused.status_code, said in refused.text) == (422, True), name
-        # The other language leads to a page that can be asked for.
+        assert (refused.status_code, expected in refused.text) == (422, True), name
+        # The language link leads to a page that supports GET.
         assert f'href="{address}?lang=en"' in refused.text
     kept = await officer.post(f"{address}/save", data={"name": "kaunter"})
     assert kept.status_code == 303, kept.text
     assert kept.headers["location"] == "/agencies/JCM/mailboxes?saved=2"
-    text = await place.site.text()
+    text = await env.site.text()
     assert (
         "  kaunter:\n"
         f"    address: {ADDRESS}\n"
@@ -379,24 +375,24 @@ async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
         f"    login:\n      username: {ADDRESS}\n      password_stored: typed-"
     ) in text
     assert secret(network) not in text
-    assert place.site.reloads == ["Siti Contoh (siti)"]
-    # What was typed is let go of.
+    assert env.site.reloads == ["Siti Contoh (siti)"]
+    # The setup is deleted with its password.
     again = await officer.post(f"{address}/save", data={"name": "kaunter", "address": ADDRESS})
     assert (again.status_code, "Persediaan ini tidak ada lagi" in again.text) == (404, True)
     assert (await officer.get(address)).status_code == 404
 
 
-async def test_what_the_documents_checks_refuse_is_not_kept_and_said(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_invalid_document_is_not_saved(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    address = await begun(officer)
-    # The trial may connect to these ports in this test; the site lets nobody name them.
-    await officer.post(address, data=typed(system, password=secret(network)))
+    address = await start_setup(officer)
+    # The attempt may use these ports in this test, but the site does not permit them in a document.
+    await officer.post(address, data=setup_form(system, password=secret(network)))
     refused = await officer.post(f"{address}/save?lang=en", data={"name": "kaunter"})
     assert refused.status_code == 422
     assert "Nothing was saved." in refused.text
     assert "a port that mail servers do not use" in refused.text
-    assert "kaunter:" not in await place.site.text()
+    assert "kaunter:" not in await env.site.text()
     assert 'class="verdict well"' in (await officer.get(address)).text
 
 
@@ -404,8 +400,8 @@ async def test_what_the_documents_checks_refuse_is_not_kept_and_said(
 
 
 @pytest.fixture
-async def desk(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer]:
-    """Open an authorization server whose tokens the lab's servers do not take: how it ends there is told, too."""
+async def consent_server(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer]:
+    """Open an authorization server whose tokens the lab's servers refuse."""
     server = AuthorizationServer(username=ADDRESS)
     async with serve(app(server)) as url:
         client = Client(
@@ -414,100 +410,104 @@ async def desk(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer
             client_secret=server.client_secret,
             tls=setup_site.tls,
         )
-        setup_site.ways = {
+        setup_site.consents = {
             MailPlatform.MICROSOFT: ConsentProcedure(
-                client=client, device_url=f"{url}/device", servers=("office365.com",), written={}
+                client=client, device_url=f"{url}/device", servers=("office365.com",), oauth_settings={}
             ),
             MailPlatform.GOOGLE: ConsentProcedure(
-                client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=("gmail.com",), written={}
+                client=client,
+                authorize_url=f"{url}/authorize",
+                redirect_uri=REDIRECT_URI,
+                servers=("gmail.com",),
+                oauth_settings={},
             ),
         }
         yield server
 
 
-def at(host: str, **other: str) -> dict[str, str]:
-    """Return a form with a server of a platform's."""
+def consent_form(host: str, **other: str) -> dict[str, str]:
+    """Return a form with a platform's server and consent."""
     return {"smtp": "none", "reading": "hand", "reading_host": host, "reading_port": "1", "way": "consent", **other}
 
 
-async def test_a_code_is_shown_until_it_is_typed_elsewhere_and_the_provider_is_not_hurried(
-    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+async def test_consent_device_code_is_shown_and_polled_at_provider_interval(
+    env: PortalEnv, officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    desk.said = ["authorization_pending", "slow_down"]
-    address = await begun(officer)
-    await officer.post(address, data=at("outlook.office365.com"))
+    consent_server.said = ["authorization_pending", "slow_down"]
+    address = await start_setup(officer)
+    await officer.post(address, data=consent_form("outlook.office365.com"))
     page = (await officer.get(f"{address}?lang=en")).text
     assert "KAYU-BATU" in page
     assert 'href="https://log-masuk.contoh.my/peranti"' in page
     assert 'http-equiv="refresh" content="5;url=?polled"' in page
-    asked = len(desk.asked)
+    asked = len(consent_server.asked)
     for seconds, query_router in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
-        place.clock.move(timedelta(seconds=seconds))
+        env.clock.move(timedelta(seconds=seconds))
         page = (await officer.get(address)).text
-        # The last one is followed by the trial, which redeems the refresh token.
-        found = sum("device_code" in form for form in desk.asked[asked:])
+        # The last poll is followed by an attempt, which redeems the refresh token.
+        found = sum("device_code" in form for form in consent_server.asked[asked:])
         assert found == query_router, seconds
     assert "KAYU-BATU" not in page
     assert "the port is closed" in page
 
 
-async def test_a_consent_that_is_not_given_is_told_and_the_page_waits_no_more(
-    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+async def test_consent_refused_shows_reason_and_stops_polling(
+    env: PortalEnv, officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    address = await begun(officer)
-    for error, said in (
+    address = await start_setup(officer)
+    for error, expected in (
         ("access_denied", "Consent was denied"),
         ("expired_token", "not entered in time"),
         ("invalid_grant", "The provider blocks this method"),
     ):
-        desk.said = [error]
-        await officer.post(address, data=at("outlook.office365.com"))
-        place.clock.move(timedelta(seconds=5))
+        consent_server.said = [error]
+        await officer.post(address, data=consent_form("outlook.office365.com"))
+        env.clock.move(timedelta(seconds=5))
         page = (await officer.get(f"{address}?lang=en")).text
-        assert said in page
+        assert expected in page
         assert "refresh" not in page
         assert "IMAP.AccessAsApp" in page
 
 
-async def test_a_browser_goes_to_google_and_only_that_of_who_went_comes_back_and_once(
-    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+async def test_consent_google_redirect_returns_to_its_user_once(
+    env: PortalEnv, officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    address = await begun(officer)
-    await officer.post(address, data=at("imap.gmail.com"))
+    address = await start_setup(officer)
+    await officer.post(address, data=consent_form("imap.gmail.com"))
     page = (await officer.get(address)).text
     found = re.search(r'class="button" href="([^"]+)"', page)
     assert found
     out = found[1].replace("&amp;", "&")
-    assert parse_qs(urlsplit(out).query)["redirect_uri"] == [BACK]
+    assert parse_qs(urlsplit(out).query)["redirect_uri"] == [REDIRECT_URI]
     async with httpx.AsyncClient() as google:
         back = (await google.get(out)).headers["location"]
-    other = await place.admitted("ravi", "officer:JCM")
+    other = await env.session_for("ravi", "officer:JCM")
     assert (await other.get(back)).status_code == 404
     assert (await other.get("/mailboxes/consent")).status_code == 404
     returned = await officer.get(back)
     assert (returned.status_code, returned.headers["location"]) == (303, address)
-    assert [form["grant_type"] for form in desk.asked] == ["authorization_code", "refresh_token"]
+    assert [form["grant_type"] for form in consent_server.asked] == ["authorization_code", "refresh_token"]
     assert "port ditutup" in (await officer.get(address)).text
-    # Once.
+    # The redirect works once.
     assert (await officer.get(back)).status_code == 404
 
 
-async def test_no_server_but_the_providers_own_is_given_a_token(
-    system: MailSystem, officer: httpx.AsyncClient, desk: AuthorizationServer
+async def test_consent_token_is_given_to_provider_servers_only(
+    system: MailSystem, officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    address = await begun(officer)
+    address = await start_setup(officer)
     other = {"smtp": "hand", "smtp_host": "imap.gmail.com.penyerang.my", "smtp_port": str(system.submission)}
-    answer = await officer.post(address, data=at("imap.gmail.com", **other))
+    answer = await officer.post(address, data=consent_form("imap.gmail.com", **other))
     assert (answer.status_code, "pelayan pembekal itu sendiri" in answer.text) == (422, True)
-    assert desk.asked == []
+    assert consent_server.asked == []
 
 
-async def test_somebody_who_says_no_at_google_is_told_so_here(
-    officer: httpx.AsyncClient, desk: AuthorizationServer
+async def test_consent_denied_at_google_is_shown(
+    officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    desk.said = ["access_denied"]
-    address = await begun(officer)
-    await officer.post(address, data=at("imap.gmail.com"))
+    consent_server.said = ["access_denied"]
+    address = await start_setup(officer)
+    await officer.post(address, data=consent_form("imap.gmail.com"))
     found = re.search(r'class="button" href="([^"]+)"', (await officer.get(address)).text)
     assert found
     async with httpx.AsyncClient() as google:
@@ -516,27 +516,27 @@ async def test_somebody_who_says_no_at_google_is_told_so_here(
     assert "Kebenaran tidak diberi" in (await officer.get(address)).text
 
 
-async def test_where_the_site_is_registered_nowhere_an_administrator_is_needed(officer: httpx.AsyncClient) -> None:
-    address = await begun(officer)
-    answer = await officer.post(address, data=at("imap.gmail.com"))
+async def test_consent_without_registration_requires_administrator(officer: httpx.AsyncClient) -> None:
+    address = await start_setup(officer)
+    answer = await officer.post(address, data=consent_form("imap.gmail.com"))
     assert (answer.status_code, "tidak disediakan di sini" in answer.text) == (422, True)
     assert 'value="consent"' not in answer.text
 
 
 # -- an administrator's delegation ---------------------------------------------------------------------------------------
 
-#: Whose servers the lab's are taken for.
-OWN = ("localhost",)
+#: Servers that count as the provider's own.
+PROVIDER_SERVERS = ("localhost",)
 ACCOUNT = LabServiceAccount()
 
 
 @pytest.fixture
 async def provider(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer]:
-    """Open an authorization server of the domain's, whose tokens are shown to the lab's servers."""
+    """Open an authorization server of the domain; its tokens go to the lab's servers."""
     account = LabServiceAccount()
     server = AuthorizationServer(username=ADDRESS, service_account=account)
     async with serve(app(server)) as url:
-        setup_site.token_url, setup_site.own_servers = f"{url}/token", OWN
+        setup_site.token_url, setup_site.own_servers = f"{url}/token", PROVIDER_SERVERS
         yield server
 
 
@@ -544,17 +544,17 @@ GOOGLE = {"way": "google", "service_account": ACCOUNT.file()}
 MICROSOFT = {"way": "microsoft", "tenant": "", "client_id": "pantau-ujian", "client_secret": "rahsia-klien"}
 
 
-async def test_without_an_application_it_is_said_what_has_to_be_allowed_where(officer: httpx.AsyncClient) -> None:
-    page = (await officer.get(f"{await begun(officer)}?lang=en")).text
-    # Whose the domain is nobody knows: both are there.
+async def test_delegation_without_application_shows_required_permissions(officer: httpx.AsyncClient) -> None:
+    page = (await officer.get(f"{await start_setup(officer)}?lang=en")).text
+    # The domain's provider is unknown, so both are shown.
     assert "Domain-wide delegation" in page
     assert f"Add-MailboxPermission -Identity '{ADDRESS}' -User" in html.unescape(page)
     assert "That key opens every mailbox of the domain" in page
     assert "Its domain or id; empty: jcm.gov.my".lower() in page.lower()
 
 
-#: What the provider has against it, and what the officer reads.
-NO_TOKEN: dict[str, tuple[dict[str, str], str]] = {
+#: Form, and the error shown for the provider's response.
+PROVIDER_ERRORS: dict[str, tuple[dict[str, str], str]] = {
     "scope": (GOOGLE, "the provider does not authorise this application"),
     "delegated": (GOOGLE, "the provider does not authorise this application"),
     "user": (GOOGLE, "the provider has no such mailbox"),
@@ -567,7 +567,7 @@ NO_TOKEN: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-async def test_what_the_provider_has_against_an_application_is_said_with_what_to_do(
+async def test_delegation_provider_error_shows_cause_and_advice(
     system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
 ) -> None:
     faults = {
@@ -576,8 +576,8 @@ async def test_what_the_provider_has_against_an_application_is_said_with_what_to
         "grant": TokenEndpointFault.INVALID_GRANT,
         "away": TokenEndpointFault.UNAVAILABLE,
     }
-    address = await begun(officer)
-    for wrong, (form, said) in NO_TOKEN.items():
+    address = await start_setup(officer)
+    for wrong, (form, expected) in PROVIDER_ERRORS.items():
         provider.trouble = faults.get(wrong, TokenEndpointFault.NONE)
         provider.username = "lain@jcm.gov.my" if wrong == "user" else ADDRESS
         back = timedelta(hours=1 if wrong == "clock" else 0)
@@ -585,12 +585,12 @@ async def test_what_the_provider_has_against_an_application_is_said_with_what_to
         provider.service_account = account = LabServiceAccount(scopes=set() if wrong == "scope" else {GOOGLE_SCOPE})
         if wrong == "key":
             account.renew_key()
-        answer = await officer.post(address, data=typed(system, **form))
+        answer = await officer.post(address, data=setup_form(system, **form))
         assert answer.status_code == 303, answer.text
         page = html.unescape((await officer.get(f"{address}?lang=en")).text)
-        assert said in page, wrong
+        assert expected in page, wrong
         assert "What to do: " in page
-        # No server was asked for its opinion, and nobody is told who refused in which words.
+        # No mail server was contacted, and the provider's text is not shown.
         assert not [each for each in ("invalid_grant", "unauthorized_client", "AADSTS", "rahsia-klien") if each in page]
 
 
@@ -598,16 +598,16 @@ def _ago(span: timedelta) -> datetime:
     return datetime.now(UTC) - span
 
 
-async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart(
+async def test_delegation_rejected_by_mail_server_is_distinguished(
     system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
 ) -> None:
-    address = await begun(officer)
+    address = await start_setup(officer)
     for form in (GOOGLE, MICROSOFT):
-        await officer.post(address, data=typed(system, **form))
+        await officer.post(address, data=setup_form(system, **form))
         page = (await officer.get(f"{address}?lang=en")).text
-        # The lab's servers take no tokens; so much is said before any is shown.
+        # The lab's servers support no tokens, which is known before one is sent.
         assert "the server does not support this sign-in method" in page
-    # What is no secret needs no second typing.
+    # Values that are not secret stay in the form.
     assert 'name="client_id" value="pantau-ujian"' in page
     assert [form["grant_type"] for form in provider.asked] == [
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
@@ -616,7 +616,7 @@ async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart
     assert provider.asked[1]["scope"] == "https://outlook.office365.com/.default"
 
 
-NO_APPLICATION: list[tuple[dict[str, str], str]] = [
+INVALID_APPLICATIONS: list[tuple[dict[str, str], str]] = [
     ({**GOOGLE, "service_account": ""}, "Paste the service account"),
     ({**GOOGLE, "service_account": '{"type": "authorized_user", "private_key": "rahsia"}'}, "not a complete JSON file"),
     ({**MICROSOFT, "tenant": "../lain"}, "A tenant is a domain or an id"),
@@ -627,31 +627,31 @@ NO_APPLICATION: list[tuple[dict[str, str], str]] = [
 ]
 
 
-async def test_what_is_no_application_or_would_be_shown_to_strangers_is_not_tried_and_no_secret_comes_back(
+async def test_delegation_invalid_application_is_not_tried_and_reveals_no_secret(
     system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
 ) -> None:
-    address = await begun(officer)
-    for form, said in NO_APPLICATION:
-        answer = await officer.post(f"{address}?lang=en", data=typed(system, **form))
-        assert (answer.status_code, said in html.unescape(answer.text)) == (422, True), form
+    address = await start_setup(officer)
+    for form, expected in INVALID_APPLICATIONS:
+        answer = await officer.post(f"{address}?lang=en", data=setup_form(system, **form))
+        assert (answer.status_code, expected in html.unescape(answer.text)) == (422, True), form
         assert not [each for each in ("rahsia", "PRIVATE") if each in answer.text]
     assert provider.asked == []
 
 
-async def test_a_mailbox_that_is_there_is_set_up_again_under_its_name(
-    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+async def test_setup_existing_mailbox_keeps_its_name(
+    env: PortalEnv, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
-    await place.site.write(JCM=agency("JCM").replace("address: pantau@", "address: kaunter@"))
-    before = await place.site.text()
-    address = await begun(officer, ADDRESS.upper())
+    await env.site.write(JCM=agency("JCM").replace("address: pantau@", "address: kaunter@"))
+    before = await env.site.text()
+    address = await start_setup(officer, ADDRESS.upper())
     page = (await officer.get(f"{address}?lang=en")).text
     assert "already has this mailbox (utama)" in page
-    await officer.post(address, data=typed(system, password=secret(network), **USUAL))
+    await officer.post(address, data=setup_form(system, password=secret(network), **USUAL_PORTS))
     page = (await officer.get(address)).text
     assert 'name="name"' not in page
     kept = await officer.post(f"{address}/save", data={"name": "lain"})
     assert kept.status_code == 303, kept.text
-    text = await place.site.text()
+    text = await env.site.text()
     assert "lain:" not in text
     assert text.count("address:") == before.count("address:")
     assert f"address: {ADDRESS}" in text

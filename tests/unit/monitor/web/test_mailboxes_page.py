@@ -1,4 +1,4 @@
-"""Officers look after their agency's mailboxes: a password is typed, kept, told to its servers alone, and never shown."""
+"""Mailboxes page: stored passwords and applications, bound to their servers and never shown."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from monitor.web.page import PageLanguage, texts_of
 from pantau_lab.oauth import LabServiceAccount
 from probes.model.egress import EgressDenial
 from probes.model.mailbox import OAuth, Password, UnavailableLogin
-from tests.integration.watching import agency
-from tests.unit.monitor.web.signed import KEY, House, house
+from tests.integration.monitor_only import agency
+from tests.unit.monitor.web.portal_env import KEY, PortalEnv, open_portal
 
 PAGE = "/agencies/JCM/mailboxes"
-SECRET, ANOTHER = "rahsia-peti-kaunter", "rahsia-yang-lain"
-BOX = {
+SECRET, OTHER_SECRET = "rahsia-peti-kaunter", "rahsia-yang-lain"
+MAILBOX_FIELDS = {
     "key": "kaunter",
     "address": "kaunter@jcm.gov.my",
     "smtp.host": "mel.jcm.gov.my",
@@ -42,8 +42,8 @@ BOX = {
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path) as opened:
+async def env(tmp_path: Path) -> AsyncIterator[PortalEnv]:
+    async with open_portal(tmp_path) as opened:
         settings = opened.site.settings
         (settings.parent / "secrets" / "key").write_text(KEY)
         (settings.parent / "secrets" / "key").chmod(0o600)
@@ -51,72 +51,72 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
         settings.write_text(
             f"{text}\nportal: {{secrets_key_file: secrets/key, allowed_mail_networks: [10.20.0.0/16]}}\n"
         )
-        await take_up(opened)
+        await apply_documents(opened)
         yield opened
 
 
-async def take_up(place: House) -> None:
-    """Read what the store has, as a reload does."""
-    sources = [stored_source(each.document) for each in (await place.site.documents.latest()).values() if each.document]
-    place.site.configuration = load(place.site.settings, {}, documents=sources).accepted()
+async def apply_documents(env: PortalEnv) -> None:
+    """Load the documents in the database as a reload does."""
+    sources = [stored_source(each.document) for each in (await env.site.documents.latest()).values() if each.document]
+    env.site.configuration = load(env.site.settings, {}, documents=sources).require_configuration()
 
 
 @pytest.fixture
-async def officer(place: House) -> httpx.AsyncClient:
-    browser = await place.admitted("siti", "officer:JCM")
+async def officer(env: PortalEnv) -> httpx.AsyncClient:
+    browser = await env.session_for("siti", "officer:JCM")
     await browser.get(f"{PAGE}?lang=en")
     return browser
 
 
-async def send(place: House, browser: httpx.AsyncClient, form: str, **fields: str) -> httpx.Response:
-    given = {"form": form, "started_from": digest_of(await place.site.text()), **fields}
+async def submit(env: PortalEnv, browser: httpx.AsyncClient, form: str, **fields: str) -> httpx.Response:
+    given = {"form": form, "started_from": digest_of(await env.site.text()), **fields}
     return await browser.post(PAGE, data={name.replace("__", "."): value for name, value in given.items()})
 
 
-async def added(place: House, browser: httpx.AsyncClient, **fields: str) -> httpx.Response:
-    answer = await send(place, browser, "add_mailbox", **{**BOX, "password": SECRET, **fields})
-    await take_up(place)
+async def add_mailbox(env: PortalEnv, browser: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    answer = await submit(env, browser, "add_mailbox", **{**MAILBOX_FIELDS, "password": SECRET, **fields})
+    await apply_documents(env)
     return answer
 
 
-def shown(answer: httpx.Response) -> str:
+def visible_text(answer: httpx.Response) -> str:
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
 
 
-async def kept(place: House, key: str = KEY) -> dict[str, StoredSecret]:
-    """Return what the store keeps, by its names."""
+async def stored_secrets(env: PortalEnv, key: str = KEY) -> dict[str, StoredSecret]:
+    """Return the stored secrets by name."""
     keyring = Keyring(key)
-    there = await Secrets(place.database).under(keyring.key_ids, None, 99)
+    there = await Secrets(env.database).list_encrypted_with(keyring.key_ids, None, 99)
     found = {
         each.owner: keyring.decrypt(each, locked) for each, locked in there if each.purpose is SecretPurpose.MAILBOX
     }
     return {name: StoredSecret.parse(text) for name, text in found.items()}
 
 
-def mailbox_of(place: House, key: str = "kaunter") -> Password | UnavailableLogin:
-    login = place.site.configuration.registry.mailboxes[f"JCM/{key}"].mailbox.login
+def mailbox_of(env: PortalEnv, key: str = "kaunter") -> Password | UnavailableLogin:
+    login = env.site.configuration.registry.mailboxes[f"JCM/{key}"].mailbox.login
     assert isinstance(login, Password | UnavailableLogin)
     return login
 
 
-async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_shows_it(
-    place: House, officer: httpx.AsyncClient, tmp_path: Path
+async def test_mailbox_added_uses_password_and_never_shows_it(
+    env: PortalEnv, officer: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    answer = await added(place, officer)
+    answer = await add_mailbox(env, officer)
 
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
     assert 'class="button" href="/agencies/JCM/test"' in (await officer.get(answer.headers["location"])).text
-    ((name, secret),) = (await kept(place)).items()
+    ((name, secret),) = (await stored_secrets(env)).items()
     assert secret == StoredSecret(SECRET, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
-    text = await place.site.text()
+    text = await env.site.text()
     assert text == agency("JCM") + (
         "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
         "    imap:\n      host: mel.jcm.gov.my\n      security: starttls\n"
         f"    login:\n      username: kaunter@jcm.gov.my\n      password_stored: {name}\n"
     )
-    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
-    assert (await place.site.editor.latest("JCM")).source is EditSource.PORTAL
-    async with place.database.read() as connection:
+    assert mailbox_of(env) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
+    assert (await env.site.editor.latest("JCM")).source is EditSource.PORTAL
+    async with env.database.read() as connection:
         entries = (await connection.execute(select(audit_log).where(audit_log.c.event == "secret typed"))).all()
     assert [(each.actor, each.detail) for each in entries] == [("Siti Contoh (siti)", {"secret": name})]
 
@@ -127,57 +127,55 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     assert not any(SECRET.encode() in each.read_bytes() for each in files)
 
 
-async def test_another_server_wants_the_password_again(place: House, officer: httpx.AsyncClient) -> None:
-    await added(place, officer)
-    moved = {**BOX, "imap.host": "imap.penyerang.example"}
-    before = await place.site.text()
-    answer = await send(place, officer, "mailbox", **moved)
+async def test_mailbox_other_server_requires_password_again(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    await add_mailbox(env, officer)
+    moved = {**MAILBOX_FIELDS, "imap.host": "imap.penyerang.example"}
+    before = await env.site.text()
+    answer = await submit(env, officer, "mailbox", **moved)
 
     assert answer.status_code == 422
-    assert "was entered for other servers, and is not sent to these" in shown(answer)
+    assert "was entered for other servers, and is not sent to these" in visible_text(answer)
     assert 'id="mailbox-password-fault"' in answer.text
-    # Nor does the whole text lead it there.
+    # The whole-text form cannot send the password there either.
     text = before.replace("host: mel.jcm.gov.my", "host: mel.penyerang.example")
     fields = {"form": "text", "started_from": digest_of(before), "text": text}
     whole = await officer.post("/agencies/JCM/settings", data=fields)
     assert whole.status_code == 422
-    assert "and not for mel.penyerang.example:143 starttls" in shown(whole)
-    # What was typed is still there.
+    assert "and not for mel.penyerang.example:143 starttls" in visible_text(whole)
+    # The input is kept.
     assert 'value="imap.penyerang.example"' in answer.text
     assert f'<a href="{PAGE}?lang=ms"' in answer.text
-    assert await place.site.text() == before
+    assert await env.site.text() == before
 
-    assert (await send(place, officer, "mailbox", **moved, password=ANOTHER)).status_code == 303
-    await take_up(place)
-    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
-    # With another key, too.
+    assert (await submit(env, officer, "mailbox", **moved, password=OTHER_SECRET)).status_code == 303
+    await apply_documents(env)
+    assert mailbox_of(env) == Password(username="kaunter@jcm.gov.my", secret=OTHER_SECRET)
+    # It is also readable after the key is rotated.
     new = KEY[:-2] + "A="
-    assert (await SecretStore(Secrets(place.database), place.clock, Keyring(new, KEY)).rotate(by="Ravi")).changed == 1
-    (place.site.settings.parent / "secrets" / "key").write_text(new)
-    await take_up(place)
-    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
-    # The first one is forgotten.
-    assert [each.get_secret_value() for each in (await kept(place, new)).values()] == [ANOTHER]
+    assert (await SecretStore(Secrets(env.database), env.clock, Keyring(new, KEY)).rotate(by="Ravi")).changed == 1
+    (env.site.settings.parent / "secrets" / "key").write_text(new)
+    await apply_documents(env)
+    assert mailbox_of(env) == Password(username="kaunter@jcm.gov.my", secret=OTHER_SECRET)
+    # The first secret is deleted.
+    assert [each.get_secret_value() for each in (await stored_secrets(env, new)).values()] == [OTHER_SECRET]
 
 
-async def test_what_an_operator_has_placed_is_taken_over_with_a_password_and_moved_by_none(
-    place: House, officer: httpx.AsyncClient
-) -> None:
+async def test_mailbox_of_operator_is_moved_only_with_new_password(env: PortalEnv, officer: httpx.AsyncClient) -> None:
     servers = {"smtp.host": "mel.jcm.gov.my", "imap.host": "mel.jcm.gov.my"}
     own = {"key": "utama", "address": "pantau@jcm.gov.my", "username": "JCM", **servers}
-    answer = await send(place, officer, "mailbox", **own)
+    answer = await submit(env, officer, "mailbox", **own)
     assert answer.status_code == 422
-    assert "only an administrator changes which servers get it" in shown(answer)
+    assert "only an administrator changes which servers get it" in visible_text(answer)
 
-    assert (await send(place, officer, "mailbox", **own, password=SECRET)).status_code == 303
-    text = await place.site.text()
+    assert (await submit(env, officer, "mailbox", **own, password=SECRET)).status_code == 303
+    text = await env.site.text()
     assert "password_file" not in text
     assert "127.0.0.1" not in text
-    await take_up(place)
-    assert mailbox_of(place, "utama") == Password(username="JCM", secret=SECRET)
+    await apply_documents(env)
+    assert mailbox_of(env, "utama") == Password(username="JCM", secret=SECRET)
 
 
-WRONG = [
+INVALID_FIELDS = [
     ({"imap.host": "127.0.0.1", "imap.port": "5432"}, "imap.port", "Mail servers do not use this port"),
     ({"imap.host": "127.0.0.1"}, "imap.host", "This is Pantau's own machine"),
     ({"imap.host": "169.254.169.254"}, "imap.host", "a link-local address of Pantau's machine"),
@@ -193,114 +191,110 @@ WRONG = [
 ]
 
 
-def test_whatever_is_out_of_bounds_is_said_in_both_languages() -> None:
+def test_egress_denials_have_texts_in_both_languages() -> None:
     for language in PageLanguage:
         assert {f"out_{why.name.lower()}" for why in EgressDenial} <= texts_of("boxes", language).keys()
 
 
-async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
-    place: House, officer: httpx.AsyncClient
-) -> None:
-    for fields, at, told in WRONG:
-        answer = await send(place, officer, "add_mailbox", **{**BOX, "password": SECRET, **fields})
+async def test_mailbox_error_is_shown_at_field_and_keeps_input(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    for fields, at, expected in INVALID_FIELDS:
+        answer = await submit(env, officer, "add_mailbox", **{**MAILBOX_FIELDS, "password": SECRET, **fields})
         assert answer.status_code == 422
         fault = re.search(rf'id="add_mailbox-{at}-fault">(.*?)</div>', answer.text, re.DOTALL)
-        assert fault, (fields, shown(answer))
-        assert told in html.unescape(fault[1])
-        for name, value in {**BOX, **fields}.items():
+        assert fault, (fields, visible_text(answer))
+        assert expected in html.unescape(fault[1])
+        for name, value in {**MAILBOX_FIELDS, **fields}.items():
             if name not in {"password", "smtp.security", "imap.security"} and value:
                 assert f'name="{name}" value="{html.escape(value).replace("&quot;", "&#34;")}"' in answer.text
         assert SECRET not in answer.text
         assert "<script" not in answer.text
-    assert await place.site.text() == agency("JCM")
-    assert await kept(place) == {}
-    # What the site has opened is taken.
+    assert await env.site.text() == agency("JCM")
+    assert await stored_secrets(env) == {}
+    # A network that the site allows is accepted.
     inside = {"imap.host": "10.20.0.7", "smtp.host": "", "password": SECRET}
-    assert (await send(place, officer, "add_mailbox", **{**BOX, **inside})).status_code == 303
+    assert (await submit(env, officer, "add_mailbox", **{**MAILBOX_FIELDS, **inside})).status_code == 303
 
 
-async def test_a_mailbox_is_removed_with_its_routes_and_its_password(place: House, officer: httpx.AsyncClient) -> None:
-    await added(place, officer)
-    text = await place.site.text() + (
+async def test_mailbox_removed_with_routes_and_password(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    await add_mailbox(env, officer)
+    text = await env.site.text() + (
         "routes:\n  - {direction: internal, mailbox: kaunter}\n  - {direction: internal, mailbox: utama}\n"
     )
-    await place.site.write(JCM=text)
+    await env.site.write(JCM=text)
     page = await officer.get(f"{PAGE}?lang=en")
-    assert "These routes use it, and are removed with it:" in shown(page)
+    assert "These routes use it, and are removed with it:" in visible_text(page)
 
-    assert (await send(place, officer, "drop_mailbox", key="kaunter")).status_code == 303
-    assert await place.site.text() == agency("JCM") + "routes:\n  - {direction: internal, mailbox: utama}\n"
-    assert await kept(place) == {}
+    assert (await submit(env, officer, "drop_mailbox", key="kaunter")).status_code == 303
+    assert await env.site.text() == agency("JCM") + "routes:\n  - {direction: internal, mailbox: utama}\n"
+    assert await stored_secrets(env) == {}
 
-    last = await send(place, officer, "drop_mailbox", key="utama")
+    last = await submit(env, officer, "drop_mailbox", key="utama")
     assert (last.status_code, "This is the last mailbox" in last.text) == (422, True)
 
 
-async def test_who_comes_second_is_told_and_nothing_is_lost(place: House, officer: httpx.AsyncClient) -> None:
-    started = digest_of(await place.site.text())
-    await place.site.write(JCM=f"# other\n{agency('JCM')}")
-    answer = await added(place, officer, started_from=started)
+async def test_mailbox_concurrent_edit_is_shown_and_loses_nothing(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    started = digest_of(await env.site.text())
+    await env.site.write(JCM=f"# other\n{agency('JCM')}")
+    answer = await add_mailbox(env, officer, started_from=started)
 
     assert answer.status_code == 409
-    assert "was written by Ravi" in shown(answer)
+    assert "was written by Ravi" in visible_text(answer)
     assert 'name="key" value="kaunter"' in answer.text
     assert SECRET not in answer.text
-    assert await kept(place) == {}
-    # The form that is shown now is about their version.
+    assert await stored_secrets(env) == {}
+    # The form now refers to the other version.
     again = re.findall(r'name="started_from" value="([0-9a-f]{64})"', answer.text)
-    assert set(again) == {digest_of(await place.site.text())}
+    assert set(again) == {digest_of(await env.site.text())}
 
 
-async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> None:
-    async with house(tmp_path, keys=()) as place:
-        officer = await place.admitted("siti", "officer:JCM")
+async def test_mailbox_without_secrets_key_is_refused_with_reason(tmp_path: Path) -> None:
+    async with open_portal(tmp_path, keys=()) as env:
+        officer = await env.session_for("siti", "officer:JCM")
         page = await officer.get(PAGE)
-        assert "portal.secrets_key_file" in shown(page)
+        assert "portal.secrets_key_file" in visible_text(page)
 
-        answer = await send(place, officer, "add_mailbox", **BOX, password=SECRET)
+        answer = await submit(env, officer, "add_mailbox", **MAILBOX_FIELDS, password=SECRET)
         assert answer.status_code == 422
-        assert "kata laluan tidak dapat disimpan di sini" in shown(answer)
-        assert await place.site.text() == agency("JCM")
+        assert "kata laluan tidak dapat disimpan di sini" in visible_text(answer)
+        assert await env.site.text() == agency("JCM")
 
 
-async def test_a_password_that_cannot_be_read_is_said_at_its_mailbox_with_what_to_do(
-    place: House, officer: httpx.AsyncClient
-) -> None:
-    await added(place, officer)
-    assert "cannot be read" not in shown(await officer.get(PAGE))
-    key = place.site.settings.parent / "secrets" / "key"
+async def test_mailbox_undecryptable_password_is_shown_with_advice(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    await add_mailbox(env, officer)
+    assert "cannot be read" not in visible_text(await officer.get(PAGE))
+    key = env.site.settings.parent / "secrets" / "key"
     key.write_text(new_key())
-    await take_up(place)
+    await apply_documents(env)
     page = await officer.get(PAGE)
-    assert shown(page).count("cannot be decrypted, so it is not probed. Enter it again below.") == 1
-    assert "tidak dapat dibaca, jadi peti mel ini tidak diuji" in shown(await officer.get(f"{PAGE}?lang=ms"))
-    # Typed again, it is no matter any more.
+    assert visible_text(page).count("cannot be decrypted, so it is not probed. Enter it again below.") == 1
+    assert "tidak dapat dibaca, jadi peti mel ini tidak diuji" in visible_text(await officer.get(f"{PAGE}?lang=ms"))
+    # A new password solves the problem.
     key.write_text(KEY)
-    await send(place, officer, "mailbox", **BOX, password=ANOTHER)
-    await take_up(place)
-    assert "cannot be read" not in shown(await officer.get(PAGE))
+    await submit(env, officer, "mailbox", **MAILBOX_FIELDS, password=OTHER_SECRET)
+    await apply_documents(env)
+    assert "cannot be read" not in visible_text(await officer.get(PAGE))
 
 
-async def test_while_the_key_is_lost_nothing_is_typed_anew_and_all_else_is_edited(
-    place: House, officer: httpx.AsyncClient
+async def test_mailbox_lost_key_refuses_password_but_permits_other_edits(
+    env: PortalEnv, officer: httpx.AsyncClient
 ) -> None:
-    await added(place, officer)
-    (place.site.settings.parent / "secrets" / "key").unlink()
-    await take_up(place)
-    page = shown(await officer.get(PAGE))
+    await add_mailbox(env, officer)
+    (env.site.settings.parent / "secrets" / "key").unlink()
+    await apply_documents(env)
+    page = visible_text(await officer.get(PAGE))
     assert "The key of the stored secrets is missing." in page
     assert "cannot be decrypted while the key is missing" in page
 
-    before = await kept(place)
-    answer = await send(place, officer, "mailbox", **BOX, password=ANOTHER)
-    assert (answer.status_code, "no password can be kept here" in shown(answer)) == (422, True)
-    assert await kept(place) == before
-    fields = {"form": "drop_mailbox", "key": "kaunter", "started_from": digest_of(await place.site.text())}
+    before = await stored_secrets(env)
+    answer = await submit(env, officer, "mailbox", **MAILBOX_FIELDS, password=OTHER_SECRET)
+    assert (answer.status_code, "passwords cannot be stored here" in visible_text(answer)) == (422, True)
+    assert await stored_secrets(env) == before
+    fields = {"form": "drop_mailbox", "key": "kaunter", "started_from": digest_of(await env.site.text())}
     assert (await officer.post(PAGE, data=fields)).status_code == 303
 
 
 ACCOUNT = LabServiceAccount()
-#: Of a mailbox at Google, and at Microsoft.
+#: Fields of a mailbox at Google, and at Microsoft.
 GOOGLE = {
     "smtp.host": "smtp.gmail.com",
     "imap.host": "imap.gmail.com",
@@ -320,9 +314,7 @@ MICROSOFT = {
 }
 
 
-async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_password_and_back(
-    place: House, officer: httpx.AsyncClient
-) -> None:
+async def test_mailbox_login_switches_to_application_and_back(env: PortalEnv, officer: httpx.AsyncClient) -> None:
     for form, way, source in (
         (GOOGLE, {"provider": "google", "flow": "service_account", "client_id": ACCOUNT.client_id}, "service_account"),
         (
@@ -332,88 +324,97 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         ),
     ):
         name = str(form["application"])
-        answer = await added(place, officer, **form, key=name, address=f"{name}@jcm.gov.my", password="")
+        answer = await add_mailbox(env, officer, **form, key=name, address=f"{name}@jcm.gov.my", password="")
         assert answer.status_code == 303, answer.text
-        oauth = document_from_text(await place.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
+        oauth = document_from_text(await env.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
         assert oauth == {**way, f"{source}_stored": oauth[f"{source}_stored"]}
-        login = place.site.configuration.registry.mailboxes[f"JCM/{name}"].mailbox.login
+        login = env.site.configuration.registry.mailboxes[f"JCM/{name}"].mailbox.login
         assert isinstance(login, OAuth)
-        secret = (await kept(place))[oauth[f"{source}_stored"]]
-        # It is for the endpoint, too.
+        secret = (await stored_secrets(env))[oauth[f"{source}_stored"]]
+        # The secret is also for the token endpoint.
         assert any(each.startswith("https://") for each in secret.allowed_hosts)
         assert f"username: {name}@jcm.gov.my" in secret.allowed_hosts
         pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
         assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
-        back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
-        # Of Microsoft's it is warned that passwords are not taken there.
-        assert (await send(place, officer, "mailbox", **back)).status_code in {200, 303}
-        login = document_from_text(await place.site.text(), "JCM").data["mailboxes"][name]["login"]
+        back = {
+            **MAILBOX_FIELDS,
+            **form,
+            "key": name,
+            "address": f"{name}@jcm.gov.my",
+            "application": "",
+            "password": OTHER_SECRET,
+        }
+        # Microsoft does not accept passwords, which is a warning.
+        assert (await submit(env, officer, "mailbox", **back)).status_code in {200, 303}
+        login = document_from_text(await env.site.text(), "JCM").data["mailboxes"][name]["login"]
         assert login.keys() == {"username", "password_stored"}
 
 
-async def test_an_application_that_is_none_or_would_be_shown_to_strangers_is_said_at_its_fields(
-    place: House, officer: httpx.AsyncClient
+async def test_mailbox_application_invalid_or_for_other_servers_is_refused(
+    env: PortalEnv, officer: httpx.AsyncClient
 ) -> None:
-    for form, said in (
+    for form, expected_text in (
         ({**GOOGLE, "service_account": "{}"}, "not a complete JSON file"),
         ({**GOOGLE, "imap.host": "imap.penyerang.example"}, "the provider's own servers"),
         ({**MICROSOFT, "client_secret": ""}, "The client secret is empty"),
         ({**MICROSOFT, "application": "lain"}, "not a complete JSON file"),
     ):
-        answer = await added(place, officer, **form, password="")
-        assert (answer.status_code, said in shown(answer)) == (422, True), form
+        answer = await add_mailbox(env, officer, **form, password="")
+        assert (answer.status_code, expected_text in visible_text(answer)) == (422, True), form
         assert SECRET not in answer.text
         assert "PRIVATE" not in answer.text
-    assert await kept(place) == {}
+    assert await stored_secrets(env) == {}
 
 
-async def test_a_program_lets_an_application_in_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:
-    await added(place, officer, **{**GOOGLE, "application": ""})
+async def test_api_mailbox_application_is_write_only(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    await add_mailbox(env, officer, **{**GOOGLE, "application": ""})
     url = "/api/v1/agencies/JCM/mailboxes/kaunter/application"
 
-    async def put(**said: str) -> httpx.Response:
-        headers = {"If-Match": f'"{digest_of(await place.site.text())}"'}
-        return await officer.put(url, json=said, headers=headers)
+    async def put(**expected_text: str) -> httpx.Response:
+        headers = {"If-Match": f'"{digest_of(await env.site.text())}"'}
+        return await officer.put(url, json=expected_text, headers=headers)
 
     done = await put(platform="google", service_account=ACCOUNT.file())
     assert (done.status_code, done.json()["problems"]) == (200, []), done.text
     assert "PRIVATE" not in done.text
-    login = document_from_text(await place.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
+    login = document_from_text(await env.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
     assert login["oauth"]["flow"] == "service_account"
-    assert (await kept(place))[login["oauth"]["service_account_stored"]].get_secret_value() == json.dumps(
+    assert (await stored_secrets(env))[login["oauth"]["service_account_stored"]].get_secret_value() == json.dumps(
         json.loads(ACCOUNT.file())
     )
-    for said, why in (
+    for expected_text, why in (
         ({"platform": "google", "service_account": "rahsia"}, "not a complete JSON file"),
         ({"platform": "google"}, "service_account is missing"),
         ({"platform": "microsoft", "client_id": "a", "client_secret": "rahsia"}, "below office365.com"),
     ):
-        refused = await put(**said)
+        refused = await put(**expected_text)
         assert (refused.status_code, why in refused.text, "rahsia" in refused.text) == (409, True, False), refused.text
 
 
-async def test_a_program_sets_a_password_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:
-    await added(place, officer)
-    text = await place.site.text()
-    (before,) = await kept(place)
+async def test_api_mailbox_password_is_write_only(env: PortalEnv, officer: httpx.AsyncClient) -> None:
+    await add_mailbox(env, officer)
+    text = await env.site.text()
+    (before,) = await stored_secrets(env)
     url, seen = "/api/v1/agencies/JCM/mailboxes/kaunter/password", {"If-Match": f'"{digest_of(text)}"'}
 
-    for wrong in ({"password": f" {ANOTHER}"}, {"password": 1234567}, {"password": ""}, {"secret": ANOTHER}):
+    for wrong in ({"password": f" {OTHER_SECRET}"}, {"password": 1234567}, {"password": ""}, {"secret": OTHER_SECRET}):
         refused = await officer.put(url, json=wrong, headers=seen)
         assert refused.status_code == 422
-        assert ANOTHER not in refused.text
+        assert OTHER_SECRET not in refused.text
         assert "1234567" not in refused.text
-    assert (await officer.put(url, json={"password": ANOTHER})).status_code == 428
+    assert (await officer.put(url, json={"password": OTHER_SECRET})).status_code == 428
     stale = {"If-Match": f'"{"0" * 64}"'}
-    assert (await officer.put(url, json={"password": ANOTHER}, headers=stale)).status_code == 412
+    assert (await officer.put(url, json={"password": OTHER_SECRET}, headers=stale)).status_code == 412
     assert (await officer.put(url.replace("kaunter", "lain"), json={"password": "x"}, headers=seen)).status_code == 404
-    assert await place.site.text() == text
+    assert await env.site.text() == text
 
-    answer = await officer.put(url, json={"password": ANOTHER}, headers=seen)
+    answer = await officer.put(url, json={"password": OTHER_SECRET}, headers=seen)
     assert (answer.status_code, answer.json()["taken"]) == (200, True)
-    ((name, secret),) = (await kept(place)).items()
-    assert secret == StoredSecret(ANOTHER, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
-    assert await place.site.text() == text.replace(before, name)
-    assert answer.headers["ETag"] == f'"{digest_of(await place.site.text())}"'
-    assert (await place.site.editor.latest("JCM")).source is EditSource.API
+    ((name, secret),) = (await stored_secrets(env)).items()
+    assert secret == StoredSecret(
+        OTHER_SECRET, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"]
+    )
+    assert await env.site.text() == text.replace(before, name)
+    assert answer.headers["ETag"] == f'"{digest_of(await env.site.text())}"'
+    assert (await env.site.editor.latest("JCM")).source is EditSource.API
     assert (await officer.get(url)).status_code == 405

@@ -1,7 +1,7 @@
-"""Every form and every body of the API at its largest and oddest: none stops the event loop, breaks or is answered without end.
+"""Largest and oddest input for every form and API body: none blocks the event loop, fails, or gets an endless response.
 
-The forms are read from the pages, the bodies from the schema of the API. A form that no page here shows is in `MORE_FORMS`: a test
-asks for every route of the gate's table that takes a body.
+Forms are read from the pages, bodies from the schema of the API. `MORE_FORMS` has the forms that no page here shows: a
+test checks every route of the access table that takes a body.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from monitor.web.agency.calendar_file import MAX_CALENDAR
 from monitor.web.api.route.command import MAX_COMMAND_SIZE
 from monitor.web.form import MAX_FORM_SIZE, MAX_TEXT_FORM_SIZE, read_form
 from monitor.web.portal import portal
-from tests.integration.watching import agency
+from tests.integration.monitor_only import agency
 from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets
-from tests.unit.monitor.web.api.test_alertmanager import Door
-from tests.unit.monitor.web.signed import OURS, House, house
-from tests.unit.monitor.web.source import LETTERS, TOKEN, Service
-from tests.unit.monitor.web.steps import Answer, ask, measure, without_collector
-from tests.unit.monitor.web.test_gate import NAMES, TABLE
+from tests.unit.monitor.web.api.test_alertmanager import ReceiverEnv
+from tests.unit.monitor.web.event_loop import Answer, ask, measure, without_collector
+from tests.unit.monitor.web.fake_service import LETTERS, TOKEN, Service
+from tests.unit.monitor.web.portal_env import SAME_ORIGIN, PortalEnv, open_portal
+from tests.unit.monitor.web.test_access_control import PATH_VALUES, TABLE
 
 pytestmark = pytest.mark.blind
 
-#: In seconds. The probes and the engine run in the same loop.
+#: In seconds. Probes and the engine use the same loop.
 LONGEST_STEP: Final = 0.05
-#: In octets, of an answer. A page of forms has some 30 KiB, beside the text that was sent.
+#: In octets, of a response. A page of forms has about 30 KiB, beside the text that was sent.
 LARGEST_ANSWER: Final = 128 * 1024
 
-#: An agency with something in each form of its settings.
+#: An agency with an entry in each form of its settings.
 FULL: Final = (
     agency("JCM")
     + """\
@@ -74,7 +74,7 @@ probing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A form as a browser would send it, and the names of the fields that somebody types into."""
+    """A form as a browser sends it, and the names of the text fields."""
 
     action: str
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Form:
     largest: int = MAX_FORM_SIZE
 
 
-#: Those that stand on no page that the agency above has.
+#: Forms on no page of the agency above.
 MORE_FORMS: Final = (
     *(Form(action=f"/letters/{deed}", typed=("by", "day", "letter")) for deed in ("printed", "posted")),
     Form(action="/letters/7/printed", typed=("by",)),
@@ -158,7 +158,7 @@ class _Forms(HTMLParser):
             )
 
 
-#: What nobody means to type into a field. Each is filled up, or cut, to what the form has room for.
+#: Odd values. Each is repeated, or cut, to the size of the form.
 ODD_VALUES: Final[Mapping[str, str]] = {
     "digits": "9" * MAX_FORM_SIZE,
     "words": "ayat " * MAX_FORM_SIZE,
@@ -171,27 +171,27 @@ ODD_VALUES: Final[Mapping[str, str]] = {
 }
 
 
-def filled(form: Form) -> Iterator[tuple[str, bytes]]:
-    """Yield a form with all fields odd, by each kind of oddity; and with each field alone, large."""
+def odd_forms(form: Form) -> Iterator[tuple[str, bytes]]:
+    """Yield a form with all fields odd, in each way; and with each field alone, large."""
     kinds = list(ODD_VALUES)
     for kind, odd in ODD_VALUES.items() if form.typed else ():
         yield kind, _sent({**form.fields, **{name: _cut(odd, _SHORT) for name in form.typed}})
-    for place, name in enumerate(form.typed):
-        # The others are as a page has them, so that more is done than to refuse the first.
-        kind = kinds[place % len(kinds)]
+    for index, name in enumerate(form.typed):
+        # The other fields are valid, so that not only the first check runs.
+        kind = kinds[index % len(kinds)]
         rest = len(_sent({**form.fields, name: ""}))
-        room = form.largest - rest if place == 0 else _LONG
+        room = form.largest - rest if index == 0 else _LONG
         yield f"{name}: {kind}", _sent({**form.fields, name: _cut(ODD_VALUES[kind], room)})
 
 
-#: In octets: no field that is odd in another way is refused for its length alone.
+#: In octets: short enough that no field is refused for its length.
 _SHORT: Final = 100
-#: And one for which time that grows with the square of the size shows.
+#: In octets: long enough to show quadratic time.
 _LONG: Final = 4096
 
 
 def _cut(odd: str, room: int) -> str:
-    """Return as much of *odd* as takes so many octets in a form."""
+    """Return a prefix of *odd* that takes *room* octets in a form."""
     while len(urlencode({"": odd})) > max(room, 0):
         odd = odd[: len(odd) * room // len(urlencode({"": odd}))] if room > 0 else ""
     return odd
@@ -201,7 +201,7 @@ def _sent(fields: Mapping[str, str]) -> bytes:
     return urlencode(fields).encode()
 
 
-#: More fields than there are, and one field again and again.
+#: More fields than a form has, and one field repeated.
 ODD_FORMS: Final[Mapping[str, bytes]] = {
     "names": "&".join(f"n{number}=1" for number in range(100)).encode(),
     "many names": b"a=&" * (MAX_FORM_SIZE // 3),
@@ -211,16 +211,16 @@ ODD_FORMS: Final[Mapping[str, bytes]] = {
 }
 
 
-def bodies(form: Form) -> Iterator[tuple[str, bytes]]:
-    """Yield all that is sent as a form, each with its name."""
+def form_bodies(form: Form) -> Iterator[tuple[str, bytes]]:
+    """Yield all inputs of a form, each with its name."""
     if form.is_file:
-        yield from files()
+        yield from odd_files()
         return
-    yield from filled(form)
+    yield from odd_forms(form)
 
 
-def files() -> Iterator[tuple[str, bytes]]:
-    """Yield files that are no calendar, or a large one."""
+def odd_files() -> Iterator[tuple[str, bytes]]:
+    """Yield invalid or large calendar files."""
     odd = {
         "semicolons": b"BEGIN:VCALENDAR\r\n" + b";" * MAX_CALENDAR,
         "folded": b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:" + b"x\r\n " * (MAX_CALENDAR // 4),
@@ -232,7 +232,7 @@ def files() -> Iterator[tuple[str, bytes]]:
         yield name, head + content[:MAX_CALENDAR] + b"\r\n--batas--\r\n"
 
 
-#: Where the documents of an agency begin that cannot be used or should not be, and the line that is repeated.
+#: Beginnings of invalid documents, and the line that is repeated.
 ODD_LINES: Final[Mapping[str, tuple[str, str]]] = {
     "unknown keys": (FULL, "k{n}: y\n"),
     "the same key": (FULL, "zz: y\n"),
@@ -247,7 +247,7 @@ ODD_LINES: Final[Mapping[str, tuple[str, str]]] = {
     "characters that cannot be seen": (f"{FULL}x:\n", "  - \u200b\n"),
     "empty lines": (FULL, "\n"),
 }
-#: And where one line goes on and on.
+#: The same for one very long line.
 ODD_LINE: Final[Mapping[str, tuple[str, str]]] = {
     "nested lists": (f"{FULL}x: ", "["),
     "nested keys": (f"{FULL}x: ", "{a: "),
@@ -278,7 +278,7 @@ def _lines(begin: str, line: str, size: int) -> Iterator[str]:
         yield text
 
 
-#: What the API is sent where nothing is wrong with it.
+#: Valid values for the API.
 USUAL: Final[Mapping[str, object]] = {
     "target": "JCM",
     "agency": "JCM",
@@ -296,7 +296,7 @@ USUAL: Final[Mapping[str, object]] = {
     "type": "sending",
     "reason": "Ujian",
 }
-#: As JSON, in the place of one member.
+#: Odd JSON for one member.
 ODD_MEMBERS: Final[Mapping[str, str]] = {
     **{kind: json.dumps(odd[: MAX_COMMAND_SIZE // 8]) for kind, odd in ODD_VALUES.items()},
     "half a character": '"\\ud800"',
@@ -307,7 +307,7 @@ ODD_MEMBERS: Final[Mapping[str, str]] = {
     "nothing": "null",
     "a flag": "true",
 }
-#: In the place of the whole body.
+#: Odd JSON for the whole body.
 ODD_BODIES: Final[Mapping[str, bytes]] = {
     "many members": json.dumps({f"k{number}": 1 for number in range(1000)}).encode(),
     "one member again and again": b"{" + b'"by":"Siti",' * 1000 + b'"by":"Siti"}',
@@ -323,7 +323,7 @@ ODD_BODIES: Final[Mapping[str, bytes]] = {
 
 
 def odd_bodies(members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield bodies of which one member is odd, and odd bodies."""
+    """Yield bodies with one odd member, and odd bodies."""
     usual = {name: json.dumps(USUAL.get(name, "")) for name in members}
     for name in members:
         for kind, odd in ODD_MEMBERS.items():
@@ -333,20 +333,20 @@ def odd_bodies(members: Sequence[str]) -> Iterator[tuple[str, bytes]]:
 
 
 @dataclass(slots=True)
-class Surgery:
-    """A portal that is asked, in a loop that is measured."""
+class MeasuredPortal:
+    """A portal whose event loop is measured."""
 
-    place: House
+    env: PortalEnv
     cookie: str
     found: list[str] = field(default_factory=list)
 
     async def send(self, what: str, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
-        """Send something odd, and note what is wrong with the answer."""
+        """Send odd input, and record what is wrong with the response."""
         cookie = self.cookie
-        answer = await measure(self.place.app, method, path, body, longest=LONGEST_STEP, cookie=cookie, **headers)
+        answer = await measure(self.env.app, method, path, body, longest=LONGEST_STEP, cookie=cookie, **headers)
         if answer.step > LONGEST_STEP:
             self.found.append(f"{method} {path}, {what}: a step of {answer.step * 1000:.0f} ms")
-        # What is saved is shown with a form for each entry, however many an administrator has written.
+        # A saved document is shown with a form for each entry, so its page has no limit.
         if answer.status >= 400 and len(answer.body) > LARGEST_ANSWER + len(body):
             self.found.append(f"{method} {path}, {what}: an answer of {len(answer.body)} octets")
         if answer.status >= 500:
@@ -356,11 +356,11 @@ class Surgery:
     async def post(self, what: str, form: Form, body: bytes) -> Answer:
         """Send a form."""
         kind = "multipart/form-data; boundary=batas" if form.is_file else "application/x-www-form-urlencoded"
-        site = OURS["Sec-Fetch-Site"]
+        site = SAME_ORIGIN["Sec-Fetch-Site"]
         answer = await self.send(what, "POST", form.action, body, content_type=kind, sec_fetch_site=site)
         if form.action.startswith("/agencies/JCM") and answer.status in {200, 303}:
-            # What the next form starts from is there again.
-            await self.place.site.write(JCM=FULL)
+            # Restore the document for the next form.
+            await self.env.site.write(JCM=FULL)
         return answer
 
     async def forms(self) -> Sequence[Form]:
@@ -369,8 +369,8 @@ class Surgery:
         for route in TABLE:
             method, _, path = route.partition(" ")
             if method == "GET" and not path.startswith("/api/"):
-                path = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], path)
-                page = await ask(self.place.app, "GET", path, cookie=self.cookie)
+                path = re.sub(r"\{(\w+)\}", lambda name: PATH_VALUES[name[1]], path)
+                page = await ask(self.env.app, "GET", path, cookie=self.cookie)
                 forms = _Forms(path)
                 if page.headers.get("content-type", "").startswith("text/html"):
                     forms.feed(page.body.decode())
@@ -379,30 +379,30 @@ class Surgery:
 
 
 @asynccontextmanager
-async def surgery(directory: Path, *roles: str) -> AsyncIterator[Surgery]:
-    async with house(directory, Service(codes=("JCM", "MDC"), in_the_tray=LETTERS)) as place:
-        await place.administration.add("somebody", "Seorang Contoh", (), by="Ujian")
-        await place.site.write(JCM=FULL)
-        browser = await place.admitted("semua", *(roles or ("admin", "noc", "duty", "clerk", "officer:JCM")))
-        yield Surgery(place, "; ".join(f"{each.name}={each.value}" for each in browser.cookies.jar))
+async def measured_portal(directory: Path, *roles: str) -> AsyncIterator[MeasuredPortal]:
+    async with open_portal(directory, Service(codes=("JCM", "MDC"), tray_letters=LETTERS)) as env:
+        await env.administration.add("somebody", "Seorang Contoh", (), by="Ujian")
+        await env.site.write(JCM=FULL)
+        browser = await env.session_for("semua", *(roles or ("admin", "noc", "duty", "clerk", "officer:JCM")))
+        yield MeasuredPortal(env, "; ".join(f"{each.name}={each.value}" for each in browser.cookies.jar))
 
 
-async def test_every_form_odd_input_never_stops_the_loop(tmp_path: Path) -> None:
+async def test_every_form_odd_input_never_blocks_event_loop(tmp_path: Path) -> None:
     """Defect: 16 KiB in a field for a mail address blocks all threads for 4 s.
 
     Pantau: A longer text than any address is not searched; every form gets its largest and oddest input.
     """
-    async with surgery(tmp_path) as opened:
-        forms = await opened.forms()
+    async with measured_portal(tmp_path) as measured:
+        forms = await measured.forms()
         with without_collector():
             for form in forms:
-                for name, body in bodies(form):
-                    await opened.post(name, form, body)
-            # All forms are read by the same function.
+                for name, body in form_bodies(form):
+                    await measured.post(name, form, body)
+            # The same function reads all forms.
             for form in [form for form in forms if not form.is_file][::10]:
                 for name, body in ODD_FORMS.items():
-                    await opened.post(name, form, body)
-    assert not opened.found
+                    await measured.post(name, form, body)
+    assert not measured.found
     patterns = [route.removeprefix("POST ") for route in TABLE if route.startswith("POST ") and "/api/" not in route]
     unsent = [
         each
@@ -412,50 +412,50 @@ async def test_every_form_odd_input_never_stops_the_loop(tmp_path: Path) -> None
     assert not unsent, "no page here shows these forms: add them to MORE_FORMS"
 
 
-async def test_every_api_body_odd_input_never_stops_the_loop(tmp_path: Path) -> None:
+async def test_every_api_body_odd_input_never_blocks_event_loop(tmp_path: Path) -> None:
     """Defect: A large body of an API order blocks all threads.
 
     Pantau: Every body gets its largest and oddest input.
     """
-    async with surgery(tmp_path) as opened:
-        made = await opened.place.tokens.create("konsol", ("noc", "officer:JCM"), timedelta(days=90), by="Ujian")
+    async with measured_portal(tmp_path) as measured:
+        made = await measured.env.tokens.create("konsol", ("noc", "officer:JCM"), timedelta(days=90), by="Ujian")
         shown = {"authorization": f"Bearer {made.secret.text}", "accept": "application/json"}
-        schema = opened.place.app.openapi()
+        schema = measured.env.app.openapi()
         asked = []
         with without_collector():
             for pattern, methods in schema["paths"].items():
-                path = re.sub(r"\{(\w+)\}", lambda name: {**NAMES, "key": "utama"}[name[1]], pattern)
+                path = re.sub(r"\{(\w+)\}", lambda name: {**PATH_VALUES, "key": "utama"}[name[1]], pattern)
                 for method, operation in methods.items():
                     content = operation.get("requestBody", {}).get("content", {}).get("application/json")
                     if content is None:
                         continue
                     asked.append(path)
                     for name, body in odd_bodies(_members(content["schema"], schema["components"]["schemas"])):
-                        seen = {"if_match": f'"{digest_of(await opened.place.site.text())}"'}
-                        answer = await opened.send(
+                        seen = {"if_match": f'"{digest_of(await measured.env.site.text())}"'}
+                        answer = await measured.send(
                             name, method.upper(), path, body, content_type="application/json", **shown, **seen
                         )
                         if answer.status == 422:
                             assert len(json.loads(answer.body).get("errors", ())) <= MAX_LISTED, (path, name)
-    assert not opened.found
+    assert not measured.found
     assert len(asked) >= 13
 
 
-async def test_webhook_odd_input_never_stops_the_loop() -> None:
+async def test_webhook_odd_input_never_blocks_event_loop() -> None:
     """Defect: A webhook of 8 MiB of empty alerts takes more than 2 GiB.
 
     Pantau: It is read up to the first invalid alert.
     """
-    app = portal(Service(), ["localhost"], alert_receiver=Door().receiver())
+    app = portal(Service(), ["localhost"], alert_receiver=ReceiverEnv().receiver())
     size = 1024 * 1024
     none = octets(alerts=[])
-    # The first answer of a process imports what the others use.
+    # The first response of a process imports modules.
     sent = [("first", none)]
     sent += [
         ("alerts", octets(alerts=[{**ALERT, "fingerprint": f"{number:016x}"} for number in range(2000)])),
         ("labels", octets(alerts=[{**ALERT, "labels": {f"k{number}": "v" for number in range(size // 16)}}])),
         ("wrong labels", octets(alerts=[{**ALERT, "labels": {f"k{number}": 1 for number in range(size // 14)}}])),
-        # Of each pydantic would make six errors at once: 8 MiB of them took more than 2 GiB, and the process with it.
+        # pydantic would collect six errors for each: 8 MiB took more than 2 GiB and ended the process.
         ("empty alerts", none.replace(b'"alerts": []', b'"alerts": [' + b"{}," * (size // 3) + b"{}]")),
         ("numbers", none.replace(b'"alerts": []', b'"alerts": [' + b"1," * (size // 2) + b"1]")),
         ("nested lists", b"[" * size),
@@ -479,75 +479,75 @@ def _members(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Sequence[
     return list(schemas[named.rpartition("/")[2]]["properties"])
 
 
-#: Of each kind; time that grows with the square of the size shows here.
+#: Size of each document; quadratic time shows at this size.
 SMALL: Final = 16 * 1024
 
 
 @pytest.mark.parametrize(
     ("role", "texts"),
     [
-        # What an officer writes is refused before it is read where it has too many entries, and an administrator's is not.
+        # An officer's document with too many entries is refused unread, an administrator's is read.
         ("admin", [(name, SMALL) for name in (*ODD_LINES, *ODD_LINE)]),
-        # A wrong paste; and what makes the largest form.
+        # A wrong paste, and the input of the largest form.
         ("officer:JCM", [("good contacts", SMALL), ("unknown keys", MAX_DRAFT_OCTETS), ("empty lines", MAX_OCTETS)]),
     ],
 )
-async def test_document_odd_text_never_stops_the_loop(
+async def test_document_odd_text_never_blocks_event_loop(
     tmp_path: Path, role: str, texts: Sequence[tuple[str, int]]
 ) -> None:
     """Defect: 12,000 pasted lines block the service for 37 s.
 
     Pantau: The first 50 problems are listed with the number of others, without quadratic work.
     """
-    async with surgery(tmp_path, role) as opened:
+    async with measured_portal(tmp_path, role) as measured:
         with without_collector():
             for name, size in texts:
                 fields = {"form": "text", "started_from": digest_of(FULL), "text": odd_document(name, size)}
-                await opened.post(name, Form(action="/agencies/JCM/settings"), _sent(fields))
-    assert not opened.found
+                await measured.post(name, Form(action="/agencies/JCM/settings"), _sent(fields))
+    assert not measured.found
 
 
 @pytest.mark.parametrize("role", ["officer:JCM", "admin"])
 @pytest.mark.parametrize("odd", ["[x]", "{a: b}", "[[x]]", "", "1"])
-async def test_document_secret_name_of_another_shape_is_refused(tmp_path: Path, role: str, odd: str) -> None:
+async def test_document_malformed_secret_name_is_refused(tmp_path: Path, role: str, odd: str) -> None:
     """Defect: A list in place of a stored secret's name is answered 500.
 
     Pantau: It is refused, at its line.
     """
-    async with surgery(tmp_path, role) as opened:
+    async with measured_portal(tmp_path, role) as measured:
         text = FULL.replace("password_file: secrets/mail", f"password_stored: {odd}")
         fields = {"form": "text", "started_from": digest_of(FULL), "text": text}
-        answer = await opened.post("", Form(action="/agencies/JCM/settings"), _sent(fields))
+        answer = await measured.post("", Form(action="/agencies/JCM/settings"), _sent(fields))
     assert (text != FULL, answer.status) == (True, 422)
 
 
-async def test_document_thousands_of_errors_lists_the_first_and_their_number(tmp_path: Path) -> None:
+async def test_document_many_errors_lists_first_and_count(tmp_path: Path) -> None:
     """Defect: A page lists all problems of a document, 3.7 MB.
 
     Pantau: It lists the first 50.
     """
-    async with surgery(tmp_path, "officer:JCM") as opened:
+    async with measured_portal(tmp_path, "officer:JCM") as measured:
         text = odd_document("unknown keys", SMALL)
         wrong = text.count(": y\n")
         fields = {"form": "text", "started_from": digest_of(FULL), "text": text}
-        page = (await opened.post("", Form(action="/agencies/JCM/settings"), _sent(fields))).body.decode()
+        page = (await measured.post("", Form(action="/agencies/JCM/settings"), _sent(fields))).body.decode()
         assert page.count("bukan kunci yang dikenali") == MAX_LISTED
         assert f"{wrong - MAX_LISTED} lagi tidak disenaraikan" in page
-        made = await opened.place.tokens.create("konsol", ("officer:JCM",), timedelta(days=90), by="Ujian")
+        made = await measured.env.tokens.create("konsol", ("officer:JCM",), timedelta(days=90), by="Ujian")
         headers = {"authorization": f"Bearer {made.secret.text}", "if_match": f'"{digest_of(FULL)}"'}
         path = "/api/v1/agencies/JCM/document"
-        refused = json.loads((await opened.send("", "PUT", path, text.encode(), **headers)).body)
+        refused = json.loads((await measured.send("", "PUT", path, text.encode(), **headers)).body)
         assert len(refused["errors"]) == MAX_LISTED + 1
-        assert f"{wrong - MAX_LISTED} more are not listed; mend these first" in refused["detail"]
+        assert f"{wrong - MAX_LISTED} more are not listed; correct these first" in refused["detail"]
 
 
 @pytest.mark.parametrize("name", ["n", "na", "naa"])
-async def test_form_large_text_is_read_as_it_was_typed(name: str) -> None:
+async def test_form_large_text_is_parsed_unchanged(name: str) -> None:
     """Defect: Half a megabyte of escapes blocks the loop for 160 ms.
 
     Pantau: A large form is read in a thread, in parts.
     """
-    # The escapes begin at another place with each name, and one of them where a part ends.
+    # With each name the escapes start elsewhere, and one spans the end of a part.
     typed = {name: "é%+&=\n" * 20_000, "e": ""}
     body = urlencode(typed).encode()
 

@@ -1,4 +1,4 @@
-"""What people and Prometheus see, and strangers do not."""
+"""Portal pages, lists, metrics and security headers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from monitor.model.window import WindowOccurrence
 from monitor.web.portal import SECURITY_HEADERS, portal
 from probes.model.check import Verdict
 from tests.unit.alerts.people import FAX, SMS_RAVI, SMS_SITI, T0
-from tests.unit.monitor.web.source import Service, client, finding
+from tests.unit.monitor.web.fake_service import Service, client, finding
 
 HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 NUMBERS = [address.number for address in (SMS_SITI, SMS_RAVI, FAX)]
 
 
 @pytest.mark.parametrize("what", ["self-health", "agencies", "self-checks", "incidents", "notifications"])
-async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
-    service = Service(found_at_ours={"certificate": [finding("mel.gov.my:993", Verdict.WARN)]})
+async def test_list_rows_match_schema(what: str) -> None:
+    service = Service(own_findings={"certificate": [finding("mel.gov.my:993", Verdict.WARN)]})
     async with client(portal(service, HOSTS)) as web:
         rows = (await web.get(f"/api/v1/{what}")).json()
         schema = (await web.get("/openapi.json")).json()
@@ -37,7 +37,7 @@ async def test_a_list_holds_what_the_schema_says_and_no_more(what: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/fragment", "/api/v1/agencies", "/api/v1/incidents", "/api/v1/notifications", "/openapi.json"]
 )
-async def test_no_telephone_number_is_shown(path: str) -> None:
+async def test_responses_hold_no_telephone_number(path: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         answer = await web.get(path)
 
@@ -45,7 +45,7 @@ async def test_no_telephone_number_is_shown(path: str) -> None:
     assert not any(number in answer.text or number.lstrip("+") in answer.text for number in NUMBERS)
 
 
-async def test_a_page_is_called_by_its_site_where_there_are_several_and_else_as_ever() -> None:
+async def test_page_title_names_site_if_several() -> None:
     titles = []
     for site in ("", "johor"):
         async with client(portal(Service(), HOSTS, site=site)) as web:
@@ -61,7 +61,7 @@ async def test_a_page_is_called_by_its_site_where_there_are_several_and_else_as_
 @pytest.mark.parametrize(
     "path", ["/", "/fragment", "/api/v1/agencies", "/metrics", "/-/ready", "/static/status.css", "/nothing"]
 )
-async def test_every_answer_forbids_to_load_anything_from_elsewhere(path: str) -> None:
+async def test_responses_have_security_headers(path: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         answer = await web.get(path)
 
@@ -85,20 +85,20 @@ async def test_every_answer_forbids_to_load_anything_from_elsewhere(path: str) -
         ("www.localhost", 400),
     ],
 )
-async def test_it_answers_to_its_own_names_only(host: str, status: int) -> None:
+async def test_host_unknown_is_refused(host: str, status: int) -> None:
     async with client(portal(Service(), HOSTS), host=host) as web:
         answer = await web.get("/api/v1/incidents")
 
     assert answer.status_code == status
 
 
-async def test_it_is_not_ready_before_its_engine_runs_and_says_why() -> None:
-    service = Service(why_unready="starting")
+async def test_ready_before_engine_runs_returns_reason() -> None:
+    service = Service(not_ready="starting")
     async with client(portal(service, HOSTS)) as web:
         answer = await web.get("/-/ready")
         assert (answer.status_code, answer.json()["detail"]) == (503, "starting")
         assert (await web.get("/-/healthy")).status_code == 200
-        service.why_unready = None
+        service.not_ready = None
         assert (await web.get("/-/ready")).status_code == 200
 
 
@@ -113,7 +113,7 @@ async def test_metrics_are_prometheus_text() -> None:
 @pytest.mark.parametrize(
     ("accept", "is_open"),
     [
-        # What Prometheus 2.53 asks for by itself, and with what order 3 does.
+        # The Accept header of Prometheus 2.53 by default, and with version 3's order.
         ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", True),
         ("text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5", False),
         ("text/html,*/*;q=0.8", False),
@@ -121,7 +121,7 @@ async def test_metrics_are_prometheus_text() -> None:
         ("application/openmetrics-text;version=satu", False),
     ],
 )
-async def test_open_metrics_is_told_to_whoever_asks_for_it(accept: str, *, is_open: bool) -> None:
+async def test_metrics_openmetrics_is_negotiated(accept: str, *, is_open: bool) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         answer = await web.get("/metrics", headers={"accept": accept})
 
@@ -131,12 +131,12 @@ async def test_open_metrics_is_told_to_whoever_asks_for_it(accept: str, *, is_op
 
 
 @pytest.mark.parametrize(("severity", "status", "taken"), [(Severity.ERROR, 400, False), (Severity.WARNING, 200, True)])
-async def test_a_reload_tells_what_is_wrong(severity: Severity, status: int, *, taken: bool) -> None:
+async def test_reload_returns_problems(severity: Severity, status: int, *, taken: bool) -> None:
     problem = Problem(file="pantau.yaml", line=3, message="is no known key", severity=severity)
     service = Service(problems=[problem])
     async with client(portal(service, HOSTS)) as web:
         answer = await web.post("/-/reload")
-        assert service.orders == [("reload", "portal")], "nobody signs in here"
+        assert service.commands == [("reload", "portal")], "nobody signs in here"
         assert (await web.get("/-/reload")).status_code == 405
 
     assert answer.status_code == status
@@ -148,11 +148,11 @@ HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=y>{{ 7 * 7 }}'
 
 
 @pytest.mark.parametrize("path", ["/", "/fragment"])
-async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: str) -> None:
+async def test_page_escapes_names_and_server_texts(path: str) -> None:
     hostile = [finding(HOSTILE, Verdict.FAIL, HOSTILE, HOSTILE)]
-    service = Service(name=HOSTILE, why=HOSTILE, found={"domain": hostile}, found_at_ours={"mx": hostile})
-    brief = replace(service.incident.policy, subject=HOSTILE)
-    service.incident = replace(service.incident, policy=brief, acknowledged_by=HOSTILE)
+    service = Service(name=HOSTILE, why=HOSTILE, findings={"domain": hostile}, own_findings={"mx": hostile})
+    snapshot = replace(service.incident.policy, subject=HOSTILE)
+    service.incident = replace(service.incident, policy=snapshot, acknowledged_by=HOSTILE)
     async with client(portal(service, HOSTS)) as web:
         page = (await web.get(path)).text
 
@@ -162,7 +162,7 @@ async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: st
     assert "{{ 7 * 7 }}" in page
 
 
-async def test_the_page_says_how_things_stand() -> None:
+async def test_status_page_shows_states_and_incident() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         page = (await web.get("/")).text
 
@@ -174,25 +174,25 @@ async def test_the_page_says_how_things_stand() -> None:
 
 
 @pytest.mark.parametrize(("language", "name"), [("ms", "NAMA"), ("en", "NAME")])
-async def test_the_page_of_an_agency_with_an_open_incident_says_what_to_do(language: str, name: str) -> None:
+async def test_agency_page_open_incident_shows_commands(language: str, name: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         page = (await web.get(f"/agencies/JCM?lang={language}")).text
 
-    said = re.findall(r"<code>(.*?)</code>", page)
-    assert said[:2] == [f"pantau ack JCM-01 --by {name}", "pantau probe JCM --explain"]
+    shown_commands = re.findall(r"<code>(.*?)</code>", page)
+    assert shown_commands[:2] == [f"pantau ack JCM-01 --by {name}", "pantau probe JCM --explain"]
 
 
 def lines_of(page: str) -> list[str]:
-    """Return the text of a page as it is read: a line a row of a table."""
+    """Return the rows of the page's tables as text."""
     rows = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
     return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
 
 
-async def test_the_page_says_what_the_checks_found_and_when() -> None:
+async def test_pages_show_check_results_and_times() -> None:
     good, weak = finding("a.gov.my", Verdict.PASS), finding("b.gov.my", Verdict.WARN, "ends with ~all, expected: -all")
     gone = finding("mel.gov.my:993", Verdict.FAIL, "expired 3 days ago", "certificate")
     found = {"certificate": [gone, good], "domain": [good, weak, weak], "roof": [good], "mx": None}
-    async with client(portal(Service(found=found, found_at_ours={"certificate": [gone]}), HOSTS)) as web:
+    async with client(portal(Service(findings=found, own_findings={"certificate": [gone]}), HOSTS)) as web:
         lines = lines_of((await web.get("/agencies/JCM")).text)[2:]
         card = (await web.get("/")).text
         [agency] = (await web.get("/api/v1/agencies")).json()
@@ -221,7 +221,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
     assert own["findings"][0]["subject"] == "mel.gov.my:993"
 
 
-async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
+async def test_page_agency_in_maintenance_shows_end_and_reason() -> None:
     work = WindowOccurrence(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf <pelayan>")
     async with client(portal(Service(maintenance=work), HOSTS)) as web:
         page = (await web.get("/")).text
@@ -236,7 +236,7 @@ async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
     assert "Penyelenggaraan" not in usual
 
 
-async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by_whom() -> None:
+async def test_page_silenced_agency_shows_end_reason_and_author() -> None:
     quiet = Silence(
         id=1,
         target="JCM/internal/jcm",
@@ -257,9 +257,9 @@ async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by
     assert "Senyap" not in usual
 
 
-async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:
+async def test_page_limits_check_findings() -> None:
     listed = [finding(f"list{n}.example", Verdict.FAIL) for n in range(20)]
-    async with client(portal(Service(found_at_ours={"domain": listed}), HOSTS)) as web:
+    async with client(portal(Service(own_findings={"domain": listed}), HOSTS)) as web:
         page = (await web.get("/")).text
 
     assert page.count("list") < 20
@@ -267,7 +267,7 @@ async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "https://jahat.example"}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_a_strangers_page_cannot_order_a_reload(headers: dict[str, str]) -> None:
+async def test_reload_cross_site_is_refused(headers: dict[str, str]) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         assert (await web.post("/-/reload", headers=headers)).status_code == 403
 
@@ -283,8 +283,8 @@ SCRIPT = Script(language="ms-MY", blocks=("Ini amaran.",), menu="Tekan satu.", t
         (PageContent(pdf=b"%PDF-1.7", title="Pemakluman gangguan", pages=1), "/notifications/1/page.pdf"),
     ],
 )
-async def test_what_a_notice_says_can_be_read(says: Content, shown: str) -> None:
-    async with client(portal(Service(says=says), HOSTS)) as web:
+async def test_notification_page_shows_content(says: Content, shown: str) -> None:
+    async with client(portal(Service(content=says), HOSTS)) as web:
         page = await web.get("/notifications/1")
 
     assert page.status_code == 200
@@ -292,9 +292,9 @@ async def test_what_a_notice_says_can_be_read(says: Content, shown: str) -> None
     assert "<script>alert" not in page.text
 
 
-async def test_a_page_is_given_as_it_was_sent_and_only_a_page() -> None:
+async def test_notification_pdf_is_served_unchanged_for_page_content_only() -> None:
     letter = PageContent(pdf=b"%PDF-1.7 surat", title="Surat", pages=1)
-    async with client(portal(Service(says=letter), HOSTS)) as web:
+    async with client(portal(Service(content=letter), HOSTS)) as web:
         pdf = await web.get("/notifications/1/page.pdf")
         assert (await web.get("/notifications/2")).status_code == 404
     async with client(portal(Service(), HOSTS)) as web:

@@ -1,4 +1,4 @@
-"""What a program is told where it is answered nothing else, and that HEAD says the same as GET."""
+"""Problem details of errors, and HEAD responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from monitor.config.files.problem import Problem, Severity
 from monitor.web.command.control import control
 from monitor.web.portal import SECURITY_HEADERS, portal
-from tests.unit.monitor.web.source import TOKEN, Service, client
+from tests.unit.monitor.web.fake_service import TOKEN, Service, client
 
 HOSTS = ["localhost"]
 ORDER = "/api/v1/incidents/JCM-01/acknowledge"
@@ -34,27 +34,25 @@ GETS = [
             "there is nothing at /api/v1/agncies",
         ),
         ("GET", "/static/nothing.css", 404, "Not Found", "there is nothing at /static/nothing.css"),
-        ("GET", "/notifications/9", 404, "Not Found", "there is no notice 9"),
+        ("GET", "/notifications/9", 404, "Not Found", "there is no notification 9"),
         ("GET", "/notifications/x", 422, "Unprocessable", "notification_id: Input should be a valid integer"),
         ("DELETE", "/api/v1/agencies", 405, "Method Not Allowed", "DELETE is not possible here, only GET, HEAD"),
         ("GET", ORDER, 405, "Method Not Allowed", "GET is not possible here, only POST"),
-        ("POST", ORDER, 401, "Unauthorized", "no token that is known"),
+        ("POST", ORDER, 401, "Unauthorized", "the token is unknown"),
     ],
 )
-async def test_every_error_is_a_problem_that_says_what_to_do(
-    method: str, path: str, status: int, title: str, says: str
-) -> None:
+async def test_error_is_problem_details_with_advice(method: str, path: str, status: int, title: str, says: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         answer = await web.request(method, path)
 
-    told = answer.json()
+    problem_details = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.status_code, told["status"], told["type"]) == (status, status, "about:blank")
-    assert told["title"].startswith(title)
-    assert told["detail"].startswith(says)
+    assert (answer.status_code, problem_details["status"], problem_details["type"]) == (status, status, "about:blank")
+    assert problem_details["title"].startswith(title)
+    assert problem_details["detail"].startswith(says)
 
 
-async def test_what_is_possible_instead_stands_in_the_header() -> None:
+async def test_method_not_allowed_lists_methods_in_header() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         assert (await web.delete("/api/v1/agencies")).headers["allow"] == "GET, HEAD"
         assert (await web.get(ORDER)).headers["allow"] == "POST"
@@ -65,11 +63,11 @@ async def test_what_is_possible_instead_stands_in_the_header() -> None:
     [
         (b'{"by": ""}', {"pointer": "#/by", "detail": "String should have at least 1 character"}),
         (b'{"by": "Siti", "a/~b": 1}', {"pointer": "#/a~1~0b", "detail": "Extra inputs are not permitted"}),
-        (b"{", {"pointer": "#", "detail": "is no JSON"}),
+        (b"{", {"pointer": "#", "detail": "is not valid JSON"}),
         (b"", {"pointer": "#/by", "detail": "name the person who acknowledges the incident"}),
     ],
 )
-async def test_what_is_wrong_with_an_order_is_pointed_at(body: bytes, wrong: dict[str, str]) -> None:
+async def test_command_error_points_at_field(body: bytes, wrong: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     async with client(portal(Service(), HOSTS), **headers) as web:
         answer = await web.post(ORDER, content=body)
@@ -79,7 +77,7 @@ async def test_what_is_wrong_with_an_order_is_pointed_at(body: bytes, wrong: dic
     assert wrong["detail"] in answer.json()["detail"]
 
 
-async def test_an_error_of_ours_is_a_problem_too_and_tells_nothing_of_it() -> None:
+async def test_internal_error_is_problem_details_without_cause() -> None:
     class Broken(Service):
         def own(self) -> list[object]:  # type: ignore[override]  # it fails
             raise RuntimeError("secret")
@@ -109,7 +107,7 @@ async def test_an_error_of_ours_is_a_problem_too_and_tells_nothing_of_it() -> No
         ("GET", "/nothing", {}, 404),
     ],
 )
-async def test_every_error_is_a_problem_and_bears_the_headers_that_forbid_the_rest(
+async def test_error_is_problem_details_with_security_headers(
     method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
     class Broken(Service):
@@ -117,7 +115,7 @@ async def test_every_error_is_a_problem_and_bears_the_headers_that_forbid_the_re
             raise RuntimeError("secret")
 
     refused = Problem(file="pantau.yaml", message="is no known key", severity=Severity.ERROR)
-    async with client(portal(Broken(why_unready="starting", problems=[refused]), HOSTS)) as web:
+    async with client(portal(Broken(not_ready="starting", problems=[refused]), HOSTS)) as web:
         answer = await web.request(method, path, headers=headers)
 
     assert answer.status_code == status
@@ -127,7 +125,7 @@ async def test_every_error_is_a_problem_and_bears_the_headers_that_forbid_the_re
 
 
 @pytest.mark.parametrize("path", GETS)
-async def test_head_is_answered_as_get_would_be_without_the_body(path: str) -> None:
+async def test_head_matches_get_without_body(path: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         whole, head = await web.get(path), await web.head(path)
         refused = await web.head(ORDER)

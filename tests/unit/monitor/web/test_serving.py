@@ -1,4 +1,4 @@
-"""Callers who take their time."""
+"""HTTP server: timeouts, slow clients, connection limits and trusted proxies."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from starlette.types import Receive, Scope, Send
 
 from monitor.web.connection import ConnectionLimits
 from monitor.web.serving import _TrustedProxies, listener_url, open_port, serve
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
-SOON = timedelta(milliseconds=100)
-#: Long enough to ask in, on a machine that is busy.
-IN_TIME = timedelta(seconds=1)
+SHORT = timedelta(milliseconds=100)
+#: Long enough to send a request on a busy machine.
+LONG = timedelta(seconds=1)
 
 
 async def _length(request: Request) -> PlainTextResponse:
@@ -38,16 +38,16 @@ async def _length(request: Request) -> PlainTextResponse:
         return PlainTextResponse("")
 
 
-async def _ponder(_: Request) -> PlainTextResponse:
-    await asyncio.sleep(1.2 * IN_TIME.total_seconds())
+async def _slow(_: Request) -> PlainTextResponse:
+    await asyncio.sleep(1.2 * LONG.total_seconds())
     return PlainTextResponse("at last")
 
 
 @asynccontextmanager
-async def caller(asking: timedelta = SOON) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _ponder)])
+async def connected(asking: timedelta = SHORT) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _slow)])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, request_timeout=asking), asyncio.timeout(HANGS):
+    async with serve(app, listener, request_timeout=asking), asyncio.timeout(HANG_TIMEOUT):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         try:
             yield reader, writer
@@ -57,7 +57,7 @@ async def caller(asking: timedelta = SOON) -> AsyncIterator[tuple[asyncio.Stream
 
 @pytest.fixture
 def tls(tmp_path: Path) -> tuple[Path, Path]:
-    """Return a certificate of this machine, with that of its authority behind it, and its key."""
+    """Return a certificate of this machine with its authority's, and its key."""
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -70,27 +70,27 @@ POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
 GET = b"GET /ponder HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.mark.parametrize("said", [b"", b"POST / HT", POST[:-2], POST, POST + b"four"], ids=len)
-async def test_who_does_not_finish_asking_is_hung_up_on(said: bytes) -> None:
-    async with caller() as (reader, writer):
-        writer.write(said)
+@pytest.mark.parametrize("sent", [b"", b"POST / HT", POST[:-2], POST, POST + b"four"], ids=len)
+async def test_serve_unfinished_request_is_closed(sent: bytes) -> None:
+    async with connected() as (reader, writer):
+        writer.write(sent)
         try:
-            heard = await reader.read()
+            received = await reader.read()
         except ConnectionResetError:
-            heard = b""
+            received = b""
 
-    assert heard == b""
+    assert received == b""
 
 
 @pytest.mark.blind
-async def test_serve_gives_headers_less_time_than_a_body() -> None:
+async def test_serve_header_timeout_is_shorter_than_body() -> None:
     """Defect: A client that sends nothing holds a connection for 20 s.
 
     Pantau: Headers have 5 s, a body 20.
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, header_timeout=SOON), asyncio.timeout(HANGS):
+    async with serve(app, listener, header_timeout=SHORT), asyncio.timeout(HANG_TIMEOUT):
         silent, dumb = await asyncio.open_connection(*listener.getsockname())
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(POST)
@@ -103,54 +103,54 @@ async def test_serve_gives_headers_less_time_than_a_body() -> None:
 
 
 @pytest.mark.blind
-async def test_serve_gives_the_tls_handshake_as_long_as_the_headers(tls: tuple[Path, Path]) -> None:
+async def test_serve_tls_handshake_has_header_timeout(tls: tuple[Path, Path]) -> None:
     """Defect: An unfinished TLS handshake holds a connection for a minute.
 
     Pantau: It has 5 s.
     """
     listener = open_port("127.0.0.1", 0)
-    async with serve(Starlette(), listener, header_timeout=SOON, certificate=tls), asyncio.timeout(HANGS):
+    async with serve(Starlette(), listener, header_timeout=SHORT, certificate=tls), asyncio.timeout(HANG_TIMEOUT):
         silent, writer = await asyncio.open_connection(*listener.getsockname())
         with suppress(ConnectionResetError):
             assert await silent.read() == b""
         writer.close()
 
 
-async def test_who_asks_a_byte_at_a_time_gets_no_more_time_for_it() -> None:
-    async with caller() as (reader, writer):
-        drip = asyncio.create_task(_drip(writer))
+async def test_serve_slow_bytes_do_not_extend_timeout() -> None:
+    async with connected() as (reader, writer):
+        sender = asyncio.create_task(_send_slowly(writer))
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
-        drip.cancel()
+        sender.cancel()
 
 
-async def _drip(writer: asyncio.StreamWriter) -> None:
+async def _send_slowly(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"P")
-        await asyncio.sleep(SOON.total_seconds() / 10)
+        await asyncio.sleep(SHORT.total_seconds() / 10)
 
 
-async def test_who_does_not_take_the_answer_is_hung_up_on() -> None:
-    given_up = asyncio.Event()
+async def test_serve_unread_response_is_closed() -> None:
+    stopped = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        while not given_up.is_set():
+        while not stopped.is_set():
             yield b"x" * 65536
             await asyncio.sleep(0)
 
     async def flood(scope: Scope, receive: Receive, send: Send) -> None:
         await StreamingResponse(endless())(scope, receive, send)
-        given_up.set()
+        stopped.set()
 
     listener = open_port("127.0.0.1", 0)
-    async with serve(flood, listener, response_timeout=SOON), asyncio.timeout(HANGS):
+    async with serve(flood, listener, response_timeout=SHORT), asyncio.timeout(HANG_TIMEOUT):
         with socket.create_connection(listener.getsockname()) as deaf:
             deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await given_up.wait()
+            await stopped.wait()
 
 
-async def test_who_asks_in_time_may_wait_for_the_answer_and_ask_again() -> None:
-    async with caller(IN_TIME) as (reader, writer):
+async def test_serve_slow_response_and_next_request_are_served() -> None:
+    async with connected(LONG) as (reader, writer):
         for _ in range(2):
             writer.write(GET)
             assert (await reader.readuntil(b"at last")).startswith(b"HTTP/1.1 200")
@@ -159,10 +159,9 @@ async def test_who_asks_in_time_may_wait_for_the_answer_and_ask_again() -> None:
             assert (await reader.readuntil(b"\r\n\r\n5")).startswith(b"HTTP/1.1 200")
 
 
-async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_logged(
+async def test_serve_stop_cuts_requests_and_logs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A scrape that is read byte by byte, a page that is being made: a stop is no exception of theirs."""
     begun = asyncio.Semaphore(0)
 
     async def endless() -> AsyncIterator[bytes]:
@@ -197,7 +196,7 @@ async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_log
     assert caplog.records == []
 
 
-async def test_who_goes_away_in_the_middle_of_asking_is_not_written_down_at_length(
+async def test_serve_client_disconnect_in_body_logs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     over = asyncio.Event()
@@ -209,7 +208,7 @@ async def test_who_goes_away_in_the_middle_of_asking_is_not_written_down_at_leng
             over.set()
 
     listener = open_port("127.0.0.1", 0)
-    async with serve(Starlette(routes=[Route("/", read, methods=["POST"])]), listener), asyncio.timeout(HANGS):
+    async with serve(Starlette(routes=[Route("/", read, methods=["POST"])]), listener), asyncio.timeout(HANG_TIMEOUT):
         _, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(POST + b"four")
         await writer.drain()
@@ -222,14 +221,14 @@ FEW = ConnectionLimits(total=4, per_address=4)
 
 
 @pytest.mark.blind
-async def test_serve_with_all_connections_idle_answers_a_new_one_and_closes_the_oldest() -> None:
+async def test_serve_all_connections_idle_closes_oldest_for_new() -> None:
     """Defect: A listener full of idle connections answers nobody.
 
     Pantau: A new request is answered, and the oldest idle connection closes.
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
+    async with serve(app, listener, limits=FEW), asyncio.timeout(HANG_TIMEOUT):
         idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(6)]
         async with httpx.AsyncClient(trust_env=False) as client:
             assert (await client.post(listener_url(listener), content=b"fives")).text == "5"
@@ -257,14 +256,14 @@ async def _in_parts(_: Request) -> StreamingResponse:
 @pytest.mark.blind
 @pytest.mark.parametrize("path", ["/whole", "/parts"])
 @pytest.mark.parametrize("closing", ["", "Connection: close\r\n"])
-async def test_serve_with_all_connections_unread_answers_a_new_one(path: str, closing: str) -> None:
+async def test_serve_all_connections_unread_closes_them_for_new(path: str, closing: str) -> None:
     """Defect: Clients that do not read a long answer hold all connections for two minutes.
 
     Pantau: They are closed for new ones.
     """
     routes = [Route("/", _length, methods=["POST"]), Route("/whole", _whole), Route("/parts", _in_parts)]
     listener = open_port("127.0.0.1", 0)
-    async with serve(Starlette(routes=routes), listener, limits=FEW), asyncio.timeout(HANGS):
+    async with serve(Starlette(routes=routes), listener, limits=FEW), asyncio.timeout(HANG_TIMEOUT):
         unread = [await asyncio.open_connection(*listener.getsockname(), limit=1024) for _ in range(FEW.total)]
         for reader, writer in unread:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{closing}\r\n".encode())
@@ -275,17 +274,17 @@ async def test_serve_with_all_connections_unread_answers_a_new_one(path: str, cl
             writer.close()
 
 
-async def test_serve_counts_no_connection_that_is_over() -> None:
+async def test_serve_ended_connections_are_not_counted() -> None:
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
+    async with serve(app, listener, limits=FEW), asyncio.timeout(HANG_TIMEOUT):
         for _ in range(FEW.total + 2):
             async with httpx.AsyncClient(trust_env=False, headers={"Connection": "close"}) as client:
                 assert (await client.post(listener_url(listener), content=b"fives")).text == "5"
 
 
 @pytest.mark.blind
-async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls: tuple[Path, Path]) -> None:
+async def test_serve_tls_unfinished_handshakes_close_for_new(tls: tuple[Path, Path]) -> None:
     """Defect: A listener full of unfinished TLS handshakes answers nobody.
 
     Pantau: A new request is answered.
@@ -293,7 +292,7 @@ async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls:
     trust = ssl.create_default_context(cafile=tls[0])
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, limits=FEW, certificate=tls), asyncio.timeout(HANGS):
+    async with serve(app, listener, limits=FEW, certificate=tls), asyncio.timeout(HANG_TIMEOUT):
         silent = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
         async with httpx.AsyncClient(trust_env=False, verify=trust) as client:
             answer = await client.post(f"https://localhost:{listener.getsockname()[1]}", content=b"fives")
@@ -306,7 +305,7 @@ async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls:
 
 
 @pytest.mark.blind
-async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later() -> None:
+async def test_serve_without_free_descriptor_logs_once_and_accepts_later() -> None:
     """Defect: Without a free descriptor asyncio's server writes 2,048 log lines at each attempt.
 
     Pantau: It writes one line and tries once a second.
@@ -316,7 +315,7 @@ async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later()
     callers = [socket.socket() for _ in range(20)]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with structlog.testing.capture_logs() as logged:
-        async with serve(app, listener), asyncio.timeout(HANGS):
+        async with serve(app, listener), asyncio.timeout(HANG_TIMEOUT):
             await asyncio.sleep(0)
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(each.fileno() for each in callers) + 1, hard))
             try:
@@ -337,7 +336,7 @@ async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later()
 
 
 def _take_all() -> list[int]:
-    """Open files until no descriptor is left."""
+    """Open files until no descriptor is free."""
     taken: list[int] = []
     with suppress(OSError):
         while True:
@@ -345,18 +344,18 @@ def _take_all() -> list[int]:
     return taken
 
 
-async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:
+async def test_serve_forwarded_headers_are_trusted_from_named_proxy_only() -> None:
     async def whose(scope: Scope, _receive: Receive, send: Send) -> None:
         body = f"{scope['client'][0]} {scope['scheme']}".encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
-    said = {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"}
+    sent = {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"}
     answers = []
     for proxies in (["127.0.0.1"], ["10.20.0.0/24"], []):
         listener = open_port("127.0.0.1", 0)
         async with serve(whose, listener, trusted_proxies=proxies), httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(listener_url(listener), headers=said)
+            answer = await client.get(listener_url(listener), headers=sent)
             answers.append((answer.status_code, answer.text.partition("{")[0]))
     assert answers == [(200, "10.9.8.7 https"), (200, "127.0.0.1 http"), (200, "127.0.0.1 http")]
 
@@ -365,7 +364,7 @@ async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:
     ("address", "status"),
     [("10.20.0.5", 204), ("10.20.1.5", 403), ("192.168.7.9", 204), ("127.0.0.1", 204), ("::1", 204), ("", 403)],
 )
-async def test_past_the_proxy_nobody_asks_but_who_may(address: str, status: int) -> None:
+async def test_trusted_proxies_admits_allowed_addresses_only(address: str, status: int) -> None:
     async def empty(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})

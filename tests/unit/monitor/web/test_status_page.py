@@ -1,4 +1,4 @@
-"""The page is rendered once for all who look, again only where something changed, and says on top how Pantau stands."""
+"""Status page: shared rendering, incremental updates, own problems, agency states, filters and languages."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ from probes.model.check import Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.web import country as weather
-from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web import many_agencies
+from tests.unit.monitor.web.fake_service import Service, client
 
 HOSTS = ["localhost", "127.0.0.1"]
 STATIC = Path(page.__file__).parent / "static"
@@ -71,8 +71,8 @@ def down(code: str, why: str) -> AgencyView:
 
 
 @dataclass
-class MultiSiteDemo(Service):
-    """Many agencies, and who is asked for them."""
+class ManyAgencies(Service):
+    """Fake service with a list of agency views."""
 
     views: list[AgencyView] = field(default_factory=lambda: [view(f"A{number:03}") for number in range(30)])
 
@@ -80,8 +80,8 @@ class MultiSiteDemo(Service):
         return list(self.views)
 
 
-class Counting:
-    """Templates that know how often each was rendered."""
+class CountingTemplates:
+    """Templates that record each rendering."""
 
     def __init__(self) -> None:
         self.rendered: list[str] = []
@@ -100,36 +100,36 @@ class Counting:
         return Counted
 
 
-def board(source: Service, templates: Counting, *, max_age: float = 0) -> StatusPage:
+def status_page(source: Service, templates: CountingTemplates, *, max_age: float = 0) -> StatusPage:
     return StatusPage(source, {PageLanguage.MALAY: cast(Environment, templates)}, version="1", max_age=max_age)
 
 
 @pytest.mark.blind
-async def test_however_many_look_at_once_the_page_is_made_once() -> None:
+async def test_status_page_concurrent_viewers_render_once() -> None:
     """Defect: Each viewer has the page of 1,000 agencies rendered every two seconds: 2.5 s of CPU.
 
     Pantau: It is rendered once for all viewers.
     """
-    source, templates = MultiSiteDemo(), Counting()
-    shared = board(source, templates, max_age=3600)
+    source, templates = ManyAgencies(), CountingTemplates()
+    shared = status_page(source, templates, max_age=3600)
     found = await asyncio.gather(*(shared.render() for _ in range(50)))
 
-    assert source.looks == 1
+    assert source.overview_calls == 1
     assert templates.rendered.count("tile.html") == 30
     assert all(each is found[0] for each in found)
 
 
 @pytest.mark.blind
-async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_went_well_changes_none() -> None:
+async def test_status_page_renders_changed_agency_only() -> None:
     """Defect: The whole page is rendered at each change.
 
     Pantau: An agency is rendered when its display changes.
     """
-    source, templates = MultiSiteDemo(), Counting()
-    shared = board(source, templates)
+    source, templates = ManyAgencies(), CountingTemplates()
+    shared = status_page(source, templates)
     first = await shared.render()
     templates.rendered.clear()
-    # Every route was run once more, and all went well.
+    # Every route had another successful run.
     source.views = [view(each.agency, minutes=5) for each in source.views]
     assert await shared.render() is first
     assert templates.rendered == []
@@ -144,12 +144,12 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
 
 
 @pytest.mark.blind
-async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_small_one() -> None:
+async def test_fragment_unchanged_returns_304_and_gzip_is_negotiated() -> None:
     """Defect: Each viewer gets 1 MB every two seconds.
 
     Pantau: An unchanged page is 304, a new one is compressed.
     """
-    async with client(portal(MultiSiteDemo(), HOSTS)) as web:
+    async with client(portal(ManyAgencies(), HOSTS)) as web:
         plain = await web.get("/fragment", headers={"Accept-Encoding": "identity"})
         packed = await web.get("/fragment", headers={"Accept-Encoding": "gzip, br"})
         again = await web.get("/fragment", headers={"If-None-Match": plain.headers["etag"]})
@@ -167,7 +167,7 @@ async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_
     assert f'data-etag="{plain.headers["etag"].replace(chr(34), "&#34;")}"' in whole.text
 
 
-async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_changed() -> None:
+async def test_agency_list_serializes_changed_agencies_only() -> None:
     listed, views = AgencyList(), [view("A001"), view("A002")]
     (_, one), (_, two) = await listed.serialize(views)
     again = await listed.serialize(views)
@@ -176,9 +176,9 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
     assert all(text is before for (_, text), before in zip(again, (one, two), strict=True))
     assert changed[0][1] is one
     assert changed[1][1] != two
-    async with client(portal(MultiSiteDemo(views=views), HOSTS)) as web:
+    async with client(portal(ManyAgencies(views=views), HOSTS)) as web:
         answer = await web.get("/api/v1/agencies")
-    # How available their mail was changes with every day, and is written beside what is kept.
+    # Availability changes each day, and is added to the cached text.
     assert [{**each, "availability": []} for each in answer.json()] == [json.loads(one), json.loads(two)]
     assert all(each["availability"] for each in answer.json())
     assert answer.headers["content-type"] == "application/json"
@@ -186,42 +186,40 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "expected_text"),
     [
         ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
         ("en", ("The database is unavailable", "A control run failed", "Database", "as of")),
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wallboard=1", "/?q=tiada"])
-async def test_what_is_wrong_with_pantau_stands_before_every_agency(
-    path: str, language: str, said: tuple[str, ...]
-) -> None:
+async def test_own_problems_are_shown_above_agencies(path: str, language: str, expected_text: tuple[str, ...]) -> None:
     """Defect: A fault of Pantau itself is below a thousand agencies.
 
     Pantau: It is above them, in each language, on a wallboard and with a filter.
     """
-    away = ComponentProblem(
+    unavailable = ComponentProblem(
         code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason="database is locked", since=T0
     )
     refusing = ComponentProblem(
         code=ProblemCode.CONTROL, health=Health.DEGRADED, target="control/a/b", reason="submit (sender) 554: tutup"
     )
-    ills = {
-        Component.STORE: {"health": Health.DOWN, "problems": (away,)},
+    problems_by_component = {
+        Component.STORE: {"health": Health.DOWN, "problems": (unavailable,)},
         Component.REFERENCE: {"health": Health.DEGRADED, "problems": (refusing,)},
     }
-    async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
+    async with client(portal(Service(problems_by_component=problems_by_component, recorded_at=T0), HOSTS)) as web:
         text = (await web.get(path, headers={"Cookie": f"bahasa={language}"})).text
     top, _, _ = text.partition('<section id="agencies"')
 
     assert 'class="own-health down"' in top
-    for each in (*said[:3], "database is locked", "24/11 14:15:00", "control/a/b", "554: tutup"):
+    for each in (*expected_text[:3], "database is locked", "24/11 14:15:00", "control/a/b", "554: tutup"):
         assert each in top
-    assert f"{said[3]} 24/11 14:15:00" in text, "what the store says is as old as it is"
+    assert f"{expected_text[3]} 24/11 14:15:00" in text, "what the store says is as old as it is"
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "expected_text"),
     [
         (
             "ms",
@@ -229,28 +227,26 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
         ),
         (
             "en",
-            "Findings of the sites: johor: neither sent nor received, since 24/11 14:15; kuching: up; sabah: no current report",
+            "Findings of the sites: johor: sending and receiving fail, since 24/11 14:15; kuching: up; sabah: no current report",
         ),
     ],
 )
-async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where_there_is_one(
-    language: str, said: str
-) -> None:
+async def test_agency_page_shows_site_reports_if_several(language: str, expected_text: str) -> None:
     down = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
     sites = view_sites({"johor": down, "kuching": SiteStatus(up_since=T0), "sabah": None})
-    shown = MultiSiteDemo(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
+    shown = ManyAgencies(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={language}"
         several, one = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
-        told = (await web.get("/api/v1/agencies/JCM")).json()["sites"]
+        expected = (await web.get("/api/v1/agencies/JCM")).json()["sites"]
 
-    assert said in " ".join(re.sub(r"<[^>]+>", "", several).split())
-    assert said.partition(":")[0] not in one
-    assert [each["says"] for each in told] == ["wrong", "up", "stale"]
+    assert expected_text in " ".join(re.sub(r"<[^>]+>", "", several).split())
+    assert expected_text.partition(":")[0] not in one
+    assert [each["says"] for each in expected] == ["wrong", "up", "stale"]
 
 
 @pytest.mark.parametrize(
-    ("language", "told", "by_one"),
+    ("language", "expected", "by_one"),
     [
         (
             "ms",
@@ -259,13 +255,13 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
         ),
         (
             "en",
-            ("Down", "mail: cannot be sent · by johor, kuching", "Out DOWN In UP"),
+            ("Down", "mail: sending fails · by johor, kuching", "Out DOWN In UP"),
             ("Degraded", "In: DOWN, detected by noc only", "Out UP In DOWN"),
         ),
     ],
 )
-async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
-    language: str, told: tuple[str, ...], by_one: tuple[str, ...]
+async def test_agency_state_follows_site_quorum_and_single_site_is_degraded(
+    language: str, expected: tuple[str, ...], by_one: tuple[str, ...]
 ) -> None:
     down, well = SiteStatus(trouble=ActiveProblem(type=IncidentType.SENDING, since=T0)), SiteStatus(up_since=T0)
     deaf, slow = [
@@ -287,33 +283,33 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
             sites=view_sites({"noc": deaf, "johor": slow, "kuching": down}),
         ),
     ]
-    async with client(portal(MultiSiteDemo(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
+    async with client(portal(ManyAgencies(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={language}"
-        for code, said in (("JCM", told), ("JKT", by_one)):
+        for code, expected_text in (("JCM", expected), ("JKT", by_one)):
             for path, begins, ends in (
                 ("/", f'id="a-{code}', "</article>"),
                 (f"/agencies/{code}", 'id="agencies"', "</section>"),
             ):
                 card = (await web.get(path)).text.partition(begins)[2].partition(ends)[0]
                 shown = " ".join(re.sub(r"<[^>]+>", " ", card).split())
-                assert [each for each in said if each not in shown] == []
+                assert [each for each in expected_text if each not in shown] == []
         assert [each["state"] for each in (await web.get("/api/v1/agencies")).json()] == ["down", "degraded"]
 
 
 @pytest.mark.parametrize(
-    ("language", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2;")]
+    ("language", "expected_text"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2;")]
 )
-async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(language: str, said: str) -> None:
-    shown = MultiSiteDemo(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
+async def test_agency_page_names_probing_process_if_other(language: str, expected_text: str) -> None:
+    shown = ManyAgencies(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={language}"
         there, here = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
-    assert said in there
-    assert said not in here
+    assert expected_text in there
+    assert expected_text not in here
 
 
-class NothingRead(Service):
-    """Has not been able to read its store since it was started."""
+class UnreadService(Service):
+    """Fake service that has not read its database since the start."""
 
     async def incidents(self) -> Sequence[IncidentView]:
         return []
@@ -324,19 +320,19 @@ class NothingRead(Service):
 
 @pytest.mark.blind
 @pytest.mark.parametrize("path", ["/", "/fragment"])
-async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
+async def test_status_page_store_never_read_shows_incidents_unknown(path: str) -> None:
     """Defect: A page that could not read its store since the start shows "Insiden. Tiada · none".
 
     Pantau: It says that incidents are unknown.
     """
-    async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
+    async with client(portal(UnreadService(recorded_at=T0, was_read=False), HOSTS)) as web:
         unread = (await web.get(path)).text
-    async with client(portal(NothingRead(), HOSTS)) as web:
+    async with client(portal(UnreadService(), HOSTS)) as web:
         read = (await web.get(path)).text
 
     assert "Insiden dan notis tidak diketahui" in unread
     assert "Insiden dan notis tidak diketahui" not in read
-    # What is open, and twice a table and the line that unfolds it.
+    # The list of open incidents, and two tables with their summary lines.
     assert (unread.count("Tidak diketahui"), unread.count(">Tiada<"), unread.count("Tiada insiden terbuka")) == (
         5,
         0,
@@ -346,17 +342,17 @@ async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_in
 
 
 @pytest.mark.parametrize("part", list(Component))
-async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part: Component) -> None:
-    async with client(portal(Service(ills={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
+async def test_status_page_shows_every_component(part: Component) -> None:
+    async with client(portal(Service(problems_by_component={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
         text = (await web.get("/fragment")).text
 
     own = text[: text.index("</section>")]
-    name = page.WORDS["components"][part][0]
+    name = page.PAGE_TEXTS["components"][part][0]
     assert re.search(rf'<li id="p-{part}" class="unknown" data-news="[^"]+">{name} <strong>BELUM PASTI', own)
     assert own.count('class="up"') == len(Component) - 1
 
 
-def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
+def test_page_texts_cover_every_enum_in_both_languages() -> None:
     closed: dict[str, Iterable[str]] = {
         "problems": ProblemCode,
         "healths": Health,
@@ -380,9 +376,9 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         assert texts_of("directions", language).keys() == set(Direction) - {Direction.CONTROL}
     assert all(
         all(pair) and len(pair) == 2
-        for name in page.WORDS
+        for name in page.PAGE_TEXTS
         if "english" not in name
-        for pair in page.WORDS[name].values()
+        for pair in page.PAGE_TEXTS[name].values()
     )
 
 
@@ -399,7 +395,7 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         (view("A001"), RunVerdict.GOOD, None),
     ],
 )
-def test_a_failed_run_says_whether_it_is_held_against_the_agency(
+def test_exclusion_reason_of_failed_run_matches_verdict(
     of: AgencyView, verdict: RunVerdict | None, tally: str | None
 ) -> None:
     route = replace(of.routes[0], verdict=verdict)
@@ -408,24 +404,24 @@ def test_a_failed_run_says_whether_it_is_held_against_the_agency(
 
 
 @pytest.mark.parametrize(("path", "tag"), [("/", "p"), ("/agencies/A001", "td")])
-async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of_the_page(path: str, tag: str) -> None:
-    ours = weather.MultiSiteDemo(weather=weather.Weather.OWN_FAULT)
-    theirs = weather.MultiSiteDemo(weather=weather.Weather.OUTAGE)
-    said = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
+async def test_failed_run_reason_and_exclusion_are_in_page_language(path: str, tag: str) -> None:
+    ours = many_agencies.ManyAgencies(scenario=many_agencies.Scenario.MONITORING_FAULT)
+    theirs = many_agencies.ManyAgencies(scenario=many_agencies.Scenario.OUTAGE)
+    expected_text = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
     async with client(portal(ours, HOSTS)) as web:
         uncounted, counted = [(await web.get(f"{path}?lang={language}")).text for language in PageLanguage]
     async with client(portal(theirs, HOSTS)) as web:
         failed = (await web.get(path)).text
     assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
-    assert said in " ".join(uncounted.split())
+    assert expected_text in " ".join(uncounted.split())
     assert "not counted: a fault of the monitoring" in html.unescape(counted)
     assert "submission (sender's server) 554: sender refused: " in html.unescape(counted)
-    assert said in " ".join(failed.split())
+    assert expected_text in " ".join(failed.split())
     assert 'class="tally"' not in failed
 
 
 @pytest.mark.blind
-def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
+def test_agency_without_health_is_unknown() -> None:
     """Defect: An agency without a probed direction is green.
 
     Pantau: It is unknown.
@@ -435,38 +431,38 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
 
 
 @pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
-async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
+async def test_agency_page_unknown_routes_say_probed_by_schedule(health: Health, times: int) -> None:
     new = view("A001")
     new = replace(new, routes=[replace(each, health=health) for each in new.routes])
-    rendering = await StatusPage(MultiSiteDemo(views=[new]), page_templates(), version="1").render_agency(
+    rendering = await StatusPage(ManyAgencies(views=[new]), page_templates(), version="1").render_agency(
         "A001", PageQuery(), Principal()
     )
     assert rendering
     text = rendering.fragment.plain.decode()
     assert text.count("diuji dengan sendirinya mengikut jadual") == times
-    # On a telephone the first two columns are seen: which route, and how it stands.
+    # A telephone shows the first two columns: route and state.
     assert re.findall(r"<th>(.*?)</th>", text)[:2] == ["Laluan", "Keadaan"]
 
 
-async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
+async def test_agency_without_routes_links_editor_to_mailbox_setup() -> None:
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)
-    board = StatusPage(MultiSiteDemo(views=[bare, view("A002")]), templates, version="1")
+    status_page = StatusPage(ManyAgencies(views=[bare, view("A002")]), templates, version="1")
     editor = Principal(open_permissions=frozenset({Permission.EDIT_AGENCY}))
     rendering, read = (
-        await board.render_agency("A001", PageQuery(), editor),
-        await board.render_agency("A001", PageQuery(), Principal()),
+        await status_page.render_agency("A001", PageQuery(), editor),
+        await status_page.render_agency("A001", PageQuery(), Principal()),
     )
     assert rendering
     assert read
     assert b"/mailboxes/new" not in read.fragment.plain
-    text = (await board.full_page(rendering))[1].plain.decode()
+    text = (await status_page.full_page(rendering))[1].plain.decode()
     assert "belum ada peti mel" in text
     assert 'href="/agencies/A001/mailboxes/new"' in text
     assert "/agencies/A001/test" not in text
-    async with client(portal(MultiSiteDemo(views=[bare, view("A002")]), HOSTS)) as web:
+    async with client(portal(ManyAgencies(views=[bare, view("A002")]), HOSTS)) as web:
         assert (await web.get("/")).text.count("belum ada peti mel") == 1
-        # What programs read is for whoever is at this machine, where nobody signs in.
+        # Links to metrics are shown at this machine only, in a portal without users.
         assert ('href="/metrics"' in (await web.get("/")).text, "/metrics" in text, "/account" in text) == (
             True,
             False,
@@ -476,15 +472,17 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
 
 
 @pytest.mark.blind
-async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
+async def test_status_page_unknown_state_value_is_shown_as_unknown() -> None:
     """Defect: A state without a word stops the page or is green.
 
     Pantau: It is shown as unknown.
     """
     invented = cast(Health, "splendid")
     odd = replace(view("A001"), health={Direction.INTERNAL: invented})
-    ills = {Component.ENGINE: {"health": invented}}
-    async with client(portal(MultiSiteDemo(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
+    problems_by_component = {Component.ENGINE: {"health": invented}}
+    async with client(
+        portal(ManyAgencies(views=[odd, view("A002")], problems_by_component=problems_by_component), HOSTS)
+    ) as web:
         text = (await web.get("/")).text
     assert '<article id="a-A001" class="agency unknown"' in text
     assert "<dd>BELUM PASTI</dd>" in text
@@ -493,13 +491,13 @@ async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green()
 
 
 @pytest.mark.blind
-async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
+async def test_agency_hidden_by_monitoring_fault_is_not_up() -> None:
     """Defect: An agency hidden by a fault of ours keeps its last green.
 
     Pantau: It counts as hidden, and its direction as unknown.
     """
     unseen = replace(view("A001"), unobserved=[Direction.INTERNAL])
-    async with client(portal(MultiSiteDemo(views=[unseen]), HOSTS)) as web:
+    async with client(portal(ManyAgencies(views=[unseen]), HOSTS)) as web:
         text = (await web.get("/")).text
     assert '<article id="a-A001" class="agency monitoring_fault"' in text
     assert "<dd>BELUM PASTI</dd>" in text
@@ -507,7 +505,7 @@ async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fau
 
 
 @pytest.mark.blind
-async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
+async def test_agency_with_declared_outage_is_down_despite_probes() -> None:
     """Defect: An agency with a declared outage is green because its probes are.
 
     Pantau: Its card is red and names the declaration; directions stay measured.
@@ -515,17 +513,17 @@ async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its
     deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
     card = agency_card(deaf)
     assert (card.status, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), "measured as ever"
-    async with client(portal(MultiSiteDemo(views=[deaf, view("A002")]), HOSTS)) as web:
+    async with client(portal(ManyAgencies(views=[deaf, view("A002")]), HOSTS)) as web:
         text = (await web.get("/")).text
         english = (await web.get("/?lang=en")).text
     assert '<article id="a-A001" class="agency down"' in text
     assert "Insiden A001-01 · e-mel tidak dapat diterima · diisytiharkan oleh Aminah &lt;Contoh&gt;" in text
-    assert "Incident A001-01 · mail: cannot be received · declared by Aminah &lt;Contoh&gt;" in english
+    assert "Incident A001-01 · mail: receiving fails · declared by Aminah &lt;Contoh&gt;" in english
     assert '<li id="a-A002"><a href="/agencies/A002" title="A002">A002</a></li>' in text
 
 
-async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state() -> None:
-    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
+async def test_status_page_worst_agencies_are_cards_and_others_tiles_by_state() -> None:
+    source = many_agencies.ManyAgencies(size=100, scenario=many_agencies.Scenario.MASS_OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get("/")).text
     cards = re.findall(r'<article id="a-(\w+)" class="agency (\w+)"', text)
@@ -540,8 +538,8 @@ async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state
     assert text.index('id="open"') < text.index('id="agencies"') < text.index('id="l-down"')
 
 
-async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
-    source = weather.MultiSiteDemo(size=1000, weather=weather.Weather.MASS)
+async def test_status_page_of_thousand_agencies_is_below_100_kilobytes() -> None:
+    source = many_agencies.ManyAgencies(size=1000, scenario=many_agencies.Scenario.MASS_OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         sizes = [
             (await web.get(path, headers={"Accept-Encoding": "gzip"})).headers["content-length"]
@@ -562,15 +560,15 @@ async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
         ("state=", {f"A{number:03}" for number in range(20)}),
     ],
 )
-async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(query: str, found: set[str]) -> None:
-    source = weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS)
+async def test_status_page_filter_is_in_url_and_shows_count(query: str, found: set[str]) -> None:
+    source = many_agencies.ManyAgencies(size=20, scenario=many_agencies.Scenario.MASS_OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get(f"/?{query}")).text
         fragment = re.search(r'data-from="([^"]+)"', text)
         assert fragment
         again = (await web.get(html.unescape(fragment[1]))).text
     assert set(re.findall(r'id="a-(\w+)"', text)) == found
-    # Counted are all, whatever is shown: a filter hides no outage.
+    # The counts include all agencies: a filter hides no outage.
     assert re.search(r'id="n-down"[^>]*><b>7</b>', text)
     if query != "state=":
         assert (f"{len(found)} daripada 20 agensi sepadan" in text) is bool(found)
@@ -578,31 +576,33 @@ async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(quer
     assert again in text
 
 
-async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_though_not_all_are_listed() -> None:
-    country = weather.MultiSiteDemo(size=300, weather=weather.Weather.MASS)
+async def test_status_page_open_incidents_count_includes_unlisted() -> None:
+    country = many_agencies.ManyAgencies(size=300, scenario=many_agencies.Scenario.MASS_OUTAGE)
     theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
-    board = StatusPage(country, page_templates(), version="1")
-    text = (await board.render(PageQuery(language=PageLanguage.ENGLISH), theirs)).fragment.plain.decode()
+    status_page = StatusPage(country, page_templates(), version="1")
+    text = (await status_page.render(PageQuery(language=PageLanguage.ENGLISH), theirs)).fragment.plain.decode()
     assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
     assert text.count('<li id="i-') == 50
     assert "and 30 more in the" in text
 
 
-async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
-    async with client(portal(weather.MultiSiteDemo(size=0), HOSTS)) as web:
+async def test_status_page_without_agency_names_administrators() -> None:
+    async with client(portal(many_agencies.ManyAgencies(size=0), HOSTS)) as web:
         text = (await web.get("/?lang=en")).text
     assert "There is no agency to show. Administrators add agencies on the Agencies page." in text
 
 
-async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:
-    async with client(portal(weather.MultiSiteDemo(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
+async def test_status_page_unknown_state_filter_is_reported_and_ignored() -> None:
+    async with client(
+        portal(many_agencies.ManyAgencies(size=20, scenario=many_agencies.Scenario.MASS_OUTAGE), HOSTS)
+    ) as web:
         text = (await web.get("/?state=%3Cdwon%3E")).text
     assert "Keadaan &#34;&lt;dwon&gt;&#34; tidak dikenali" in text
     assert len(re.findall(r'id="a-(\w+)"', text)) == 20
 
 
-async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
-    source = weather.MultiSiteDemo(size=60, weather=weather.Weather.OUTAGE)
+async def test_status_page_language_switch_translates_all_and_persists() -> None:
+    source = many_agencies.ManyAgencies(size=60, scenario=many_agencies.Scenario.OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         malay = await web.get("/?q=a0")
         english = await web.get("/?q=a0&lang=en")
@@ -615,8 +615,8 @@ async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
     assert "SameSite=lax" in english.headers["set-cookie"]
     assert "<h2>Routes" in later.text
     assert '<html lang="ms">' in odd.text
-    # What is neither the name of somebody, nor a word of both languages.
-    told = {
+    # Texts that are not names and not the same in both languages.
+    expected = {
         key: texts_of(section, PageLanguage.MALAY)[key]
         for section in ("say", "standings", "healths", "components")
         for key in texts_of(section, PageLanguage.MALAY)
@@ -624,12 +624,12 @@ async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
     both = set(texts_of("say", PageLanguage.ENGLISH).values()) | set(
         texts_of("components", PageLanguage.ENGLISH).values()
     )
-    for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
+    for text in {each for each in expected.values() if "{" not in each and len(each) > 3} - both:
         assert f">{text}<" not in english.text, text
 
 
-async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_code_none() -> None:
-    source = weather.MultiSiteDemo(size=8, weather=weather.Weather.OUTAGE)
+async def test_agency_page_shows_details_and_unknown_code_is_not_found() -> None:
+    source = many_agencies.ManyAgencies(size=8, scenario=many_agencies.Scenario.OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         text = (await web.get("/agencies/A001")).text
         fragment = await web.get("/agencies/A001/fragment?lang=ms")
@@ -637,19 +637,28 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
         assert (await web.get("/agencies/%3Cb%3E/fragment")).status_code == 404
     assert 'data-from="/agencies/A001/fragment?lang=ms"' in text
     assert fragment.text in text
-    for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
-        assert told in text
-    board = StatusPage(source, page_templates(), version="1")
-    again = await board.render_agency("A001", PageQuery(), Principal())
+    for expected in (
+        "A001-01",
+        "554: pengirim ditolak",
+        "A001/outbound/a",
+        "A001/inbound/a",
+        "24/11 14:15:00",
+        "1.7 s",
+    ):
+        assert expected in text
+    status_page = StatusPage(source, page_templates(), version="1")
+    again = await status_page.render_agency("A001", PageQuery(), Principal())
     assert again
-    _, page = await board.full_page(again)
+    _, page = await status_page.full_page(again)
     assert gzip.decompress(page.gzipped) == page.plain
 
 
-async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
-    async with client(portal(weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
+async def test_wallboard_shows_worst_and_count_of_others() -> None:
+    async with client(
+        portal(many_agencies.ManyAgencies(size=100, scenario=many_agencies.Scenario.MASS_OUTAGE), HOSTS)
+    ) as web:
         many = (await web.get("/?wallboard=1")).text
-    async with client(portal(weather.MultiSiteDemo(size=3), HOSTS)) as web:
+    async with client(portal(many_agencies.ManyAgencies(size=3), HOSTS)) as web:
         few = (await web.get("/?wallboard")).text
     assert '<html lang="ms" class="wall">' in many
     assert many.count("<article ") == 8
@@ -660,34 +669,34 @@ async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
     assert 'class="beyond"' not in few
 
 
-async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_that_goes_on_is_drawn_again() -> None:
-    source = weather.MultiSiteDemo(size=100, weather=weather.Weather.MASS)
+async def test_uptime_bars_are_on_worst_cards_not_wallboard_and_update() -> None:
+    source = many_agencies.ManyAgencies(size=100, scenario=many_agencies.Scenario.MASS_OUTAGE)
     async with client(portal(source, HOSTS)) as web:
         seen, wall = [(await web.get(path)).text for path in ("/", "/?wallboard=1")]
     assert (seen.count('<svg class="strip"'), wall.count('<svg class="strip"')) == (8, 0)
     assert "<title>23/11/2026: gangguan 1 j 15 min" in seen
 
-    templates = Counting()
-    shared = board(source, templates)
+    templates = CountingTemplates()
+    shared = status_page(source, templates)
     first = await shared.render()
     templates.rendered.clear()
     assert await shared.render() is first
-    source.sheets = {**source.sheets, T0.date(): DayTimeline("b90")}
+    source.timelines = {**source.timelines, T0.date(): DayTimeline("b90")}
     second = await shared.render()
     assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html"}
     assert b"24/11/2026: gangguan 1 j 30 min" in second.fragment.plain
     assert second.etag != first.etag
 
 
-async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
-    shared = board(MultiSiteDemo(), Counting(), max_age=3600)
+async def test_status_page_cached_filters_are_limited() -> None:
+    shared = status_page(ManyAgencies(), CountingTemplates(), max_age=3600)
     for number in range(50):
         await shared.render(PageQuery(agency_filter=AgencyFilter(text=f"A{number:03}")))
     assert len(shared._pages) <= 8
 
 
 @pytest.mark.blind
-async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_fresh() -> None:
+async def test_status_page_without_script_reloads_and_becomes_stale() -> None:
     """Defect: A page whose script cannot be loaded stays green for ever.
 
     Pantau: The style sheet marks it old after half a minute; without scripts it reloads.
@@ -705,25 +714,25 @@ async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_f
     assert "hidden" not in re.search(r'<p id="stale"[^>]*>', text)[0]  # type: ignore[index]
 
 
-async def test_the_packed_page_is_the_page() -> None:
-    board = StatusPage(MultiSiteDemo(), page_templates(), version="1")
-    made = await board.render()
-    _, page = await board.full_page(made)
+async def test_status_page_gzip_matches_plain() -> None:
+    status_page = StatusPage(ManyAgencies(), page_templates(), version="1")
+    made = await status_page.render()
+    _, page = await status_page.full_page(made)
     assert gzip.decompress(page.gzipped) == page.plain
     assert gzip.decompress(made.fragment.gzipped) == made.fragment.plain
 
 
 @dataclass
-class ManyOpen(Service):
-    """A service with sixty open incidents."""
+class SixtyOpenIncidents(Service):
+    """Fake service with sixty open incidents."""
 
     async def incidents(self) -> Sequence[IncidentView]:
         (one,) = await super().incidents()
         return [replace(one, id=number, number=f"JCM-{number:02}", resolved_at=None) for number in range(1, 61)]
 
 
-async def test_five_open_incidents_are_seen_forty_five_unfold_and_the_others_are_told_of() -> None:
-    async with client(portal(ManyOpen(), HOSTS)) as web:
+async def test_status_page_shows_five_open_incidents_folds_45_and_counts_others() -> None:
+    async with client(portal(SixtyOpenIncidents(), HOSTS)) as web:
         text = (await web.get("/fragment")).text
 
     part = text[text.index('id="open"') : text.index('id="agencies"')]
@@ -733,7 +742,7 @@ async def test_five_open_incidents_are_seen_forty_five_unfold_and_the_others_are
     assert 'dan 10 lagi dalam <a href="/api/v1/incidents">API</a>' in folded
 
 
-async def test_status_page_links_to_its_wallboard_form_and_back() -> None:
+async def test_status_page_links_to_wallboard_and_back() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         page, wallboard = (await web.get("/")).text, (await web.get("/?wallboard=1")).text
     assert 'href="/?wallboard=1"' in page

@@ -1,4 +1,4 @@
-"""A wall at which nobody signs in: what its link opens, for how long, and that it opens nothing else."""
+"""Wallboard links: what they permit, how long, and their storage."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from sqlalchemy import select
 
 from alerts.persistence.store import StoreUnavailable
 from monitor.store.schema.tables import audit_log, wallboard_link
-from tests.unit.monitor.web.signed import House, house
-from tests.unit.monitor.web.source import LETTERS, Service
-from tests.unit.monitor.web.test_gate import TABLE, ask
+from tests.unit.monitor.web.fake_service import LETTERS, Service
+from tests.unit.monitor.web.portal_env import PortalEnv, open_portal
+from tests.unit.monitor.web.test_access_control import TABLE, ask
 
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[House]:
-    async with house(tmp_path, Service(codes=("JCM", "MDC"), in_the_tray=LETTERS)) as opened:
+async def env(tmp_path: Path) -> AsyncIterator[PortalEnv]:
+    async with open_portal(tmp_path, Service(codes=("JCM", "MDC"), tray_letters=LETTERS)) as opened:
         yield opened
 
 
 @pytest.fixture
-async def admin(place: House) -> httpx.AsyncClient:
-    return await place.admitted("siti", "admin")
+async def admin(env: PortalEnv) -> httpx.AsyncClient:
+    return await env.session_for("siti", "admin")
 
 
-async def make(admin: httpx.AsyncClient, agencies: str = "", days: str = "90") -> str:
-    """Make a link, and return the path of it."""
+async def create_link(admin: httpx.AsyncClient, agencies: str = "", days: str = "90") -> str:
+    """Create a link; return its path."""
     made = await admin.post("/wallboards", data={"name": "Dinding Contoh", "agencies": agencies, "days": days})
     assert made.status_code == 200, made.text
     assert "?lang=" not in made.text
@@ -43,23 +43,23 @@ async def make(admin: httpx.AsyncClient, agencies: str = "", days: str = "90") -
     return found[1]
 
 
-async def hung(place: House, path: str) -> httpx.AsyncClient:
-    """Open a link in the browser of a wall."""
-    browser = await place.stack.enter_async_context(place.browser())
+async def open_wallboard(env: PortalEnv, path: str) -> httpx.AsyncClient:
+    """Open a link in a new client."""
+    browser = await env.stack.enter_async_context(env.browser())
     opened = await browser.get(path)
     assert (opened.status_code, opened.headers["location"]) == (303, "/?wallboard=1")
     return browser
 
 
-async def test_a_link_shows_the_wall_and_its_part_and_nothing_else(place: House, admin: httpx.AsyncClient) -> None:
-    screen = await hung(place, await make(admin))
+async def test_wallboard_link_permits_wallboard_only(env: PortalEnv, admin: httpx.AsyncClient) -> None:
+    screen = await open_wallboard(env, await create_link(admin))
     shown = await screen.get("/?wallboard=1")
     assert (shown.status_code, "JCM" in shown.text) == (200, True)
     part = re.search(r'data-from="([^"]*)"', shown.text)
     assert part
     assert (await screen.get(part[1].replace("&amp;", "&"))).status_code == 200
     assert (await screen.head("/?wallboard=1")).status_code == 200
-    # Not even the page as people have it.
+    # The usual status page is not permitted either.
     opened = set()
     for route, (kind, _) in TABLE.items():
         status = await ask(screen, route)
@@ -70,71 +70,72 @@ async def test_a_link_shows_the_wall_and_its_part_and_nothing_else(place: House,
     assert (await screen.post("/?wallboard=1")).status_code in {401, 405}
 
 
-async def test_a_wall_shows_its_agencies_only(place: House, admin: httpx.AsyncClient) -> None:
-    ours, other = await hung(place, await make(admin, "jcm")), await hung(place, await make(admin, "MDC"))
+async def test_wallboard_shows_its_agencies_only(env: PortalEnv, admin: httpx.AsyncClient) -> None:
+    ours, other = (
+        await open_wallboard(env, await create_link(admin, "jcm")),
+        await open_wallboard(env, await create_link(admin, "MDC")),
+    )
     assert "JCM" in (await ours.get("/?wallboard=1")).text
     assert "JCM" not in (await other.get("/?wallboard=1")).text
     assert "JCM" not in (await other.get("/fragment?wallboard=1")).text
-    # By whatever it asks.
+    # For any query.
     assert "JCM" not in (await other.get("/fragment?wallboard=1&q=jabatan")).text
 
 
-async def test_a_link_that_is_revoked_or_too_old_opens_nothing(place: House, admin: httpx.AsyncClient) -> None:
-    path = await make(admin, days="30")
-    screen = await hung(place, path)
+async def test_wallboard_link_revoked_or_expired_is_refused(env: PortalEnv, admin: httpx.AsyncClient) -> None:
+    path = await create_link(admin, days="30")
+    screen = await open_wallboard(env, path)
     (row,) = re.findall(r'action="(/wallboards/\d+/revoke)"', (await admin.get("/wallboards")).text)
     assert (await admin.post(row)).status_code == 303
     assert (await screen.get("/?wallboard=1")).status_code == 401
-    async with place.browser() as again:
+    async with env.browser() as again:
         assert (await again.get(path)).status_code == 404
     assert (await admin.post(row)).status_code == 404
 
-    path = await make(admin, days="30")
-    screen = await hung(place, path)
-    place.clock.move(30 * DAY - timedelta(seconds=1))
+    path = await create_link(admin, days="30")
+    screen = await open_wallboard(env, path)
+    env.clock.move(30 * DAY - timedelta(seconds=1))
     assert (await screen.get("/?wallboard=1")).status_code == 200
-    place.clock.move(timedelta(seconds=2))
+    env.clock.move(timedelta(seconds=2))
     assert (await screen.get("/?wallboard=1")).status_code == 401
-    async with place.browser() as again:
+    async with env.browser() as again:
         assert (await again.get(path)).status_code == 404
         assert (await again.get("/wallboard?key=teka")).status_code == 404
         assert (await again.get("/wallboard")).status_code == 404
 
 
-async def test_its_cookie_is_its_own_and_lasts_as_long_as_the_link(place: House, admin: httpx.AsyncClient) -> None:
-    async with place.browser() as browser:
-        kept = (await browser.get(await make(admin, days="366"))).headers["set-cookie"]
+async def test_wallboard_cookie_is_separate_and_lasts_as_link(env: PortalEnv, admin: httpx.AsyncClient) -> None:
+    async with env.browser() as browser:
+        kept = (await browser.get(await create_link(admin, days="366"))).headers["set-cookie"]
         assert kept.startswith("pantau-wall=")
         assert {"HttpOnly", "Path=/", "SameSite=lax", f"Max-Age={366 * 86400}"} <= set(kept.split("; "))
-        # Whoever signs in at that browser is who they are, and not the wall.
+        # A session in the same browser takes precedence over the wallboard.
         session = admin.cookies.get("pantau")
         assert session is not None
         browser.cookies.set("pantau", session, domain="localhost.local")
         assert (await browser.get("/wallboards")).status_code == 200
 
 
-async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_from_where(
-    place: House, admin: httpx.AsyncClient
-) -> None:
-    path = await make(admin, "MDC")
-    await hung(place, path)
+async def test_wallboard_key_is_stored_as_digest_and_audited(env: PortalEnv, admin: httpx.AsyncClient) -> None:
+    path = await create_link(admin, "MDC")
+    await open_wallboard(env, path)
     (row,) = re.findall(r'action="(/wallboards/\d+/revoke)"', (await admin.get("/wallboards")).text)
     await admin.post(row)
     key = path.partition("=")[2]
-    async with place.database.read() as connection:
-        told = (await connection.execute(select(audit_log).where(audit_log.c.event.like("wall%")))).all()
+    async with env.database.read() as connection:
+        entries = (await connection.execute(select(audit_log).where(audit_log.c.event.like("wall%")))).all()
         assert (await connection.execute(select(wallboard_link))).all() == []
-    assert [(each.actor, each.event) for each in told] == [
+    assert [(each.actor, each.event) for each in entries] == [
         ("Siti Contoh (siti)", "wall's link made"),
         ("wall Dinding Contoh", "wall opened by its link"),
         ("Siti Contoh (siti)", "wall's link revoked"),
     ]
-    assert told[0].detail["agencies"] == "MDC"
-    assert all(each.detail["address"] == "127.0.0.1" for each in told)
+    assert entries[0].detail["agencies"] == "MDC"
+    assert all(each.detail["address"] == "127.0.0.1" for each in entries)
     assert len(key) >= 43
-    assert not any(key in str(each.detail) for each in told)
-    await make(admin)
-    async with place.database.read() as connection:
+    assert not any(key in str(each.detail) for each in entries)
+    await create_link(admin)
+    async with env.database.read() as connection:
         (kept,) = (await connection.execute(select(wallboard_link))).all()
     assert re.fullmatch(r"[0-9a-f]{64}", kept.digest)
 
@@ -150,27 +151,27 @@ async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_f
         {"name": "Dinding", "days": "30", "agencies": "JCM TIADA"},
     ],
 )
-async def test_what_cannot_be_made_is_said_and_nothing_is_made(
-    place: House, admin: httpx.AsyncClient, wrong: dict[str, str]
+async def test_wallboards_page_invalid_link_is_refused(
+    env: PortalEnv, admin: httpx.AsyncClient, wrong: dict[str, str]
 ) -> None:
     answer = await admin.post("/wallboards", data=wrong)
     assert answer.status_code in {409, 422}
     assert 'role="alert"' in answer.text
-    assert await place.walls.links() == []
+    assert await env.wallboards.links() == []
 
 
-async def test_while_the_store_is_away_a_wall_that_is_known_does_not_go_dark(
-    place: House, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+async def test_wallboard_store_unavailable_is_served_from_cache(
+    env: PortalEnv, admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    screen = await hung(place, await make(admin))
+    screen = await open_wallboard(env, await create_link(admin))
 
-    async def away(*_: Any) -> None:
+    async def unavailable(*_: Any) -> None:
         raise StoreUnavailable("tiada")
 
-    monkeypatch.setattr(place.walls._links, "find", away)
+    monkeypatch.setattr(env.wallboards._links, "find", unavailable)
     monkeypatch.setattr("monitor.service.access.wallboards._CACHE_SECONDS", 0.0)
     assert (await screen.get("/?wallboard=1")).status_code == 200
     async with AsyncExitStack() as stack:
-        stranger = await stack.enter_async_context(place.browser())
-        stranger.cookies.set("pantau-wall", "teka", domain="localhost.local")
-        assert (await stranger.get("/?wallboard=1")).status_code == 503
+        unknown = await stack.enter_async_context(env.browser())
+        unknown.cookies.set("pantau-wall", "teka", domain="localhost.local")
+        assert (await unknown.get("/?wallboard=1")).status_code == 503

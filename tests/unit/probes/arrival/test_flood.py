@@ -1,4 +1,4 @@
-"""A server that pours, drips or pads its answers costs little, and is left alone for longer each time."""
+"""Limits for servers that send endless, slow or padded answers, and longer pauses after each failure."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from tests.unit.probes.arrival.test_pop import box
 from tests.unit.probes.imap_session import session_with
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
-from tests.unit.probes.watch import SIGNER, Counted, issue, mail
+from tests.unit.probes.watchers import SIGNER, Counted, issue, mail
 
 MIB = 1024 * 1024
-PATIENCE = Timeouts(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
-PACE = PollingPolicy(
+TIMEOUTS = Timeouts(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
+POLLING = PollingPolicy(
     min_interval=timedelta(seconds=0.01), max_interval=timedelta(seconds=2), retry_min=timedelta(seconds=0.2)
 )
 
 
 @dataclass
-class Pouring:
-    """Says the same for ever, as fast as it is read or with a *pause* after each time."""
+class EndlessSender:
+    """Server that sends the same data without end, with a *pause* after each time."""
 
     standin: ImapStandIn | Pop3StandIn
-    said: bytes
+    data: bytes
     first: bytes = b""
     pause: float = 0
-    octets: int = 0
+    sent_octets: int = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(self.first)
         while not writer.is_closing():
-            writer.write(self.said)
+            writer.write(self.data)
             await writer.drain()
-            self.octets += len(self.said)
+            self.sent_octets += len(self.data)
             await asyncio.sleep(self.pause)
 
 
 @asynccontextmanager
 async def watched(
-    standin: Handler, *, polling: PollingPolicy = PACE, pop3: bool = False
+    standin: Handler, *, polling: PollingPolicy = POLLING, pop3: bool = False
 ) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port:
         mailbox_ = box(port) if pop3 else mailbox(imap=server(port))
-        watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=polling)
+        watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS, polling=polling)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.run())
             yield watcher
@@ -63,50 +63,48 @@ async def watched(
 
 @pytest.mark.blind
 @pytest.mark.parametrize("command", ["IDLE", "NOOP", "SELECT", "LIST", "UID FETCH"])
-@pytest.mark.parametrize("said", [b"* 1 EXISTS\r\n" * 1000, b"* OK " + b"x" * 8000 + b"\r\n"], ids=["lines", "octets"])
-async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer_each_time(
-    command: str, said: bytes
-) -> None:
+@pytest.mark.parametrize("data", [b"* 1 EXISTS\r\n" * 1000, b"* OK " + b"x" * 8000 + b"\r\n"], ids=["lines", "octets"])
+async def test_imap_flood_ends_connection_and_lengthens_retry_pause(command: str, data: bytes) -> None:
     """Defect: An IMAP server that never stops sending takes a fifth of the core.
 
     Pantau: Each answer has a limit; beyond it the connection ends, and the pause grows.
     """
     standin = ImapStandIn()
-    pouring = Pouring(standin, said, first=b"+ dengar\r\n" if command == "IDLE" else b"")
-    standin.tricks[command] = pouring
-    # It serves well before it pours: that is no reason to come back at once.
-    async with watched(standin, polling=replace(PACE, stable_after=timedelta(0))) as watcher:
-        with watcher.expect(issue()) as letter:
-            trouble = await letter.arrival
-        assert isinstance(trouble, ProbeFailedError)
-        assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+    endless = EndlessSender(standin, data, first=b"+ dengar\r\n" if command == "IDLE" else b"")
+    standin.tricks[command] = endless
+    # It works before it floods: the watcher must not retry at once.
+    async with watched(standin, polling=replace(POLLING, stable_after=timedelta(0))) as watcher:
+        with watcher.expect(issue()) as expectation:
+            error = await expectation.arrival
+        assert isinstance(error, ProbeFailedError)
+        assert (error.outcome, error.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
         before = standin.connections
         loop = asyncio.get_running_loop()
         began = loop.time()
         while loop.time() - began < 1.5:
-            # Each run that comes would have it tried again.
-            with watcher.expect(issue()) as letter:
-                assert isinstance(await letter.ready, ProbeFailedError | None)
+            # Each new run requests another attempt.
+            with watcher.expect(issue()) as expectation:
+                assert isinstance(await expectation.ready, ProbeFailedError | None)
             await asyncio.sleep(0.01)
         # After 0.2, 0.4 and 0.8 seconds.
         assert standin.connections - before <= 3
-    # What lies in the buffers between us is as much again.
-    assert pouring.octets < 40 * MIB * standin.connections
+    # Socket buffers hold as much again.
+    assert endless.sent_octets < 40 * MIB * standin.connections
 
 
 @pytest.mark.blind
-async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
+async def test_imap_unsolicited_data_is_limited() -> None:
     """Defect: A server that sends between commands takes the core.
 
     Pantau: That has a limit too.
     """
     standin = ImapStandIn()
-    pouring = Pouring(standin, b"* OK " + b"x" * 8000 + b"\r\n")
-    standin.tricks["NOOP"] = lambda reader, writer: pouring_after(writer)
+    endless = EndlessSender(standin, b"* OK " + b"x" * 8000 + b"\r\n")
+    standin.tricks["NOOP"] = lambda reader, writer: send_endlessly_after(writer)
 
-    async def pouring_after(writer: asyncio.StreamWriter) -> None:
+    async def send_endlessly_after(writer: asyncio.StreamWriter) -> None:
         writer.write(f"{standin.asked[-1].split()[0]} OK\r\n".encode())
-        await pouring(asyncio.StreamReader(), writer)
+        await endless(asyncio.StreamReader(), writer)
 
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -114,35 +112,35 @@ async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
         await until(lambda: session.cost > MIB)
         with pytest.raises(Exception, match="larger than any that is expected"):
             await session.noop()
-        # What has come meanwhile is read to the end; on a busy machine that is more.
+        # Data that arrived meanwhile is read to the end; on a busy machine that is more.
         assert session.cost < 8 * MIB
 
 
 @pytest.mark.blind
-async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less() -> None:
+async def test_imap_useless_notifications_trigger_fewer_and_fewer_polls() -> None:
     """Defect: A slow stream of notifications makes the mailbox be polled without a pause.
 
     Pantau: Useless ones are heeded less and less.
     """
     standin = ImapStandIn()
-    drip = Pouring(standin, b"* 1 EXISTS\r\n", first=b"+ dengar\r\n", pause=0.002)
+    slow_sender = EndlessSender(standin, b"* 1 EXISTS\r\n", first=b"+ dengar\r\n", pause=0.002)
 
     async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
-        dripping = asyncio.create_task(drip(reader, writer))
+        dripping = asyncio.create_task(slow_sender(reader, writer))
         await reader.readline()
         dripping.cancel()
         writer.write(f"{tag} OK\r\n".encode())
 
-    def looks() -> int:
+    def count_polls() -> int:
         return sum("UID FETCH" in line for line in standin.asked)
 
     standin.tricks["IDLE"] = idle
     async with watched(standin) as watcher:
         with watcher.expect(issue()):
             await asyncio.sleep(1.5)
-            assert looks() <= 16
-            await until(lambda: looks() >= 4)
+            assert count_polls() <= 16
+            await until(lambda: count_polls() >= 4)
             token = issue()
             with watcher.expect(token) as wanted:
                 standin.put(mail(token))
@@ -151,7 +149,7 @@ async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less(
 
 
 @pytest.mark.blind
-async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_ever() -> None:
+async def test_imap_exists_within_each_answer_triggers_no_poll() -> None:
     """Defect: A server that reports the message count with each answer is polled 670 times a second.
 
     Pantau: A report within an answer triggers no poll.
@@ -170,7 +168,7 @@ async def test_a_server_that_counts_its_mail_with_each_answer_is_not_asked_for_e
 
 
 @pytest.mark.blind
-async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> None:
+async def test_imap_padded_answers_slow_polling() -> None:
     """Defect: A server pads every answer up to the limit.
 
     Pantau: The total cost of answers is waited for.
@@ -184,18 +182,18 @@ async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> N
 
     standin.tricks["NOOP"] = pad
     began = asyncio.get_running_loop().time()
-    async with watched(standin, polling=replace(PACE, read_burst=MIB, read_rate=MIB)) as watcher:
-        with watcher.expect(issue()) as letter:
-            letter.request_fast_polling()
+    async with watched(standin, polling=replace(POLLING, read_burst=MIB, read_rate=MIB)) as watcher:
+        with watcher.expect(issue()) as expectation:
+            expectation.request_fast_polling()
             await asyncio.sleep(2)
             assert watcher.failure is None
     # 600 octets are counted for each line: three answers a second, and not one in each hundredth.
-    lasted = asyncio.get_running_loop().time() - began
-    assert sum(line.endswith("NOOP") for line in standin.asked) <= 6 + 3 * lasted
+    elapsed = asyncio.get_running_loop().time() - began
+    assert sum(line.endswith("NOOP") for line in standin.asked) <= 6 + 3 * elapsed
 
 
 @pytest.mark.blind
-async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_taken_apart() -> None:
+async def test_pop3_long_list_slows_polling_and_only_newest_are_examined() -> None:
     """Defect: A long POP3 list is read every three seconds, all of it.
 
     Pantau: Its cost is waited for, and only the newest are examined.
@@ -204,36 +202,36 @@ async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_ta
     lines = "".join(f"{number} u{number}\r\n" for number in range(1, 20_001))
     small = "+OK\r\nSubject: x\r\n\r\n.\r\n"
     standin.tricks |= {"UIDL": f"+OK\r\n{lines}.\r\n", "TOP": small, "RETR": small}
-    hasty = replace(PACE, pop3_interval=timedelta(seconds=0.01), read_burst=MIB, read_rate=8 * MIB)
+    fast_polling = replace(POLLING, pop3_interval=timedelta(seconds=0.01), read_burst=MIB, read_rate=8 * MIB)
     began = asyncio.get_running_loop().time()
-    async with watched(standin, polling=hasty, pop3=True) as watcher:
+    async with watched(standin, polling=fast_polling, pop3=True) as watcher:
         with watcher.expect(issue()):
             await asyncio.sleep(3)
             await until(lambda: standin.sessions >= 2)
             assert watcher.failure is None
         assert watcher.polled_at is not None
     # Some 10 MiB by the count of lines, so one and a quarter seconds each.
-    lasted = asyncio.get_running_loop().time() - began
-    assert standin.sessions <= 1.5 + lasted / 1.25
+    elapsed = asyncio.get_running_loop().time() - began
+    assert standin.sessions <= 1.5 + elapsed / 1.25
 
 
 @pytest.mark.blind
-async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
+async def test_imap_wire_oversized_data_is_not_parsed() -> None:
     """Defect: An oversized IMAP answer is parsed.
 
     Pantau: It is not parsed beyond the limit.
     """
-    heard: list[str] = []
-    wire = ImapWire(lambda: heard.append("stirred"), 1.0)
+    wake_calls: list[str] = []
+    wire = ImapWire(lambda: wake_calls.append("stirred"), 1.0)
     wire.greeted.set()
     wire.data_received(b"* 1 EXISTS\r\n" * 1000)
-    assert (wire.failure, len(heard)) == (None, 1000)
+    assert (wire.failure, len(wake_calls)) == (None, 1000)
     wire.data_received(b"* 1 EXISTS\r\n" * 5000)
-    # But for word that the connection is of no use any more.
-    assert (isinstance(wire.failure, ProtocolError), len(heard)) == (True, 1001)
+    # The last call reports that the connection is unusable.
+    assert (isinstance(wire.failure, ProtocolError), len(wake_calls)) == (True, 1001)
 
 
-def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
+def test_read_rate_limit_exceeded_returns_wait() -> None:
     now = [100.0]
     allowance = ReadRateLimit(read_burst=1000, read_rate=100, clock=lambda: now[0])
     assert allowance.spend(1000) == 0
@@ -241,6 +239,6 @@ def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
     now[0] += 5
     assert allowance.spend(0) == 0
     now[0] += 3600
-    # Who was quiet for long may say much at once, and not more than that.
+    # After a long pause one burst is allowed, and no more.
     assert allowance.spend(1100) == 1
     assert reading_cost(b"a\r\nb\r\n") == 6 + 2 * 512

@@ -1,4 +1,4 @@
-"""Mail that cannot be parsed is left alone; what else goes wrong with it is not taken for that."""
+"""Message handler: mail that cannot be parsed is kept, and other errors are raised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probes.arrival.message_handler import MailboxMessage, MessageHandler
 from probes.mail.disposition import TokenRegistry
 from probes.model.result import Party
 from tests.unit.probes.standin import mailbox
-from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue
+from tests.unit.probes.watchers import FOREIGN, SIGNER, Counted, issue
 
 
 def handler() -> MessageHandler:
@@ -28,31 +28,31 @@ def handler() -> MessageHandler:
     )
 
 
-def letter(whole: Callable[[], Awaitable[bytes | None]]) -> MailboxMessage:
-    return MailboxMessage(uid=1, header=FOREIGN, size=len(FOREIGN), fetch_content=whole)
+def message(fetch: Callable[[], Awaitable[bytes | None]]) -> MailboxMessage:
+    return MailboxMessage(uid=1, header=FOREIGN, size=len(FOREIGN), fetch_content=fetch)
 
 
-async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_cannot_be_parsed() -> None:
+async def test_message_handler_fetch_error_is_raised_not_unparsable() -> None:
     async def broken() -> bytes | None:
         raise LookupError("our own bug")
 
     with pytest.raises(LookupError, match="our own bug"):
-        await handler().process(letter(broken), FolderKind.INBOX, count=True)
+        await handler().process(message(broken), FolderKind.INBOX, count=True)
 
 
-async def test_mail_that_cannot_be_parsed_is_left_alone() -> None:
+async def test_message_handler_unparsable_mail_is_kept() -> None:
     async def nested() -> bytes | None:
         return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
 
-    assert not await handler().process(letter(nested), FolderKind.INBOX, count=True)
+    assert not await handler().process(message(nested), FolderKind.INBOX, count=True)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
-async def test_foreign_mail_whose_only_part_is_encoded_does_not_end_the_watch(encoding: str) -> None:
+async def test_message_handler_foreign_mail_with_encoded_single_part_is_kept(encoding: str) -> None:
     header = f"Subject: mesyuarat\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
 
-    async def whole() -> bytes | None:
+    async def fetch() -> bytes | None:
         return header + b"UHVrdWwgOS4=\r\n"
 
-    mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, fetch_content=whole)
+    mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, fetch_content=fetch)
     assert not await handler().process(mail, FolderKind.INBOX, count=True)

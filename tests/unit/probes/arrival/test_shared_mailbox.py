@@ -1,4 +1,4 @@
-"""A mailbox that another account shares with ours, as servers show it or do not."""
+"""A mailbox that another account shares with ours, on servers with and without namespaces."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
-from tests.integration.probes.trip import PATIENCE, SIGNER
+from tests.integration.probes.round_trips import SIGNER, TIMEOUTS
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
 
-ABLE = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE NAMESPACE"
-BOTH = '* LIST (\\Junk) "/" "Junk"\r\n* LIST (\\Junk) "/" "shared/pro/Junk"\r\n{tag} OK\r\n'
-EMPTY = "* STATUS x (MESSAGES 0 UIDNEXT 4 UIDVALIDITY 9)\r\n{tag} OK\r\n"
-DOVECOT = '* NAMESPACE (("" "/")) (("shared/" "/")) NIL\r\n{tag} OK\r\n'
+CAPABILITIES = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE NAMESPACE"
+TWO_JUNK_FOLDERS = '* LIST (\\Junk) "/" "Junk"\r\n* LIST (\\Junk) "/" "shared/pro/Junk"\r\n{tag} OK\r\n'
+EMPTY_FOLDER_STATUS = "* STATUS x (MESSAGES 0 UIDNEXT 4 UIDVALIDITY 9)\r\n{tag} OK\r\n"
+DOVECOT_NAMESPACE = '* NAMESPACE (("" "/")) (("shared/" "/")) NIL\r\n{tag} OK\r\n'
 
 
 @asynccontextmanager
@@ -29,35 +29,38 @@ async def watching(standin: ImapStandIn, inbox: str) -> AsyncIterator[MailboxWat
     async with listening(standin, server_context()) as port, asyncio.TaskGroup() as tasks:
         box = replace(mailbox(imap=server(port)), inbox=inbox)
         polling = PollingPolicy(retry_min=timedelta(seconds=0.05), stable_after=timedelta(0))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=polling)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=TIMEOUTS, polling=polling)
         running = tasks.create_task(watcher.run())
         yield watcher
         running.cancel()
 
 
 @pytest.mark.parametrize(
-    ("inbox", "namespace", "looked_into"),
+    ("inbox", "namespace", "read_folders"),
     [
-        ("INBOX", DOVECOT, ["Junk"]),
-        ("shared/pro", DOVECOT, ["shared/pro/Junk"]),
-        # A server that offers it and refuses it all the same shows no more than before.
+        ("INBOX", DOVECOT_NAMESPACE, ["Junk"]),
+        ("shared/pro", DOVECOT_NAMESPACE, ["shared/pro/Junk"]),
+        # A server that offers NAMESPACE and refuses it adds no information.
         ("INBOX", "{tag} NO tiada\r\n", ["Junk", "shared/pro/Junk"]),
         ("shared/pro", "{tag} BAD apa\r\n", ["shared/pro/Junk"]),
     ],
 )
-async def test_nobody_looks_into_the_junk_of_another_mailbox(
+async def test_shared_mailbox_junk_folder_of_other_mailbox_is_not_read(
     inbox: str,
     namespace: str,
-    looked_into: list[str],
+    read_folders: list[str],
 ) -> None:
-    standin = ImapStandIn(capabilities=ABLE, tricks={"LIST": BOTH, "NAMESPACE": namespace, "STATUS": EMPTY})
+    standin = ImapStandIn(
+        capabilities=CAPABILITIES,
+        tricks={"LIST": TWO_JUNK_FOLDERS, "NAMESPACE": namespace, "STATUS": EMPTY_FOLDER_STATUS},
+    )
     async with watching(standin, inbox) as watcher:
         await until(lambda: watcher.polled_at is not None)
-    assert [line.split()[2] for line in standin.asked if " STATUS " in line] == looked_into
+    assert [line.split()[2] for line in standin.asked if " STATUS " in line] == read_folders
 
 
 @pytest.mark.parametrize(
-    ("inbox", "said", "ours"),
+    ("inbox", "response", "refused"),
     [
         ("shared/pro", "[NOPERM] tidak dibenarkan", True),
         ("shared/pro", "[NONEXISTENT] tiada", True),
@@ -65,14 +68,14 @@ async def test_nobody_looks_into_the_junk_of_another_mailbox(
         ("INBOX", "[NONEXISTENT] tiada", False),
     ],
 )
-async def test_a_right_that_was_taken_from_us_says_nothing_about_the_mail(inbox: str, said: str, *, ours: bool) -> None:
-    standin = ImapStandIn(capabilities=ABLE, tricks={"SELECT": f"{{tag}} NO {said}\r\n"})
+async def test_shared_mailbox_revoked_permission_is_auth_failure(inbox: str, response: str, *, refused: bool) -> None:
+    standin = ImapStandIn(capabilities=CAPABILITIES, tricks={"SELECT": f"{{tag}} NO {response}\r\n"})
     async with watching(standin, inbox) as watcher:
-        with watcher.expect(SIGNER.issue("ujian", datetime.now(UTC))) as letter:
-            trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailedError)
-    failure = trouble.failure
+        with watcher.expect(SIGNER.issue("ujian", datetime.now(UTC))) as expectation:
+            error = await expectation.ready
+    assert isinstance(error, ProbeFailedError)
+    failure = error.failure
     assert (failure.phase, failure.reason) == (Phase.RETRIEVE, Reason.MAILBOX_REFUSED)
-    assert said in failure.detail
-    assert failure.credentials_refused is ours
-    assert trouble.outcome is (Outcome.AUTH if ours else Outcome.CONNECT)
+    assert response in failure.detail
+    assert failure.credentials_refused is refused
+    assert error.outcome is (Outcome.AUTH if refused else Outcome.CONNECT)

@@ -1,4 +1,4 @@
-"""One watcher for each mailbox: hands over, counts, deletes, and says why it cannot read."""
+"""Mailbox watcher over IMAP: it delivers, counts and deletes mail, and reports why a mailbox cannot be read."""
 
 from __future__ import annotations
 
@@ -17,33 +17,45 @@ from probes.model.mailbox import Mailbox
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
-from tests.hanging import HANGS
-from tests.unit.probes.purse import Purse, login, purse, shown
+from tests.timeouts import HANG_TIMEOUT
+from tests.unit.probes.fake_tokens import FakeTokens, fake_tokens, login, token_of_response
 from tests.unit.probes.standin import ImapStandIn, Trick, close, hang, listening, mailbox, server, server_context, until
-from tests.unit.probes.watch import FOREIGN, KEY, PACE, PATIENCE, SIGNER, Counted, gone, issue, mail, running, watching
+from tests.unit.probes.watchers import (
+    FOREIGN,
+    KEY,
+    POLLING,
+    SIGNER,
+    TIMEOUTS,
+    Counted,
+    issue,
+    mail,
+    running,
+    until_deleted,
+    watching,
+)
 
 
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 UIDPLUS"])
-async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilities: str) -> None:
+async def test_imap_watcher_delivers_message_to_run_and_deletes_it(capabilities: str) -> None:
     standin, counted, token = ImapStandIn(capabilities=capabilities), Counted(), issue()
     kept = standin.put(FOREIGN)
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            assert await letter.ready is None
+        with watcher.expect(token) as expectation:
+            assert await expectation.ready is None
             uid = standin.put(mail(token))
-            letter.request_fast_polling()
-            seen = await letter.arrival
-            assert isinstance(seen, Arrived)
-            assert seen.folder is FolderKind.INBOX
-            assert await letter.content == mail(token)
-        await gone(standin, uid)
+            expectation.request_fast_polling()
+            arrived_message = await expectation.arrival
+            assert isinstance(arrived_message, Arrived)
+            assert arrived_message.folder is FolderKind.INBOX
+            assert await expectation.content == mail(token)
+        await until_deleted(standin, uid)
         await watcher.wait_until_deleted()
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
 
 
 @pytest.mark.pitfall
-async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
+async def test_imap_forty_runs_share_one_connection() -> None:
     """Trap: Microsoft 365 allows some twenty connections to a mailbox.
 
     Pantau: One connection serves all runs.
@@ -51,25 +63,25 @@ async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
     standin, counted = ImapStandIn(), Counted()
     tokens = [issue() for _ in range(40)]
     async with watching(standin, counted) as watcher:
-        letters = [watcher.expect(token) for token in tokens]
+        expectations = [watcher.expect(token) for token in tokens]
         for token in reversed(tokens):
             standin.put(mail(token))
-        for letter, token in zip(letters, tokens, strict=True):
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+        for expectation, token in zip(expectations, tokens, strict=True):
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
         assert standin.connections == 1
 
 
-async def test_foreign_mail_survives_many_rounds() -> None:
+async def test_imap_foreign_mail_is_kept_over_many_rounds() -> None:
     standin, counted = ImapStandIn(capabilities="IMAP4rev1 IDLE"), Counted()
     kept = [standin.put(FOREIGN) for _ in range(30)]
     async with watching(standin, counted) as watcher:
         for _ in range(50):
             token = issue()
-            with watcher.expect(token) as letter:
+            with watcher.expect(token) as expectation:
                 uid = standin.put(mail(token))
-                letter.request_fast_polling()
-                await letter.content
+                expectation.request_fast_polling()
+                await expectation.content
             kept.append(standin.put(FOREIGN))
             await watcher.wait_until_deleted()
             assert uid not in standin.mails
@@ -77,72 +89,72 @@ async def test_foreign_mail_survives_many_rounds() -> None:
     assert not set(kept) & standin.deleted
 
 
-async def test_what_stays_marked_as_deleted_is_not_found_again() -> None:
+async def test_imap_mail_left_marked_deleted_is_not_found_again() -> None:
     late, token = issue(), issue()
     standin, counted = ImapStandIn(capabilities="IMAP4rev1 IDLE"), Counted()
     marked = {standin.put(FOREIGN), standin.put(mail(late))}
     standin.deleted = set(marked)
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
         await watcher.wait_until_deleted()
     assert counted.arrivals == []
     assert marked <= set(standin.mails)
 
 
-async def test_what_stayed_marked_is_gone_once_nothing_else_is_marked() -> None:
+async def test_imap_own_marked_mail_is_expunged_when_nothing_else_is_marked() -> None:
     earlier = issue()
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE")
     foreign, left_over = standin.put(FOREIGN), standin.put(mail(earlier))
     standin.deleted = {foreign, left_over}
-    ours = {left_over}
+    own_uids = {left_over}
     async with watching(standin, Counted()) as watcher:
 
-        async def one_more() -> None:
+        async def run_once() -> None:
             token = issue()
-            with watcher.expect(token) as letter:
-                ours.add(standin.put(mail(token)))
-                letter.request_fast_polling()
-                await letter.content
+            with watcher.expect(token) as expectation:
+                own_uids.add(standin.put(mail(token)))
+                expectation.request_fast_polling()
+                await expectation.content
             await watcher.wait_until_deleted()
 
-        await one_more()
-        assert ours <= set(standin.mails)
+        await run_once()
+        assert own_uids <= set(standin.mails)
         standin.deleted.discard(foreign)
-        await one_more()
-        assert not ours & set(standin.mails)
+        await run_once()
+        assert not own_uids & set(standin.mails)
     assert foreign in standin.mails
 
 
-async def test_a_second_copy_is_a_duplicate() -> None:
+async def test_imap_second_copy_is_duplicate() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
             uid = standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
             assert await counted.until(1) == [(Arrival.DUPLICATE, token.id)]
-        await gone(standin, uid)
+        await until_deleted(standin, uid)
         standin.put(mail(token))
         assert await counted.until(2) == [(Arrival.DUPLICATE, token.id)] * 2
 
 
-async def test_what_comes_after_its_run_is_late_once() -> None:
+async def test_imap_message_after_run_is_late_once() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
         uid = standin.put(mail(token))
         assert await counted.until(1) == [(Arrival.LATE, token.id)]
         standin.put(mail(token))
         assert await counted.until(2) == [(Arrival.LATE, token.id), (Arrival.DUPLICATE, token.id)]
-        await gone(standin, uid)
+        await until_deleted(standin, uid)
 
 
-async def test_leftovers_of_an_earlier_life_are_counted_and_taken_away() -> None:
+async def test_imap_leftovers_of_earlier_process_are_counted_and_deleted() -> None:
     late, crashed, unknown = issue(), issue(), issue()
     standin, counted = ImapStandIn(), Counted()
     kept = [standin.put(FOREIGN) for _ in range(60)]
@@ -151,7 +163,7 @@ async def test_leftovers_of_an_earlier_life_are_counted_and_taken_away() -> None
         kept += [standin.put(FOREIGN) for _ in range(30)]
     async with watching(standin, counted, ended=(late.id,), arrived=(crashed.id,)):
         found = await counted.until(3)
-        await gone(standin, 123)
+        await until_deleted(standin, 123)
         await until(lambda: len(standin.mails) <= len(kept))
     assert set(found) == {
         (Arrival.LATE, late.id),
@@ -161,18 +173,18 @@ async def test_leftovers_of_an_earlier_life_are_counted_and_taken_away() -> None
     assert sorted(standin.mails) == kept
 
 
-async def test_mail_that_came_before_the_watch_does_not_miss_its_run() -> None:
+async def test_imap_mail_present_before_watcher_reaches_run() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     standin.put(mail(token))
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+        with watcher.expect(token) as expectation:
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
     assert counted.arrivals == []
 
 
 @pytest.mark.pitfall
-async def test_a_message_whose_token_does_not_verify_is_counted_and_never_deleted() -> None:
+async def test_imap_message_with_invalid_token_is_counted_and_kept() -> None:
     """Trap: Anybody can write a token.
 
     Pantau: It is signed (HMAC); an invalid one is counted and kept.
@@ -180,67 +192,67 @@ async def test_a_message_whose_token_does_not_verify_is_counted_and_never_delete
     standin, counted, token = ImapStandIn(), Counted(), issue()
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             uid = standin.put(mail(issue(signer=forger)))
-            letter.request_fast_polling()
+            expectation.request_fast_polling()
             assert await counted.until(1) == [(Arrival.FORGED, None)]
-            assert not letter.arrival.done()
+            assert not expectation.arrival.done()
     assert uid in standin.mails
 
 
 @pytest.mark.parametrize(("age", "kept"), [(timedelta(hours=1), True), (timedelta(hours=25), False)])
-async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept: bool) -> None:
+async def test_imap_mail_of_other_prober_is_kept_for_one_day(*, age: timedelta, kept: bool) -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     other = TokenSigner(KEY, "kuching-1")
     uid = standin.put(mail(issue(datetime.now(UTC) - age, signer=other)))
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
         await until(lambda: len(standin.mails) <= kept)
     assert (uid in standin.mails) is kept
     assert counted.arrivals == []
 
 
 @pytest.mark.blind
-async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_to_it() -> None:
+async def test_imap_mail_of_prober_with_same_name_is_counted_once_and_kept() -> None:
     """Defect: Two machines with one name delete each other's mail.
 
     Pantau: A process knows its own tokens; a conflicting prober's mail stays, is counted and alerted on.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
-    namesake = TokenSigner(KEY, "putrajaya-1")
+    same_name_signer = TokenSigner(KEY, "putrajaya-1")
     async with watching(standin, counted) as watcher:
-        uid = standin.put(mail(issue(datetime.now(UTC) + timedelta(seconds=1), signer=namesake)))
-        with watcher.expect(token) as letter:
+        uid = standin.put(mail(issue(datetime.now(UTC) + timedelta(seconds=1), signer=same_name_signer)))
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
         await watcher.wait_until_deleted()
     assert list(standin.mails) == [uid]
     assert [arrival for arrival, _ in counted.arrivals] == [Arrival.PROBER_CONFLICT]
 
 
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 IDLE UIDPLUS", "IMAP4rev1 IDLE"])
-async def test_what_other_probers_have_marked_and_left_behind_does_not_keep_ours_in_the_mailbox(
+async def test_imap_old_mail_marked_by_other_probers_is_expunged_with_ours(
     capabilities: str,
 ) -> None:
     standin, counted, token = ImapStandIn(capabilities=capabilities), Counted(), issue()
     left = standin.put(mail(issue(signer=TokenSigner(KEY, "kuching-1"))))
-    ours = standin.put(mail(issue(datetime.now(UTC) - timedelta(hours=1))))
-    standin.deleted |= {left, ours}
+    own_uids = standin.put(mail(issue(datetime.now(UTC) - timedelta(hours=1))))
+    standin.deleted |= {left, own_uids}
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
         await until(lambda: not standin.mails)
 
 
 @pytest.mark.pitfall
-async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> None:
+async def test_imap_localised_junk_folder_is_found_by_special_use() -> None:
     """Trap: The junk folder has another name in each language.
 
     Pantau: It is found by SPECIAL-USE.
@@ -277,14 +289,14 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
         "SELECT INBOX": select_inbox,
     }
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             uid = junk.put(mail(token))
-            letter.request_fast_polling()
-            seen = await letter.arrival
-            assert isinstance(seen, Arrived)
-            assert seen.folder is FolderKind.JUNK
-            assert await letter.content == mail(token)
+            expectation.request_fast_polling()
+            arrived_message = await expectation.arrival
+            assert isinstance(arrived_message, Arrived)
+            assert arrived_message.folder is FolderKind.JUNK
+            assert await expectation.content == mail(token)
         await until(lambda: uid not in junk.mails)
     assert '(SPECIAL-USE) "" "*"' in " ".join(standin.asked)
 
@@ -300,59 +312,63 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
         ({"SELECT": close}, Outcome.CONNECT, Phase.RETRIEVE, Reason.CONNECTION_CLOSED),
     ],
 )
-async def test_a_run_learns_at_once_why_the_mailbox_cannot_be_read(
+async def test_imap_unreadable_mailbox_fails_run_at_once_with_cause(
     tricks: dict[str, Trick], outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     async with watching(ImapStandIn(tricks=tricks), Counted()) as watcher:
-        with watcher.expect(issue()) as letter:
-            trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailedError)
-    assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
-    assert trouble.failure.party is Party.RECIPIENT
+        with watcher.expect(issue()) as expectation:
+            error = await expectation.ready
+    assert isinstance(error, ProbeFailedError)
+    assert (error.outcome, error.failure.phase, error.failure.reason) == (outcome, phase, reason)
+    assert error.failure.party is Party.RECIPIENT
     assert watcher.failure is not None
 
 
-async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
+async def test_imap_refused_credentials_are_not_retried_per_run() -> None:
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [AUTHENTICATIONFAILED] x\r\n"})
     async with watching(standin, Counted()) as watcher:
         for _ in range(20):
-            with watcher.expect(issue()) as letter:
-                assert isinstance(await letter.ready, ProbeFailedError)
+            with watcher.expect(issue()) as expectation:
+                assert isinstance(await expectation.ready, ProbeFailedError)
     assert sum("LOGIN" in line for line in standin.asked) == 1
 
 
-async def test_what_a_run_is_told_while_an_attempt_hangs_is_not_what_an_earlier_one_met() -> None:
+async def test_imap_hanging_attempt_reports_own_failure_not_earlier_one() -> None:
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
-    timeouts = replace(PATIENCE, session=timedelta(seconds=30))
+    timeouts = replace(TIMEOUTS, session=timedelta(seconds=30))
     async with listening(standin, server_context()) as port:
         box = mailbox(imap=server(port))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=timeouts, polling=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=timeouts, polling=POLLING)
         async with running(watcher):
             await until(lambda: watcher.failure is not None)
             standin.tricks = {"LOGIN": hang}
             before = standin.connections
             await until(lambda: standin.connections > before and standin.asked[-1].endswith('rahsia"'))
-            told = watcher.not_ready_failure()
-    assert (told.outcome, told.failure.phase, told.failure.reason) == (Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER)
+            failure_now = watcher.not_ready_failure()
+    assert (failure_now.outcome, failure_now.failure.phase, failure_now.failure.reason) == (
+        Outcome.TIMEOUT,
+        Phase.AUTH,
+        Reason.NO_ANSWER,
+    )
 
 
-async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None:
+async def test_imap_recovered_mailbox_has_no_failure() -> None:
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
     async with watching(standin, Counted()) as watcher:
-        with watcher.expect(issue()) as letter:
-            assert isinstance(await letter.ready, ProbeFailedError)
+        with watcher.expect(issue()) as expectation:
+            assert isinstance(await expectation.ready, ProbeFailedError)
         standin.tricks = {}
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             while watcher.failure is not None:
-                with watcher.expect(issue()) as letter:
-                    await letter.ready
+                with watcher.expect(issue()) as expectation:
+                    await expectation.ready
         assert watcher.failure is None
 
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [close, "* BYE but semula\r\n", hang])
 @pytest.mark.parametrize("command", ["NOOP", "IDLE", "UID FETCH", "UID STORE"])
-async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(trick: Trick, command: str) -> None:
+async def test_imap_lost_connection_loses_no_mail_and_repeats_none(trick: Trick, command: str) -> None:
     """Trap: Work in progress is lost or repeated when a connection breaks.
 
     Pantau: Each message is handed over once.
@@ -367,41 +383,41 @@ async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(tric
             await trick(reader, writer)
 
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             standin.tricks = {command: once}
             uid = standin.put(mail(token))
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
-        await gone(standin, uid)
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
+        await until_deleted(standin, uid)
     assert counted.arrivals == []
     assert watcher.failure is None
 
 
 @pytest.mark.pitfall
-async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
+async def test_imap_changed_uidvalidity_discards_uids() -> None:
     """Trap: UIDs mean other mail when UIDVALIDITY changes.
 
     Pantau: They are dropped.
     """
     standin, counted, token = ImapStandIn(next_uid=500), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             standin.validity, standin.next_uid = 8, 1
             standin.tricks = {"NOOP": close}
             standin.put(mail(token))
-            letter.request_fast_polling()
-            async with asyncio.timeout(HANGS):
+            expectation.request_fast_polling()
+            async with asyncio.timeout(HANG_TIMEOUT):
                 while standin.connections < 2:
                     standin.tricks = {} if standin.asked[-1].endswith("NOOP") else standin.tricks
                     await asyncio.sleep(0)
             standin.tricks = {}
-            assert await letter.content == mail(token)
+            assert await expectation.content == mail(token)
 
 
 @pytest.mark.pitfall
-async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
+async def test_imap_waiting_run_ends_idle() -> None:
     """Trap: A connection in IDLE is deaf to new runs.
 
     Pantau: A run that begins to wait ends IDLE.
@@ -409,45 +425,45 @@ async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
         await until(lambda: bool(standin.idling))
-        standin.mails[standin.next_uid] = mail(token)  # without a word to who listens
+        standin.mails[standin.next_uid] = mail(token)  # without a notification in IDLE
         standin.next_uid += 1
-        with watcher.expect(token) as letter:
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+        with watcher.expect(token) as expectation:
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
 
 
-async def test_mail_that_cannot_be_parsed_stops_nobody() -> None:
+async def test_imap_unparsable_mail_does_not_block_others() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(nested)
             standin.put(b"\x00\xff\r\n\r\n")
             standin.put(mail(token))
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
 
 
-async def test_a_server_without_a_list_of_folders_is_read_all_the_same() -> None:
+async def test_imap_server_without_folder_list_is_read() -> None:
     standin, counted, token = ImapStandIn(tricks={"LIST": "{tag} NO tidak\r\n"}), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
 
 
 @pytest.mark.parametrize("command", ["STATUS", "SELECT SARAP"])
-async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_read(command: str) -> None:
+async def test_imap_refused_junk_folder_does_not_block_inbox(command: str) -> None:
     standin, counted, token = ImapStandIn(tricks={command: "{tag} NO tidak\r\n"}), Counted(), issue()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), junk_folders=("Sarap",))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=TIMEOUTS, polling=POLLING)
         async with running(watcher):
-            with watcher.expect(token) as letter:
+            with watcher.expect(token) as expectation:
                 standin.put(mail(token))
-                letter.request_fast_polling()
-                assert await letter.content == mail(token)
+                expectation.request_fast_polling()
+                assert await expectation.content == mail(token)
             await until(lambda: any(command in line.upper() for line in standin.asked))
             await until(lambda: standin.asked[-1].endswith("IDLE"))
             assert watcher.failure is None
@@ -455,30 +471,30 @@ async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_
 
 
 @pytest.mark.falsegreen
-async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_any_more() -> None:
+async def test_imap_old_session_does_not_hide_refused_sign_in() -> None:
     """Defect: An old connection is served while nobody can sign in.
 
     Pantau: A connection is renewed every five minutes.
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
-        brief = replace(PACE, connection_lifetime=timedelta(seconds=0.3))
+        short_lived = replace(POLLING, connection_lifetime=timedelta(seconds=0.3))
         watcher = MailboxWatcher(
-            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=brief
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS, polling=short_lived
         )
         async with running(watcher):
             await until(lambda: standin.connections == 3)
             assert watcher.failure is None
-            # Those who are in stay in, as with Dovecot; those who come are turned away.
+            # Open sessions stay open, as with Dovecot; new ones are refused.
             standin.tricks["LOGIN"] = "{tag} NO [AUTHENTICATIONFAILED] tidak\r\n"
             await until(lambda: watcher.failure is not None)
-            with watcher.expect(token) as letter:
-                refused = await letter.ready
+            with watcher.expect(token) as expectation:
+                refused = await expectation.ready
     assert refused is not None
     assert refused.outcome is Outcome.AUTH
 
 
-async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None:
+async def test_imap_sign_in_followed_by_disconnect_is_not_recovery() -> None:
     standin = ImapStandIn(tricks={"IDLE": "* BYE sibuk\r\n"})
     with capture_logs() as lines:
         async with listening(standin, server_context()) as port:
@@ -486,48 +502,50 @@ async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None
                 mailbox(imap=server(port)),
                 SIGNER,
                 on_arrival=Counted(),
-                timeouts=PATIENCE,
-                polling=replace(PACE, stable_after=timedelta(minutes=1)),
+                timeouts=TIMEOUTS,
+                polling=replace(POLLING, stable_after=timedelta(minutes=1)),
             )
             async with running(watcher):
                 await until(lambda: standin.connections >= 5)
     assert [line["event"] for line in lines] == ["mailbox cannot be read"]
 
 
-async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over_twice() -> None:
+async def test_imap_renewed_connection_loses_no_mail_and_repeats_none() -> None:
     standin, counted = ImapStandIn(), Counted()
     async with listening(standin, server_context()) as port:
-        restless = replace(PACE, connection_lifetime=timedelta(seconds=0.02))
+        short_lived = replace(POLLING, connection_lifetime=timedelta(seconds=0.02))
         watcher = MailboxWatcher(
-            mailbox(imap=server(port)), SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=restless
+            mailbox(imap=server(port)), SIGNER, on_arrival=counted, timeouts=TIMEOUTS, polling=short_lived
         )
         async with running(watcher):
             async with asyncio.timeout(10):
                 while standin.connections < 5:
                     token = issue()
-                    with watcher.expect(token) as letter:
+                    with watcher.expect(token) as expectation:
                         standin.put(mail(token))
-                        letter.request_fast_polling()
-                        assert await letter.content == mail(token)
+                        expectation.request_fast_polling()
+                        assert await expectation.content == mail(token)
             await watcher.wait_until_deleted()
             assert watcher.failure is None
     assert counted.arrivals == []
 
 
-async def test_nobody_watching_is_our_own_fault() -> None:
+async def test_watcher_not_running_is_inconclusive() -> None:
     box: Mailbox = mailbox()
-    watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE)
+    watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS)
     assert watcher.not_ready_failure().outcome is Outcome.INCONCLUSIVE
 
 
-async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> None:
+async def test_watcher_failing_callback_is_inconclusive_and_watcher_continues() -> None:
     def broken(arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
         raise KeyError(token_id)
 
     standin, token = ImapStandIn(), issue()
     standin.put(mail(token))
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=broken, timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=broken, timeouts=TIMEOUTS, polling=POLLING
+        )
         async with running(watcher):
             await until(lambda: watcher.failure is not None)
     assert watcher.failure is not None
@@ -535,7 +553,7 @@ async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> Non
 
 
 @pytest.mark.pitfall
-async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
+async def test_imap_folder_name_outside_ascii_is_sent_in_modified_utf_7() -> None:
     """Trap: Folder names are in modified UTF-7.
 
     Pantau: The configuration has plain names, and they are encoded.
@@ -543,12 +561,12 @@ async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), inbox="Kongsi/Pro & Résumé")
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=TIMEOUTS, polling=POLLING)
         async with running(watcher):
-            with watcher.expect(token) as letter:
+            with watcher.expect(token) as expectation:
                 standin.put(mail(token))
-                letter.request_fast_polling()
-                assert await letter.content == mail(token)
+                expectation.request_fast_polling()
+                assert await expectation.content == mail(token)
     selected = {line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line}
     assert selected == {'"Kongsi/Pro &- R&AOk-sum&AOk-"'}
 
@@ -561,26 +579,26 @@ async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
         ("UID FETCH", f"* 1 FETCH (UID {'9' * 5000})\r\n{{tag}} OK\r\n"),
     ],
 )
-async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str, answer: str) -> None:
+async def test_imap_absurd_numbers_are_unexpected_answer(command: str, answer: str) -> None:
     standin = ImapStandIn(tricks={command: answer})
-    async with watching(standin, Counted(), polling=replace(PACE, stable_after=timedelta(minutes=1))) as watcher:
-        with watcher.expect(issue()) as letter:
-            trouble = await letter.arrival
-    assert isinstance(trouble, ProbeFailedError)
-    assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
+    async with watching(standin, Counted(), polling=replace(POLLING, stable_after=timedelta(minutes=1))) as watcher:
+        with watcher.expect(issue()) as expectation:
+            error = await expectation.arrival
+    assert isinstance(error, ProbeFailedError)
+    assert (error.outcome, error.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
 
 
 @pytest.mark.pitfall
-async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_another() -> None:
+async def test_imap_reconnect_after_token_expiry_uses_new_token() -> None:
     """Trap: A token ends after an hour, a connection does not.
 
     Pantau: The next connection uses another token.
     """
-    tokens = purse("satu", "dua")
+    tokens = fake_tokens("satu", "dua")
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS AUTH=XOAUTH2 SASL-IR")
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=login(tokens))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS, polling=POLLING)
         async with running(watcher):
             await until(lambda: bool(standin.idling))
             # An hour passes, and then the server restarts.
@@ -588,18 +606,18 @@ async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_anot
             for writer in list(standin.idling):
                 writer.transport.abort()
             await until(lambda: standin.connections == 2 and bool(standin.idling))
-    assert [shown(line.split()[3]) for line in standin.asked if "AUTHENTICATE" in line] == ["satu", "dua"]
+    assert [token_of_response(line.split()[3]) for line in standin.asked if "AUTHENTICATE" in line] == ["satu", "dua"]
 
 
-async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
-    missing = Purse([AccessTokenError("log-masuk.example was not reached")])
+async def test_imap_token_provider_unreachable_is_inconclusive_without_connection() -> None:
+    missing = FakeTokens([AccessTokenError("log-masuk.example was not reached")])
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=login(missing))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS, polling=POLLING)
         async with running(watcher):
-            with watcher.expect(issue()) as letter:
-                trouble = await letter.ready
-    assert isinstance(trouble, ProbeFailedError)
-    assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
+            with watcher.expect(issue()) as expectation:
+                error = await expectation.ready
+    assert isinstance(error, ProbeFailedError)
+    assert (error.outcome, error.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
     assert standin.connections == 0

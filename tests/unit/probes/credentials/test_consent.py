@@ -1,4 +1,4 @@
-"""A person's consent, asked for over real sockets: what the provider says meanwhile, and what becomes of it."""
+"""A person's consent to access, requested from an authorization server over real sockets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from probes.credentials.consent import (
     poll_consent,
     request_device_code,
 )
-from probes.credentials.oauth_endpoint import Client, RefreshToken, Rotation
+from probes.credentials.oauth_endpoint import Client, RefreshTokenIssuer, RefreshTokenStore
 from tests.unit.alerts.people import T0
 
 SECOND = timedelta(seconds=1)
@@ -49,27 +49,27 @@ async def provider(**settings: object) -> AsyncIterator[tuple[AuthorizationServe
         yield server, client, url
 
 
-async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person_has_consented() -> None:
+async def test_device_code_consent_given_yields_refresh_token() -> None:
     async with provider(client_secret=None, said=["authorization_pending", "slow_down"]) as (server, client, url):
         code = await request_device_code(client, f"{url}/device", T0)
         assert (code.user_code, code.address) == ("KAYU-BATU", "https://log-masuk.contoh.my/peranti")
-        assert (code.until, code.interval) == (T0 + timedelta(minutes=15), 5 * SECOND)
+        assert (code.expires_at, code.interval) == (T0 + timedelta(minutes=15), 5 * SECOND)
         assert not code.is_due(T0 + 4 * SECOND)
         assert code.is_due(T0 - timedelta(hours=8)), "the clock was set back"
         assert code.device_code not in repr(code)
 
-        later = await poll_consent(client, code, T0 + 5 * SECOND)
-        assert isinstance(later, DeviceCode)
-        assert (later.interval, later.is_due(T0 + 10 * SECOND)) == (5 * SECOND, True)
-        # Asked too often: from now on less often (RFC 8628 3.5).
-        later = await poll_consent(client, later, T0 + 10 * SECOND)
-        assert isinstance(later, DeviceCode)
-        assert (later.interval, later.is_due(T0 + 19 * SECOND)) == (10 * SECOND, False)
+        pending = await poll_consent(client, code, T0 + 5 * SECOND)
+        assert isinstance(pending, DeviceCode)
+        assert (pending.interval, pending.is_due(T0 + 10 * SECOND)) == (5 * SECOND, True)
+        # The polling interval grows after slow_down (RFC 8628 3.5).
+        pending = await poll_consent(client, pending, T0 + 10 * SECOND)
+        assert isinstance(pending, DeviceCode)
+        assert (pending.interval, pending.is_due(T0 + 19 * SECOND)) == (10 * SECOND, False)
 
-        consent = await poll_consent(client, later, T0 + 20 * SECOND)
+        consent = await poll_consent(client, pending, T0 + 20 * SECOND)
         assert isinstance(consent, Consent)
         assert consent.refresh_token not in repr(consent)
-        token = await RefreshToken(client, Rotation(consent.refresh_token)).issue()
+        token = await RefreshTokenIssuer(client, RefreshTokenStore(consent.refresh_token)).issue()
         assert server.holder(token.secret) == server.username
     assert server.asked[0] == {"client_id": "pantau-ujian", "scope": "mail offline_access"}
 
@@ -84,7 +84,7 @@ async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person
         ("unauthorized_client", NoConsentReason.BLOCKED),
     ],
 )
-async def test_a_consent_that_is_not_given_says_why(error: str, reason: NoConsentReason) -> None:
+async def test_device_code_consent_refused_raises_reason(error: str, reason: NoConsentReason) -> None:
     async with provider(client_secret=None, said=[error]) as (_, client, url):
         code = await request_device_code(client, f"{url}/device", T0)
         with pytest.raises(ConsentError) as caught:
@@ -93,28 +93,28 @@ async def test_a_consent_that_is_not_given_says_why(error: str, reason: NoConsen
     assert code.device_code not in str(caught.value)
 
 
-async def test_an_answer_that_is_lost_is_asked_for_again_and_the_end_of_the_code_is_the_end() -> None:
+async def test_device_code_failed_poll_is_retried_until_code_expires() -> None:
     async with provider(client_secret=None, trouble=TokenEndpointFault.ERROR) as (server, client, url):
         code = await request_device_code(client, f"{url}/device", T0)
-        later = await poll_consent(client, code, T0 + 5 * SECOND)
-        assert isinstance(later, DeviceCode)
-        assert later.interval == 10 * SECOND
+        pending = await poll_consent(client, code, T0 + 5 * SECOND)
+        assert isinstance(pending, DeviceCode)
+        assert pending.interval == 10 * SECOND
         asked = len(server.asked)
         with pytest.raises(ConsentError) as caught:
-            await poll_consent(client, later, code.until)
+            await poll_consent(client, pending, code.expires_at)
     assert caught.value.reason is NoConsentReason.EXPIRED
-    # Nothing was asked any more.
+    # No further request was sent.
     assert len(server.asked) == asked
 
 
-async def test_a_client_that_may_not_have_device_codes_is_told_so() -> None:
+async def test_device_code_request_refused_or_unreachable_raises_reason() -> None:
     async with provider(trouble=TokenEndpointFault.INVALID_CLIENT) as (_, client, url):
         with pytest.raises(ConsentError) as caught:
             await request_device_code(client, f"{url}/device")
     assert caught.value.reason is NoConsentReason.BLOCKED
     with pytest.raises(ConsentError) as caught:
         await request_device_code(client, "http://127.0.0.1:1/device")
-    assert caught.value.reason is NoConsentReason.AWAY
+    assert caught.value.reason is NoConsentReason.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -128,11 +128,11 @@ async def test_a_client_that_may_not_have_device_codes_is_told_so() -> None:
         {"device_code": 7},
     ],
 )
-async def test_an_answer_that_would_lead_people_astray_is_none(answer: dict[str, object]) -> None:
-    whole = {"device_code": "x", "user_code": "KAYU", "verification_uri": "https://log-masuk.contoh.my/", **answer}
+async def test_device_code_response_with_unsafe_values_is_refused(answer: dict[str, object]) -> None:
+    response = {"device_code": "x", "user_code": "KAYU", "verification_uri": "https://log-masuk.contoh.my/", **answer}
 
     async def device(_request: object) -> JSONResponse:
-        return JSONResponse(whole)
+        return JSONResponse(response)
 
     client = Client(token_url="https://x.invalid", client_id="pantau", tls=TLS)
     async with serve(Starlette(routes=[Route("/device", device, methods=["POST"])])) as url:
@@ -140,27 +140,27 @@ async def test_an_answer_that_would_lead_people_astray_is_none(answer: dict[str,
             await request_device_code(client, f"{url}/device")
 
 
-async def test_a_browser_goes_to_the_provider_and_comes_back_with_a_code_that_only_we_can_redeem() -> None:
+async def test_authorization_code_is_redeemed_once_and_only_with_verifier() -> None:
     async with provider() as (server, client, url), httpx.AsyncClient() as browser:
-        way = authorization_request(client, f"{url}/authorize", BACK, "peti@jabatan-contoh.gov.my")
-        asked = parse_qs(urlsplit(way.address).query)
-        assert (asked["state"], asked["code_challenge_method"]) == ([way.state], ["S256"])
+        request = authorization_request(client, f"{url}/authorize", BACK, "peti@jabatan-contoh.gov.my")
+        asked = parse_qs(urlsplit(request.address).query)
+        assert (asked["state"], asked["code_challenge_method"]) == ([request.state], ["S256"])
         assert (asked["access_type"], asked["login_hint"]) == (["offline"], ["peti@jabatan-contoh.gov.my"])
-        assert way.verifier not in way.address
+        assert request.verifier not in request.address
 
-        def back(answer: httpx.Response) -> dict[str, list[str]]:
+        def redirect_query(answer: httpx.Response) -> dict[str, list[str]]:
             return parse_qs(urlsplit(answer.headers["location"]).query)
 
-        returned = back(await browser.get(way.address))
-        assert returned["state"] == [way.state]
+        returned = redirect_query(await browser.get(request.address))
+        assert returned["state"] == [request.state]
         (code,) = returned["code"]
-        consent = await exchange_code(client, code, way, BACK)
+        consent = await exchange_code(client, code, request, BACK)
         assert consent.refresh_token == server.refresh_token
-        # Once.
+        # A code is valid once.
         with pytest.raises(ConsentError) as caught:
-            await exchange_code(client, code, way, BACK)
+            await exchange_code(client, code, request, BACK)
         assert caught.value.reason is NoConsentReason.BLOCKED
-        # Whoever has read the code has not what it was asked for with.
-        (code,) = back(await browser.get(way.address))["code"]
+        # A stolen code is useless without the verifier.
+        (code,) = redirect_query(await browser.get(request.address))["code"]
         with pytest.raises(ConsentError):
-            await exchange_code(client, code, replace(way, verifier="x" * 64), BACK)
+            await exchange_code(client, code, replace(request, verifier="x" * 64), BACK)

@@ -1,4 +1,4 @@
-"""Where access tokens come from may be hostile, or broken: it ends in time, and as a reason that is about nobody's mail."""
+"""Hostile or broken sources of access tokens end in time, with a reason that does not concern mail."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from probes.credentials.oauth import AccessTokenError, TokenCache
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentialsIssuer, RefreshTokenIssuer, RefreshTokenStore
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 pytestmark = pytest.mark.pitfall
 
@@ -28,14 +28,14 @@ def answer(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 @asynccontextmanager
-async def endpoint(said: bytes, *, again: int = 1) -> AsyncIterator[Client]:
-    """Give a client of an endpoint that answers with *said* and, if *again*, goes on with as much as is taken."""
+async def endpoint(response: bytes, *, times: int = 1) -> AsyncIterator[Client]:
+    """Give a client of an endpoint that answers with *response* and, if *times*, goes on with as much as is taken."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
-            for _ in range(again):
-                writer.write(said)
+            for _ in range(times):
+                writer.write(response)
                 await writer.drain()
             await reader.read()
         except ConnectionError:
@@ -56,38 +56,38 @@ async def endpoint(said: bytes, *, again: int = 1) -> AsyncIterator[Client]:
         server.close()
 
 
-def names(directory: Path) -> list[str]:
+def file_names(directory: Path) -> list[str]:
     return [file.name for file in directory.iterdir()]
 
 
-async def refusal(client: Client) -> AccessTokenError:
-    async with asyncio.timeout(HANGS):
+async def refused_error(client: Client) -> AccessTokenError:
+    async with asyncio.timeout(HANG_TIMEOUT):
         with pytest.raises(AccessTokenError) as caught:
-            await TokenCache(ClientCredentials(client)).get()
+            await TokenCache(ClientCredentialsIssuer(client)).get()
     return caught.value
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("response", "message_part"),
     [
-        (answer(b"[" * 20_000), "does not answer as a token endpoint does"),
+        (answer(b"[" * 20_000), "does not respond like a token endpoint"),
         (answer(b'{"error": ["x"]}', status=b"400 Bad Request"), "['x']"),
         (answer(b'{"error": {"code": 1}}', status=b"400 Bad Request"), "{'code': 1}"),
-        (answer(b'{"access_token": "%s"}' % (b"a" * 100_000)), "says more than a token endpoint has to say"),
-        (answer(compress(b"0" * 50_000_000, compresslevel=1), b"Content-Encoding: gzip"), "packs its answers"),
+        (answer(b'{"access_token": "%s"}' % (b"a" * 100_000)), "sends a larger response than a token endpoint should"),
+        (answer(compress(b"0" * 50_000_000, compresslevel=1), b"Content-Encoding: gzip"), "compresses its responses"),
     ],
     ids=["nested", "a list for an error", "an object for an error", "a huge token", "a bomb"],
 )
-async def test_an_answer_that_nobody_expects_is_no_token(said: bytes, words: str) -> None:
+async def test_token_response_malformed_is_refused(response: bytes, message_part: str) -> None:
     """Trap: An invalid answer is taken for a token.
 
     Pantau: It is refused with a reason.
     """
-    async with endpoint(said) as client:
-        assert words in str(await refusal(client))
+    async with endpoint(response) as client:
+        assert message_part in str(await refused_error(client))
 
 
-async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end() -> None:
+async def test_token_response_endless_is_limited() -> None:
     """Trap: A token endpoint sends without end.
 
     Pantau: Reading stops at a limit.
@@ -95,24 +95,24 @@ async def test_an_endpoint_that_talks_without_end_is_not_listened_to_without_end
     chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with endpoint(head + chunk * 20) as client:
-        assert "says more than a token endpoint has to say" in str(await refusal(client))
+        assert "sends a larger response than a token endpoint should" in str(await refused_error(client))
 
 
-@pytest.mark.parametrize("following", [r"a\r\nb", r"\ud800", "rahsia dua", r"\u00e9"])
-async def test_a_refresh_token_that_cannot_be_one_is_not_kept(tmp_path: Path, following: str) -> None:
+@pytest.mark.parametrize("refresh_token", [r"a\r\nb", r"\ud800", "rahsia dua", r"\u00e9"])
+async def test_refresh_token_rotation_impossible_value_is_not_stored(tmp_path: Path, refresh_token: str) -> None:
     """Trap: A provider sends an impossible refresh token.
 
     Pantau: The old one stays.
     """
-    body = b'{"access_token": "tanda", "refresh_token": "%s"}' % following.encode()
-    rotation = Rotation("asal", tmp_path / "putaran")
+    body = b'{"access_token": "tanda", "refresh_token": "%s"}' % refresh_token.encode()
+    rotation = RefreshTokenStore("asal", tmp_path / "putaran")
     async with endpoint(answer(body)) as client:
-        assert (await RefreshToken(client, rotation).issue()).secret == "tanda"
+        assert (await RefreshTokenIssuer(client, rotation).issue()).secret == "tanda"
     assert await rotation.current() == "asal"
-    assert names(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
-async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Path) -> None:
+async def test_token_file_pipe_or_device_is_refused_without_stuck_thread(tmp_path: Path) -> None:
     """Trap: A pipe is in place of the token file.
 
     Pantau: It is not opened.
@@ -120,36 +120,36 @@ async def test_a_pipe_in_the_place_of_a_token_file_keeps_no_thread(tmp_path: Pat
     os.mkfifo(tmp_path / "paip")
     before = threading.active_count()
     for _ in range(3):
-        async with asyncio.timeout(HANGS):
-            with pytest.raises(AccessTokenError, match="no regular file"):
+        async with asyncio.timeout(HANG_TIMEOUT):
+            with pytest.raises(AccessTokenError, match="not a regular file"):
                 await TokenFile(tmp_path / "paip").get()
     assert threading.active_count() <= before + 3
-    with pytest.raises(AccessTokenError, match="no regular file"):
+    with pytest.raises(AccessTokenError, match="not a regular file"):
         await TokenFile(Path("/dev/zero")).get()
 
 
-async def test_a_command_that_prints_without_end_is_ended() -> None:
+async def test_token_command_endless_output_is_terminated() -> None:
     """Trap: A token command prints without end.
 
     Pantau: It is ended.
     """
     tokens = TokenCache(TokenCommand(["sh", "-c", "echo tanda; yes"]), within=timedelta(seconds=0.3))
-    async with asyncio.timeout(HANGS):
-        with pytest.raises(AccessTokenError, match="no answer"):
+    async with asyncio.timeout(HANG_TIMEOUT):
+        with pytest.raises(AccessTokenError, match="no response"):
             await tokens.get()
 
 
-async def test_what_a_command_leaves_running_keeps_nobody_waiting() -> None:
+async def test_token_command_background_process_does_not_delay_token() -> None:
     """Trap: A token command leaves a process that holds its output open.
 
     Pantau: Nobody waits for it.
     """
-    # As an agent does that is started with the first question: it holds the output open.
-    async with asyncio.timeout(HANGS):
+    # An agent started by the first command holds the output open.
+    async with asyncio.timeout(HANG_TIMEOUT):
         assert (await TokenCommand(["sh", "-c", "setsid sleep 30 & echo tanda"]).issue()).secret == "tanda"
 
 
-async def test_a_name_that_no_system_takes_is_our_own_fault(tmp_path: Path) -> None:
+async def test_token_source_name_with_null_byte_is_refused(tmp_path: Path) -> None:
     """Trap: A host name is one that no system accepts.
 
     Pantau: It is reported as our own fault.

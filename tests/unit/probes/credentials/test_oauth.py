@@ -1,4 +1,4 @@
-"""Access tokens: asked for once, kept while they are good, renewed in time, and never hammered for."""
+"""Token cache: one request, reuse while valid, renewal in time, and a pause after failures."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ MINUTE = timedelta(minutes=1)
 
 
 @dataclass
-class CallbackHandler:
-    """An issuer, and the clock on its wall."""
+class FakeIssuer:
+    """Token issuer with an adjustable clock."""
 
     now: datetime = NOON
     lifetime: timedelta | None = timedelta(hours=1)
     failure: AccessTokenError | None = None
     asked: int = 0
     silent: bool = False
-    open: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.open.set()
+        self.may_answer.set()
 
     def clock(self) -> datetime:
         return self.now
 
     async def issue(self) -> AccessToken:
         self.asked += 1
-        await self.open.wait()
+        await self.may_answer.wait()
         if self.failure is not None:
             raise self.failure
         expires_at = self.now + self.lifetime if self.lifetime else None
         return AccessToken(secret=f"tanda-{self.asked}", expires_at=expires_at)
 
 
-def kept(desk: CallbackHandler) -> TokenCache:
-    return TokenCache(desk, within=timedelta(seconds=3), clock=desk.clock)
+def cached(issuer: FakeIssuer) -> TokenCache:
+    return TokenCache(issuer, within=timedelta(seconds=3), clock=issuer.clock)
 
 
-async def test_a_token_is_kept_until_shortly_before_it_expires() -> None:
-    desk = CallbackHandler()
-    tokens = kept(desk)
+async def test_token_cache_renews_shortly_before_expiry() -> None:
+    issuer = FakeIssuer()
+    tokens = cached(issuer)
     assert tokens.expires_at is None
     first = await tokens.get()
     assert tokens.expires_at == NOON + timedelta(hours=1)
-    desk.now += 54 * MINUTE
+    issuer.now += 54 * MINUTE
     assert await tokens.get() is first
-    desk.now += 2 * MINUTE
+    issuer.now += 2 * MINUTE
     assert (await tokens.get()).secret == "tanda-2"
-    assert desk.asked == 2
+    assert issuer.asked == 2
 
 
-async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
-    desk = CallbackHandler(lifetime=MINUTE)
-    tokens = kept(desk)
+async def test_token_cache_short_lived_token_is_kept_for_most_of_lifetime() -> None:
+    issuer = FakeIssuer(lifetime=MINUTE)
+    tokens = cached(issuer)
     first = await tokens.get()
-    desk.now += timedelta(seconds=40)
+    issuer.now += timedelta(seconds=40)
     assert await tokens.get() is first
-    desk.now += timedelta(seconds=10)
+    issuer.now += timedelta(seconds=10)
     assert await tokens.get() is not first
 
 
@@ -74,106 +74,106 @@ async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> No
 
     Pantau: Its age uses a monotonic clock.
     """
-    desk, passed = CallbackHandler(), 0.0
-    tokens = TokenCache(desk, clock=lambda: desk.now, monotonic=lambda: passed)
+    issuer, passed = FakeIssuer(), 0.0
+    tokens = TokenCache(issuer, clock=lambda: issuer.now, monotonic=lambda: passed)
     first = await tokens.get()
-    desk.now -= timedelta(hours=8)
+    issuer.now -= timedelta(hours=8)
     passed = 54 * 60.0
     assert await tokens.get() is first
     passed = 56 * 60.0
     assert await tokens.get() is not first
-    desk.failure = AccessTokenError("rehat")
+    issuer.failure = AccessTokenError("rehat")
     passed += 61 * 60.0
-    desk.now -= timedelta(hours=8)
+    issuer.now -= timedelta(hours=8)
     with pytest.raises(AccessTokenError, match="rehat"):
         await tokens.get()
 
 
-async def test_a_token_without_a_date_is_asked_for_now_and_then() -> None:
-    desk = CallbackHandler(lifetime=None)
-    tokens = kept(desk)
+async def test_token_cache_token_without_expiry_is_renewed_periodically() -> None:
+    issuer = FakeIssuer(lifetime=None)
+    tokens = cached(issuer)
     first = await tokens.get()
     assert tokens.expires_at is None
-    desk.now += 3 * MINUTE
+    issuer.now += 3 * MINUTE
     assert await tokens.get() is first
-    desk.now += 3 * MINUTE
+    issuer.now += 3 * MINUTE
     assert await tokens.get() is not first
 
 
-async def test_all_who_share_a_mailbox_wait_for_one_request() -> None:
-    desk = CallbackHandler()
-    desk.open.clear()
-    tokens = kept(desk)
+async def test_token_cache_concurrent_callers_share_one_request() -> None:
+    issuer = FakeIssuer()
+    issuer.may_answer.clear()
+    tokens = cached(issuer)
     asking = [asyncio.ensure_future(tokens.get()) for _ in range(20)]
     await asyncio.sleep(0)
-    desk.open.set()
+    issuer.may_answer.set()
     assert len({token.secret for token in await asyncio.gather(*asking)}) == 1
-    assert desk.asked == 1
+    assert issuer.asked == 1
 
 
-async def test_one_who_gives_up_leaves_the_others_waiting_for_theirs() -> None:
-    desk = CallbackHandler()
-    desk.open.clear()
-    tokens = kept(desk)
-    impatient, patient = asyncio.ensure_future(tokens.get()), asyncio.ensure_future(tokens.get())
+async def test_token_cache_cancelled_caller_does_not_cancel_others() -> None:
+    issuer = FakeIssuer()
+    issuer.may_answer.clear()
+    tokens = cached(issuer)
+    cancelled, waiting = asyncio.ensure_future(tokens.get()), asyncio.ensure_future(tokens.get())
     await asyncio.sleep(0)
-    impatient.cancel()
-    desk.open.set()
-    assert (await patient).secret.startswith("tanda-")
+    cancelled.cancel()
+    issuer.may_answer.set()
+    assert (await waiting).secret.startswith("tanda-")
 
 
 @pytest.mark.parametrize(("refused", "hold"), [(True, timedelta(seconds=60)), (False, timedelta(seconds=5))])
-async def test_after_a_failure_nothing_is_asked_for_a_while(*, refused: bool, hold: timedelta) -> None:
-    desk = CallbackHandler(failure=AccessTokenError("invalid_client: tamat", refused=refused))
-    tokens = kept(desk)
+async def test_token_cache_failure_is_held_before_next_request(*, refused: bool, hold: timedelta) -> None:
+    issuer = FakeIssuer(failure=AccessTokenError("invalid_client: tamat", refused=refused))
+    tokens = cached(issuer)
     for _ in range(5):
         with pytest.raises(AccessTokenError, match="tamat") as caught:
             await tokens.get()
         assert caught.value.refused is refused
-    assert desk.asked == 1
-    desk.now += hold
+    assert issuer.asked == 1
+    issuer.now += hold
     with pytest.raises(AccessTokenError):
         await tokens.get()
-    assert desk.asked == 2
-    # A clock that is put back by an hour does not make an hour of it.
-    desk.now -= timedelta(hours=1)
-    desk.failure = None
+    assert issuer.asked == 2
+    # A clock set back by an hour does not lengthen the pause.
+    issuer.now -= timedelta(hours=1)
+    issuer.failure = None
     assert (await tokens.get()).secret == "tanda-3"
 
 
-async def test_an_authorization_server_that_fails_early_costs_nothing_while_the_old_token_is_good() -> None:
-    desk = CallbackHandler()
-    tokens = kept(desk)
+async def test_token_cache_early_renewal_failure_keeps_valid_token() -> None:
+    issuer = FakeIssuer()
+    tokens = cached(issuer)
     first = await tokens.get()
-    desk.failure = AccessTokenError("rehat")
-    desk.now += 57 * MINUTE
+    issuer.failure = AccessTokenError("rehat")
+    issuer.now += 57 * MINUTE
     assert await tokens.get() is first
     assert await tokens.get() is first
-    assert desk.asked == 2
-    desk.now += 4 * MINUTE
+    assert issuer.asked == 2
+    issuer.now += 4 * MINUTE
     with pytest.raises(AccessTokenError, match="rehat"):
         await tokens.get()
 
 
-async def test_an_authorization_server_that_does_not_answer_is_given_up() -> None:
-    desk = CallbackHandler()
-    desk.open.clear()
-    with pytest.raises(AccessTokenError, match="no answer") as caught:
-        await kept(desk).get()
+async def test_token_cache_silent_issuer_times_out() -> None:
+    issuer = FakeIssuer()
+    issuer.may_answer.clear()
+    with pytest.raises(AccessTokenError, match="no response") as caught:
+        await cached(issuer).get()
     assert not caught.value.refused
 
 
-async def test_a_refused_token_is_renewed_unless_it_is_new() -> None:
-    desk = CallbackHandler()
-    tokens = kept(desk)
+async def test_token_cache_rejected_token_is_renewed_unless_new() -> None:
+    issuer = FakeIssuer()
+    tokens = cached(issuer)
     first = await tokens.get()
     assert not tokens.reject(first)
     assert await tokens.get() is first
-    desk.now += 3 * MINUTE
+    issuer.now += 3 * MINUTE
     assert tokens.reject(first)
     second = await tokens.get()
     assert second is not first
-    # The other one who used the first has only to ask.
+    # Another user of the first token gets the second.
     assert tokens.reject(first)
     assert await tokens.get() is second
-    assert desk.asked == 2
+    assert issuer.asked == 2

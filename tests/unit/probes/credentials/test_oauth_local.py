@@ -1,4 +1,4 @@
-"""A token that another program looks after: in a file, or printed by a command."""
+"""Access tokens that another program maintains, in a file or printed by a command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 
 
 @pytest.mark.pitfall
-async def test_a_file_is_read_for_each_sign_in(tmp_path: Path) -> None:
+async def test_token_file_is_read_for_each_sign_in(tmp_path: Path) -> None:
     """Trap: Another program renews the token file.
 
     Pantau: The file is read for each sign-in.
@@ -33,27 +33,29 @@ async def test_a_file_is_read_for_each_sign_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message_part"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"", "holds no access token"),
-        (b"\n", "holds no access token"),
-        (b"kata laluan", "holds something else"),
-        (b"\xff\xfe", "holds something else"),
+        (b"", "contains no access token"),
+        (b"\n", "contains no access token"),
+        (b"kata laluan", "contains something else"),
+        (b"\xff\xfe", "contains something else"),
     ],
 )
-async def test_a_file_without_a_token_is_our_own_fault(tmp_path: Path, content: bytes | None, words: str) -> None:
+async def test_token_file_without_token_is_error_not_refusal(
+    tmp_path: Path, content: bytes | None, message_part: str
+) -> None:
     file = tmp_path / "tanda"
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(AccessTokenError, match=words) as caught:
+    with pytest.raises(AccessTokenError, match=message_part) as caught:
         await TokenFile(file).get()
     assert not caught.value.refused
     assert "kata laluan" not in str(caught.value)
 
 
 @pytest.mark.pitfall
-async def test_the_first_line_that_a_command_prints_is_the_token() -> None:
+async def test_token_command_uses_first_line() -> None:
     """Trap: Commands print more than the token.
 
     Pantau: The first line is used.
@@ -63,38 +65,38 @@ async def test_the_first_line_that_a_command_prints_is_the_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "message_part"),
     [
         (["/tiada/program"], "/tiada/program cannot be started: No such file or directory"),
         (["sh", "-c", "echo tanda; exit 3"], "sh ended with status 3"),
         (["sh", "-c", "echo rahsia kata >&2; exit 1"], "sh ended with status 1"),
-        (["true"], "true holds no access token"),
-        (["sh", "-c", "head -c 200000 /dev/zero"], "longer than any token"),
+        (["true"], "true contains no access token"),
+        (["sh", "-c", "head -c 200000 /dev/zero"], "too long for a token"),
     ],
 )
-async def test_a_command_that_fails_is_our_own_fault(command: list[str], words: str) -> None:
-    with pytest.raises(AccessTokenError, match=words) as caught:
+async def test_token_command_failure_is_error_not_refusal(command: list[str], message_part: str) -> None:
+    with pytest.raises(AccessTokenError, match=message_part) as caught:
         await TokenCommand(command).issue()
     assert not caught.value.refused
     assert "rahsia" not in str(caught.value)
 
 
-async def test_a_command_does_not_outlive_its_deadline(tmp_path: Path) -> None:
-    note = tmp_path / "nombor"
-    script = f"sleep 60 & echo $! $$ > {note}.x; mv {note}.x {note}; wait"
+async def test_token_command_processes_end_at_deadline(tmp_path: Path) -> None:
+    pid_file = tmp_path / "nombor"
+    script = f"sleep 60 & echo $! $$ > {pid_file}.x; mv {pid_file}.x {pid_file}; wait"
     tokens = TokenCache(TokenCommand(["sh", "-c", script]), within=timedelta(seconds=3))
-    async with asyncio.timeout(HANGS):
-        with pytest.raises(AccessTokenError, match="no answer"):
+    async with asyncio.timeout(HANG_TIMEOUT):
+        with pytest.raises(AccessTokenError, match="no response"):
             await tokens.get()
-    for number in map(int, note.read_text().split()):
-        async with asyncio.timeout(HANGS):
-            while _lives(number):  # noqa: ASYNC110 - another process gives no notice of its end
+    for pid in map(int, pid_file.read_text().split()):
+        async with asyncio.timeout(HANG_TIMEOUT):
+            while _is_alive(pid):  # noqa: ASYNC110 - another process gives no notice of its end
                 await asyncio.sleep(0.01)
 
 
-def _lives(number: int) -> bool:
+def _is_alive(pid: int) -> bool:
     with suppress(ProcessLookupError, FileNotFoundError):
-        os.kill(number, 0)
-        # What has ended and was not asked for yet still has its number.
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        os.kill(pid, 0)
+        # A zombie process still has its number.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -1,4 +1,4 @@
-"""A service account in a mailbox' name, over real sockets: what it signs is taken, or refused in words, and never shown."""
+"""Service accounts for mailboxes, over real sockets: token, refusal with a reason, and no secret shown."""
 
 from __future__ import annotations
 
@@ -15,43 +15,52 @@ from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpoi
 from pantau_lab.serving import serve
 from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_endpoint import Client
-from probes.credentials.service_account import MAX_KEY_FILE, BadServiceAccountError, Delegated, ServiceAccount
+from probes.credentials.service_account import (
+    MAX_KEY_FILE,
+    BadServiceAccountError,
+    ServiceAccount,
+    ServiceAccountIssuer,
+)
 
 USER = "semakan@jabatan-contoh.gov.my"
 SCOPE = "https://mail.google.com/"
 
 
 @asynccontextmanager
-async def google(account: LabServiceAccount | None = None) -> AsyncIterator[tuple[AuthorizationServer, Client]]:
+async def google_server(account: LabServiceAccount | None = None) -> AsyncIterator[tuple[AuthorizationServer, Client]]:
     server = AuthorizationServer(username=USER, service_account=account or LabServiceAccount())
     async with serve(app(server)) as url:
         yield server, Client(token_url=f"{url}/token", client_id="1", scope=SCOPE, tls=ssl.create_default_context())
 
 
-def read(account: LabServiceAccount) -> ServiceAccount:
+def read_account(account: LabServiceAccount) -> ServiceAccount:
     return ServiceAccount.read(account.file())
 
 
-async def refusal(client: Client, account: ServiceAccount, user: str = USER, ahead: float = 0) -> AccessTokenError:
-    issuer = Delegated(client, account, user, clock=lambda: datetime.now(UTC) + timedelta(minutes=ahead))
+async def refused_error(
+    client: Client, account: ServiceAccount, user: str = USER, minutes_ahead: float = 0
+) -> AccessTokenError:
+    issuer = ServiceAccountIssuer(
+        client, account, user, clock=lambda: datetime.now(UTC) + timedelta(minutes=minutes_ahead)
+    )
     with pytest.raises(AccessTokenError) as caught:
         await TokenCache(issuer).get()
     return caught.value
 
 
-async def test_a_token_is_given_for_the_mailbox_that_the_account_may_act_for() -> None:
+async def test_service_account_issues_token_for_delegated_mailbox() -> None:
     account = LabServiceAccount()
-    async with google(account) as (server, client):
-        token = await Delegated(client, read(account), USER).issue()
+    async with google_server(account) as (server, client):
+        token = await ServiceAccountIssuer(client, read_account(account), USER).issue()
         assert server.holder(token.secret) == USER
     (asked,) = server.asked
-    # Nothing but what is signed, which says who asks for what: Google takes a client's id for another way.
+    # Only the signed assertion is sent: with a client ID Google expects another flow.
     assert asked.keys() == {"grant_type", "assertion"}
     assert asked["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("fault", "message_part"),
     [
         ("scope", "unauthorized_client: Client is unauthorized to retrieve access tokens using this method"),
         ("fault", "unauthorized_client: Client is unauthorized"),
@@ -60,68 +69,68 @@ async def test_a_token_is_given_for_the_mailbox_that_the_account_may_act_for() -
         ("clock", "invalid_grant: Invalid JWT: Token must be a short-lived token"),
     ],
 )
-async def test_a_refusal_is_about_us_and_says_why_without_what_was_signed(wrong: str, words: str) -> None:
+async def test_service_account_refusal_names_reason_without_assertion(fault: str, message_part: str) -> None:
     account = LabServiceAccount()
-    ours = read(account)
-    async with google(account) as (server, client):
-        if wrong == "scope":
+    ours = read_account(account)
+    async with google_server(account) as (server, client):
+        if fault == "scope":
             account.scopes.clear()
-        elif wrong == "fault":
+        elif fault == "fault":
             server.trouble = TokenEndpointFault.UNAUTHORIZED_CLIENT
-        elif wrong == "key":
+        elif fault == "key":
             account.renew_key()
-        user, ahead = ("lain@jabatan-contoh.gov.my" if wrong == "user" else USER), 20 if wrong == "clock" else 0
-        failure = await refusal(client, ours, user, ahead)
-    assert (failure.refused, str(failure).startswith(words)) == (True, True), failure
+        user, minutes_ahead = ("lain@jabatan-contoh.gov.my" if fault == "user" else USER), 20 if fault == "clock" else 0
+        failure = await refused_error(client, ours, user, minutes_ahead)
+    assert (failure.refused, str(failure).startswith(message_part)) == (True, True), failure
     assert server.asked[0]["assertion"] not in f"{failure!r} {failure}"
 
 
-@pytest.mark.parametrize("ahead", [-50, -5, 4, 5])
-async def test_a_clock_that_is_a_little_ahead_or_most_of_an_hour_behind_costs_nothing(ahead: float) -> None:
+@pytest.mark.parametrize("minutes_ahead", [-50, -5, 4, 5])
+async def test_service_account_clock_skew_within_tolerance_issues_token(minutes_ahead: float) -> None:
     account = LabServiceAccount()
-    async with google(account) as (_, client):
-        at = datetime.now(UTC) + timedelta(minutes=ahead)
-        await Delegated(client, read(account), USER, clock=lambda: at).issue()
+    async with google_server(account) as (_, client):
+        at = datetime.now(UTC) + timedelta(minutes=minutes_ahead)
+        await ServiceAccountIssuer(client, read_account(account), USER, clock=lambda: at).issue()
 
 
-async def test_one_that_does_not_answer_is_nobodys_refusal_and_nothing_secret_shows(
+async def test_service_account_endpoint_unavailable_is_not_refused_and_shows_no_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     account = LabServiceAccount()
-    ours = read(account)
-    async with google(account) as (server, client):
+    ours = read_account(account)
+    async with google_server(account) as (server, client):
         server.trouble = TokenEndpointFault.UNAVAILABLE
-        failure = await refusal(client, ours)
+        failure = await refused_error(client, ours)
     assert not failure.refused
-    said = f"{ours!r} {ours} {failure!r} {caplog.text} {Delegated(client, ours, USER)!r}"
-    assert not [each for each in account.file().splitlines() if "PRIVATE" in each and each in said]
-    assert server.asked[0]["assertion"] not in said
+    shown_text = f"{ours!r} {ours} {failure!r} {caplog.text} {ServiceAccountIssuer(client, ours, USER)!r}"
+    assert not [each for each in account.file().splitlines() if "PRIVATE" in each and each in shown_text]
+    assert server.asked[0]["assertion"] not in shown_text
 
 
-def altered(**other: object) -> str:
+def key_file_with(**other: object) -> str:
     return json.dumps({**json.loads(LabServiceAccount().file()), **other})
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         ("", "is no JSON"),
         ("[" * 5000, "is no JSON"),
         ("[]", "something else"),
-        (altered(type="authorized_user"), "something else"),
-        (altered(client_email=""), "does not say client_email"),
-        (altered(private_key=7), "does not say client_email"),
-        (altered(client_id="1\n2"), "does not say client_email"),
-        (altered(client_id="\ud800"), "does not say client_email"),
-        (altered(client_id="1" * 300), "does not say client_email"),
-        (altered(private_key="-----BEGIN PRIVATE KEY-----\nrahsia\n-----END PRIVATE KEY-----\n"), "cut off"),
-        (altered(private_key=LabServiceAccount().key.as_pem(private=False).decode()), "cut off"),
+        (key_file_with(type="authorized_user"), "something else"),
+        (key_file_with(client_email=""), "does not say client_email"),
+        (key_file_with(private_key=7), "does not say client_email"),
+        (key_file_with(client_id="1\n2"), "does not say client_email"),
+        (key_file_with(client_id="\ud800"), "does not say client_email"),
+        (key_file_with(client_id="1" * 300), "does not say client_email"),
+        (key_file_with(private_key="-----BEGIN PRIVATE KEY-----\nrahsia\n-----END PRIVATE KEY-----\n"), "cut off"),
+        (key_file_with(private_key=LabServiceAccount().key.as_pem(private=False).decode()), "cut off"),
         ("x" * (MAX_KEY_FILE + 1), "has more than 8 KiB"),
     ],
 )
-def test_what_is_no_key_of_one_is_refused_without_showing_it(text: str, why: str) -> None:
-    with pytest.raises(BadServiceAccountError, match=why) as caught:
+def test_service_account_invalid_key_file_is_refused_without_content(text: str, reason: str) -> None:
+    with pytest.raises(BadServiceAccountError, match=reason) as caught:
         ServiceAccount.read(text)
     assert "rahsia" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -1,4 +1,4 @@
-"""Which hosts take mail, by the preference of their records."""
+"""MX hosts, ranked by preference."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def record(text: str) -> MX:
     return found
 
 
-def test_the_preferred_ones_come_first_and_each_once() -> None:
+def test_mx_hosts_are_ranked_by_preference_and_unique() -> None:
     records = [record("20 b.contoh.gov.my."), record("10 A.contoh.gov.my."), record("30 b.contoh.gov.my.")]
     assert ranked_hosts(records) == ("a.contoh.gov.my", "b.contoh.gov.my")
     assert ranked_hosts([record("0 .")]) == ()
 
 
-def test_a_thousand_of_them_are_not_all_called_at() -> None:
+def test_mx_hosts_are_limited_to_twenty() -> None:
     hosts = ranked_hosts(record(f"{number} mx{number}.contoh.gov.my.") for number in range(1000))
     assert hosts == tuple(f"mx{number}.contoh.gov.my" for number in range(20))

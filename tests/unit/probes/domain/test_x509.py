@@ -1,4 +1,4 @@
-"""What a certificate says, and what vouches for it."""
+"""Contents of a certificate, and TLSA records that match it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ders(certificate: trustme.LeafCert, authority: trustme.CA | None = None) -> 
 
 
 def named(*names: str) -> Certificate:
-    return Certificate(names=names, not_before=NOW, not_after=NOW + timedelta(days=90), own_expires_first=True)
+    return Certificate(names=names, not_before=NOW, not_after=NOW + timedelta(days=90), is_own_expiry_first=True)
 
 
 @pytest.mark.parametrize(
@@ -46,28 +46,28 @@ def named(*names: str) -> Certificate:
         ((), "mel.contoh.gov.my", False),
     ],
 )
-def test_which_names_are_covered(names: tuple[str, ...], wanted: str, *, covered: bool) -> None:
+def test_certificate_covers_name(names: tuple[str, ...], wanted: str, *, covered: bool) -> None:
     assert covers_name(named(*names), wanted) is covered
 
 
-def test_names_addresses_and_dates_are_read() -> None:
+def test_certificate_names_addresses_and_dates_are_read() -> None:
     end = datetime(2027, 3, 1, tzinfo=UTC)
     leaf = trustme.CA().issue_cert("Mel.contoh.gov.my", "192.0.2.1", "2001:db8::1", not_after=end)
     certificate = parse_chain(ders(leaf))
     assert set(certificate.names) == {"mel.contoh.gov.my", "192.0.2.1", "2001:db8::1"}
-    assert (certificate.not_after, certificate.own_expires_first) == (end, True)
+    assert (certificate.not_after, certificate.is_own_expiry_first) == (end, True)
 
 
-def test_a_chain_ends_with_the_first_of_its_certificates() -> None:
+def test_chain_expiry_is_earliest_of_its_certificates() -> None:
     authority = trustme.CA()
     leaf = authority.issue_cert("mel.contoh.gov.my", not_after=datetime(3500, 1, 1, tzinfo=UTC))
     certificate = parse_chain(ders(leaf, authority))
-    assert not certificate.own_expires_first
+    assert not certificate.is_own_expiry_first
     assert certificate.not_after < datetime(3500, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("chain", [(), (b"bukan sijil",)])
-def test_what_cannot_be_read_is_said_to_be_so(chain: tuple[bytes, ...]) -> None:
+def test_chain_unreadable_raises_value_error(chain: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_chain(chain)
 
@@ -90,11 +90,11 @@ def tlsa(text: str) -> TLSA:
         ("3 1 9 abab", False),
     ],
 )
-def test_which_records_mail_servers_heed(text: str, *, heeded: bool) -> None:
+def test_tlsa_record_usability(text: str, *, heeded: bool) -> None:
     assert is_usable(tlsa(text)) is heeded
 
 
-def test_a_record_vouches_for_the_certificate_its_key_or_its_authority() -> None:
+def test_tlsa_record_matches_certificate_key_or_authority() -> None:
     authority, other = trustme.CA(), trustme.CA()
     chain = ders(authority.issue_cert("mx.contoh.gov.my"), authority)
     stranger = ders(other.issue_cert("mx.contoh.gov.my"), other)
@@ -130,12 +130,12 @@ def odd(name: bytes = b"", version: int = 2) -> bytes:
     [odd(b"\x30\x04\xa3\x02\x05\x00"), odd(b"\x30\x05\x87\x03\x01\x02\x03"), odd(b"\x30\x05bukan"), odd(version=7)],
     ids=["a name for X.400", "an address of three octets", "no names", "a version that is none"],
 )
-def test_a_certificate_that_only_openssl_takes_breaks_nothing(der: bytes) -> None:
+def test_certificate_accepted_only_by_openssl_raises_value_error(der: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_chain((der,))
 
 
-def test_a_key_of_an_unknown_kind_is_vouched_for_by_nobody() -> None:
+def test_tlsa_key_of_unknown_type_raises_value_error() -> None:
     der = odd().replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f")
     with pytest.raises(ValueError, match="not supported"):
         matches_chain(tlsa("3 1 1 " + "ab" * 32), (der,), "mel.contoh.gov.my")

@@ -1,4 +1,4 @@
-"""A run has one end, in time, whatever the peers do."""
+"""A round-trip run has one result, in time, whatever the servers do."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ from tests.unit.probes.standin import (
 )
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-PATIENCE = Timeouts(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
-#: For what is to be said at once, however busy the machine is.
-LONG = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
-PACE = PollingPolicy(min_interval=timedelta(seconds=0.01), retry_min=timedelta(seconds=0.05), stable_after=timedelta(0))
+TIMEOUTS = Timeouts(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
+#: For results expected at once, on a busy machine too.
+LONG_TIMEOUTS = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
+POLLING = PollingPolicy(
+    min_interval=timedelta(seconds=0.01), retry_min=timedelta(seconds=0.05), stable_after=timedelta(0)
+)
 MARGIN = timedelta(seconds=5)
 RECIPIENT = "penerima@jabatan-contoh.gov.my"
-PRO = "pro@jabatan-contoh.gov.my"
+PUBLIC_ADDRESS = "pro@jabatan-contoh.gov.my"
 
 
 @dataclass(slots=True)
-class World:
+class MailSystems:
     """Two mail systems: what the sender's submission server takes is delivered where `deliver` says."""
 
     smtp: SmtpStandIn = field(default_factory=SmtpStandIn)
@@ -54,14 +56,14 @@ class World:
     answers: bool = True
     delivers: bool = True
     bounces_about: str | None = None
-    #: Whom it was for, as the report says, before an alias was followed.
+    #: Original recipient in the report, before an alias was followed.
     alias: str | None = None
     action: str = "failed"
 
     def __post_init__(self) -> None:
-        self.smtp.tricks.setdefault(".", self._take)
+        self.smtp.tricks.setdefault(".", self._accept)
 
-    async def _take(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         message = self.smtp.taken[-1].replace(b"\r\n..", b"\r\n.")
         if self.delivers:
             self.recipient_imap.put(b"Received: dari sini\r\n" + message)
@@ -73,7 +75,7 @@ class World:
             await asyncio.Event().wait()
 
     @asynccontextmanager
-    async def trip(self) -> AsyncIterator[Trip]:
+    async def watch_both(self) -> AsyncIterator[Watchers]:
         tls = server_context()
         async with (
             listening(self.smtp, tls) as smtp,
@@ -85,35 +87,37 @@ class World:
             watchers = watcher(sender), watcher(recipient)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(one.run()) for one in watchers]
-                yield Trip(*watchers)
+                yield Watchers(*watchers)
                 for task in tasks:
                     task.cancel()
 
-    async def run(self, timeouts: Timeouts = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
-        async with self.trip() as trip:
-            return await trip.run(timeouts, to=to, unread=unread)
+    async def run(
+        self, timeouts: Timeouts = TIMEOUTS, *, to: str | None = None, has_no_watcher: bool = False
+    ) -> ProbeResult:
+        async with self.watch_both() as watched:
+            return await watched.run(timeouts, to=to, has_no_watcher=has_no_watcher)
 
 
 def watcher(box: Mailbox) -> MailboxWatcher:
-    return MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=PACE)
+    return MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=TIMEOUTS, polling=POLLING)
 
 
 @dataclass(slots=True)
-class Trip:
+class Watchers:
     sender: MailboxWatcher
     recipient: MailboxWatcher
 
     async def run(
         self,
-        timeouts: Timeouts = PATIENCE,
+        timeouts: Timeouts = TIMEOUTS,
         *,
         to: str | None = None,
-        unread: bool = False,
+        has_no_watcher: bool = False,
         recorder: TraceRecorder | None = None,
     ) -> ProbeResult:
         token: Token = SIGNER.issue("ujian", datetime.now(UTC))
         route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox, to=to)
-        sender = None if unread else self.sender
+        sender = None if has_no_watcher else self.sender
         probe = KIND.build(route=route, token=token, timeouts=timeouts, sender=sender, recipient=self.recipient)
         result = await run_probe(probe, route="ujian", token_id=token.id, timeouts=timeouts, recorder=recorder)
         assert result.token_id == token.id
@@ -121,16 +125,16 @@ class Trip:
         return result
 
 
-def bounce(message: bytes, about: str, action: str, alias: str | None) -> bytes:
-    original = f"Original-Recipient: rfc822;{alias}\r\n" if alias else ""
+def bounce(message: bytes, bounced_recipient: str, action: str, alias: str | None) -> bytes:
+    original_recipient = f"Original-Recipient: rfc822;{alias}\r\n" if alias else ""
     return (
         b"Return-Path: <>\r\nFrom: MAILER-DAEMON@mel.example\r\nSubject: gagal\r\nMIME-Version: 1.0\r\n"
         b"Content-Type: multipart/report; report-type=delivery-status; boundary=batas\r\n\r\n"
         b"--batas\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mel.example\r\n\r\n"
         b"Final-Recipient: rfc822; "
-        + about.encode()
+        + bounced_recipient.encode()
         + b"\r\n"
-        + original.encode()
+        + original_recipient.encode()
         + b"Action: "
         + action.encode()
         + b"\r\n"
@@ -140,71 +144,71 @@ def bounce(message: bytes, about: str, action: str, alias: str | None) -> bytes:
     )
 
 
-async def test_a_message_that_goes_round() -> None:
-    result = await World().run()
+async def test_roundtrip_message_arrives_is_delivered() -> None:
+    result = await MailSystems().run()
     assert result.outcome is Outcome.DELIVERED
     assert set(result.phases) == set(Phase)
     assert result.started_at.tzinfo is UTC
 
 
-async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None:
-    world = World(answers=False)
-    result = await world.run()
+async def test_roundtrip_no_answer_to_data_but_arrival_is_delivered_uncertain() -> None:
+    systems = MailSystems(answers=False)
+    result = await systems.run()
     assert result.outcome is Outcome.DELIVERED
     assert result.uncertain
-    assert len(world.smtp.taken) == 1
+    assert len(systems.smtp.taken) == 1
 
 
 @pytest.mark.blind
-async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
+async def test_roundtrip_data_phase_is_timed_also_without_answer() -> None:
     """Defect: The time until a server acknowledges a message is unknown.
 
     Pantau: It is a phase of its own, without an answer too.
     """
-    # What was before it takes of the same deadline: on a busy machine more than some tenths of a second.
-    unanswered = await World(answers=False).run(LONG)
-    assert unanswered.phases[Phase.DATA] > LONG.slow_data
-    prompt = await World().run(LONG)
-    assert timedelta() < prompt.phases[Phase.DATA] < LONG.slow_data
+    # Earlier phases use part of the same deadline: on a busy machine more than some tenths of a second.
+    unanswered = await MailSystems(answers=False).run(LONG_TIMEOUTS)
+    assert unanswered.phases[Phase.DATA] > LONG_TIMEOUTS.slow_data
+    prompt = await MailSystems().run(LONG_TIMEOUTS)
+    assert timedelta() < prompt.phases[Phase.DATA] < LONG_TIMEOUTS.slow_data
 
 
-async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> None:
-    world = World(answers=False, delivers=False)
-    result = await world.run()
+async def test_roundtrip_no_answer_to_data_and_no_arrival_keeps_cause() -> None:
+    systems = MailSystems(answers=False, delivers=False)
+    result = await systems.run()
     assert result.outcome is Outcome.TIMEOUT
     assert result.uncertain
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
-    assert len(world.smtp.taken) == 1
+    assert len(systems.smtp.taken) == 1
 
 
-async def test_silence_after_the_message_keeps_its_cause_though_we_stood_still_over_the_last_look_and_the_end() -> None:
-    def stand_still(phase: Phase) -> None:
+async def test_roundtrip_no_answer_to_data_keeps_cause_after_process_stall() -> None:
+    def block_loop(phase: Phase) -> None:
         if phase is Phase.TRANSIT:
-            asyncio.get_running_loop().call_soon(time.sleep, 1.5 * PATIENCE.total.total_seconds())
+            asyncio.get_running_loop().call_soon(time.sleep, 1.5 * TIMEOUTS.total.total_seconds())
 
-    async with World(answers=False, delivers=False).trip() as trip:
-        result = await trip.run(recorder=TraceRecorder(on_phase=stand_still))
+    async with MailSystems(answers=False, delivers=False).watch_both() as watched:
+        result = await watched.run(recorder=TraceRecorder(on_phase=block_loop))
     assert result.outcome is Outcome.TIMEOUT
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
 
 
 @pytest.mark.parametrize(
-    ("delivers", "about", "outcome"),
+    ("delivers", "bounced_recipient", "outcome"),
     [
         (False, RECIPIENT, Outcome.BOUNCED),
         (False, RECIPIENT.upper(), Outcome.BOUNCED),
-        # Another address: a forwarding rule failed, or an alias was followed. What arrives tells.
+        # Another address: a forwarding rule failed, or an alias was followed. The arrival decides.
         (True, "alih@luar.example", Outcome.DELIVERED),
         (False, "alih@luar.example", Outcome.BOUNCED),
         (False, None, Outcome.LOST),
     ],
 )
-async def test_a_bounce_counts_when_it_is_about_the_recipient(
-    *, delivers: bool, about: str | None, outcome: Outcome
+async def test_roundtrip_bounce_ends_run_unless_message_arrives(
+    *, delivers: bool, bounced_recipient: str | None, outcome: Outcome
 ) -> None:
-    result = await World(delivers=delivers, bounces_about=about).run()
+    result = await MailSystems(delivers=delivers, bounces_about=bounced_recipient).run()
     assert result.outcome is outcome
     if outcome is Outcome.BOUNCED:
         assert result.failure is not None
@@ -212,13 +216,13 @@ async def test_a_bounce_counts_when_it_is_about_the_recipient(
         assert (result.failure.reason, result.failure.detail) == (Reason.RETURNED, "550 5.1.1 tiada")
 
 
-async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def send_slowly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"*")
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.parametrize("trick", [hang, drip])
+@pytest.mark.parametrize("trick", [hang, send_slowly])
 @pytest.mark.parametrize(
     ("word", "phase"),
     [
@@ -229,14 +233,14 @@ async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ("DATA", Phase.DATA),
     ],
 )
-async def test_a_submission_server_that_hangs_ends_at_the_deadline(word: str, phase: Phase, trick: Trick) -> None:
-    result = await World(smtp=SmtpStandIn(tricks={word: trick})).run()
+async def test_roundtrip_hanging_submission_server_times_out_with_phase(word: str, phase: Phase, trick: Trick) -> None:
+    result = await MailSystems(smtp=SmtpStandIn(tricks={word: trick})).run()
     assert result.outcome is Outcome.TIMEOUT
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (phase, Party.SENDER)
 
 
-@pytest.mark.parametrize("trick", [hang, drip])
+@pytest.mark.parametrize("trick", [hang, send_slowly])
 @pytest.mark.parametrize(
     ("command", "phase"),
     [
@@ -248,18 +252,18 @@ async def test_a_submission_server_that_hangs_ends_at_the_deadline(word: str, ph
         ("UID FETCH", Phase.RETRIEVE),
     ],
 )
-async def test_a_mailbox_that_hangs_ends_at_the_deadline_and_is_not_lost_mail(
+async def test_roundtrip_hanging_recipient_mailbox_times_out_and_is_not_lost(
     command: str, phase: Phase, trick: Trick
 ) -> None:
-    result = await World(recipient_imap=ImapStandIn(tricks={command: trick})).run()
+    result = await MailSystems(recipient_imap=ImapStandIn(tricks={command: trick})).run()
     assert result.outcome is Outcome.TIMEOUT, result
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (phase, Party.RECIPIENT)
 
 
 @pytest.mark.parametrize("command", ["LOGIN", "SELECT", "NOOP", "UID FETCH"])
-async def test_a_senders_mailbox_that_hangs_changes_nothing(command: str) -> None:
-    assert (await World(sender_imap=ImapStandIn(tricks={command: hang})).run()).outcome is Outcome.DELIVERED
+async def test_roundtrip_hanging_sender_mailbox_does_not_change_result(command: str) -> None:
+    assert (await MailSystems(sender_imap=ImapStandIn(tricks={command: hang})).run()).outcome is Outcome.DELIVERED
 
 
 @pytest.mark.parametrize(
@@ -272,7 +276,7 @@ async def test_a_senders_mailbox_that_hangs_changes_nothing(command: str) -> Non
         (-5, None, Outcome.TIMEOUT),
     ],
 )
-async def test_what_a_new_sign_in_does_not_find_is_lost_only_if_the_watch_has_looked_since_and_lately(
+async def test_roundtrip_missing_mail_is_lost_only_after_recent_poll_since_submission(
     accepted: float, looked_at: float | None, outcome: Outcome
 ) -> None:
     box, now = mailbox(), loop_time()
@@ -281,25 +285,25 @@ async def test_what_a_new_sign_in_does_not_find_is_lost_only_if_the_watch_has_lo
     probe = RoundTrip(
         route=Route(name="ujian", sender=box, recipient=box),
         token=SIGNER.issue("ujian", datetime.now(UTC)),
-        timeouts=PATIENCE,
+        timeouts=TIMEOUTS,
         sender=None,
         recipient=recipient,
     )
-    anew = asyncio.get_running_loop().create_future()
-    anew.set_result(SearchResult(folders=2, total_folders=2))
-    assert probe._missing_failure(now + accepted, anew).outcome is outcome
+    search = asyncio.get_running_loop().create_future()
+    search.set_result(SearchResult(folders=2, total_folders=2))
+    assert probe._missing_failure(now + accepted, search).outcome is outcome
 
 
-async def test_a_mailbox_nobody_watches_is_our_own_fault() -> None:
-    async with World().trip() as trip:
-        trip.recipient = watcher(trip.recipient.mailbox)
-        result = await trip.run()
+async def test_roundtrip_recipient_watcher_not_running_is_inconclusive() -> None:
+    async with MailSystems().watch_both() as watched:
+        watched.recipient = watcher(watched.recipient.mailbox)
+        result = await watched.run()
     assert result.outcome is Outcome.INCONCLUSIVE
 
 
 @dataclass(slots=True)
-class Scripted:
-    """A probe that ends as it is told."""
+class ScriptedProbe:
+    """A probe with a scripted end."""
 
     ending: BaseException | Outcome | None
     phase: Phase = Phase.TRANSIT
@@ -319,8 +323,8 @@ async def outcome_of(probe: Probe, recorder: TraceRecorder | None = None) -> Pro
     return await run_probe(probe, route="r", token_id="00", timeouts=timeouts, recorder=recorder)
 
 
-async def test_a_bug_of_ours_is_inconclusive_and_says_where() -> None:
-    result = await outcome_of(Scripted(KeyError("ralat")))
+async def test_run_probe_bug_is_inconclusive_with_location() -> None:
+    result = await outcome_of(ScriptedProbe(KeyError("ralat")))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
     assert result.failure.reason is Reason.MONITORING_FAULT
@@ -333,13 +337,13 @@ async def test_a_bug_of_ours_is_inconclusive_and_says_where() -> None:
     ("phase", "outcome"),
     [(Phase.DNS, Outcome.DNS), (Phase.AUTH, Outcome.TIMEOUT), (Phase.TRANSIT, Outcome.LOST)],
 )
-async def test_the_deadline_of_the_whole_is_the_last_word(phase: Phase, outcome: Outcome) -> None:
-    assert (await outcome_of(Scripted(None, phase))).outcome is outcome
+async def test_run_probe_total_deadline_sets_outcome_by_phase(phase: Phase, outcome: Outcome) -> None:
+    assert (await outcome_of(ScriptedProbe(None, phase))).outcome is outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
-    """A probe that has a deadline of its own, and can say what it means that it passed."""
+class SelfTimedProbe:
+    """A probe with its own deadline and its own failure."""
 
     within: float
 
@@ -350,19 +354,17 @@ class Patient:
 
 
 @pytest.mark.parametrize(("within", "outcome"), [(0.04, Outcome.INCONCLUSIVE), (60, Outcome.LOST)])
-async def test_a_probe_that_ended_by_its_own_deadline_is_heard_though_we_stood_still_over_the_whole_one(
-    within: float, outcome: Outcome
-) -> None:
+async def test_run_probe_own_deadline_result_survives_process_stall(within: float, outcome: Outcome) -> None:
     asyncio.get_running_loop().call_later(0.02, time.sleep, 0.1)
-    assert (await outcome_of(Patient(within))).outcome is outcome
+    assert (await outcome_of(SelfTimedProbe(within))).outcome is outcome
 
 
-async def test_cancellation_passes_through() -> None:
+async def test_run_probe_cancellation_is_propagated() -> None:
     with pytest.raises(asyncio.CancelledError):
-        await outcome_of(Scripted(asyncio.CancelledError()))
+        await outcome_of(ScriptedProbe(asyncio.CancelledError()))
 
 
-async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_absent() -> None:
+async def test_trace_repeated_phase_is_summed_and_failed_phase_is_absent() -> None:
     recorder = TraceRecorder(keep_dialogue=True)
     for _ in range(2):
         with recorder.phase(Phase.CONNECT, Party.SENDER):
@@ -378,71 +380,79 @@ async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_ab
     assert max(map(len, recorder.dialogue)) < 520
 
 
-async def test_a_warning_that_it_is_delayed_does_not_end_a_run() -> None:
-    result = await World(bounces_about=RECIPIENT, action="delayed", delivers=False).run()
+async def test_roundtrip_delay_notification_does_not_end_run() -> None:
+    result = await MailSystems(bounces_about=RECIPIENT, action="delayed", delivers=False).run()
     assert result.outcome is Outcome.LOST
 
-    assert (await World(bounces_about=RECIPIENT, action="delayed").run()).outcome is Outcome.DELIVERED
+    assert (await MailSystems(bounces_about=RECIPIENT, action="delayed").run()).outcome is Outcome.DELIVERED
 
 
-async def test_a_message_goes_to_another_address_than_that_of_the_mailbox_it_arrives_in() -> None:
-    world = World()
-    result = await world.run(to="pro@jabatan-contoh.gov.my")
+async def test_roundtrip_to_other_address_is_delivered() -> None:
+    systems = MailSystems()
+    result = await systems.run(to="pro@jabatan-contoh.gov.my")
     assert result.outcome is Outcome.DELIVERED
-    assert b"To: pro@jabatan-contoh.gov.my\r\n" in world.smtp.taken[0]
-    assert RECIPIENT.encode() not in world.smtp.taken[0]
+    assert b"To: pro@jabatan-contoh.gov.my\r\n" in systems.smtp.taken[0]
+    assert RECIPIENT.encode() not in systems.smtp.taken[0]
 
 
 @pytest.mark.parametrize(
-    ("about", "reason"),
+    ("bounced_recipient", "reason"),
     [("pro@jabatan-contoh.gov.my", Reason.RETURNED), (RECIPIENT, Reason.COPY_RETURNED)],
 )
-async def test_a_report_tells_the_address_from_the_mailbox_behind_it_and_ends_the_run(
-    about: str, reason: Reason
+async def test_roundtrip_bounce_tells_public_address_from_mailbox_and_ends_run(
+    bounced_recipient: str, reason: Reason
 ) -> None:
-    result = await World(bounces_about=about, delivers=False).run(LONG, to="pro@jabatan-contoh.gov.my")
+    result = await MailSystems(bounces_about=bounced_recipient, delivers=False).run(
+        LONG_TIMEOUTS, to="pro@jabatan-contoh.gov.my"
+    )
     assert result.outcome is Outcome.BOUNCED
     assert result.failure is not None
     assert (result.failure.reason, result.failure.code, result.failure.status) == (reason, 550, "5.1.1")
     assert result.failure.detail == "550 5.1.1 tiada"
-    # At once, and not when the time for the arrival is over.
-    assert result.duration < LONG.arrival
+    # The report ends the run before the arrival timeout.
+    assert result.duration < LONG_TIMEOUTS.arrival
 
 
-async def test_a_copy_that_comes_back_is_told_from_the_mailbox_that_it_was_sent_to_where_both_are_named() -> None:
-    result = await World(bounces_about=RECIPIENT, alias=PRO, delivers=False).run(LONG, to=PRO)
+async def test_roundtrip_bounce_naming_both_addresses_is_copy_returned() -> None:
+    result = await MailSystems(bounces_about=RECIPIENT, alias=PUBLIC_ADDRESS, delivers=False).run(
+        LONG_TIMEOUTS, to=PUBLIC_ADDRESS
+    )
     assert result.failure is not None
     assert (result.outcome, result.failure.reason) == (Outcome.BOUNCED, Reason.COPY_RETURNED)
-    assert result.duration < LONG.arrival
+    assert result.duration < LONG_TIMEOUTS.arrival
 
 
-async def test_a_public_address_also_stands_for_others_whose_copies_may_come_back() -> None:
-    gone = World(bounces_about="bekas-pegawai@jabatan-contoh.gov.my", alias=PRO, delivers=False)
-    async with gone.trip() as trip:
-        running = asyncio.create_task(trip.run(to=PRO))
-        await until(lambda: gone.sender_imap.next_uid > 1 and not gone.sender_imap.mails)
-        gone.recipient_imap.put(b"Received: dari sini\r\n" + gone.smtp.taken[0])
+async def test_roundtrip_public_address_bounce_of_other_member_does_not_end_run_before_arrival() -> None:
+    until_deleted = MailSystems(
+        bounces_about="bekas-pegawai@jabatan-contoh.gov.my", alias=PUBLIC_ADDRESS, delivers=False
+    )
+    async with until_deleted.watch_both() as watched:
+        running = asyncio.create_task(watched.run(to=PUBLIC_ADDRESS))
+        await until(lambda: until_deleted.sender_imap.next_uid > 1 and not until_deleted.sender_imap.mails)
+        until_deleted.recipient_imap.put(b"Received: dari sini\r\n" + until_deleted.smtp.taken[0])
         assert (await running).outcome is Outcome.DELIVERED, "the report was read before the message came"
 
-    result = await gone.run(to=PRO)
+    result = await until_deleted.run(to=PUBLIC_ADDRESS)
     assert result.failure is not None
     assert (result.outcome, result.failure.reason) == (Outcome.BOUNCED, Reason.RETURNED)
 
 
-async def test_an_alias_of_an_ordinary_mailbox_ends_the_run_at_once() -> None:
-    result = await World(bounces_about="dalaman@jabatan-contoh.gov.my", alias=RECIPIENT, delivers=False).run(LONG)
+async def test_roundtrip_bounce_of_alias_target_ends_run_at_once() -> None:
+    result = await MailSystems(bounces_about="dalaman@jabatan-contoh.gov.my", alias=RECIPIENT, delivers=False).run(
+        LONG_TIMEOUTS
+    )
     assert result.outcome is Outcome.BOUNCED
-    assert result.duration < LONG.arrival
+    assert result.duration < LONG_TIMEOUTS.arrival
 
 
-async def test_a_sender_that_nobody_reads_can_send_all_the_same() -> None:
-    assert (await World().run(unread=True)).outcome is Outcome.DELIVERED
-    assert (await World(bounces_about=RECIPIENT, delivers=False).run(unread=True)).outcome is Outcome.LOST
+async def test_roundtrip_sender_without_watcher_sends_and_ignores_bounces() -> None:
+    assert (await MailSystems().run(has_no_watcher=True)).outcome is Outcome.DELIVERED
+    assert (await MailSystems(bounces_about=RECIPIENT, delivers=False).run(has_no_watcher=True)).outcome is Outcome.LOST
 
 
-async def test_a_run_tells_the_way_of_its_message() -> None:
-    result = await World().run()
-    # The only header on top has no date: the message came, and its way is not known.
+async def test_roundtrip_result_has_path_when_message_arrives() -> None:
+    result = await MailSystems().run()
+    # The only Received header has no date: the message arrived, and its path is unknown.
     assert result.path is not None
     assert (result.path.hops, result.path.skew) == ((), None)
-    assert (await World(delivers=False).run()).path is None
+    assert (await MailSystems(delivers=False).run()).path is None

@@ -135,7 +135,7 @@ def read(raw: bytes) -> DsnReport | None:
     return parse_report(message_from_bytes(raw, policy=policy.compat32))
 
 
-def test_postfix() -> None:
+def test_dsn_postfix_bounce_is_parsed() -> None:
     found = read(POSTFIX)
     assert found is not None
     assert found.action is DsnAction.FAILED
@@ -146,7 +146,7 @@ def test_postfix() -> None:
     assert found.failure_at("orang-lain@jabatan-contoh.gov.my") is None
 
 
-def test_exchange_reports_an_alias_and_the_original() -> None:
+def test_dsn_exchange_alias_and_original_recipient_are_parsed() -> None:
     found = read(EXCHANGE)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.2.2", 554)
@@ -158,14 +158,14 @@ def test_exchange_reports_an_alias_and_the_original() -> None:
     assert found.text.startswith("554 5.2.2 mailbox full")
 
 
-def test_a_delay_is_no_end_and_has_no_smtp_code() -> None:
+def test_dsn_delay_is_no_failure_and_has_no_smtp_code() -> None:
     found = read(DELAYED)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.DELAYED, "4.4.1", None)
     assert not found.has_failed_for("semakan@jabatan-contoh.gov.my")
 
 
-def test_of_several_recipients_the_worst_news_is_told() -> None:
+def test_dsn_several_recipients_reports_worst_action() -> None:
     found = read(SEVERAL)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.7.1", 554)
@@ -173,14 +173,14 @@ def test_of_several_recipients_the_worst_news_is_told() -> None:
     assert not found.has_failed_for("satu@jabatan-contoh.gov.my"), "that one was handed on"
 
 
-def test_each_of_several_that_failed_is_found() -> None:
+def test_dsn_each_failed_recipient_is_found() -> None:
     found = read(SEVERAL.replace(b"relayed", b"failed").replace(b"2.0.0", b"5.2.2"))
     assert found is not None
     failures = [found.failure_at(f"{name}@jabatan-contoh.gov.my") for name in ("satu", "dua")]
     assert [failure and failure.status for failure in failures] == ["5.2.2", "5.7.1"]
 
 
-def test_a_report_that_names_nobody_is_about_whom_it_was_sent_to() -> None:
+def test_dsn_without_recipient_applies_to_any_address() -> None:
     nobody = b"\r\n".join(line for line in POSTFIX.split(b"\r\n") if b"-Recipient:" not in line)
     found = read(nobody)
     assert found is not None
@@ -188,7 +188,7 @@ def test_a_report_that_names_nobody_is_about_whom_it_was_sent_to() -> None:
 
 
 @pytest.mark.parametrize("action", ["delivered", "relayed", "expanded"])
-def test_good_news_is_no_failure(action: str) -> None:
+def test_dsn_positive_action_is_kept(action: str) -> None:
     found = read(POSTFIX.replace(b"failed", action.encode()))
     assert found is not None
     assert found.action == action
@@ -205,22 +205,22 @@ def test_good_news_is_no_failure(action: str) -> None:
         POSTFIX.replace(b"Content-Type: message/delivery-status", b"Content-Type: text/plain"),
     ],
 )
-def test_prose_and_other_reports_are_no_bounces(raw: bytes) -> None:
+def test_prose_and_other_reports_are_not_dsn(raw: bytes) -> None:
     assert read(raw) is None
 
 
 @pytest.mark.parametrize("raw", [POSTFIX, EXCHANGE, DELAYED, SEVERAL])
-def test_a_report_leads_to_the_run_it_is_about(raw: bytes) -> None:
+def test_dsn_is_classified_as_report_of_its_run(raw: bytes) -> None:
     observed = classify(raw, SIGNER)
     assert observed.kind is MailKind.REPORT
     assert observed.token == TOKEN
     assert observed.report == read(raw)
 
 
-def test_a_bounce_in_prose_is_kept_for_people() -> None:
+def test_prose_bounce_is_classified_as_answer() -> None:
     assert classify(EXIM_PROSE, SIGNER).kind is MailKind.ANSWER
 
 
-def test_a_report_about_somebody_elses_mail_is_foreign() -> None:
+def test_dsn_about_other_mail_is_foreign() -> None:
     stranger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "x")
     assert classify(POSTFIX, stranger).kind is MailKind.FOREIGN

@@ -1,4 +1,4 @@
-"""The traps between a message that was sent and the one that arrived: what relays rewrite, and what answers it."""
+"""Recognition of a probe message after relays rewrote it, and of answers to it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from probes.mail.observed_message import MailKind, ObservedMessage, classify
 from probes.mail.token import Token
 from probes.model.result import Party
 from tests.unit.probes.standin import ImapStandIn, until
-from tests.unit.probes.watch import SIGNER, Counted, gone, issue, mail, watching
+from tests.unit.probes.watchers import SIGNER, Counted, issue, mail, until_deleted, watching
 
 #: Headers stay on their lines, as relays leave them.
-AS_IT_IS = policy.SMTP.clone(max_line_length=400)
+KEEP_LINES = policy.SMTP.clone(max_line_length=400)
 
 Relay = Callable[[bytes], bytes]
 
 
-def rewriting(**headers: str) -> Relay:
-    """Return what a relay does that puts other headers in place of those."""
+def replace_headers(**headers: str) -> Relay:
+    """Return a relay that replaces these headers."""
 
     def relay(raw: bytes) -> bytes:
-        message = message_from_bytes(raw, policy=AS_IT_IS)
+        message = message_from_bytes(raw, policy=KEEP_LINES)
         for name, value in headers.items():
             del message[name.replace("_", "-")]
             message[name.replace("_", "-")] = value
@@ -39,11 +39,11 @@ def rewriting(**headers: str) -> Relay:
     return relay
 
 
-def stripping(*names: str) -> Relay:
-    """Return what a relay does that leaves headers out."""
+def remove_headers(*names: str) -> Relay:
+    """Return a relay that removes these headers."""
 
     def relay(raw: bytes) -> bytes:
-        message = message_from_bytes(raw, policy=AS_IT_IS)
+        message = message_from_bytes(raw, policy=KEEP_LINES)
         for name in names:
             del message[name]
         return message.as_bytes()
@@ -51,28 +51,28 @@ def stripping(*names: str) -> Relay:
     return relay
 
 
-def outlook(raw: bytes) -> bytes:
+def outlook_relay(raw: bytes) -> bytes:
     """Rewrite the Message-ID and keep the old one under another name."""
-    message = message_from_bytes(raw, policy=AS_IT_IS)
+    message = message_from_bytes(raw, policy=KEEP_LINES)
     message["X-Microsoft-Original-Message-ID"] = str(message["Message-ID"])
     del message["Message-ID"]
     message["Message-ID"] = "<SG2PR01MB0001@SG2PR01MB0001.apcprd01.prod.example>"
     return message.as_bytes()
 
 
-async def arrives(relay: Relay) -> None:
-    """See that the message which *relay* has handled is handed to its run, as a whole one, and deleted."""
+async def assert_delivered(relay: Relay) -> None:
+    """Assert that the message after *relay* is delivered to its run, intact, and deleted."""
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             uid = standin.put(relay(mail(token)))
-            letter.request_fast_polling()
-            assert isinstance(await letter.arrival, Arrived)
-            content = await letter.content
+            expectation.request_fast_polling()
+            assert isinstance(await expectation.arrival, Arrived)
+            content = await expectation.content
             assert isinstance(content, bytes)
             assert find_changes(content, token) == ()
-        await gone(standin, uid)
+        await until_deleted(standin, uid)
     assert counted.arrivals == []
 
 
@@ -80,44 +80,44 @@ async def arrives(relay: Relay) -> None:
 @pytest.mark.parametrize(
     "relay",
     [
-        rewriting(Message_ID="<0109018f3c2e7a1b-000000@ap-southeast-1.amazonses.example>"),
-        rewriting(Message_ID="<202603020830.47213908155@smtp-relay.mailin.example>"),
-        outlook,
-        stripping("Message-ID"),
+        replace_headers(Message_ID="<0109018f3c2e7a1b-000000@ap-southeast-1.amazonses.example>"),
+        replace_headers(Message_ID="<202603020830.47213908155@smtp-relay.mailin.example>"),
+        outlook_relay,
+        remove_headers("Message-ID"),
     ],
 )
-async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours(relay: Relay) -> None:
+async def test_watcher_rewritten_message_id_is_recognised_as_own_message(relay: Relay) -> None:
     """Trap: SES, Brevo and Outlook rewrite the Message-ID.
 
     Pantau: It is one of five places of the token.
     """
-    await arrives(relay)
+    await assert_delivered(relay)
 
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize(
     "relay",
     [
-        stripping(TOKEN_HEADER, DIGEST_HEADER),
-        stripping(TOKEN_HEADER, DIGEST_HEADER, "References"),
-        stripping(TOKEN_HEADER, DIGEST_HEADER, "References", "Message-ID"),
-        # Of all headers with a token in them not one is left; the body has it, too.
-        lambda raw: rewriting(Subject="[LUAR]")(stripping(TOKEN_HEADER, "References", "Message-ID")(raw)),
+        remove_headers(TOKEN_HEADER, DIGEST_HEADER),
+        remove_headers(TOKEN_HEADER, DIGEST_HEADER, "References"),
+        remove_headers(TOKEN_HEADER, DIGEST_HEADER, "References", "Message-ID"),
+        # No header with a token is left; the body still has it.
+        lambda raw: replace_headers(Subject="[LUAR]")(remove_headers(TOKEN_HEADER, "References", "Message-ID")(raw)),
     ],
 )
-async def test_a_message_whose_own_headers_were_stripped_on_the_way_is_still_ours(relay: Relay) -> None:
+async def test_watcher_stripped_token_headers_is_recognised_as_own_message(relay: Relay) -> None:
     """Trap: Outlook.com strips unknown headers.
 
     Pantau: Subject, References and text have the token too.
     """
-    await arrives(relay)
+    await assert_delivered(relay)
 
 
-def gateway(subject: str) -> Relay:
-    """Return what a gateway does that makes a message anew: other headers, other parts, the text as it was."""
+def rebuild_by_gateway(subject: str) -> Relay:
+    """Return a gateway that rebuilds the message: other headers and parts, the same text."""
 
     def relay(raw: bytes) -> bytes:
-        old, new = message_from_bytes(raw, policy=policy.default), EmailMessage(policy=AS_IT_IS)
+        old, new = message_from_bytes(raw, policy=policy.default), EmailMessage(policy=KEEP_LINES)
         new["From"], new["To"], new["Subject"] = str(old["From"]), str(old["To"]), subject.format(str(old["Subject"]))
         new["Message-ID"], new["References"] = "<1@get-laluan.example>", "<2@get-laluan.example>"
         body = old.get_body(("plain",))
@@ -134,40 +134,42 @@ def gateway(subject: str) -> Relay:
 
 @pytest.mark.blind
 @pytest.mark.parametrize("subject", ["EXTERNAL: {}", "{}", "(tiada tajuk)", "[LUAR] Awas! {}"])
-async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted(subject: str) -> None:
+async def test_watcher_message_rebuilt_by_gateway_is_delivered_to_run_and_deleted(subject: str) -> None:
     """Defect: Mail whose headers a gateway replaced is LOST in the inbox.
 
     Pantau: The waiting run recognises its text.
     """
-    await arrives(gateway(subject))
+    await assert_delivered(rebuild_by_gateway(subject))
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize(
-    "copied",
+    "make_copy",
     [
         # Answered, forwarded, quoted, listed, attached: what people and robots do with a message.
-        lambda raw: rewriting(In_Reply_To="<a@b>")(gateway("LUAR: {}")(raw)),
-        gateway("Fwd: {}"),
-        gateway("Bls: {}"),
-        lambda raw: gateway("Senarai")(raw).replace(b"AWAS", f"{issue().text} AWAS".encode()),
-        lambda raw: b"From: a@b\r\nSubject: FYI\r\nContent-Type: message/rfc822\r\n\r\n" + gateway("{}")(raw),
-        lambda raw: gateway("FYI {}")(raw).replace(b"SHA-256", b"SHA"),
-        rewriting(Auto_Submitted="auto-replied"),
+        lambda raw: replace_headers(In_Reply_To="<a@b>")(rebuild_by_gateway("LUAR: {}")(raw)),
+        rebuild_by_gateway("Fwd: {}"),
+        rebuild_by_gateway("Bls: {}"),
+        lambda raw: rebuild_by_gateway("Senarai")(raw).replace(b"AWAS", f"{issue().text} AWAS".encode()),
+        lambda raw: (
+            b"From: a@b\r\nSubject: FYI\r\nContent-Type: message/rfc822\r\n\r\n" + rebuild_by_gateway("{}")(raw)
+        ),
+        lambda raw: rebuild_by_gateway("FYI {}")(raw).replace(b"SHA-256", b"SHA"),
+        replace_headers(Auto_Submitted="auto-replied"),
     ],
     ids=["answer", "forward", "reply", "digest", "attached", "part of the text", "robot"],
 )
-def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
+def test_classify_copy_of_message_is_answer(make_copy: Relay) -> None:
     """Defect: Answers of people and robots look like a rewritten message.
 
     Pantau: They are no arrival.
     """
-    found = classify(copied(mail(issue())), SIGNER)
+    found = classify(make_copy(mail(issue())), SIGNER)
     assert found.kind is MailKind.ANSWER
 
 
 @pytest.mark.blind
-def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_otherwise() -> None:
+def test_decide_rewritten_message_is_delivered_only_to_waiting_recipient() -> None:
     """Defect: A rewritten message that nobody waits for is deleted.
 
     Pantau: It is left alone.
@@ -187,7 +189,7 @@ def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_
 
 
 @pytest.mark.pitfall
-def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_ascii() -> None:
+def test_token_and_subject_have_no_underscore_bracket_or_non_ascii() -> None:
     """Trap: Searches and parsers lose underscores, brackets and non-ASCII letters.
 
     Pantau: The token has none.
@@ -199,37 +201,37 @@ def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_a
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("prefix", ["Re: ", "RE: ", "AW: ", "WG: ", "Fwd: ", "FW: ", "BLS: ", "[LUAR] AW: "])
-async def test_an_echo_with_a_prefix_and_all_our_headers_is_not_the_message_itself(prefix: str) -> None:
+async def test_watcher_echo_with_subject_prefix_is_not_arrival(prefix: str) -> None:
     """Trap: An echo responder returns all headers.
 
     Pantau: Its subject prefix marks it as an answer, behind a gateway's tag too.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
-    echo = rewriting(Subject=f"{prefix}{build_subject(token)}")(mail(token))
+    echo = replace_headers(Subject=f"{prefix}{build_subject(token)}")(mail(token))
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             kept = standin.put(echo)
-            letter.request_fast_polling()
+            expectation.request_fast_polling()
             await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
             uid = standin.put(mail(token))
-            assert await letter.content == mail(token)
-        await gone(standin, uid)
+            assert await expectation.content == mail(token)
+        await until_deleted(standin, uid)
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
 
 
-def written(token: Token) -> str:
+def compose_text(token: Token) -> str:
     return compose(token, sender="a@jabatan-contoh.gov.my", recipient="b@rujukan.example", now=token.sent_at).decode()
 
 
 @pytest.mark.pitfall
-def test_our_message_asks_robots_not_to_answer_it() -> None:
+def test_probe_message_asks_robots_not_to_reply() -> None:
     """Trap: Robots answer robots.
 
     Pantau: `Auto-Submitted` and `X-Auto-Response-Suppress` ask them not to.
     """
-    message = message_from_bytes(written(issue()).encode(), policy=policy.default)
+    message = message_from_bytes(compose_text(issue()).encode(), policy=policy.default)
     assert message.get_all("Auto-Submitted") == ["auto-generated"]
     assert message.get_all("X-Auto-Response-Suppress") == ["All"]
 
@@ -253,7 +255,7 @@ def out_of_office(token: Token, *, subject: str, headers: str) -> bytes:
         ("Saya bercuti", "X-Autoreply: yes\r\n"),
     ],
 )
-async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(subject: str, headers: str) -> None:
+async def test_watcher_out_of_office_reply_is_kept_and_not_arrival(subject: str, headers: str) -> None:
     """Trap: Out-of-office replies come all the same.
 
     Pantau: They are no arrival and no bounce.
@@ -262,20 +264,20 @@ async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(
     reply = out_of_office(token, subject=subject.format(build_subject(token)), headers=headers)
     assert classify(reply, SIGNER).kind is MailKind.ANSWER
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             kept = standin.put(reply)
-            letter.request_fast_polling()
+            expectation.request_fast_polling()
             await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
             read = len(standin.asked)
             await until(lambda: any(line.endswith(" NOOP") for line in standin.asked[read:]))
-            assert not letter.arrival.done()
+            assert not expectation.arrival.done()
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
 
 
 @pytest.mark.pitfall
-def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
+def test_probe_message_has_one_valid_date() -> None:
     """Trap: A missing, doubled or invalid Date makes mail look like spam.
 
     Pantau: There is one valid Date.
@@ -288,7 +290,7 @@ def test_our_message_has_one_date_and_it_is_a_valid_one() -> None:
 
 
 @pytest.mark.pitfall
-def test_our_message_has_a_plain_text_that_a_person_can_read() -> None:
+def test_probe_message_has_readable_plain_text() -> None:
     """Trap: A message without text looks like spam.
 
     Pantau: It has plain text.

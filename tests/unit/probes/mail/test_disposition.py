@@ -1,4 +1,4 @@
-"""What happens to a mail in the mailbox, as a table."""
+"""What the watcher does with each message in the mailbox, as a table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from probes.model.result import Arrival, Party
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 KEY = b"kunci-untuk-ujian-sahaja"
 LASTS = timedelta(minutes=5)
-OURS = TokenSigner(KEY, "putrajaya-1", began=NOW)
+OURS = TokenSigner(KEY, "putrajaya-1", process_started_at=NOW)
 THEIRS = TokenSigner(KEY, "kuching-1")
-#: Another process of our name: what it sent before we began is our own of an earlier life, and the rest is nobody's of ours.
+#: Another process with our name: its earlier messages count as our earlier process's, the later ones as a conflict.
 NAMED_ALIKE = TokenSigner(KEY, "putrajaya-1")
 TOKEN = OURS.issue("r", NOW, LASTS)
 RECIPIENT, SENDER = {Party.RECIPIENT}, {Party.SENDER}
@@ -55,7 +55,7 @@ def bounce(action: DsnAction) -> ObservedMessage:
         (ANSWER, RECIPIENT, None, 0, Disposition()),
         (ANSWER, set(), TokenState.ENDED, 0, Disposition()),
         (ObservedMessage(kind=MailKind.FOREIGN), RECIPIENT, None, 0, Disposition()),
-        (ObservedMessage(kind=MailKind.FOREIGN, forged=True), RECIPIENT, None, 0, Disposition(count=Arrival.FORGED)),
+        (ObservedMessage(kind=MailKind.FOREIGN, is_forged=True), RECIPIENT, None, 0, Disposition(count=Arrival.FORGED)),
         (OTHERS, set(), None, 0, Disposition()),
         (OTHERS, set(), None, DAY + 5, Disposition()),
         (OTHERS, set(), None, DAY + 6, Disposition(delete=True)),
@@ -65,11 +65,11 @@ def bounce(action: DsnAction) -> ObservedMessage:
         (EARLIER, set(), TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
         (NAMESAKES, set(), None, DAY + 5, Disposition(count=Arrival.PROBER_CONFLICT)),
         (NAMESAKES, set(), None, DAY + 6, Disposition(count=Arrival.PROBER_CONFLICT, delete=True)),
-        # The store knows it, so it is ours: the clock was set back between two lives.
+        # The store has its token, so it is ours: the clock was set back between two processes.
         (NAMESAKES, set(), TokenState.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
     ],
 )
-def test_dispositions(
+def test_disposition_table(
     observed: ObservedMessage, awaited: set[Party], token_state: TokenState | None, after: int, disposition: Disposition
 ) -> None:
     now = TOKEN.sent_at + timedelta(minutes=after)
@@ -85,12 +85,14 @@ def decided(
     marked: bool = False,
 ) -> Disposition:
     origin = OURS.origin(observed.token) if observed.token else None
-    return decide(observed, origin=origin, awaited=awaited or set(), token_state=token_state, now=now, marked=marked)
+    return decide(
+        observed, origin=origin, awaited=awaited or set(), token_state=token_state, now=now, is_marked_deleted=marked
+    )
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("hours", [1, 4])
-def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_not_ours(hours: int) -> None:
+def test_disposition_other_probers_mail_is_kept_one_day_after_its_deadline(hours: int) -> None:
     """Defect: Another prober's mail is deleted by our time-out.
 
     Pantau: Its token says when its run ends; it stays for a day after that.
@@ -100,7 +102,7 @@ def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_
     assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
 
 
-def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_and_by_nobody_else() -> None:
+def test_disposition_late_mail_of_inherited_prober_is_taken_only_if_token_is_known() -> None:
     heir = TokenSigner(KEY, "waris")
     heir.inherit(["kuching-1"])
     origin = heir.origin(THEIRS.issue("r", NOW))
@@ -114,7 +116,7 @@ def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_an
 
 
 @pytest.mark.blind
-def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
+def test_disposition_answer_to_other_probers_message_is_never_deleted() -> None:
     """Defect: A person's answer to another prober's message is deleted.
 
     Pantau: What people may have written is never deleted.
@@ -123,12 +125,12 @@ def test_what_a_person_answered_to_another_probers_message_is_never_deleted() ->
     assert decided(answer, NOW + timedelta(days=30)) == Disposition()
 
 
-def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
+def test_disposition_message_marked_deleted_by_other_prober_is_deleted() -> None:
     assert decided(OTHERS, NOW, marked=True) == Disposition(delete=True)
     assert decided(ObservedMessage(kind=MailKind.ANSWER, token=OTHERS.token), NOW, marked=True) == Disposition()
 
 
-def test_the_ledger_remembers_across_a_restart() -> None:
+def test_token_registry_restores_ended_and_arrived() -> None:
     registry = TokenRegistry(ended=["a", "b"], arrived=["b"])
     assert (registry.token_state("a"), registry.token_state("b"), registry.token_state("c")) == (
         TokenState.ENDED,
@@ -137,7 +139,7 @@ def test_the_ledger_remembers_across_a_restart() -> None:
     )
 
 
-def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
+def test_token_registry_keeps_arrival_when_run_ends() -> None:
     registry = TokenRegistry()
     registry.mark_arrived("a")
     registry.end_wait("a", Party.RECIPIENT)
@@ -146,7 +148,7 @@ def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
     assert [registry.token_state(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
 
 
-def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
+def test_token_registry_discards_oldest() -> None:
     registry = TokenRegistry(ended=(str(number) for number in range(50_000)))
     registry.mark_arrived("one more")
     assert registry.token_state("0") is None
@@ -167,9 +169,9 @@ SECOND = timedelta(seconds=1)
         ([200 * SECOND], True, 5 * SECOND),
     ],
 )
-def test_the_pace(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
+def test_poll_interval_by_age_of_waiting_runs(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
     assert PollingPolicy().poll_interval(ages, run_waits=waiting, quiet_interval=timedelta(minutes=7)) == pause
 
 
-def test_the_backoff_doubles_up_to_a_minute() -> None:
+def test_backoff_doubles_up_to_one_minute() -> None:
     assert [PollingPolicy().backoff(failures) // SECOND for failures in (1, 2, 3, 7, 500)] == [1, 2, 4, 60, 60]

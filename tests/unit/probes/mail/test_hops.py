@@ -1,4 +1,4 @@
-"""The way of a message by its Received headers: what is trusted, how long each relay took, and whose clock is off."""
+"""Path of a message by its Received headers: trusted headers, delay of each relay, and clock skew."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def stamp(by: str, seconds: float, zone: str = "+0000") -> bytes:
 
 
 def path(*headers: bytes, content: bytes = OURS, seen_after: float = 60) -> Path:
-    """Return the way of a message with *headers* on top, the last relay's first, handed over at T0."""
+    """Return the path of a message with *headers* on top, the last relay's first, submitted at T0."""
     return read_path(b"".join(headers) + content, submitted_at=T0, arrived_at=T0 + timedelta(seconds=seen_after))
 
 
@@ -38,7 +38,7 @@ def delays(way: Path) -> list[float]:
     return [hop.delay.total_seconds() for hop in way.hops]
 
 
-def test_the_delay_of_each_relay_is_told_in_the_order_of_the_way() -> None:
+def test_path_lists_relay_delays_in_travel_order() -> None:
     way = path(stamp("lmtp.rujukan.example", 42), stamp("mx.rujukan.example", 41), stamp("mel.contoh.gov.my", 1))
 
     assert way.hops == (
@@ -49,7 +49,7 @@ def test_the_delay_of_each_relay_is_told_in_the_order_of_the_way() -> None:
     assert way.skew is None
 
 
-def test_headers_of_other_kinds_between_them_change_nothing() -> None:
+def test_path_ignores_other_headers_between() -> None:
     way = path(
         b"Return-Path: <a@b.example>\r\nDelivered-To: b@rujukan.example\r\n",
         stamp("mx", 3),
@@ -59,25 +59,25 @@ def test_headers_of_other_kinds_between_them_change_nothing() -> None:
     assert [hop.by for hop in way.hops] == ["mel", "mx"]
 
 
-def test_what_stands_below_our_own_header_is_not_trusted() -> None:
+def test_path_ignores_received_below_own_header() -> None:
     subject, rest = OURS.split(b"\r\n", 1)
     way = path(stamp("mx", 1), content=subject + b"\r\n" + stamp("palsu", 0) + rest)
     assert [hop.by for hop in way.hops] == ["mx"]
 
 
-def test_a_mail_without_a_header_of_ours_tells_nothing() -> None:
+def test_path_without_own_header_is_empty() -> None:
     assert path(stamp("mx", 1), content=b"X-Lain: 1\r\n\r\nFrom: body\r\n") == Path()
     assert path(content=b"") == Path()
 
 
-def test_every_header_that_we_write_ends_what_was_added() -> None:
+def test_path_own_headers_cover_all_headers_of_probe_message() -> None:
     written = {line.partition(b":")[0].decode().lower() for line in OURS.partition(b"\r\n\r\n")[0].split(b"\r\n")}
     assert {name for name in written if name[0] not in "\t "} == OUR_HEADERS
 
 
 @pytest.fixture
 def in_malaysia(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be on a machine whose own clock is not that of UTC."""
+    """Use the time zone of Malaysia."""
     with monkeypatch.context() as there:
         there.setenv("TZ", "MYT-8")
         time.tzset()
@@ -85,7 +85,7 @@ def in_malaysia(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def test_a_leap_second_is_the_one_before_it() -> None:
+def test_path_leap_second_is_read_as_second_before() -> None:
     assert delays(path(b"Received: by mx id 1; Mon, 2 Mar 2026 08:30:60 +0000\r\n")) == [59]
 
 
@@ -102,7 +102,7 @@ def test_a_leap_second_is_the_one_before_it() -> None:
     ],
 )
 @pytest.mark.usefixtures("in_malaysia")
-def test_a_time_is_read_in_whatever_zone_it_is_told(date: str) -> None:
+def test_path_date_is_read_in_any_time_zone(date: str) -> None:
     way = path(f"Received: by mx (Postfix; 1 Jan 2020 00:00:00 +0000) id 1;\r\n {date}\r\n".encode())
     assert delays(way) == [9]
 
@@ -120,46 +120,46 @@ def test_a_time_is_read_in_whatever_zone_it_is_told(date: str) -> None:
         "",
     ],
 )
-def test_a_time_that_is_none_is_passed_over_and_counts_for_the_next(date: str) -> None:
+def test_path_invalid_date_is_skipped_and_its_time_added_to_next_relay(date: str) -> None:
     way = path(stamp("mx", 20), f"Received: by aneh id 1; {date}\r\n".encode(), stamp("mel", 1))
     assert [(hop.by, hop.delay) for hop in way.hops] == [("mel", SECOND), ("mx", 19 * SECOND)]
 
 
-def test_relays_whose_clocks_disagree_never_make_a_negative_delay() -> None:
+def test_path_disagreeing_clocks_give_no_negative_delay() -> None:
     way = path(stamp("d", 12), stamp("c", 10), stamp("b", 4), stamp("a", 9))
     assert delays(way) == [9, 0, 1, 2]
     assert way.skew is None
 
 
-def test_a_relay_ahead_of_us_is_told_apart_from_a_slow_one() -> None:
+def test_path_relay_ahead_is_reported_as_skew_not_delay() -> None:
     way = path(stamp("mx", 5), stamp("laju", 3600), stamp("mel", 1), seen_after=6)
     assert delays(way) == [1, 0, 4]
     assert way.skew == timedelta(seconds=3594)
 
 
-def test_a_relay_behind_us_is_told_apart_too_and_the_worst_is_told() -> None:
+def test_path_relay_behind_is_reported_as_skew_and_worst_wins() -> None:
     way = path(stamp("mx", 5), stamp("lambat", -7200), stamp("laju", 90))
     assert delays(way) == [0, 0, 5]
     assert way.skew == timedelta(seconds=-7199)
 
 
-def test_a_stamp_of_the_second_in_which_we_handed_over_is_no_skew() -> None:
+def test_path_relay_stamp_in_second_of_submission_is_no_skew() -> None:
     way = read_path(stamp("mel", 0) + OURS, submitted_at=T0 + timedelta(seconds=0.9), arrived_at=T0 + 5 * SECOND)
     assert way == Path(hops=(Hop(by="mel", delay=timedelta()),))
 
 
-def test_the_same_header_twice_is_one_relay() -> None:
+def test_path_duplicate_header_is_one_relay() -> None:
     assert len(path(stamp("mx", 2), stamp("mx", 2), stamp("mel", 1)).hops) == 2
 
 
-def test_a_relay_without_a_name_or_with_a_rude_one_is_only_text() -> None:
+def test_path_relay_name_is_cleaned_and_shortened() -> None:
     way = path(b"Received: from x; Mon, 02 Mar 2026 08:30:02 +0000\r\n", stamp("\x1b[31m" + "x" * 200, 1))
     assert way.hops[1].by == ""
     assert len(way.hops[0].by) == 100
     assert way.hops[0].by.isprintable()
 
 
-def test_a_hostile_mail_costs_little() -> None:
+def test_path_hostile_headers_cost_little_time() -> None:
     began = time.process_time()
     for hostile in (
         b"".join(stamp(f"r{number}", number % 50) for number in range(20_000)),
@@ -172,7 +172,7 @@ def test_a_hostile_mail_costs_little() -> None:
     assert time.process_time() - began < 1
 
 
-def test_more_relays_than_anybody_has_are_not_read_to_the_end() -> None:
+def test_path_is_limited_to_thirty_relays() -> None:
     way = path(*(stamp(f"r{number}", number) for number in range(50, 0, -1)))
     assert [hop.by for hop in way.hops] == [f"r{number}" for number in range(1, 31)]
 
@@ -180,14 +180,14 @@ def test_more_relays_than_anybody_has_are_not_read_to_the_end() -> None:
 @given(
     st.lists(st.one_of(st.binary(max_size=80), st.sampled_from([b"Received: by x;", b" 2 Mar 2026 8:3:1 +1", b"\n"])))
 )
-def test_whatever_stands_there_the_delays_add_up_to_no_more_than_the_whole(pieces: list[bytes]) -> None:
+def test_path_any_headers_delays_sum_to_at_most_transit(pieces: list[bytes]) -> None:
     way = path(b"".join(pieces), seen_after=60)
     assert all(hop.delay >= timedelta() for hop in way.hops)
     assert sum((hop.delay for hop in way.hops), timedelta()) <= 60 * SECOND
 
 
 class Arriving:
-    """A probe whose message comes with the headers of one relay, and ends as it is told to."""
+    """A probe whose message has the header of one relay, with a scripted end."""
 
     def __init__(self, failure: ProbeFailedError | None = None) -> None:
         self._failure = failure
@@ -209,7 +209,7 @@ CHANGED = ProbeFailedError(
 
 
 @pytest.mark.parametrize("failure", [None, CHANGED])
-async def test_a_run_tells_the_way_of_a_message_that_came_even_if_it_was_changed(
+async def test_run_probe_result_has_path_also_when_message_is_corrupted(
     failure: ProbeFailedError | None,
 ) -> None:
     result = await run_probe(Arriving(failure), route="r", token_id=TOKEN.id, timeouts=Timeouts(), clock=lambda: T0)

@@ -1,4 +1,4 @@
-"""Anybody may send mail to a mailbox that is watched; none of it holds up, or ends, the watch over it and all others."""
+"""Crafted mail in a watched mailbox neither delays nor ends the watcher."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from probes.mail.message import find_changes
 from probes.mail.mime import decode_header_value, is_charset, parse_message
 from probes.mail.observed_message import MailKind, classify
-from tests.unit.probes.watch import SIGNER, issue, mail
+from tests.unit.probes.watchers import SIGNER, issue, mail
 
 NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))
 
@@ -24,7 +24,7 @@ NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\
     ],
     ids=["parts in each other", "encoded words without end", "a word in Punycode"],
 )
-def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: bytes) -> None:
+def test_mail_crafted_to_be_slow_is_classified_quickly(raw: bytes) -> None:
     began = time.process_time()
     assert classify(raw, SIGNER).kind is MailKind.FOREIGN
     assert find_changes(raw, issue())
@@ -32,19 +32,19 @@ def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: byt
 
 
 @pytest.mark.parametrize("depth", [21, 3000])
-def test_a_token_is_found_in_mail_of_more_parts_than_anybody_sends(depth: int) -> None:
+def test_token_in_deeply_nested_mail_is_found(depth: int) -> None:
     token = issue()
     opened = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(depth))
     assert classify(opened + mail(token), SIGNER).token == token
 
 
-def test_messages_in_messages_are_taken_as_far_as_they_can_be() -> None:
+def test_deeply_nested_messages_are_parsed() -> None:
     assert isinstance(parse_message(b"Content-Type: message/rfc822\r\n\r\n" * 3000), Message)
 
 
-def test_a_letter_that_only_looks_like_one_of_a_token_is_none() -> None:
+def test_token_with_lookalike_letter_is_not_read() -> None:
     text = issue().text
-    # In small letters this one is two.
+    # The lower case of this letter has two characters.
     assert SIGNER.read(text[:20] + "\u0130" + text[22:]).tokens == ()
 
 
@@ -59,12 +59,12 @@ def test_a_letter_that_only_looks_like_one_of_a_token_is_none() -> None:
         (" =?utf-8?q?a?=" * 51, " =?utf-8?q?a?=" * 51),
     ],
 )
-def test_encoded_words_are_read_as_far_as_they_are_words_of_mail(value: str, clear: str) -> None:
+def test_encoded_words_are_decoded_if_valid_and_few(value: str, clear: str) -> None:
     assert decode_header_value(value) == clear
 
 
 @pytest.mark.parametrize(
     ("name", "known"), [("UTF-8", True), ("windows-1252", True), ("Punycode", False), ("a\0b", False)]
 )
-def test_not_all_that_python_decodes_is_a_character_set(name: str, *, known: bool) -> None:
+def test_charset_accepts_only_mail_character_sets(name: str, *, known: bool) -> None:
     assert is_charset(name) is known

@@ -1,4 +1,4 @@
-"""The message, and what is and is not a change to it."""
+"""The probe message, its recognition, and changes to it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def header_of(raw: bytes) -> bytes:
     return raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 
 
-def test_the_message_is_a_well_formed_one_from_a_robot() -> None:
+def test_probe_message_is_well_formed_and_marked_automatic() -> None:
     message = message_from_bytes(RAW, policy=policy.default)
     assert not message.defects
     assert parsedate_to_datetime(message["Date"]) == NOW
@@ -53,7 +53,7 @@ def test_the_message_is_a_well_formed_one_from_a_robot() -> None:
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("carrier", ["Subject", "X-Pantau-Token", "References", "Message-ID"])
-def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> None:
+def test_classify_single_header_with_token_is_enough(carrier: str) -> None:
     """Trap: It is unknown which place of the token survives.
 
     Pantau: Any single header is enough.
@@ -63,7 +63,7 @@ def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> 
 
 
 @pytest.mark.pitfall
-def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
+def test_classify_token_in_body_in_any_encoding_is_enough() -> None:
     """Trap: No header of the token survives.
 
     Pantau: The text alone is enough, in any encoding.
@@ -78,20 +78,20 @@ def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
     assert classify(printable, SIGNER).token == TOKEN
 
 
-def test_a_subject_encoded_as_a_whole_is_read() -> None:
+def test_classify_token_in_encoded_subject_is_found() -> None:
     words = base64.b64encode(f"‼ LUAR: {TOKEN.text}".encode()).decode()
     assert classify(f"Subject: =?utf-8?b?{words}?=\r\n\r\n".encode(), SIGNER).token == TOKEN
 
 
 @pytest.mark.pitfall
-def test_no_two_messages_have_the_same_text() -> None:
+def test_probe_messages_have_different_texts() -> None:
     """Trap: Identical texts look like spam.
 
     Pantau: No two are alike.
     """
     tokens = [SIGNER.issue("r", NOW) for _ in range(60)]
     assert len({build_text(token) for token in tokens}) == 60
-    # Not by their tokens only.
+    # The texts differ not only by their tokens.
     assert len({build_text(token).splitlines()[0] for token in tokens}) > 1
     assert len({build_text(token).splitlines()[2] for token in tokens}) > 1
 
@@ -174,12 +174,12 @@ def latin1_mangled(raw: bytes) -> bytes:
         wrapped_in_html_and_notice,
     ],
 )
-def test_rewritten_headers_and_encodings_are_no_corruption(change: Callable[[bytes], bytes]) -> None:
+def test_find_changes_rewritten_headers_and_encodings_is_empty(change: Callable[[bytes], bytes]) -> None:
     assert find_changes(change(RAW), TOKEN) == ()
 
 
 def html_only(raw: bytes) -> bytes:
-    """Do what gateways do that have one form of text: paragraphs, entities, a banner before and a disclaimer behind."""
+    """Convert the text to HTML as some gateways do: paragraphs, entities, a banner and a disclaimer."""
     message = message_from_bytes(raw, policy=policy.SMTP)
     part = next(part for part in message.walk() if part.get_content_type() == "text/plain")
     lines = "".join(f"<p>{escape(line)}&nbsp;<br>\r\n</p>" for line in part.get_content().splitlines())
@@ -189,7 +189,7 @@ def html_only(raw: bytes) -> bytes:
 
 
 def as_an_attachment(raw: bytes) -> bytes:
-    """Do what a spam filter does that puts a report in place of the message, and the message behind it."""
+    """Attach the message to a report, as a spam filter does."""
     report = EmailMessage()
     report["From"], report["Subject"] = "a@jabatan-contoh.gov.my", f"*****SPAM***** {build_subject(TOKEN)}"
     report.set_content("Mesej ini mungkin spam.")
@@ -218,7 +218,7 @@ def as_an_attachment(raw: bytes) -> bytes:
         ),
     ],
 )
-def test_rewrites_in_message_that_lost_nothing_are_named(
+def test_find_rewrites_in_undamaged_message_are_named(
     change: Callable[[bytes], bytes], rewrites: tuple[str, ...]
 ) -> None:
     """Defect: Mail that arrives whole, as HTML only, is CORRUPTED.
@@ -231,7 +231,7 @@ def test_rewrites_in_message_that_lost_nothing_are_named(
 
 
 @pytest.mark.blind
-def test_changes_in_html_text_that_lost_something_are_named() -> None:
+def test_find_changes_in_html_text_are_named() -> None:
     """Defect: Losses in HTML text are not found.
 
     Pantau: They are named as in plain text.
@@ -242,7 +242,7 @@ def test_changes_in_html_text_that_lost_something_are_named() -> None:
 
 
 @pytest.mark.parametrize("piece", ["<", "<p", "&#", "&nbsp", "<!--", "]]>"])
-def test_rewrites_in_hostile_html_takes_time_that_grows_with_its_size(piece: str) -> None:
+def test_find_rewrites_in_hostile_html_takes_linear_time(piece: str) -> None:
     hostile = html_only(RAW).replace(b"<hr>", piece.encode() * (200_000 // len(piece)))
     began = time.process_time()
     find_rewrites(hostile, TOKEN)
@@ -263,11 +263,11 @@ def test_rewrites_in_hostile_html_takes_time_that_grows_with_its_size(piece: str
         (lambda _: b"\x00\xff" * 400, "text changed"),
     ],
 )
-def test_every_corruption_is_named(change: Callable[[bytes], bytes], finding: str) -> None:
+def test_find_changes_names_each_corruption(change: Callable[[bytes], bytes], finding: str) -> None:
     assert finding in find_changes(change(RAW), TOKEN)
 
 
-def test_the_message_of_another_run_is_not_this_ones() -> None:
+def test_find_changes_message_of_other_run_is_changed() -> None:
     another = SIGNER.issue("r", NOW + timedelta(minutes=5))
     assert set(find_changes(RAW, another)) == {"text changed", "attachment changed"}
 
@@ -286,24 +286,24 @@ def test_the_message_of_another_run_is_not_this_ones() -> None:
         (b"", MailKind.FOREIGN, False),
     ],
 )
-def test_mail_is_recognised(*, raw: bytes, kind: MailKind, forged: bool) -> None:
+def test_classify_mail_kinds(*, raw: bytes, kind: MailKind, forged: bool) -> None:
     observed = classify(raw, SIGNER)
-    assert (observed.kind, observed.forged) == (kind, forged)
+    assert (observed.kind, observed.is_forged) == (kind, forged)
 
 
-def test_only_a_report_hides_its_token_in_the_body() -> None:
+def test_only_report_may_hide_token_in_body() -> None:
     assert may_hide_token(b"Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n")
     assert not may_hide_token(header_of(RAW))
 
 
 @given(st.binary(max_size=2000))
-def test_no_mail_breaks_the_reader(raw: bytes) -> None:
+def test_classify_any_octets_raises_nothing(raw: bytes) -> None:
     assert classify(raw, SIGNER).token is None
     assert find_changes(raw, TOKEN)
 
 
 @given(st.integers(0, len(RAW) - 1), st.binary(max_size=20))
-def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
+def test_classify_any_damaged_message_raises_nothing(where: int, what: bytes) -> None:
     damaged = RAW[:where] + what + RAW[where + 5 :]
     classify(damaged, SIGNER)
     find_changes(damaged, TOKEN)
@@ -324,7 +324,7 @@ def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
         f"Kuarantin: 3 mesej, antaranya Semakan e-mel {TOKEN.text}",
     ],
 )
-def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subject: str) -> None:
+def test_classify_answer_with_prefix_or_other_subject_is_not_own_message(subject: str) -> None:
     """Trap: An answer ("Re:", "AW:", "WG:") quotes the token.
 
     Pantau: It proves nothing and is left alone.
@@ -339,7 +339,7 @@ def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subjec
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("kept", ["Subject", TOKEN_HEADER, "Message-ID", "Content-Type"])
-def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -> None:
+def test_classify_single_intact_mark_is_enough(kept: str) -> None:
     """Trap: A changed message is not recognised.
 
     Pantau: One thing that no answer copies is enough.
@@ -354,13 +354,13 @@ def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -
 
 
 @pytest.mark.parametrize("octets", range(1, 9))
-def test_an_attachment_that_is_cut_anywhere_is_cut_short(octets: int) -> None:
+def test_find_changes_attachment_cut_anywhere_is_cut_short(octets: int) -> None:
     cut = RAW[: RAW.index(b"--semakan", RAW.index(b"filename=")) - 300 - octets]
     assert find_changes(cut, TOKEN) == ("attachment cut short",)
 
 
 @pytest.mark.parametrize("sender", ["a@jabatan-contoh.gov.my", "unit.teknologi-maklumat+semakan@jabatan-contoh.gov.my"])
-def test_what_is_written_by_hand_is_what_the_standard_library_reads(sender: str) -> None:
+def test_compose_output_is_parsed_by_standard_library(sender: str) -> None:
     for dice in range(12):
         token = SIGNER.issue("r", NOW, nonce=bytes([dice, dice, dice, 4, 5, 6, 7, 8]))
         raw = compose(token, sender=sender, recipient="b@rujukan.example", now=NOW)
@@ -392,7 +392,7 @@ def _begun(message: Message) -> list[tuple[str, str]]:
 
 
 @given(st.lists(st.tuples(NAMES, st.sampled_from([":", ": ", ":\t", " :", ""]), FOLDS), min_size=1, max_size=8))
-def test_a_header_that_is_read_by_hand_reads_as_in_the_standard_library(
+def test_parsed_headers_equal_standard_library(
     fields: list[tuple[str, str, str]],
 ) -> None:
     raw = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode() + b"\r\n"

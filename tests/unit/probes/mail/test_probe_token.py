@@ -1,4 +1,4 @@
-"""A token ties a message to its run and cannot be made by anybody else."""
+"""A token identifies the run of a message and cannot be forged."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TOKEN = SIGNER.issue(ROUTE, NOW, nonce=bytes(range(8)))
 ANOTHER = SIGNER.issue(ROUTE, NOW, nonce=bytes(8))
 
 
-def test_a_token_says_what_it_was_issued_for() -> None:
+def test_token_has_id_prober_and_time_of_issue() -> None:
     assert TOKEN.id == "0001020304050607"
     assert TOKEN.prober == SIGNER.prober
     assert TOKEN.sent_at == NOW.replace(microsecond=0)
     assert SIGNER.issue("another", NOW, nonce=bytes(range(8))).text != TOKEN.text
 
 
-def test_a_token_survives_what_headers_do_to_text() -> None:
+def test_token_uses_only_header_safe_letters() -> None:
     letters = TOKEN.text.removeprefix("pantau-")
     assert TOKEN.text.isascii()
     assert len(letters) == 56
@@ -45,7 +45,7 @@ def test_a_token_survives_what_headers_do_to_text() -> None:
         ("", []),
     ],
 )
-def test_tokens_are_found_in_a_text(text: str, ids: list[str]) -> None:
+def test_tokens_are_found_in_text(text: str, ids: list[str]) -> None:
     reading = SIGNER.read(text)
     assert [token.id for token in reading.tokens] == ids
     assert reading.forged == ()
@@ -68,25 +68,25 @@ def flipped(position: int) -> str:
         TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").issue(ROUTE, NOW, nonce=bytes(8)).text,
     ],
 )
-def test_whatever_does_not_verify_is_a_forgery_and_no_token(text: str) -> None:
+def test_token_not_verifying_is_forged(text: str) -> None:
     reading = SIGNER.read(f"Semakan e-mel {text}")
     assert reading.tokens == ()
     assert reading.forged == (text.lower(),)
 
 
-def test_another_version_does_not_verify() -> None:
+def test_token_of_other_version_does_not_verify() -> None:
     octets = bytearray(base64.b32decode(TOKEN.text.removeprefix("pantau-").upper()))
     octets[0] = 2
     assert SIGNER.read("pantau-" + base64.b32encode(bytes(octets)).decode().lower()).tokens == ()
 
 
-def test_a_prober_with_the_same_key_is_told_apart() -> None:
+def test_token_of_other_prober_with_same_key_is_distinguished() -> None:
     other = TokenSigner(b"kunci-untuk-ujian-sahaja", "kuching-1")
     (token,) = SIGNER.read(other.issue(ROUTE, NOW).text).tokens
     assert token.prober == other.prober != SIGNER.prober
 
 
-def test_a_token_says_when_its_run_is_over_to_the_minute_and_up_to_four_hours() -> None:
+def test_token_end_is_rounded_up_to_minute_and_limited() -> None:
     def over_after(lasts: timedelta) -> timedelta:
         token = SIGNER.issue(ROUTE, NOW, lasts)
         return token.ends_at - token.sent_at
@@ -97,37 +97,40 @@ def test_a_token_says_when_its_run_is_over_to_the_minute_and_up_to_four_hours() 
     assert TOKEN.ends_at == TOKEN.sent_at
 
 
-def test_a_process_knows_its_own_tokens_from_those_of_its_earlier_life_and_of_a_namesake() -> None:
+def test_token_origin_by_process_and_prober() -> None:
     key = b"kunci-untuk-ujian-sahaja"
-    ours, other = TokenSigner(key, "putrajaya-1", began=NOW), TokenSigner(key, "putrajaya-1")
+    ours, other = TokenSigner(key, "putrajaya-1", process_started_at=NOW), TokenSigner(key, "putrajaya-1")
     before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
-    assert {ours.origin(ours.issue(ROUTE, at)) for at in (before, NOW, after)} == {Origin.OURS}
-    assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [Origin.EARLIER, Origin.PROBER_CONFLICT]
+    assert {ours.origin(ours.issue(ROUTE, at)) for at in (before, NOW, after)} == {Origin.THIS_PROCESS}
+    assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [
+        Origin.EARLIER_PROCESS,
+        Origin.PROBER_CONFLICT,
+    ]
     kuching = TokenSigner(key, "kuching-1").issue(ROUTE, after)
-    assert ours.origin(kuching) is Origin.ANOTHER
+    assert ours.origin(kuching) is Origin.OTHER_PROBER
     ours.inherit(["kuching-1", "kuching-2"])
     assert ours.origin(kuching) is Origin.INHERITED
     ours.inherit(["kuching-2"])
-    assert ours.origin(kuching) is Origin.ANOTHER, "it is back"
+    assert ours.origin(kuching) is Origin.OTHER_PROBER, "it is back"
 
 
-def test_no_two_tokens_of_a_process_share_an_id_and_no_two_in_a_row_say_the_same() -> None:
+def test_token_ids_are_unique_and_consecutive_ones_differ_at_start() -> None:
     ids = [SIGNER.issue(ROUTE, NOW).id for _ in range(2000)]
     assert len(set(ids)) == 2000
     assert all(one[:2] != another[:2] for one, another in itertools.pairwise(ids))
 
 
-def test_a_short_key_is_refused() -> None:
+def test_signer_short_key_is_refused() -> None:
     with pytest.raises(ValueError, match="16 octets"):
         TokenSigner(b"pendek", "p")
 
 
-def test_a_text_full_of_look_alikes_is_not_read_to_its_end() -> None:
+def test_signer_read_text_with_many_forgeries_is_limited() -> None:
     assert len(SIGNER.read(" ".join(f"pantau-{'a' * 30}{i % 6 + 2}{i // 6 + 2}" for i in range(200))).forged) <= 50
 
 
 @given(st.binary(min_size=8, max_size=8), st.text(), st.integers(0, 10**9))
-def test_every_token_reads_back(nonce: bytes, route: str, seconds: int) -> None:
+def test_token_any_values_are_read_back(nonce: bytes, route: str, seconds: int) -> None:
     token = SIGNER.issue(route, NOW + timedelta(seconds=seconds), nonce=nonce)
     assert SIGNER.read(f"x{token.text.upper()}.").tokens == (token,) or SIGNER.read(f"x {token.text}").tokens == (
         token,
@@ -135,5 +138,5 @@ def test_every_token_reads_back(nonce: bytes, route: str, seconds: int) -> None:
 
 
 @given(st.text(alphabet="pantu-abcxyz234567 \n", max_size=300))
-def test_no_text_made_up_verifies(text: str) -> None:
+def test_signer_read_random_text_verifies_nothing(text: str) -> None:
     assert SIGNER.read(text).tokens == ()

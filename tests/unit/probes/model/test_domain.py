@@ -1,4 +1,4 @@
-"""Which names are below which."""
+"""Domain names within parent domains."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ _PARENTS = ("gov.my", "Contoh.EDU.my.")
         ("", None),
     ],
 )
-def test_a_name_is_below_another_by_whole_labels(name: str, parent: str | None) -> None:
+def test_parent_domain_matches_whole_labels(name: str, parent: str | None) -> None:
     assert find_parent(name, _PARENTS) == parent
     assert is_within(name, _PARENTS) is (parent is not None)

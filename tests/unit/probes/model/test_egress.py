@@ -1,16 +1,16 @@
-"""Where connections may go that somebody has named who is no operator."""
+"""Egress policy: addresses to which servers entered by non-operators may lead."""
 
 from __future__ import annotations
 
 import pytest
 
-from probes.model.egress import MAIL_PORTS, EgressDenial, EgressException, EgressPolicy
+from probes.model.egress import MAIL_PORTS, AllowedNetwork, EgressDenial, EgressPolicy
 
 _SITE = EgressPolicy(
     exceptions=(
-        EgressException.read("10.20.0.0/16"),
-        EgressException.read("10.99.0.5:2525"),
-        EgressException.read("fd00:20::/48"),
+        AllowedNetwork.read("10.20.0.0/16"),
+        AllowedNetwork.read("10.99.0.5:2525"),
+        AllowedNetwork.read("fd00:20::/48"),
     )
 )
 
@@ -54,12 +54,12 @@ _SITE = EgressPolicy(
         ("4000::1", EgressDenial.RESERVED),
     ],
 )
-def test_what_is_not_the_internet_is_refused_however_it_is_written(address: str, why: EgressDenial) -> None:
+def test_egress_non_internet_address_in_any_notation_is_denied(address: str, why: EgressDenial) -> None:
     assert EgressPolicy().denial(address, 993) is why
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "::ffff:8.8.8.8", "172.32.0.1", "2404:6800:4001::6c"])
-def test_the_internet_is_allowed_at_the_ports_of_mail_servers(address: str) -> None:
+def test_egress_internet_address_is_allowed_only_at_mail_ports(address: str) -> None:
     assert {EgressPolicy().denial(address, port) for port in MAIL_PORTS} == {None}
     assert {EgressPolicy().denial(address, port) for port in (22, 80, 443, 2525, 5432, 6379)} == {EgressDenial.PORT}
 
@@ -72,19 +72,19 @@ def test_the_internet_is_allowed_at_the_ports_of_mail_servers(address: str) -> N
         ("10.20.3.4", 5432, EgressDenial.PORT),
         ("10.21.0.1", 993, EgressDenial.PRIVATE),
         ("10.99.0.5", 2525, None),
-        # One port was opened there, and no other.
+        # Only one port is allowed there.
         ("10.99.0.5", 993, EgressDenial.PRIVATE),
         ("10.99.0.6", 2525, EgressDenial.PORT),
         ("fd00:20::5", 143, None),
-        # No way round by a tunnel to what was opened.
+        # A tunnel address of an allowed network is still denied.
         ("64:ff9b::10.20.3.4", 993, EgressDenial.RESERVED),
     ],
 )
-def test_a_site_opens_networks_and_single_ports(address: str, port: int, why: EgressDenial | None) -> None:
+def test_egress_exceptions_allow_networks_and_single_ports(address: str, port: int, why: EgressDenial | None) -> None:
     assert _SITE.denial(address, port) is why
 
 
-def test_other_ports_are_asked_for_by_those_who_fetch_from_them() -> None:
+def test_egress_with_ports_allows_only_those_ports() -> None:
     web = EgressPolicy().with_ports({443})
 
     assert web.denial("8.8.8.8", 443) is None
@@ -95,6 +95,6 @@ def test_other_ports_are_asked_for_by_those_who_fetch_from_them() -> None:
 @pytest.mark.parametrize(
     "text", ["mel.contoh.gov.my", "10.20.0.5/16", "10.0.0.1:0", "10.0.0.1:70000", "[10.0.0.1]:25x", ""]
 )
-def test_an_opening_is_a_network_and_perhaps_a_port(text: str) -> None:
+def test_allowed_network_invalid_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whatever ipaddress says of it
-        EgressException.read(text)
+        AllowedNetwork.read(text)

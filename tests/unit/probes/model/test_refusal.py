@@ -1,4 +1,4 @@
-"""What a refusal is about: the words of real servers, as tables."""
+"""Cause of a refusal, from the texts of real servers, as tables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ GREYLISTING, RECEIVING, SENDING, BLOCKED, SESSIONS, ACCOUNT = (
         (GREETING, 421, "4.3.2 too many connections", None),
     ],
 )
-def test_smtp_failure_only_greylisting_is_told_from_a_server_in_trouble(
+def test_smtp_failure_greylisting_is_distinguished_from_server_trouble(
     step: SubmissionStep, code: int, text: str, cause: RefusalCause | None
 ) -> None:
     """Defect: The words of a server in trouble look like greylisting.
@@ -103,7 +103,7 @@ def test_smtp_failure_only_greylisting_is_told_from_a_server_in_trouble(
         (GREETING, 554, "5.3.2 not operating at this rate of pay", None),
     ],
 )
-def test_smtp_failure_cause_names_what_one_mailbox_or_sender_is_refused_for(
+def test_smtp_failure_cause_of_mailbox_or_sender_refusal_is_named(
     step: SubmissionStep, code: int, text: str, cause: RefusalCause | None
 ) -> None:
     """Defect: A full, limited or busy mailbox is an outage for staff.
@@ -113,7 +113,7 @@ def test_smtp_failure_cause_names_what_one_mailbox_or_sender_is_refused_for(
     assert smtp_failure(step, code, text).failure.cause is cause
 
 
-#: How a sign-in ends that is refused: plainly; for this account; for other sessions; by what the server asks.
+#: Result of a refused sign-in: plain, about this account, session limit, mailbox in use, service unavailable.
 PLAIN = Outcome.AUTH, Reason.CREDENTIALS_REFUSED, True, None
 FREE_ACCOUNT_ATTEMPTS = Outcome.AUTH, Reason.CREDENTIALS_REFUSED, True, ACCOUNT
 LIMITED = Outcome.INCONCLUSIVE, Reason.SIGN_IN_UNAVAILABLE, False, SESSIONS
@@ -150,7 +150,7 @@ def ending(failure: ProbeFailedError) -> object:
         ("imap", "LOGIN failed.", PLAIN),
         ("pop3", "[AUTH] Authentication failed.", PLAIN),
         ("pop3", "Login failed.", PLAIN),
-        # What is plainly this account's.
+        # Refusals of this account.
         ("534", "5.7.9 Application-specific password required", FREE_ACCOUNT_ATTEMPTS),
         ("525", "5.7.13 disabled", FREE_ACCOUNT_ATTEMPTS),
         ("535", "5.7.139 Authentication unsuccessful, basic authentication is disabled", FREE_ACCOUNT_ATTEMPTS),
@@ -160,7 +160,7 @@ def ending(failure: ProbeFailedError) -> object:
         ("imap", "[EXPIRED] change your password", FREE_ACCOUNT_ATTEMPTS),
         ("imap", "[ALERT] Please log in via your web browser", FREE_ACCOUNT_ATTEMPTS),
         ("pop3", "[AUTH] this account is disabled", FREE_ACCOUNT_ATTEMPTS),
-        # A colleague's client holds the one session that there may be.
+        # Another client holds the only allowed session.
         ("imap", "[LIMIT] Maximum number of connections from user+IP exceeded", LIMITED),
         ("imap", "[INUSE] locked", LIMITED),
         ("imap", "[ALERT] Too many simultaneous connections.", LIMITED),
@@ -171,9 +171,7 @@ def ending(failure: ProbeFailedError) -> object:
         ("pop3", "Maildrop already locked", IN_USE),
     ],
 )
-def test_sign_in_failure_says_whether_the_service_or_the_account_is_at_fault(
-    protocol: str, text: str, expected: object
-) -> None:
+def test_sign_in_failure_distinguishes_service_from_account(protocol: str, text: str, expected: object) -> None:
     """Defect: "Temporary problem" at sign-in is a wrong password.
 
     Pantau: It is a fault of the service, with any code before it.
@@ -197,7 +195,7 @@ def test_sign_in_failure_says_whether_the_service_or_the_account_is_at_fault(
         ("User is authenticated but not connected.", Reason.MAILBOX_REFUSED),
     ],
 )
-def test_not_opened_words_about_one_mailbox_are_inconclusive(text: str, reason: Reason) -> None:
+def test_inbox_failure_words_about_one_mailbox_are_inconclusive(text: str, reason: Reason) -> None:
     """Defect: A mailbox that cannot be opened for its own reason is an outage.
 
     Pantau: Such words make the run inconclusive.

@@ -1,4 +1,4 @@
-"""What a refusal means, as tables."""
+"""Failures from replies and errors, as tables."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
         (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.TRY_LATER, False),
     ],
 )
-def test_smtp_replies(
+def test_smtp_failure_by_step_and_code(
     *, step: SubmissionStep, code: int, text: str, outcome: Outcome, phase: Phase, reason: Reason, refused: bool
 ) -> None:
     failure = smtp_failure(step, code, text)
@@ -93,7 +93,7 @@ def test_smtp_replies(
         ("BAD", "what?", False),
     ],
 )
-def test_imap_sign_in(*, result: str, text: str, refused: bool) -> None:
+def test_imap_sign_in_failure_by_response_code(*, result: str, text: str, refused: bool) -> None:
     failure = imap_sign_in_failure(result, text, RECIPIENT)
     assert failure.outcome is Outcome.AUTH
     assert failure.failure.party is RECIPIENT
@@ -142,7 +142,7 @@ def tls(reason: str) -> ssl.SSLError:
         (EOFError("closed"), Phase.AUTH, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
     ],
 )
-def test_errors_of_the_network(error: Exception, phase: Phase, outcome: Outcome, reason: Reason) -> None:
+def test_network_error_failure(error: Exception, phase: Phase, outcome: Outcome, reason: Reason) -> None:
     failure = failure_of(error, phase, SENDER)
     assert (failure.outcome, failure.failure.reason) == (outcome, reason)
     assert (failure.failure.phase, failure.failure.party) == (phase, SENDER)
@@ -160,7 +160,7 @@ def test_errors_of_the_network(error: Exception, phase: Phase, outcome: Outcome,
         (Phase.RETRIEVE, Outcome.TIMEOUT),
     ],
 )
-def test_a_deadline_means_what_was_going_on(phase: Phase, outcome: Outcome) -> None:
+def test_timeout_failure_outcome_by_phase(phase: Phase, outcome: Outcome) -> None:
     assert timeout_failure(phase, RECIPIENT).outcome is outcome
 
 
@@ -176,10 +176,10 @@ def test_a_deadline_means_what_was_going_on(phase: Phase, outcome: Outcome) -> N
         ("no", None),
     ],
 )
-def test_the_status_code_in_a_text(text: str, status: str | None) -> None:
+def test_status_code_is_found_in_text(text: str, status: str | None) -> None:
     assert find_status(text) == status
 
 
-def test_a_detail_is_one_printable_line() -> None:
+def test_failure_detail_is_one_short_printable_line() -> None:
     assert shorten("a\r\n\tb\x00c\x1b[31m") == "a b c [31m"
     assert len(shorten("x" * 1000)) == 300

@@ -1,4 +1,4 @@
-"""What a server says before anybody signs in is read whole, whatever the protocol."""
+"""Pre-authentication session: replies of a server before sign-in, in each protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probes.model.probe import ProtocolError
 from probes.preauth.callout import unverified_tls_context
 from probes.preauth.forbidden_sign_in import try_wrong_password
 from probes.preauth.session import PreAuthSession, Protocol, ReplyKind, offers_tls, open_wire
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server, server_context
 
 
@@ -29,7 +29,7 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
         sock.setblocking(False)
         session = PreAuthSession(protocol, await open_wire(sock))
         try:
-            async with asyncio.timeout(HANGS):
+            async with asyncio.timeout(HANG_TIMEOUT):
                 yield session
         finally:
             session.close()
@@ -50,19 +50,19 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
         (Protocol.POP3, b"-ERR tidak\r\n", ReplyKind.PERMANENT),
     ],
 )
-async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, said: bytes, answer: ReplyKind) -> None:
+async def test_preauth_greeting_is_read_to_last_line(protocol: Protocol, said: bytes, answer: ReplyKind) -> None:
     async with session_with(said, protocol) as session:
         assert (await session.read_greeting()).kind is answer
 
 
 @pytest.mark.parametrize("protocol", Protocol)
-async def test_what_is_another_protocol_is_no_greeting(protocol: Protocol) -> None:
+async def test_preauth_greeting_of_other_protocol_is_refused(protocol: Protocol) -> None:
     async with session_with(b"SSH-2.0-OpenSSH_9\r\n", protocol) as session:
         with pytest.raises(ProtocolError):
             await session.read_greeting()
 
 
-async def test_a_server_that_does_not_stop_talking_is_left() -> None:
+async def test_preauth_endless_greeting_is_limited() -> None:
     async with session_with(b"220-lagi\r\n" * 300) as session:
         with pytest.raises(ProtocolError, match="without an end"):
             await session.read_greeting()
@@ -71,14 +71,14 @@ async def test_a_server_that_does_not_stop_talking_is_left() -> None:
             await session.read_greeting()
 
 
-async def test_a_name_with_a_line_break_never_reaches_the_wire() -> None:
+async def test_preauth_command_with_line_break_is_not_sent() -> None:
     async with session_with(b"+OK sedia\r\n", Protocol.POP3) as session:
         await session.read_greeting()
         with pytest.raises(ValueError, match="one line"):
             await session.send_command("USER a\r\nDELE 1")
 
 
-async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
+async def test_preauth_closed_connection_is_detected_at_once() -> None:
     async def go(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220-tung")
         writer.close()
@@ -88,14 +88,14 @@ async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
             await session.read_greeting()
 
 
-async def test_what_is_said_in_clear_behind_the_permission_for_tls_breaks_it_off() -> None:
+async def test_preauth_text_injected_before_tls_ends_session() -> None:
     async with session_with(b"220 sedia\r\n220 mula\r\n250 disuntik\r\n") as session:
         await session.read_greeting()
         with pytest.raises(ProtocolError, match="plain text after the response to STARTTLS"):
             await session.start_tls(unverified_tls_context(), HOST)
 
 
-async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
+async def test_preauth_starttls_uses_protocol_command() -> None:
     asked: list[bytes] = []
 
     async def grant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,21 +118,21 @@ async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
     assert asked == [b"CAPA\r\n", b"STLS\r\n", b"QUIT\r\n"]
 
 
-async def test_an_imap_server_that_is_silent_about_a_tag_and_says_bye_has_ended() -> None:
+async def test_preauth_imap_bye_without_tag_ends_session() -> None:
     async with session_with(b"* OK sedia\r\n* BYE jumpa lagi\r\n", Protocol.IMAP) as session:
         await session.read_greeting()
         with pytest.raises(ConnectionResetError, match="BYE"):
             await session.send_command("NOOP")
 
 
-async def test_capabilities_are_told_apart_from_other_lines() -> None:
+async def test_preauth_capabilities_are_read_among_other_lines() -> None:
     said = b"* OK sedia\r\n* 1 EXISTS\r\n* CAPABILITY IMAP4rev1 StartTLS LOGINDISABLED\r\np1 OK selesai\r\n"
     async with session_with(said, Protocol.IMAP) as session:
         await session.read_greeting()
         assert await session.read_capabilities() == ("IMAP4REV1", "STARTTLS", "LOGINDISABLED")
 
 
-async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_servers_do() -> None:
+async def test_wrong_password_is_tried_with_old_auth_syntax() -> None:
     async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sedia\r\n")
         for said in (
@@ -145,7 +145,7 @@ async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_se
             writer.write(said)
         await hang(reader, writer)
 
-    async with listening(old, server_context()) as port, asyncio.timeout(HANGS):
+    async with listening(old, server_context()) as port, asyncio.timeout(HANG_TIMEOUT):
         reply = await try_wrong_password(Protocol.SMTP, server(port), "siti")
     assert reply is not None
     assert reply.kind is ReplyKind.PERMANENT

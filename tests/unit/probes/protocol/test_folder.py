@@ -1,4 +1,4 @@
-"""A mailbox's own junk folder is told from those of others that the same sign-in sees."""
+"""The mailbox's own junk folder, and those of others that the same sign-in shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(text: str) -> Namespaces:
         ("LIST () NIL x", {}),
     ],
 )
-def test_what_a_server_says_of_its_namespaces(text: str, known: Namespaces) -> None:
+def test_namespaces_are_parsed(text: str, known: Namespaces) -> None:
     assert read(text) == known
 
 
@@ -40,27 +40,27 @@ PRO = "shared/pro@jabatan-contoh.gov.my"
 @pytest.mark.parametrize(
     ("said", "inbox", "marked", "junk"),
     [
-        # One's own, wherever the server keeps it.
+        # Own junk folder, wherever the server keeps it.
         (DOVECOT, "INBOX", ["Junk"], ["Junk"]),
         (GMAIL, "INBOX", ["[Gmail]/Spam"], ["[Gmail]/Spam"]),
         (CYRUS, "INBOX", ["INBOX.Junk"], ["INBOX.Junk"]),
         ("", "INBOX", ["INBOX.Junk", "Junk E-mail"], ["INBOX.Junk", "Junk E-mail"]),
-        # What others let us see is left to who reads their mailbox.
+        # Shared junk folders of others are not read.
         (DOVECOT, "INBOX", ["Junk", f"{PRO}/Junk"], ["Junk"]),
         (CYRUS, "INBOX", ["INBOX.Junk", "user.pro.Junk", "awam.Sarap"], ["INBOX.Junk"]),
-        # Of a shared mailbox: its own, and not that of the account that reads it.
+        # Shared mailbox: its own junk folder, and not that of the reading account.
         (DOVECOT, PRO, ["Junk", f"{PRO}/Junk"], [f"{PRO}/Junk"]),
         (DOVECOT, f"{PRO}/INBOX", ["Junk", f"{PRO}/Junk", f"{PRO}.lain/Junk"], [f"{PRO}/Junk"]),
         (DOVECOT, PRO, ["Junk", f"{PRO}2/Junk"], []),
         (CYRUS, "user.pro", ["INBOX.Junk", "user.pro.Junk"], ["user.pro.Junk"]),
         ("", PRO, ["Junk", f"{PRO}/Junk"], [f"{PRO}/Junk"]),
-        # A folder of one's own, into which a rule moves what arrives.
+        # An own folder into which a rule files incoming mail.
         (DOVECOT, "Pantau", ["Junk"], ["Junk"]),
         (CYRUS, "INBOX.Pantau", ["INBOX.Junk"], ["INBOX.Junk"]),
         ("", "Pantau", ["Junk"], ["Junk"]),
     ],
 )
-def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[str], junk: list[str]) -> None:
+def test_junk_folders_belong_to_own_mailbox(said: str, inbox: str, marked: list[str], junk: list[str]) -> None:
     assert own_folders(inbox, marked, read(said)) == tuple(junk)
 
 
@@ -74,5 +74,5 @@ def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[st
         (PRO, ["Junk"], True),
     ],
 )
-def test_nothing_is_asked_where_all_lies_beside_the_inbox(inbox: str, marked: list[str], *, asked: bool) -> None:
+def test_namespaces_are_needed_only_for_folders_elsewhere(inbox: str, marked: list[str], *, asked: bool) -> None:
     assert needs_namespaces(inbox, marked) is asked

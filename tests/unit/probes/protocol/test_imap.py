@@ -1,4 +1,4 @@
-"""An IMAP session ends with its cause, whatever the server does. Each known fault of aioimaplib has its test."""
+"""An IMAP session ends with its cause. Each known defect of aioimaplib has a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.imap_session import (
     LEG,
     failure_with,
@@ -40,7 +40,7 @@ from tests.unit.probes.standin import (
 )
 
 
-async def test_the_phases_are_timed_apart() -> None:
+async def test_imap_phases_are_timed_separately() -> None:
     recorder = TraceRecorder()
     async with session_with(ImapStandIn(), recorder=recorder):
         assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
@@ -56,7 +56,7 @@ async def test_the_phases_are_timed_apart() -> None:
         (half_close, Outcome.CONNECT, Phase.TLS, Reason.CONNECTION_CLOSED),
     ],
 )
-async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang(
+async def test_imap_port_without_tls_fails_with_cause(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     """Trap: TLS on a clear-text port, or the reverse, hangs without a reason (#128).
@@ -97,7 +97,7 @@ async def test_a_mailbox_port_without_tls_is_told_by_its_cause_and_does_not_hang
         (ImapStandIn(capabilities="LOGINDISABLED"), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
     ],
 )
-async def test_each_stage_before_the_mailbox_ends_with_its_cause(
+async def test_imap_failure_at_each_stage_has_cause(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     failure = await failure_with(standin, tls=server_context(), security=Security.IMPLICIT)
@@ -107,7 +107,7 @@ async def test_each_stage_before_the_mailbox_ends_with_its_cause(
 
 
 @pytest.mark.pitfall
-async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() -> None:
+async def test_imap_bad_certificate_is_reported_and_no_credentials_are_sent() -> None:
     """Trap: A bad certificate hangs without a reason (#128).
 
     Pantau: It is named, and nothing is sent to such a server.
@@ -134,7 +134,7 @@ def starttls(before: bytes = b"") -> tuple[ImapStandIn, Handler]:
 
 
 @pytest.mark.pitfall
-async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
+async def test_imap_starttls_precedes_login() -> None:
     """Trap: There is no STARTTLS (#1).
 
     Pantau: There is, before any secret.
@@ -146,7 +146,7 @@ async def test_imap_has_starttls_and_nothing_secret_before_it() -> None:
 
 
 @pytest.mark.pitfall
-async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
+async def test_imap_text_injected_before_tls_is_reported() -> None:
     """Trap: Text after the STARTTLS answer is read as sent under TLS.
 
     Pantau: The connection ends.
@@ -185,7 +185,7 @@ async def answer_and_stay_plain(_: asyncio.StreamReader, writer: asyncio.StreamW
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("secret", ['"petik"', "back\\slash", "ruang dan {3}", "kata laluan ñ"])
-async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_imap_password_is_quoted_and_not_logged(secret: str, caplog: pytest.LogCaptureFixture) -> None:
     """Trap: A quoted password is written to the log.
 
     Pantau: Nothing that is sent is logged.
@@ -200,7 +200,7 @@ async def test_a_password_is_quoted_and_never_logged(secret: str, caplog: pytest
     assert escaped not in caplog.text
 
 
-async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
+async def test_imap_password_with_line_break_is_not_sent() -> None:
     standin = ImapStandIn()
     with pytest.raises(ValueError, match="not allowed") as caught:
         async with session_with(standin, secret="a\r\nx LOGOUT"):
@@ -209,7 +209,7 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
 
 
 @pytest.mark.pitfall
-async def test_fifteen_hundred_lines_at_once_are_read() -> None:
+async def test_imap_fifteen_hundred_lines_at_once_are_read() -> None:
     """Trap: A thousand lines at once exceed the recursion limit (#118).
 
     Pantau: Lines are read in a loop.
@@ -227,7 +227,7 @@ async def test_fifteen_hundred_lines_at_once_are_read() -> None:
 
 
 @pytest.mark.pitfall
-async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
+async def test_imap_brackets_and_stars_in_mail_are_literal() -> None:
     """Trap: Content of a mail is taken for a server's answer.
 
     Pantau: Literals are not parsed as answers.
@@ -271,7 +271,7 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
         ("LIST", lambda session: session.list_junk_folders()),
     ],
 )
-async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
+async def test_imap_command_on_broken_connection_ends_with_cause(
     trick: Trick, error: type[Exception], command: str, ask: Callable[[ImapSession], Awaitable[object]]
 ) -> None:
     """Trap: A lost connection leaves the command waiting.
@@ -282,17 +282,17 @@ async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
     async with session_with(standin) as session:
         await session.select("INBOX")
         standin.tricks[command] = trick
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             with pytest.raises(error):
                 await ask(session)
             if error is not CommandRejectedError:
-                # Nothing can be said on it again, and nothing waits for it.
+                # The connection is unusable, and no command waits on it.
                 with pytest.raises((TimeoutError, ConnectionError, ProtocolError)):
                     await session.noop()
 
 
 @pytest.mark.pitfall
-async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again() -> None:
+async def test_imap_connection_is_not_reused_after_timeout() -> None:
     """Trap: After a time-out the next command of that name waits for the dead one.
 
     Pantau: The connection is thrown away.
@@ -308,7 +308,7 @@ async def test_after_a_time_out_a_connection_is_thrown_away_and_never_used_again
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", ["* BYE tidur\r\n", close, abort, half_close, garbage, "+ dengar\r\n* BYE\r\n", hang])
-async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick: Trick) -> None:
+async def test_imap_idle_ends_on_bye_or_closed_connection(trick: Trick) -> None:
     """Trap: IDLE never returns after BYE or a closed connection (#110).
 
     Pantau: It ends at once with the cause.
@@ -318,13 +318,13 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
     async with session_with(standin, wake=wake_event.set) as session:
         await session.select("INBOX")
         wake_event.clear()
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             with pytest.raises((ConnectionError, ProtocolError, TimeoutError)):
                 await session.idle(wake_event, timedelta(minutes=5))
 
 
 @pytest.mark.pitfall
-async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of() -> None:
+async def test_imap_exists_before_idle_confirmation_is_handled() -> None:
     """Trap: Updates come before IDLE is confirmed (Webklex/php-imap #258).
 
     Pantau: They are handled.
@@ -342,13 +342,13 @@ async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of(
         await session.select("INBOX")
         await session.noop()
         wake_event.clear()
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await session.idle(wake_event, timedelta(minutes=5))
         assert session.has_new_mail
         assert await session.noop()
 
 
-async def test_a_server_that_refuses_idle_is_not_asked_again() -> None:
+async def test_imap_refused_idle_is_not_repeated() -> None:
     standin = ImapStandIn(tricks={"IDLE": "{tag} NO tak boleh\r\n"})
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -357,7 +357,7 @@ async def test_a_server_that_refuses_idle_is_not_asked_again() -> None:
 
 
 @pytest.mark.pitfall
-async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
+async def test_imap_idle_ends_after_its_duration() -> None:
     """Trap: IDLE has no end of its own.
 
     Pantau: It has one.
@@ -365,13 +365,13 @@ async def test_idle_is_ended_by_us_when_its_time_is_over() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await session.idle(asyncio.Event(), timedelta(seconds=0.05))
         await session.noop()
 
 
 @pytest.mark.pitfall
-async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None:
+async def test_imap_delete_without_uidplus_spares_mail_marked_by_others() -> None:
     """Trap: Without UIDPLUS, EXPUNGE deletes what others have marked.
 
     Pantau: It is not sent, and our mail stays marked.
@@ -390,7 +390,7 @@ async def test_deleting_without_uidplus_spares_what_others_have_marked() -> None
 
 
 @pytest.mark.pitfall
-async def test_a_session_that_is_closed_says_logout() -> None:
+async def test_imap_close_sends_logout() -> None:
     """Trap: A connection without LOGOUT counts for a while.
 
     Pantau: LOGOUT is sent.
@@ -402,7 +402,7 @@ async def test_a_session_that_is_closed_says_logout() -> None:
 
 
 @pytest.mark.pitfall
-async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
+async def test_imap_search_has_no_charset_for_exchange() -> None:
     """Trap: SEARCH names a character set, and Exchange refuses it (BADCHARSET).
 
     Pantau: It names none.
@@ -417,7 +417,7 @@ async def test_a_search_names_no_charset_because_exchange_refuses_one() -> None:
 
 
 @pytest.mark.pitfall
-async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_on_them() -> None:
+async def test_imap_folder_without_need_is_not_quoted_for_office_365() -> None:
     """Trap: Office 365 hangs on a quoted folder with "&-" (Home-Assistant-Mail-And-Packages #1256).
 
     Pantau: Names are quoted only when necessary.
@@ -435,19 +435,19 @@ async def test_a_folder_that_needs_no_quotes_gets_none_because_office_365_hangs_
 
 
 @pytest.mark.pitfall
-async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
+async def test_tls_context_is_shared_by_consecutive_connections() -> None:
     """Trap: With a shared TLS context every second connection stalls (Home-Assistant-Mail-And-Packages #1382).
 
     Pantau: It is shared, and none stalls.
     """
-    async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
         for _ in range(20):
             (await open_session(box, TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)).close()
 
 
 @pytest.mark.pitfall
-async def test_a_time_out_is_not_taken_for_a_broken_connection_although_python_calls_it_an_oserror() -> None:
+async def test_imap_timeout_is_not_reported_as_broken_connection() -> None:
     """Trap: Python's `TimeoutError` is an `OSError`: catching one swallows the other.
 
     Pantau: They are told apart.

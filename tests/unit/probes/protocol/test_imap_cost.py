@@ -1,4 +1,4 @@
-"""What is asked of a server costs it and us a round trip: nothing is asked that has been said, or holds for sure."""
+"""The IMAP session sends no command whose answer is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probes.model.polling import PollingPolicy
 from probes.model.result import Party
 from probes.protocol.imap import ImapSession, open_session
 from probes.run.trace import TraceRecorder
-from tests.integration.probes.trip import SIGNER
+from tests.integration.probes.round_trips import SIGNER
 from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
 
 ABLE = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE"
@@ -42,7 +42,7 @@ def words(standin: ImapStandIn) -> list[str]:
     return [line.split()[1].upper() for line in standin.asked]
 
 
-async def test_capabilities_that_the_server_names_by_itself_are_not_asked_for() -> None:
+async def test_imap_announced_capabilities_are_not_requested() -> None:
     standin = ImapStandIn(
         greeting="* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] sedia\r\n",
         tricks={"LOGIN": f"{{tag}} OK [CAPABILITY {ABLE}] masuk\r\n"},
@@ -53,14 +53,14 @@ async def test_capabilities_that_the_server_names_by_itself_are_not_asked_for() 
     assert "CAPABILITY" not in words(standin)
 
 
-async def test_capabilities_from_before_the_sign_in_do_not_outlive_it() -> None:
+async def test_imap_capabilities_before_sign_in_are_discarded() -> None:
     standin = ImapStandIn(greeting="* OK [CAPABILITY IMAP4rev1 X-SEBELUM] sedia\r\n", capabilities=ABLE)
     async with session_with(standin) as session:
         assert session.capabilities == frozenset(ABLE.upper().split())
     assert words(standin)[:2] == ["LOGIN", "CAPABILITY"]
 
 
-async def test_what_was_announced_is_not_asked_for_again() -> None:
+async def test_imap_announced_mail_needs_no_noop() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
@@ -78,7 +78,7 @@ async def test_what_was_announced_is_not_asked_for_again() -> None:
         assert words(standin)[-1] == "NOOP"
 
 
-async def test_an_empty_junk_folder_is_not_opened() -> None:
+async def test_imap_empty_junk_folder_is_not_opened() -> None:
     junk = '* LIST (\\Junk) "/" "Sarap"\r\n{tag} OK\r\n'
     standing = "* STATUS Sarap (MESSAGES 0 UIDNEXT 4 UIDVALIDITY 9)\r\n{tag} OK\r\n"
     standin = ImapStandIn(tricks={"LIST": junk, "STATUS": standing})
@@ -93,10 +93,10 @@ async def test_an_empty_junk_folder_is_not_opened() -> None:
     assert [line.split()[2] for line in standin.asked if " SELECT " in line] == ["INBOX"]
 
 
-async def test_an_open_connection_keeps_a_small_buffer() -> None:
+async def test_imap_connection_has_small_tls_buffer() -> None:
     # docs/explanation/probing.md: when this fails, Python has changed how TLS reads, and a watched mailbox costs a quarter MiB again.
     gc.collect()
-    # Kept, not only their ids: those are used again.
+    # Keep the objects: ids of freed objects are reused.
     before = [one for one in gc.get_objects() if type(one) is SSLProtocol]
     async with session_with(ImapStandIn()) as session:
         await session.select("INBOX")

@@ -1,4 +1,4 @@
-"""The traps of aioimaplib, and of the IMAP clients that would take its place: each is laid out, and not stepped into."""
+"""Known defects of aioimaplib and of alternative IMAP clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.imap import open_session
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.imap_session import LEG, failure_with, session_with
 from tests.unit.probes.standin import (
     Handler,
@@ -36,13 +36,13 @@ from tests.unit.probes.standin import (
     server_context,
     until,
 )
-from tests.unit.probes.watch import FOREIGN, PACE, Counted, gone, issue, mail, watching
+from tests.unit.probes.watchers import FOREIGN, POLLING, Counted, issue, mail, until_deleted, watching
 
 ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.pitfall
-def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> None:
+def test_licence_is_compatible_with_aioimaplib() -> None:
     """Trap: It is GPL-3.0-only and decides the licence of whoever imports it.
 
     Pantau: Ours is GPL-3.0-or-later.
@@ -56,7 +56,7 @@ def test_our_licence_is_one_that_the_licence_of_the_imap_library_allows() -> Non
 
 
 @pytest.mark.pitfall
-def test_one_module_only_touches_the_library_that_may_be_left_without_a_keeper() -> None:
+def test_aioimaplib_is_imported_by_one_module() -> None:
     """Trap: It has few maintainers.
 
     Pantau: One module would change.
@@ -79,9 +79,7 @@ def imported_by(path: Path) -> set[str]:
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [close, abort, "* BYE mati\r\n"])
 @pytest.mark.parametrize("security", Security)
-async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of_tls(
-    security: Security, trick: Trick
-) -> None:
+async def test_imap_lost_connection_fails_waiting_command_over_any_tls(security: Security, trick: Trick) -> None:
     """Trap: A lost connection over TLS goes unnoticed.
 
     Pantau: It is noticed over either kind of TLS.
@@ -89,7 +87,7 @@ async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of
     standin = ImapStandIn(tricks={"NOOP": trick})
     handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
     async with (
-        asyncio.timeout(HANGS),
+        asyncio.timeout(HANG_TIMEOUT),
         session_with(handler, security=security, response_timeout=timedelta(minutes=1)) as session,
     ):
         with pytest.raises(ConnectionError):
@@ -97,7 +95,7 @@ async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of
 
 
 def upgraded(standin: ImapStandIn) -> Handler:
-    """Let *standin* begin in clear."""
+    """Return a handler that upgrades to *standin* with STARTTLS."""
     standin.greeting = ""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +110,7 @@ def upgraded(standin: ImapStandIn) -> Handler:
 
 
 @pytest.mark.pitfall
-async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood() -> None:
+async def test_imap_new_connection_continues_after_loss() -> None:
     """Trap: After a loss the same connection is tried again (Home Assistant #90881).
 
     Pantau: A new one continues where it stopped.
@@ -121,21 +119,21 @@ async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood
     kept = standin.put(FOREIGN)
     async with watching(standin, counted) as watcher:
         await until(lambda: bool(standin.idling))
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             for writer in list(standin.idling):
                 writer.transport.abort()
             uid = standin.put(mail(token))
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
-        await gone(standin, uid)
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
+        await until_deleted(standin, uid)
     assert standin.connections == 2
     assert sum(" LOGIN " in line for line in standin.asked) == 2
     assert list(standin.mails) == [kept]
 
 
 @pytest.mark.pitfall
-async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() -> None:
+async def test_imap_message_without_idle_notification_is_found() -> None:
     """Trap: Mail is seen only if IDLE reports it.
 
     Pantau: The mailbox is polled too while a run waits.
@@ -147,30 +145,30 @@ async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() ->
         writer.write(f"{news}{tag} OK\r\n".encode())
 
     standin, counted, token = ImapStandIn(tricks={"NOOP": tell}), Counted(), issue()
-    async with watching(standin, counted, polling=replace(PACE, max_interval=timedelta(seconds=1))) as watcher:
-        with watcher.expect(token) as letter:
+    async with watching(standin, counted, polling=replace(POLLING, max_interval=timedelta(seconds=1))) as watcher:
+        with watcher.expect(token) as expectation:
             await until(lambda: bool(standin.idling))
-            # Fifteen minutes into it: not a word to whoever listens.
+            # As after fifteen minutes of IDLE: no notification.
             standin.mails[standin.next_uid] = mail(token)
             standin.next_uid += 1
-            assert await letter.content == mail(token)
+            assert await expectation.content == mail(token)
 
 
 @pytest.mark.pitfall
-async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -> None:
+async def test_imap_idle_is_restarted_before_servers_go_silent() -> None:
     """Trap: IDLE goes silent after a quarter of an hour (Home Assistant #86407).
 
     Pantau: It is restarted every five minutes.
     """
     assert PollingPolicy().announced_interval <= timedelta(minutes=10)
     standin = ImapStandIn()
-    async with watching(standin, Counted(), polling=replace(PACE, announced_interval=timedelta(seconds=1))):
+    async with watching(standin, Counted(), polling=replace(POLLING, announced_interval=timedelta(seconds=1))):
         await until(lambda: sum(line.endswith(" IDLE") for line in standin.asked) >= 2)
     assert standin.connections == 1
 
 
 @pytest.mark.pitfall
-async def test_a_big_mailbox_is_never_listed() -> None:
+async def test_imap_large_mailbox_is_never_listed() -> None:
     """Trap: A large mailbox is listed as a whole.
 
     Pantau: The newest 200 are read, 25 at a time, then new mail.
@@ -179,15 +177,15 @@ async def test_a_big_mailbox_is_never_listed() -> None:
     for _ in range(3000):
         standin.put(FOREIGN)
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             standin.put(mail(token))
-            letter.request_fast_polling()
-            assert await letter.content == mail(token)
+            expectation.request_fast_polling()
+            assert await expectation.content == mail(token)
         await until(lambda: bool(standin.idling))
     fetched = [line for line in standin.asked if "FETCH" in line]
     assert [line.partition(" ")[2] for line in fetched if "UID FETCH" not in line] == ["FETCH 2801:3000 (UID)"]
-    # Whatever is asked about by UID comes in small pieces, or from where the reading stands.
+    # UID queries are small, or start at the next unread UID.
     assert all(len(line.split()[3].split(",")) <= 25 for line in fetched if "UID FETCH" in line)
     assert {line.split()[3] for line in fetched if line.endswith("(UID)") and "UID FETCH" in line} <= {
         "3001:*",
@@ -196,7 +194,7 @@ async def test_a_big_mailbox_is_never_listed() -> None:
 
 
 @pytest.mark.pitfall
-async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_answer() -> None:
+async def test_imap_lone_bracket_in_quoted_string_is_read() -> None:
     """Trap: A bracket in a quoted string spoils or hangs the answer (#51).
 
     Pantau: Brackets are not counted.
@@ -211,23 +209,23 @@ async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_an
 
 
 @pytest.mark.pitfall
-async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> None:
+async def test_imap_headers_are_fetched_as_literals_without_envelope() -> None:
     """Trap: ENVELOPE puts strangers' text into quoted strings (#51).
 
     Pantau: Headers are fetched as they are.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with watching(standin, counted) as watcher:
-        with watcher.expect(token) as letter:
+        with watcher.expect(token) as expectation:
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
     assert any("BODY.PEEK[HEADER]" in line for line in standin.asked)
     assert not any(word in line for line in standin.asked for word in ("ENVELOPE", "BODYSTRUCTURE", "BODY["))
 
 
 @pytest.mark.pitfall
-async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
+async def test_imap_star_within_line_is_kept() -> None:
     """Trap: "* " is removed anywhere in a line.
 
     Pantau: Only at its beginning.
@@ -240,19 +238,19 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("said", ["zz9 OK\r\n", "{tag} MUNGKIN\r\n", "apa?\r\n", "* 1 FETCH (BODY[] {99999999999}\r\n"])
-async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(said: str) -> None:
+async def test_imap_unexpected_answer_ends_command_with_cause(said: str) -> None:
     """Trap: An unexpected answer ends the connection silently (Home Assistant #90817).
 
     Pantau: The command ends with the reason.
     """
     standin = ImapStandIn(tricks={"NOOP": said})
-    async with asyncio.timeout(HANGS), session_with(standin, response_timeout=timedelta(minutes=1)) as session:
+    async with asyncio.timeout(HANG_TIMEOUT), session_with(standin, response_timeout=timedelta(minutes=1)) as session:
         with pytest.raises(ProtocolError):
             await session.noop()
 
 
 @pytest.mark.pitfall
-async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_waiting() -> None:
+async def test_imap_bug_while_reading_ends_waiting_command() -> None:
     """Trap: An error of the reader ends the connection silently.
 
     Pantau: The command ends, for a bug of ours too.
@@ -267,7 +265,7 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
     asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
     standin = ImapStandIn(tricks={"IDLE": "* 3 EXISTS\r\n"})
     async with (
-        asyncio.timeout(HANGS),
+        asyncio.timeout(HANG_TIMEOUT),
         session_with(standin, wake=wake, response_timeout=timedelta(minutes=1)) as session,
     ):
         await session.select("INBOX")
@@ -279,7 +277,7 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_server_that_lets_nobody_in_by_login_is_signed_in_to_by_plain(*, at_once: bool) -> None:
+async def test_imap_login_disabled_uses_authenticate_plain(*, at_once: bool) -> None:
     """Trap: There is no AUTHENTICATE but XOAUTH2, and some servers disable LOGIN.
 
     Pantau: PLAIN is used there.
@@ -302,7 +300,7 @@ async def test_a_server_that_lets_nobody_in_by_login_is_signed_in_to_by_plain(*,
     assert not any(" LOGIN " in line for line in standin.asked)
 
 
-async def test_a_password_refused_by_plain_is_a_refusal_and_is_not_repeated() -> None:
+async def test_imap_plain_password_refused_is_not_repeated_in_detail() -> None:
     async def repeat(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag, _command, _mechanism, response = standin.asked[-1].split()
         writer.write(f"{tag} NO [AUTHENTICATIONFAILED] {response}\r\n".encode())
@@ -325,7 +323,7 @@ async def test_a_password_refused_by_plain_is_a_refusal_and_is_not_repeated() ->
         ("semakan{3}", '"semakan{3}"'),
     ],
 )
-async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -> None:
+async def test_imap_user_name_is_quoted_in_login(user: str, written: str) -> None:
     """Trap: LOGIN sends the user name unquoted.
 
     Pantau: It is quoted.
@@ -338,7 +336,7 @@ async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -
 
 
 @pytest.mark.pitfall
-async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> None:
+async def test_imap_folder_with_spaces_and_quotes_is_quoted() -> None:
     """Trap: SELECT sends the folder unquoted.
 
     Pantau: It is quoted where necessary.
@@ -355,7 +353,7 @@ async def test_a_folder_with_spaces_and_quotes_is_opened_under_its_name() -> Non
 
 
 @pytest.mark.pitfall
-async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> None:
+async def test_imap_search_has_no_brackets_for_office_365() -> None:
     """Trap: Office 365 refuses a SEARCH with brackets, Yahoo an OR without.
 
     Pantau: The one search has neither.
@@ -366,12 +364,12 @@ async def test_a_search_has_no_brackets_because_office_365_refuses_them() -> Non
         await session.select("INBOX")
         await session.delete([uid])
     searches = [line.partition(" ")[2] for line in standin.asked if "SEARCH" in line]
-    # Yahoo wants them around an OR; we ask for none.
+    # Yahoo requires brackets around an OR; we send no OR.
     assert searches == ["UID SEARCH DELETED"]
 
 
 @pytest.mark.pitfall
-async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> None:
+async def test_imap_earlier_idle_does_not_end_next_one() -> None:
     """Trap: What an earlier IDLE queued ends the next one (#30).
 
     Pantau: There is no queue.
@@ -385,7 +383,7 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
             idling = asyncio.create_task(session.idle(wake_event, timedelta(minutes=5)))
             await until(lambda: bool(standin.idling))
             standin.put(FOREIGN)
-            await asyncio.wait_for(idling, HANGS)
+            await asyncio.wait_for(idling, HANG_TIMEOUT)
             assert await session.noop()
             wake_event.clear()
             began = asyncio.get_running_loop().time()
@@ -395,7 +393,7 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
 
 
 @pytest.mark.pitfall
-async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_for() -> None:
+async def test_imap_exists_while_idle_ends_is_handled() -> None:
     """Trap: Updates that come while IDLE ends are dropped.
 
     Pantau: They are read.
@@ -416,7 +414,7 @@ async def test_a_message_that_is_announced_while_idle_is_being_left_is_looked_fo
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("capabilities", ["IMAP4rev1 UIDPLUS", "IMAP4rev1"])
-async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capabilities: str) -> None:
+async def test_imap_messages_are_deleted_by_uid_where_supported(capabilities: str) -> None:
     """Trap: Not every command has a UID form.
 
     Pantau: The necessary ones do, by their own methods.
@@ -433,13 +431,13 @@ async def test_messages_are_marked_and_expunged_by_uid_where_the_server_can(capa
 
 
 @pytest.mark.pitfall
-async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
+async def test_imap_unfinished_tls_handshake_times_out() -> None:
     """Trap: IMAPClient's time-out does not cover TLS (IMAPClient #646).
 
     Pantau: The handshake is bounded too.
     """
     recorder = TraceRecorder()
-    async with asyncio.timeout(HANGS), listening(hang) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(hang) as port:
         box = mailbox(imap=server(port))
         with pytest.raises(TimeoutError):
             await open_session(box, recorder, Party.RECIPIENT, response_timeout=timedelta(minutes=1), within=LEG)
@@ -447,7 +445,7 @@ async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
 
 
 @pytest.mark.pitfall
-async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time() -> None:
+async def test_imap_leaving_idle_on_cut_link_times_out() -> None:
     """Trap: IMAPClient hangs when IDLE ends on a cut link (IMAPClient #449).
 
     Pantau: Ending it is bounded too.
@@ -457,14 +455,14 @@ async def test_leaving_idle_on_a_link_that_was_cut_without_a_word_ends_in_time()
         writer.write(b"+ dengar\r\n")
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(HANGS), session_with(ImapStandIn(tricks={"IDLE": deaf})) as session:
+    async with asyncio.timeout(HANG_TIMEOUT), session_with(ImapStandIn(tricks={"IDLE": deaf})) as session:
         await session.select("INBOX")
         with pytest.raises(TimeoutError):
             await session.idle(asyncio.Event(), timedelta(seconds=0.02))
 
 
 @pytest.mark.pitfall
-async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
+async def test_imap_open_session_has_one_deadline() -> None:
     """Trap: Each answer is in time, and all of them together are not.
 
     Pantau: One deadline covers the whole.
@@ -476,7 +474,7 @@ async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
         writer.write(f"* CAPABILITY IMAP4rev1\r\n{tag} OK\r\n".encode())
 
     standin = ImapStandIn(tricks={"CAPABILITY": slowly, "LOGIN": slowly})
-    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(standin, server_context()) as port:
         box, within = mailbox(imap=server(port)), timedelta(seconds=0.3)
         with pytest.raises(TimeoutError):
             # Each answer comes in time for itself.

@@ -1,4 +1,4 @@
-"""What an IMAP server says, in whatever pieces it comes."""
+"""Parsing of IMAP responses, in any chunks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STREAM = STREAM.replace(b"\r\n\r\n) FLAGS", b"\r\n\r\n) ) FLAGS", 1)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=100))
-def test_the_pieces_do_not_matter(sizes: list[int]) -> None:
+def test_framer_any_chunks_give_same_responses(sizes: list[int]) -> None:
     framer, rest = Framer(), STREAM
     found: list[ImapResponse] = []
     while rest:
@@ -57,7 +57,7 @@ def test_the_pieces_do_not_matter(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"x" * 70_000, b"* 1 FETCH (BODY[] {9999999999}\r\n", b"* X {2000000}\r\n"])
-def test_what_has_no_end_is_unreadable(octets: bytes) -> None:
+def test_framer_endless_input_is_refused(octets: bytes) -> None:
     with pytest.raises(ProtocolError):
         list(Framer().feed(octets))
 
@@ -68,7 +68,7 @@ def test_what_has_no_end_is_unreadable(octets: bytes) -> None:
         (ImapResponse(text="1 FETCH (UID 9 FLAGS ())"), FetchedMessage(uid=9)),
         (ImapResponse(text="1 FETCH (FLAGS (\\Seen))"), None),
         (ImapResponse(text="1 EXISTS"), None),
-        (ImapResponse(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), FetchedMessage(uid=9, deleted=True)),
+        (ImapResponse(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), FetchedMessage(uid=9, is_marked_deleted=True)),
         (
             ImapResponse(text="1 FETCH (BODY[HEADER]<0> {4} RFC822.SIZE 40 UID 9)", literals=(b"x: y",)),
             FetchedMessage(uid=9, size=40, content=b"x: y"),
@@ -80,11 +80,11 @@ def test_what_has_no_end_is_unreadable(octets: bytes) -> None:
         (ImapResponse(text="1 FETCH (UID 9 BODY[] NIL)"), FetchedMessage(uid=9)),
     ],
 )
-def test_fetch(answer: ImapResponse, expected: FetchedMessage | None) -> None:
+def test_parse_fetch_responses(answer: ImapResponse, expected: FetchedMessage | None) -> None:
     assert parse_fetch(answer) == expected
 
 
-def test_where_a_folder_stands() -> None:
+def test_folder_status_is_parsed() -> None:
     select = [
         ImapResponse(text="3 EXISTS"),
         ImapResponse(text="OK [UIDVALIDITY 7] ok"),
@@ -96,7 +96,7 @@ def test_where_a_folder_stands() -> None:
     assert parse_folder_status([ImapResponse(text="0 EXISTS")]) == FolderStatus(uid_validity=0, next_uid=None)
 
 
-def test_capabilities_are_read_from_their_own_line_only() -> None:
+def test_capabilities_are_read_only_from_own_line() -> None:
     lines = [
         ImapResponse(text="OK still here"),
         ImapResponse(text="CAPABILITY IMAP4rev1 idle AUTH=PLAIN"),
@@ -105,7 +105,7 @@ def test_capabilities_are_read_from_their_own_line_only() -> None:
     assert parse_capabilities(lines) == {"IMAP4REV1", "IDLE", "AUTH=PLAIN"}
 
 
-def test_the_junk_folder_is_found_however_it_is_written() -> None:
+def test_junk_folders_are_found_in_any_notation() -> None:
     lines = [
         ImapResponse(text='LIST (\\HasNoChildren) "." INBOX'),
         ImapResponse(text='LIST (\\HasNoChildren \\Junk) "." Spam'),
@@ -119,7 +119,7 @@ def test_the_junk_folder_is_found_however_it_is_written() -> None:
     ("name", "written"),
     [("Sarap", "Sarap"), ("R&D", "R&-D"), ("Entwürfe", "Entw&APw-rfe"), ("台北", "&U,BTFw-"), ("é/à", "&AOk-/&AOA-")],
 )
-def test_folder_names_are_written_in_modified_utf7(name: str, written: str) -> None:
+def test_folder_names_are_encoded_in_modified_utf7(name: str, written: str) -> None:
     assert encode_folder_name(name) == written
 
 
@@ -133,11 +133,11 @@ def test_folder_names_are_written_in_modified_utf7(name: str, written: str) -> N
         ("", '""'),
     ],
 )
-def test_only_what_must_be_is_quoted(name: str, written: str) -> None:
+def test_folder_name_is_quoted_only_if_needed(name: str, written: str) -> None:
     assert quote_if_needed(name) == written
 
 
-def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
+def test_framer_endless_empty_literals_are_refused() -> None:
     framer = Framer()
     octets = b"* 1 FETCH (X {0}\r\n" + b"{0}\r\n" * 100_000
 
@@ -146,7 +146,7 @@ def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
 
 
 @pytest.mark.parametrize("opening", ["BODY[", "FLAGS (", "[CAPABILITY ", "UID ", "(MESSAGES "])
-def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening: str) -> None:
+def test_unclosed_brackets_are_parsed_in_linear_time(opening: str) -> None:
     text = f"1 FETCH (UID 1 {opening * (200_000 // len(opening))}"
     began = time.process_time()
     with suppress(ProtocolError):
@@ -157,7 +157,7 @@ def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening:
 
 
 @pytest.mark.parametrize("name", [b"Sarap\r\nA1 DELETE INBOX", b"Sarap\nx", b"Sarap\0"])
-def test_a_folder_whose_name_is_no_line_is_none_of_ours(name: bytes) -> None:
+def test_junk_folder_with_line_break_or_null_is_ignored(name: bytes) -> None:
     assert find_junk_folders([ImapResponse(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
 
 
@@ -177,19 +177,19 @@ ABSURD = "9" * 5000
         "SEARCH -1",
     ],
 )
-def test_an_absurd_number_is_no_answer_and_no_bug_of_ours(text: str) -> None:
+def test_absurd_number_is_protocol_error(text: str) -> None:
     answer = ImapResponse(text=text)
     with pytest.raises(ProtocolError):
         (parse_fetch(answer), parse_folder_status([answer]), parse_search([answer]))
 
 
 @pytest.mark.parametrize("announced_size", [ABSURD.encode(), b"99999999999", b"9999999999"])
-def test_an_absurd_literal_is_not_waited_for(announced_size: bytes) -> None:
+def test_framer_absurd_literal_is_refused(announced_size: bytes) -> None:
     with pytest.raises(ProtocolError):
         list(Framer().feed(b"* 1 FETCH (BODY[] {" + announced_size + b"}\r\n"))
 
 
-def test_what_search_found_is_read_from_all_of_its_answers() -> None:
+def test_search_responses_are_combined() -> None:
     assert parse_search(
         [ImapResponse(text="SEARCH 1 3"), ImapResponse(text="3 EXISTS"), ImapResponse(text="SEARCH")]
     ) == {
@@ -209,7 +209,7 @@ def test_what_search_found_is_read_from_all_of_its_answers() -> None:
         (["QUOTA  (STORAGE 10 512)"], MailboxQuota(used=10, limit=512)),
         (["quota u (storage 1 10 message 9 10)"], MailboxQuota(used=9, limit=10, in_messages=True)),
         (['QUOTA "a" (STORAGE 1 10)', 'QUOTA "b" (STORAGE 5 10)'], MailboxQuota(used=5, limit=10)),
-        # No limit, nothing that is a quota, and what makes no sense.
+        # No limit, no quota, and invalid responses.
         (['QUOTA "User quota" (STORAGE 33 0)'], None),
         (['QUOTA "User quota" ()'], None),
         (["QUOTAROOT INBOX"], None),
@@ -217,7 +217,7 @@ def test_what_search_found_is_read_from_all_of_its_answers() -> None:
         (['QUOTA "(STORAGE 1 2)" (MAILBOX 1 2)'], None),
     ],
 )
-def test_quota_is_that_of_the_nearest_limit(lines: list[str], expected: MailboxQuota | None) -> None:
+def test_quota_is_nearest_limit(lines: list[str], expected: MailboxQuota | None) -> None:
     """Defect: Of several quota limits the wrong one is shown.
 
     Pantau: The nearest counts.
@@ -226,7 +226,7 @@ def test_quota_is_that_of_the_nearest_limit(lines: list[str], expected: MailboxQ
 
 
 @pytest.mark.parametrize("piece", ["(STORAGE 1 2", "STORAGE 1 1 ", '"', "\\\\"])
-def test_quota_that_never_ends_takes_time_that_grows_with_its_length(piece: str) -> None:
+def test_quota_endless_text_is_parsed_in_linear_time(piece: str) -> None:
     began = time.process_time()
     parse_quota([ImapResponse(text='QUOTA "' + piece * (60_000 // len(piece)))])
     parse_quota([ImapResponse(text="QUOTA x (" + piece * (60_000 // len(piece)))])

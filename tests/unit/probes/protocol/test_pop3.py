@@ -1,4 +1,4 @@
-"""A POP3 session ends with its cause, whatever the server does, and takes as much as it can bear."""
+"""A POP3 session ends with its cause, whatever the server does."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def failure_with(standin: Handler, security: Security = Security.IMPLICIT)
         (Pop3StandIn(capabilities=("UIDL",)), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
     ],
 )
-async def test_each_stage_before_the_mailbox_ends_with_its_cause(
+async def test_pop3_failure_at_each_stage_has_cause(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     failure = await failure_with(standin)
@@ -92,13 +92,13 @@ async def test_each_stage_before_the_mailbox_ends_with_its_cause(
     assert "rahsia" not in str(failure.failure)
 
 
-async def test_a_server_without_capabilities_takes_name_and_password() -> None:
+async def test_pop3_without_capa_uses_user_and_pass() -> None:
     standin = Pop3StandIn(tricks={"CAPA": "-ERR apa?\r\n"})
     async with session_with(standin):
         assert standin.asked == ["CAPA", "USER semakan@jabatan-contoh.gov.my", "PASS rahsia"]
 
 
-async def test_a_server_that_takes_sasl_only_gets_plain() -> None:
+async def test_pop3_sasl_only_uses_auth_plain() -> None:
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"+ \r\n")
         assert (await reader.readline()).startswith(b"AHNlbWFrYW5A")
@@ -108,7 +108,7 @@ async def test_a_server_that_takes_sasl_only_gets_plain() -> None:
         pass
 
 
-async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
+async def test_pop3_password_with_line_break_is_not_sent() -> None:
     standin = Pop3StandIn()
     with pytest.raises(ValueError, match="one line") as caught:
         async with session_with(standin, secret="a\r\nDELE 1"):
@@ -117,7 +117,7 @@ async def test_a_password_with_a_line_break_never_reaches_the_wire() -> None:
     assert not any("DELE" in line for line in standin.asked)
 
 
-async def test_stls_comes_before_everything_else() -> None:
+async def test_pop3_stls_precedes_sign_in() -> None:
     standin = Pop3StandIn(capabilities=("USER", "STLS"), tls=server_context())
     async with listening(standin) as port:
         recorder = TraceRecorder()
@@ -139,14 +139,14 @@ async def test_stls_comes_before_everything_else() -> None:
         (Pop3StandIn(capabilities=("STLS",), tls=server_context("lain.example")), Reason.CERTIFICATE_NAME_MISMATCH),
     ],
 )
-async def test_stls_is_never_opportunistic(standin: Pop3StandIn, reason: Reason) -> None:
+async def test_pop3_stls_is_never_opportunistic(standin: Pop3StandIn, reason: Reason) -> None:
     failure = await failure_with(standin, Security.STARTTLS)
     assert failure.failure.phase is Phase.TLS
     assert failure.failure.reason is reason
     assert not any(line.startswith(("USER", "PASS", "AUTH")) for line in standin.asked)
 
 
-async def test_a_mail_is_read_as_it_is() -> None:
+async def test_pop3_mail_is_fetched_unchanged() -> None:
     standin = Pop3StandIn()
     uids = [standin.put(MAIL), standin.put(MAIL)]
     async with session_with(standin) as session:
@@ -160,7 +160,7 @@ async def test_a_mail_is_read_as_it_is() -> None:
     assert list(standin.mails) == [uids[1]]
 
 
-async def test_what_is_marked_stays_without_a_goodbye() -> None:
+async def test_pop3_marked_mail_stays_without_quit() -> None:
     standin = Pop3StandIn()
     uid = standin.put(MAIL)
     async with session_with(standin) as session:
@@ -169,7 +169,7 @@ async def test_what_is_marked_stays_without_a_goodbye() -> None:
 
 
 @pytest.mark.pitfall
-async def test_lines_longer_than_poplib_bears_are_read() -> None:
+async def test_pop3_lines_longer_than_poplib_limit_are_read() -> None:
     """Trap: Poplib refuses long lines.
 
     Pantau: They are read.
@@ -181,7 +181,7 @@ async def test_lines_longer_than_poplib_bears_are_read() -> None:
         assert len(await session.fetch_message(1, 220_009) or b"") == 220_009
 
 
-async def test_a_mail_that_is_too_large_to_be_ours_is_not_fetched() -> None:
+async def test_pop3_mail_too_large_for_probe_is_not_fetched() -> None:
     standin = Pop3StandIn()
     standin.put(MAIL)
     async with session_with(standin) as session:
@@ -208,7 +208,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (hang, TimeoutError),
     ],
 )
-async def test_a_list_of_any_kind_ends(trick: Trick, error: type[Exception]) -> None:
+async def test_pop3_bad_or_endless_list_fails(trick: Trick, error: type[Exception]) -> None:
     async with session_with(Pop3StandIn(tricks={"UIDL": trick})) as session:
         with pytest.raises(error):
             await session.list_uids()
@@ -217,7 +217,7 @@ async def test_a_list_of_any_kind_ends(trick: Trick, error: type[Exception]) -> 
 @pytest.mark.parametrize(
     ("announced", "delay"), [("60", 60), ("", 0), ("0", 0), ("x", 0), ("9" * 5000, 0), ("99999", 600)]
 )
-async def test_a_server_that_wants_us_less_often_is_heard(announced: str, delay: int) -> None:
+async def test_pop3_login_delay_is_parsed_and_limited(announced: str, delay: int) -> None:
     standin = Pop3StandIn(capabilities=("USER", f"LOGIN-DELAY {announced}"))
     async with session_with(standin) as session:
         assert session.login_delay == timedelta(seconds=delay)

@@ -1,4 +1,4 @@
-"""A submission ends with its cause, is never in clear, and is never repeated."""
+"""An SMTP submission ends with its cause, is encrypted, and is never repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import SubmissionResult, submit, try_submission
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
+from tests.timeouts import HANG_TIMEOUT
 from tests.unit.probes.standin import (
     Handler,
     SmtpStandIn,
@@ -47,7 +47,7 @@ async def stay_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     writer.write(b"500 apa?\r\n")
 
 
-async def test_a_message_is_handed_over_as_it_is() -> None:
+async def test_smtp_message_is_submitted_unchanged() -> None:
     standin, recorder = SmtpStandIn(), TraceRecorder()
     assert await submitted_to(standin, recorder=recorder) == SubmissionResult()
     assert standin.taken == [MESSAGE.replace(b"\r\n.", b"\r\n..")]
@@ -56,7 +56,7 @@ async def test_a_message_is_handed_over_as_it_is() -> None:
     assert standin.asked[-1] == "QUIT"
 
 
-async def test_the_dialogue_is_kept_without_secrets() -> None:
+async def test_smtp_dialogue_contains_no_secrets() -> None:
     recorder = TraceRecorder(keep_dialogue=True)
     standin = SmtpStandIn(extensions=("AUTH LOGIN",), tricks={"AUTH": ask_twice})
     await submitted_to(standin, recorder=recorder)
@@ -91,9 +91,7 @@ ALONE = b64encode(SECRET.encode()).decode()
 )
 @pytest.mark.parametrize("code", [535, 334, 454])
 @pytest.mark.parametrize("word", ["AUTH", "MAIL"])
-async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_it_into_our_words(
-    word: str, code: int, echo: str
-) -> None:
+async def test_smtp_server_repeating_password_does_not_leak_it(word: str, code: int, echo: str) -> None:
     """Defect: A server that repeats part of the password puts it into the transcript.
 
     Pantau: Whatever shares eight characters in a row with it is masked.
@@ -110,18 +108,18 @@ async def test_a_server_that_repeats_the_password_in_whatever_form_does_not_get_
 
 
 @pytest.mark.blind
-async def test_a_sign_in_that_never_comes_to_an_end_is_told_in_words_and_not_in_base64() -> None:
+async def test_smtp_endless_sign_in_is_reported_without_base64() -> None:
     """Defect: A sign-in that goes in circles is shown as base64.
 
     Pantau: It is reported in words.
     """
     failure = (await failure_of(SmtpStandIn(tricks={"AUTH": "334 AHNlbWFrYW4AcmFoc2lh\r\n"}))).failure
-    assert (failure.code, failure.detail) == (334, "it goes on asking instead of saying yes or no")
+    assert (failure.code, failure.detail) == (334, "the server sends another challenge instead of a result")
 
 
 @pytest.mark.blind
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "."])
-async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_silent(word: str) -> None:
+async def test_smtp_endless_answer_is_distinguished_from_silence(word: str) -> None:
     """Defect: An endless answer is reported as silence.
 
     Pantau: The end says that an answer had begun.
@@ -148,7 +146,7 @@ async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_sile
 
 
 @pytest.mark.blind
-async def test_a_reply_to_starttls_that_nobody_can_read_is_no_refusal_of_tls() -> None:
+async def test_smtp_unreadable_starttls_reply_is_unexpected_answer() -> None:
     """Defect: An unreadable answer to STARTTLS is a refusal of TLS.
 
     Pantau: It is an unexpected answer.
@@ -178,7 +176,7 @@ async def ask_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         (SmtpStandIn(extensions=()), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
     ],
 )
-async def test_a_server_that_does_not_let_us_begin(
+async def test_smtp_failure_before_sign_in_has_cause(
     standin: Handler, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     failure = await failure_of(standin)
@@ -209,7 +207,7 @@ async def test_a_server_that_does_not_let_us_begin(
         (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.DATA, Reason.TRY_LATER),
     ],
 )
-async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
+async def test_smtp_temporary_and_permanent_refusals_differ_and_name_phase(
     word: str, trick: Trick, outcome: Outcome, phase: Phase, reason: Reason
 ) -> None:
     """Trap: "Not now" (4xx) counts as "no" (5xx).
@@ -229,9 +227,7 @@ async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
 @pytest.mark.parametrize(
     ("trick", "outcome"), [(hang, Outcome.TIMEOUT), (close, Outcome.CONNECT), (abort, Outcome.CONNECT)]
 )
-async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_again(
-    trick: Trick, outcome: Outcome
-) -> None:
+async def test_smtp_no_answer_after_data_is_uncertain_and_not_resent(trick: Trick, outcome: Outcome) -> None:
     """Trap: After DATA, silence says nothing about the message.
 
     Pantau: The message is searched for and never sent again.
@@ -249,14 +245,14 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
 @pytest.mark.parametrize(
     ("answer", "doubtful"), [("252 mungkin\r\n", False), ("354 lagi\r\n", True), ("apa?\r\n", True)]
 )
-async def test_an_answer_that_is_neither_yes_nor_no_is_a_doubt_and_no_refusal(answer: str, *, doubtful: bool) -> None:
+async def test_smtp_ambiguous_answer_after_data_is_uncertain(answer: str, *, doubtful: bool) -> None:
     standin, recorder = SmtpStandIn(tricks={".": answer}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
     assert (submitted.uncertain_failure is not None) is recorder.uncertain is doubtful
     assert len(standin.taken) == 1
 
 
-async def test_a_wrong_password_is_tried_once() -> None:
+async def test_smtp_wrong_password_is_tried_once() -> None:
     standin = SmtpStandIn(tricks={"AUTH": "535 5.7.8 salah\r\n"}, extensions=("AUTH PLAIN LOGIN CRAM-MD5",))
     await failure_of(standin)
     assert sum(line.startswith("AUTH") for line in standin.asked) == 1
@@ -264,7 +260,7 @@ async def test_a_wrong_password_is_tried_once() -> None:
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [hang, close, abort, tarpit])
-async def test_a_server_that_hangs_or_breaks_off_at_quit_costs_no_more_than_a_second(trick: Trick) -> None:
+async def test_smtp_hanging_quit_is_bounded(trick: Trick) -> None:
     """Trap: QUIT hangs when the peer drops TLS.
 
     Pantau: It has a second.
@@ -274,7 +270,7 @@ async def test_a_server_that_hangs_or_breaks_off_at_quit_costs_no_more_than_a_se
     assert asyncio.get_running_loop().time() - began < 10
 
 
-async def test_starttls_comes_before_anything_secret() -> None:
+async def test_smtp_starttls_precedes_sign_in() -> None:
     standin = SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context())
     assert await submitted_to(standin, security=Security.STARTTLS) == SubmissionResult()
     words = [line.split()[0] for line in standin.asked]
@@ -313,16 +309,14 @@ async def test_smtp_starttls_is_never_opportunistic(standin: SmtpStandIn, reason
         (close, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
     ],
 )
-async def test_a_submission_port_without_tls_is_told_by_its_cause(
-    standin: Handler, outcome: Outcome, reason: Reason
-) -> None:
+async def test_smtp_port_without_tls_fails_with_cause(standin: Handler, outcome: Outcome, reason: Reason) -> None:
     with pytest.raises(ProbeFailedError) as caught:
         await submitted_in_clear(standin)
     failure = caught.value
     assert (failure.outcome, failure.failure.phase, failure.failure.reason) == (outcome, Phase.TLS, reason)
 
 
-async def test_a_closed_port_and_an_unknown_name() -> None:
+async def test_smtp_closed_port_is_connect_failure() -> None:
     closed = mailbox(smtp=server(1))
     with pytest.raises(ProbeFailedError) as caught:
         await submit(closed, TO, MESSAGE, TraceRecorder(), WITHIN)
@@ -331,7 +325,7 @@ async def test_a_closed_port_and_an_unknown_name() -> None:
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("make", [lambda: hang, lambda: SmtpStandIn(tricks={"AUTH": hang}), SmtpStandIn])
-async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> None:
+async def test_smtp_submission_leaves_no_task(make: Callable[[], Handler]) -> None:
     """Trap: A task continues behind the submission.
 
     Pantau: None does.
@@ -347,7 +341,7 @@ async def test_no_task_outlives_its_submission(make: Callable[[], Handler]) -> N
 
 
 @pytest.mark.pitfall
-async def test_a_banner_of_several_lines_without_esmtp_and_starttls_offered_last() -> None:
+async def test_smtp_multiline_banner_and_last_starttls_are_accepted() -> None:
     """Trap: Greetings have several lines, no "ESMTP", or STARTTLS last.
 
     Pantau: All are understood.
@@ -367,13 +361,13 @@ def _starttls_last(standin: SmtpStandIn) -> Handler:
 
 
 @pytest.mark.pitfall
-async def test_a_port_with_tls_from_the_first_octet_met_without_it_ends_with_the_session() -> None:
+async def test_smtp_starttls_at_implicit_tls_port_times_out_in_connect() -> None:
     """Trap: STARTTLS on port 465 times out without a reason (#180).
 
     Pantau: It ends in time, in its own stage, and `pantau probe --explain` names the causes.
     """
     failure = await failure_of_tls_port()
-    # That it may be so is what `pantau probe --explain` says of it.
+    # `pantau probe --explain` names this possibility.
     assert (failure.outcome, failure.failure.phase) == (Outcome.TIMEOUT, Phase.CONNECT)
     assert failure.failure.reason is Reason.NO_ANSWER
 
@@ -386,34 +380,34 @@ async def failure_of_tls_port() -> ProbeFailedError:
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("word", ["EHLO", "AUTH", "RCPT", "DATA", "."])
-async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) -> None:
+async def test_smtp_cancelled_session_closes_connection(word: str) -> None:
     """Trap: Cancelling skips the clean-up.
 
     Pantau: The connection is closed at every stage.
     """
-    gone = asyncio.Event()
+    until_deleted = asyncio.Event()
 
     async def wait_for_the_end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         reached.set()
         with suppress(ConnectionError):
             await reader.read()
-        gone.set()
+        until_deleted.set()
 
     reached = asyncio.Event()
     smtp = SmtpStandIn(tricks={word: wait_for_the_end})
-    async with asyncio.timeout(HANGS), listening(smtp, server_context()) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(smtp, server_context()) as port:
         box = mailbox(smtp=server(port))
         going = asyncio.ensure_future(submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)))
         await reached.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):
             await going
-        await gone.wait()
+        await until_deleted.wait()
 
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("to", ["a@rujukan.example\r\nRSET", "a@rujukan.example>\nRSET"])
-async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
+async def test_smtp_address_with_line_break_is_not_sent(to: str) -> None:
     """Trap: A line break in an address is a second command.
 
     Pantau: No such address is sent.
@@ -425,7 +419,7 @@ async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
     assert "RSET" not in standin.asked
 
 
-async def test_a_rehearsal_goes_up_to_the_message_and_takes_it_back() -> None:
+async def test_smtp_try_submission_resets_before_message() -> None:
     standin, recorder = SmtpStandIn(), TraceRecorder()
     async with listening(standin, server_context()) as port:
         await try_submission(mailbox(smtp=server(port)), recorder, WITHIN)

@@ -1,4 +1,4 @@
-"""The traps of aiosmtplib, and of submission servers: each is laid out, and not stepped into."""
+"""Known defects of aiosmtplib and of submission servers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.trace import TraceRecorder
-from tests.hanging import HANGS
-from tests.unit.probes.purse import USER, Purse
+from tests.timeouts import HANG_TIMEOUT
+from tests.unit.probes.fake_tokens import USER, FakeTokens
 from tests.unit.probes.standin import (
     Handler,
     SmtpStandIn,
@@ -32,7 +32,7 @@ from tests.unit.probes.standin import (
 from tests.unit.probes.submission import MESSAGE, TO, WITHIN, failure_of, submitted_to, tarpit
 
 ROOT = Path(__file__).parents[4]
-#: What came after it closed an injection of commands and one of replies (GHSA-v3q9-hj7j-63hq, GHSA-vxj7-4xrp-5vr4).
+#: First release without the injections of commands and replies (GHSA-v3q9-hj7j-63hq, GHSA-vxj7-4xrp-5vr4).
 SAFE = (5, 1, 2)
 
 
@@ -41,7 +41,7 @@ def numbers(release: str) -> tuple[int, ...]:
 
 
 @pytest.mark.pitfall
-def test_no_release_of_the_smtp_library_with_a_known_injection_can_be_installed() -> None:
+def test_aiosmtplib_requirement_excludes_vulnerable_releases() -> None:
     """Trap: Releases before 5.1.2 allow injection of commands and replies.
 
     Pantau: None of them can be installed.
@@ -63,7 +63,7 @@ async def inject(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.pitfall
-async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
+async def test_smtp_text_injected_before_tls_is_ignored() -> None:
     """Trap: Text after the STARTTLS answer is read as sent under TLS.
 
     Pantau: It is dropped.
@@ -84,9 +84,7 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
         ({"DATA": "354 teruskan\r\n250 2.0.0 lebih\r\n"}, Phase.DATA),
     ],
 )
-async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one(
-    tricks: dict[str, Trick], phase: Phase
-) -> None:
+async def test_smtp_unrequested_reply_ends_session(tricks: dict[str, Trick], phase: Phase) -> None:
     """Trap: An unrequested reply is taken for the next one.
 
     Pantau: The session ends.
@@ -116,7 +114,7 @@ async def endless_lines(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 @pytest.mark.pitfall
 @pytest.mark.parametrize("flood", [endless_line, endless_lines])
 @pytest.mark.parametrize("word", ["", "EHLO", "AUTH", "RCPT", "."])
-async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, flood: Handler) -> None:
+async def test_smtp_endless_reply_is_limited(word: str, flood: Handler) -> None:
     """Trap: Replies have no bound.
 
     Pantau: They have one.
@@ -135,7 +133,7 @@ async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("trick", [hang, tarpit])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"])
-async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick: Handler) -> None:
+async def test_smtp_sign_in_mechanism_is_bounded_in_time(mechanism: str, trick: Handler) -> None:
     """Trap: CRAM-MD5 ignores the time-out.
 
     Pantau: The deadline covers every mechanism.
@@ -148,9 +146,9 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
         await trick(reader, writer)
 
     standin = SmtpStandIn(extensions=(f"AUTH {mechanism}",), tricks={"AUTH": challenge})
-    login = OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])) if mechanism == "XOAUTH2" else None
+    login = OAuth(username=USER, tokens=FakeTokens([AccessToken(secret="tanda")])) if mechanism == "XOAUTH2" else None
     with pytest.raises(ProbeFailedError) as caught:
-        async with asyncio.timeout(HANGS):
+        async with asyncio.timeout(HANG_TIMEOUT):
             await submitted_to(standin, login=login)
     failure = caught.value
     assert (failure.outcome, failure.failure.phase) == (Outcome.TIMEOUT, Phase.AUTH)
@@ -158,20 +156,20 @@ async def test_every_way_of_signing_in_is_bounded_in_time(mechanism: str, trick:
 
 
 @pytest.mark.pitfall
-async def test_an_access_token_is_shown_only_to_a_server_that_offers_xoauth2() -> None:
+async def test_smtp_access_token_is_sent_only_with_xoauth2_offered() -> None:
     """Trap: XOAUTH2 needs a server that offers it.
 
     Pantau: No other gets the token.
     """
     standin = SmtpStandIn(extensions=("AUTH PLAIN LOGIN",))
     with pytest.raises(ProbeFailedError) as caught:
-        await submitted_to(standin, login=OAuth(username=USER, tokens=Purse([AccessToken(secret="tanda")])))
+        await submitted_to(standin, login=OAuth(username=USER, tokens=FakeTokens([AccessToken(secret="tanda")])))
     assert caught.value.failure.reason is Reason.SIGN_IN_NOT_OFFERED
     assert not any(line.startswith("AUTH") for line in standin.asked)
 
 
 @pytest.mark.pitfall
-async def test_one_deadline_bounds_a_server_that_takes_its_time_for_every_line() -> None:
+async def test_smtp_slow_server_has_one_deadline_for_all_lines() -> None:
     """Trap: The time-out covers each operation, not all.
 
     Pantau: One deadline covers the whole.
@@ -190,7 +188,7 @@ async def test_one_deadline_bounds_a_server_that_takes_its_time_for_every_line()
 
 
 @pytest.mark.pitfall
-async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() -> None:
+async def test_smtp_cancelled_submission_does_not_block_next() -> None:
     """Trap: A lock is held from `connect()` to `close()`, and cancelling leaves it.
 
     Pantau: The next submission does not wait.
@@ -203,7 +201,7 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
         await hang(reader, writer)
 
     standin = SmtpStandIn(tricks={"AUTH": stick})
-    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(standin, server_context()) as port:
         box = mailbox(smtp=server(port))
         first = asyncio.create_task(submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)))
         await stuck.wait()
@@ -215,7 +213,7 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
 
 
 @pytest.mark.pitfall
-async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_side() -> None:
+async def test_smtp_each_message_has_own_connection_concurrently() -> None:
     """Trap: One client cannot send two messages concurrently, or connect twice (#15, #243).
 
     Pantau: Each message has its own.
@@ -236,7 +234,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
         await standin(reader, writer)
 
     standin.tricks["MAIL"] = wait_for_all
-    async with asyncio.timeout(HANGS), listening(counted, server_context()) as port:
+    async with asyncio.timeout(HANG_TIMEOUT), listening(counted, server_context()) as port:
         box = mailbox(smtp=server(port))
         sending = (submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)) for _ in range(8))
         assert await asyncio.gather(*sending) == [SubmissionResult()] * 8
@@ -248,7 +246,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
 @pytest.mark.parametrize(
     ("word", "slow"), [("EHLO", Phase.CONNECT), ("AUTH", Phase.AUTH), ("RCPT", Phase.SUBMIT), (".", Phase.DATA)]
 )
-async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str, slow: Phase) -> None:
+async def test_smtp_slow_step_is_timed_in_own_phase(word: str, slow: Phase) -> None:
     """Trap: `send()` hides what took long.
 
     Pantau: Each phase is timed.
@@ -260,17 +258,17 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
 
     standin, recorder = SmtpStandIn(tricks={word: slowly}), TraceRecorder()
     began = asyncio.get_running_loop().time()
-    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANGS)) == SubmissionResult()
+    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANG_TIMEOUT)) == SubmissionResult()
     lasted = timedelta(seconds=asyncio.get_running_loop().time() - began)
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
     assert recorder.phases[slow] >= timedelta(seconds=0.2)
-    # Each of the others may have taken as long by itself, where the machine is busy; together they are no more than there was.
+    # On a busy machine other phases may be slow too; together they take at most the elapsed time.
     assert sum(recorder.phases.values(), timedelta()) <= lasted
 
 
 @pytest.mark.pitfall
 @pytest.mark.parametrize("text", ["5.1.1 <penerima@rujukan.example> tiada: lihat kes 8812", "5.1.1 tiada di sini", ""])
-async def test_a_refusal_has_a_code_and_a_reason_of_ours_whatever_the_server_says(text: str) -> None:
+async def test_smtp_refusal_has_code_and_reason_whatever_text(text: str) -> None:
     """Trap: Replies of servers are hard to count.
 
     Pantau: Code, status and our reason are separate from the words.
@@ -279,7 +277,7 @@ async def test_a_refusal_has_a_code_and_a_reason_of_ours_whatever_the_server_say
     assert failure.reason is Reason.RECIPIENT_REFUSED
     assert failure.code == 550
     assert failure.status == ("5.1.1" if text else None)
-    # Words of the server are kept for people, in a place of their own.
+    # The server's text is kept separately, for people.
     assert failure.detail == text
 
 
@@ -287,7 +285,7 @@ async def in_pieces(writer: asyncio.StreamWriter, *pieces: bytes) -> None:
     for piece in pieces:
         writer.write(piece)
         await writer.drain()
-        await asyncio.sleep(0.01)  # or they would travel together
+        await asyncio.sleep(0.01)  # so that the pieces are sent separately
 
 
 @pytest.mark.pitfall
@@ -300,7 +298,7 @@ async def in_pieces(writer: asyncio.StreamWriter, *pieces: bytes) -> None:
         (b"250-mel\r\n250-AUTH PLAIN\r\n250", b" 8BITMIME\r\n"),
     ],
 )
-async def test_a_reply_that_comes_in_pieces_is_read_to_its_end(pieces: tuple[bytes, ...]) -> None:
+async def test_smtp_reply_in_pieces_is_read_to_end(pieces: tuple[bytes, ...]) -> None:
     """Trap: Replies are read as packets happen to cut them.
 
     Pantau: They are read to their end.

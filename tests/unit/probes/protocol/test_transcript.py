@@ -1,4 +1,4 @@
-"""Who asks for it is shown what is said while a mailbox is read: masked, bounded, and nobody's mail."""
+"""Transcript of a mailbox session: shown on request, masked, limited, and without foreign mail."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from probes.model.probe import Trace
 from probes.model.result import Party
 from probes.protocol.transcript import Transcript
 from probes.run.trace import TraceRecorder
-from tests.unit.probes.arrival.test_pop import PACE as POP3_PACE
+from tests.unit.probes.arrival.test_pop import POLLING as POP3_PACE
 from tests.unit.probes.arrival.test_pop import box
+from tests.unit.probes.fake_tokens import fake_tokens, login
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.purse import login, purse
 from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
-from tests.unit.probes.watch import FOREIGN, PACE, PATIENCE, SIGNER, Counted, issue, mail, running
+from tests.unit.probes.watchers import FOREIGN, POLLING, SIGNER, TIMEOUTS, Counted, issue, mail, running
 
 SECRET = "rahsia-yang-panjang"
 
@@ -33,17 +33,17 @@ async def heard(
     lines: list[str] = []
     async with listening(standin, server_context()) as port:
         of: Mailbox = box(port) if pop3 else mailbox(imap=server(port), secret=SECRET)
-        of = replace(of, login=login(purse(token)) if token else mailbox(secret=SECRET).login)
-        polling = POP3_PACE if pop3 else PACE
+        of = replace(of, login=login(fake_tokens(token)) if token else mailbox(secret=SECRET).login)
+        polling = POP3_PACE if pop3 else POLLING
         watcher = MailboxWatcher(
-            of, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=polling, on_line=lines.append
+            of, SIGNER, on_arrival=Counted(), timeouts=TIMEOUTS, polling=polling, on_line=lines.append
         )
         async with running(watcher):
             yield watcher, lines
 
 
 @pytest.mark.blind
-async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() -> None:
+async def test_transcript_imap_shows_each_line_once_without_foreign_mail() -> None:
     """Defect: `--verbose` shows no line of IMAP.
 
     Pantau: It shows each line once, without foreign mail.
@@ -52,12 +52,12 @@ async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() 
     standin.put(FOREIGN)
     async with heard(standin) as (watcher, lines):
         token = issue()
-        with watcher.expect(token) as letter:
-            await letter.ready
+        with watcher.expect(token) as expectation:
+            await expectation.ready
             await asyncio.sleep(0.2)
             standin.put(mail(token))
-            letter.request_fast_polling()
-            await letter.content
+            expectation.request_fast_polling()
+            await expectation.content
         await watcher.wait_until_deleted()
     assert lines[:4] == [
         "IMAP S: * OK sedia",
@@ -74,7 +74,7 @@ async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() 
 
 
 @pytest.mark.blind
-async def test_what_is_said_over_pop3_is_shown_too() -> None:
+async def test_transcript_pop3_shows_commands_without_foreign_mail() -> None:
     """Defect: `--verbose` shows no line of POP3.
 
     Pantau: It shows each line once, without foreign mail.
@@ -97,7 +97,7 @@ def basic(text: str) -> str:
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
 @pytest.mark.parametrize("repeated", [SECRET, f"({SECRET})", basic(f"\0semakan@jabatan-contoh.gov.my\0{SECRET}")])
-async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, pop3: bool) -> None:
+async def test_transcript_repeated_password_is_masked(repeated: str, *, pop3: bool) -> None:
     """Defect: A transcript of POP3 shows a password that the server repeats.
 
     Pantau: It is masked.
@@ -116,7 +116,7 @@ async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, p
 
 @pytest.mark.blind
 @pytest.mark.parametrize("pop3", [False, True])
-async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -> None:
+async def test_transcript_token_and_challenge_are_masked(*, pop3: bool) -> None:
     """Defect: A transcript shows a token and the challenge after it.
 
     Pantau: Both are masked.
@@ -149,7 +149,7 @@ async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -
 
 
 @pytest.mark.blind
-def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
+def test_transcript_is_limited() -> None:
     """Defect: A transcript grows with whatever the server sends.
 
     Pantau: It has a limit.
@@ -169,7 +169,7 @@ def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
     assert "\x1b" not in "".join(lines)
 
 
-def test_nobody_who_does_not_ask_pays_for_it() -> None:
+def test_trace_dialogue_is_recorded_only_on_request() -> None:
     trace: Trace = TraceRecorder()
     assert not trace.records_dialogue
     assert TraceRecorder(keep_dialogue=True).records_dialogue
@@ -179,7 +179,7 @@ def test_nobody_who_does_not_ask_pays_for_it() -> None:
     assert (recorder.records_dialogue, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
 
 
-def test_no_line_of_a_dialogue_is_obeyed_by_a_terminal_or_breaks_it() -> None:
+def test_trace_line_has_no_control_characters() -> None:
     recorder = TraceRecorder(keep_dialogue=True)
     # As aiosmtplib decodes it: an octet that is no UTF-8 is half of a surrogate pair.
     recorder.add_line(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))

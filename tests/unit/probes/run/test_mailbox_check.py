@@ -1,4 +1,4 @@
-"""Submission and retrieval: the session is gone through, nothing is left behind, and the finding says how it ended."""
+"""Submission and retrieval checks of a mailbox: their findings, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from probes.credentials.oauth import AccessTokenError
 from probes.kinds import retrieval, submission
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.mailbox import Mailbox
+from tests.unit.probes.fake_tokens import FakeTokens, login
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.purse import Purse, login
 from tests.unit.probes.standin import ImapStandIn, SmtpStandIn, Trick, listening, mailbox, server, server_context
 
 MAIL = b"Subject: mesyuarat\r\n\r\nPukul 9.\r\n"
@@ -25,7 +25,7 @@ async def findings_of(kind: object, *mailboxes: Mailbox) -> tuple[Finding, ...]:
     return await build(check_scope, lambda: datetime.now(UTC)).run()
 
 
-async def test_a_submission_is_gone_through_and_nothing_is_sent() -> None:
+async def test_submission_check_goes_to_recipient_and_sends_nothing() -> None:
     standin = SmtpStandIn()
     async with listening(standin, server_context()) as port:
         [finding] = await findings_of(submission.KIND, mailbox(smtp=server(port)))
@@ -33,7 +33,7 @@ async def test_a_submission_is_gone_through_and_nothing_is_sent() -> None:
         aspect="submission",
         subject="jabatan-contoh",
         verdict=Verdict.PASS,
-        detail="signed in; semakan@jabatan-contoh.gov.my is taken as sender and as recipient",
+        detail="signed in; semakan@jabatan-contoh.gov.my is accepted as sender and as recipient",
     )
     assert [line.split()[0] for line in standin.asked] == ["EHLO", "AUTH", "MAIL", "RCPT", "RSET", "QUIT"]
     assert standin.taken == []
@@ -44,18 +44,18 @@ async def test_a_submission_is_gone_through_and_nothing_is_sent() -> None:
     [
         ("AUTH", "535 5.7.8 salah\r\n", Verdict.FAIL, "auth: credentials refused (535 5.7.8 salah)"),
         ("MAIL", "550 5.7.1 bukan awak\r\n", Verdict.FAIL, "submit: sender refused (550 5.7.1 bukan awak)"),
-        ("RCPT", "450 4.2.0 kelabu\r\n", Verdict.WARN, "submit: asked to come again (450 4.2.0 kelabu)"),
-        ("RSET", "421 4.3.2 tutup\r\n", Verdict.WARN, "submit: asked to come again (421 4.3.2 tutup)"),
+        ("RCPT", "450 4.2.0 kelabu\r\n", Verdict.WARN, "submit: temporarily refused (450 4.2.0 kelabu)"),
+        ("RSET", "421 4.3.2 tutup\r\n", Verdict.WARN, "submit: temporarily refused (421 4.3.2 tutup)"),
     ],
 )
-async def test_a_submission_that_is_refused(word: str, trick: Trick, verdict: Verdict, detail: str) -> None:
+async def test_submission_check_refused_reports_step(word: str, trick: Trick, verdict: Verdict, detail: str) -> None:
     async with listening(SmtpStandIn(tricks={word: trick}), server_context()) as port:
         [finding] = await findings_of(submission.KIND, mailbox(smtp=server(port)))
     assert (finding.verdict, finding.detail) == (verdict, detail)
 
 
 @pytest.mark.parametrize("mails", [0, 3])
-async def test_a_mailbox_is_read_and_left_as_it_is(mails: int) -> None:
+async def test_retrieval_check_leaves_mailbox_unchanged(mails: int) -> None:
     imap, pop3 = ImapStandIn(), Pop3StandIn()
     for _ in range(mails):
         imap.put(MAIL)
@@ -82,15 +82,15 @@ async def test_a_mailbox_is_read_and_left_as_it_is(mails: int) -> None:
         ("UIDL", "-ERR rosak\r\n", Verdict.FAIL, "retrieve: mailbox refused (-ERR rosak)"),
     ],
 )
-async def test_a_mailbox_that_cannot_be_read(word: str, trick: Trick, verdict: Verdict, detail: str) -> None:
+async def test_retrieval_check_failed_reports_step(word: str, trick: Trick, verdict: Verdict, detail: str) -> None:
     async with listening(Pop3StandIn(tricks={word: trick}), server_context()) as port:
         [finding] = await findings_of(retrieval.KIND, replace(mailbox(), imap=None, pop3=server(port)))
     assert (finding.verdict, finding.detail) == (verdict, detail)
 
 
-async def test_what_is_our_own_fault_is_unknown_and_hides_no_other_finding() -> None:
+async def test_retrieval_check_missing_token_is_unknown_and_other_findings_stay() -> None:
     without = replace(
-        mailbox(), name="tanpa", login=login(Purse([AccessTokenError("log-masuk.example was not reached")]))
+        mailbox(), name="tanpa", login=login(FakeTokens([AccessTokenError("log-masuk.example was not reached")]))
     )
     async with listening(ImapStandIn(), server_context()) as port:
         found = await findings_of(retrieval.KIND, without, mailbox(imap=server(port)))
@@ -98,7 +98,7 @@ async def test_what_is_our_own_fault_is_unknown_and_hides_no_other_finding() -> 
     assert found[0].detail == "auth: no access token (log-masuk.example was not reached)"
 
 
-async def test_a_mailbox_is_only_tried_for_what_it_is_for() -> None:
+async def test_mailbox_check_skips_mailbox_without_needed_server() -> None:
     reader, sender = replace(mailbox(), smtp=None), replace(mailbox(), imap=None)
     assert await findings_of(submission.KIND, reader) == ()
     assert await findings_of(retrieval.KIND, sender) == ()

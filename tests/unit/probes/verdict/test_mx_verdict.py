@@ -1,4 +1,4 @@
-"""What it means how an MX host receives a caller: what is about us is never held against the host."""
+"""Verdicts about MX hosts: what concerns the client is not held against the host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probes.domain.x509 import RENEW_AHEAD
 from probes.model.check import CheckScope, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
-from probes.preauth.callout import Callout, TlsStage
+from probes.preauth.callout import Callout, TlsResult
 from probes.preauth.session import ReplyKind, ServerReply
 from probes.verdict.mx_verdict import concerns_client, judge_certificate, judge_connection, judge_recipients, judge_tls
 
@@ -38,21 +38,21 @@ def said(text: str) -> ServerReply:
             Callout(connect_failure=REFUSED),
             False,
             Verdict.UNKNOWN,
-            "port 25 seems blocked from here: nobody answers over IPv6",
+            "port 25 seems blocked here: no server answers over IPv6",
         ),
         (
             Callout(connect_failure=REFUSED, is_local_fault=True),
             True,
             Verdict.UNKNOWN,
-            "there is no way over IPv6 from here",
+            "IPv6 is not available here",
         ),
         (Callout(greeting=said("220 sedia")), False, Verdict.PASS, "greets"),
-        (Callout(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "asks to come again"),
-        (Callout(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "turns everybody away"),
-        (Callout(greeting=said("554 5.7.1 anda disenarai")), True, Verdict.UNKNOWN, "refuses us in particular"),
+        (Callout(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "refuses temporarily"),
+        (Callout(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "refuses all clients"),
+        (Callout(greeting=said("554 5.7.1 anda disenarai")), True, Verdict.UNKNOWN, "refuses only us"),
     ],
 )
-def test_connections(seen: Callout, *, is_open: bool, verdict: Verdict, told: str) -> None:
+def test_mx_connection_verdict(seen: Callout, *, is_open: bool, verdict: Verdict, told: str) -> None:
     evaluate = judge_connection(seen, 6, is_open=is_open)
     assert evaluate[0] is verdict
     assert told in evaluate[1]
@@ -61,14 +61,14 @@ def test_connections(seen: Callout, *, is_open: bool, verdict: Verdict, told: st
 @pytest.mark.parametrize(
     ("tls", "must", "verdict"),
     [
-        (TlsStage.ABSENT, "", Verdict.WARN),
-        (TlsStage.ABSENT, "DANE", Verdict.FAIL),
-        (TlsStage.BROKEN, "", Verdict.FAIL),
-        (TlsStage.DISTRUSTED, "", Verdict.PASS),
-        (TlsStage.TRUSTED, "DANE", Verdict.PASS),
+        (TlsResult.ABSENT, "", Verdict.WARN),
+        (TlsResult.ABSENT, "DANE", Verdict.FAIL),
+        (TlsResult.BROKEN, "", Verdict.FAIL),
+        (TlsResult.DISTRUSTED, "", Verdict.PASS),
+        (TlsResult.TRUSTED, "DANE", Verdict.PASS),
     ],
 )
-def test_tls(tls: TlsStage, must: str, verdict: Verdict) -> None:
+def test_mx_tls_verdict(tls: TlsResult, must: str, verdict: Verdict) -> None:
     assert judge_tls(Callout(tls=tls), must)[0] is verdict
 
 
@@ -89,19 +89,33 @@ OTHER = cast(TLSA, from_text("IN", "TLSA", f"3 0 1 {hashlib.sha256(ENDS[0]).hexd
 @pytest.mark.parametrize(
     ("chain", "tls", "dane", "must", "verdict", "told"),
     [
-        ((), TlsStage.TRUSTED, [], "", Verdict.UNKNOWN, "no certificate was shown"),
-        ((b"x",), TlsStage.TRUSTED, [], "", Verdict.UNKNOWN, "cannot be read"),
-        (LASTS, TlsStage.TRUSTED, [], "", Verdict.PASS, "trusted, valid until 2027-02-23"),
-        (LASTS, TlsStage.DISTRUSTED, [OTHER, FITS], "DANE", Verdict.PASS, "a TLSA record fits it"),
-        (LASTS, TlsStage.TRUSTED, [OTHER], "", Verdict.FAIL, "no TLSA record fits it"),
-        (LASTS, TlsStage.DISTRUSTED, [], "", Verdict.WARN, "it is not trusted: nobody vouches; other servers deliver"),
-        (LASTS, TlsStage.DISTRUSTED, [], "MTA-STS", Verdict.FAIL, "nobody vouches, and MTA-STS asks for one that is"),
-        (ENDS, TlsStage.TRUSTED, [], "", Verdict.WARN, "renew it"),
-        (ENDS, TlsStage.DISTRUSTED, [OTHER], "", Verdict.WARN, "renew it"),
+        ((), TlsResult.TRUSTED, [], "", Verdict.UNKNOWN, "no certificate was shown"),
+        ((b"x",), TlsResult.TRUSTED, [], "", Verdict.UNKNOWN, "cannot be read"),
+        (LASTS, TlsResult.TRUSTED, [], "", Verdict.PASS, "trusted, valid until 2027-02-23"),
+        (LASTS, TlsResult.DISTRUSTED, [OTHER, FITS], "DANE", Verdict.PASS, "a TLSA record matches it"),
+        (LASTS, TlsResult.TRUSTED, [OTHER], "", Verdict.FAIL, "no TLSA record matches it"),
+        (
+            LASTS,
+            TlsResult.DISTRUSTED,
+            [],
+            "",
+            Verdict.WARN,
+            "it is not trusted: nobody vouches; other servers still deliver",
+        ),
+        (
+            LASTS,
+            TlsResult.DISTRUSTED,
+            [],
+            "MTA-STS",
+            Verdict.FAIL,
+            "nobody vouches, but MTA-STS requires a trusted one",
+        ),
+        (ENDS, TlsResult.TRUSTED, [], "", Verdict.WARN, "renew it"),
+        (ENDS, TlsResult.DISTRUSTED, [OTHER], "", Verdict.WARN, "renew it"),
     ],
 )
-def test_certificates(
-    chain: tuple[bytes, ...], tls: TlsStage, dane: list[TLSA], must: str, *, verdict: Verdict, told: str
+def test_mx_certificate_verdict(
+    chain: tuple[bytes, ...], tls: TlsResult, dane: list[TLSA], must: str, *, verdict: Verdict, told: str
 ) -> None:
     seen = Callout(chain=chain, tls=tls, tls_detail="nobody vouches")
     evaluate, detail, end = judge_certificate(seen, HOST, dane, must, NOW)
@@ -120,7 +134,7 @@ def test_certificates(
         ({ADDRESS: said("250 baik"), "b@x": said("550 5.7.26 SPF")}, Verdict.UNKNOWN),
     ],
 )
-def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerReply], verdict: Verdict) -> None:
+def test_mx_recipients_worst_answer_decides_verdict(replies: dict[str, ServerReply], verdict: Verdict) -> None:
     seen = Callout(greeting=said("220 sedia"), recipients=replies)
     ours = CheckScope(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
     assert judge_recipients(seen, ours)[0] is verdict
@@ -143,5 +157,5 @@ def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerRe
         ("550 tiada", False),
     ],
 )
-def test_which_refusals_are_about_us(text: str, *, about_us: bool) -> None:
+def test_mx_refusal_concerns_client(text: str, *, about_us: bool) -> None:
     assert concerns_client(said(text)) is about_us

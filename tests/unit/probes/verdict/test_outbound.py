@@ -1,4 +1,4 @@
-"""The address that a message was sent from is the one that the receiving system wrote down."""
+"""The sending address, as the receiving system recorded it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _CLAIMED = "Received: from lain.example (lain.example [198.51.100.9]) by mel.con
         ("", None),
     ],
 )
-def test_which_address_is_taken(headers: str, address: str | None) -> None:
+def test_outbound_address_is_last_public_sender(headers: str, address: str | None) -> None:
     expected = None if address is None else ipaddress.ip_address(address)
     assert outbound_address(f"{headers}From: a@contoh.gov.my\r\n\r\nx".encode()) == expected
 
 
-def test_a_header_of_blanks_does_not_stop_everybody_else() -> None:
+def test_outbound_address_header_of_blanks_is_read_quickly() -> None:
     header = b"Received: from a " + b" " * 90_000 + b"\r\n"
     began = time.process_time()
     assert outbound_address(header + b"From: a@contoh.gov.my\r\n\r\nx") is None
     assert time.process_time() - began < 0.1
 
 
-def test_thirty_headers_of_blanks_do_not_stop_everybody_else() -> None:
+def test_outbound_address_thirty_headers_of_blanks_are_read_quickly() -> None:
     header = b"Received: from a" + b" \t" * 990 + b"\r\n"
     began = time.process_time()
     assert outbound_address(header * 30 + b"From: a@contoh.gov.my\r\n\r\nx") is None

@@ -1,4 +1,4 @@
-"""Remember which mail has come, in time or late, and find runs by their age."""
+"""Store when each message arrived (`came_at`, later `arrived_at`), and index runs by their start."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Chain the journal by hashes, and let the database refuse to change what stands in it.
+"""Make the audit log (`journal`) a hash chain, and add triggers that make it append-only.
 
-The hash is spelled out here and not imported: what old entries were chained by must not change when the code does.
+This migration defines the hash itself instead of importing it, because the hashes of old entries must not change with
+the code.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _OLD = sa.table(
     sa.column("detail", sa.JSON),
 )
 
-#: What a purge may do to an entry: take its content away and point to the entry that tells of the purge.
+#: Condition of the only permitted change: a purge deletes the content of an entry and sets `purged_by` to the number of
+#: the entry that records the purge.
 _MAY_BE_EMPTIED = """
     OLD.purged_by IS NULL AND NEW.purged_by > OLD.id
     AND EXISTS (SELECT 1 FROM journal AS purge WHERE purge.id = NEW.purged_by AND purge.event = 'records purged')
@@ -42,7 +44,7 @@ _MAY_BE_EMPTIED = """
 """
 
 _SQLITE = (
-    # INSERT OR REPLACE would delete the old row without a trigger for it.
+    # INSERT OR REPLACE deletes the old row without firing its DELETE trigger.
     """
     CREATE TRIGGER journal_is_not_replaced BEFORE INSERT ON journal
     WHEN EXISTS (SELECT 1 FROM journal WHERE id = NEW.id OR previous = NEW.previous)
@@ -123,7 +125,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_journal_head")),
     )
     if entries:
-        # From here on the chain vouches for them; not for what happened to them before.
+        # This entry records that the chain proves changes of the existing entries only from now on.
         entries.append(_told(len(entries)))
     chained = list(_chain(entries))
     if chained:

@@ -1,4 +1,7 @@
-"""Let a notice tell of several incidents and wait, and remember silences."""
+"""Add bundles (notifications about several incidents, which wait for each other) and silences.
+
+Later names: `unsteady` is `flapping`, `gathering` is `bundle_key`, `notice` is `notification`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("left_at", sa.DateTime(timezone=True), nullable=True))
     for name in _OF_THE_NOTICE:
         op.execute(
-            f"UPDATE notice_incident SET {name} = "  # noqa: S608 - names of ours
+            f"UPDATE notice_incident SET {name} = "  # noqa: S608 - the names are constants
             f"(SELECT notice.{name} FROM notice WHERE notice.id = notice_incident.notice_id)"
         )
     with op.batch_alter_table("notice_incident") as table:

@@ -1,4 +1,4 @@
-"""Keep what people answer by SMS and by PIN, and which incidents were false alarms."""
+"""Add responses by SMS and PIN, and marks of incidents as false alarms (`corrected_…`, later `false_alarm_…`)."""
 
 from __future__ import annotations
 

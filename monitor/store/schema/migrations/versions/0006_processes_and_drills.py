@@ -1,4 +1,4 @@
-"""Keep which processes work on this store, and what became of drills."""
+"""Add the processes on this store, and drills with their notifications (`exercise`, later `drill_notification`)."""
 
 from __future__ import annotations
 

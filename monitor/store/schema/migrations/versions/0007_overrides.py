@@ -1,4 +1,4 @@
-"""Keep who takes over a duty for a while."""
+"""Add on-call overrides, which replace a person on a rota for a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let engines that share a store claim incidents."""
+"""Add leases of incidents, for engines that share a store: owner, end, and a request to wake the owner (`nudged`)."""
 
 from __future__ import annotations
 

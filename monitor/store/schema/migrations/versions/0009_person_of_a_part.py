@@ -1,4 +1,4 @@
-"""Let each incident of a bundle say by which name its plan knows the person."""
+"""Store the recipient's key for each incident of a bundle, because each incident has its own policy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Let nothing that is asked for grow with history: hourly sums of runs, and indexes to the few rows that are meant.
+"""Make the cost of queries independent of the length of the history, with hourly counts of runs and partial indexes.
 
-Nothing here reads the runs that there are, however many: a table with other indexes and longer ids takes their place, and
-they are moved into it while the service is at work (`monitor.store.probing.retention`).
+No existing run is read. The table `run` is replaced by an empty table with other indexes and longer ids. The service
+moves the old runs into it while it works (`monitor.store.probing.retention`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def upgrade() -> None:
     _begin_runs_anew()
     op.drop_index("ix_token_sent_at", "token")
     _index_some("ix_token_came", "token", "sent_at", sqlite=_CAME, postgresql=_CAME)
-    # Beside the tables, and not by batch mode: that would copy them, and the journal's triggers with it would be lost.
+    # Batch mode is not used, because it copies a table and thereby loses the triggers of the audit log.
     op.drop_index("ix_incident_at_rest", "incident")
     _index_some("ix_incident_active", "incident", "id", sqlite="at_rest IS 0", postgresql="at_rest IS false")
     _index_some("ix_incident_nudged", "incident", "owner", sqlite="nudged = 1", postgresql="nudged")

@@ -1,4 +1,4 @@
-"""Let the latest receipts of a gateway be found, those of drills, too."""
+"""Add indexes to find the latest receipts of a gateway, including those of drills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let streaks of runs outlast a restart."""
+"""Store streaks (runs that contradict the health), so that they are kept across a restart."""
 
 from __future__ import annotations
 

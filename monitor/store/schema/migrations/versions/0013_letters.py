@@ -1,4 +1,4 @@
-"""Let it be known who has printed and posted a letter."""
+"""Store who printed and who posted a letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index only the journal's entries that are about an incident or a notice: who looks for the others goes by neither."""
+"""Restrict two indexes to audit entries about an incident or a notification; others are found by other indexes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Beside the table, and not by batch mode: that would copy it, and its triggers would be lost.
+    # Batch mode is not used, because it copies the table and thereby loses its triggers.
     for column in ("incident_id", "notice_id"):
         where = sa.text(f"{column} IS NOT NULL")
         op.drop_index(f"ix_journal_{column}", "journal")

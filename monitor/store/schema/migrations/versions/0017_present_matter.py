@@ -1,4 +1,4 @@
-"""Let it be known what of an outage is left."""
+"""Store the current type of an incident (`present`, later `current_type`), besides the worst type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let a person declare an outage, and tell what is measured from what is declared."""
+"""Add declared outages, and store the detected type (`measured`, later `detected`) separately."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def upgrade() -> None:
     op.add_column("incident", sa.Column("declared_why", sa.Text(), nullable=True))
     op.add_column("incident", sa.Column("declared_over_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("incident", sa.Column("declared_over_by", sa.String(200), nullable=True))
-    # Until now nothing opened an incident but a measurement.
+    # Until now only the probes could open an incident.
     incident = sa.table("incident", sa.column("measured", sa.String), sa.column("matter", sa.String))
     op.execute(incident.update().values(measured=incident.c.matter))

@@ -1,4 +1,4 @@
-"""Keep when the store was an older copy, and after which page the numbers of an incident's pages go on."""
+"""Add restorations from an older copy, and the page number after which an incident's pages continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let a person close any incident, and keep who has, and why."""
+"""Store when, by whom and why an incident was closed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep how each agency's mail stood in the minutes of each day."""
+"""Store the state of each agency's mail in each minute of a day."""
 
 from __future__ import annotations
 

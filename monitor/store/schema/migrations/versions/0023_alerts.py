@@ -1,4 +1,4 @@
-"""Remember alerts of the NOC's monitoring, which Alertmanager brings more than once, late and out of order."""
+"""Store the states of received alerts, because Alertmanager may send an alert repeatedly, late and out of order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep every version of every agency's document, whoever writes it."""
+"""Store every version of every agency's document (configuration), with its source (`pen`, later `source`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep who may sign in to the portal, as what, and who has."""
+"""Add users of the portal, their roles, sessions and invitation codes (`access_code`, later `invitation_code`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep secrets, encrypted, and what a second factor of a user rests on."""
+"""Add encrypted secrets, and the data of users' second factors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the tokens by which programs ask and order, and for a day what their orders were answered."""
+"""Add API tokens, and responses by idempotency key (`kept_answer`, later `idempotency_record`)."""
 
 from __future__ import annotations
 

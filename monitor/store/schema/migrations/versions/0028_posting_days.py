@@ -1,4 +1,4 @@
-"""Keep on which day a letter was posted, where its clerk says so."""
+"""Store the day on which a letter was posted, if the clerk enters it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find what somebody did, and where something happened, without reading the journal whole."""
+"""Add indexes to find audit entries by actor and by event without reading the whole log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the links by which a wall is read without signing in."""
+"""Add links with which a wallboard is read without a sign-in (`wall`, later `wallboard_link`)."""
 
 from __future__ import annotations
 

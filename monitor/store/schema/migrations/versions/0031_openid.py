@@ -1,4 +1,4 @@
-"""Keep who of the users is who at a provider of identities."""
+"""Add external accounts of users at an OpenID Connect provider."""
 
 from __future__ import annotations
 

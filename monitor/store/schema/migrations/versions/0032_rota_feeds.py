@@ -1,4 +1,4 @@
-"""Keep which calendars of rotas may be read, by the digests of their keys."""
+"""Add calendar feeds of rotas, with the digests of their keys."""
 
 from __future__ import annotations
 

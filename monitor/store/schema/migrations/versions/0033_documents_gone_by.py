@@ -1,4 +1,4 @@
-"""Keep by which versions of the agencies' documents each service goes: the others follow it."""
+"""Store which version of the agencies' documents each process uses, so that the other processes follow it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keep what recipients were told of planned maintenance where it is found by agency; until now the journal alone had it."""
+"""Store maintenance notices in a table with an index by agency; until now only the audit log contained them.
+
+Later names: `advance_notice` is `maintenance_notice`, `news` is `kind`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _JOURNAL = sa.table(
     sa.column("event", sa.String),
     sa.column("detail", sa.JSON),
 )
-#: Fewer than a statement may have parameters for.
+#: Number of rows per INSERT, below the maximum number of parameters of a statement.
 _AT_ONCE = 50
 
 
@@ -55,7 +58,7 @@ def upgrade() -> None:
 
 
 def _made(entries: Sequence[sa.Row[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows that entries of the journal tell of, under the codes that their agencies have now."""
+    """Yield the rows of the notices in the audit log, with the present codes of renamed agencies."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         detail = entry.detail
@@ -64,7 +67,7 @@ def _made(entries: Sequence[sa.Row[Any]]) -> Iterator[dict[str, Any]]:
                 if detail.get("what") == "agency" and row["agency"] == detail.get("old"):
                     row["agency"] = detail.get("new")
             continue
-        # Two services on one store could make the same in one instant; the later one counted, and counts.
+        # Two services on one store could create the same number at once. The later notice is the valid one.
         found[detail["number"]] = {
             "entry": entry.id,
             "agency": detail["agency"],
@@ -85,5 +88,5 @@ def _moment(written: str) -> datetime:
 
 
 def _aware(at: datetime) -> datetime:
-    # SQLite forgets zones: what it has is UTC.
+    # SQLite stores no time zone; its times are UTC.
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -1,4 +1,4 @@
-"""Keep how each site judges what it watches, and that it lives."""
+"""Add each site's statuses (`standing`, later `site_status`) and heartbeats (`beat`, later `site_heartbeat`)."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def upgrade() -> None:
         postgresql_partition_by="LIST (site)",
     )
     if op.get_bind().dialect.name == "postgresql":
-        # What a site says comes from elsewhere, and the server has times that no program here can read: one such row would hide
-        # what all sites say.
+        # The rows are replicated from other databases. PostgreSQL supports times that Python's datetime does not. One
+        # such row would prevent reading the statuses of all sites.
         for table, columns in (("standing", ("since", "latest", "well_since")), ("beat", ("at",))):
             within = " AND ".join(f"{each} BETWEEN '0001-01-02' AND '9999-12-30'" for each in columns)
             op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_times CHECK ({within})")
-        # Of whoever has no partition of its own.
+        # Partition of all sites without a partition of their own.
         for table in ("standing", "beat"):
             op.execute(f"CREATE TABLE rest_of_{table} PARTITION OF {table} DEFAULT")

@@ -1,4 +1,4 @@
-"""Keep what other sites tell of their runs: those that did not deliver, and all by the hour."""
+"""Add published runs of sites that were not delivered, and hourly counts of all runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOMENT = sa.DateTime(timezone=True)
 
 
 def _key(table: str, *columns: str) -> list[sa.PrimaryKeyConstraint]:
-    # Not on a server: what another site tells twice would be refused, and hold up all else that it says.
+    # Not on PostgreSQL: a row that a site publishes twice would be rejected, and block the replication from the site.
     if op.get_bind().dialect.name == "postgresql":
         return []
     return [sa.PrimaryKeyConstraint(*columns, name=op.f(f"pk_{table}"))]

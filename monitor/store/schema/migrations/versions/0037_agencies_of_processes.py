@@ -1,4 +1,4 @@
-"""Keep of which agencies each process has documents: where one has none of an agency, another one watches it."""
+"""Store for which agencies each process has documents, so that another process monitors the remaining agencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep when somebody last asked for all routes of an agency to be run at once, wherever they are probed."""
+"""Store when somebody last requested a run of all routes of an agency, on all sites."""
 
 from __future__ import annotations
 

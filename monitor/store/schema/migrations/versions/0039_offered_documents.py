@@ -1,4 +1,4 @@
-"""Keep what a hub offers of agencies' documents to a site, and what became of it there."""
+"""Add documents that a hub writes for a site (`offered_document`, later `desired_document`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep since when a site has judged without a silence."""
+"""Store since when a site has evaluated health without an interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep which incident an alert shares with others of its group."""
+"""Store which incident an alert shares with others of its group (`folded_into`, later `merged_into`)."""
 
 from __future__ import annotations
 

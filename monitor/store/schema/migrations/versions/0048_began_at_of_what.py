@@ -1,4 +1,4 @@
-"""Keep when each thing that an incident states began."""
+"""Store when the problems of an incident's types (`matter_…`, later `type_…`) and its first outage began."""
 
 from __future__ import annotations
 

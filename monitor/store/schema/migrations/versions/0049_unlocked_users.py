@@ -1,4 +1,4 @@
-"""Count failed one-time codes apart from failed passwords, and keep until when somebody is unlocked."""
+"""Count failed one-time codes separately from failed passwords, and store until when a user is exempt from delays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give keys of agencies' documents, and of what incidents keep of them, their present names."""
+"""Rename old keys in agencies' documents, and in the policies that incidents store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ down_revision = "0049"
 branch_labels = None
 depends_on = None
 
-#: In the policy of an incident, as JSON.
+#: New keys of an incident's policy (`brief`, JSON), by the old ones.
 _POLICY = {
     "acknowledge_for": "acknowledgement_timeout",
     "call_again": "redial",

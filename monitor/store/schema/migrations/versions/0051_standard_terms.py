@@ -1,6 +1,6 @@
 """Rename tables to the field's terms, and with them their indexes, constraints, sequences, partitions and triggers.
 
-Only names change: no row is read, however many there are.
+Only names change. No row is read, so the duration does not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ down_revision = "0050"
 branch_labels = None
 depends_on = None
 
-#: A table each of whose sites has a partition on PostgreSQL.
+#: Tables that have a partition for each site on PostgreSQL.
 _PARTITIONED = ("standing", "beat")
 
 #: Tables with a column that refers to a notification.
 _REFERRING = ("audit_log", "delivery", "notification_incident", "response_code")
 
 _BY_LENGTH = "|".join(sorted(TABLES, key=len, reverse=True))
-#: Of a constraint or an index (`ix_notice_state`), of a sequence (`wall_id_seq`), of a partition's constraint.
+#: Name of a constraint or an index (`ix_notice_state`), a sequence (`wall_id_seq`), or a partition's constraint. The
+#: groups are prefix, old table and rest.
 _NAME = re.compile(rf"^((?:ix|uq|fk|pk|ck)_|rest_of_|)({_BY_LENGTH})(|_.+)$")
 
 _MAY_BE_EMPTIED = """
@@ -37,7 +38,7 @@ _MAY_BE_EMPTIED = """
 """
 
 _ON_SQLITE = (
-    # INSERT OR REPLACE would delete the old row without a trigger for it.
+    # INSERT OR REPLACE deletes the old row without firing its DELETE trigger.
     """
     CREATE TRIGGER audit_log_is_not_replaced BEFORE INSERT ON audit_log
     WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id OR previous = NEW.previous)
@@ -105,7 +106,7 @@ def upgrade() -> None:
 
 
 def renamed(name: str) -> str:
-    """Return what a constraint, an index or a sequence is called from now on."""
+    """Return the new name of a constraint, an index or a sequence."""
     if (found := _NAME.match(name)) is not None:
         name = f"{found[1]}{TABLES[found[2]]}{found[3]}"
     return name.replace("notice_id", "notification_id")
@@ -136,7 +137,7 @@ def _rename_partitions(connection: Connection) -> None:
 
 
 def _rename_on_server(connection: Connection) -> None:
-    # A check is renamed on its table and, with that, on the partitions, which inherit it.
+    # Renaming a check constraint of a table also renames the inherited constraints of its partitions.
     constraints = connection.execute(
         sa.text(
             "SELECT conrelid::regclass::text AS of, conname AS name FROM pg_constraint"
@@ -158,8 +159,8 @@ def _rename_on_server(connection: Connection) -> None:
 
 
 def _rename_in_file(connection: Connection) -> None:
-    # SQLite has no statement for it; this is how its documentation changes a constraint (ALTER TABLE, "Making Other Kinds Of
-    # Table Schema Changes"): what is on the disk stays as it is.
+    # SQLite has no statement to rename a constraint or an index. Its documentation describes this procedure (ALTER
+    # TABLE, "Making Other Kinds Of Table Schema Changes"). It changes only the schema, and no stored row.
     entries = connection.execute(
         sa.text("SELECT rowid, type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
     ).all()

@@ -10,7 +10,7 @@ down_revision = "0053"
 branch_labels = None
 depends_on = None
 
-#: Of a notification's facts. In JSON only a key stands before a colon.
+#: New keys of a notification's facts, by the old ones. In JSON, a quoted text before a colon is always a key.
 _FACTS = {
     "matter": "type",
     "unsteady": "flapping",
@@ -21,7 +21,7 @@ _FACTS = {
     "heard_at": "last_response_at",
 }
 
-#: Of an incident's policy.
+#: New key of an incident's policy (`brief`), by the old one.
 _POLICY = {"told_by": "policy_name"}
 
 

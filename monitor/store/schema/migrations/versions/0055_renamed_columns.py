@@ -1,6 +1,6 @@
 """Rename columns to the field's terms, with the keys of stored policies and one state of attempts.
 
-Columns: only names change; no row is read, however many there are.
+For columns, only names change; no row is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ down_revision = "0054"
 branch_labels = None
 depends_on = None
 
-#: Keys of an incident's policy: of a redial, and of a layer. In JSON only a key stands before a colon.
+#: New keys of an incident's policy (of a redial and of a rota's layer), by the old ones. In JSON, a quoted text before
+#: a colon is always a key.
 _POLICY = {"every": "interval", "begins": "starts_on"}
 
 

@@ -1,4 +1,4 @@
-"""Which checks run, as it is written; the kinds are made up, for those that ship may change."""
+"""Settings of checks. The kinds are made up, because the real ones may change."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def _kind(name: str, *, opt_in: bool = False) -> CheckKind:
 KINDS = {kind.name: kind for kind in (_kind("locks"), _kind("roof"), _kind("burglar", opt_in=True))}
 
 
-def read(section: str) -> tuple[ServiceChecksSettings, list[str]]:
-    """Return the section of the settings file, and what is wrong with it."""
+def read_service_checks(section: str) -> tuple[ServiceChecksSettings, list[str]]:
+    """Return the section of the settings file and its problems."""
     reader = Reader(Findings(parse_document(section, "f.yaml")), SecretResolver(directory=Path(), environ={}))
     settings = read_checks(reader, ServiceChecksSettings, KINDS)
     return settings, [str(problem) for problem in reader.findings.problems]
 
 
-def read_of_agency(section: str) -> tuple[ChecksSettings, list[str]]:
+def read_agency_checks(section: str) -> tuple[ChecksSettings, list[str]]:
     reader = Reader(Findings(parse_document(section, "f.yaml")), SecretResolver(directory=Path(), environ={}))
     settings = read_checks(reader, ChecksSettings, KINDS)
     return settings, [str(problem) for problem in reader.findings.problems]
@@ -61,13 +61,13 @@ def read_of_agency(section: str) -> tuple[ChecksSettings, list[str]]:
         ("{burglar: {interval: 2h}, locks: true, roof: 'yes'}", {"locks": HOUR, "roof": HOUR, "burglar": 2 * HOUR}),
     ],
 )
-def test_a_kind_runs_unless_it_is_off_or_has_to_be_asked_for(section: str, running: dict[str, timedelta]) -> None:
-    settings, problems = read(f"checks: {section}")
+def test_check_runs_unless_off_or_opt_in(section: str, running: dict[str, timedelta]) -> None:
+    settings, problems = read_service_checks(f"checks: {section}")
     assert check_intervals(KINDS, settings.kinds, {}) == running
     assert problems == []
 
 
-SLOWLY, FASTER = (CheckSettings(interval=hours * HOUR) for hours in (6, 2))
+EVERY_SIX_HOURS, EVERY_TWO_HOURS = (CheckSettings(interval=hours * HOUR) for hours in (6, 2))
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ SLOWLY, FASTER = (CheckSettings(interval=hours * HOUR) for hours in (6, 2))
         (ON, None, HOUR),
         (ON, OFF, None),
         (OFF, ON, HOUR),
-        (OFF, SLOWLY, 6 * HOUR),
-        (SLOWLY, ON, 6 * HOUR),
-        (SLOWLY, FASTER, 2 * HOUR),
-        (SLOWLY, OFF, None),
+        (OFF, EVERY_SIX_HOURS, 6 * HOUR),
+        (EVERY_SIX_HOURS, ON, 6 * HOUR),
+        (EVERY_SIX_HOURS, EVERY_TWO_HOURS, 2 * HOUR),
+        (EVERY_SIX_HOURS, OFF, None),
     ],
 )
-def test_what_an_agency_says_goes(
+def test_checks_agency_setting_overrides_service(
     everywhere: CheckSettings | None, here: CheckSettings | None, runs: timedelta | None
 ) -> None:
     service = {} if everywhere is None else {"burglar": everywhere}
@@ -93,11 +93,11 @@ def test_what_an_agency_says_goes(
 
 
 @pytest.mark.parametrize(
-    ("written", "asked"), [("{}", None), ("{ask_recipients: off}", False), ("{ask_recipients: on}", True)]
+    ("written", "expected"), [("{}", None), ("{ask_recipients: off}", False), ("{ask_recipients: on}", True)]
 )
-def test_whether_recipients_are_asked_for_is_said_or_left_open(written: str, asked: bool | None) -> None:  # noqa: FBT001
-    for settings, problems in (read(f"checks: {written}"), read_of_agency(f"checks: {written}")):
-        assert settings.ask_recipients is asked
+def test_ask_recipients_is_on_off_or_unset(written: str, expected: bool | None) -> None:  # noqa: FBT001
+    for settings, problems in (read_service_checks(f"checks: {written}"), read_agency_checks(f"checks: {written}")):
+        assert settings.ask_recipients is expected
         assert problems == []
 
 
@@ -109,9 +109,9 @@ def test_whether_recipients_are_asked_for_is_said_or_left_open(written: str, ask
         ("['2001:db8::53', 192.0.2.53]", NameServers(addresses=("2001:db8::53", "192.0.2.53"))),
     ],
 )
-def test_name_servers_are_addresses_with_a_port_or_without(written: str, servers: NameServers) -> None:
-    settings, problems = read(f"checks: {{name_servers: {written}}}")
-    assert settings.resolvers() == servers
+def test_name_servers_are_addresses_with_optional_port(written: str, servers: NameServers) -> None:
+    settings, problems = read_service_checks(f"checks: {{name_servers: {written}}}")
+    assert settings.build_name_servers() == servers
     assert problems == []
 
 
@@ -127,7 +127,7 @@ _ALL = "one of ask_recipients, name_servers, locks, roof, burglar"
         ("checks: {chimney: on}", f"checks.chimney: is no known key; write instead: {_ALL}"),
         (
             "checks: {ask_recipients: sometimes}",
-            "checks.ask_recipients: must be on or off; write instead: off: no MX host is asked if it takes our mail",
+            "checks.ask_recipients: must be on or off; write instead: off: MX hosts are not asked whether they accept mail",
         ),
         ("checks: {roof: 6h}", "checks.roof: must be on, off or {interval: 1h}; write instead: on"),
         ("checks: {roof: }", "checks.roof: must be on, off or {interval: 1h}; write instead: on"),
@@ -140,7 +140,7 @@ _ALL = "one of ask_recipients, name_servers, locks, roof, burglar"
         ),
         (
             "checks: {name_servers: 192.0.2.1}",
-            "checks.name_servers: must be a list; write instead: [192.0.2.53], or nothing: those of this machine",
+            "checks.name_servers: must be a list; write instead: [192.0.2.53], or leave it out: those of this machine",
         ),
         (
             "checks: {name_servers: [ns.contoh.gov.my]}",
@@ -155,12 +155,12 @@ _ALL = "one of ask_recipients, name_servers, locks, roof, burglar"
         ),
     ],
 )
-def test_a_mistake_is_told_with_what_to_write_instead(section: str, problem: str) -> None:
-    assert read(section)[1] == [f"f.yaml:1: {problem}"]
+def test_checks_invalid_value_is_reported_with_remedy(section: str, problem: str) -> None:
+    assert read_service_checks(section)[1] == [f"f.yaml:1: {problem}"]
 
 
-def test_an_agency_has_no_name_servers_of_its_own() -> None:
-    assert read_of_agency("checks: {name_servers: [192.0.2.1]}")[1] == [
+def test_checks_agency_name_servers_are_refused() -> None:
+    assert read_agency_checks("checks: {name_servers: [192.0.2.1]}")[1] == [
         (
             "f.yaml:1: checks.name_servers: is set for the whole service; "
             "write instead: name_servers below checks in the settings file"
@@ -168,7 +168,7 @@ def test_an_agency_has_no_name_servers_of_its_own() -> None:
     ]
 
 
-def test_mistakes_are_found_in_both_kinds_of_files(tmp_path: Path) -> None:
+def test_checks_problems_are_found_in_settings_and_agency_files(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
     ministry.edit("pantau", "state_dir: state", "checks: {nothing-such: on}")
     ministry.write("jabatan", AGENCY + "checks:\n  certificate: perhaps\n  nothing-such: off\n")

@@ -1,4 +1,4 @@
-"""How a mailbox is met: its servers, and one way to sign in."""
+"""Servers and login of a mailbox."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 
 from pantau_lab.oauth import LabServiceAccount
 from probes.credentials.oauth import TokenCache
-from probes.credentials.oauth_endpoint import ClientCredentials, RefreshToken
+from probes.credentials.oauth_endpoint import ClientCredentialsIssuer, RefreshTokenIssuer
 from probes.credentials.oauth_local import TokenFile
-from probes.credentials.service_account import Delegated
+from probes.credentials.service_account import ServiceAccountIssuer
 from probes.model.mailbox import Mailbox, OAuth, Password, Security
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
@@ -31,15 +31,15 @@ _DELEGATED = (
 
 
 def mailbox(ministry: Ministry) -> Mailbox:
-    """Return the agency's mailbox as routes have it."""
-    routes = ministry.load().accepted().registry.routes
+    """Return the mailbox of the agency from its routes."""
+    routes = ministry.load().require_configuration().registry.routes
     return next(route.route.sender for route in routes if route.route.sender.name == "JCONTOH/utama")
 
 
-def sign_in(ministry: Ministry, way: str) -> None:
+def set_login(ministry: Ministry, login_section: str) -> None:
     ministry.put_secret("segar", "segar-0\n")
     ministry.put_secret("akaun", _ACCOUNT.file())
-    ministry.edit("jabatan", _LOGIN, f"login: {{username: pantau, {way}}}")
+    ministry.edit("jabatan", _LOGIN, f"login: {{username: pantau, {login_section}}}")
 
 
 def tokens_of(box: Mailbox) -> object:
@@ -53,50 +53,52 @@ def issuer_of(box: Mailbox) -> object:
     return tokens._issuer
 
 
-def test_microsoft_needs_a_tenant_and_a_client(ministry: Ministry) -> None:
-    sign_in(ministry, _MICROSOFT)
+def test_oauth_microsoft_uses_tenant_and_client_credentials(ministry: Ministry) -> None:
+    set_login(ministry, _MICROSOFT)
     issuer = issuer_of(mailbox(ministry))
-    assert isinstance(issuer, ClientCredentials)
+    assert isinstance(issuer, ClientCredentialsIssuer)
     client = issuer._client
     assert client.token_url == "https://login.microsoftonline.com/jabatan-contoh.gov.my/oauth2/v2.0/token"
     assert client.scope == "https://outlook.office365.com/.default"
     assert client.client_secret == SECRET
 
 
-def test_google_needs_a_persons_consent(ministry: Ministry) -> None:
-    sign_in(ministry, _GOOGLE)
+def test_oauth_google_uses_refresh_token(ministry: Ministry) -> None:
+    set_login(ministry, _GOOGLE)
     issuer = issuer_of(mailbox(ministry))
-    assert isinstance(issuer, RefreshToken)
+    assert isinstance(issuer, RefreshTokenIssuer)
     assert issuer._client.token_url == "https://oauth2.googleapis.com/token"
     assert issuer._client.scope is None
 
 
-def test_a_service_account_acts_for_the_mailbox_that_is_signed_in_to(ministry: Ministry) -> None:
-    sign_in(ministry, _DELEGATED)
+def test_oauth_service_account_acts_for_mailbox_user(ministry: Ministry) -> None:
+    set_login(ministry, _DELEGATED)
     issuer = issuer_of(mailbox(ministry))
-    assert isinstance(issuer, Delegated)
+    assert isinstance(issuer, ServiceAccountIssuer)
     assert (issuer._subject, issuer._account.email) == ("pantau", _ACCOUNT.email)
     assert (issuer._client.token_url, issuer._scope) == (
         "https://oauth2.googleapis.com/token",
         "https://mail.google.com/",
     )
-    # The file of its key has several lines; a password has one.
+    # The key file has several lines; a password has one.
     ministry.put_secret("akaun", "{rahsia\nkedua")
     (said,) = ministry.problems()
     assert "has more than one line" in said
     assert "rahsia" not in said
 
 
-def test_any_other_provider_is_named_by_its_endpoint(ministry: Ministry) -> None:
-    way = _MICROSOFT.replace("provider: microsoft, tenant: jabatan-contoh.gov.my", "token_url: https://masuk.contoh/t")
-    sign_in(ministry, way.replace("client_id", "scope: mel baca, client_id"))
+def test_oauth_other_provider_uses_token_url(ministry: Ministry) -> None:
+    login_section = _MICROSOFT.replace(
+        "provider: microsoft, tenant: jabatan-contoh.gov.my", "token_url: https://masuk.contoh/t"
+    )
+    set_login(ministry, login_section.replace("client_id", "scope: mel baca, client_id"))
     issuer = issuer_of(mailbox(ministry))
-    assert isinstance(issuer, ClientCredentials)
+    assert isinstance(issuer, ClientCredentialsIssuer)
     assert (issuer._client.token_url, issuer._client.scope) == ("https://masuk.contoh/t", "mel baca")
 
 
-def test_a_token_may_come_from_a_file_or_a_command(ministry: Ministry) -> None:
-    sign_in(ministry, "token_file: secrets/tanda")
+def test_login_token_is_read_from_file_or_command(ministry: Ministry) -> None:
+    set_login(ministry, "token_file: secrets/tanda")
     tokens = tokens_of(mailbox(ministry))
     assert isinstance(tokens, TokenFile)
     assert tokens._file == ministry.directory / "secrets/tanda"
@@ -104,23 +106,23 @@ def test_a_token_may_come_from_a_file_or_a_command(ministry: Ministry) -> None:
     assert isinstance(tokens_of(mailbox(ministry)), TokenCache)
 
 
-def test_spaces_around_a_tenant_are_no_part_of_it(ministry: Ministry) -> None:
-    sign_in(ministry, _MICROSOFT.replace("jabatan-contoh.gov.my", '" jabatan-contoh.gov.my "'))
+def test_oauth_tenant_is_stripped(ministry: Ministry) -> None:
+    set_login(ministry, _MICROSOFT.replace("jabatan-contoh.gov.my", '" jabatan-contoh.gov.my "'))
     issuer = issuer_of(mailbox(ministry))
-    assert isinstance(issuer, ClientCredentials)
+    assert isinstance(issuer, ClientCredentialsIssuer)
     assert "/jabatan-contoh.gov.my/" in issuer._client.token_url
 
 
-def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
-    for way in (_MICROSOFT, _GOOGLE.replace("segar}", "mail}")):
-        sign_in(ministry, way)
+def test_login_secrets_are_not_in_repr(ministry: Ministry) -> None:
+    for login_section in (_MICROSOFT, _GOOGLE.replace("segar}", "mail}")):
+        set_login(ministry, login_section)
         loaded = ministry.load()
         assert SECRET not in repr((loaded, mailbox(ministry), issuer_of(mailbox(ministry))))
-        ministry.edit("jabatan", way, _LOGIN.removeprefix("login: {username: pantau, ").removesuffix("}"))
+        ministry.edit("jabatan", login_section, _LOGIN.removeprefix("login: {username: pantau, ").removesuffix("}"))
 
 
 @pytest.mark.parametrize(
-    ("way", "problem"),
+    ("login_section", "problem"),
     [
         (
             "token_file: secrets/x, token_command: [cat]",
@@ -186,7 +188,7 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
                 ", refresh_token_file: secrets/segar", ""
             ),
             (
-                "oauth.flow: Google opens no mailbox to a client by itself; "
+                "oauth.flow: Google gives a client by itself no access to mailboxes; "
                 "write instead: service_account, or refresh_token"
             ),
         ),
@@ -217,12 +219,12 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
         ),
     ],
 )
-def test_a_login_that_cannot_work_is_a_problem(ministry: Ministry, way: str, problem: str) -> None:
-    sign_in(ministry, way)
+def test_login_invalid_settings_are_a_problem(ministry: Ministry, login_section: str, problem: str) -> None:
+    set_login(ministry, login_section)
     assert ministry.problems() == [f"agencies/jabatan.yaml:16: mailboxes.utama.login.{problem}"]
 
 
-def test_a_login_without_a_way_in_is_a_problem(ministry: Ministry) -> None:
+def test_login_without_credentials_is_a_problem(ministry: Ministry) -> None:
     ministry.edit("jabatan", _LOGIN, "login: {username: pantau}")
     assert ministry.problems() == [
         (
@@ -232,7 +234,7 @@ def test_a_login_without_a_way_in_is_a_problem(ministry: Ministry) -> None:
     ]
 
 
-def test_a_mailbox_may_be_read_over_pop3(ministry: Ministry) -> None:
+def test_mailbox_can_be_read_over_pop3(ministry: Ministry) -> None:
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "pop3: {host: pop.gmail.com}")
     box = mailbox(ministry)
     assert box.imap is None
@@ -245,7 +247,7 @@ def test_a_mailbox_may_be_read_over_pop3(ministry: Ministry) -> None:
     assert other.port == 110
 
 
-def test_mail_may_arrive_in_another_folder(ministry: Ministry) -> None:
+def test_mailbox_inbox_can_be_another_folder(ministry: Ministry) -> None:
     assert mailbox(ministry).inbox == "INBOX"
     ministry.edit("jabatan", _LOGIN, f"{_LOGIN}\n    inbox: Kongsi/Pro")
     assert mailbox(ministry).inbox == "Kongsi/Pro"
@@ -282,7 +284,7 @@ def test_mail_may_arrive_in_another_folder(ministry: Ministry) -> None:
         ),
     ],
 )
-def test_servers_that_are_of_no_use_are_a_problem(ministry: Ministry, servers: str, more: str, problem: str) -> None:
+def test_mailbox_unusable_servers_are_a_problem(ministry: Ministry, servers: str, more: str, problem: str) -> None:
     ministry.edit("jabatan", f"{_SERVERS}    ", servers)
     if more:
         ministry.edit("jabatan", _LOGIN, f"{_LOGIN}\n    {more}")

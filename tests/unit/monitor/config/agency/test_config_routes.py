@@ -1,4 +1,4 @@
-"""Routes to addresses without a login of their own: how they are written, and what is said when they are not right."""
+"""Routes to addresses without a login: their keys and the problems."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def without_mailboxes(ministry: Ministry) -> None:
     ministry.write("jabatan", text[: text.index("mailboxes:")] + text[text.index("contacts:\n  siti") :])
 
 
-def test_a_secondary_address_is_another_name_of_the_mailbox(ministry: Ministry) -> None:
+def test_route_to_secondary_address_uses_mailbox(ministry: Ministry) -> None:
     with_routes(ministry, "{direction: inbound, reference: rujukan-a, to: siti@jabatan-contoh.gov.my}")
-    (route,) = ministry.load().accepted().registry.routes_for("JCONTOH")
+    (route,) = ministry.load().require_configuration().registry.routes_for("JCONTOH")
 
     assert route.name == "JCONTOH/inbound/rujukan-a/siti"
     assert (route.route.address, route.route.recipient.name) == ("siti@jabatan-contoh.gov.my", "JCONTOH/utama")
@@ -34,25 +34,25 @@ def test_a_secondary_address_is_another_name_of_the_mailbox(ministry: Ministry) 
     assert not route.forwarded
 
 
-def test_a_secondary_address_is_no_mailbox_beside_the_one_that_it_is_a_name_of(ministry: Ministry) -> None:
+def test_mailbox_of_secondary_address_with_same_folder_is_refused(ministry: Ministry) -> None:
     own = "    login: {username: pantau, password_file: secrets/mail}\n"
     again = "  kedua:\n    address: siti@jabatan-contoh.gov.my\n    imap: {host: imap.gmail.com}\n"
     ministry.edit("jabatan", own, own + again + own)
 
-    # Two that read one folder would take each other's messages away.
+    # Two readers of one folder would remove each other's messages.
     assert ministry.problems() == [
         (
             f"{_AGENCY}:17: mailboxes.kedua: the folder 'INBOX of pantau at imap.gmail.com' is also at {_AGENCY}:12; "
-            "write instead: an inbound route with `to: siti@jabatan-contoh.gov.my` and the mailbox that is there"
+            "write instead: an inbound route with `to: siti@jabatan-contoh.gov.my` and the existing mailbox"
         )
     ]
     ministry.edit("jabatan", again, again + "    inbox: Kongsi/Siti\n")
     assert ministry.problems() == []
 
 
-def test_a_public_mailbox_is_looked_for_where_it_is_forwarded_to(ministry: Ministry) -> None:
+def test_route_forwarded_is_read_in_receiving_reference(ministry: Ministry) -> None:
     with_routes(ministry, _FORWARD)
-    (route,) = ministry.load().accepted().registry.routes_for("JCONTOH")
+    (route,) = ministry.load().require_configuration().registry.routes_for("JCONTOH")
 
     assert route.name == "JCONTOH/inbound/rujukan-a/pro"
     assert (route.route.sender.name, route.route.recipient.name) == ("rujukan-a", "rujukan-b")
@@ -61,16 +61,16 @@ def test_a_public_mailbox_is_looked_for_where_it_is_forwarded_to(ministry: Minis
     assert (route.forwarded, route.reference, route.agency) == (True, "rujukan-a", "JCONTOH")
 
 
-def test_an_agency_that_gives_us_no_mailbox_can_be_probed_all_the_same(ministry: Ministry) -> None:
+def test_agency_without_mailbox_has_forwarded_routes_only(ministry: Ministry) -> None:
     with_routes(ministry, _FORWARD)
     without_mailboxes(ministry)
 
-    assert [route.name for route in ministry.load().accepted().registry.routes_for("JCONTOH")] == [
+    assert [route.name for route in ministry.load().require_configuration().registry.routes_for("JCONTOH")] == [
         "JCONTOH/inbound/rujukan-a/pro"
     ]
 
 
-def test_an_agency_without_mailbox_and_without_forwards_cannot_be_probed(ministry: Ministry) -> None:
+def test_agency_without_mailbox_and_with_outbound_route_is_refused(ministry: Ministry) -> None:
     without_mailboxes(ministry)
     with_routes(ministry, _FORWARD, "{direction: outbound, reference: rujukan-a}")
 
@@ -82,23 +82,23 @@ def test_an_agency_without_mailbox_and_without_forwards_cannot_be_probed(ministr
     ]
 
 
-def test_an_agency_that_says_that_it_has_no_mailbox_yet_is_not_probed_until_its_officers_add_one(
+def test_agency_with_empty_mailboxes_is_valid_and_not_probed(
     ministry: Ministry,
 ) -> None:
     without_mailboxes(ministry)
     ministry.edit("jabatan", "contacts:\n  siti", "mailboxes: {}\ncontacts:\n  siti")
 
-    assert ministry.load().accepted().registry.routes_for("JCONTOH") == ()
+    assert ministry.load().require_configuration().registry.routes_for("JCONTOH") == ()
     (said,) = ministry.problems()
     assert "mailboxes: there is no mailbox yet: nothing of this agency is probed" in said
 
 
-def test_an_address_at_another_domain_of_the_agency_is_named_in_full(ministry: Ministry) -> None:
+def test_route_to_other_domain_of_agency_has_full_address_in_name(ministry: Ministry) -> None:
     ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, contoh-lama.gov.my]")
     old = _FORWARD.replace("pro@jabatan-contoh.gov.my", "PRO@Contoh-Lama.gov.my")
     with_routes(ministry, _FORWARD, old)
 
-    assert [route.name for route in ministry.load().accepted().registry.routes_for("JCONTOH")] == [
+    assert [route.name for route in ministry.load().require_configuration().registry.routes_for("JCONTOH")] == [
         "JCONTOH/inbound/rujukan-a/pro",
         "JCONTOH/inbound/rujukan-a/pro@contoh-lama.gov.my",
     ]
@@ -134,14 +134,14 @@ MISTAKES = [
     (
         "{direction: inbound, reference: rujukan-a, arrives_in: rujukan-b}",
         (
-            "routes[0]: arrives_in says where a copy comes, and not whose; "
+            "routes[0]: arrives_in needs to: it says only where the copy arrives; "
             "write instead: to: the address that forwards to it"
         ),
     ),
     (
         _FORWARD.replace("arrives_in: rujukan-b", "arrives_in: rujukan-a"),
         (
-            "routes[0].arrives_in: is where it is sent from, and some providers hide what comes back; "
+            "routes[0].arrives_in: is also the sender, and some providers hide a message that returns to its sender; "
             "write instead: rujukan-b"
         ),
     ),
@@ -152,7 +152,7 @@ MISTAKES = [
     (
         _FORWARD.replace("to:", "mailbox: utama, to:"),
         (
-            "routes[0].mailbox: it is looked for in the reference of arrives_in, not here; "
+            "routes[0].mailbox: the message arrives in the reference of arrives_in, not here; "
             "write instead: mailbox or arrives_in"
         ),
     ),
@@ -164,13 +164,13 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("route", "problem"), MISTAKES, ids=[problem[:50] for _, problem in MISTAKES])
-def test_a_mistake_in_a_route_is_the_only_problem(ministry: Ministry, route: str, problem: str) -> None:
+def test_route_mistake_is_only_problem(ministry: Ministry, route: str, problem: str) -> None:
     with_routes(ministry, route)
     (found,) = ministry.problems()
     assert found.split(": ", 1)[1] == problem
 
 
-def test_the_same_address_twice_is_one_route(ministry: Ministry) -> None:
+def test_route_duplicate_address_is_refused(ministry: Ministry) -> None:
     with_routes(ministry, _FORWARD, _FORWARD)
     (problem,) = ministry.problems()
     assert "routes[1]: the route 'JCONTOH/inbound/rujukan-a/pro' is also at agencies/jabatan.yaml:24" in problem
@@ -185,18 +185,12 @@ ONE_WAY = [
     (
         ("jabatan", "    imap: {host: imap.gmail.com}\n", ""),
         "{direction: inbound, reference: rujukan-a}",
-        (
-            "routes[0]: nobody can look into 'utama': it has no imap and no pop3; "
-            "write instead: a mailbox with imap or pop3"
-        ),
+        ("routes[0]: 'utama' cannot be read: it has no imap and no pop3; write instead: a mailbox with imap or pop3"),
     ),
     (
         ("jabatan", "    imap: {host: imap.gmail.com}\n", ""),
         "{direction: internal}",
-        (
-            "routes[0]: nobody can look into 'utama': it has no imap and no pop3; "
-            "write instead: a mailbox with imap or pop3"
-        ),
+        ("routes[0]: 'utama' cannot be read: it has no imap and no pop3; write instead: a mailbox with imap or pop3"),
     ),
     (
         ("pantau", "    smtp: {host: mel.rujukan-a.gov.my}\n", ""),
@@ -210,7 +204,7 @@ ONE_WAY = [
         ("pantau", "    imap: {host: mel.rujukan-b.edu.my}\n", ""),
         _FORWARD,
         (
-            "routes[0].arrives_in: nobody can look into 'rujukan-b': it has no imap and no pop3; "
+            "routes[0].arrives_in: 'rujukan-b' cannot be read: it has no imap and no pop3; "
             "write instead: a mailbox with imap or pop3"
         ),
     ),
@@ -218,7 +212,7 @@ ONE_WAY = [
 
 
 @pytest.mark.parametrize(("edit", "route", "problem"), ONE_WAY, ids=[problem[:60] for *_, problem in ONE_WAY])
-def test_a_route_needs_a_mailbox_that_sends_and_one_that_is_read(
+def test_route_needs_sending_and_readable_mailbox(
     ministry: Ministry, edit: tuple[str, str, str], route: str, problem: str
 ) -> None:
     ministry.edit(*edit)
@@ -226,26 +220,28 @@ def test_a_route_needs_a_mailbox_that_sends_and_one_that_is_read(
     assert [found.split(": ", 1)[1] for found in ministry.problems() if ": routes[0]" in found] == [problem]
 
 
-# -- mailboxes that only send, or are only read ------------------------------------------------------------------------
+# -- mailboxes that only send or only receive --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Ends:
-    """As much of a mailbox as routes look at."""
+class MailboxStub:
+    """The attributes of a mailbox that routes use."""
 
     can_send: bool = True
     is_readable: bool = True
 
 
-BOTH, SENDS, READS = Ends(), Ends(is_readable=False), Ends(can_send=False)
+BOTH, SENDS, READS = MailboxStub(), MailboxStub(is_readable=False), MailboxStub(can_send=False)
 
 
-def routes(own: dict[str, Ends], ours: Sequence[str] = ("a",)) -> list[tuple[str, str | None, str | None]]:
-    found = default_routes(own, dict.fromkeys(ours, BOTH))  # type: ignore[arg-type]
+def routes(
+    own: dict[str, MailboxStub], references_of_service: Sequence[str] = ("a",)
+) -> list[tuple[str, str | None, str | None]]:
+    found = default_routes(own, dict.fromkeys(references_of_service, BOTH))  # type: ignore[arg-type]
     return [(str(each.direction), each.mailbox, each.reference) for each in found]
 
 
-def test_a_mailbox_that_only_sends_is_probed_outbound_only() -> None:
+def test_default_routes_mailbox_with_one_protocol_has_one_direction() -> None:
     assert routes({"utama": SENDS}) == [("outbound", "utama", "a")]
     assert routes({"utama": READS}) == [("inbound", "utama", "a")]
     assert routes({"hantar": SENDS, "terima": READS}) == [
@@ -268,28 +264,30 @@ def test_a_mailbox_that_only_sends_is_probed_outbound_only() -> None:
         ({}, []),
     ],
 )
-def test_every_reference_is_proven_in_what_it_can(references: dict[str, Ends], expected: list[str]) -> None:
+def test_control_routes_test_what_each_reference_supports(
+    references: dict[str, MailboxStub], expected: list[str]
+) -> None:
     legs = control_routes(references)  # type: ignore[arg-type]
     assert [leg.name.removeprefix("control/") for leg in legs] == expected
 
 
-# -- what checks may look at -------------------------------------------------------------------------------------------
+# -- check scope -------------------------------------------------------------------------------------------------------
 
 
-def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: Ministry) -> None:
+def test_check_scope_of_agency_has_own_mailboxes_and_domains(ministry: Ministry) -> None:
     with_routes(ministry, "{direction: internal}", _FORWARD)
-    configuration = ministry.load().accepted()
+    configuration = ministry.load().require_configuration()
     found = build_check_scope("JCONTOH", configuration.registry, configuration.settings)
 
     assert (found.agency, found.domains) == ("JCONTOH", ("jabatan-contoh.gov.my",))
     assert [mailbox.name for mailbox in found.mailboxes] == ["JCONTOH/utama"]
     assert found.our_address == "pantau@rujukan-a.gov.my"
     assert found.sample_message() is None
-    assert found.name_servers == configuration.settings.checks.resolvers()
+    assert found.name_servers == configuration.settings.checks.build_name_servers()
 
 
-def test_our_own_premises_are_the_references_and_nobodys_domain(ministry: Ministry) -> None:
-    configuration = ministry.load().accepted()
+def test_check_scope_of_service_has_references_and_no_domains(ministry: Ministry) -> None:
+    configuration = ministry.load().require_configuration()
     found = build_check_scope("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
 
     assert [mailbox.name for mailbox in found.mailboxes] == ["rujukan-a", "rujukan-b"]

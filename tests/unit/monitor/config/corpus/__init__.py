@@ -1,1 +1,1 @@
-"""Configurations as people write them: one file a case. `case` says how they are written."""
+"""A corpus of wrong configurations, one file per case. `case` describes the format."""

@@ -1,6 +1,6 @@
-"""Let every case, or those named, say what Pantau says of it today: `python -m tests.unit.monitor.config.corpus [WORD ...]`.
+"""Update the expected problems of all or named cases: `python -m tests.unit.monitor.config.corpus [WORD ...]`.
 
-What changes is to be read by somebody: `git diff` shows it.
+Review the result with `git diff`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.unit.monitor.config.corpus.case import cases, said_of
+from tests.unit.monitor.config.corpus.case import cases, check_output
 
 with tempfile.TemporaryDirectory() as directory:
     for case in cases():
         if all(word in case.name for word in sys.argv[1:]):
-            _, said = said_of(case.lay_out(Path(directory) / "pantau"))
-            if said != case.says:
+            _, said = check_output(case.lay_out(Path(directory) / "pantau"))
+            if said != case.expected:
                 case.write(said)

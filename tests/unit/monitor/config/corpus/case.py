@@ -1,4 +1,4 @@
-"""A configuration that somebody has written oddly, as one file: what is odd, what it does to a good one, what Pantau says.
+"""A wrong configuration in one file: a comment, the changes of the base configuration, and the expected problems.
 
     Port 993 is that of IMAP.
 
@@ -9,9 +9,9 @@
     =>
     agencies/jabatan.yaml:14: warning: mailboxes.utama.smtp.port: ...
 
-After `@` a file of the configuration; lines with `-` are taken out of it, those with `+` stand there instead (alone: at its
-end). A line with `$` is a shell's, run in the directory of the configuration. Below `=>` is all that `pantau check` says.
-Whatever is secret holds the word *kenari* (a canary), which Pantau never says.
+`@` names a file of the configuration. `-` lines are replaced by the `+` lines; `+` lines alone are appended. A `$` line is
+a shell command in the directory of the configuration. The output of `pantau check` follows `=>`. Each secret contains the
+word *kenari* (a canary), which must not appear in output.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from monitor.config.loading import LoadCache, Loaded, load
+from monitor.config.loading import LoadCache, LoadResult, load
 
 HERE = Path(__file__).parent
 CANARY = "kenari"
 SECRET = f"rahsia-{CANARY}-7"
 ENVIRON = {"RUJUKAN_B": SECRET, "KOSONG": "", "BERBARIS": f"{SECRET}\n{SECRET}"}
-#: When the numbers of the good configuration have lately been verified.
+#: A time at which the numbers of the base configuration are verified.
 NOW = datetime(2026, 11, 27, 4, tzinfo=UTC)
 _MARK = "=>"
 
@@ -41,27 +41,27 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is called: "servers/port-of-imap"."""
+        """The name of the case: "servers/port-of-imap"."""
         return str(self.file.relative_to(HERE).with_suffix(""))
 
     @property
-    def says(self) -> list[str]:
-        """What Pantau is to say: one line a problem, with paths from the directory of the settings file."""
+    def expected(self) -> list[str]:
+        """The expected problems, one per line, with paths relative to the directory of the settings file."""
         return self._text.partition(f"\n{_MARK}\n")[2].splitlines()
 
     @property
     def is_refused(self) -> bool:
         """Whether the configuration cannot be used."""
-        return any(": warning: " not in line for line in self.says)
+        return any(": warning: " not in line for line in self.expected)
 
     @property
-    def depends_on_the_day(self) -> bool:
-        """Whether it would be told otherwise on another day, and not at all by a service."""
+    def depends_on_date(self) -> bool:
+        """Whether the problems depend on the date, so that the service does not report them."""
         words = ("nobody is on call", "verified", "begins only in")
-        return any(word in line for line in self.says for word in words)
+        return any(word in line for line in self.expected for word in words)
 
     def lay_out(self, directory: Path) -> Path:
-        """Write the odd configuration into *directory*, which is emptied first. Return its settings file."""
+        """Write the wrong configuration into *directory*, which is emptied first. Return its settings file."""
         lay_out_base(directory)
         file, out, put = "", list[str](), list[str]()
         for line in [*self._text.partition(f"\n{_MARK}\n")[0].splitlines(), ""]:
@@ -85,7 +85,7 @@ class Case:
         return directory / "pantau.yaml"
 
     def write(self, said: list[str]) -> None:
-        """Let the file say from now on what was *said*."""
+        """Set the expected problems to *said*."""
         self.file.write_text("\n".join([self._text.partition(f"\n{_MARK}\n")[0], _MARK, *said, ""]), encoding="utf-8")
 
     @property
@@ -94,12 +94,12 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Return the whole corpus."""
+    """Return all cases."""
     return [Case(file) for file in sorted(HERE.glob("*/*.case"))]
 
 
 def lay_out_base(directory: Path) -> None:
-    """Write the good configuration into *directory*, which is emptied first."""
+    """Write the base configuration into *directory*, which is emptied first."""
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(HERE / "base", directory)
     (directory / "secrets").mkdir()
@@ -109,14 +109,14 @@ def lay_out_base(directory: Path) -> None:
         secret.chmod(0o600)
 
 
-def said_of(config: Path, memory: LoadCache | None = None) -> tuple[Loaded, list[str]]:
-    """Return what was read, and what `pantau check` says of it, with paths from the directory of the settings file."""
-    loaded = load(config, ENVIRON, now=NOW, cache=memory)
+def check_output(config: Path, cache: LoadCache | None = None) -> tuple[LoadResult, list[str]]:
+    """Load *config*; return the result and the problems as `pantau check` prints them, with relative paths."""
+    loaded = load(config, ENVIRON, now=NOW, cache=cache)
     return loaded, [shortened(str(problem), config) for problem in loaded.problems]
 
 
 def shortened(text: str, config: Path) -> str:
-    """Return *text* with paths from the directory of the settings file."""
+    """Return *text* with paths relative to the directory of the settings file."""
     return text.replace(f"{config.parent}/", "").replace(str(config.parent), ".")
 
 

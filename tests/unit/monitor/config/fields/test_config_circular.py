@@ -1,4 +1,4 @@
-"""Domains and addresses that the circular of 1 June 2007 does not allow (3c to 3f)."""
+"""Domains and addresses that the circular of 1 June 2007 forbids (3c to 3f)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.unit.monitor.config.ministry import AGENCY, Ministry
 
 _AGENCY = "agencies/jabatan.yaml"
 
-#: What is replaced by what in which file, and the only problem there is then.
+#: The edit (file, old text, new text) and its only problem.
 MISTAKES = [
     (
         ("jabatan", "pantau@jabatan-contoh.gov.my", "pantau@gmail.com"),
@@ -67,18 +67,20 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][2][:40] for mistake in MISTAKES])
-def test_a_mistake_is_the_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
+def test_address_or_domain_mistake_is_only_problem(
+    ministry: Ministry, edit: tuple[str, str, str], problem: str
+) -> None:
     ministry.edit(*edit)
     assert ministry.problems() == [problem]
 
 
-def test_the_servers_of_an_official_address_may_be_anybodys(ministry: Ministry) -> None:
+def test_official_address_may_use_any_server(ministry: Ministry) -> None:
     assert "smtp.gmail.com" in AGENCY
     ministry.edit("jabatan", "pantau@jabatan-contoh.gov.my", "pantau@cawangan.Jabatan-Contoh.gov.my")
     assert ministry.problems() == []
 
 
-def test_another_suffix_is_official_when_it_is_listed(ministry: Ministry) -> None:
+def test_listed_suffix_is_official(ministry: Ministry) -> None:
     ministry.edit("pantau", "state_dir: state", "official_suffixes: [gov.my, edu.my, perbadanan-contoh.com.my]")
     ministry.edit("jabatan", "domains: [", "domains: [perbadanan-contoh.com.my, ")
     assert ministry.problems() == []

@@ -1,4 +1,4 @@
-"""Telephone numbers that cannot be reached, or not on that channel."""
+"""Telephone numbers that are invalid, or invalid for their channel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.unit.monitor.config.ministry import Ministry
 _AGENCY = "agencies/jabatan.yaml"
 _NUMBER = "a number as in 010-000 0000, 03-1234 5678 or +60 3-1234 5678"
 
-#: What is replaced by what in which file, and the only problem there is then.
+#: The edit (file, old text, new text) and its only problem.
 MISTAKES = [
     (
         ("jabatan", "+44 20 7946 0103", "12"),
@@ -49,10 +49,7 @@ MISTAKES = [
     ),
     (
         ("jabatan", '    voice: "+44 20 7946 0103"\n', ""),
-        (
-            f"{_AGENCY}:21: contacts.siti.extension: is the extension of no line; "
-            "write instead: voice: 03-1234 5678 beside it"
-        ),
+        (f"{_AGENCY}:21: contacts.siti.extension: belongs to no line; write instead: voice: 03-1234 5678 beside it"),
     ),
     (
         ("jabatan", 'telephone: "+44 20 7946 0100"', "telephone: 12"),
@@ -65,13 +62,13 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("edit", "problem"), MISTAKES, ids=[mistake[0][2][:40] for mistake in MISTAKES])
-def test_a_mistake_is_the_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
+def test_phone_number_mistake_is_only_problem(ministry: Ministry, edit: tuple[str, str, str], problem: str) -> None:
     ministry.edit(*edit)
     assert ministry.problems() == [problem]
 
 
 @pytest.mark.parametrize("number", ["999", "112", "994", "991", "+60 999"])
-def test_nobody_is_told_at_an_emergency_number(ministry: Ministry, number: str) -> None:
+def test_emergency_number_is_refused(ministry: Ministry, number: str) -> None:
     ministry.edit("jabatan", "+44 20 7946 0103", number)
     assert ministry.problems() == [
         (

@@ -1,4 +1,4 @@
-"""A form changes one value in the text of a file: nothing else in it moves."""
+"""Edits of one value in the text of a file: everything else stays unchanged."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ remark: |
         (RemoveValue(path=("nobody", "knows")), "", ""),
     ],
 )
-def test_one_value_is_changed_and_nothing_else(edit: TextEdit, was: str, becomes: str) -> None:
+def test_edit_text_changes_one_value_only(edit: TextEdit, was: str, becomes: str) -> None:
     assert TEXT.count(was) == 1 or was == ""
     assert edit_text(TEXT, [edit]) == (TEXT.replace(was, becomes) if was else TEXT)
 
@@ -126,7 +126,7 @@ def test_one_value_is_changed_and_nothing_else(edit: TextEdit, was: str, becomes
         ("é: ü\nb: {ñ: 1}\n", SetValue(path=("b", "ñ"), value="ß"), "é: ü\nb: {ñ: ß}\n"),
     ],
 )
-def test_what_is_empty_or_ends_without_a_line_is_changed_as_well(text: str, edit: TextEdit, becomes: str) -> None:
+def test_edit_text_empty_value_or_missing_final_newline_is_edited(text: str, edit: TextEdit, becomes: str) -> None:
     assert edit_text(text, [edit]) == becomes
 
 
@@ -141,15 +141,15 @@ def test_what_is_empty_or_ends_without_a_line_is_changed_as_well(text: str, edit
         ("a: [1]\n", SetValue(path=("a", 3), value="1")),
         ("a: [1]\n", SetValue(path=("a", 3, "b"), value="1")),
         ("a:\n  - 1\n", SetValue(path=("a",), value=["2"])),
-        # A remark between the two would have to go.
+        # The edit would have to remove the comment between the two.
         ("a:\n  - b: 1\n    # why c\n    c: 2\n", RemoveValue(path=("a", 0, "b"))),
         ("a: [1, # why\n  2]\n", RemoveValue(path=("a", 0))),
         ("a: 1\n", SetValue(path=(), value="1")),
-        # The blank line behind it is a part of what it says.
+        # The blank line at the end is part of the value.
         ("a: |+\n  x\n\n", SetValue(path=("b",), value="1")),
     ],
 )
-def test_what_cannot_be_changed_without_touching_something_else_is_left(text: str, edit: TextEdit) -> None:
+def test_edit_text_is_refused_when_other_text_would_change(text: str, edit: TextEdit) -> None:
     with pytest.raises(NotEditableError):
         edit_text(text, [edit])
 
@@ -158,29 +158,29 @@ DEPLOYED = [file.read_text() for file in sorted(Path("deploy/agencies").glob("*.
 _WORDS = st.text(st.sampled_from("abcAB19 :#'\"\\-{}[],&*!|>%@`+?~.\né"), max_size=12)
 
 
-def leaves(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def values_of(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     if path:
         yield path, data
     parts = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, value in parts:
-        yield from leaves(value, (*path, key))
+        yield from values_of(value, (*path, key))
 
 
-def remarks(text: str, within: range = range(0)) -> list[str]:
-    """Return the remarks in lines of their own that do not stand *within* some."""
+def comment_lines(text: str, within: range = range(0)) -> list[str]:
+    """Return the comment lines outside the range *within*."""
     lines = enumerate(text.splitlines(), start=1)
     return [line for number, line in lines if re.match(" *#", line) and number not in within]
 
 
-def lines_of(text: str, path: tuple[str | int, ...]) -> range:
+def line_range(text: str, path: tuple[str | int, ...]) -> range:
     places = [place.line for each, place in parse_document(text, "").locations.items() if each[: len(path)] == path]
     return range(min(places), max(places) + 1)
 
 
 @settings(max_examples=400, deadline=None)
 @given(text=st.sampled_from([TEXT, *DEPLOYED]), data=st.data())
-def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: st.DataObject) -> None:
-    said = dict(leaves(parse_document(text, "").data))
+def test_edit_text_keeps_comments_and_other_values(text: str, data: st.DataObject) -> None:
+    said = dict(values_of(parse_document(text, "").data))
     path = data.draw(st.sampled_from(sorted(said, key=str)))
     value = data.draw(_WORDS)
     edits: list[TextEdit] = [
@@ -196,17 +196,17 @@ def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: 
         found = edit_text(text, [edit])
     except NotEditableError:
         return
-    # What is remarked inside of what is taken out goes with it.
-    gone = lines_of(text, path) if isinstance(edit, RemoveValue) else range(0)
-    assert remarks(found) == remarks(text, gone)
+    # Comments inside a removed value are removed with it.
+    gone = line_range(text, path) if isinstance(edit, RemoveValue) else range(0)
+    assert comment_lines(found) == comment_lines(text, gone)
     begins = next((n for n, (a, b) in enumerate(zip(text, found, strict=False)) if a != b), min(len(text), len(found)))
     same = min(len(text), len(found)) - begins
     ends = next((n for n, (a, b) in enumerate(zip(text[::-1], found[::-1], strict=False)) if a != b), same)
-    # All in one piece, and no longer than what it is about.
+    # The change is one piece, and not longer than the value.
     assert len(text) - begins - min(ends, same) <= 4 + sum(
         len(str(x)) + 60 for p, x in said.items() if p[: len(path)] == path
     )
-    after = dict(leaves(parse_document(found, "").data))
+    after = dict(values_of(parse_document(found, "").data))
     if not isinstance(edit, RemoveValue):
         assert {
             p: v for p, v in said.items() if p[: len(path)] != path and path[: len(p)] != p
@@ -215,8 +215,8 @@ def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: 
 
 @settings(deadline=None)
 @given(text=st.sampled_from([TEXT, *DEPLOYED]), value=_WORDS, data=st.data())
-def test_what_is_added_and_taken_out_again_leaves_the_same_bytes(text: str, value: str, data: st.DataObject) -> None:
-    said = dict(leaves(parse_document(text, "").data))
+def test_edit_text_add_then_remove_restores_bytes(text: str, value: str, data: st.DataObject) -> None:
+    said = dict(values_of(parse_document(text, "").data))
     path = data.draw(st.sampled_from(sorted((p for p, v in said.items() if isinstance(v, dict | list) and v), key=str)))
     there = said[path]
     adds, drops = (
@@ -227,9 +227,9 @@ def test_what_is_added_and_taken_out_again_leaves_the_same_bytes(text: str, valu
     assert edit_text(text, [adds, drops]) == text
 
 
-def test_our_own_examples_can_be_edited_nearly_everywhere() -> None:
+def test_edit_text_can_remove_each_path_of_examples() -> None:
     refused = 0
-    paths = [(text, path) for text in DEPLOYED for path, _ in leaves(parse_document(text, "").data)]
+    paths = [(text, path) for text in DEPLOYED for path, _ in values_of(parse_document(text, "").data)]
     for text, path in paths:
         try:
             edit_text(text, [RemoveValue(path=path)])

@@ -1,4 +1,4 @@
-"""Secrets come from files or the environment, and go nowhere else."""
+"""Secrets from files and environment variables, and where they must not appear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from monitor.config.files.regular import FileStamp
-from tests.ends import password_of
+from tests.mailbox_parts import password_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 HOUR = 3600 * 10**9
@@ -91,7 +91,7 @@ _PLACE = "agencies/jabatan.yaml:16: mailboxes.utama.login"
         ),
     ],
 )
-def test_a_secret_that_cannot_be_had_is_a_problem(ministry: Ministry, written: str, problem: str) -> None:
+def test_secret_unavailable_or_inline_is_a_problem(ministry: Ministry, written: str, problem: str) -> None:
     ministry.put_secret("kosong", "\n")
     ministry.put_secret("terbuka", SECRET, mode=0o644)
     ministry.put_secret("besar", "x" * 70_000)
@@ -111,17 +111,17 @@ def test_a_secret_that_cannot_be_had_is_a_problem(ministry: Ministry, written: s
 
 
 @pytest.mark.parametrize(("text", "secret"), [("a b\n", "a b"), ("a\r\n", "a"), (" a ", " a ")])
-def test_one_newline_at_the_end_of_a_file_is_not_part_of_the_secret(ministry: Ministry, text: str, secret: str) -> None:
+def test_secret_file_final_newline_is_stripped(ministry: Ministry, text: str, secret: str) -> None:
     ministry.put_secret("lain", text)
     ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
-    agency = ministry.load().accepted().registry.agencies["JCONTOH"]
+    agency = ministry.load().require_configuration().registry.agencies["JCONTOH"]
     password = agency.mailboxes["utama"].login.password
     assert password is not None
     assert password.get_secret_value() == secret
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\n\n", "a\rb\n", "a\0b"])
-def test_a_secret_is_one_line_because_no_protocol_carries_more(ministry: Ministry, text: str) -> None:
+def test_secret_with_several_lines_is_refused(ministry: Ministry, text: str) -> None:
     ministry.put_secret("lain", text)
     ministry.edit("jabatan", "password_file: secrets/mail", "password_file: secrets/lain")
 
@@ -131,7 +131,7 @@ def test_a_secret_is_one_line_because_no_protocol_carries_more(ministry: Ministr
     assert "the secret alone, in one line" in problem
 
 
-def test_gateways_may_ask_for_several_secrets(ministry: Ministry) -> None:
+def test_gateway_list_of_secrets_is_read(ministry: Ministry) -> None:
     ministry.edit("pantau", "token_file: secrets/mail", "token_env: A, old_tokens_env: [A, B]")
     assert ministry.problems({"A": "1", "B": "2"}) == []
     assert ministry.problems({"A": "1"}) == [
@@ -140,9 +140,9 @@ def test_gateways_may_ask_for_several_secrets(ministry: Ministry) -> None:
     ]
 
 
-def test_secrets_show_in_no_value(ministry: Ministry) -> None:
+def test_secrets_are_not_in_repr_or_json(ministry: Ministry) -> None:
     loaded = ministry.load()
-    configuration = loaded.accepted()
+    configuration = loaded.require_configuration()
     for value in (loaded, configuration.settings, configuration.registry, configuration.registry.routes):
         assert SECRET not in f"{value!r} {value!s}"
     assert SECRET not in configuration.settings.model_dump_json(exclude={"gateways"})
@@ -163,7 +163,7 @@ def test_secrets_show_in_no_value(ministry: Ministry) -> None:
         "password: {hunter2: x",
     ],
 )
-def test_a_password_written_where_it_must_not_be_is_not_repeated(ministry: Ministry, written: str) -> None:
+def test_password_in_wrong_place_is_not_repeated(ministry: Ministry, written: str) -> None:
     ministry.edit("jabatan", "password_file: secrets/mail", written)
     problems = ministry.problems()
     assert problems
@@ -182,9 +182,7 @@ def test_a_password_written_where_it_must_not_be_is_not_repeated(ministry: Minis
     ],
     ids=["written", "for others to read", "gone", "replaced by its like", "behind a link"],
 )
-def test_a_file_that_has_stood_for_long_shows_by_its_stamp_that_it_was_changed(
-    change: Callable[[Path], object], tmp_path: Path
-) -> None:
+def test_file_stamp_of_old_file_detects_change(change: Callable[[Path], object], tmp_path: Path) -> None:
     file = tmp_path / "mail"
     file.write_text(SECRET)
     assert FileStamp.of(file) is None, "what was written a moment ago may be written again within one tick"
@@ -195,6 +193,6 @@ def test_a_file_that_has_stood_for_long_shows_by_its_stamp_that_it_was_changed(
     assert not stamp.is_current()
 
 
-def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+def test_file_stamp_of_missing_file_is_none(tmp_path: Path) -> None:
     assert FileStamp.of(tmp_path / "tiada", time.time_ns() + HOUR) is None
     assert FileStamp.of(tmp_path / "a\0b", time.time_ns() + HOUR) is None

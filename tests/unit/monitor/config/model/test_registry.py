@@ -1,4 +1,4 @@
-"""What the program gets from agency files that are right."""
+"""The registry that is built from valid agency files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.config.model.registry import Registry, build_check_scope
 from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
 from probes.model.mailbox import Security
-from tests.ends import imap_of, smtp_of
+from tests.mailbox_parts import imap_of, smtp_of
 from tests.unit.monitor.config.ministry import Ministry, second_agency
 
 _SECOND_MAILBOX = """\
@@ -39,14 +39,14 @@ def ministry(tmp_path: Path) -> Ministry:
 
 
 def registry_of(ministry: Ministry) -> Registry:
-    return ministry.load().accepted().registry
+    return ministry.load().require_configuration().registry
 
 
 def names(registry: Registry) -> list[str]:
     return [route.name for route in registry.routes]
 
 
-def test_an_agency_is_probed_inside_and_both_ways_with_every_reference(ministry: Ministry) -> None:
+def test_registry_default_routes_cover_all_directions_and_references(ministry: Ministry) -> None:
     registry = registry_of(ministry)
     assert names(registry) == [
         "JCONTOH/internal",
@@ -64,7 +64,7 @@ def test_an_agency_is_probed_inside_and_both_ways_with_every_reference(ministry:
     assert [route.direction for route in registry.routes_for("")] == [Direction.CONTROL, Direction.CONTROL]
 
 
-def test_a_second_mailbox_renames_no_route(ministry: Ministry) -> None:
+def test_registry_second_mailbox_keeps_route_names(ministry: Ministry) -> None:
     before = names(registry_of(ministry))
     ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
     registry = registry_of(ministry)
@@ -75,7 +75,7 @@ def test_a_second_mailbox_renames_no_route(ministry: Ministry) -> None:
     assert inside["JCONTOH/internal/kaunter"].recipient.name == "JCONTOH/utama"
 
 
-def test_listed_routes_replace_the_default_ones(ministry: Ministry) -> None:
+def test_registry_listed_routes_replace_default_routes(ministry: Ministry) -> None:
     ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
     listed = """\
 routes:
@@ -92,7 +92,7 @@ escalation:
     assert routes[1].reference == "rujukan-b"
 
 
-def test_ports_follow_the_security_that_is_asked_for(ministry: Ministry) -> None:
+def test_server_default_port_depends_on_security(ministry: Ministry) -> None:
     ministry.edit("jabatan", "contacts:\n", _SECOND_MAILBOX)
     first, second = (route.route.sender for route in registry_of(ministry).routes[:2])
     assert (smtp_of(first).port, imap_of(first).port, smtp_of(first).security) == (465, 993, Security.IMPLICIT)
@@ -100,13 +100,13 @@ def test_ports_follow_the_security_that_is_asked_for(ministry: Ministry) -> None
     assert second.junk_folders == ("Spam",)
 
 
-def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Ministry) -> None:
+def test_servers_with_equal_authorities_share_tls_context(ministry: Ministry) -> None:
     ministry.write("kedua", second_agency())
     routes = registry_of(ministry).routes
     assert len({id(end(route.route.sender).tls) for route in routes for end in (smtp_of, imap_of)}) == 1
 
 
-def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
+def test_agency_probing_overrides_service(ministry: Ministry) -> None:
     ministry.edit("pantau", "state_dir: state", "probing: {interval: 10m, failure_threshold: 4}")
     ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
     registry = registry_of(ministry)
@@ -116,12 +116,16 @@ def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
     assert control.interval == timedelta(minutes=10)
 
 
-def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
-    configuration = ministry.load().accepted()
-    brief = configuration.registry.agencies["JCONTOH"].build_policy(configuration.settings.build_shared())
-    assert (brief.agency, brief.office.short, brief.office.domain) == ("JCONTOH", "JCONTOH", "jabatan-contoh.gov.my")
-    assert brief.office.signatory_name == "Siti binti Contoh"
-    first, second = brief.escalation.steps
+def test_build_policy_has_contacts_of_agency(ministry: Ministry) -> None:
+    configuration = ministry.load().require_configuration()
+    snapshot = configuration.registry.agencies["JCONTOH"].build_policy(configuration.settings.build_shared())
+    assert (snapshot.agency, snapshot.office.short, snapshot.office.domain) == (
+        "JCONTOH",
+        "JCONTOH",
+        "jabatan-contoh.gov.my",
+    )
+    assert snapshot.office.signatory_name == "Siti binti Contoh"
+    first, second = snapshot.escalation.steps
     assert first.channels == (Channel.SMS, Channel.VOICE)
     assert first.contacts[0].addresses == (
         Address(channel=Channel.SMS, number="+12025550102"),
@@ -130,7 +134,7 @@ def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
     assert (second.after, second.contacts[0].key) == (timedelta(minutes=5), "rahim")
 
 
-def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> None:
+def test_announcement_recipient_has_one_address_per_channel(ministry: Ministry) -> None:
     ministry.edit("jabatan", '"+44 20 7946 0104"', "0300000201")
     plan = registry_of(ministry).agencies["JCONTOH"].announcement.build(CalendarSettings(), MALAYSIA)
     (recipient,) = plan.recipients
@@ -143,8 +147,8 @@ def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> No
     assert plan.release_offered_after == timedelta(minutes=30)
 
 
-def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_write_domains(ministry: Ministry) -> None:
-    settings = ministry.load().accepted().settings
+def test_check_scope_has_egress_policy_with_database_agencies_and_portal(ministry: Ministry) -> None:
+    settings = ministry.load().require_configuration().settings
     registry = registry_of(ministry)
     in_the_store = settings.model_copy(update={"agencies": IN_DATABASE})
     portal = PortalSettings(allowed_mail_networks=("10.20.0.0/16",))
@@ -164,7 +168,7 @@ def _as(ministry: Ministry, prober: str) -> Registry:
         ministry.write("pantau", text)
 
 
-def test_each_process_uses_a_mailbox_of_its_own_of_a_pool_under_the_name_of_the_reference(ministry: Ministry) -> None:
+def test_pool_gives_each_process_its_own_mailbox_under_reference_name(ministry: Ministry) -> None:
     before = names(registry_of(ministry))
     ministry.pool()
     one, other = _as(ministry, "prob-1"), _as(ministry, "prob-2")
@@ -181,34 +185,34 @@ def test_each_process_uses_a_mailbox_of_its_own_of_a_pool_under_the_name_of_the_
         assert [name for name, each in registry.mailboxes.items() if each.mailbox.pooled] == ["rujukan-a"]
 
 
-def test_a_process_uses_the_same_mailbox_of_a_pool_after_a_reload_and_keeps_it(ministry: Ministry) -> None:
+def test_pool_mailbox_of_process_stays_after_reload(ministry: Ministry) -> None:
     ministry.pool()
-    settings = ministry.load().accepted().settings
+    settings = ministry.load().require_configuration().settings
     assert settings.process_name == socket.gethostname()
-    memory = LoadCache()
-    memory.active_registry = ministry.load(memory=memory).accepted().registry
-    again = ministry.load(memory=memory).accepted().registry
-    assert again.routes == memory.active_registry.routes
-    assert again.mailboxes["rujukan-a"] is memory.active_registry.mailboxes["rujukan-a"]
+    cache = LoadCache()
+    cache.active_registry = ministry.load(cache=cache).require_configuration().registry
+    again = ministry.load(cache=cache).require_configuration().registry
+    assert again.routes == cache.active_registry.routes
+    assert again.mailboxes["rujukan-a"] is cache.active_registry.mailboxes["rujukan-a"]
 
 
-def test_a_reference_that_becomes_a_pool_of_its_one_mailbox_is_another_mailbox(ministry: Ministry) -> None:
-    memory = LoadCache()
-    memory.active_registry = ministry.load(memory=memory).accepted().registry
-    was = memory.active_registry.mailboxes["rujukan-a"].mailbox
+def test_reference_changed_to_pool_of_one_is_another_mailbox(ministry: Ministry) -> None:
+    cache = LoadCache()
+    cache.active_registry = ministry.load(cache=cache).require_configuration().registry
+    was = cache.active_registry.mailboxes["rujukan-a"].mailbox
     text = ministry.path("pantau").read_text()
     begin, end = text.index("    address: pantau@rujukan-a"), text.index("  rujukan-b:")
     lines = text[begin:end].splitlines()
     pool = "".join(f"      {'- ' if n == 0 else '  '}{line.strip()}\n" for n, line in enumerate(lines))
     ministry.write("pantau", text[:begin] + "    pool:\n" + pool + text[end:])
 
-    becomes = ministry.load(memory=memory).accepted().registry.mailboxes["rujukan-a"].mailbox
+    becomes = ministry.load(cache=cache).require_configuration().registry.mailboxes["rujukan-a"].mailbox
     assert (was.address, was.pooled, becomes.pooled) == (becomes.address, False, True)
 
 
-def test_strangers_servers_are_asked_in_the_name_of_the_mailbox_that_is_used(ministry: Ministry) -> None:
+def test_check_scope_uses_pool_mailbox_of_process(ministry: Ministry) -> None:
     ministry.pool()
-    configuration = ministry.load().accepted()
+    configuration = ministry.load().require_configuration()
     used = configuration.registry.mailboxes["rujukan-a"].mailbox
     assert build_check_scope("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
     looked_at = build_check_scope("", configuration.registry, configuration.settings).mailboxes

@@ -1,4 +1,4 @@
-"""What the program gets from a settings file that is right."""
+"""The settings that are built from a valid settings file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def ministry(tmp_path: Path) -> Ministry:
 
 
 def accepted(ministry: Ministry, **environ: str) -> Configuration:
-    return ministry.load(environ).accepted()
+    return ministry.load(environ).require_configuration()
 
 
-def test_what_is_not_written_is_what_a_ministry_can_live_with(ministry: Ministry) -> None:
+def test_settings_defaults(ministry: Ministry) -> None:
     settings = accepted(ministry).settings
     assert settings.listen == Listen("127.0.0.1", 8080)
     assert settings.callbacks.listen == Listen("127.0.0.1", 8081)
@@ -39,17 +39,17 @@ def test_what_is_not_written_is_what_a_ministry_can_live_with(ministry: Ministry
     assert AnnouncementSettings().release is ReleaseMode.MANUAL
 
 
-def test_the_environment_decides_where_to_listen(ministry: Ministry) -> None:
+def test_listen_environment_variable_overrides_settings(ministry: Ministry) -> None:
     ministry.edit("pantau", "state_dir: state", "listen: 127.0.0.1:9000")
     assert accepted(ministry).settings.listen.port == 9000
     assert str(accepted(ministry, PANTAU_LISTEN="[::1]:9001").settings.listen) == "[::1]:9001"
 
 
-def test_relative_paths_start_at_the_settings_file(ministry: Ministry) -> None:
+def test_relative_paths_start_at_settings_file(ministry: Ministry) -> None:
     assert accepted(ministry).settings.state_dir == ministry.directory / "state"
 
 
-def test_gateways_keep_their_order_and_their_own_configuration(ministry: Ministry) -> None:
+def test_gateways_keep_order_and_own_settings(ministry: Ministry) -> None:
     ministry.edit(
         "pantau",
         "sms: [",
@@ -61,34 +61,38 @@ def test_gateways_keep_their_order_and_their_own_configuration(ministry: Ministr
     assert second.config.model_dump()["retries"] == 2
 
 
-def test_a_gateway_says_how_many_messages_a_minute_it_takes(ministry: Ministry) -> None:
+def test_gateway_per_minute_is_read(ministry: Ministry) -> None:
     ministry.edit("pantau", "sms: [{gateway: pigeon", "sms: [{gateway: pigeon, per_minute: 30")
     [gateway] = accepted(ministry).settings.gateways[Channel.SMS]
 
     assert gateway.per_minute == 30
 
 
-def test_settings_cannot_be_changed(ministry: Ministry) -> None:
+def test_settings_are_immutable(ministry: Ministry) -> None:
     with pytest.raises(ValidationError):
         accepted(ministry).settings.site = "lain"
 
 
-def test_a_configuration_with_errors_is_not_handed_out(ministry: Ministry) -> None:
+def test_configuration_with_errors_is_refused(ministry: Ministry) -> None:
     ministry.edit("pantau", "site:", "sitte:")
     with pytest.raises(ConfigurationError, match="sitte: is no known key") as refused:
         accepted(ministry)
     assert len(refused.value.problems) == 1
 
 
-def test_a_fault_of_our_own_is_told_to_the_noc(ministry: Ministry) -> None:
-    brief = accepted(ministry).settings.build_noc_policy(subject="peti rujukan A", subject_en="reference mailbox A")
-    assert (brief.agency, brief.office.short, brief.office.name) == (NOC_AGENCY, "PANTAU", "Pusat Operasi Contoh")
-    assert [contact.key for contact in brief.escalation.steps[0].contacts] == ["rahim"]
-    assert brief.escalation.steps[0].contacts[0].addresses == (Address(channel=Channel.SMS, number="+12025550101"),)
-    assert brief.announcement.recipients == ()
+def test_noc_policy_notifies_noc_contacts(ministry: Ministry) -> None:
+    snapshot = accepted(ministry).settings.build_noc_policy(subject="peti rujukan A", subject_en="reference mailbox A")
+    assert (snapshot.agency, snapshot.office.short, snapshot.office.name) == (
+        NOC_AGENCY,
+        "PANTAU",
+        "Pusat Operasi Contoh",
+    )
+    assert [contact.key for contact in snapshot.escalation.steps[0].contacts] == ["rahim"]
+    assert snapshot.escalation.steps[0].contacts[0].addresses == (Address(channel=Channel.SMS, number="+12025550101"),)
+    assert snapshot.announcement.recipients == ()
 
 
 @pytest.mark.parametrize("model", [Settings, Agency, RecipientSettings])
-def test_every_section_refuses_keys_it_does_not_know(model: type[BaseModel]) -> None:
+def test_model_forbids_unknown_keys(model: type[BaseModel]) -> None:
     assert model.model_config["extra"] == "forbid"
     assert model.model_config["frozen"]

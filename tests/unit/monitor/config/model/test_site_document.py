@@ -1,4 +1,4 @@
-"""What of an agency's document goes to a site: what probing needs, and nobody's number."""
+"""The document that a hub gives a site: the keys that probing needs, without telephone numbers."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from monitor.model.document import WrittenDocument
 from tests.unit.monitor.config.ministry import AGENCY
 
 SAMPLES = sorted((Path(__file__).parents[5] / "deploy/agencies").glob("*.yaml"))
-#: Whom people are, and what they are told by.
-TOLD = {"letterhead", "contacts", "rotas", "calendar", "escalation", "announcement"}
+#: Keys about people and their notification.
+NOT_PROBED = {"letterhead", "contacts", "rotas", "calendar", "escalation", "announcement"}
 
 
-def given(text: str) -> str:
+def text_for_site(text: str) -> str:
     return site_document(WrittenDocument(agency="JCONTOH", name="jcontoh.yaml", text=text)).text
 
 
-def test_of_each_key_it_is_decided_whether_a_site_is_given_it() -> None:
-    assert set(Agency.model_fields) == PROBED | TOLD
-    assert not PROBED & TOLD
+def test_site_document_every_agency_key_is_classified() -> None:
+    assert set(Agency.model_fields) == PROBED | NOT_PROBED
+    assert not PROBED & NOT_PROBED
 
 
 @pytest.mark.parametrize("text", [AGENCY, *(file.read_text() for file in SAMPLES)])
-def test_what_a_site_is_given_says_what_the_document_says_of_probing_and_no_more(text: str) -> None:
-    before, after = (parse_document(each, "") for each in (text, given(text)))
+def test_site_document_has_probing_keys_only(text: str) -> None:
+    before, after = (parse_document(each, "") for each in (text, text_for_site(text)))
     assert not after.problems
     assert after.data == {key: value for key, value in before.data.items() if key in PROBED}
     assert next(iter(after.data)) == "agency"
 
 
-def test_nobodys_number_and_no_remark_goes_down() -> None:
+def test_site_document_has_no_telephone_numbers_and_comments() -> None:
     text = f"# Panggil 03-8000 8000\n{AGENCY}contacts:\n  siti: {{name: Siti, sms: '+1 202-555-0101'}}  # malam\n"
-    given_text = given(text)
-    for told in ("8000", "555-0101", "7946", "Siti", "#"):
-        assert told not in given_text
+    given_text = text_for_site(text)
+    for word in ("8000", "555-0101", "7946", "Siti", "#"):
+        assert word not in given_text
 
 
-def test_what_looks_like_a_number_or_nothing_stays_what_it_was() -> None:
+def test_site_document_keeps_quoted_and_null_values() -> None:
     odd = AGENCY.replace("name: Jabatan Contoh Malaysia", "name: 'null'") + "probing: {interval: 5m}\ntime_zone: ~\n"
-    before, after = (parse_document(each, "").data for each in (odd, given(odd)))
+    before, after = (parse_document(each, "").data for each in (odd, text_for_site(odd)))
     assert after["name"] == before["name"] == "null"
     assert after["time_zone"] is None
     assert after["mailboxes"] == before["mailboxes"]

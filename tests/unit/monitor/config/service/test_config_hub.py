@@ -1,4 +1,4 @@
-"""What several sites come to is checked where they are known: at their hub."""
+"""Checks at a hub that count all its sites together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def hub(ministry: Ministry, authority: trustme.CA) -> Ministry:
-    """Return a ministry's hub, which hears two sites; `hub:` of its settings begins with HUB."""
+    """Return the configuration of a hub with two sites."""
     for name in ("site.crt", "site.key"):
         (ministry.directory / name).touch()
     authority.cert_pem.write_to_path(ministry.directory / "ca.crt")
@@ -37,46 +37,44 @@ def with_hub(ministry: Ministry, line: str) -> Ministry:
     return ministry
 
 
-def test_a_hub_of_several_sites_is_asked_how_many_must_agree(hub: Ministry) -> None:
+def test_hub_without_quorum_is_a_warning(hub: Ministry) -> None:
     (problem,) = (line for line in hub.problems() if ": hub.quorum: " in line)
     assert problem == (
-        "pantau.yaml:4: warning: hub.quorum: is not written: while no other site is heard, what this one alone takes for an "
-        "outage is told; write instead: 2; or 1, if its word alone is to be enough"
+        "pantau.yaml:4: warning: hub.quorum: is not set: while no other site reports, this site alone decides that there is "
+        "an outage; write instead: 2; or 1, if this site alone may decide"
     )
 
 
 @pytest.mark.parametrize("quorum", [1, 2, 3])
-def test_what_is_written_is_taken_for_meant(hub: Ministry, quorum: int) -> None:
+def test_hub_explicit_quorum_is_accepted(hub: Ministry, quorum: int) -> None:
     assert not [line for line in with_hub(hub, f"quorum: {quorum}").problems() if "quorum" in line]
 
 
 @pytest.mark.parametrize(("line", "share"), [("quorum: 2", 50), ("quorum_share: 100%", 100), ("quorum_share: 0 %", 0)])
-def test_quorum_is_at_least_half_of_the_sites_that_are_fresh_unless_another_share_is_written(
-    hub: Ministry, line: str, share: int
-) -> None:
-    settings = with_hub(hub, line).load().accepted().settings
+def test_quorum_share_defaults_to_half_of_fresh_sites(hub: Ministry, line: str, share: int) -> None:
+    settings = with_hub(hub, line).load().require_configuration().settings
     assert settings.hub is not None
     assert settings.hub.build("noc").share == share
 
 
 @pytest.mark.parametrize("share", ["50", "0.5", "half", "101%", "-1%", "[50%]"])
-def test_quorum_share_that_is_none_is_refused(hub: Ministry, share: str) -> None:
+def test_quorum_share_invalid_is_refused(hub: Ministry, share: str) -> None:
     (problem,) = (line for line in with_hub(hub, f"quorum_share: {share}").problems() if "quorum_share" in line)
     assert problem == "pantau.yaml:5: hub.quorum_share: is no percentage; write instead: 50%"
 
 
-def test_quorum_above_the_votes_that_uplinks_leave_is_warned_of(hub: Ministry) -> None:
+def test_quorum_above_possible_votes_is_a_warning(hub: Ministry) -> None:
     hub.edit("pantau", "ca_file: ca.crt, password_file: secrets/mail}", "ca_file: ca.crt, uplink: tm}")
     (problem,) = (line for line in with_hub(hub, "quorum: 3").problems() if ": hub.quorum: " in line)
     assert problem == (
-        "pantau.yaml:5: warning: hub.quorum: asks for more votes than the 2 there are: all must say the same; write instead: 2"
+        "pantau.yaml:5: warning: hub.quorum: is more than the 2 possible votes, so all of them are needed; write instead: 2"
     )
-    settings = hub.load().accepted().settings
+    settings = hub.load().require_configuration().settings
     assert settings.hub is not None
     assert settings.hub.build("noc").uplinks == {"johor": "tm", "kuching": "tm"}
 
 
-def test_what_all_sites_send_from_one_account_is_counted_together_and_refuses_nothing_that_one_alone_may(
+def test_quota_exceeded_by_all_sites_together_is_a_warning(
     hub: Ministry,
 ) -> None:
     with_hub(hub, "quorum: 2")
@@ -87,10 +85,10 @@ def test_what_all_sites_send_from_one_account_is_counted_together_and_refuses_no
         "together, and google allows an account 2000 a day; write instead: an interval of 8m or longer on all routes from "
         "it, or another account for some of them"
     )
-    loaded.accepted()
+    loaded.require_configuration()
 
 
-def test_what_one_site_alone_may_not_is_refused_with_what_all_come_to(hub: Ministry) -> None:
+def test_quota_exceeded_by_one_site_is_an_error_with_total(hub: Ministry) -> None:
     with_hub(hub, "quorum: 2")
     hub.edit("pantau", "state_dir: state\n", "state_dir: state\nmail_providers: {google: {messages_per_day: 900}}\n")
     (problem,) = hub.problems()
@@ -99,7 +97,7 @@ def test_what_one_site_alone_may_not_is_refused_with_what_all_come_to(hub: Minis
     assert "up to 2852 messages a day from 3 sites together" in problem
 
 
-def test_what_all_sites_send_to_one_reference_is_counted_together(hub: Ministry) -> None:
+def test_quota_of_reference_counts_messages_of_all_sites(hub: Ministry) -> None:
     with_hub(hub, "quorum: 2")
     limit = "mail_providers: {google: {messages_per_day: 9000}, rujukan: {hosts: [rujukan-a.gov.my], received_per_hour: 60}}"
     hub.edit("pantau", "state_dir: state\n", f"state_dir: state\n{limit}\n")

@@ -1,4 +1,4 @@
-"""Where the store is, as it is configured."""
+"""Settings of the database."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def with_store(ministry: Ministry, written: str) -> Ministry:
 
 
 def built(ministry: Ministry) -> PostgresServer:
-    store = ministry.load().accepted().settings.store
+    store = ministry.load().require_configuration().settings.store
     assert store is not None
     return store.build()
 
 
-def test_without_the_section_it_is_the_file(ministry: Ministry) -> None:
-    assert ministry.load().accepted().settings.store is None
+def test_store_without_section_is_sqlite_file(ministry: Ministry) -> None:
+    assert ministry.load().require_configuration().settings.store is None
 
 
 @pytest.mark.parametrize(
@@ -52,33 +52,33 @@ def test_without_the_section_it_is_the_file(ministry: Ministry) -> None:
         ("postgresql://pantau@/noc?host=/srv/pg,127.0.0.1", "/srv/pg,127.0.0.1", 5432, False),
     ],
 )
-def test_a_url_says_where_it_is_and_only_this_machine_does_without_tls(
+def test_store_url_is_parsed_and_local_host_needs_no_tls(
     ministry: Ministry, url: str, host: str, port: int, *, tls: bool
 ) -> None:
     server = built(with_store(ministry, f'url: "{url}"'))
     assert server == PostgresServer(host=host, port=port, database="noc", user="pantau", tls=tls)
 
 
-def test_its_password_comes_from_a_file_or_the_environment_and_shows_nowhere(ministry: Ministry) -> None:
+def test_store_password_is_read_and_not_in_repr(ministry: Ministry) -> None:
     server = built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc, password_file: secrets/mail"))
     assert server.password == SECRET
-    settings = ministry.load().accepted().settings
+    settings = ministry.load().require_configuration().settings
     for shown in (repr(server), str(server), repr(settings), repr(server.url()), str(server.arguments())):
         assert SECRET not in shown
 
 
-def test_tls_means_that_the_certificate_is_looked_at(ministry: Ministry) -> None:
+def test_store_tls_verifies_certificate(ministry: Ministry) -> None:
     arguments = built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc")).arguments()
     assert (arguments["sslmode"], bool(arguments["sslrootcert"])) == ("verify-full", True)
 
 
-def test_of_several_servers_it_is_the_primary_also_for_programs_of_its_own(ministry: Ministry) -> None:
+def test_store_with_several_hosts_requires_primary(ministry: Ministry) -> None:
     one = built(with_store(ministry, f'url: "postgresql://pantau@{HOST}/noc"'))
     several = replace(one, host=f"{HOST},10.0.0.6")
     for server, wanted in ((one, None), (several, "primary")):
         assert server.arguments().get("target_session_attrs") == wanted
         assert server.environ().get("PGTARGETSESSIONATTRS") == wanted
-        # Of a site, the hub's own server connects, too.
+        # At a site the server of the hub connects, too.
         assert conninfo_to_dict(conninfo(server)).get("target_session_attrs") == wanted
 
 
@@ -101,23 +101,21 @@ def test_of_several_servers_it_is_the_primary_also_for_programs_of_its_own(minis
         ),
     ],
 )
-def test_what_cannot_be_a_store_is_named_and_no_password_is_shown(
-    ministry: Ministry, written: str, problem: str
-) -> None:
+def test_store_invalid_settings_are_refused_without_password(ministry: Ministry, written: str, problem: str) -> None:
     problems = with_store(ministry, written).problems()
     assert len(problems) == 1
     assert f": store.{problem}" in problems[0]
     assert "rahsia" not in problems[0]
 
 
-def test_a_site_is_reached_by_certificate_and_a_password_that_shows_nowhere(ministry: Ministry) -> None:
+def test_hub_site_uses_certificate_and_password_not_in_repr(ministry: Ministry) -> None:
     for name in ("johor.crt", "johor.key"):
         (ministry.directory / name).touch()
     trustme.CA().cert_pem.write_to_path(ministry.directory / "ca.crt")
     url = f"postgresql://pantau_hub@{HOST}/pantau"
     files = "cert_file: johor.crt, key_file: johor.key, ca_file: ca.crt, password_file: secrets/mail"
     written = f"url: postgresql://pantau@/noc}}\nhub: {{sites: {{johor: {{url: '{url}', {files}}}}}"
-    settings = with_store(ministry, written).load().accepted().settings
+    settings = with_store(ministry, written).load().require_configuration().settings
     assert settings.hub is not None
     server = settings.hub.sites["johor"].build()
     arguments = server.arguments()

@@ -1,4 +1,4 @@
-"""Whoever edits an agency in the portal adds no number abroad, where each minute pays whoever has rented it."""
+"""Foreign telephone numbers in an agency's document: only an administrator may add one, as calls can be costly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ announcement:
 """
 
 
-def said(was: str, becomes: str) -> list[str]:
+def foreign_number_problems(was: str, becomes: str) -> list[str]:
     assert was in BEFORE
     after = document_from_text(BEFORE.replace(was, becomes), "JCM in the store")
     return [str(problem) for problem in check_foreign_numbers(document_from_text(BEFORE, "").data, after)]
@@ -35,9 +35,9 @@ def said(was: str, becomes: str) -> list[str]:
         ("{title: KSU,", "{title: KSU, voice: tel:+881612345678,", "8: announcement.recipients.kementerian.voice"),
     ],
 )
-def test_a_new_number_abroad_is_told_at_its_line(was: str, becomes: str, where: str) -> None:
-    (found,) = said(was, becomes)
-    assert found.startswith(f"JCM in the store:{where}: is a number abroad, which only an administrator adds")
+def test_foreign_numbers_new_one_is_refused_at_line(was: str, becomes: str, where: str) -> None:
+    (found,) = foreign_number_problems(was, becomes)
+    assert found.startswith(f"JCM in the store:{where}: is a foreign number, which only an administrator may add")
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_a_new_number_abroad_is_told_at_its_line(was: str, becomes: str, where: 
         ("Menara 881", "+881612345678"),
     ],
 )
-def test_what_is_at_home_or_was_there_before_or_is_only_printed_is_nobodys_matter(was: str, becomes: str) -> None:
-    assert said(was, becomes) == []
+def test_foreign_numbers_domestic_existing_or_printed_ones_are_allowed(was: str, becomes: str) -> None:
+    assert foreign_number_problems(was, becomes) == []

@@ -1,4 +1,4 @@
-"""An officer's document has lists of a length that is worked off, and an administrator's may be longer."""
+"""Maximum list lengths of an agency's document. An administrator may exceed them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.config.validation.restricted_fields import MAX_LENGTHS, check_list_
 
 
 def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
-    """Yield where a document may have a list or names of somebody's choice, and whether it is the latter."""
+    """Yield the path of each list or mapping with free keys, and whether it is a mapping."""
     model, below = as_model(asked), item_type(asked)
     if model is not None:
         for key, field in keys_of(model).items():
@@ -29,13 +29,13 @@ def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
 FOUND = dict(lists(Agency))
 
 
-def test_no_list_that_a_document_may_have_is_overlooked() -> None:
+def test_max_lengths_cover_each_list_of_document() -> None:
     assert FOUND.keys() == MAX_LENGTHS.keys()
 
 
-def holding(path: Path, many: int) -> str:
-    """Return a document with so many entries there."""
-    value: Any = {f"x{n}": {} for n in range(many)} if FOUND[path] else ["x"] * many
+def document_with(path: Path, count: int) -> str:
+    """Return a document with *count* entries at *path*."""
+    value: Any = {f"x{n}": {} for n in range(count)} if FOUND[path] else ["x"] * count
     for at in range(len(path) - 1, -1, -1):
         around: Any = {"x": value} if FOUND.get(path[:at]) else [value]
         value = around if path[at] == "*" else {path[at]: value}
@@ -43,37 +43,39 @@ def holding(path: Path, many: int) -> str:
 
 
 @pytest.mark.parametrize("path", MAX_LENGTHS, ids=lambda path: ".".join(map(str, path)))
-def test_each_list_has_an_end_and_what_was_longer_may_stay(path: Path) -> None:
+def test_list_lengths_limit_new_entries_and_keep_longer_lists(path: Path) -> None:
     most = MAX_LENGTHS[path]
-    as_many, more, many_more = (document_from_text(holding(path, many), "JCM") for many in (most, most + 1, most + 2))
+    as_many, more, many_more = (
+        document_from_text(document_with(path, count), "JCM") for count in (most, most + 1, most + 2)
+    )
 
     assert check_list_lengths({}, as_many) == ()
-    (told,) = check_list_lengths({}, more)
-    assert (told.message, told.instead) == (
+    (problem,) = check_list_lengths({}, more)
+    assert (problem.message, problem.instead) == (
         f"has more than {most} entries",
         f"{most} at most; an administrator may write more",
     )
-    assert told.key == ".".join(map(str, path)).replace(".*.layers.*", ".x.layers[0]").replace(
+    assert problem.key == ".".join(map(str, path)).replace(".*.layers.*", ".x.layers[0]").replace(
         "steps.*", "steps[0]"
     ).replace("hours.*", "hours[0]").replace(".*", ".x")
     assert check_list_lengths(more.data, more) == ()
     assert check_list_lengths(more.data, many_more)[0].message == f"has more than {most + 1} entries"
 
 
-def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
+def test_list_lengths_problem_names_line_of_first_extra_entry() -> None:
     steps = "- contacts: [siti]\n  channels: [sms]\n" * 1500
-    (told,) = check_list_lengths(
+    (problem,) = check_list_lengths(
         {},
         document_from_text(
             f"escalation:\n  steps:\n{steps}".replace("\n-", "\n  -").replace("\n  channels", "\n    channels"), "JCM"
         ),
     )
 
-    assert str(told) == (
+    assert str(problem) == (
         "JCM:43: escalation.steps: has more than 20 entries; write instead: 20 at most; an administrator may write more"
     )
 
 
 @pytest.mark.parametrize("text", ["escalation: {steps: dua}", "contacts: []", "routes: {}", "[]", "escalation: [1]"])
-def test_what_has_another_shape_is_told_as_that_elsewhere(text: str) -> None:
+def test_list_lengths_ignore_values_of_other_shape(text: str) -> None:
     assert check_list_lengths({}, document_from_text(text, "JCM")) == ()

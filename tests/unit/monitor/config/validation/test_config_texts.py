@@ -1,4 +1,4 @@
-"""The wording is part of the configuration: what a carrier would refuse is found before the night of the outage."""
+"""SMS texts with the names of an office: a carrier would reject some of them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def problems(short: str, prefix: str = "JCM") -> list[str]:
     return [str(problem) for problem in findings.problems]
 
 
-def test_an_office_whose_name_fits_is_fine() -> None:
+def test_sms_texts_short_name_has_no_problems() -> None:
     assert problems("JCM") == []
 
 
-def test_the_longest_name_and_number_still_fit_one_message() -> None:
+def test_sms_texts_longest_name_and_number_fit_one_message() -> None:
     assert not [p for p in problems("J" * 11, "JJJJJ") if "warning" not in p]
 
 
-def test_a_name_that_looks_like_a_link_is_refused_at_its_line() -> None:
+def test_sms_texts_name_like_link_is_refused_at_its_line() -> None:
     [problem] = [p for p in problems("jcm.my") if "warning" not in p]
 
-    assert problem.startswith("jcm.yaml:1: agency: an SMS of this office would be refused")
+    assert problem.startswith("jcm.yaml:1: agency: an SMS of this office would be rejected")
 
 
 @pytest.mark.parametrize("code", ["PPD01", "JBA1001", "JCONTOH", "A123456", "1MDB", "KKM2026", "SK123456"])
-def test_a_code_with_digits_can_be_sent_with_its_largest_number(code: str) -> None:
+def test_sms_texts_code_with_digits_is_accepted(code: str) -> None:
     assert problems(code, number_prefix(code)) == []
 
 
 @pytest.mark.parametrize("code", ["12345", "JBA1234567"])
-def test_a_code_that_a_carrier_takes_for_a_telephone_number_is_refused(code: str) -> None:
+def test_sms_texts_code_like_telephone_number_is_refused(code: str) -> None:
     [problem] = [p for p in problems(code, number_prefix(code)) if "warning" not in p]
 
     assert "looks like a telephone number" in problem

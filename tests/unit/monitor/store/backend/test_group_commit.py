@@ -1,4 +1,4 @@
-"""Writes that share a transaction: nobody loses by it, and nobody is told too early."""
+"""Group commit: writes share a transaction, fail separately and return after the commit."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from sqlalchemy.exc import IntegrityError
 
 from alerts.engine.group_commit import GroupCommit
 from monitor.store.backend.database import Database
-from monitor.store.backend.repository import Statement, joined
+from monitor.store.backend.repository import Statement, group_statements
 from monitor.store.schema.tables import callback_event, counter
-from tests.unit.monitor.trial import T0
+from tests.unit.monitor.world import T0
 
 _COUNTED = insert(counter)
-_HEARD = insert(callback_event)
+_CALLBACK = insert(callback_event)
 
 
 def counted(name: str, number: int = 1) -> Statement:
     return _COUNTED, {"name": name, "next": number}
 
 
-def heard_of(event: str) -> Statement:
-    return _HEARD, {"gateway": "sms", "event_id": event, "at": T0}
+def callback(event: str) -> Statement:
+    return _CALLBACK, {"gateway": "sms", "event_id": event, "at": T0}
 
 
 @dataclass
 class Disk:
-    """A database whose commits are counted, can be held up, and can fail."""
+    """Database that counts its commits, and can hang or fail."""
 
     database: Database
     commits: int = 0
@@ -41,7 +41,7 @@ class Disk:
 
     async def commit(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
         async with self.database.write() as connection:
-            for statement, rows in joined(writes):
+            for statement, rows in group_statements(writes):
                 await connection.execute(statement, rows)
             await self.open.wait()
             if self.full:
@@ -63,25 +63,25 @@ async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
 
 
 async def began(*writing: asyncio.Task[Any]) -> None:
-    """Let each come as far as it gets."""
+    """Let each task run as far as it can."""
     for _ in range(5):
         await asyncio.sleep(0)
     assert not any(task.done() for task in writing)
 
 
-async def test_who_is_alone_is_written_at_once(disk: Disk) -> None:
+async def test_group_commit_single_write_is_immediate(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     await together.write([counted("a")])
-    await together.write([counted("b"), heard_of("1")])
+    await together.write([counted("b"), callback("1")])
 
     assert (disk.commits, await disk.names()) == (2, ["a", "b"])
 
 
-async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
+async def test_group_commit_writes_during_commit_share_next(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
     async with asyncio.TaskGroup() as tasks:
-        writing = [tasks.create_task(together.write([counted(str(n)), heard_of(str(n))])) for n in range(3)]
+        writing = [tasks.create_task(together.write([counted(str(n)), callback(str(n))])) for n in range(3)]
         await began(*writing)
         writing += [tasks.create_task(together.write([counted(str(n))])) for n in range(3, 100)]
         await began(*writing)
@@ -91,7 +91,7 @@ async def test_all_who_come_during_a_commit_share_the_next(disk: Disk) -> None:
     assert len(await disk.names()) == 100
 
 
-async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
+async def test_group_commit_write_returns_after_commit(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
     writing = asyncio.create_task(together.write([counted("a")]))
@@ -103,13 +103,13 @@ async def test_nobody_goes_on_before_it_is_stored(disk: Disk) -> None:
     assert await disk.names() == ["a"]
 
 
-async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_else(disk: Disk) -> None:
+async def test_group_commit_failing_write_fails_alone(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     await together.write([counted("twice")])
     results = await asyncio.gather(
         together.write([counted("a")]),
-        together.write([heard_of("lost with the rest"), counted("twice")]),
-        together.write([counted("b"), heard_of("kept")]),
+        together.write([callback("lost with the rest"), counted("twice")]),
+        together.write([counted("b"), callback("kept")]),
         return_exceptions=True,
     )
 
@@ -119,7 +119,7 @@ async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_el
         assert list((await connection.execute(select(callback_event.c.event_id))).scalars()) == ["kept"]
 
 
-async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: Disk) -> None:
+async def test_group_commit_full_disk_fails_all_and_later_write_succeeds(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.full = True
     results = await asyncio.gather(*(together.write([counted(str(n))]) for n in range(3)), return_exceptions=True)
@@ -130,7 +130,7 @@ async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: D
     assert await disk.names() == ["a"]
 
 
-async def test_what_was_written_later_wins(disk: Disk) -> None:
+async def test_group_commit_later_write_wins(disk: Disk) -> None:
     upsert = counter.update().where(counter.c.name == "a")
     together = GroupCommit(disk.commit)
     await together.write([counted("a")])
@@ -143,7 +143,7 @@ async def test_what_was_written_later_wins(disk: Disk) -> None:
         assert (await connection.execute(select(counter.c.next))).scalar_one() == 9
 
 
-async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored(disk: Disk) -> None:
+async def test_group_commit_cancelled_write_is_stored_with_others(disk: Disk) -> None:
     together = GroupCommit(disk.commit)
     disk.open.clear()
     first, second, third = (asyncio.create_task(together.write([counted(name)])) for name in ("a", "b", "c"))
@@ -158,9 +158,9 @@ async def test_a_caller_that_is_cancelled_costs_the_others_nothing_and_is_stored
     assert await disk.names() == ["a", "b", "c"]
 
 
-async def test_a_store_that_is_closed_writes_what_waits_first(tmp_path: Path) -> None:
+async def test_database_close_writes_pending_first(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
-        writing = [asyncio.create_task(database.together.write([counted(str(n))])) for n in range(20)]
+        writing = [asyncio.create_task(database.group_commit.write([counted(str(n))])) for n in range(20)]
         await began(*writing)
         for task in writing:
             task.cancel()

@@ -1,4 +1,4 @@
-"""A statement asks the file's thread once, and its result is what it would be else."""
+"""Prefetching cursor: one thread call per statement, with the usual results."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.store.backend.cursor import AT_ONCE, PrefetchingConnection
+from monitor.store.backend.cursor import PREFETCHED_ROWS, PrefetchingConnection
 from monitor.store.backend.database import Database
 
-#: So many rows are one more than the first reading has, exactly those, one less, and many more.
-LENGTHS = [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE + 7]
+#: Result lengths around the number of prefetched rows, and a long one.
+LENGTHS = [0, 1, PREFETCHED_ROWS - 1, PREFETCHED_ROWS, PREFETCHED_ROWS + 1, 3 * PREFETCHED_ROWS + 7]
 NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n LIMIT :count")
 
 
 @pytest.fixture
 async def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Note what the thread is asked for."""
+    """Record the calls of the thread."""
     seen: list[Any] = []
     ask = PrefetchingConnection._execute
 
@@ -41,7 +41,7 @@ async def reading(tmp_path: Path) -> AsyncIterator[AsyncConnection]:
 
 
 @pytest.mark.parametrize("count", LENGTHS)
-async def test_all_rows_come_and_no_row_twice_whole_or_a_few_at_a_time(reading: AsyncConnection, count: int) -> None:
+async def test_cursor_returns_each_row_once_by_any_method(reading: AsyncConnection, count: int) -> None:
     expected = list(range(1, count + 1))
     assert (await reading.execute(NUMBERS, {"count": count})).scalars().all() == expected
     assert [row.i async for row in await reading.stream(NUMBERS, {"count": count})] == expected
@@ -52,17 +52,15 @@ async def test_all_rows_come_and_no_row_twice_whole_or_a_few_at_a_time(reading: 
     assert [*found, *[row.i for row in await streamed.fetchall()]] == expected
 
 
-async def test_a_statement_asks_the_thread_once(reading: AsyncConnection, asked: list[Any]) -> None:
+async def test_cursor_statement_needs_one_thread_call(reading: AsyncConnection, asked: list[Any]) -> None:
     await reading.execute(NUMBERS, {"count": 10})  # The transaction has begun.
     asked.clear()
     for _ in range(3):
-        await reading.execute(NUMBERS, {"count": AT_ONCE - 1})
+        await reading.execute(NUMBERS, {"count": PREFETCHED_ROWS - 1})
     assert len(asked) == 3
 
 
-async def test_of_a_long_result_that_is_streamed_no_more_is_read_than_is_asked_for(
-    reading: AsyncConnection, asked: list[Any]
-) -> None:
+async def test_cursor_streamed_result_is_read_on_demand(reading: AsyncConnection, asked: list[Any]) -> None:
     endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
     streamed = await reading.stream(endless)
     assert [row.i for row in await streamed.fetchmany(2)] == [1, 2]
@@ -70,7 +68,7 @@ async def test_of_a_long_result_that_is_streamed_no_more_is_read_than_is_asked_f
     assert (await reading.execute(NUMBERS, {"count": 1})).scalar_one() == 1
 
 
-async def test_what_was_changed_is_counted_and_what_was_wrong_is_raised_and_holds_nothing_up(tmp_path: Path) -> None:
+async def test_cursor_gives_rowcount_and_raises_database_errors(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
         async with database.write() as connection:
             add = text("INSERT INTO counter (name, next) VALUES (:name, 1)")

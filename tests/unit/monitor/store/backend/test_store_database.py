@@ -1,4 +1,4 @@
-"""The embedded database: who may open it, what it promises to the disk, and how its schema comes about."""
+"""Embedded database: exclusive use, durability, file permissions and schema."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from structlog.testing import capture_logs
 
 from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.database import Database, StoreInUseError
-from monitor.store.backend.postgres import objection
+from monitor.store.backend.postgres import unsuitable_reason
 from monitor.store.schema.migrations import StoreTooNewError, upgrade
 from monitor.store.schema.tables import counter
 
 
 @pytest.fixture
-def careless() -> Iterator[None]:
-    """Give everything new to everybody, as a service does that nobody gave a umask."""
+def open_umask() -> Iterator[None]:
+    """Set a umask of 0, like a service without a configured one."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -35,19 +35,19 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def test_a_second_process_is_refused_and_told_what_to_do(tmp_path: Path) -> None:
+async def test_open_second_process_is_refused_with_advice(tmp_path: Path) -> None:
     async with Database.open(tmp_path):
         with pytest.raises(StoreInUseError, match=f"{tmp_path} is in use by another pantau process; stop that one"):
             async with Database.open(tmp_path):
                 pass
-        # The refused one has not let go of the first one's lock.
+        # The refused process has not released the lock of the first.
         with pytest.raises(StoreInUseError):
             async with Database.open(tmp_path):
                 pass
 
 
 @pytest.mark.parametrize("way", ["a link to the directory", "a link to the file", "the lock's file was deleted"])
-async def test_a_second_process_is_refused_by_whatever_way_it_comes(tmp_path: Path, way: str) -> None:
+async def test_open_second_process_by_link_or_deleted_lock_is_refused(tmp_path: Path, way: str) -> None:
     place, other = tmp_path / "state", tmp_path / "other"
     async with Database.open(place):
         match way:
@@ -66,13 +66,13 @@ async def test_a_second_process_is_refused_by_whatever_way_it_comes(tmp_path: Pa
         pass
 
 
-async def test_when_the_first_has_closed_it_the_store_can_be_opened_again(tmp_path: Path) -> None:
+async def test_open_after_close_succeeds(tmp_path: Path) -> None:
     for _ in range(2):
         async with Database.open(tmp_path):
             pass
 
 
-async def test_only_we_can_read_what_is_in_it(tmp_path: Path, careless: None) -> None:
+async def test_open_creates_private_files(tmp_path: Path, open_umask: None) -> None:
     directory = tmp_path / "state"
     async with Database.open(directory) as database, database.write() as connection:
         await connection.execute(text("DELETE FROM callback_event"))
@@ -85,14 +85,14 @@ async def test_only_we_can_read_what_is_in_it(tmp_path: Path, careless: None) ->
         }
 
 
-async def test_a_store_that_others_could_read_is_closed_to_them(tmp_path: Path, careless: None) -> None:
+async def test_open_file_readable_by_others_is_made_private(tmp_path: Path, open_umask: None) -> None:
     (tmp_path / "pantau.sqlite").touch(0o644)
     async with Database.open(tmp_path):
         assert mode(tmp_path / "pantau.sqlite") == 0o600
 
 
 @pytest.mark.parametrize("reading", [False, True])
-async def test_what_is_committed_survives_a_power_cut(tmp_path: Path, *, reading: bool) -> None:
+async def test_pragmas_are_durable(tmp_path: Path, *, reading: bool) -> None:
     async with Database.open(tmp_path) as database, database.read() if reading else database.write() as connection:
         asked = {
             name: (await connection.execute(text(f"PRAGMA {name}"))).scalar()
@@ -102,7 +102,7 @@ async def test_what_is_committed_survives_a_power_cut(tmp_path: Path, *, reading
     assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
 
 
-async def test_readers_see_one_moment_and_do_not_wait_for_the_writer(tmp_path: Path) -> None:
+async def test_readers_see_snapshot_without_waiting_for_writer(tmp_path: Path) -> None:
     count = text("SELECT count(*) FROM callback_event")
     async with Database.open(tmp_path) as database, database.read() as reader:
         assert (await reader.execute(count)).scalar() == 0
@@ -114,14 +114,14 @@ async def test_readers_see_one_moment_and_do_not_wait_for_the_writer(tmp_path: P
             assert (await later.execute(count)).scalar() == 1
 
 
-async def test_a_row_that_belongs_to_nothing_is_refused(tmp_path: Path) -> None:
+async def test_foreign_key_violation_is_refused(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
         with pytest.raises(Exception, match="FOREIGN KEY"):
             async with database.write() as connection:
                 await connection.execute(text("INSERT INTO delivery VALUES (1, 1, 'sms', '', '')"))
 
 
-def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> None:
+def test_upgrade_current_schema_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "fresh.sqlite"
     upgrade(f"sqlite:///{file}")
     before = file.read_bytes()
@@ -130,7 +130,7 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(tmp_path: Path) -> Non
     assert file.read_bytes() == before
 
 
-def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do(tmp_path: Path) -> None:
+def test_upgrade_newer_schema_is_refused_unchanged(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
     upgrade(url)
     engine = create_engine(url)
@@ -139,7 +139,7 @@ def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do
     engine.dispose()
     before = (tmp_path / "fresh.sqlite").read_bytes()
 
-    with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
+    with pytest.raises(StoreTooNewError, match="install that version again, or restore the backup"):
         upgrade(url)
     assert (tmp_path / "fresh.sqlite").read_bytes() == before
 
@@ -155,30 +155,30 @@ def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what_to_do
             160004,
             False,
             "SQL_ASCII",
-            "keeps text as SQL_ASCII; make a database with ENCODING 'UTF8' TEMPLATE template0",
+            "stores text as SQL_ASCII; create a database with ENCODING 'UTF8' TEMPLATE template0",
         ),
     ],
 )
-def test_a_server_that_cannot_be_the_store_is_told_from_one_that_can(
+def test_unsuitable_reason_of_postgresql_server(
     version: int, encoding: str, wrong: str | None, *, standby: bool
 ) -> None:
-    assert objection(version=version, standby=standby, encoding=encoding) == wrong
+    assert unsuitable_reason(version=version, standby=standby, encoding=encoding) == wrong
 
 
-async def test_a_directory_with_signs_in_its_name_is_no_trouble(tmp_path: Path) -> None:
+async def test_open_directory_with_special_characters_works(tmp_path: Path) -> None:
     directory = tmp_path / "50% state, bahagian #1"
     async with Database.open(directory):
         assert (directory / "pantau.sqlite").exists()
 
 
-async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_the_others_from_writing(
+async def test_write_cancelled_in_transaction_does_not_block_others(
     tmp_path: Path,
 ) -> None:
     cut_off: list[object] = []
 
     async def write(database: Database) -> None:
         async with database.write() as connection:
-            # It is kept, and with it whatever is open: as a traceback does.
+            # The result stays referenced, as by a traceback.
             cut_off.append(await connection.stream(text("SELECT * FROM sqlite_master")))
             while True:
                 await connection.execute(text("DELETE FROM callback_event"))
@@ -194,21 +194,19 @@ async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_t
 
 
 @pytest.mark.parametrize("way", ["deleted", "replaced"])
-async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_and_can_be_put_back(
-    tmp_path: Path, way: str
-) -> None:
+async def test_database_file_deleted_or_replaced_is_reported_until_restored(tmp_path: Path, way: str) -> None:
     file, aside = tmp_path / "pantau.sqlite", tmp_path / "aside"
     changes: list[bool] = []
     with capture_logs() as said:
         async with Database.open(tmp_path) as database:
-            database.presence.on_change = changes.append
-            await database.together.write([(insert(counter), {"name": "a", "next": 1})])
+            database.availability.on_change = changes.append
+            await database.group_commit.write([(insert(counter), {"name": "a", "next": 1})])
             file.rename(aside)
             if way == "replaced":
                 file.write_bytes(aside.read_bytes())
-            for _ in range(2):  # Nobody makes an empty file in its place meanwhile.
+            for _ in range(2):  # No process creates an empty file in its place.
                 with pytest.raises(StoreUnavailable, match=f"{file} was deleted, moved or replaced.*restart Pantau"):
-                    await database.together.write([(insert(counter), {"name": "b", "next": 1})])
+                    await database.group_commit.write([(insert(counter), {"name": "b", "next": 1})])
                 with pytest.raises(StoreUnavailable, match="deleted, moved or replaced"):
                     async with database.write():
                         pass
@@ -218,8 +216,8 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
             assert file.exists() == (way == "replaced")
 
             aside.replace(file)
-            database.presence._failed_at = -math.inf  # A second has passed.
-            await database.together.write([(insert(counter), {"name": "c", "next": 1})])
+            database.availability._failed_at = -math.inf  # A second has passed.
+            await database.group_commit.write([(insert(counter), {"name": "c", "next": 1})])
             async with database.read() as connection:
                 assert [row.name for row in await connection.execute(select(counter).order_by("name"))] == ["a", "c"]
     assert changes == [False, True]
@@ -227,7 +225,7 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
 
 
 @pytest.mark.blind
-async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_open(tmp_path: Path) -> None:
+async def test_failed_open_attempt_closes_file(tmp_path: Path) -> None:
     """Defect: With a full disk each attempt to open the store leaks a file.
 
     Pantau: It is closed at once.
@@ -241,13 +239,13 @@ async def test_an_attempt_that_fails_while_the_file_is_opened_does_not_keep_it_o
     async with Database.open(tmp_path) as database:
         before, limits = held(), resource.getrlimit(resource.RLIMIT_FSIZE)
         gc.disable()
-        # As a full disk: nothing more is written to any file.
+        # Like a full disk: no file can grow.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
         try:
             for _ in range(3):
                 with suppress(StoreUnavailable), capture_logs():
-                    await database.together.write([(insert(counter), {"name": "a", "next": 1})])
-                database.presence.away_since = None
+                    await database.group_commit.write([(insert(counter), {"name": "a", "next": 1})])
+                database.availability.unavailable_since = None
                 with suppress(StoreUnavailable):
                     async with database.read():
                         pass

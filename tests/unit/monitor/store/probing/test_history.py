@@ -1,4 +1,4 @@
-"""What is remembered of runs, tokens and deferrals, also after a restart, and for how long."""
+"""History of runs, tokens and deferrals over restarts, and its retention."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy import func, select, text
 from alerts.persistence.store import Store
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import TOKEN_MEMORY, History
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.schema.tables import incident, run, token
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import trigger
-from tests.unit.monitor.trial import MINUTE, SECOND, T0
+from tests.unit.monitor.world import MINUTE, SECOND, T0
 
 DAY = timedelta(days=1)
 KEEP = RetentionPolicy(delivered=30 * DAY, failed=365 * DAY, hourly=365 * DAY)
@@ -68,13 +68,11 @@ async def count(database: Database, table: str) -> int:
         (Outcome.LOST, False),
         (Outcome.BOUNCED, False),
         (Outcome.TIMEOUT, False),
-        # Cut off by a stop: the run has no end.
+        # Stopped: the run has no end.
         (None, False),
     ],
 )
-async def test_a_token_is_remembered_with_its_route_its_time_and_whether_its_mail_came(
-    history: History, outcome: Outcome | None, *, came: bool
-) -> None:
+async def test_tokens_give_route_time_and_arrival(history: History, outcome: Outcome | None, *, came: bool) -> None:
     token_id = await sent(history, 1, T0 + SECOND)
     if outcome is not None:
         await history.record_run(ended(1, outcome), "JCM", {})
@@ -83,7 +81,7 @@ async def test_a_token_is_remembered_with_its_route_its_time_and_whether_its_mai
     assert (known.route, known.at, known.has_arrived) == ("JCM/internal", T0 + SECOND, came)
 
 
-async def test_mail_that_came_late_has_come(history: History) -> None:
+async def test_late_arrival_counts_as_arrived(history: History) -> None:
     token_id = await sent(history, 1)
     await history.record_run(ended(1, Outcome.LOST), "JCM", {})
     await history.record_late_arrival(token_id, T0 + 10 * MINUTE)
@@ -93,7 +91,7 @@ async def test_mail_that_came_late_has_come(history: History) -> None:
     assert [each.has_arrived for each in known.values()] == [True]
 
 
-async def test_tokens_are_told_from_the_oldest_to_the_newest(history: History) -> None:
+async def test_tokens_are_ordered_by_time(history: History) -> None:
     for number in (3, 1, 2):
         await sent(history, number, T0 + number * SECOND)
         if number == 2:
@@ -102,12 +100,12 @@ async def test_tokens_are_told_from_the_oldest_to_the_newest(history: History) -
     assert [int(token_id, 16) for token_id in await history.tokens(T0 + MINUTE)] == [1, 2, 3]
 
 
-async def test_mail_is_looked_for_for_a_week_and_a_second_one_for_a_day(history: History, database: Database) -> None:
+async def test_tokens_missing_are_kept_a_week_and_arrived_a_day(history: History, database: Database) -> None:
     missing, come = await sent(history, 1), await sent(history, 2)
     await history.record_run(ended(2), "JCM", {})
 
     async def known_after(span: timedelta) -> set[str]:
-        await Retention(database).dispose(KEEP, T0 + span)
+        await Retention(database).delete_expired(KEEP, T0 + span)
         found = set(await history.tokens(T0 + span))
         assert await count(database, "token") == len(found)
         return found
@@ -127,13 +125,13 @@ async def test_mail_is_looked_for_for_a_week_and_a_second_one_for_a_day(history:
         ([Outcome.DEFERRED, Outcome.DEFERRED], 0),
         ([Outcome.DEFERRED, Outcome.DELIVERED], None),
         ([Outcome.DEFERRED, Outcome.JUNK, Outcome.DEFERRED], 2),
-        # Only an arrival ends it.
+        # Only an arrival ends the deferral.
         ([Outcome.DEFERRED, Outcome.TIMEOUT, Outcome.DEFERRED], 0),
         ([Outcome.DEFERRED, Outcome.LOST], 0),
         ([Outcome.DELIVERED, Outcome.DEFERRED, Outcome.INCONCLUSIVE], 1),
     ],
 )
-async def test_it_is_known_since_when_a_route_is_put_off(
+async def test_deferrals_give_first_deferral_since_arrival(
     history: History, outcomes: list[Outcome], since: int | None
 ) -> None:
     for number, outcome in enumerate(outcomes):
@@ -144,7 +142,7 @@ async def test_it_is_known_since_when_a_route_is_put_off(
     assert await history.deferrals(T0 + DAY) == {}
 
 
-async def test_how_things_stand_is_stored_with_the_run(history: History) -> None:
+async def test_record_run_stores_healths(history: History) -> None:
     await history.record_run(ended(1), "JCM", {"JCM/internal": (Health.UP, T0), "ours/network": (Health.UP, T0)})
     await history.record_run(ended(2), "JCM", {"JCM/internal": (Health.DOWN, T0 + MINUTE)})
 
@@ -155,7 +153,7 @@ async def test_how_things_stand_is_stored_with_the_run(history: History) -> None
     assert (await history.latest())["JCM/internal"] == ended(2)
 
 
-async def test_the_latest_run_of_each_route_is_found(history: History, database: Database) -> None:
+async def test_latest_returns_last_run_of_each_route(history: History, database: Database) -> None:
     for number, route in enumerate(["JCM/b", "JCM/a", "JCM/b", "MDC/a", "JCM/a", "JCM/b"]):
         await history.record_run(ended(number, at=T0 + number * MINUTE, route=route), "JCM", {})
 
@@ -163,16 +161,14 @@ async def test_the_latest_run_of_each_route_is_found(history: History, database:
     assert {name: int(result.token_id, 16) for name, result in found.items()} == {"JCM/a": 4, "JCM/b": 5, "MDC/a": 3}
 
 
-async def test_who_probes_a_few_agencies_reads_of_these_only_and_of_the_routes_that_are_our_own(
-    history: History, database: Database
-) -> None:
+async def test_latest_of_agencies_returns_these_and_control_routes(history: History, database: Database) -> None:
     for number, (agency, route) in enumerate((("JCM", "JCM/a"), ("MDC", "MDC/a"), ("", "control/a/b"))):
         await history.record_run(ended(number, route=route), agency, {})
 
     assert set(await History(database).latest({"MDC"})) == {"MDC/a", "control/a/b"}
 
 
-async def test_the_last_run_of_a_route_that_has_left_is_let_go_of(history: History) -> None:
+async def test_forget_drops_last_run_of_removed_route(history: History) -> None:
     for number, route in enumerate(("JCM/a", "JCM/b")):
         await history.record_run(ended(number, route=route), "JCM", {})
 
@@ -182,9 +178,7 @@ async def test_the_last_run_of_a_route_that_has_left_is_let_go_of(history: Histo
 
 
 @pytest.mark.blind
-async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_memory_then(
-    history: History, database: Database
-) -> None:
+async def test_latest_is_read_once_and_then_from_memory(history: History, database: Database) -> None:
     """Defect: The last runs are read and validated at each look.
 
     Pantau: They are read once, at the start.
@@ -202,11 +196,11 @@ async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_m
     assert await after.latest() == known
 
 
-async def test_of_a_store_without_runs_nothing_is_the_latest(history: History) -> None:
+async def test_latest_of_empty_store_is_empty(history: History) -> None:
     assert await history.latest() == {}
 
 
-async def test_old_runs_are_deleted_and_incidents_never(history: History, database: Database) -> None:
+async def test_delete_expired_removes_runs_and_keeps_incidents(history: History, database: Database) -> None:
     store: Store = SqlStore(database)
     async with store.transaction() as uow:
         await uow.add_incidents([trigger()])
@@ -224,12 +218,12 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
     await history.record_run(ended(9999), "JCM", {})
 
     retention = Retention(database)
-    assert await retention.dispose(KEEP, T0) == 3 + 3 * 800
-    assert await retention.dispose(KEEP, T0) == 0
+    assert await retention.delete_expired(KEEP, T0) == 3 + 3 * 800
+    assert await retention.delete_expired(KEEP, T0) == 0
     assert (await count(database, "run"), await count(database, "incident")) == (1, 1)
 
 
-async def test_of_what_is_taken_over_only_that_is_read_beside_what_is_our_own(history: History) -> None:
+async def test_tokens_and_healths_of_routes_return_these_and_own(history: History) -> None:
     judged = dict.fromkeys(("JCM/internal", "MDC/internal", "ours/network"), (Health.DOWN, T0))
     await history.record_run(ended(1), "JCM", judged)
     for number, route in enumerate(("JCM/internal", "MDC/internal")):
@@ -240,10 +234,10 @@ async def test_of_what_is_taken_over_only_that_is_read_beside_what_is_our_own(hi
     for routes in (few, many):
         assert {each.route for each in (await history.tokens(T0 + MINUTE, routes)).values()} == {"MDC/internal"}
     assert set(await history.healths(few)) == {"MDC/internal", "ours/network"}
-    assert set(await history.healths(many)) == set(judged), "so many names are a longer question than the answer"
+    assert set(await history.healths(many)) == set(judged), "a query with so many names would be longer than its result"
 
 
-async def test_the_last_runs_of_agencies_that_others_probe_are_read_when_they_are_asked_for(database: Database) -> None:
+async def test_refresh_latest_reads_runs_of_given_agencies(database: Database) -> None:
     here, elsewhere = History(database), History(database)
     await here.record_run(ended(1), "JCM", {})
     await here.latest()

@@ -1,4 +1,4 @@
-"""Whom to tell, as JSON in the store: what an older version wrote is read, and what this one writes comes back."""
+"""Policy snapshots and addresses as stored JSON: older versions are read, and values round-trip."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from alerts.model.contact import Address
 from alerts.model.oncall import Days, Layer, Rota
 from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.store.schema.rows import ADDRESSES, POLICY
-from tests.unit.alerts.people import BRIEF as PRESENT
 from tests.unit.alerts.people import RAVI, SITI
+from tests.unit.alerts.people import SNAPSHOT as PRESENT
 
-#: The brief of `tests.unit.alerts.people`, as version 0.1.0 wrote it before there were rotas.
+#: The policy snapshot of `tests.unit.alerts.people`, as version 0.1.0 wrote it before there were rotas.
 OLD = Path(__file__).with_name("brief_without_rotas.json").read_bytes()
 
 KEDAH = Calendar(state=State.KEDAH, holidays=(date(2026, 12, 7),), workdays=(date(2026, 12, 11),))
@@ -53,31 +53,31 @@ def read(text: bytes) -> PolicySnapshot:
     return POLICY.validate_json(text)
 
 
-def test_a_brief_that_an_older_version_wrote_is_read_with_what_it_did_not_know_left_out() -> None:
-    brief = read(OLD)
+def test_policy_snapshot_of_older_version_is_read_with_defaults() -> None:
+    snapshot = read(OLD)
 
-    # What was acknowledged before acknowledgements expired has the usual time from now on, and what was told in rounds repeats.
+    # An earlier acknowledgement has the default timeout from now on, and an earlier escalation repeats.
     new = EscalationPolicy(steps=())
     usual = replace(
         PRESENT.escalation, acknowledgement_timeout=new.acknowledgement_timeout, repeat_interval=new.repeat_interval
     )
-    assert brief == replace(PRESENT, escalation=usual)
-    assert (brief.escalation.rotas, brief.escalation.fallback) == ((), None)
-    assert (brief.escalation.repeat_interval, brief.escalation.office_hours) == (timedelta(hours=1), None)
-    assert [(step.rotas, step.redial) for step in brief.escalation.steps] == [((), None), ((), None)]
-    addresses = [a for step in brief.escalation.steps for contact in step.contacts for a in contact.addresses]
+    assert snapshot == replace(PRESENT, escalation=usual)
+    assert (snapshot.escalation.rotas, snapshot.escalation.fallback) == ((), None)
+    assert (snapshot.escalation.repeat_interval, snapshot.escalation.office_hours) == (timedelta(hours=1), None)
+    assert [(step.rotas, step.redial) for step in snapshot.escalation.steps] == [((), None), ((), None)]
+    addresses = [a for step in snapshot.escalation.steps for contact in step.contacts for a in contact.addresses]
     assert {(a.hours, a.verified) for a in addresses} == {(None, None)}
 
 
-def test_the_definition_of_a_rota_comes_back_from_the_store_whole() -> None:
+def test_policy_snapshot_with_rota_round_trips() -> None:
     written = POLICY.dump_json(replace(PRESENT, escalation=ESCALATION))
 
     assert read(written).escalation == ESCALATION
     (desk,) = read(written).escalation.rotas[0].layers[1].people[0].addresses
-    # These are no part of the comparison above.
+    # The comparison above excludes these fields.
     assert (desk.hours, desk.verified) == (HOURS, date(2026, 11, 1))
 
 
-def test_hours_are_kept_with_a_notice() -> None:
+def test_addresses_with_office_hours_round_trip() -> None:
     (desk,) = ADDRESSES.validate_json(ADDRESSES.dump_json((DESK,)))
     assert desk.hours == HOURS

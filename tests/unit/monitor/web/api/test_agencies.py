@@ -1,4 +1,4 @@
-"""Agencies for programs: filtered, in pages, one by its code; and what is refused instead of being guessed."""
+"""Agencies in the API: filters, pages, one agency by its code, and invalid queries."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from monitor.model.route import Direction
 from monitor.views.overview import AgencyView
 from monitor.web.portal import portal
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.web.source import Service, client
-from tests.unit.monitor.web.test_status_page import MultiSiteDemo, view
+from tests.unit.monitor.web.fake_service import Service, client
+from tests.unit.monitor.web.test_status_page import ManyAgencies, view
 
 HOSTS = ["localhost"]
 OUT, IN = Direction.OUTBOUND, Direction.INBOUND
 UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
 
 
-def standing(code: str, health: Mapping[Direction, Health], **more: Any) -> AgencyView:
+def agency_view(code: str, health: Mapping[Direction, Health], **more: Any) -> AgencyView:
     return replace(view(code), health=health, **more)
 
 
 VIEWS = [
-    standing("AAA", {OUT: UP, IN: UP}),
-    standing("BBB", {OUT: UP, IN: DOWN}),
-    standing("CCC", {OUT: DEGRADED}),
-    standing("DDD", {OUT: UP, IN: UP}, declared=IncidentType.BOTH),
-    standing("EEE", {}),
+    agency_view("AAA", {OUT: UP, IN: UP}),
+    agency_view("BBB", {OUT: UP, IN: DOWN}),
+    agency_view("CCC", {OUT: DEGRADED}),
+    agency_view("DDD", {OUT: UP, IN: UP}, declared=IncidentType.BOTH),
+    agency_view("EEE", {}),
 ]
 
 
 @dataclass
-class Five(MultiSiteDemo):
-    """A country of five agencies."""
+class FiveAgencies(ManyAgencies):
+    """A service with five agencies."""
 
     def __post_init__(self) -> None:
         self.views = list(VIEWS)
@@ -72,17 +72,17 @@ async def codes(web: httpx.AsyncClient, query: str) -> list[str]:
         ("agency=AAA&state=down", ""),
     ],
 )
-async def test_agencies_are_filtered_by_code_and_by_how_their_mail_stands(query: str, found: str) -> None:
-    async with client(portal(Five(), HOSTS)) as web:
+async def test_agencies_filtered_by_code_state_and_direction(query: str, found: str) -> None:
+    async with client(portal(FiveAgencies(), HOSTS)) as web:
         assert await codes(web, query) == found.split()
 
 
-async def test_pages_hold_each_agency_once_though_others_come_and_go_between_them() -> None:
-    service = Five()
+async def test_agencies_pages_hold_each_once_while_list_changes() -> None:
+    service = FiveAgencies()
     async with client(portal(service, HOSTS)) as web:
         first = await web.get("/api/v1/agencies?limit=2&state=up&state=down&state=unknown&state=degraded")
         assert [each["agency"] for each in first.json()] == ["AAA", "BBB"]
-        service.views = [standing("AAB", {OUT: UP}), *(each for each in VIEWS if each.agency not in {"AAA", "BBB"})]
+        service.views = [agency_view("AAB", {OUT: UP}), *(each for each in VIEWS if each.agency not in {"AAA", "BBB"})]
         second = await web.get(first.links["next"]["url"])
         third = await web.get(second.links["next"]["url"])
 
@@ -91,8 +91,8 @@ async def test_pages_hold_each_agency_once_though_others_come_and_go_between_the
     assert "link" not in third.headers
 
 
-async def test_one_agency_is_found_however_its_code_is_written() -> None:
-    async with client(portal(Five(), HOSTS)) as web:
+async def test_agency_code_is_case_insensitive() -> None:
+    async with client(portal(FiveAgencies(), HOSTS)) as web:
         found, missing = await web.get("/api/v1/agencies/bbb"), await web.get("/api/v1/agencies/BBX")
 
     assert found.json()["agency"] == "BBB"
@@ -102,13 +102,13 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
 @pytest.mark.parametrize(
     ("path", "parameter", "says"),
     [
-        ("agencies?stat=down", "stat", "is no parameter here; did you mean state?"),
-        ("agencies?x=1", "x", "is no parameter here; there are agency, cursor, direction, limit, state"),
-        ("agencies/JCM?state=down", "state", "is no parameter here; there is none"),
-        ("agencies/JCM/days?day=7", "day", "is no parameter here; did you mean days?"),
+        ("agencies?stat=down", "stat", "is not a parameter here; did you mean state?"),
+        ("agencies?x=1", "x", "is not a parameter here; there are agency, cursor, direction, limit, state"),
+        ("agencies/JCM?state=down", "state", "is not a parameter here; there is none"),
+        ("agencies/JCM/days?day=7", "day", "is not a parameter here; did you mean days?"),
         ("agencies/JCM/days?days=401", "days", "Input should be less than or equal to 400"),
-        ("self-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
-        ("self-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
+        ("self-health?" + "x" * 500, "x" * 60, "is not a parameter here; there is none"),
+        ("self-checks?%ff=%00", "\ufffd", "is not a parameter here; there is none"),
         ("agencies?agency=JCN", "agency", "there is no agency 'JCN'; did you mean JCM?"),
         (
             "agencies?state=dwon",
@@ -118,14 +118,12 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
         ("agencies?direction=control", "direction", "Input should be 'internal', 'outbound' or 'inbound'"),
         ("agencies?limit=0", "limit", "Input should be greater than or equal to 1"),
         ("agencies?limit=1001", "limit", "Input should be less than or equal to 1000"),
-        ("agencies?cursor=x", "cursor", "is no cursor of this list; begin again without it"),
-        ("agencies?cursor=aW5jaWRlbnRzOjE%3D", "cursor", "is no cursor of this list; begin again without it"),
-        ("agencies?cursor=%C3%A4", "cursor", "is no cursor of this list; begin again without it"),
+        ("agencies?cursor=x", "cursor", "is not a cursor of this list; start again without a cursor"),
+        ("agencies?cursor=aW5jaWRlbnRzOjE%3D", "cursor", "is not a cursor of this list; start again without a cursor"),
+        ("agencies?cursor=%C3%A4", "cursor", "is not a cursor of this list; start again without a cursor"),
     ],
 )
-async def test_a_question_with_a_slip_in_it_is_refused_and_the_slip_is_named(
-    path: str, parameter: str, says: str
-) -> None:
+async def test_query_invalid_parameter_is_refused_and_named(path: str, parameter: str, says: str) -> None:
     async with client(portal(Service(), HOSTS)) as web:
         answer = await web.get(f"/api/v1/{path}")
 
@@ -135,7 +133,7 @@ async def test_a_question_with_a_slip_in_it_is_refused_and_the_slip_is_named(
 
 
 @pytest.mark.parametrize("path", ["agencies", "agencies?limit=1", "agencies/JCM", "self-health", "letters"])
-async def test_who_asks_again_is_told_that_nothing_has_changed_until_something_has(path: str) -> None:
+async def test_get_with_etag_returns_304_until_changed(path: str) -> None:
     service = Service()
     async with client(portal(service, HOSTS, service)) as web:
         first = await web.get(f"/api/v1/{path}")
@@ -151,7 +149,7 @@ async def test_who_asks_again_is_told_that_nothing_has_changed_until_something_h
     assert changed.status_code == (200 if "agencies" in path else 304)
 
 
-async def test_the_schema_names_every_parameter_and_what_a_problem_looks_like() -> None:
+async def test_schema_lists_agencies_parameters_and_problem_details() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         schema = (await web.get("/openapi.json")).json()
 
@@ -167,8 +165,8 @@ async def test_the_schema_names_every_parameter_and_what_a_problem_looks_like() 
     assert "$defs" not in json.dumps(schema["components"]["schemas"]["ProblemDetails"])
 
 
-async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same_minutes() -> None:
-    service = Service(sheets={T0.date() - timedelta(days=1): DayTimeline("w1080b360")})
+async def test_agency_days_and_availability_use_same_minutes() -> None:
+    service = Service(timelines={T0.date() - timedelta(days=1): DayTimeline("w1080b360")})
     async with client(portal(service, HOSTS)) as web:
         answer = await web.get("/api/v1/agencies/jcm/days?days=2")
         usual = await web.get("/api/v1/agencies/JCM/days")
@@ -176,13 +174,16 @@ async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same
         listed = (await web.get("/api/v1/agencies")).json()
         one = (await web.get("/api/v1/agencies/JCM")).json()
 
-    told = answer.json()
-    assert (told["agency"], told["time_zone"]) == ("JCM", "Asia/Kuala_Lumpur")
-    assert [(day["day"], day["availability"]) for day in told["days"]] == [("2026-11-23", 0.75), ("2026-11-24", None)]
-    assert told["days"][0]["minutes"] == dict.fromkeys(MinuteState, 0) | {"up": 1080, "no_mail": 360}
-    assert [(each["days"], each["availability"]) for each in told["availability"]] == [(30, 0.75), (90, 0.75)]
+    response = answer.json()
+    assert (response["agency"], response["time_zone"]) == ("JCM", "Asia/Kuala_Lumpur")
+    assert [(day["day"], day["availability"]) for day in response["days"]] == [
+        ("2026-11-23", 0.75),
+        ("2026-11-24", None),
+    ]
+    assert response["days"][0]["minutes"] == dict.fromkeys(MinuteState, 0) | {"up": 1080, "no_mail": 360}
+    assert [(each["days"], each["availability"]) for each in response["availability"]] == [(30, 0.75), (90, 0.75)]
     assert len(usual.json()["days"]) == 90
-    assert usual.json()["availability"] == told["availability"]
+    assert usual.json()["availability"] == response["availability"]
     assert listed == [one]
-    assert one["availability"] == told["availability"]
+    assert one["availability"] == response["availability"]
     assert (missing.status_code, missing.json()["detail"]) == (404, "there is no agency 'JCN'; did you mean JCM?")

@@ -1,7 +1,7 @@
-"""Every question and order that the schema allows is answered as the schema says, and every other is refused.
+"""Conformance to the OpenAPI schema: allowed requests get the described responses, all others are refused.
 
-The questions are made up, by what the schema says of parameters and bodies and by what it does not. They are asked of a portal
-without users, and of one in which a program shows a token that permits everything.
+Schemathesis generates requests from the schema. They go to a portal without users, and to one with a token that permits
+everything.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from hypothesis import HealthCheck, given, settings
 
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve
-from tests.unit.monitor.web.api.test_alertmanager import Door
-from tests.unit.monitor.web.signed import House, house
-from tests.unit.monitor.web.source import LETTERS, TOKEN, Service
+from tests.unit.monitor.web.api.test_alertmanager import ReceiverEnv
+from tests.unit.monitor.web.fake_service import LETTERS, TOKEN, Service
+from tests.unit.monitor.web.portal_env import PortalEnv, open_portal
 
 
 @pytest.fixture(scope="module")
-def from_schema() -> ModuleType:
-    """Return what makes questions up. To read it takes half a second, and each process reads this file."""
+def schemathesis() -> ModuleType:
+    """Return schemathesis. Its import takes half a second, and every process imports this file."""
     return import_module("schemathesis")
 
 
-def ask(operation: Any, examples: int, token: str, before: Callable[[], None] = lambda: None) -> None:
-    """Ask so many times, and do something *before* each."""
-    # Of a text that may be a cursor, a number or an agency, only the service knows whether it is one.
+def call_operation(operation: Any, examples: int, token: str, before: Callable[[], None] = lambda: None) -> None:
+    """Send *examples* requests to an operation, and call *before* each."""
+    # Only the service knows whether a text is a valid cursor, number or agency.
     unknown = [import_module("schemathesis").checks.CHECKS.get_one("positive_data_acceptance")]
 
     @settings(
@@ -49,27 +49,27 @@ def ask(operation: Any, examples: int, token: str, before: Callable[[], None] = 
     answered()
 
 
-def test_whatever_is_asked_is_answered_as_the_schema_says(from_schema: ModuleType, subtests: pytest.Subtests) -> None:
-    service = Service(in_the_tray=LETTERS)
-    app = portal(service, ["testserver"], service, alert_receiver=Door().receiver())
-    operations = [found.ok() for found in from_schema.openapi.from_asgi("/openapi.json", app).get_all_operations()]
+def test_portal_without_users_matches_schema(schemathesis: ModuleType, subtests: pytest.Subtests) -> None:
+    service = Service(tray_letters=LETTERS)
+    app = portal(service, ["testserver"], service, alert_receiver=ReceiverEnv().receiver())
+    operations = [found.ok() for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()]
     assert len(operations) > 15
     for operation in operations:
         with subtests.test(operation.label):
-            ask(operation, 12, TOKEN)
+            call_operation(operation, 12, TOKEN)
 
 
-#: An hour later a wrong token that it tries is the first again, and not one of many.
+#: After an hour a wrong token is the first failure again, so no request is throttled.
 LATER = timedelta(hours=1)
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[tuple[House, str, str]]:
-    """Serve a portal with users over a store of its own; yield it, its address and a token that permits everything."""
-    found: Queue[tuple[House, str, str]] = Queue()
+def served(directory: Path) -> Iterator[tuple[PortalEnv, str, str]]:
+    """Serve a portal with users; yield it, its address and a token that permits everything."""
+    found: Queue[tuple[PortalEnv, str, str]] = Queue()
 
     async def live() -> None:
-        async with house(directory, Service(codes=("JCM", "MDC"), in_the_tray=LETTERS)) as opened:
+        async with open_portal(directory, Service(codes=("JCM", "MDC"), tray_letters=LETTERS)) as opened:
             roles = ("duty", "noc", "clerk", "officer", "admin")
             made = await opened.tokens.create("konsol", roles, timedelta(days=365), by="Ujian")
             face = open_port("127.0.0.1", 0)
@@ -87,13 +87,11 @@ def served(directory: Path) -> Iterator[tuple[House, str, str]]:
         thread.join(timeout=60)
 
 
-def test_whatever_a_program_asks_or_orders_is_answered_as_the_schema_says(
-    tmp_path: Path, from_schema: ModuleType
-) -> None:
+def test_portal_with_token_matches_schema(tmp_path: Path, schemathesis: ModuleType) -> None:
     with served(tmp_path) as (opened, address, token):
-        told = from_schema.openapi.from_url(f"{address}/openapi.json")
-        operations = [found.ok() for found in told.get_all_operations()]
+        schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+        operations = [found.ok() for found in schema.get_all_operations()]
         asked = [each for each in operations if each.path.startswith("/api/v1")]
         assert len(asked) > 20
         for operation in asked:
-            ask(operation, 8, token, lambda: opened.clock.move(LATER))
+            call_operation(operation, 8, token, lambda: opened.clock.move(LATER))
