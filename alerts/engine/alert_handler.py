@@ -129,7 +129,7 @@ async def _apply_shared_alerts(
     policy_for: PolicyLookup,
     now: datetime,
 ) -> Sequence[int]:
-    """Open, change and end shared incidents. Return the ids of those that were opened or ended."""
+    """Open, change and end shared incidents. Return the ids of the opened and ended ones."""
     firing_counts = await uow.count_firing_alerts(shared_alerts)
     last_incidents = await uow.last_incidents(shared_alerts)
     events = list[Trigger | Resolve]()

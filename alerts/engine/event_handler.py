@@ -165,7 +165,7 @@ async def handle_submitted_event(
     return after, [_latency(notification, channel, attempt.gateway, Milestone.ACKNOWLEDGED, duration)]
 
 
-#: States of an incident before and after it is acknowledged; an extension or takeover of an acknowledgement differs.
+#: States of an incident before and after its first acknowledgement, and not those of an extension or a takeover.
 _FIRST_ACKNOWLEDGEMENT = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
 
 
@@ -351,8 +351,8 @@ async def _acknowledge_incident(
         await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
     if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
-        # By responding to a handover notification, the person now on duty takes over from the assignee whom it names.
-        # If the assignee has changed since, there is no takeover.
+        # By responding to a handover notification, the person now on duty takes over from the assignee that the
+        # notification names (`facts.by`). If the assignee has changed since, there is no takeover.
         await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name, previous_assignee=part.facts.by))
         return AckResult.TAKEN
     # ALREADY means that somebody else is the assignee. The assignee must not get this result, because a person who

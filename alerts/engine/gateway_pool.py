@@ -52,8 +52,8 @@ class GatewayPool:
     The state is kept in memory only.
     """
 
-    #: How long other gateways are preferred to one that failed. Then it is tried again, because no event reports that
-    #: it works again.
+    #: How long other gateways are preferred to a failed gateway, which is then tried again, because no event reports
+    #: that it works.
     PENALTY = timedelta(minutes=5)
 
     def __init__(self, gateways: Iterable[ConfiguredGateway]) -> None:
@@ -197,7 +197,7 @@ class GatewayPool:
         return True
 
     def remove_waiter(self, incident_id: int) -> None:
-        """Remove an incident from the queues of all gateways. Call it before processing, which may queue it again.
+        """Remove an incident from the queues of all gateways. Call this before processing, which may queue it again.
 
         Otherwise an incident that another engine has taken over would stay in the queues.
         """

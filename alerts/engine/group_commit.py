@@ -90,7 +90,7 @@ class GroupCommit(Generic[Work]):
             del future
 
     async def drain(self) -> None:
-        """Wait until no work is left. Call it before the database is closed."""
+        """Wait until no work is left. Call this before the database is closed."""
         while self._commit_task is not None and not self._commit_task.done():
             await asyncio.wait({self._commit_task})
 

@@ -309,7 +309,7 @@ class IncidentProcessor:
         return escalate(incident, notifications, self._now, overrides) if overrides else decision
 
     async def _add_substitutes(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
-        """Add substitutes to the incident's policy, which is searched for their names when they respond."""
+        """Add substitutes to the incident's policy, in which their names are looked up when they respond."""
         if not stand_ins:
             return incident
         policy = incident.policy.escalation
@@ -377,7 +377,7 @@ class IncidentProcessor:
         return incident
 
     async def _apply_state_changes(self, incident: Incident) -> None:
-        """Withdraw notifications that the incident's present state makes obsolete, and add those that it requires."""
+        """Withdraw the notifications that the incident's state makes obsolete, and add the ones that it requires."""
         for consequence in consequences(incident, await self._notifications(incident), self._now):
             match consequence:
                 # Cancel: the notification was not sent. Abandon: it may have been sent, and must not be resent.
@@ -426,7 +426,7 @@ class IncidentProcessor:
 
     async def _is_decided(self, incident: Incident, key: str) -> bool:
         # Most drafts are decided again at each processing, and the incident has their notification already. Query the
-        # database only for the others: they may be new, or have joined or left a bundle.
+        # database only for other drafts, which may be new, or have joined or left a bundle.
         exists = any(notification.key == key for notification in await self._notifications(incident))
         return exists or await self._uow.is_notification_decided(key)
 

@@ -194,9 +194,9 @@ class Restoration:
     id: int
     how: DetectionMethod
     noticed_at: datetime
-    #: Last write in the restored copy; `None`: it was empty.
+    #: Last write in the restored copy; `None`: the copy was empty.
     since: datetime | None
-    #: Who restored it; "": nobody said so, and Pantau has detected it.
+    #: Who restored the copy by command; "": Pantau has detected the restore.
     by: str
     #: Last used incident numbers by prefix, as stated by that person.
     numbers: Mapping[str, int] = field(default_factory=dict)

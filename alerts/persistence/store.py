@@ -153,10 +153,10 @@ class UnitOfWork(Protocol):
         """Return the number of open incidents about alerts."""
 
     async def open_dedup_keys(self, keys: Collection[str]) -> Collection[str]:
-        """Return those of up to some two hundred dedup keys that have an open incident."""
+        """Return the dedup keys, of up to some two hundred, that have an open incident."""
 
     async def save_policy(self, incident: Incident) -> None:
-        """Write an incident's policy, which otherwise stays as it was when the incident opened."""
+        """Write an incident's policy. `save_incident` does not change it."""
 
     async def deactivate_incident(self, incident_id: int) -> None:
         """Remove an incident from `active_incidents`, because no action is due."""
