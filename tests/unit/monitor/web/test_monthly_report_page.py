@@ -112,6 +112,16 @@ async def test_monthly_report_offers_thirteen_months_and_skips_just_begun(
     assert (await later.get("/agencies/JCM/report")).headers["location"] == MONTH
 
 
+async def test_monthly_report_month_without_sending_shows_zero_percent(
+    env: PortalEnv, viewer: httpx.AsyncClient
+) -> None:
+    down = DayTimeline()
+    down.mark(MinuteState.NO_SENDING, 0, 1440)
+    await DayRecords(env.database).add({("JCM", date(2026, 10, 5)): down})
+    page = await viewer.get("/agencies/JCM/report/2026-10", params={"lang": "en"})
+    assert "Sending available: 0%" in visible_text(page)
+
+
 async def test_monthly_report_invalid_month_is_refused(viewer: httpx.AsyncClient) -> None:
     for written in ("2027-01", "2026-13", "kelmarin", "%00"):
         assert (await viewer.get(f"/agencies/JCM/report/{written}")).status_code == 409
