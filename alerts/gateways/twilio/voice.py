@@ -62,10 +62,10 @@ PROGRESS = {
 #: Number of times that a menu is repeated without a key before the call ends.
 MAX_SILENT_REPEATS = 2
 
-#: Maximum time between the start of an attempt and the creation of its call: more than the default deadline of the
-#: POST. Twilio stores neither our reference nor the text with a call, so a call is found by its number and time. A call
-#: that is created later belongs to another attempt.
-_CREATED_WITHIN = timedelta(seconds=30)
+#: Maximum time between the end of the POST's deadline and the creation of the call that the POST asked for. Twilio
+#: stores neither our reference nor the text with a call, so a call is found by its number and time. A call that is
+#: created later belongs to another attempt.
+_CREATED_AFTER_DEADLINE = timedelta(seconds=20)
 
 _TWIML = "text/xml"
 
@@ -115,6 +115,7 @@ class TwilioVoice:
         self._ring_seconds = settings.ring_seconds
         self._voices = twiml.Voices(names=settings.voices, gather_timeout_seconds=settings.gather_timeout_seconds)
         self._callback_base = context.callback_base
+        self._created_within = timedelta(seconds=settings.deadline_seconds) + _CREATED_AFTER_DEADLINE
         self._twilio = Twilio(settings)
 
     async def send(self, request: SendRequest) -> DeliveryReport:
@@ -131,7 +132,7 @@ class TwilioVoice:
         return self._read_call(await self._twilio.create("Calls", form))
 
     async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        for call in await self._twilio.created_for(request, "Calls", _CREATED_WITHIN):
+        for call in await self._twilio.created_for(request, "Calls", self._created_within):
             if call.get("from") == self._from:
                 return self._read_call(call)
         return SubmissionNotFound(certain=False)

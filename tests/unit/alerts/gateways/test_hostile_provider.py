@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.twilio.api import meaning_of_failure, parse_count
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
+from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.gateway import (
     DeliveryError,
     DeliveryReport,
@@ -55,6 +56,13 @@ class FakeTransport(httpx.AsyncBaseTransport):
 def sms(transport: FakeTransport) -> TwilioSms:
     account: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
     gateway = TwilioSms(TwilioSmsSettings.model_validate(account), CONTEXT)
+    gateway._twilio._provider._client._transport = transport  # type: ignore[assignment]
+    return gateway
+
+
+def voice(transport: FakeTransport, **settings: Any) -> TwilioVoice:
+    account: dict[str, Any] = {"account_sid": "AC" + "0" * 32, "auth_token": "rahsia", "from_number": "+60300000100"}
+    gateway = TwilioVoice(TwilioVoiceSettings.model_validate(account | settings), CONTEXT)
     gateway._twilio._provider._client._transport = transport  # type: ignore[assignment]
     return gateway
 
@@ -160,6 +168,17 @@ async def test_twilio_find_with_clock_difference_searches_by_twilio_clock(
     transport = FakeTransport(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
     answer = await sms(transport).find(replace(SMS, queried_at=AT + timedelta(seconds=queried_after)))
     assert isinstance(answer, DeliveryReport) is found
+
+
+@pytest.mark.parametrize(("deadline", "created", "found"), [(60, 55, True), (60, 95, False), (10, 55, False)])
+async def test_twilio_find_of_call_searches_until_deadline_of_submission(
+    deadline: int, created: int, *, found: bool
+) -> None:
+    """A call that Twilio creates at the end of a long deadline is found, and not placed a second time."""
+    at = (AT + timedelta(seconds=created)).strftime("%a, %d %b %Y %H:%M:%S +0000")
+    call = {"sid": "CA1", "status": "completed", "from": "+60300000100", "date_created": at}
+    gateway = voice(FakeTransport(json.dumps({"calls": [call]}).encode()), deadline_seconds=deadline)
+    assert isinstance(await gateway.find(replace(SMS, queried_at=AT)), DeliveryReport) is found
 
 
 @pytest.mark.parametrize("at", ["Fri, 27 Nov 2026 08:00:01 +99999999999999", "9" * 5000, ""])
