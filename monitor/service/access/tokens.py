@@ -119,7 +119,9 @@ class ProgramTokens:
             raise OperationRejectedError.from_text("token_without_role")
         if author_roles is not None and (excess_role := first_exceeding(assignments, author_roles)) is not None:
             raise OperationRejectedError.from_text("beyond_own", role=excess_role)
-        if not _MIN_LIFETIME <= lifetime <= MAX_TOKEN_LIFETIME:
+        if lifetime < _MIN_LIFETIME:
+            raise OperationRejectedError.from_text("token_too_short")
+        if lifetime > MAX_TOKEN_LIFETIME:
             raise OperationRejectedError.from_text("token_too_long", days=MAX_TOKEN_LIFETIME.days)
         if len(await self._records.list_valid(now)) >= MAX_TOKENS:
             raise OperationRejectedError.from_text("many_tokens", most=MAX_TOKENS)

@@ -57,6 +57,7 @@ async def test_token_is_added_shown_once_listed_and_revoked(office: IssuingOffic
     [
         ((*ADD[:-3], "2y", "--by", "Bos"), "write --for 90d"),
         ((*ADD[:-3], "400d", "--by", "Bos"), "366 days at most"),
+        ((*ADD[:-3], "30m", "--by", "Bos"), "an hour at least"),
         (("token", "add", "konsol", "--role", "raja", "--for", "90d"), "'raja' is no role"),
         (("token", "add", "konsol", "--role", "viewer:ZZZ", "--for", "90d"), "there is no agency ZZZ"),
         (("token", "revoke", "7"), "there is no token 7"),
