@@ -11,6 +11,7 @@ import typer
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
 from alerts.model.notification import OUTAGE_PURPOSES, Facts, IncidentType, Plan, Purpose
+from alerts.model.number import incident_number, number_prefix
 from alerts.wording.key import FOR_STAFF
 from monitor.cli.configured import load_configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
@@ -58,7 +59,7 @@ def letter_preview(
         plan=Plan.ANNOUNCEMENT,
         type=IncidentType.BOTH,
         office=agency_settings.build_office(),
-        number=f"{agency_settings.agency[:5]}-00",
+        number=incident_number(number_prefix(agency_settings.agency), 0),
         began_at=now - timedelta(hours=2),
         notified_at=now,
         first_notified_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),

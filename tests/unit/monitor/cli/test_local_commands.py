@@ -63,6 +63,7 @@ def test_letter_preview_is_letter_by_default_and_fax_to_named_recipient(office: 
     assert ["FAKSIMILE" in each for each in pages] == [False, True]
     assert ["Ketua Setiausaha" in each for each in pages] == [True, False]
     assert ["Setiausaha Kerajaan Negeri" in each for each in pages] == [False, True]
+    assert all("JCONT-00" in each for each in pages)
 
 
 def test_letter_preview_unwritable_path_is_reported(office: IssuingOffice, tmp_path: Path) -> None:
