@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,14 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.block import StoreBlock
 from monitor.store.schema.migrations import known_revisions
+
+
+@dataclass(frozen=True, slots=True)
+class StoreDescription:
+    #: Schema and last entry of the audit log, for a message.
+    text: str
+    #: An entry of the audit log does not follow from the entry before it.
+    has_broken_chain: bool = False
 
 
 def backup(
@@ -68,11 +77,11 @@ def _copy_sqlite(store: Path, target: Path) -> None:
             copy(store, temporary)
         except sqlite3.Error as error:
             fail(f"{store} cannot be copied to {target.parent}: {error}")
-        description = describe_store(temporary, store)
+        description = describe_store(temporary, store).text
     typer.echo(f"{target} is a verified copy of {store}: {target.stat().st_size:,} bytes, {description}.")
 
 
-def describe_store(file: Path, name: Path) -> str:
+def describe_store(file: Path, name: Path) -> StoreDescription:
     """Return a description of the SQLite store in *file*; end the command if it is damaged.
 
     *name*: the path by which messages refer to it.
@@ -92,11 +101,13 @@ def describe_store(file: Path, name: Path) -> str:
     try:
         verifier = asyncio.run(_verify_audit_log(file))
     except DatabaseError:
-        return f"{description}; its audit log has an older format and was not verified"
-    if verifier.violations:
+        return StoreDescription(f"{description}; its audit log has an older format and was not verified")
+    has_broken_chain = bool(verifier.violations)
+    if has_broken_chain:
         # Not an error: the copy equals the store, and is evidence.
         description = f"{description}; its AUDIT LOG WAS CHANGED ({verifier.violations[0]}; `pantau audit verify --store` lists all)"
-    return f"{description}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
+    description += f"; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
+    return StoreDescription(description, has_broken_chain)
 
 
 async def _verify_audit_log(file: Path) -> Verifier:

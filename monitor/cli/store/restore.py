@@ -155,9 +155,8 @@ def _replace_store(file: Path, state: Path, details: _RestoreDetails, *, allow_b
         unmark_moved(new_store)
         if schema_of(new_store) not in known_revisions():
             fail(f"{file} was made by a newer version of Pantau: install that version first")
-        # `describe_store` writes CHANGED if the hash chain of the audit log is broken.
-        if "CHANGED" in description and not allow_broken_chain:
-            fail(f"{file}: {description}. Use another copy, or repeat this with --allow-broken-chain")
+        if description.has_broken_chain and not allow_broken_chain:
+            fail(f"{file}: {description.text}. Use another copy, or repeat this with --allow-broken-chain")
         old_store = state / f"{_FILE}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         asyncio.run(
             _mark_as_copy(staging, None, details, {"file": file.name, "kept": old_store.name if store.exists() else ""})
@@ -166,7 +165,7 @@ def _replace_store(file: Path, state: Path, details: _RestoreDetails, *, allow_b
             os.fsync(file_to_sync.fileno())
         _keep_old_store(store, old_store)
         new_store.rename(store)
-    typer.echo(f"{file} is the store now: {description}.")
+    typer.echo(f"{file} is the store now: {description.text}.")
     if old_store.exists():
         typer.echo(f"The store before it is {old_store}.")
 
