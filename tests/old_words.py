@@ -23,7 +23,7 @@ EXEMPT = (
     "monitor/store/schema/migrations/versions/",
     "monitor/store/schema/renamed.py",
     "tests/contracts/released.json",
-    "tests/contracts/schema_0049.json",
+    "tests/contracts/release_0_2_0.json",
     "tests/contracts/test_store_schema.py",
     "monitor/model/renamed_keys.py",
     "tests/unit/monitor/config/test_renamed_keys.py",

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import yaml
-
-from alerts.wording.source import parse_nodes
-
 #: Keys and list indices that lead from the top of a file to a value.
 _Path = tuple[str | int, ...]
 
@@ -99,28 +95,3 @@ def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> 
     elif isinstance(data, list):
         for number, value in enumerate(data):
             yield from find_old_keys(value, (*location, number), (*current_path, number))
-
-
-def rename_keys(text: str) -> str:
-    """Return a document's *text* with its old keys renamed, and otherwise unchanged. Invalid YAML is unchanged."""
-    try:
-        root = parse_nodes(text)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
-        return text
-    # From the end of the text, so that the positions of the remaining keys stay valid.
-    for key, name in sorted(_old_nodes(root, ()), key=lambda pair: -pair[0].start_mark.index):
-        text = text[: key.start_mark.index] + name + text[key.end_mark.index :]
-    return text
-
-
-def _old_nodes(node: yaml.Node | None, current_path: _Path) -> Iterator[tuple[yaml.Node, str]]:
-    """Yield the node of each old key below *node*, and its new name."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = new_key((*current_path, str(key.value)))
-            if name is not None:
-                yield key, name
-            yield from _old_nodes(value, (*current_path, name or str(key.value)))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield from _old_nodes(value, (*current_path, number))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from alerts.persistence.audit import INITIAL_HASH, ChainedEntry, ChainHead, Verifier, canonical, sha256_hex
@@ -23,7 +23,6 @@ from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.unit_of_work import SqlStore
-from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0, trigger
 
@@ -336,33 +335,6 @@ async def test_verify_truncated_chain_and_head_found_by_copy_of_head(written: Pa
     assert await violations_in(file, kept) == [
         "entry 6: is missing, but was present when the copy of the head was made"
     ]
-
-
-# -- older stores -----------------------------------------------------------------------------------------------------
-
-
-def test_upgrade_chains_entries_of_older_version(tmp_path: Path) -> None:
-    file = tmp_path / "pantau.sqlite"
-    url = f"sqlite:///{file}"
-    upgrade(url, to="0002")
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        for id_, actor, detail in ((3, "engine", "{}"), (7, "Siti Contoh", '{"number": "JCM-01"}')):
-            connection.execute(
-                text("INSERT INTO journal VALUES (:id, '2026-11-24 06:15:00.000001', :actor, 'x', 1, NULL, :detail)"),
-                {"id": id_, "actor": actor, "detail": detail},
-            )
-    engine.dispose()
-    upgrade(url)
-
-    async def verify_chain() -> tuple[list[str], list[tuple[int, str, str]]]:
-        async with audit.open_sqlite_file(file) as connection:
-            entries = readable(await audit.entries(connection))
-            return await violations_in(file), [(e.number, e.actor, e.event) for e in entries]
-
-    flaws, entries = asyncio.run(verify_chain())
-    assert flaws == []
-    assert entries == [(1, "engine", "x"), (2, "Siti Contoh", "x"), (3, "engine", "journal chained")]
 
 
 # -- purges -----------------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
 from monitor.store.probing.retention import BATCH_SIZE, Retention, RetentionPolicy
-from monitor.store.schema.tables import hour, run, run_before
-from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
+from monitor.store.schema.tables import hour, run
+from probes.model.result import Outcome, Phase, ProbeResult
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 from tests.unit.monitor.store.probing.test_history import ended
@@ -243,59 +243,3 @@ async def test_delete_expired_in_batches_lets_others_write(database: Database) -
     assert await retention.delete_expired(POLICY, HOUR_START + 40 * DAY) == 15 * BATCH_SIZE
     # Concurrent writers see the count fall by one batch at a time.
     assert written_at[:16] == [max(0, number) * BATCH_SIZE for number in range(14, -2, -1)]
-
-
-# -- rows of earlier versions ----------------------------------------------------------------------------------------
-
-
-async def store_in_old_table(database: Database, *results: ProbeResult) -> None:
-    async with database.write() as connection:
-        await connection.execute(insert(run_before), [run_values(result, "JCM") for result in results])
-
-
-async def test_runs_of_earlier_version_are_counted_and_recent_ones_kept(database: Database) -> None:
-    history, retention = History(database), Retention(database)
-    now = HOUR_START + 100 * DAY
-    lost = replace(
-        ended(3, Outcome.LOST, HOUR_START),
-        failure=Failure(phase=Phase.TRANSIT, party=Party.RECIPIENT, reason="not arrived"),
-    )
-    young = ended(2, at=now - DAY)
-    await store_in_old_table(database, ended(1, at=HOUR_START), young, lost)
-    # Runs are complete also before they are moved.
-    assert len(await history.between("JCM", HOUR_START, now)) == 3
-
-    assert await retention.delete_expired(POLICY, now) == 1
-    assert await history.between("JCM", HOUR_START, now) == [lost, young]
-    assert await run_count(database, run_before) == 0
-    assert {key: row.runs for key, row in (await hours_of(database)).items()} == {
-        (HOUR_START, "delivered", ""): 1,
-        (HOUR_START, "lost", ""): 1,
-        (now.replace(minute=0) - DAY, "delivered", ""): 1,
-    }
-
-
-async def test_crash_while_moving_runs_neither_loses_nor_counts_twice(database: Database) -> None:
-    await store_in_old_table(database, *(ended(n, at=HOUR_START + n * SECOND) for n in range(3 * BATCH_SIZE)))
-
-    class Crash(Exception):
-        pass
-
-    class Crashing(Retention):
-        parts = 0
-
-        async def _store_retained(self, *given: Any) -> int:
-            await super()._store_retained(*given)
-            self.parts += 1
-            if self.parts == 2:
-                raise Crash
-            return 0
-
-    with pytest.raises(Crash):
-        await Crashing(database).delete_expired(POLICY, HOUR_START + DAY)
-    assert await run_count(database, run_before) == 2 * BATCH_SIZE
-
-    # Two concurrent moves: each row goes to one of them.
-    await asyncio.gather(*(Retention(database).delete_expired(POLICY, HOUR_START + DAY) for _ in range(2)))
-    assert await run_count(database) == 3 * BATCH_SIZE
-    assert [row.runs for row in (await hours_of(database)).values()] == [3 * BATCH_SIZE]

@@ -26,7 +26,6 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
-    insert,
 )
 from sqlalchemy.schema import SchemaItem
 
@@ -64,14 +63,13 @@ from monitor.store.engine.responses import SqlResponses
 from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.hours import run_values
 from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.store.probing.statuses import SiteStatuses
-from monitor.store.schema.tables import metadata, run_before
+from monitor.store.schema.tables import metadata
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, RAVI, SITI, SMS_SITI, T0, VOICE_SITI, incident, trigger
@@ -439,8 +437,6 @@ async def call_probing(database: Database, called: set[str]) -> None:
     await days.on([day_of(T0), day_of(T0 - DAY)])
     await days.joined_days(["JCM", "MDC"], day_of(T0 - 89 * DAY))
     keep = RetentionPolicy(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
-    async with database.write() as connection:
-        await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])
     await RecordingProxy(Retention(database), called).delete_expired(keep, T0 + 30 * DAY)
 
 

@@ -25,11 +25,9 @@ from sqlalchemy import (
     MetaData,
     create_engine,
     event,
-    func,
     insert,
     inspect,
     make_url,
-    select,
     text,
     update,
 )
@@ -40,14 +38,11 @@ from alerts.model.delivery import AttemptState, NotificationState
 from alerts.model.gateway import SubmissionState
 from alerts.model.incident import IncidentState
 from alerts.model.notification import Cause, IncidentType
-from alerts.model.policy_snapshot import EscalationPolicy
 from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import SecretPurpose
 from monitor.model.health import Health
-from monitor.model.renamed_keys import rename_keys
 from monitor.store.admin.documents import read_documents
 from monitor.store.admin.duty import read_duty
-from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
 from monitor.store.admin.secrets import read_secrets
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -56,11 +51,9 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy
-from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBlockedError, StoreTooNewError, upgrade
-from monitor.store.schema.rows import POLICY
-from monitor.store.schema.tables import audit_log, desired_document, document, hour, maintenance_notice, metadata
+from monitor.store.schema.tables import audit_log, metadata
 from tests.integration.alerts.dispatcher_env import DispatcherEnv
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
@@ -68,8 +61,8 @@ from tests.unit.alerts.people import trigger
 AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-#: The schema before the newest.
-BEFORE = "0009"
+#: The schema of release 0.2.0.
+RELEASED = "0018"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,20 +145,20 @@ def test_upgrade_killed_at_any_statement_changes_nothing_and_can_be_repeated(emp
 
     Pantau: The upgrade makes an empty table; rows move while the service runs, and a kill changes nothing.
     """
-    upgrade(empty_database.url, to=BEFORE)
+    upgrade(empty_database.url, to=RELEASED)
     before = inspect(empty_database.engine).get_table_names()
     with dying_after() as checks:
-        upgrade(empty_database.url, to=BEFORE)
+        upgrade(empty_database.url, to=RELEASED)
 
     # Killed at the last statement: nothing of any earlier migration is kept.
     with dying_after(saying=f"'{migrations.NEWEST}'") as statements, pytest.raises(Killed):
         upgrade(empty_database.url)
-    assert schema_state(empty_database) == (BEFORE, before)
+    assert schema_state(empty_database) == (RELEASED, before)
     assert len(statements) > 100
 
     # Killed at each statement: a migration with a transaction of its own would leave changes.
     fatal = 1
-    for number in [number for number in reversed(migrations.known_revisions()) if number > BEFORE]:
+    for number in [number for number in reversed(migrations.known_revisions()) if number > RELEASED]:
         state_before = schema_state(empty_database)
         while True:
             with dying_after(fatal):
@@ -220,6 +213,17 @@ async def test_store_of_newer_version_is_refused_with_remedy(empty_database: Emp
             pass
 
 
+@pytest.mark.parametrize("revision", ["0017", "0019", "0054"])
+async def test_store_of_unreleased_version_is_refused_with_remedy(empty_database: EmptyDatabase, revision: str) -> None:
+    upgrade(empty_database.url, to=RELEASED)
+    with empty_database.engine.begin() as connection:
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+
+    with pytest.raises(StoreBlockedError, match=f"the schema {revision} .* belongs to no release: start"):
+        async with Database.open(empty_database.directory, empty_database.server):
+            pass
+
+
 async def test_interrupted_restore_is_not_an_empty_database(empty_database: EmptyDatabase) -> None:
     with empty_database.engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
@@ -235,7 +239,7 @@ async def test_interrupted_restore_is_not_an_empty_database(empty_database: Empt
 
 @cache
 def released_rows() -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of an open incident with a call under way, as the versions with these schemas wrote them."""
+    """Return the rows of an open incident with a call under way, as release 0.2.0 wrote them."""
     rows: dict[str, list[dict[str, Any]]] = json.loads(
         (Path(__file__).parent / "released.json").read_text(encoding="utf-8")
     )
@@ -250,20 +254,22 @@ def store_released_rows(connection: Connection) -> None:
             connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({places})"), values)
     moment = {"at": "2026-11-24 06:15:00+00:00" if connection.dialect.name == "postgresql" else "2026-11-24 06:15:00"}
     for token in ("came", "lost", "under-way"):
-        sent = "INSERT INTO token (id, route, sent_at, deadline) VALUES (:id, 'JCM/internal', :at, :at)"
-        connection.execute(text(sent), {"id": token, **moment})
-    for token, outcome in (("came", "junk"), ("lost", "lost")):
+        sent = (
+            "INSERT INTO token (id, route, sent_at, deadline, came_at) VALUES (:id, 'JCM/internal', :at, :at, :came_at)"
+        )
+        connection.execute(text(sent), {"id": token, "came_at": moment["at"] if token == "came" else None, **moment})
+    # Release 0.2.0 keeps runs of earlier versions in `run_before`.
+    for table, token, outcome in (("run", "came", "junk"), ("run_before", "lost", "lost")):
         ended = (
-            "INSERT INTO run (agency, route, token_id, started_at, duration, outcome, result)"
+            f"INSERT INTO {table} (agency, route, token_id, started_at, duration, outcome, result)"
             " VALUES ('JCM', 'JCM/internal', :token, :at, 1.5, :outcome, '{}')"
         )
         connection.execute(text(ended), {"token": token, "outcome": outcome, **moment})
     connection.execute(text("INSERT INTO health VALUES ('JCM/internal', 'down', :at)"), moment)
 
 
-@pytest.mark.parametrize("schema", ["0001", "0002"])
-async def test_upgrade_keeps_data_of_older_versions(empty_database: EmptyDatabase, schema: str) -> None:
-    upgrade(empty_database.url, to=schema)
+async def test_upgrade_keeps_data_of_release(empty_database: EmptyDatabase) -> None:
+    upgrade(empty_database.url, to=RELEASED)
     with empty_database.engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL timezone = 'UTC'"))
@@ -273,9 +279,8 @@ async def test_upgrade_keeps_data_of_older_versions(empty_database: EmptyDatabas
     async with Database.open(empty_database.directory, empty_database.server) as database:
         history = History(database)
         tokens = await history.tokens(AT + MINUTE)
-        # In the first schema arrivals come from the runs.
         assert {token: sent.has_arrived for token, sent in tokens.items()} == {
-            "came": schema == "0001",
+            "came": True,
             "lost": False,
             "under-way": False,
         }
@@ -286,9 +291,6 @@ async def test_upgrade_keeps_data_of_older_versions(empty_database: EmptyDatabas
             runs = await history.between("JCM", AT - MINUTE, AT + MINUTE)
             assert [(result.token_id, result.outcome) for result in runs] == [("came", "junk"), ("lost", "lost")]
             assert await Retention(database).delete_expired(keep, AT + MINUTE) == 0
-        async with database.read() as connection:
-            assert (await connection.execute(select(func.sum(hour.c.runs)))).scalar_one() == 2
-
         async with SqlStore(database).transaction() as uow:
             (active,) = await uow.active_incidents()
             opened = await uow.incident(active)
@@ -311,143 +313,13 @@ async def test_upgrade_keeps_data_of_older_versions(empty_database: EmptyDatabas
             assert await uow.claim_incident(active, "utama", AT, MINUTE)
 
 
-def store_with_incident(schema: str, empty_database: EmptyDatabase, **changed: str) -> None:
-    """Leave a store of *schema* with the incident of the first release, as far as it is not *changed*."""
-    upgrade(empty_database.url, to=schema)
-    with empty_database.engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL timezone = 'UTC'"))
-        for row in released_rows()["incident"]:
-            values = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()}
-            values |= changed
-            columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
-            connection.execute(text(f"INSERT INTO incident ({columns}) VALUES ({places})"), values)
-
-
-async def test_upgrade_incidents_before_declarations_are_detected(empty_database: EmptyDatabase) -> None:
-    store_with_incident("0017", empty_database)
-    async with (
-        Database.open(empty_database.directory, empty_database.server) as database,
-        SqlStore(database).transaction() as uow,
-    ):
-        (active,) = await uow.active_incidents()
-        known = await uow.incident(active)
-    assert known is not None
-    assert (known.detected, known.declared) == (known.type, None)
-
-
-async def test_upgrade_acknowledgement_before_expiry_starts_at_upgrade(
-    empty_database: EmptyDatabase,
-) -> None:
-    store_with_incident("0013", empty_database, state="acknowledged", acknowledged_by="Siti Contoh")
-    before = datetime.now(UTC)
-
-    async with (
-        Database.open(empty_database.directory, empty_database.server) as database,
-        SqlStore(database).transaction() as uow,
-    ):
-        (active,) = await uow.active_incidents()
-        acknowledged = await uow.incident(active)
-    assert acknowledged is not None
-    assert acknowledged.last_response_at is not None
-    assert acknowledged.last_response_at >= before
-    assert acknowledged.acknowledged_until == acknowledged.last_response_at + timedelta(hours=1), (
-        "the default of a policy without this setting"
-    )
-
-
-async def test_upgrade_creates_maintenance_notices_from_audit_log(empty_database: EmptyDatabase) -> None:
-    upgrade(empty_database.url, to="0033")
-    begins = AT + timedelta(days=7)
-    told = {
-        "agency": "JCM",
-        "number": "JCM-P261124-1415",
-        "news": "maintenance",
-        "from": begins.isoformat(),
-        "until": (begins + MINUTE).isoformat(),
-        "why": "Naik taraf",
-        "before": "",
-    }
-    changed = told | {"number": "JKM-P261125-0900", "news": "maintenance_changed", "agency": "JKM"}
-    events = (
-        ("advance notice made", told),
-        ("renamed", {"what": "agency", "old": "JCM", "new": "JKM", "runs": "0"}),
-        ("advance notice made", changed | {"before": told["number"]}),
-        ("advance notice downloaded", told),
-    )
-    journal_before = audit_log.to_metadata(MetaData(), name="journal")
-    with empty_database.engine.begin() as connection:
-        for number, (what, detail) in enumerate(events, 1):
-            chain_values = {"previous": f"{number:064}", "content": "0" * 64, "hash": "0" * 64}
-            values = {
-                "id": number,
-                "at": AT,
-                "actor": "Siti Contoh (siti)",
-                "event": what,
-                "detail": detail,
-            } | chain_values
-            connection.execute(insert(journal_before).values(**values))
-
-    async with Database.open(empty_database.directory, empty_database.server) as database:
-        found = await MaintenanceNoticeRecords(database).of("JKM", AT)
-        async with database.read() as connection:
-            entries = (
-                (await connection.execute(select(maintenance_notice.c.entry).order_by(maintenance_notice.c.id)))
-                .scalars()
-                .all()
-            )
-    first, second = found.notices
-    assert (first.number, second.number) == (told["number"], changed["number"])
-    assert (first.starts_at, first.made_at, first.made_by) == (begins, AT, "Siti Contoh (siti)")
-    assert (second.before, found.replaced, entries) == (first, {first.number}, [1, 3])
-
-
-_DOCUMENT = """\
-agency: JCM  # Jabatan
-office: {telephone: 03-0000 0100}
-probing: {confirmation: 30s}
-escalation: {acknowledge_for: 2h}
-"""
-
-
-async def test_migration_renames_keys_of_documents_and_policies(empty_database: EmptyDatabase) -> None:
-    """The migration renames keys in current documents and policies; replaced versions stay unchanged."""
-    snapshot = replace(trigger().policy, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
-    before = POLICY.dump_json(snapshot).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
-    before = before.replace('"release_offered_after"', '"offered_after"')
-    assert before.count("acknowledge_for") == before.count('"offered_after"') == 1
-    store_with_incident("0049", empty_database, brief=before)
-    versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at, replaced_at)"
-    offers = "INSERT INTO offered_document (agency, name, text, offered_by, offered_at)"
-    with empty_database.engine.begin() as connection:
-        for number, replaced_at in ((1, AT), (2, None)):
-            row = {"number": number, "text": _DOCUMENT, "at": AT, "replaced_at": replaced_at}
-            values = "VALUES ('JCM', :number, 'jcm.yaml', :text, 'files', 'Siti', :at, :replaced_at)"
-            connection.execute(text(f"{versions} {values}"), row)
-        offered = {"text": _DOCUMENT, "at": AT}
-        connection.execute(text(f"{offers} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), offered)
-
-    async with Database.open(empty_database.directory, empty_database.server) as database:
-        async with database.read() as connection:
-            texts = await connection.execute(select(document.c.text).order_by(document.c.number))
-            assert list(texts.scalars()) == [_DOCUMENT, rename_keys(_DOCUMENT)]
-            assert "acknowledge_for" in _DOCUMENT
-            assert "acknowledge_for" not in rename_keys(_DOCUMENT)
-            assert (await connection.execute(select(desired_document.c.text))).scalar_one() == rename_keys(_DOCUMENT)
-        async with SqlStore(database).transaction() as uow:
-            (active,) = await uow.active_incidents()
-            found = await uow.incident(active)
-    assert found is not None
-    assert found.policy == snapshot
-
-
 # -- a store of 0.2.0, from before tables, columns and values had standard names -----------------------------------------
 
 
-def store_of_0049(empty_database: EmptyDatabase) -> dict[str, list[dict[str, Any]]]:
+def store_of_release(empty_database: EmptyDatabase) -> dict[str, list[dict[str, Any]]]:
     """Leave the store that an engine of 0.2.0 wrote: six incidents, sent and waiting notifications, a drill. Return its rows."""
-    upgrade(empty_database.url, to="0049")
-    file = Path(__file__).parent / "schema_0049.json"
+    upgrade(empty_database.url, to=RELEASED)
+    file = Path(__file__).parent / "release_0_2_0.json"
     rows: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
     tables = MetaData()
     tables.reflect(empty_database.engine)
@@ -476,8 +348,8 @@ def _typed(kind: Any, value: Any) -> Any:
     return value
 
 
-async def test_store_of_0049_migrated_has_same_incidents_and_notifications(empty_database: EmptyDatabase) -> None:
-    rows = store_of_0049(empty_database)
+async def test_store_of_release_migrated_has_same_incidents_and_notifications(empty_database: EmptyDatabase) -> None:
+    rows = store_of_release(empty_database)
     async with (
         Database.open(empty_database.directory, empty_database.server) as database,
         SqlStore(database).transaction() as uow,
@@ -509,28 +381,23 @@ async def test_store_of_0049_migrated_has_same_incidents_and_notifications(empty
     assert {notice.state for notice in notices.values()} == {NotificationState.SENT}
 
 
-async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(empty_database: EmptyDatabase) -> None:
-    rows = store_of_0049(empty_database)
-    assert "own_fault" in {row["matter"] for row in rows["incident"]} & {row["matter"] for row in rows["standing"]}
-    assert "refused" in {row["cause"] for row in rows["standing"]}
-    async with Database.open(empty_database.directory, empty_database.server) as database:
-        async with SqlStore(database).transaction() as uow:
-            incidents = {found.number: found for number in range(1, 7) if (found := await uow.incident(number))}
-            (notice,) = await uow.notifications(incidents["NOC-01"].id)
-        events, _ = await SiteStatuses(database, "noc").changed(None)
+async def test_store_of_release_values_of_0_2_0_are_read_as_standard_values(empty_database: EmptyDatabase) -> None:
+    rows = store_of_release(empty_database)
+    assert "own_fault" in {row["matter"] for row in rows["incident"]}
+    async with (
+        Database.open(empty_database.directory, empty_database.server) as database,
+        SqlStore(database).transaction() as uow,
+    ):
+        incidents = {found.number: found for number in range(1, 7) if (found := await uow.incident(number))}
+        (notice,) = await uow.notifications(incidents["NOC-01"].id)
     fault = incidents["NOC-01"]
     assert (fault.type, fault.current_type, fault.detected) == (IncidentType.MONITORING_FAULT,) * 3
     assert notice.facts.type is IncidentType.MONITORING_FAULT
     assert incidents["JCM-01"].policy.cause is Cause.CONNECT
-    network, agency = events["johor"]["ours/network"], events["johor"]["JCM"]
-    assert (network.trouble and network.trouble.type, agency.cause) == (
-        IncidentType.MONITORING_FAULT,
-        Cause.CONNECT,
-    )
 
 
-async def test_store_of_0049_audit_chain_verifies_and_continues(empty_database: EmptyDatabase) -> None:
-    rows = store_of_0049(empty_database)
+async def test_store_of_release_audit_chain_verifies_and_continues(empty_database: EmptyDatabase) -> None:
+    rows = store_of_release(empty_database)
     async with Database.open(empty_database.directory, empty_database.server) as database:
         verifier = await audit.verify(database.read)
         assert (verifier.violations, verifier.head.number) == ([], len(rows["journal"]))
@@ -545,8 +412,8 @@ async def test_store_of_0049_audit_chain_verifies_and_continues(empty_database: 
             connection.execute(text(statement))
 
 
-async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(empty_database: EmptyDatabase) -> None:
-    rows = store_of_0049(empty_database)
+async def test_store_of_release_engine_sends_what_was_due_and_nothing_again(empty_database: EmptyDatabase) -> None:
+    rows = store_of_release(empty_database)
     async with Database.open(empty_database.directory, empty_database.server) as database:
         station = DispatcherEnv(database)
         for gateway in station.gateways:
@@ -568,59 +435,22 @@ async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(empty_d
     assert (override.rota, override.contact.name) == ("JCM/utama", "Ravi Contoh")
 
 
-def test_store_of_0049_is_read_with_present_names_before_migration(empty_database: EmptyDatabase) -> None:
-    """Defect: Secrets and documents are read before the store is opened, and the first start after an upgrade finds none."""
-    store_of_0049(empty_database)
-    with empty_database.engine.begin() as connection:
-        at = {"at": AT if empty_database.server else "2026-11-24 06:15:00.000000"}
-        secret = "INSERT INTO kept_secret VALUES ('mailbox', 'JCM/a', 'k1', 'sulit', 'Siti', :at)"
-        connection.execute(text(secret), at)
-        written = (
-            "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
-            " VALUES ('JCM', 1, 'jcm.yaml', :text, 'portal', 'Siti', :at)"
-        )
-        connection.execute(text(written), {**at, "text": _DOCUMENT})
+def test_store_of_release_is_read_with_present_names_before_migration(empty_database: EmptyDatabase) -> None:
+    """The service reads secrets, documents and overrides before it opens, and so migrates, the store."""
+    store_of_release(empty_database)
     before = inspect(empty_database.engine).get_table_names()
 
     secrets = read_secrets(empty_database.directory, empty_database.server, SecretPurpose.MAILBOX)
     documents = read_documents(empty_database.directory, empty_database.server)
     duty = read_duty(empty_database.directory, empty_database.server, AT + MINUTE)
 
-    assert {owner: kept.text for owner, kept in secrets.items()} == {"JCM/a": "sulit"}
-    assert [each.text for each in documents.values()] == [rename_keys(_DOCUMENT)]
+    assert (dict(secrets), dict(documents)) == ({}, {})
     assert ([each.rota for each in duty.overrides], duty.unread) == (["JCM/utama"], "")
     assert inspect(empty_database.engine).get_table_names() == before
 
 
-async def test_store_of_0049_file_audit_chain_verifies_before_migration(empty_database: EmptyDatabase) -> None:
-    rows = store_of_0049(empty_database)
+async def test_store_of_release_file_audit_chain_verifies_before_migration(empty_database: EmptyDatabase) -> None:
+    rows = store_of_release(empty_database)
     if empty_database.server is None:
         verifier = await audit.verify(lambda: audit.open_sqlite_file(empty_database.directory / "pantau.sqlite"))
         assert (verifier.violations, verifier.head.number) == ([], len(rows["journal"]))
-
-
-_LATER = """\
-agency: JCM
-checks: {posture: off, negative: on}
-probing: {when: []}
-"""
-
-
-async def test_migration_renames_keys_of_documents_with_some_new_keys(empty_database: EmptyDatabase) -> None:
-    """A store whose documents have some of the new keys gets the others."""
-    store_with_incident("0051", empty_database)
-    values = {"text": _LATER, "at": AT}
-    with empty_database.engine.begin() as connection:
-        versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
-        connection.execute(text(f"{versions} VALUES ('JCM', 1, 'jcm.yaml', :text, 'files', 'Siti', :at)"), values)
-        desired = "INSERT INTO desired_document (agency, name, text, offered_by, offered_at)"
-        connection.execute(text(f"{desired} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), values)
-
-    async with (
-        Database.open(empty_database.directory, empty_database.server) as database,
-        database.read() as connection,
-    ):
-        (found,) = (await connection.execute(select(document.c.text))).scalars()
-        (other,) = (await connection.execute(select(desired_document.c.text))).scalars()
-    assert found == other == rename_keys(_LATER)
-    assert "checks: {domain: off, hardening: on}\nprobing: {active_hours: []}\n" in found

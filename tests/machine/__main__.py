@@ -193,7 +193,7 @@ def resume_paper(machine: Machine, number: str) -> None:
 FIRST_RELEASE = """
 import json, pathlib, sqlite3
 from monitor.store.schema.migrations import upgrade
-upgrade("sqlite:////var/lib/pantau/pantau.sqlite", "0001")
+upgrade("sqlite:////var/lib/pantau/pantau.sqlite", "0018")
 text = pathlib.Path("tests/contracts/released.json").read_text()
 text = text.replace("JCM-", "JCONT-").replace('"name": "JCM"', '"name": "JCONT"').replace("JCM", "JCONTOH")
 with sqlite3.connect("/var/lib/pantau/pantau.sqlite") as store:

@@ -6,19 +6,18 @@ A write fails if its author has not read the latest version.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row, Select, column, insert, select, table, update
+from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secret_names_in
-from monitor.model.renamed_keys import rename_keys
 from monitor.runtime.cooperative import yielding
 from monitor.store.admin.secrets import delete_secret, store_secret
 from monitor.store.admin.unopened import read_unopened
@@ -28,10 +27,6 @@ from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import batched, from_row
 from monitor.store.schema.tables import document
-
-#: Schema revision (Alembic) that renamed the keys in stored documents.
-_KEYS_RENAMED_REVISION = "0053"
-_SELECT_REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
 class VersionConflictError(Exception):
@@ -252,12 +247,7 @@ def read_documents(
         if not _changed_agencies(numbers, latest):
             return latest
         # Another process has written between the two queries: read everything in one query.
-    versions = _by_agency(read_unopened(directory, server, _select_latest(), document.name))
-    revisions = read_unopened(directory, server, _SELECT_REVISION, "alembic_version")
-    if any(row.version_num < _KEYS_RENAMED_REVISION for row in revisions):
-        # The service reads its configuration before it opens, and so migrates, the store.
-        return {agency: replace(each, text=each.text and rename_keys(each.text)) for agency, each in versions.items()}
-    return versions
+    return _by_agency(read_unopened(directory, server, _select_latest(), document.name))
 
 
 def _select_latest() -> Select[Any]:

@@ -37,7 +37,6 @@ from monitor.store.schema.tables import (
     role_assignment,
     rota_feed,
     run,
-    run_before,
     silence,
     site_hour,
     site_run,
@@ -142,8 +141,6 @@ async def _rename_records(
         of_route = (run.c.agency == agency) & (run.c.route == route)
         counts["routes"] += 1
         counts["runs"] += (await connection.execute(update(run).where(of_route).values(new))).rowcount
-        is_old_run = (run_before.c.agency == agency) & (run_before.c.route == route)
-        counts["runs"] += (await connection.execute(update(run_before).where(is_old_run).values(new))).rowcount
         await _move_hours(connection, database, agency, route, new)
         await connection.execute(update(token).where(token.c.route == route).values(route=new["route"]))
         await _move_published(connection, agency, route, new)
@@ -169,9 +166,6 @@ async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple
     for table in (hour, run):
         each = select_distinct(table.c.agency, table.c.route)
         routes |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
-    # Runs that the migration to the present table has not moved yet: few or none.
-    rows = await connection.execute(select(run_before.c.agency, run_before.c.route).distinct())
-    routes |= {(row.agency, row.route) for row in rows}
     return sorted(
         (agency, route)
         for agency, route in routes

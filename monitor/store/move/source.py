@@ -129,9 +129,7 @@ def _origin(file: Path) -> StoreOrigin:
             first = connection.execute(select(audit_log.c.hash).where(audit_log.c.id == 1)).scalar_one_or_none()
             head = connection.execute(select(audit_head.c.number, audit_head.c.hash)).one()
     except (DatabaseError, NoResultFound):
-        raise BadCopyError(
-            "its audit log is damaged, or from before the first release; let the service start on it once"
-        ) from None
+        raise BadCopyError("its audit log is damaged") from None
     return StoreOrigin(first=first or "", head=ChainHead(number=head.number, hash=head.hash))
 
 

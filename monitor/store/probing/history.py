@@ -25,7 +25,7 @@ from monitor.store.probing.hours import STORE_RUN, count_statement, hour_values,
 from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.probing.write_buffer import WriteBuffer
 from monitor.store.schema.skip_scan import select_distinct
-from monitor.store.schema.tables import health, hour, run, run_before, streak, token
+from monitor.store.schema.tables import health, hour, run, streak, token
 from probes.model.result import Outcome, ProbeResult
 
 #: Time after sending within which a late message is recognised by its token.
@@ -345,12 +345,7 @@ class History:
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a period and are still stored, oldest first."""
         query = _runs(agency, since, until)
-        # Runs that an earlier version stored and that have not been moved to the table `run` yet.
-        earlier = select(run_before).where(
-            run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
-        )
-        async with self._database.read() as connection:
-            rows = [*(await connection.execute(earlier)), *(await connection.execute(query))]
+        rows = await self._database.rows(query)
         in_order = sorted(rows, key=lambda row: (row.started_at, row.id))
         return [to_result(row) async for row in yielding(in_order)]
 

@@ -7,31 +7,28 @@ log are not included (Act 629): only an authorised purge deletes them (`monitor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import structlog
-from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, ColumnElement, Table, delete, select, tuple_
 
 from alerts.persistence.clock import Clock
 from monitor.model.day import day_of
 from monitor.runtime.repeat import run_periodically
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import DUPLICATE_MEMORY, TOKEN_MEMORY
-from monitor.store.probing.hours import STORE_RUN, count_statement, hour_values, run_values, to_result
 from monitor.store.probing.site_runs import PUBLISHED_RETENTION
-from monitor.store.schema.tables import day, hour, received_alert, run, run_before, site_hour, site_run, token
+from monitor.store.schema.tables import day, hour, received_alert, run, site_hour, site_run, token
 from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
 #: Number of rows per transaction. Such a transaction takes ten milliseconds on a slow disk; other writers wait for it.
 BATCH_SIZE = 200
-#: Pause between two transactions. In the pauses, results of probes are written, even while 100 million rows are moved
-#: after an upgrade.
+#: Pause between two transactions. In the pauses, results of probes are written.
 _PAUSE_SECONDS = 0.01
 
 #: Interval between two deletions. With 10,000 routes, a daily deletion would have two million rows.
@@ -72,7 +69,6 @@ class Retention:
         """*site*: this site, whose published rows have a different retention."""
         self._database = database
         self._site = site
-        self._count_run = count_statement(database)
 
     async def keep_deleting_expired(self, policy: Callable[[], RetentionPolicy], clock: Clock) -> NoReturn:
         """Delete expired rows after `FIRST_AFTER`, and then once an hour, until cancelled.
@@ -90,7 +86,7 @@ class Retention:
 
     async def delete_expired(self, policy: RetentionPolicy, now: datetime) -> int:
         """Delete expired runs, hours, days, tokens and alerts; return the number of runs."""
-        runs = await self._move_old_runs(policy, now)
+        runs = 0
         for outcome in Outcome:
             is_expired = (run.c.outcome == outcome) & (run.c.started_at < policy.since(outcome, now))
             runs += await self._delete(run, is_expired, run.c.started_at)
@@ -113,35 +109,6 @@ class Retention:
             received_alert, received_alert.c.received_at < now - _ALERT_RETENTION, received_alert.c.received_at
         )
         return runs
-
-    async def _move_old_runs(self, policy: RetentionPolicy, now: datetime) -> int:
-        """Move runs from the table of an earlier version, which has no hourly counts, to the present one.
-
-        Count all runs, and store those that are retained; return the number of the others. The newest runs are moved
-        first, because they are requested most.
-        """
-        newest = select(run_before.c.id).order_by(run_before.c.id.desc()).limit(BATCH_SIZE).scalar_subquery()
-        # Only one process deletes a row and gets it back. So each run is counted once.
-        take = delete(run_before).where(run_before.c.id.in_(newest)).returning(run_before)
-        expired = 0
-        while True:
-            async with self._database.write() as connection:
-                rows = (await connection.execute(take)).all()
-                if not rows:
-                    return expired
-                expired += len(rows) - await self._store_retained(connection, rows, policy, now)
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _store_retained(
-        self, connection: AsyncConnection, rows: Sequence[Row[Any]], policy: RetentionPolicy, now: datetime
-    ) -> int:
-        """Count runs from the old table, and store those that are retained; return the number of stored runs."""
-        results = [(to_result(row), row.agency) for row in rows]
-        await connection.execute(self._count_run, [hour_values(*each, None, timedelta(0)) for each in results])
-        retained = [each for each in results if each[0].started_at >= policy.since(each[0].outcome, now)]
-        if retained:
-            await connection.execute(STORE_RUN, [run_values(*each) for each in retained])
-        return len(retained)
 
     async def _delete(self, table: Table, condition: ColumnElement[bool], order: Column[Any]) -> int:
         """Delete the rows that fulfil *condition*, in the order of a column with an index; return their number."""

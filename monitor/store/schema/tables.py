@@ -35,7 +35,6 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.types import TypeEngine
 
 from alerts.persistence.audit import CHECKPOINT
 
@@ -135,41 +134,24 @@ desired_document = Table(
 _BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _run_columns(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
-    return (
-        Column("id", ids, primary_key=True, autoincrement=True),
-        #: Code of the agency; "" for a control route, between two reference mailboxes.
-        Column("agency", String(64), nullable=False),
-        Column("route", String(200), nullable=False),
-        #: Id of the probe message's token.
-        Column("token_id", String(32), nullable=False),
-        Column("started_at", UtcDateTime, nullable=False),
-        #: Seconds.
-        Column("duration", Float, nullable=False),
-        Column("outcome", String(16), nullable=False),
-        #: The remaining fields of `probes.model.result.ProbeResult`, as JSON.
-        Column("result", Text, nullable=False),
-    )
-
-
 #: Finished probe runs. Runs with the outcome `delivered` are kept for a month, others for a year (`retention`).
 run = Table(
     "run",
     metadata,
-    *_run_columns(_BigId),
+    Column("id", _BigId, primary_key=True, autoincrement=True),
+    #: Code of the agency; "" for a control route, between two reference mailboxes.
+    Column("agency", String(64), nullable=False),
+    Column("route", String(200), nullable=False),
+    #: Id of the probe message's token.
+    Column("token_id", String(32), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    #: Seconds.
+    Column("duration", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    #: The remaining fields of `probes.model.result.ProbeResult`, as JSON.
+    Column("result", Text, nullable=False),
     Index("ix_run_of_route", "agency", "route", "started_at"),
     Index("ix_run_of_outcome", "outcome", "started_at"),
-)
-
-#: Finished runs from versions without hourly counts. They are moved into `run` in small batches, until this table is
-#: empty. A migration of a hundred million rows would take an hour, in which nothing is probed.
-run_before = Table(
-    "run_before",
-    metadata,
-    *_run_columns(Integer()),
-    Index("ix_run_route_started_at", "route", "started_at"),
-    Index("ix_run_token_id", "token_id"),
-    Index("ix_run_started_at", "started_at"),
 )
 
 

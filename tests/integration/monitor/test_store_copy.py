@@ -565,12 +565,12 @@ async def test_store_copy_row_changed_meanwhile_is_found_and_file_stays_usable(
 
 
 def write_older_schema(office: IssuingOffice) -> None:
-    """Write a file of an older schema whose migration stores the current time."""
-    upgrade(f"sqlite:///{store_file(office)}", "0013")
+    """Write a file of an older schema."""
+    upgrade(f"sqlite:///{store_file(office)}", "0018")
     incident_row = (
         "INSERT INTO incident (dedup_key, number, agency, matter, state, brief, began_at, opened_at, since, wave, round,"
-        " step, step_since, acknowledged_by, at_rest) VALUES ('JCM', 'JCM-01', 'JCM', 'both', 'acknowledged', '{}', :at,"
-        " :at, :at, 1, 1, 0, :at, 'Siti Contoh', 0)"
+        " step, step_since, acknowledged_by, heard_at, at_rest) VALUES ('JCM', 'JCM-01', 'JCM', 'both', 'acknowledged', '{}', :at,"
+        " :at, :at, 1, 1, 0, :at, 'Siti Contoh', :at, 0)"
     )
     with closing(sqlite3.connect(store_file(office))) as connection, connection:
         connection.execute(incident_row, {"at": "2026-11-24 06:15:00.000000"})
@@ -744,7 +744,7 @@ async def test_store_copy_without_server_or_file_says_what_is_missing(office: Is
     assert "has no PostgreSQL server: write it under `store:` first" in said
 
 
-@pytest.mark.parametrize("what", ["another", "newer", "0002"])
+@pytest.mark.parametrize("what", ["another", "newer", "emptied"])
 async def test_store_copy_other_version_or_no_store_is_refused(office: IssuingOffice, what: str) -> None:
     if what == "another":
         store_file(office).write_bytes(b"a letter to the Director General " * 9)
@@ -755,8 +755,11 @@ async def test_store_copy_other_version_or_no_store_is_refused(office: IssuingOf
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
         why = "a newer version of Pantau has used it"
     else:
-        upgrade(f"sqlite:///{store_file(office)}", what)
-        why = "from before the first release"
+        await write_store(office)
+        with closing(sqlite3.connect(store_file(office))) as connection, connection:
+            connection.execute("DROP TRIGGER audit_head_is_not_deleted")
+            connection.execute("DELETE FROM audit_head")
+        why = "its audit log is damaged"
     assert why in await copy_error(office)
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 #: Schema revision that this version of Pantau uses: the number of the last migration.
 NEWEST: Final = max(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
+#: Schema revisions that no release has, and the last commit that migrates a store from them.
+_UNRELEASED: Final = frozenset(f"{number:04}" for number in (*range(1, 18), *range(19, 55)))
+_LAST_WITH_ALL_STEPS: Final = "05ad3676"
+
 #: Error message (after the name of the store) if a database has tables and no schema revision.
 NO_REVISION_TEXT: Final = (
     "has tables and no schema revision, as after an interrupted restore: restore the copy into an empty database "
@@ -60,6 +64,11 @@ def _migrate(engine: Engine, to: str) -> None:
             raise
         if (store_block := StoreBlock.parse(_revision_of(engine) or "")) is not None:
             raise StoreBlockedError(store_block.message) from None
+        if (revision := _revision_of(engine)) is not None and revision in _UNRELEASED:
+            raise StoreBlockedError(
+                f"the schema {revision} of this store belongs to no release: start the commit {_LAST_WITH_ALL_STEPS} of "
+                "Pantau on it once, and then this version"
+            ) from None
         raise StoreTooNewError(
             "a newer version of Pantau has used this store; install that version again, or restore the backup "
             "from before the upgrade"

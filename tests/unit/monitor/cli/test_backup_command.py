@@ -193,12 +193,12 @@ async def test_backup_without_store_or_directory_is_refused(office: IssuingOffic
 
 
 async def test_backup_older_schema_is_copied_and_reported(office: IssuingOffice, tmp_path: Path) -> None:
-    upgrade(f"sqlite:///{office.state}/pantau.sqlite", "0015")
+    upgrade(f"sqlite:///{office.state}/pantau.sqlite", "0018")
 
     code, output = await office.ask("backup", str(tmp_path / "copy.sqlite"))
 
     assert code == 0
-    assert f"schema 0015, which a start of this program migrates to {known_revisions()[0]}" in output
+    assert f"schema 0018, which a start of this program migrates to {known_revisions()[0]}" in output
 
 
 async def test_backup_changed_audit_log_is_copied_and_reported(office: IssuingOffice, tmp_path: Path) -> None:

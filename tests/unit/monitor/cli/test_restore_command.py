@@ -163,7 +163,7 @@ async def test_restore_allow_broken_chain_accepts_changed_audit_log(office: Issu
 
 async def test_restore_of_older_schema_is_migrated(office: IssuingOffice, tmp_path: Path) -> None:
     copy = tmp_path / "copy.sqlite"
-    upgrade(f"sqlite:///{copy}", "0015")
+    upgrade(f"sqlite:///{copy}", "0018")
 
     code, output = await office.ask("restore", str(copy))
 

@@ -1,4 +1,4 @@
-"""Renamed keys: an old key is an error that names the new one, and `rename_keys` rewrites documents."""
+"""Renamed keys: an old key is an error that names the new one."""
 
 from __future__ import annotations
 
@@ -11,39 +11,8 @@ from pydantic import BaseModel
 from monitor.config.files.reading import as_model, field_annotation, is_mapping, item_type, keys_of
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
-from monitor.model.renamed_keys import RENAMED_KEYS, RENAMED_VALUES, rename_keys
+from monitor.model.renamed_keys import RENAMED_KEYS, RENAMED_VALUES
 from tests.unit.monitor.config.ministry import Ministry
-
-AGENCY = """\
-# Ditulis pada 2026-01-05.
-agency: JCM
-office: {telephone: 03-0000 0100}  # pejabat
-'probing':
-  "confirmation": 30s   # sekali lagi
-  slow_after: 90s
-escalation:
-  acknowledge_for: 2h
-  steps:
-    - {channels: [voice], call_again: {every: 2m}}
-maintenance: [{cron: "0 2 * * sun", for: 2h, why: "why: confirmation"}]
-contacts:
-  office: {name: office}
-"""
-RENAMED = """\
-# Ditulis pada 2026-01-05.
-agency: JCM
-letterhead: {telephone: 03-0000 0100}  # pejabat
-'probing':
-  retry_interval: 30s   # sekali lagi
-  slow_threshold: 90s
-escalation:
-  acknowledgement_timeout: 2h
-  steps:
-    - {channels: [voice], redial: {every: 2m}}
-maintenance: [{cron: "0 2 * * sun", for: 2h, reason: "why: confirmation"}]
-contacts:
-  office: {name: office}
-"""
 
 
 def places() -> list[Any]:
@@ -111,13 +80,3 @@ def test_renamed_values_old_value_in_settings_names_new_value(key: str, old: str
         if each == f"pantau.yaml:{line}: {key}: `{old}` is now `{new}`; write instead: {new}"
     ]
     assert len(found) == 1, ministry.problems()
-
-
-def test_rename_keys_keeps_everything_else() -> None:
-    assert rename_keys(AGENCY) == RENAMED
-    assert rename_keys(RENAMED) == RENAMED
-
-
-@pytest.mark.parametrize("text", ["", "# tiada", "a: [", "- office", "x" * 10 + ": \\", "office"])
-def test_rename_keys_returns_other_text_unchanged(text: str) -> None:
-    assert rename_keys(text) == text
