@@ -2,7 +2,10 @@
 
 A *hub* is an installation that combines the statuses of several *sites* and notifies people; a site only probes. A
 *runtime* is the set of objects that probe and evaluate by one configuration; a reload replaces it. *Out-of-band alerts*
-call the operations centre (NOC) without the database.
+call the operations centre (NOC) without the database. A *shared* database is on a PostgreSQL server, where several
+processes may use it; each process has a name on it, and with sharding *owns* (probes and records) a part of the
+agencies, its *shard*. An *orphaned* incident is open although its agency was removed from the configuration. A *route*
+is a pair of mailboxes.
 """
 
 from __future__ import annotations
@@ -103,16 +106,16 @@ from monitor.service.sites.site_runs import SiteRunReporter
 from monitor.service.sites.status_recorder import SiteStatusRecorder
 from monitor.service.start_problem import port_problem, state_problem, store_problem
 from monitor.service.status_reader import StatusReader
+from monitor.store.admin.desired_documents import DesiredDocuments
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.idempotency import IdempotencyRecords
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
-from monitor.store.admin.offers import Offers
 from monitor.store.admin.renames import Renames
 from monitor.store.admin.rota_feeds import RotaFeeds
 from monitor.store.admin.secrets import Secrets
 from monitor.store.admin.tokens import TokenRecords
 from monitor.store.admin.traces import AgencyTraces
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.admin.wallboards import WallboardLinks
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
@@ -121,7 +124,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.probing.probe_requests import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Retention, RetentionPolicy
@@ -236,7 +239,7 @@ class App:
                 except ConfigurationError:
                     self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
                     raise
-                except DocumentsUnavailableError as error:
+                except StoreUnreadableError as error:
                     await self._alert_out_of_band(error)
                 await stack.enter_async_context(self._running_service(configuration))
             async with asyncio.TaskGroup() as tasks:
@@ -251,13 +254,13 @@ class App:
         if self._name_conflict is not None:
             raise self._name_conflict
 
-    async def _alert_out_of_band(self, unavailable: DocumentsUnavailableError) -> NoReturn:
+    async def _alert_out_of_band(self, unavailable: StoreUnreadableError) -> NoReturn:
         """Send out-of-band alerts if they are due, and raise `StoreUnusableError`.
 
         The agency documents are in the database, which is unavailable, so only the settings file is read.
         """
         try:
-            settings_only = await read(self._settings_file, self._environ, LoadCache(), ())
+            settings_only = await read(self._settings_file, self._environ, LoadCache(), documents=())
         except ConfigurationError:
             # Without the agency documents the settings may be invalid: drills may name contacts of an agency.
             raise StoreUnusableError(str(unavailable)) from None
@@ -429,6 +432,7 @@ class App:
             clock=self._clock,
             service=service,
             pool=self._pool,
+            # Prefixes of incident numbers.
             prefixes=lambda: {
                 number_prefix(code)
                 for code in (NO_AGENCY, *(self._load_cache.active_registry or configuration.registry).agencies)
@@ -569,7 +573,7 @@ class App:
             settings=lambda: self._configuration().settings,
             silence_lookup=self._silence_lookup,
         )
-        # Detect a restored backup before the first write, which the backup would lack.
+        # Detect a restored backup before the first write: a long time without writes is one of its signs.
         await self._restore_guard.check()
         # This is the first write: it raises if the database rejects writes.
         await self._lifecycle.record_start(version=installed_version(), user=f"uid {os.getuid()}")
@@ -616,7 +620,7 @@ class App:
         return self._shard_manager is None or self._shard_manager.is_leader
 
     def _site_statuses(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        """Return what each site reports of an agency; empty if another process of the hub records that agency."""
+        """Return what each site reports of an agency; empty if another process of the hub owns that agency."""
         runtime = self._runtime()
         return runtime.reporter.site_statuses(agency) if agency in runtime.owned else {}
 
@@ -768,7 +772,7 @@ class App:
         )
         self._document_applier = (
             DocumentApplier(
-                Offers(self._database),
+                DesiredDocuments(self._database),
                 writer,
                 self._clock,
                 configuration=self._configuration,
@@ -913,11 +917,13 @@ class App:
             store_outage=watchdog.store_outage(),
             liveness_failures=watchdog.liveness_failures(),
             paper_paused_since=self._restore_guard.paused_since,
+            # The dispatcher has finished a cycle, and the watchdog an audit of overdue actions.
             has_started=metrics.cycled_at is not None and metrics.audited_at is not None,
             config_rejected_at=self._metrics.config_rejected_at,
             awaiting_restart=self._awaiting_restart(),
             orphaned_incidents={each.number: each.closes_at for each in self._orphan_closer.orphaned},
             empty_rotas=self._on_call.empty_rotas,
+            # A site that a hub reads notifies nobody, because the hub does.
             monitor_only=self._is_monitor_only() and not has_hub,
             for_hub=self._is_monitor_only() and has_hub,
             is_hub_disconnected=self._site_run_reporter is not None and not self._site_run_reporter.is_read,
@@ -1049,6 +1055,7 @@ def _site_connections(settings: Settings) -> Sequence[SiteConnection]:
 
 
 def _stale_after(settings: Settings) -> timedelta:
+    """Return the age from which the latest heartbeat of a site makes its statuses stale."""
     return STALE_AFTER if settings.hub is None else settings.hub.stale_after
 
 

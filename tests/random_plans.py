@@ -78,7 +78,7 @@ class SimulatedPhone(Phone):
     habits: Habits
     rng: random.Random
 
-    def next_key(self) -> str:
+    def next_keys(self) -> str:
         if self.rng.random() >= self.habits.answers:
             return ""
         return "4" if self.rng.random() < self.habits.escalates else "1"
@@ -245,7 +245,7 @@ class _Simulation:
 
     async def reply(self, phone: SimulatedPhone, text: str) -> None:
         if phone.behaviour is not PhoneBehaviour.OFF:
-            await self.town.carrier.answer(phone, text)
+            await self.town.carrier.send_reply(phone, text)
 
     async def behave(self) -> None:
         """Let people go to bed, get up, and switch their telephones off and on."""

@@ -8,8 +8,8 @@ has arrived when a clerk has posted it.
 A change of type (for example, sending works again and receiving does not) is reported after it has lasted for a while:
 to staff by SMS, to recipients outside by all channels used before. A degradation is reported to staff only.
 
-A person releases (approves) the announcement; the release also covers its follow-ups. A silence or the end of the
-outage stops follow-ups.
+A person releases (approves) the announcement; the release also covers its follow-ups. The end of the outage stops
+follow-ups, and so does a silence, which the caller checks.
 
 The *enclosure number* counts the faxes and letters to a recipient about an incident. A later page cites an earlier one
 by date and enclosure number.
@@ -35,7 +35,7 @@ from alerts.model.notification import OUTAGE_PURPOSES, Plan, Purpose
 #: `AnnouncementPlan.release_offered_after`.
 CHANGE_DELAY = timedelta(minutes=10)
 
-#: Time until a notification to staff of a change expires. By then they have asked, or were notified of the end.
+#: Time until a notification to staff of a change expires. A later one would be outdated.
 STAFF_UPDATE_EXPIRY = timedelta(hours=2)
 
 #: Minimum time between a notification to a recipient and the next daily follow-up.
@@ -105,7 +105,10 @@ def _staff_updates(
 def _staff_draft(
     incident: Incident, last: Notification, addresses: tuple[Address, ...], now: datetime
 ) -> NotificationDraft:
-    """Return the draft of the change of type. *last*: the last notification of the staff member."""
+    """Return the draft of the change of type. *last*: the last notification of the staff member.
+
+    It states the current type, also when that is a degradation, for which `build_facts` states the worst type so far.
+    """
     facts = build_facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
     return NotificationDraft(
         incident_id=incident.id,
@@ -278,8 +281,8 @@ def next_enclosure(
 ) -> int:
     """Return the enclosure number of the next page to a recipient: pages about an incident are numbered from 1.
 
-    Withdrawn pages count, because they may have been posted after all. Pages of *purpose* do not count: the fax and the
-    letter about the end of an incident get the same number. Numbers up to `Incident.skipped_pages` may have been used
+    Withdrawn pages count, because they may have been posted after all. Pages with *purpose* do not count: so the fax and
+    the letter about the end of an incident get the same number. Numbers up to `Incident.skipped_pages` may have been used
     before the database was restored from an older copy.
     """
     return 1 + max((incident.skipped_pages, *_enclosures(notifications, person, purpose)))

@@ -321,7 +321,7 @@ class Dispatcher:
         while True:
             try:
                 async with self._store.transaction() as uow:
-                    orphans = await uow.requery_orphaned_calls(self._clock.now())
+                    orphans = await uow.requery_orphaned_attempts(self._clock.now())
             except StoreUnavailable:
                 await asyncio.sleep(self.RETRY_INTERVAL.total_seconds())
                 continue

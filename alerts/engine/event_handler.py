@@ -201,7 +201,7 @@ async def handle_callback_event(
         if not await uow.save_attempt(reported):
             # A state of higher rank is stored already, but the end of the call may be new.
             if reported.ended_at is not None:
-                await uow.end_call(attempt.id, now)
+                await uow.end_telephone_call(attempt.id, now)
         elif reported.state is not attempt.state:
             await uow.add_audit_entry(attempt_audit_entry(gateway, notification, reported, "reported", now))
             latencies += await milestone_latencies(uow, notification, reported, attempt.state, now)

@@ -195,7 +195,7 @@ class NotificationProcessor:
         address = notification.deliveries[-1].address
         if address.channel is not Channel.VOICE:
             return False
-        calls = await self._uow.calls_under_way(self._now - MAX_CALL_DURATION, address)
+        calls = await self._uow.telephone_calls_under_way(self._now - MAX_CALL_DURATION, address)
         free_from = telephone_free_at([began for _, began in calls], self._now)
         if free_from <= self._now:
             return False
@@ -227,11 +227,13 @@ class NotificationProcessor:
         until, scope = now, RateLimitScope.CONTACT
         limits = () if notification.urgency in UNLIMITED_PER_PERSON else CONTACT_LIMITS.get(address.channel, ())
         if limits:
-            accepted = await self._uow.accepted_call_times(now - max(limit.within for limit in limits), address=address)
+            accepted = await self._uow.accepted_attempt_times(
+                now - max(limit.within for limit in limits), address=address
+            )
             until = free_at(accepted, limits, now)
         per_minute = self._pool[gateway].per_minute
         if per_minute is not None and until <= now:
-            accepted = await self._uow.accepted_call_times(now - timedelta(minutes=1), gateway=gateway)
+            accepted = await self._uow.accepted_attempt_times(now - timedelta(minutes=1), gateway=gateway)
             until, scope = free_at(accepted, minute_limit(per_minute), now), RateLimitScope.GATEWAY
         if until <= now:
             return False

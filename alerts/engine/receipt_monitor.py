@@ -41,7 +41,7 @@ class ReceiptMonitor:
         """Check every gateway except those for letters, because a clerk may take days to post a letter."""
         gateways = [gateway for gateway in self._pool if gateway.channel is not Channel.LETTER]
         if not await self._check(gateways):
-            # Check the gateways one by one, so that only the one with the bug is skipped.
+            # Check the gateways one by one, so that only one whose check fails is skipped.
             for gateway in gateways:
                 await self._check([gateway])
 
@@ -71,9 +71,9 @@ class ReceiptMonitor:
     async def _evaluate(
         self, uow: UnitOfWork, gateway: ConfiguredGateway, receipts: Sequence[ReceivedReceipt]
     ) -> tuple[ReceiptBaseline | None, OverdueReceipts | None]:
-        """Return the baseline, `None` with too few receipts, and the overdue receipts, `None` if they are not overdue.
+        """Return the baseline of *receipts*, the gateway's latest ones, and its overdue receipts.
 
-        *receipts*: the gateway's latest receipts.
+        The baseline is `None` with too few receipts; the overdue receipts are `None` if none are overdue.
         """
         now = self._clock.now()
         baseline = receipt_baseline(receipts)

@@ -214,15 +214,15 @@ class UnitOfWork(Protocol):
     async def throttle(self, notification_id: int, until: datetime) -> None:
         """Delay all attempts of a notification until then, because of a rate limit."""
 
-    async def accepted_call_times(
+    async def accepted_attempt_times(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
     ) -> Sequence[datetime]:
-        """Return the times of gateway calls since then that were accepted or are running, the oldest first.
+        """Return the start times of attempts after *since* that a gateway accepted or that are under way, oldest first.
 
-        *address*: only calls to this address; *gateway*: only calls of this gateway. Rejected calls are not returned.
+        *address*: only attempts to this address; *gateway*: only attempts by this gateway.
         """
 
-    async def calls_under_way(
+    async def telephone_calls_under_way(
         self, since: datetime, telephone: Address | None = None
     ) -> Sequence[tuple[Address, datetime]]:
         """Return address and start of the telephone calls that began after *since* and have no known end.
@@ -230,7 +230,7 @@ class UnitOfWork(Protocol):
         *telephone*: only calls to this number.
         """
 
-    async def end_call(self, attempt_id: int, now: datetime) -> None:
+    async def end_telephone_call(self, attempt_id: int, now: datetime) -> None:
         """Write when a telephone call ended, unless that is written. Its outcome (a pressed key) was stored before."""
 
     async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
@@ -298,11 +298,11 @@ class UnitOfWork(Protocol):
     async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
         """Record a provider's callback by its id. Return `False` if it was recorded before."""
 
-    async def requery_orphaned_calls(self, now: datetime) -> int:
-        """Make the status queries due now for gateway calls that an ended process has started. Return their number.
+    async def requery_orphaned_attempts(self, now: datetime) -> int:
+        """Make the status queries due now for attempts that an ended process has started. Return their number.
 
-        If several engines use the database, another running engine may have started the calls. Then their queries stay
-        due at `query_at`.
+        If several engines use the database, another running engine may have started the attempts. Then their queries
+        stay due at `query_at`.
         """
 
     async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:

@@ -1,4 +1,4 @@
-"""Two fictional SMS providers of common kinds, with which the gateway `http_sms` is tested.
+"""Two fictional SMS providers of common kinds, with which tests exercise the gateway `http_sms`.
 
 SMS Awan accepts GET requests and answers with a line of text ("code=0,id=91"). SMS Suria accepts JSON with a bearer token
 and posts signed callbacks. Both accept every telephone number.
@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from pantau_lab.provider_fault import SubmissionFault, apply_fault
 
-#: SMS Awan's code, by the reason of a refusal.
+#: SMS Awan's error code by the reason for the refusal; "new": an error that no gateway configuration knows.
 AWAN_CODES = {
     "credentials": "1",
     "balance": "2",
@@ -34,7 +34,7 @@ AWAN_CODES = {
     "account": "8",
     "new": "99",
 }
-#: SMS Suria's HTTP status and code, by the reason of a refusal.
+#: SMS Suria's HTTP status and error code by the reason for the refusal (the keys of `AWAN_CODES`).
 SURIA_CODES = {
     "credentials": (401, "E401"),
     "balance": (402, "E402"),
@@ -55,9 +55,11 @@ class Message:
     id: str
     to: str
     text: str
+    #: The customer's reference.
     reference: str
     #: URL for delivery reports; "": none are posted.
     callback: str = ""
+    #: State in the provider's own code; "Q": queued.
     state: str = "Q"
 
 
@@ -67,7 +69,7 @@ class Aggregator:
 
     user: str = "jcontoh"
     secret: str
-    #: Secret with which callbacks are signed, or which they contain.
+    #: Secret that signs the callbacks, or that each callback contains.
     callback_secret: str = ""
     messages: list[Message] = field(default_factory=list)
     #: SMS from people, as (id, number, text).
@@ -75,11 +77,11 @@ class Aggregator:
     faults: deque[SubmissionFault] = field(default_factory=deque)
     #: Reasons to refuse the next submissions, one each.
     refusals: deque[str] = field(default_factory=deque)
-    #: HTTP statuses of the responses to callbacks.
-    answered: list[int] = field(default_factory=list)
+    #: HTTP statuses of the customer's responses to callbacks.
+    callback_statuses: list[int] = field(default_factory=list)
 
-    def what_is_wrong(self, number: str, text: str, reference: str) -> str:
-        """Return the reason to refuse a submission, or ""."""
+    def refusal_reason(self, number: str, text: str, reference: str) -> str:
+        """Return the reason to refuse a submission, as in `AWAN_CODES`, or ""."""
         if self.refusals:
             return self.refusals.popleft()
         if not number.removeprefix("+").isdecimal():
@@ -99,21 +101,24 @@ class Aggregator:
         """Return the SMS with the customer's reference."""
         return next((message for message in self.messages if message.reference == reference), None)
 
-    def say(self, number: str, text: str) -> str:
+    def receive(self, number: str, text: str) -> str:
         """Record an SMS from a person to the customer's number; return its id."""
         self.received.append((f"mo{len(self.received) + 1}", number, text))
         return self.received[-1][0]
 
-    async def bring(self, method: str, url: str, **sent: Any) -> int:
-        """Send a callback, and return the HTTP status of the response."""
+    async def send_callback(self, method: str, url: str, **content: Any) -> int:
+        """Send a callback with the request arguments *content* of httpx; return the HTTP status of the response."""
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-            answer = await client.request(method, url, **sent)
-        self.answered.append(answer.status_code)
-        return answer.status_code
+            response = await client.request(method, url, **content)
+        self.callback_statuses.append(response.status_code)
+        return response.status_code
 
 
 def awan(account: Aggregator) -> Starlette:
-    """Return the ASGI app of SMS Awan: GET, and a line of text. It adds the prefix RM0 itself, and always answers 200."""
+    """Return the ASGI app of SMS Awan: GET, and a line of text.
+
+    A refusal has status 200, too. SMS Awan adds the prefix RM0 itself.
+    """
 
     def line(code: str, **more: str) -> Response:
         return PlainTextResponse(",".join([f"code={code}", *(f"{name}={value}" for name, value in more.items())]))
@@ -123,15 +128,15 @@ def awan(account: Aggregator) -> Starlette:
         if (asked.get("un"), asked.get("pw")) != (account.user, account.secret):
             return line(AWAN_CODES["credentials"])
         number, text, reference = asked.get("to", ""), f"RM0 {asked.get('msg', '')}", asked.get("ref", "")
-        if wrong := account.what_is_wrong(number, text, reference):
-            return line(AWAN_CODES[wrong])
+        if reason := account.refusal_reason(number, text, reference):
+            return line(AWAN_CODES[reason])
 
         async def take() -> Response:
             return line("0", id=account.take(number, text, reference).id)
 
         if account.faults:
             return await apply_fault(
-                account.faults.popleft(), request, take=take, error=lambda status: Response(status_code=status)
+                account.faults.popleft(), request, accept=take, error=lambda status: Response(status_code=status)
             )
         return await take()
 
@@ -149,43 +154,43 @@ def suria(account: Aggregator) -> Starlette:
     """Return the ASGI app of SMS Suria: JSON, a bearer token, and HTTP statuses."""
 
     def error(status: int, code: str = "") -> Response:
-        said: Mapping[str, Any] = {"error": {"code": code, "message": "see the manual"}} if code else {}
-        return JSONResponse(said, status_code=status)
+        body: Mapping[str, Any] = {"error": {"code": code, "message": "see the manual"}} if code else {}
+        return JSONResponse(body, status_code=status)
 
-    def refused(request: Request) -> Response | None:
+    def unauthorized(request: Request) -> Response | None:
         if request.headers.get("authorization") != f"Bearer {account.secret}":
             return error(*SURIA_CODES["credentials"])
         return None
 
     async def send(request: Request) -> Response:
-        if (no := refused(request)) is not None:
-            return no
+        if (refusal := unauthorized(request)) is not None:
+            return refusal
         asked = await request.json()
         number, text, reference = asked["recipients"][0], asked["content"], asked["client_ref"]
         if not isinstance(asked["ttl"], int):
             return error(400, "E-TTL")
-        if wrong := account.what_is_wrong(number, text, reference):
-            return error(*SURIA_CODES[wrong])
+        if reason := account.refusal_reason(number, text, reference):
+            return error(*SURIA_CODES[reason])
 
         async def take() -> Response:
             message = account.take(number, text, reference, asked.get("notify", ""))
             return JSONResponse({"data": [{"message_id": message.id}]}, status_code=202)
 
         if account.faults:
-            return await apply_fault(account.faults.popleft(), request, take=take, error=error)
+            return await apply_fault(account.faults.popleft(), request, accept=take, error=error)
         return await take()
 
     async def message(request: Request) -> Response:
-        if (no := refused(request)) is not None:
-            return no
+        if (refusal := unauthorized(request)) is not None:
+            return refusal
         found = account.find(request.query_params.get("client_ref", ""))
         if found is None:
             return JSONResponse({"data": [{"status": "NONE"}]})
         return JSONResponse({"data": [{"message_id": found.id, "status": found.state}]})
 
     async def inbox(request: Request) -> Response:
-        if (no := refused(request)) is not None:
-            return no
+        if (refusal := unauthorized(request)) is not None:
+            return refusal
         items = [{"id": id_, "from": number.removeprefix("+"), "body": text} for id_, number, text in account.received]
         return JSONResponse({"messages": items})
 
@@ -198,8 +203,8 @@ def suria(account: Aggregator) -> Starlette:
     )
 
 
-def signed(secret: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a callback as SMS Suria signs it: HMAC-SHA256 of the body, in base64."""
-    body = json.dumps(said).encode()
+def signed(secret: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the httpx arguments of a callback with SMS Suria's signature: HMAC-SHA256 of the body, in base64."""
+    body = json.dumps(values).encode()
     signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
     return {"content": body, "headers": {"Content-Type": "application/json", "X-Suria-Signature": signature}}

@@ -26,41 +26,43 @@ from alerts.model.gateway import (
 
 @dataclass(slots=True, kw_only=True)
 class RecordingCallbackHandler:
-    """Callback handler in memory, which records each event once. `contents` has the contents of attempts by reference."""
+    """Callback handler in memory, which records each event once."""
 
+    #: Content of the notification by the attempt's reference.
     contents: dict[str, Content] = field(default_factory=dict)
-    heard: list[CallbackEvent] = field(default_factory=list)
+    events: list[CallbackEvent] = field(default_factory=list)
     #: Ids of events that were received again.
     repeated: list[str] = field(default_factory=list)
+    #: Whether somebody has acknowledged the incident.
     acknowledged: bool = False
     #: Whether the person who presses the key has acknowledged the incident before.
     theirs: bool = False
     #: Whether the incident has ended, so that it cannot be acknowledged.
     over: bool = False
-    #: Received SMS. `answers` is the text of the reply to each; "": no reply.
-    said: list[InboundSms] = field(default_factory=list)
-    answers: str = ""
-    #: PIN to release an announcement, number of wrong PINs, and references of the calls in which it was released.
+    #: SMS from people, and the text of the reply to each; "": no reply.
+    received: list[InboundSms] = field(default_factory=list)
+    reply: str = ""
+    #: PIN that releases an announcement, number of wrong PINs, and references of the calls that released one.
     pin: str = "280146"
     wrong_pins: int = 0
     released: list[str] = field(default_factory=list)
     #: Exception that `record` and `receive` raise, as if the database were unavailable; `None`: they work.
     broken: Exception | None = None
 
-    async def record(self, heard: CallbackEvent) -> AckResult:
+    async def record(self, event: CallbackEvent) -> AckResult:
         if self.broken is not None:
             raise self.broken
-        if heard.reference not in self.contents:
+        if event.reference not in self.contents:
             return AckResult.OVER
-        if any(earlier.event_id == heard.event_id for earlier in self.heard):
-            self.repeated.append(heard.event_id)
+        if any(earlier.event_id == event.event_id for earlier in self.events):
+            self.repeated.append(event.event_id)
         else:
-            self.heard.append(heard)
-        if not (heard.acknowledged or heard.escalated):
+            self.events.append(event)
+        if not (event.acknowledged or event.escalated):
             return AckResult.NONE
         if self.over:
             return AckResult.OVER
-        if heard.escalated:
+        if event.escalated:
             return AckResult.ESCALATED
         taken, self.acknowledged = not self.acknowledged, True
         return AckResult.TAKEN if taken else AckResult.AGAIN if self.theirs else AckResult.ALREADY
@@ -68,14 +70,14 @@ class RecordingCallbackHandler:
     async def content(self, reference: str) -> Content | None:
         return self.contents.get(reference)
 
-    async def receive(self, said: InboundSms) -> SmsContent | None:
+    async def receive(self, sms: InboundSms) -> SmsContent | None:
         if self.broken is not None:
             raise self.broken
-        if any(earlier.event_id == said.event_id for earlier in self.said):
-            self.repeated.append(said.event_id)
+        if any(earlier.event_id == sms.event_id for earlier in self.received):
+            self.repeated.append(sms.event_id)
             return None
-        self.said.append(said)
-        return SmsContent(text=self.answers) if self.answers else None
+        self.received.append(sms)
+        return SmsContent(text=self.reply) if self.reply else None
 
     async def begin_release(self, reference: str) -> ReleasePrompt:
         return self._release(ReleaseStage.PIN if reference in self.contents else ReleaseStage.END, "masukkan PIN")
@@ -91,25 +93,25 @@ class RecordingCallbackHandler:
         return self._release(ReleaseStage.END, "telah dikeluarkan")
 
     def _release(self, stage: ReleaseStage, words: str) -> ReleasePrompt:
-        told = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
-        otherwise = {language: f"{language}: tidak dikeluarkan" for language in told}
-        return ReleasePrompt(stage=stage, texts=told, fallback_texts=otherwise)
+        texts = {language: f"{language}: {words}" for language in ("ms-MY", "en-GB")}
+        fallback_texts = {language: f"{language}: tidak dikeluarkan" for language in texts}
+        return ReleasePrompt(stage=stage, texts=texts, fallback_texts=fallback_texts)
 
 
 @dataclass(slots=True, kw_only=True)
 class CallbackListener:
     """HTTP listener that passes requests below `/<name>/` to the gateway of that name."""
 
-    desk: RecordingCallbackHandler
+    handler: RecordingCallbackHandler
     gateways: dict[str, Gateway] = field(default_factory=dict)
-    #: Base URL that the providers have. It is set when the listener is served.
+    #: Base URL that the providers call. The test sets it once the listener is served.
     public_base: str = ""
     refusals: list[CallbackRejectedError] = field(default_factory=list)
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/{name}/{path:path}", self._hear, methods=["POST", "GET"])])
+        return Starlette(routes=[Route("/{name}/{path:path}", self._handle, methods=["POST", "GET"])])
 
-    async def _hear(self, request: Request) -> Response:
+    async def _handle(self, request: Request) -> Response:
         gateway = self.gateways.get(request.path_params["name"])
         if gateway is None:
             return Response(status_code=404)
@@ -129,7 +131,7 @@ class CallbackListener:
             peer=request.client.host if request.client else "",
         )
         try:
-            answer = await gateway.handle_callback(incoming, self.desk)
+            answer = await gateway.handle_callback(incoming, self.handler)
         except CallbackRejectedError as refused:
             self.refusals.append(refused)
             return Response(status_code=refused.status)

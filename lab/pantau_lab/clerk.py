@@ -13,14 +13,14 @@ import httpx
 from monitor.runtime.unix_socket import short_socket_path
 from pantau_lab.world import CLERK
 
-#: Time from the queueing of a letter to its printing and its posting. A letter that is withdrawn before then needs no
-#: recovery letter.
+#: Time from the queueing of a letter to its printing and its posting. A letter that is withdrawn before its posting
+#: needs no recovery letter.
 PRINTS_AFTER = timedelta(seconds=20)
 POSTS_AFTER = timedelta(seconds=40)
 
 
 async def post_letters(control: Path, now: datetime) -> None:
-    """Record every letter as printed or posted whose time in the tray is over.
+    """Record as printed or posted each letter that has been in the tray for the time above.
 
     *control*: the control socket. Raise `httpx.HTTPError` or `OSError` if the service or its database is unavailable.
     """

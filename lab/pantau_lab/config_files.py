@@ -15,13 +15,13 @@ import yaml
 from pantau_lab.mail import FaultDelays, LabNetwork, Port
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
 
-#: Address of a port of a mail system, by the system's name.
+#: Returns the TCP port of a mail system (by its name) for a protocol.
 Ports = Callable[[str, Port], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Durations in the configuration of the demo, which are shorter than the defaults of the service."""
+    """Settings of the demo, mostly durations, which are shorter than the defaults of the service."""
 
     interval: str = "10s"
     session_timeout: str = "5s"
@@ -29,16 +29,17 @@ class Timing:
     slow_threshold: str = "3s"
     retry_interval: str = "3s"
     deferral_timeout: str = "15s"
-    #: Delays of the faults. `slow` adds more to each delivery than `slow_threshold`, less than `arrival_timeout`.
+    #: Delays of the faults. The fault `slow` delays each delivery by more than `slow_threshold` and less than
+    #: `arrival_timeout`.
     tempo: FaultDelays = field(default_factory=FaultDelays)
     #: Time from an unanswered SMS to the first call.
     call_after: str = "10s"
     #: Time from an unacknowledged call to the next one, which also goes to the deputy.
     call_again_after: str = "60s"
-    #: The announcement is released by itself after this; or that is when a duty officer may, see `release`.
+    #: Duration of an outage after which its announcement may be released; if `release` is "automatic", it is.
     release_after: str = "20s"
-    #: An agency that falls a third time within this is held to be unsteady, until it has been quiet for as long.
-    unsteady_for: str = "2m"
+    #: An agency with three outages within this time is flapping, until it has had none for as long.
+    flapping_window: str = "2m"
     #: How an announcement is released: "automatic" or "manual".
     release: str = "automatic"
     #: How replies by SMS reach the service: "off", "webhook" or "poll".
@@ -48,9 +49,8 @@ class Timing:
 #: An outage in the demo takes a minute, not an hour.
 DEMO = Timing()
 
-#: With sites each mailbox is probed from several places by several services on the one machine, where any of them may
-#: be late.
-COUNTRY = Timing(
+#: Several sites, whose services probe the same mailboxes on one machine, need more time.
+MULTI_SITE = Timing(
     interval="15s",
     session_timeout="8s",
     arrival_timeout="25s",
@@ -61,24 +61,25 @@ COUNTRY = Timing(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StandIns:
+class ProviderAccess:
     """URLs and credentials of the simulated carrier and fax service."""
 
     carrier_url: str
     account_sid: str
     auth_token: str = field(repr=False)
-    caller: str
+    #: The account's number, from which it sends SMS and calls.
+    from_number: str
     fax_url: str
     project_id: str
     key_id: str
     key_secret: str = field(repr=False)
-    fax_caller: str
+    fax_from_number: str
 
 
 def write(
     directory: Path,
     network: LabNetwork,
-    providers: StandIns,
+    providers: ProviderAccess,
     timing: Timing,
     *,
     listen: str,
@@ -89,13 +90,14 @@ def write(
 ) -> Path:
     """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file.
 
-    *signs_in*: whether whoever looks at the portal has to sign in. *settings*: what is to stand there beside, or instead.
+    *signs_in*: whether the portal requires sign-in. *settings*: additional or replacing top-level settings.
+    *listen*, *callbacks*: listening addresses ("127.0.0.1:8080") of the portal and of the callback listener.
     """
     secrets = _folder(directory / "secrets")
     _secret(secrets / "pembawa", providers.auth_token)
     _secret(secrets / "faks", providers.key_secret)
     _secret(secrets / "faks-panggil-balik", "rahsia-panggil-balik-demo")
-    for person in (p for a in agencies for p in (a.duty, a.deputy) if p.pin):
+    for person in (person for each in agencies for person in (each.duty, each.deputy) if person.pin):
         _secret(secrets / f"pin-{person.key}", person.pin)
     ports = _ports(network)
     portal: dict[str, Any] = {"portal": {}} if signs_in else {}
@@ -105,29 +107,33 @@ def write(
         "site": "demo",
         "process_name": "demo",
     }
-    return _written(
+    return _write_files(
         directory,
         network,
-        listeners | _watching(ports, timing) | _telling(providers, timing) | portal | dict(settings),
-        {each.code: _agency(each, ports) | _told(each, timing) for each in agencies},
+        listeners
+        | _probing_settings(ports, timing)
+        | _notification_settings(providers, timing)
+        | portal
+        | dict(settings),
+        {each.code: _agency_entries(each, ports) | _notification_entries(each, timing) for each in agencies},
     )
 
 
 def write_site(directory: Path, network: LabNetwork, ports: Ports, *, settings: Mapping[str, Any]) -> Path:
-    """Write the same for a service that tells nobody, and knows no telephone number; return the settings file.
+    """Write the files of `write` for a site's service, which notifies nobody and has no telephone numbers.
 
-    *ports*: where it finds the mail. *settings*: what only this one has.
+    *ports*: the ports of the mail systems as seen from the site. *settings*: settings of this site only.
     """
     shutil.copyfile(network.authority.ca_file, directory / "ca.pem")
-    return _written(
+    return _write_files(
         directory,
         network,
-        {"mode": "monitor_only", **settings, **_watching(ports, COUNTRY)},
-        {each.code: _agency(each, ports) for each in AGENCIES},
+        {"mode": "monitor_only", **settings, **_probing_settings(ports, MULTI_SITE)},
+        {each.code: _agency_entries(each, ports) for each in AGENCIES},
     )
 
 
-def _written(
+def _write_files(
     directory: Path, network: LabNetwork, settings: Mapping[str, Any], agencies: Mapping[str, Mapping[str, Any]]
 ) -> Path:
     secrets, files = _folder(directory / "secrets"), _folder(directory / "agencies")
@@ -144,7 +150,7 @@ def _ports(network: LabNetwork) -> Ports:
     return lambda name, port: network.systems[name].port(port)
 
 
-def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
+def _probing_settings(ports: Ports, timing: Timing) -> dict[str, Any]:
     return {
         "state_dir": "state",
         "agencies": "agencies/",
@@ -156,14 +162,14 @@ def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
             "retry_interval": timing.retry_interval,
             "deferral_timeout": timing.deferral_timeout,
         },
-        "flapping": {"threshold": 3, "window": timing.unsteady_for},
+        "flapping": {"threshold": 3, "window": timing.flapping_window},
         # These domains do not exist in the DNS.
         "checks": {"mx": "off", "domain": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, ports) for each in REFERENCES},
     }
 
 
-def _telling(providers: StandIns, timing: Timing) -> dict[str, Any]:
+def _notification_settings(providers: ProviderAccess, timing: Timing) -> dict[str, Any]:
     return {
         "gateways": _gateways(providers, timing.replies),
         "contacts": {NOC.key: _person(NOC)},
@@ -175,11 +181,11 @@ def _telling(providers: StandIns, timing: Timing) -> dict[str, Any]:
     }
 
 
-def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
+def _gateways(providers: ProviderAccess, replies: str) -> dict[str, Any]:
     twilio = {
         "account_sid": providers.account_sid,
         "auth_token_file": "secrets/pembawa",
-        "from_number": providers.caller,
+        "from_number": providers.from_number,
         "base_url": providers.carrier_url,
     }
     fax = {
@@ -189,7 +195,7 @@ def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
         "key_id": providers.key_id,
         "key_secret_file": "secrets/faks",
         "callback_secret_file": "secrets/faks-panggil-balik",
-        "from_number": providers.fax_caller,
+        "from_number": providers.fax_from_number,
         "base_url": providers.fax_url,
     }
     return {
@@ -200,7 +206,7 @@ def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
     }
 
 
-def _agency(agency: FictionalAgency, ports: Ports) -> dict[str, Any]:
+def _agency_entries(agency: FictionalAgency, ports: Ports) -> dict[str, Any]:
     return {
         "agency": agency.code,
         "name": agency.name,
@@ -209,7 +215,7 @@ def _agency(agency: FictionalAgency, ports: Ports) -> dict[str, Any]:
     }
 
 
-def _told(agency: FictionalAgency, timing: Timing) -> dict[str, Any]:
+def _notification_entries(agency: FictionalAgency, timing: Timing) -> dict[str, Any]:
     signatory, contact = agency.signatory, agency.contact
     return {
         "letterhead": {
@@ -255,8 +261,8 @@ def _escalation(first: list[str], second: list[str], timing: Timing) -> dict[str
 
 
 def _person(person: Person) -> dict[str, Any]:
-    reached = {"name": person.name, "language": "ms-MY", "sms": person.number, "voice": person.number}
-    return reached | ({"pin_file": f"secrets/pin-{person.key}"} if person.pin else {})
+    entry = {"name": person.name, "language": "ms-MY", "sms": person.number, "voice": person.number}
+    return entry | ({"pin_file": f"secrets/pin-{person.key}"} if person.pin else {})
 
 
 def _mailbox(name: str, domain: str, ports: Ports) -> dict[str, Any]:

@@ -44,6 +44,6 @@ class DeadMansSwitch:
 
         if self.faults:
             return await apply_fault(
-                self.faults.popleft(), request, take=take, error=lambda status: Response(status_code=status)
+                self.faults.popleft(), request, accept=take, error=lambda status: Response(status_code=status)
             )
         return await take()

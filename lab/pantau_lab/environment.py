@@ -1,4 +1,4 @@
-"""Running environment of the demo: mail systems, carrier, fax service, and a socket for commands that break the mail."""
+"""Running environment of the demo: mail systems, carrier, fax service, and a socket for commands that break mail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.web.serving import open_unix
 from monitor.web.serving import serve as serve_on
 from pantau_lab.carrier.api import app as carrier_app
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.config_files import DEMO, StandIns, Timing, write
+from pantau_lab.config_files import DEMO, ProviderAccess, Timing, write
 from pantau_lab.faxservice.api import app as fax_app
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
@@ -28,7 +28,7 @@ from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoEnvironment:
-    """Running environment."""
+    """Running environment of the demo."""
 
     network: LabNetwork
     carrier: Carrier
@@ -38,17 +38,17 @@ class DemoEnvironment:
     url: str
     #: Settings file of the service that is to run in this environment.
     settings: Path
-    #: Links of each site by its name, which the code that starts the sites adds; empty without sites.
-    wires: dict[str, SiteLinks] = field(default_factory=dict)
+    #: Links of each site by its name. The code that starts the sites adds them; empty without sites.
+    site_links: dict[str, SiteLinks] = field(default_factory=dict)
 
 
-def lever(directory: Path) -> Path:
+def command_socket(directory: Path) -> Path:
     """Return the path of the socket for commands that break and repair the mail."""
     return directory / "lab.sock"
 
 
 @asynccontextmanager
-async def stage(
+async def demo_environment(
     directory: Path,
     *,
     listen: str | None = None,
@@ -59,37 +59,39 @@ async def stage(
 ) -> AsyncIterator[DemoEnvironment]:
     """Run the environment during the block, and write the service's configuration to *directory*.
 
-    *listen*: listening address of the service ("127.0.0.1:8080"); by default a reserved port, like that for callbacks.
-    *agencies*: the agencies to include. *signs_in*: whether the portal requires sign-in. *settings*: additional settings of
-    the service.
+    *listen*: listening address of the service ("127.0.0.1:8080"); by default on a reserved port of this machine.
+    *agencies*: the agencies to include. *signs_in*: whether the portal requires sign-in. *settings*: additional
+    settings of the service.
     """
     plans = [
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
         *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
     ]
-    wires: dict[str, SiteLinks] = {}
+    site_links: dict[str, SiteLinks] = {}
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
-    phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
+    carrier, fax_service = _carrier(outbox, agencies), _fax_service(outbox, agencies)
     async with AsyncExitStack() as stack:
         portal, callbacks = (f"127.0.0.1:{port}" for port in stack.enter_context(claimed(2)))
         listen = listen or portal
         if timing.replies == "webhook":
-            phones.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
+            carrier.incoming_url = f"http://{callbacks}/callbacks/sms/sms"
         network = await stack.enter_async_context(LabNetwork(plans, folder=directory))
-        carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
-        fax_url = await stack.enter_async_context(serve(fax_app(machines)))
-        stack.callback(lever(directory).unlink, missing_ok=True)
-        await stack.enter_async_context(serve_on(_lever(network, wires), open_unix(lever(directory))))
-        providers = StandIns(
+        carrier_url = await stack.enter_async_context(serve(carrier_app(carrier)))
+        fax_url = await stack.enter_async_context(serve(fax_app(fax_service)))
+        stack.callback(command_socket(directory).unlink, missing_ok=True)
+        await stack.enter_async_context(
+            serve_on(_command_app(network, site_links), open_unix(command_socket(directory)))
+        )
+        providers = ProviderAccess(
             carrier_url=carrier_url,
-            account_sid=phones.account_sid,
-            auth_token=phones.auth_token,
-            caller=next(iter(phones.senders)),
+            account_sid=carrier.account_sid,
+            auth_token=carrier.auth_token,
+            from_number=next(iter(carrier.senders)),
             fax_url=fax_url,
-            project_id=machines.project_id,
-            key_id=machines.key_id,
-            key_secret=machines.key_secret,
-            fax_caller="+60300000000",
+            project_id=fax_service.project_id,
+            key_id=fax_service.key_id,
+            key_secret=fax_service.key_secret,
+            fax_from_number="+60300000000",
         )
         written = write(
             directory,
@@ -104,19 +106,19 @@ async def stage(
         )
         yield DemoEnvironment(
             network=network,
-            carrier=phones,
-            fax_service=machines,
+            carrier=carrier,
+            fax_service=fax_service,
             outbox=outbox,
             url=f"http://{listen}",
             settings=written,
-            wires=wires,
+            site_links=site_links,
         )
 
 
 def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:
-    phones = Carrier(step=timedelta(seconds=0.5), on_sms=outbox.sms, on_call=outbox.call)
-    for person in (NOC, *(p for a in agencies for p in (a.duty, a.deputy))):
-        phones.phone(
+    carrier = Carrier(step=timedelta(seconds=0.5), on_sms=outbox.sms, on_call=outbox.call)
+    for person in (NOC, *(person for each in agencies for person in (each.duty, each.deputy))):
+        carrier.phone(
             person.number,
             owner=person.name,
             # Each menu of a call uses one entry, so this is enough for all calls of a demo.
@@ -124,26 +126,27 @@ def _carrier(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> Carrier:
             answers_after=timedelta(seconds=1),
             presses_after=timedelta(seconds=1),
         )
-    return phones
+    return carrier
 
 
 def _fax_service(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> FaxService:
-    machines = FaxService(step=timedelta(seconds=1), on_fax=outbox.fax)
+    fax_service = FaxService(step=timedelta(seconds=1), on_fax=outbox.fax)
     for agency in agencies:
-        machines.machine(agency.recipient.fax, owner=agency.recipient.organisation)
-    return machines
+        fax_service.machine(agency.recipient.fax, owner=agency.recipient.organisation)
+    return fax_service
 
 
-def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
+def _command_app(network: LabNetwork, site_links: Mapping[str, SiteLinks]) -> FastAPI:
+    """Return the ASGI app of the command socket, for which `pantau demo` is the client."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def find(name: str) -> str:
-        return _found(name, network.systems, "there is no")
+        return _match_name(name, network.systems, "there is no")
 
     def find_site(name: str) -> str:
-        if not wires:
+        if not site_links:
             raise HTTPException(404, "this demo has no sites; end it and start one that has: make run SITES=3")
-        return _found(name, wires, "there is no site")
+        return _match_name(name, site_links, "there is no site")
 
     @app.post("/systems/{name}/break/{fault}")
     async def break_(name: str, fault: Fault) -> str:
@@ -160,24 +163,24 @@ def _lever(network: LabNetwork, wires: Mapping[str, SiteLinks]) -> FastAPI:
     # The names are in the query, because a typed name with a slash, such as "johor/JCM", would change the path.
     @app.post("/disconnect")
     async def disconnect(site: str, system: str | None = None) -> str:
-        known, to = find_site(site), None if system is None else find(system)
-        if not wires[known].disconnect(to):
-            return f"{known} is disconnected from {to or HUB} already"
-        return f"{known} is disconnected from {to or HUB} now"
+        site_name, system_name = find_site(site), None if system is None else find(system)
+        if not site_links[site_name].disconnect(system_name):
+            return f"{site_name} is disconnected from {system_name or HUB} already"
+        return f"{site_name} is disconnected from {system_name or HUB} now"
 
     @app.post("/reconnect")
     async def reconnect(site: str, system: str | None = None) -> str:
-        known, to = find_site(site), None if system is None else find(system)
-        if joined := wires[known].reconnect(to):
-            return f"{known} is reconnected to {', '.join(joined)}"
-        return f"{known} is not disconnected from {to or 'anything'}"
+        site_name, system_name = find_site(site), None if system is None else find(system)
+        if reconnected := site_links[site_name].reconnect(system_name):
+            return f"{site_name} is reconnected to {', '.join(reconnected)}"
+        return f"{site_name} is not disconnected from {system_name or 'anything'}"
 
     return app
 
 
-def _found(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the name in *known* that equals *name* except for case. Raise `HTTPException` with *otherwise* if none does."""
+def _match_name(name: str, known: Iterable[str], message_start: str) -> str:
+    """Return the name in *known* that equals *name* except for case. Raise `HTTPException` if there is none."""
     names = {each.lower(): each for each in known}
     if name.lower() not in names:
-        raise HTTPException(404, f"{otherwise} {name}; there are {', '.join(names.values())}")
+        raise HTTPException(404, f"{message_start} {name}; there are {', '.join(names.values())}")
     return names[name.lower()]

@@ -23,6 +23,7 @@ class Sent:
     """Message that reached a fictional recipient."""
 
     channel: Channel
+    #: Name of the recipient; for a letter "tray" or the name of the tray's subdirectory.
     to: str
     #: Text of the SMS, or of the call with the pressed keys; empty for a fax or letter.
     text: str
@@ -52,18 +53,18 @@ class Outbox:
         pressed = f"[ditekan: {' '.join(keys)}]" if keys else "[tiada kekunci ditekan]"
         path = self._path(Channel.VOICE, phone.owner, "txt")
         path.write_text(f"Kepada: {phone.owner} ({phone.number})\n\n{transcript}\n\n{pressed}\n")
-        # Calls repeat each block. Remove the repetitions for reading.
+        # A call says each line several times. Keep one of each for reading.
         script = " ".join(dict.fromkeys(transcript.splitlines()))
         self.sent.append(Sent(channel=Channel.VOICE, to=phone.owner, text=f"{script} {pressed}", path=path))
 
     def fax(self, machine: Machine, title: str, pdf: bytes) -> None:
-        """Keep the page that a fax machine received."""
+        """Keep the document that a fax machine received."""
         path = self._path(Channel.FAX, f"{machine.owner} {title}", "pdf")
         path.write_bytes(pdf)
         self.sent.append(Sent(channel=Channel.FAX, to=machine.owner, text="", path=path))
 
     def letters(self) -> list[Sent]:
-        """Return the letters in the service's tray and its subdirectories (such as posted ones), the newest last."""
+        """Return the letters in the service's tray and its subdirectories (such as for posted letters), the newest last."""
         tray = self.directory / Channel.LETTER
         files = sorted(tray.rglob("*.pdf"), key=lambda file: file.stat().st_mtime)
         return [
@@ -71,7 +72,7 @@ class Outbox:
             for file in files
         ]
 
-    def _path(self, channel: Channel, what: str, suffix: str) -> Path:
-        slug = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[:60]
+    def _path(self, channel: Channel, label: str, suffix: str) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:60]
         stamp = self._now().astimezone(_ZONE).strftime("%H%M%S")
         return self.directory / channel / f"{stamp}-{next(self._numbers):03}-{slug}.{suffix}"

@@ -31,27 +31,27 @@ class SubmissionFault(StrEnum):
     PORTAL = "portal"
 
     @property
-    def takes(self) -> bool:
+    def accepts(self) -> bool:
         """Whether the provider accepts the submission."""
         return self in {SubmissionFault.ERROR_AFTER, SubmissionFault.HANG_AFTER, SubmissionFault.DROP_AFTER}
 
 
 class CallbackFault(StrEnum):
-    """Fault of callbacks, until it is changed."""
+    """Fault of a submission's callbacks. It lasts until a test sets another."""
 
     NONE = "none"
-    #: Each one is posted twice.
+    #: Each callback is posted twice.
     TWICE = "twice"
-    #: The last one first.
+    #: The callbacks are posted in reverse order.
     REVERSED = "reversed"
-    #: All of them are posted before the response to the submission.
+    #: All callbacks are posted before the response to the submission.
     BEFORE_ANSWER = "before_answer"
-    #: None is posted.
+    #: No callback is posted.
     NEVER = "never"
 
 
 class ReplyFault(StrEnum):
-    """Fault of an SMS from a person."""
+    """Fault of the callback for an SMS from a person."""
 
     NONE = "none"
     #: It is posted twice.
@@ -71,15 +71,15 @@ async def apply_fault(
     fault: SubmissionFault,
     request: Request,
     *,
-    take: Callable[[], Awaitable[Response]],
+    accept: Callable[[], Awaitable[Response]],
     error: Callable[[int], Response],
 ) -> Response:
     """Return the response to *request* with *fault*.
 
-    *take* accepts the submission; *error* returns the provider's error response for an HTTP status.
+    *accept* accepts the submission; *error* returns the provider's error response for an HTTP status.
     """
-    if fault.takes:
-        await take()
+    if fault.accepts:
+        await accept()
     match fault:
         case SubmissionFault.TOO_MANY:
             return error(429)

@@ -20,13 +20,16 @@ from pantau_lab.sites.multi_site import QUORUM
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 _COLOURS = {
+    # Health of a direction.
     "up": "green",
     "degraded": "yellow",
     "down": "bold red",
     "unknown": "dim",
+    # Reports of a site, in addition to "up".
     "wrong": "bold red",
     "unclear": "yellow",
     "stale": "dim",
+    # States of a notification.
     "delivered": "green",
     "sent": "green",
     "pending": "yellow",
@@ -34,7 +37,8 @@ _COLOURS = {
     "withdrawn": "dim",
 }
 _DIRECTIONS = {"outbound": "keluar/out", "inbound": "masuk/in", "internal": "dalaman/internal"}
-_ROWS = 8
+#: Maximum number of notifications in their table.
+_NOTIFICATION_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +47,17 @@ class ScreenState:
 
     agencies: Sequence[Mapping[str, Any]] = ()
     incidents: Sequence[Mapping[str, Any]] = ()
-    notices: Sequence[Mapping[str, Any]] = ()
-    #: Faults of its mail system, by agency code.
+    notifications: Sequence[Mapping[str, Any]] = ()
+    #: Faults of each agency's mail system, by agency code.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: Systems from which a site is disconnected, by site.
+    #: What each site is disconnected from (the hub, mail systems), by site.
     disconnected: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: Messages that reached somebody, the newest last.
     sent: Sequence[Sent] = ()
 
     @property
-    def said(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Reports of the sites about an agency, by agency code; empty if there is only one site."""
+    def reports(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Reports of the sites about each agency, by agency code. Without several sites each list is empty."""
         return {each["agency"]: each["sites"] for each in self.agencies}
 
 
@@ -61,7 +65,7 @@ def render(
     state: ScreenState, url: str, directory: Path, logins: Sequence[DemoLogin], pages: Mapping[str, str]
 ) -> RenderableType:
     """Return the whole screen. *pages*: URLs of the hub's and each site's status page, by name."""
-    with_sites = [site_orders(len(pages)), Text(), _sites(state, pages)] if pages else []
+    site_rows = [site_commands(len(pages)), Text(), _sites(state, pages)] if pages else []
     command_text = Text(
         "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C to stop", style="dim"
     )
@@ -69,13 +73,13 @@ def render(
         Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
         Text(f"sent messages: {directory}/outbox/", style="dim"),
         command_text,
-        *with_sites,
+        *site_rows,
         Text(),
         login_table(logins),
         Text(),
         _agencies(state),
         Text(),
-        _notices(state),
+        _notification_table(state),
         Text(),
         _last_of_each(state, directory),
     )
@@ -91,41 +95,41 @@ def _agencies(state: ScreenState) -> Table:
     return table
 
 
-def site_orders(sites: int) -> RenderableType:
+def site_commands(sites: int) -> RenderableType:
     """Return commands to try. *sites*: number of sites, including the hub."""
     return Text(
         "disconnect a site: .venv/bin/pantau demo disconnect johor (from the hub) | disconnect johor JCM (from its mail) | reconnect johor\n"
-        f"people are told once {QUORUM} of the {sites} say the same",
+        f"staff are notified once {QUORUM} of the {sites} report the same",
         style="dim",
     )
 
 
 def _sites(state: ScreenState, pages: Mapping[str, str]) -> Table:
     """Return a table of the sites with their reports about each agency, and what they are disconnected from."""
-    table = Table("site", "page", *state.said, "disconnected from", box=None, pad_edge=False)
+    table = Table("site", "page", *state.reports, "disconnected from", box=None, pad_edge=False)
     for site, page in pages.items():
-        words = [_word(said, site) for said in state.said.values()]
+        words = [_report_of(site, reports) for reports in state.reports.values()]
         table.add_row(site, page, *(_coloured(word) for word in words), ", ".join(state.disconnected.get(site, ())))
     return table
 
 
-def _word(said: Sequence[Mapping[str, Any]], site: str) -> str:
-    """Return the health that *site* reports of an agency; "" if it has not reported."""
-    return next((str(each["says"]) for each in said if each["site"] == site), "")
+def _report_of(site: str, reports: Sequence[Mapping[str, Any]]) -> str:
+    """Return what *site* says in the *reports* about an agency; "" if it has not reported."""
+    return next((str(report["says"]) for report in reports if report["site"] == site), "")
 
 
-def _notices(state: ScreenState) -> Table:
+def _notification_table(state: ScreenState) -> Table:
     table = Table("time", "incident", "channel", "purpose", "to", "state", box=None, pad_edge=False)
-    for notice in state.notices[:_ROWS]:
+    for notification in state.notifications[:_NOTIFICATION_ROWS]:
         table.add_row(
-            clock(notice["created_at"]),
-            notice["incident"],
-            notice["channel"],
-            notice["purpose"],
-            notice["person"],
-            _coloured(notice["state"]),
+            clock(notification["created_at"]),
+            notification["incident"],
+            notification["channel"],
+            notification["purpose"],
+            notification["person"],
+            _coloured(notification["state"]),
         )
-    if not state.notices:
+    if not state.notifications:
         table.add_row("", "", "", "", "nothing has been sent", "")
     return table
 
@@ -150,7 +154,7 @@ def _coloured(word: str) -> Text:
 
 
 def changes(before: ScreenState, after: ScreenState) -> list[str]:
-    """Return the differences between two states, one a line, for output that is not a terminal."""
+    """Return what changed between two states, one change in a line, for output that is not a terminal."""
     lines = []
     known = {a["agency"]: a["health"] for a in before.agencies}
     for agency in after.agencies:
@@ -158,17 +162,17 @@ def changes(before: ScreenState, after: ScreenState) -> list[str]:
             health = ", ".join(f"{direction} {word}" for direction, word in agency["health"].items())
             lines.append(f"{agency['agency']}: {health}")
     lines += [
-        f"{each['site']} says of {code}: {each['says']}"
-        for code, said in after.said.items()
-        for each in said
-        if each["says"] != _word(before.said.get(code, ()), each["site"])
+        f"{report['site']} says of {code}: {report['says']}"
+        for code, reports in after.reports.items()
+        for report in reports
+        if report["says"] != _report_of(report["site"], before.reports.get(code, ()))
     ]
-    seen = {(n["id"], n["state"]) for n in before.notices}
+    seen = {(n["id"], n["state"]) for n in before.notifications}
     lines += [
-        f"{clock(notice['created_at'])} {notice['incident']}: {notice['channel']} ({notice['purpose']}) "
-        f"to {notice['person']}: {notice['state']}"
-        for notice in reversed(after.notices)
-        if (notice["id"], notice["state"]) not in seen
+        f"{clock(notification['created_at'])} {notification['incident']}: {notification['channel']} ({notification['purpose']}) "
+        f"to {notification['person']}: {notification['state']}"
+        for notification in reversed(after.notifications)
+        if (notification["id"], notification["state"]) not in seen
     ]
     known_paths = {sent.path for sent in before.sent}
     lines += [f"    {s.channel} to {s.to}: {s.text or s.path}" for s in after.sent if s.path not in known_paths]

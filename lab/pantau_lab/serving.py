@@ -29,17 +29,17 @@ def claim(port: int = 0) -> socket.socket:
     gets the number explicitly can listen there, also repeatedly; in the meantime connections are refused. Raise `OSError`
     if the port is in use.
     """
-    claimed = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
+    bound = socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET)
     # Linux lets a second socket bind to the same port if both have SO_REUSEADDR and neither listens yet.
-    claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        if claimed.family == socket.AF_INET6:
-            claimed.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        claimed.bind(("", port))
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind(("", port))
     except OSError:
-        claimed.close()
+        bound.close()
         raise
-    return claimed
+    return bound
 
 
 @contextmanager

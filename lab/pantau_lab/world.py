@@ -13,10 +13,12 @@ from dataclasses import dataclass
 class Person:
     """A member of staff with a mobile phone."""
 
+    #: Identifier of the contact in the configuration.
     key: str
     name: str
+    #: Mobile number.
     number: str
-    #: Keys that they press in a call, one entry for each menu; "": they press nothing.
+    #: Telephone keys that they press in a call, one entry for each menu; "": they press nothing.
     keys: tuple[str, ...] = ()
     #: PIN to release an announcement to other offices in a call; empty: they may not release.
     pin: str = ""
@@ -26,7 +28,9 @@ class Person:
 class Outsider:
     """Office that an agency notifies of outages by fax and letter."""
 
+    #: Identifier of the recipient in the configuration.
     key: str
+    #: Official title of the person to whom faxes and letters are addressed.
     title: str
     organisation: str
     address: tuple[str, ...]
@@ -43,11 +47,17 @@ class FictionalAgency:
     address: tuple[str, ...]
     telephone: str
     fax: str
+    #: Official title of the agency's head.
     head: str
+    #: Name and post of the signatory of letters.
     signatory: tuple[str, str]
+    #: Name and post of the contact officer.
     contact: tuple[str, str]
+    #: Person on duty, who is notified first.
     duty: Person
+    #: Deputy of the person on duty.
     deputy: Person
+    #: Office that is notified of outages.
     recipient: Outsider
 
 
@@ -55,6 +65,7 @@ class FictionalAgency:
 class Reference:
     """Reference mailbox of Pantau at an independent provider."""
 
+    #: Identifier of the mailbox in the configuration.
     key: str
     domain: str
 
@@ -64,6 +75,7 @@ REFERENCES = (
     Reference(key="rujukan-b", domain="rujukan-dua.edu.my"),
 )
 
+#: Network operations centre, which is notified of faults of the monitoring itself.
 NOC = Person(key="noc", name="Pegawai Bertugas Pusat Operasi", number="+60100000900", keys=("1",))
 
 #: Name of the clerk who prints and posts the letters of all agencies.

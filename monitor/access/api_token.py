@@ -48,15 +48,15 @@ class ApiToken:
 
 
 def first_exceeding(
-    requested: Iterable[RoleAssignment], own_assignments: AbstractSet[RoleAssignment]
+    requested: Iterable[RoleAssignment], author_assignments: AbstractSet[RoleAssignment]
 ) -> RoleAssignment | None:
-    """Return the first *requested* assignment that grants more than *own_assignments*; `None` if none does."""
+    """Return the first *requested* assignment of a token that grants more than those of its author, or `None`."""
     return next(
         (
             assignment
             for assignment in sorted(requested)
             if any(
-                assignment.agency not in scope_of(own_assignments, permission)
+                assignment.agency not in scope_of(author_assignments, permission)
                 for permission in PERMISSIONS[assignment.role]
             )
         ),

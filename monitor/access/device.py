@@ -32,6 +32,6 @@ def verify_device_cookie(value: str, user_id: int, stored_password: str) -> str 
     return nonce if hmac.compare_digest(expected.encode(), value.encode()) else None
 
 
-def device_cookie_name(name: str) -> str:
-    """Return the suffix of the cookie's name for the user *name*: several users may share a browser."""
-    return f"-device-{sha256(name.encode()).hexdigest()[:12]}"
+def device_cookie_suffix(user_name: str) -> str:
+    """Return the suffix of the cookie's name for a user: several users may share a browser."""
+    return f"-device-{sha256(user_name.encode()).hexdigest()[:12]}"

@@ -39,15 +39,15 @@ class EncryptionKey:
 
 
 class SecretPurpose(StrEnum):
-    """Purpose of a secret. It is stored and authenticated: never rename a value."""
+    """Purpose of a secret. It is stored, and authenticated with the ciphertext (AES-GCM): never rename a value."""
 
     #: Secret of a user's one-time codes (TOTP). Owner: the user's id.
     ONE_TIME = "one_time"
-    #: Secret of one-time codes that a user was shown and has not confirmed yet. Owner: the user's id.
+    #: New secret of one-time codes, which the user has not confirmed with a code yet. Owner: the user's id.
     ONE_TIME_OFFER = "one_time_offer"
     #: Secret of a mailbox, such as its password. Owner: the secret's name in agency documents.
     MAILBOX = "mailbox"
-    #: Refresh token by which an authorization server replaced the one in `MAILBOX`. Owner: the same name.
+    #: Refresh token by which an authorization server replaced the one in `MAILBOX`. Owner: as for `MAILBOX`.
     RENEWED = "renewed"
 
 

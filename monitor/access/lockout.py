@@ -1,10 +1,10 @@
 """Growing delays after wrong passwords, and the lock of an account under attack.
 
 A lock after a few failures would allow anybody to keep a duty officer out at night. Therefore failures from one client
-address delay only this address, on this account, and for five minutes at most. One case delays everybody: a hundred
-failures on the account from all addresses together, with less than an hour between one and the next. While such an
-attack goes on, the account is locked in effect, until an administrator unlocks it or issues an invitation code, which is
-accepted in spite of the lock (ADR 0073).
+address delay only further attempts from this address, for five minutes at most. One case delays everybody but browsers
+with a device cookie: a hundred failures on one account from all addresses together, with less than an hour between one
+and the next. While such an attack goes on, the account is locked in effect, until an administrator unlocks it or issues
+an invitation code, which is accepted in spite of the lock (ADR 0073).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-#: Failed attempts on one account before the first delay, which allows for typing errors. They are counted separately for
-#: each client address, each browser with a device cookie, each session, and each prompt for a one-time code.
+#: Failed attempts on one account before the first delay, which allows for typing errors. They are counted separately
+#: for each client address, each browser with a device cookie, each session, and each prompt for a one-time code.
 FREE_ACCOUNT_ATTEMPTS: Final = 3
 #: Failed attempts of one client address on all accounts before the first delay: many people may share an address.
 FREE_ADDRESS_ATTEMPTS: Final = 20
-#: Failed attempts on one account from all client addresses together, after which the account is locked.
+#: Failed attempts on one account from all client addresses together, after which everybody is delayed.
 MAX_ACCOUNT_FAILURES: Final = 100
 #: How long an account has no delays after an administrator has unlocked it.
 UNLOCK_DURATION: Final = timedelta(minutes=10)
@@ -29,7 +29,7 @@ _RESET_AFTER: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failures:
-    """Number of recent failed sign-ins of an account or a client address."""
+    """One count of recent failed attempts: of an account, a client address, a browser, a session, or a code prompt."""
 
     count: int = 0
     #: Time of the last failure; `None`: there was none.
@@ -47,8 +47,8 @@ class Failures:
         count = self._current_count(now)
         if self.last is None or count < free_attempts:
             return None
-        # A failure that is more than `_MAX_DELAY` in the future was recorded before the clock was set back, and must not
-        # block anybody. The clocks of two processes differ by less than `_MAX_DELAY`.
+        # A failure that is more than `_MAX_DELAY` in the future was recorded before the clock was set back, and must
+        # not block anybody. The clocks of two processes differ by less than `_MAX_DELAY`.
         if self.last - now > _MAX_DELAY:
             return None
         blocked_until = self.last + min(timedelta(seconds=2 ** min(count - free_attempts, 20)), _MAX_DELAY)

@@ -1,7 +1,7 @@
 """Principal of a request: a signed-in user, a program with an API token, a wallboard, or a local client.
 
-A *wallboard* is a screen in an operations centre; its link has a secret instead of a sign-in. A *local client* needs no
-sign-in, because the portal listens on the loopback interface only.
+A *wallboard* is a screen in an operations centre; its link has a secret instead of a sign-in. A *local client* uses a
+portal without sign-in, which listens on the loopback interface only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class User:
     unlocked_until: datetime | None = None
 
     def is_unlocked(self, now: datetime) -> bool:
-        """Whether the account is unlocked, so that failures do not delay sign-ins. A clock set back ends this, too."""
+        """Whether failures do not delay sign-ins. Setting the clock back to before the unlock ends this, too."""
         return self.unlocked_until is not None and timedelta(0) < self.unlocked_until - now <= UNLOCK_DURATION
 
     @property

@@ -17,7 +17,7 @@ PANTAU_ITSELF: Final = ""
 
 
 class Permission(StrEnum):
-    """Permission that a route of the portal requires."""
+    """Permission that a URL of the portal requires."""
 
     #: Read the health of mail, incidents and their notifications.
     READ = "read"
@@ -31,15 +31,15 @@ class Permission(StrEnum):
     RELEASE = "release"
     #: Declare an outage, close an incident, mark a false alarm, set the status of a notification.
     MANAGE_INCIDENTS = "manage_incidents"
-    #: Silence an agency or a route for a time.
+    #: Silence an agency or a mail route for a time.
     SILENCE = "silence"
     #: Override a rota (an on-call schedule) for a time.
     OVERRIDE = "override"
     #: Print and post letters, and record it.
     POST_LETTERS = "post_letters"
-    #: Edit an agency's document: routes, mailboxes, contacts, maintenance.
+    #: Edit an agency's document: mail routes, mailboxes, contacts, maintenance.
     EDIT_AGENCY = "edit_agency"
-    #: Edit the settings that name secrets and files on this machine, and the servers that receive secrets.
+    #: Edit three kinds of settings: names of secrets, names of files on this machine, and servers that receive secrets.
     CONFIGURE_SECRETS = "configure_secrets"
     #: Run a probe, or a drill (a test notification of staff), now.
     RUN_TESTS = "run_tests"

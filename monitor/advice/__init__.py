@@ -21,7 +21,7 @@ __all__ = ["Advice", "advise", "outcome_text", "placeholders"]
 
 
 def advise(monitored_route: MonitoredRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
-    """Return the explanation of *result*. Commands use the default, English."""
+    """Return the explanation of *result*. The command line uses the default language, English."""
     route = monitored_route.route
     if result.failure is None:
         values = _run_placeholders(route, language) | _arrival_placeholders(monitored_route, result)
@@ -42,6 +42,7 @@ def _arrival_kind(monitored_route: MonitoredRoute, result: ProbeResult) -> Arriv
     if result.outcome is Outcome.JUNK:
         forwarded = route.address.lower() != route.recipient.address.lower()
         return ArrivalKind.FORWARDED_TO_JUNK if forwarded else ArrivalKind.JUNK
+    # The submission ended without a response, although the message arrived.
     if result.uncertain:
         return ArrivalKind.UNCONFIRMED
     if not was_confirmed_in_time(monitored_route, result):
@@ -58,11 +59,12 @@ def _run_placeholders(route: Route, language: Language) -> dict[str, str]:
     agency, _, route_key = route.name.partition("/")
     return {
         "agency": agency,
-        # The command that repeats the run. It is complete, because pages show it, too, without a command before it.
+        # The whole command that repeats the run, because pages show this text without a command before it.
         "again": f"pantau probe {agency} {route_key} --verbose",
         "sender": route.sender.address,
         "to": route.address,
         "arrives": route.recipient.address,
+        # Owner of the sender's mail system.
         "sending": render_text("words.owner", _owner_placeholders(route.sender), language),
     }
 
@@ -79,12 +81,13 @@ def _arrival_placeholders(monitored_route: MonitoredRoute, result: ProbeResult) 
 
 
 def placeholders(case: Case, language: Language = Language.ENGLISH) -> dict[str, str]:
-    """Return the placeholders of a text about a failure."""
+    """Return the placeholders of a text about a failure, such as the owner of the failed mail system."""
     owner = _owner_placeholders(case.mailbox)
     return {
         **_run_placeholders(case.route, language),
         **case.placeholders,
         "owner": render_text("words.owner", owner, language),
+        # The configuration file of the mailbox, in words.
         "file": render_text("words.file", owner, language),
         "phase": render_text(f"words.phase.{case.failure.phase}", {}, language),
     }
@@ -93,7 +96,7 @@ def placeholders(case: Case, language: Language = Language.ENGLISH) -> dict[str,
 def _owner_placeholders(mailbox: Mailbox) -> dict[str, str]:
     """Return the agency of a mailbox, or the key of a reference mailbox (one of ours, outside the agencies).
 
-    The other value is empty. A mailbox is named "agency/key"; a reference mailbox has no agency.
+    The other of the two values is empty. A mailbox is named "agency/key"; a reference mailbox has no agency.
     """
     agency, _, key = mailbox.name.rpartition("/")
     return {"agency": agency, "reference": "" if agency else key}

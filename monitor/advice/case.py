@@ -26,7 +26,7 @@ _MAIL_PROVIDERS = {
 #: End of an `openssl s_client` command: prints the certificate.
 _PRINT_CERTIFICATE = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 
-#: Texts that are strings in YAML without quotes. A text of digits, or such as "no", would be parsed as another type.
+#: Texts that YAML parses as strings without quotes. It would parse digits, or words such as "no", as another type.
 _PLAIN_YAML = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
 
 
@@ -40,12 +40,12 @@ class Case:
 
     @property
     def mailbox(self) -> Mailbox:
-        """The mailbox at the end that failed."""
+        """The mailbox of the party, sender or recipient, at which the run failed."""
         return self.route.sender if self.failure.party is Party.SENDER else self.route.recipient
 
     @property
     def protocol(self) -> str:
-        """The key of the failed server: "smtp", "imap" or "pop3"."""
+        """The protocol of the failed server, by its key in the configuration: "smtp", "imap" or "pop3"."""
         if self.failure.party is Party.SENDER:
             return "smtp"
         return "pop3" if self.mailbox.imap is None and self.mailbox.pop3 is not None else "imap"
@@ -71,7 +71,7 @@ class Case:
         return any(status == entry or (entry.endswith(".") and status.startswith(entry)) for entry in wanted)
 
     def reply_contains(self, *words: str) -> bool:
-        """Whether the server's reply contains one of *words*, which are in lower case, in any case."""
+        """Whether the server's reply, converted to lower case, contains one of *words*."""
         return any(word in self.failure.detail.lower() for word in words)
 
     def is_unknown_mailbox(self) -> bool:
@@ -120,7 +120,7 @@ class Case:
         return self.route.to is not None
 
     def is_recipient_in_agency(self) -> bool:
-        """Whether the mailbox in which the message is expected belongs to an agency."""
+        """Whether the mailbox in which the message is expected belongs to an agency (its name is "agency/key")."""
         return "/" in self.route.recipient.name
 
     @property
@@ -137,7 +137,7 @@ class Case:
         agency, _, key = self.mailbox.name.rpartition("/")
         section = f"mailboxes.{key}" if agency else f"references.{key}"
         if self.mailbox.pooled:
-            # Each mailbox of a pool, of which every process uses one, has a section of its own.
+            # Each process uses one mailbox of the pool. Each of these mailboxes has a section of its own.
             section = f"{section}.pool[{self.mailbox.address}]"
         starttls_option = f" -starttls {protocol}" if uses_starttls else ""
         openssl = f"openssl s_client -connect {host}:{port}{starttls_option} -servername {tls_name}"
@@ -152,6 +152,7 @@ class Case:
             "security": server.security if server else Security.IMPLICIT,
             "address": self.mailbox.address,
             "inbox": self.mailbox.inbox,
+            # For a message in a folder that is not configured, the detail is the folder's name.
             "folder": _yaml_item(self.failure.detail),
             "username": self.mailbox.login.username,
             "section": section,

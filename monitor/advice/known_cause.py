@@ -1,6 +1,7 @@
 """Known causes of each failure reason, and the conditions that identify them. Each has a text of its own. Pure.
 
-The reason and the name of a cause form the key of the text in `en.yaml` and `ms.yaml`.
+The reason and the name of a cause form the key of the text in `en.yaml` and `ms.yaml`: "no answer.port 25". The text
+says what the name of a cause means.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from probes.model.mailbox import Security
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase, RefusalCause
 
-#: Key of the text for cases of a reason that match none of its known causes.
+#: Name, in place of a cause, for cases that match no known cause of their reason: "no answer.otherwise".
 OTHERWISE = "otherwise"
 #: Key of the text for a reason that is not a `Reason`, but comes from a third-party kind of probe.
 UNKNOWN_REASON = "another reason"
@@ -62,7 +63,7 @@ def failure_text_keys() -> Iterator[str]:
 
 
 def _is_uncertain(case: Case) -> bool:
-    """Whether the connection failed or timed out after the message was sent."""
+    """Whether the connection failed or timed out after the message was sent, so that it may have been accepted."""
     return case.result.uncertain
 
 
@@ -76,7 +77,7 @@ def _is_unopened(case: Case) -> bool:
 
 
 def _is_plain_on_tls_port(case: Case) -> bool:
-    """Whether a port for implicit TLS was used in plain text: both sides wait for the other to begin."""
+    """Whether a port for implicit TLS was used in plain text: each side waits for the other to begin."""
     has_timed_out = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.TIMEOUT
     return has_timed_out and case.server is not None and case.server.security is Security.STARTTLS
 
@@ -90,6 +91,7 @@ def _is_greylisted(case: Case) -> bool:
 
 
 def _is_busy(case: Case) -> bool:
+    """Whether the server limits its clients. A 421 without status 4.7.x is a shutdown (`Case.is_closing`)."""
     return case.is_limited() or (case.failure.code == 421 and case.has_status("4.7."))
 
 
@@ -98,7 +100,7 @@ def _is_throttled(case: Case) -> bool:
 
 
 def _is_sender_address_denied(case: Case) -> bool:
-    # Exchange Online reports it only after it has received the message.
+    # Exchange Online refuses the sender's address only after it has received the message.
     return case.has_status("5.7.60", "5.2.252") or case.reply_contains("send as this sender", "sendasdenied")
 
 
@@ -129,7 +131,7 @@ KNOWN_CAUSES: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
         "unknown application": lambda case: case.reply_contains(
             "aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"
         ),
-        # Google's replies for a service account (RFC 7523). "clock" is first: Google calls it an invalid JWT, too.
+        # Google's replies for a service account (RFC 7523). "clock" is first: that reply says "Invalid JWT", too.
         "clock": lambda case: case.reply_contains("reasonable timeframe"),
         "not delegated": lambda case: case.reply_contains("unauthorized_client"),
         "no such mailbox": lambda case: case.reply_contains("invalid email or user id"),

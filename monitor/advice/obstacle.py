@@ -25,7 +25,7 @@ class Obstacle(StrEnum):
     NO_HOST = "no_host"
     #: The name servers do not answer.
     NAME_SERVER_SILENT = "names_silent"
-    #: Connections to that address are not permitted.
+    #: Our egress policy denies connections to that address.
     EGRESS_DENIED = "not_allowed"
     PORT_CLOSED = "port_closed"
     #: The host is unreachable, or does not answer.
@@ -88,7 +88,7 @@ class Obstacle(StrEnum):
     MONITORING_FAULT = "ours"
 
 
-#: Obstacle by the failure's reason. `_BY_TEXT` comes first.
+#: Obstacle by the failure's reason. For refused credentials and tokens, `_BY_TEXT` takes precedence.
 _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.NAME_UNKNOWN: Obstacle.NO_HOST,
     Reason.NAME_SERVER_SILENT: Obstacle.NAME_SERVER_SILENT,
@@ -153,6 +153,7 @@ def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
     """Return the obstacle of a sign-in to *mailbox*; `None`: there was none."""
     if (failure := result.failure) is None:
         return None
+    # A sign-in has no route, so the mailbox takes the place of both ends.
     case = Case(route=Route(name=mailbox.name, sender=mailbox, recipient=mailbox), result=result, failure=failure)
     if failure.reason in {Reason.CREDENTIALS_REFUSED, Reason.SIGN_IN_UNAVAILABLE}:
         if failure.party is Party.RECIPIENT and _is_reading_disabled(case):

@@ -23,8 +23,8 @@ _SHARED = "shared."
 #: Placeholders of a text about any run: the agency, the command that repeats the run, the address of the sender, the
 #: envelope recipient, the address of the mailbox where the message arrives, and the owner of the sender's mail system.
 _RUN_PLACEHOLDERS = frozenset({"agency", "again", "sender", "to", "arrives", "sending"})
-#: Placeholders of a text about a run whose message arrived: durations in seconds. `took` is the time until the sender's
-#: server answered for the message, `slow_data` its threshold.
+#: Placeholders of a text about a run whose message arrived: durations in seconds. `took` is the time that the
+#: sender's server took to confirm the message, `slow_data` its threshold.
 _ARRIVED_PLACEHOLDERS = _RUN_PLACEHOLDERS | {"transit", "slow_threshold", "took", "took_exactly", "slow_data"}
 #: Placeholders of a text about a run that failed (`monitor.advice.case.Case.placeholders`).
 _FAILED_PLACEHOLDERS = _RUN_PLACEHOLDERS | {
@@ -51,7 +51,10 @@ class Advice:
 
 
 def _text_specs() -> Iterator[tuple[str, TextSpec]]:
-    """Yield the key of each text, with its placeholders: `always` are never empty, `maybe` may be empty."""
+    """Yield the key of each text, with its placeholders: `always` are never empty, `maybe` may be empty.
+
+    An `optional` text may be missing. `several`: the key has a list of texts.
+    """
     yield "words.owner", TextSpec(maybe=frozenset({"agency", "reference"}))
     yield "words.file", TextSpec(maybe=frozenset({"agency"}))
     for outcome in (*Outcome, *REASONS_WITH_OUTCOME_TEXT):
@@ -99,7 +102,7 @@ def _texts(language: Language) -> Texts:
 
 
 def render_text(key: str, placeholders: Mapping[str, str], language: Language) -> str:
-    """Return one text."""
+    """Return the text of a key that has no list."""
     (template,) = _texts(language)[key]
     return template.fill(placeholders)
 

@@ -1,7 +1,7 @@
 """Export of the audit log and of incident records, and purges of old records.
 
 An *incident record* is a set of files with everything about one incident. A *purge* deletes incidents, notifications
-and audit entries before a given date.
+and audit entries from before a given date. A *site* is a location with its own prober.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Archive:
         """*wording* and *retention* return the current values.
 
         *sites* returns what each site reports about an incident, this site first. Its second argument limits the number
-        of probe runs of each other site. `None`: there is only one site.
+        of probe runs of each other site. *sites* is `None` if there is only one site.
         """
         self._database = database
         self._store = SqlStore(database)
@@ -102,11 +102,11 @@ class Archive:
         if sites:
             # The first site is this one. All its runs have been read above, so replace the limited number.
             failed_runs = [run for run in runs if run.outcome is not Outcome.DELIVERED]
-            sites[0] = replace(sites[0], results=failed_runs)
+            sites[0] = replace(sites[0], failed_runs=failed_runs)
             site_reports = parse_reports(
                 [str(entry.detail[SITES_DETAIL]) for entry in entries if entry.event == SITES_EVENT]
             )
-            # For a site without a current report, use the report in the audit log.
+            # For a site that reports nothing now, use its report in the audit log.
             sites = [site if site.report else replace(site, report=site_reports.get(site.site)) for site in sites]
         record = IncidentRecord(
             incident=incident,
@@ -114,6 +114,7 @@ class Archive:
             entries=entries,
             evidence=record_files.build_measurements(runs),
             sites=[record_files.build_site_findings(site) for site in sites],
+            # Before these times, all runs or those of delivered messages have been deleted.
             evidence_since=now - retention.failed,
             delivered_since=now - retention.delivered,
             head=head,
@@ -145,20 +146,20 @@ class Archive:
         """Return the records that a purge would delete. Nothing is changed."""
         search, parts = purge.Search(before), []
         while not search.is_over:
-            # Use one transaction per part: a single one for a hundred thousand incidents would exceed the server's time
-            # limit.
+            # Use one transaction per part: a single one for a hundred thousand incidents would exceed the time limit of
+            # the database server.
             async with self._database.read() as connection:
                 parts.append(await search.search_next(connection))
         return purge.PurgeSet(
             incidents=sorted(incident for part in parts for incident in part.incidents),
             notification_ids=sorted(n for part in parts for n in part.notification_ids),
-            entries=sorted(e for part in parts for e in part.entries),
+            entry_ids=sorted(e for part in parts for e in part.entry_ids),
         )
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
-        """Delete the records before *before*. Return their number as "incidents/notifications/entries".
+        """Delete the records from before *before*. Return the counts as "incidents/notifications/entries".
 
-        *authority*: who consented to the purge, for the audit log; *by*: the actor.
+        The audit log names *authority* (who consented to the purge) and the actor *by*.
         """
         counts, search = [0, 0, 0], purge.Search(before)
         while not search.is_over:
@@ -170,7 +171,7 @@ class Archive:
             )
             async with self._database.write() as connection:
                 purge_set = await search.search_next(connection, purge.BATCH_SIZE)
-                parts = (purge_set.incidents, purge_set.notification_ids, purge_set.entries)
+                parts = (purge_set.incidents, purge_set.notification_ids, purge_set.entry_ids)
                 if any(parts):
                     await purge.delete_records(connection, purge_set, entry)
             counts = [count + len(part) for count, part in zip(counts, parts, strict=True)]

@@ -58,7 +58,7 @@ class ChainMonitor:
             self._metrics.set_audit_head(await audit.head(connection))
 
     async def verify_if_due(self) -> None:
-        """Verify the chain if that is due: at the start the entries after the last checkpoint, and once a day all."""
+        """Verify the chain if that is due: at the start from the last checkpoint on, once a day as a whole."""
         now = self._clock.now()
         if self._verified_at is None and await self._verify_new_entries(now):
             return
@@ -98,4 +98,4 @@ class ChainMonitor:
         head = verifier.head
         log.info("audit head", number=head.number, hash=head.hash, fingerprint=head.fingerprint)
         if verifier.violations:
-            log.error("audit log was changed", violations=[str(flaw) for flaw in verifier.violations[:20]])
+            log.error("audit log was changed", violations=[str(violation) for violation in verifier.violations[:20]])

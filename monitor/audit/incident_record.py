@@ -2,6 +2,7 @@
 
 The audit log is a hash chain. Its *head* is number and hash of the last entry; a *link* is number and content hash of
 an entry; a *checkpoint* is an entry that confirms the chain before it, so that a proof may skip the earlier links.
+A *measurement* is a probe run in the form of the record. Names with `_ms` are for texts in Malay.
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ _README = Path(__file__).with_name("BACA-SAYA.txt").read_text(encoding="utf-8")
 
 
 def build_measurements(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
-    """Return probe runs in the form of an incident record, by the time of their end."""
+    """Return probe runs in the form of the record, in the order of their end."""
     runs = (
         Measurement(
             at=result.started_at + result.duration,
             subject=result.route,
-            subject_ms=_route_text(result.route),
+            subject_ms=_route_text_ms(result.route),
             outcome=result.outcome,
             outcome_ms=OUTCOMES[result.outcome],
             reason=failure_text(result),
-            reason_ms=_failure_text(result),
+            reason_ms=_failure_text_ms(result),
             transit_seconds=None if (transit := result.phases.get(Phase.TRANSIT)) is None else transit.total_seconds(),
             is_delivered=result.outcome is Outcome.DELIVERED,
             reference=result.token_id,
@@ -74,32 +75,32 @@ def build_measurements(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
 
 
 def build_site_findings(site_data: SiteIncidentData) -> SiteFindings:
-    """Return a site's status and runs in the form of an incident record."""
+    """Return a site's status and failed runs in the form of the record."""
     return SiteFindings(
         site=site_data.site,
         status="" if site_data.report is None else site_data.report.says,
-        status_ms="" if site_data.report is None else _report_text(site_data.report),
-        failed=build_measurements(site_data.results),
-        latest_failed=build_measurements(site_data.last)[::-1],
-        implausible_count=site_data.unclear,
+        status_ms="" if site_data.report is None else _report_text_ms(site_data.report),
+        failed=build_measurements(site_data.failed_runs),
+        latest_failed=build_measurements(site_data.last_failures)[::-1],
+        implausible_count=site_data.implausible_count,
     )
 
 
-def _report_text(report: SiteReport) -> str:
+def _report_text_ms(report: SiteReport) -> str:
     if report.type is None or report.since is None:
         return SITE_VERDICTS[report.says]
     return f"{INCIDENT_TYPES[report.type]}, sejak {stamp(report.since)}"
 
 
-def _route_text(name: str) -> str:
+def _route_text_ms(name: str) -> str:
     """Return the displayed name of a route: "keluar, rujukan-a"."""
     _, _, route_part = name.partition("/")
     direction, _, suffix = route_part.partition("/")
     return ", ".join(filter(None, (_DIRECTIONS.get(direction, direction), suffix)))
 
 
-def _failure_text(result: ProbeResult) -> str:
-    """Return in which phase a run failed, at whose server and with what code, in Malay; "" if it did not fail."""
+def _failure_text_ms(result: ProbeResult) -> str:
+    """Return phase, server and code of a run's failure, or that its message arrived unconfirmed; "" if neither."""
     failure = result.failure
     if failure is None:
         return "pelayan pengirim tidak menjawab, walaupun mesej diterima" if result.uncertain else ""
@@ -144,12 +145,14 @@ def runs_start(incident: Incident) -> datetime:
     return incident.began_at - RUNS_LEAD_TIME
 
 
-#: Columns of `notifications.csv`: first those of the notification, then those of the attempt to deliver it.
+#: Columns of `notifications.csv`: first those of the notification, then those of the attempt to deliver it. `number` is
+#: the telephone or fax number, or the organisation for a letter; `reference` is Pantau's own id of the attempt.
 _NOTIFICATION_COLUMNS = (
     *("notice", "plan", "purpose", "person", "name", "channel", "number", "state"),
     *("attempt", "gateway", "reference", "attempt_state", "started_at", "ended_at", "error", "code", "detail"),
 )
-#: Columns of `evidence.csv` and, after the site, of `sites.csv`: one row per probe run.
+#: Columns of `evidence.csv` and, after the site, of `sites.csv`: one row per probe run. `token`
+#: is the id of the token in the probe message.
 _EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "reason", "token")
 
 
@@ -212,7 +215,7 @@ def _site_files(record: IncidentRecord) -> Mapping[str, str]:
     """Return `sites.csv` with the failed runs of each site; no file if there is only one site."""
     if not record.sites:
         return {}
-    rows = ((report.site, *_evidence_row(each)) for report in record.sites for each in report.failed)
+    rows = ((findings.site, *_evidence_row(each)) for findings in record.sites for each in findings.failed)
     return {"sites.csv": format_csv(("site", *_EVIDENCE_COLUMNS), rows)}
 
 

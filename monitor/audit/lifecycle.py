@@ -23,7 +23,7 @@ class LifecycleRecorder:
         self._service = service
 
     async def record_start(self, *, version: str, user: str) -> None:
-        """Record the start of the service. Two starts without a stop between them show a crash or a power failure."""
+        """Record the start by an operating-system *user*. Two starts without a stop show a crash or a power failure."""
         await self.record(self._service, "service started", {"version": version, "user": user})
 
     async def record_stop(self) -> None:
@@ -33,7 +33,7 @@ class LifecycleRecorder:
     async def record_configuration(
         self, by: str, digest: str, files: int, applied: Applied, *, notifies: bool = True
     ) -> None:
-        """Record that the actor *by* applied a configuration.
+        """Record that the actor *by* applies a configuration.
 
         *digest*: `Configuration.digest`. *files*: the number of its files. *applied*: the added, changed and removed
         agencies. *notifies*: false in monitor-only mode, in which nobody is notified.
@@ -42,7 +42,7 @@ class LifecycleRecorder:
         await self.record(by, "configuration taken up", detail | applied.detail())
 
     async def record_rejection(self, by: str, errors: Sequence[str]) -> None:
-        """Record that a configuration was rejected, with the number of errors and the first one."""
+        """Record a rejected configuration that the actor *by* tried to apply, by the number of errors and the first."""
         await self.record(by, "configuration refused", {"errors": str(len(errors)), "first": next(iter(errors), "")})
 
     async def record(self, by: str, event: str, detail: Mapping[str, str], incident_id: int | None = None) -> None:

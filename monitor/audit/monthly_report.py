@@ -37,6 +37,7 @@ _KINDS: Mapping[MinuteState, MinuteKind] = {
     MinuteState.NO_DATA: MinuteKind.NO_DATA,
     # During a false alarm, the state of mail is unknown.
     MinuteState.FALSE_ALARM: MinuteKind.NO_DATA,
+    # The report has one kind for maintenance and for the hours without probing.
     MinuteState.OFF_HOURS: MinuteKind.MAINTENANCE,
     MinuteState.MAINTENANCE: MinuteKind.MAINTENANCE,
     MinuteState.UP: MinuteKind.UP,
@@ -85,8 +86,8 @@ def month_days(
 ) -> tuple[Sequence[tuple[date, Mapping[MinuteState, int]]], float | None, float | None]:
     """Return the minutes per state of each day, and the availability (0 to 1) of sending and of receiving.
 
-    Minutes after *now* do not count. An availability is the share of the observed minutes, rounded down to six digits;
-    `None`: no minute was observed.
+    Minutes after *now* do not count. An availability is the share of the observed minutes in which the direction was
+    not down, rounded down to six digits; `None`: no minute was observed.
     """
     days = []
     totals = dict.fromkeys(MinuteState, 0)
@@ -130,7 +131,7 @@ def drill_lines(records: Iterable[DrillNotificationRecord]) -> Sequence[ResultLi
 
 
 def failed_check_lines(check_views: Iterable[CheckView]) -> tuple[Sequence[ResultLine], bool]:
-    """Return the findings of the checks (without those that passed), and whether any check has run."""
+    """Return the findings of the checks, except passed ones, and whether any check has run."""
     check_views = [each for each in check_views if each.last_run_at is not None]
     lines = [
         ResultLine(

@@ -1,7 +1,7 @@
 """Policies, causes and keys of incidents that the incident reporter submits.
 
 The reporter has one status per dedup key: the short code of an agency, or the key of a monitoring fault (a fault of
-Pantau itself) such as `ours/network`. Only the NOC is notified of a monitoring fault.
+Pantau itself) such as `ours/network`. Only the NOC (network operations centre) is notified of a monitoring fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monitor.evaluation.monitoring_faults import FaultSource
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
-#: Name of the faulty part, in Malay and English.
+#: Name of the faulty part, in Malay and English. `{name}` is filled with `FaultSource.name`.
 FAULT_NAMES: dict[FaultDomain, tuple[str, str]] = {
     FaultDomain.NETWORK: ("rangkaian Pantau", "our own network"),
     FaultDomain.REFERENCE: ("peti mel {name}", "mailbox {name}"),
@@ -66,8 +66,8 @@ CAUSES: dict[str, Cause] = {
 def find_cause(incident_type: IncidentType, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
     """Return the most frequent cause of failed routes in the directions that an incident of this type affects.
 
-    *reasons*: direction and reason of each route's last run. Return `None` if no cause is known, or none is the most
-    frequent.
+    *reasons*: direction and reason of each route's last run. Return `None` if no cause is known, or two causes are
+    equally frequent.
     """
     if incident_type not in OUTAGES:
         return None
@@ -81,8 +81,8 @@ def find_cause(incident_type: IncidentType, reasons: Iterable[tuple[Direction, s
 def agency_of(key: str) -> str | None:
     """Return the agency of a dedup key; `None` for a key that belongs to no agency.
 
-    A fault of a probe account at an agency belongs to the agency, because only the process that probes the agency can
-    detect that a sign-in succeeds again.
+    A fault of an agency's probe account ("ours/credentials/JCONTOH/utama") belongs to the agency, because only the
+    process that probes the agency can detect that a sign-in succeeds again.
     """
     if "/" not in key:
         return key

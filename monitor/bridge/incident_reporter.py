@@ -1,12 +1,14 @@
 """Reporter of outages and monitoring faults to the notification engine, as events that open, change and end incidents.
 
-A site is a location that probes the mail of agencies, and determines a status of each agency. The sites vote: a quorum
-of equal votes makes the joint status of an agency. When a site's status changes, the reporter compares the joint status
-with the type of the incident that it reported last, and submits the difference as an event. It receives the open
-incidents at the start, so that it also reports changes that happened while this process was down.
+A site is a location that probes the mail of agencies, and determines a status of each agency. The sites vote, unless
+they have sent nothing lately: when a quorum of them agrees, its vote is the joint status of an agency. When a site's
+status changes, the reporter compares the joint status with the type of the incident that it reported last, and submits
+the difference as an event. It receives the open incidents at the start, so that it also reports changes that happened
+while this process was down.
 
 A status belongs to a dedup key: the short code of an agency, or the key of a monitoring fault (a fault of the
-monitoring itself, such as the network of a site).
+monitoring itself, such as the network of a site). It has the present problem (`trouble`), or the time since when
+everything works (`up_since`), or neither.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Alerting(Protocol):
     """The part of `alerts.engine.dispatcher.Dispatcher` that is used here."""
 
     async def submit(self, event: Event) -> Incident | None:
-        """Process an event."""
+        """Process an event. Return its incident after the event, or `None` if the event applies to none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,14 +441,15 @@ class IncidentReporter:
         """Record a recovery of the joint status. Return whether it has lasted long enough to be reported."""
         if (flapping := self._flapping.get(key)) is None or len(self._statuses[key]) < 2:
             return True
-        if (until := flapping.record_recovery(now, now)) is None:
+        if (reexamine_at := flapping.record_recovery(now, now)) is None:
             self._unconfirmed_recoveries.pop(key, None)
             return True
-        self._unconfirmed_recoveries[key] = until, now
+        self._unconfirmed_recoveries[key] = reexamine_at, now
         return False
 
     async def _report_problem(self, key: str, trouble: ActiveProblem, status: SiteStatus, now: datetime) -> None:
         reported_type, lesser_since = self._reported_types.get(key), None
+        # A significant change is one to another type that is at least as severe.
         if reported_type is not None and not is_significant_change(trouble.type, reported_type):
             # During a recovery the type may change with each run. So a lesser type is reported only after the
             # confirmation period.
@@ -515,6 +518,7 @@ class IncidentReporter:
         if not self._other_sites or key.startswith(MONITORING_FAULT_PREFIX):
             return
         reported_type = self._reported_types.get(key)
+        # Without a reported incident, it is known that there is no outage if several voting sites have a status.
         is_known = reported_type in OUTAGES if reported_type is not None else key in self._disagreements
         self._metrics.set_quorum_outage(
             key, TYPE_DIRECTIONS.get(reported_type, ()) if reported_type is not None else (), has_quorum_result=is_known
@@ -529,8 +533,8 @@ class IncidentReporter:
     def _confirmed_end(self, key: str, status: SiteStatus, now: datetime) -> datetime | None:
         """Return the end of a reported problem; `None` if it has not ended, or the end is not confirmed yet.
 
-        A recovery that began before the outage needs a confirmation. The sites that saw the problem may be
-        disconnected, and the remaining sites may not have probed the agency since the problem began.
+        If everything works since before the outage began, the end needs a confirmation: the sites that saw the problem
+        may be disconnected, and the remaining sites may not have probed the agency since the problem began.
         """
         ended_at = status.up_since
         if ended_at is None or not (
@@ -571,7 +575,9 @@ class IncidentReporter:
     def _recoveries_to_reexamine(self, now: datetime) -> Collection[str]:
         """Return the keys whose unconfirmed recovery must be examined again: it is time, or the clock was set back."""
         return [
-            key for key, (until, recorded_at) in self._unconfirmed_recoveries.items() if not recorded_at <= now < until
+            key
+            for key, (reexamine_at, recorded_at) in self._unconfirmed_recoveries.items()
+            if not recorded_at <= now < reexamine_at
         ]
 
     async def _report_end(self, key: str, ended_at: datetime, now: datetime) -> None:
@@ -632,7 +638,7 @@ class IncidentReporter:
 
 
 def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, datetime]]:
-    """Return start and earliest report time of each detected incident, by dedup key."""
+    """Return the start of each detected incident, and the earliest time of its report, by dedup key."""
     detected = {incident.dedup_key: incident for incident in incidents if incident.detected is not None}
     return {
         key: (incident.reported_type_began_at, max(incident.reported_type_began_at, incident.opened_at))

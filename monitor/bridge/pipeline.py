@@ -2,6 +2,7 @@
 
 A site is a location that probes. A status is a site's conclusion about an agency, or about a monitoring fault (a fault
 of Pantau itself that prevents an evaluation). It belongs to a dedup key: the agency's short code, or the fault's key.
+A streak is the series of the latest runs that contradict a stored health.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class ResultPipeline:
         #: Keys whose status is not passed to the reporter yet, and not stored yet.
         self._unreported_keys: set[str] = set()
         self._unstored_keys: set[str] = set()
-        #: Health and streaks of routes that could not be stored yet.
+        #: Health and streaks (of routes and fault sources) that could not be stored yet.
         self._unstored_healths: dict[str, tuple[Health, datetime]] = {}
         self._unstored_streaks: dict[str, tuple[GradedRun, ...]] = {}
         #: Dedup keys whose status may have changed: at first all keys. These include reported monitoring faults whose
@@ -132,7 +133,7 @@ class ResultPipeline:
         if route is None:
             return  # The route was removed during this run.
         now = self._clock.now()
-        verdict = self._evaluator.record_run(result, now)
+        attribution = self._evaluator.record_run(result, now)
         self._metrics.record_run(
             result,
             agency=route.agency,
@@ -148,7 +149,7 @@ class ResultPipeline:
         self._export_changes(now)
         await self._update_statuses(now)
         try:
-            await self._store(result, route, None if verdict is None else verdict.grade)
+            await self._store(result, route, None if attribution is None else attribution.grade)
         finally:
             self._report()
             await self._attribute_remaining()
@@ -249,8 +250,8 @@ class ResultPipeline:
             log.info(event, route=result.route, outcome=result.outcome, reason=reason)
 
     async def _store(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
-        # Take the changes before writing. Runs that end during the write then write their own changes, in order.
-        changed, self._unstored_healths = self._unstored_healths | self._evaluator.take_changed_healths(), {}
+        # Take the changes before writing them. Runs that end during the write then write their own changes, in order.
+        healths, self._unstored_healths = self._unstored_healths | self._evaluator.take_changed_healths(), {}
         streaks, self._unstored_streaks = self._unstored_streaks | self._evaluator.take_changed_streaks(), {}
         statuses, self._unstored_keys = {key: self._statuses[key] for key in self._unstored_keys}, set()
         stored_statuses = {stored_key(key, self._process): status for key, status in statuses.items()}
@@ -258,23 +259,23 @@ class ResultPipeline:
             await self._history.record_run(
                 result,
                 route.agency,
-                changed,
+                healths,
                 streaks=streaks,
                 grade=grade,
                 interval=route.probing.interval,
                 statuses=stored_statuses,
             )
         except asyncio.CancelledError:
-            # The route was removed. The statuses of other keys may not have been written.
+            # The route was removed. The history still writes the healths and streaks, but perhaps not the statuses.
             self._retry_storing(statuses)
             raise
         except Exception:
             self._retry_storing(statuses)
             # The next run writes them again.
-            self._unstored_healths = changed | self._unstored_healths
+            self._unstored_healths = healths | self._unstored_healths
             self._unstored_streaks = streaks | self._unstored_streaks
             raise
-        for name, (health, _) in changed.items():
+        for name, (health, _) in healths.items():
             log.info("health changed", subject=name, health=health)
 
     def _retry_storing(self, statuses: Mapping[str, SiteStatus]) -> None:

@@ -74,8 +74,8 @@ _SHARED_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-#: Surrogate code points. Python decodes octets of an argument that are not UTF-8, such as from a Latin-1 terminal, to
-#: these, and neither JSON nor the database accepts them.
+#: Surrogate code points, to which Python decodes those octets of an argument that are not UTF-8, for instance from a
+#: Latin-1 terminal. Neither JSON nor the database accepts surrogates.
 _UNDECODABLE: Final = re.compile("[\udc80-\udcff]")
 
 

@@ -13,7 +13,7 @@ from monitor.config.files.reading import M, Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.loading import Configuration, ConfigurationError, load
 from monitor.config.service.store import StoreSettings
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 from monitor.store.backend.postgres import PostgresServer
 
 
@@ -23,14 +23,14 @@ def load_configuration(path: Path) -> Configuration:
         return load(path, os.environ).require_configuration()
     except ConfigurationError as error:
         fail("\n".join(str(problem) for problem in error.problems), 2)
-    except DocumentsUnavailableError as unavailable:
+    except StoreUnreadableError as unavailable:
         fail(str(unavailable))
 
 
 def read_section(path: Path, key: str, model: type[M]) -> M | None:
     """Return the section *key* of the settings file as *model*; `None` if the section is missing.
 
-    Other sections may be invalid. End the command if this one is (exit code 2).
+    Other sections may be invalid. End the command if this section is invalid (exit code 2).
     """
     document = read_document(path)
     if document.data.get(key) is None:
@@ -46,7 +46,7 @@ def read_section(path: Path, key: str, model: type[M]) -> M | None:
 def read_store_server(path: Path) -> PostgresServer | None:
     """Return the PostgreSQL server of the store (the database); `None` if the store is an SQLite file.
 
-    Other sections of the settings may be invalid. End the command if this one is (exit code 2).
+    Other sections of the settings may be invalid. End the command if `store` is invalid (exit code 2).
     """
     settings = read_section(path, "store", StoreSettings)
     return None if settings is None else settings.build()

@@ -98,6 +98,7 @@ class _RepetitionFilter(logging.Filter):
         self._throttle = LogThrottle()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        # How many equal records were suppressed since the last one that passed; `None`: suppress this record, too.
         suppressed = self._throttle.admit(_repetition_key(record))
         if suppressed:
             record.msg = f"{record.msg} ({suppressed} more of these in between)"

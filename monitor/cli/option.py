@@ -48,7 +48,7 @@ By = Annotated[
 def _reject_empty_numbers(numbers: list[str] | None) -> list[str] | None:
     """Return *numbers*. Raise `typer.BadParameter` if one is empty, for instance an unset variable of a script.
 
-    The service would ignore an empty number. Without any number it skips 100 numbers.
+    The service would ignore an empty number; if none is left, it skips 100 numbers.
     """
     if numbers and not all(map(str.strip, numbers)):
         raise typer.BadParameter("is empty; write the last number that is on paper, as JCM-23, or leave it out")

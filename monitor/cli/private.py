@@ -22,7 +22,7 @@ def open_private(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_private(path: Path, octets: bytes) -> None:
-    """Write a new file, and flush it to the disk. Raise `FileExistsError` if it exists, and `OSError`."""
+    """Write a new file, and flush it to the disk. Raise `FileExistsError` if it exists, or another `OSError`."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(octets)
         file.flush()

@@ -39,7 +39,8 @@ def control_socket(config: Path, socket_option: Path | None) -> Path:
         return socket_option
     document = read_document(config)
     state = document.data.get("state_dir", DEFAULT_STATE_DIR)
-    # An editor or a full disk may have truncated the file before `state_dir`. The default applies if it exists.
+    # If `state_dir` is missing, an editor or a full disk may have truncated the file before it. The default directory
+    # applies only if it exists.
     is_truncated = "state_dir" not in document.data and not os.path.exists(DEFAULT_STATE_DIR)  # noqa: PTH110 - as below
     uses_old_key = "state" in document.data and "state_dir" not in document.data
     if document.readable and isinstance(state, str | Path) and not is_truncated and not uses_old_key:
@@ -51,6 +52,7 @@ def control_socket(config: Path, socket_option: Path | None) -> Path:
     # Each service links its control socket in a runtime directory, where clients find it without the settings.
     own_sockets, foreign_directories = linked_sockets(os.environ)
     running = [socket for socket in own_sockets if is_open(socket)]
+    # The default directory does not exist, so the caller finds no service there, and reports that none is running.
     if document.readable and is_truncated and not running:
         return DEFAULT_STATE_DIR / CONTROL_SOCKET
     if len(running) == 1:

@@ -1,7 +1,8 @@
 """Loading of the whole configuration: the settings file and the documents of all agencies.
 
-An agency's document is a file, or a text in the database. Unchanged documents are not read again. A *reference* is a
-mailbox of the operator outside the agencies. The *wording* is the set of texts of notifications.
+An agency's document is a file, or a text in the database. Unchanged documents are not read again. *Reading* builds the
+model of a document; *checking* records problems of the model. A *reference* is a mailbox of the operator outside the
+agencies. The *registry* has all agencies, mailboxes and routes. The *wording* is the set of texts of notifications.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ from monitor.model.pool import Spread
 from monitor.runtime.plugins import check_kinds
 from monitor.store.admin.documents import read_documents
 from monitor.store.admin.duty import DutyRecords
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 from probes.credentials.oauth_endpoint import RotationFactory
 from probes.model.check import CheckKind
 
@@ -79,29 +80,29 @@ class CachedAgency:
 
     #: Result of reading; `None` if the document cannot be parsed.
     agency: Agency | None
-    #: Problems found by reading.
+    #: Problems found by reading, and the document.
     read_findings: Findings
-    #: Input of reading, besides the document: the secrets that it names.
-    secrets: MutableSequence[SecretLookup]
+    #: Input of reading besides the document: the results for the secrets that the document names.
+    secret_lookups: MutableSequence[SecretLookup]
     #: Problems found by reading and by checking the document by itself.
     all_findings: Findings
     #: Names in the document that must be unique in the whole configuration.
     claims: Claims = field(default_factory=Claims)
-    #: Inputs of checking: values of the settings, and, by file of certificate authorities, its TLS context or the
-    #: reason why it is unusable.
+    #: Inputs of checking: values of the settings, and the results of `authority_context` by file.
     settings_context: SettingsContext | None = None
-    authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
-    #: Paths of the references that would fail together with the agency, and the input: `LoadCache.references`.
+    tls_contexts: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
+    #: Paths of the references that would fail together with the agency, and their input: the `LoadCache.references` at
+    #: that time.
     dependent_references: frozenset[KeyPath] = frozenset()
     references: object = None
-    #: Problems of the agency's SMS, and the input: the wording.
+    #: Problems of the agency's SMS, and their input: the wording.
     sms_problems: Sequence[Problem] = ()
     wording: Wording | None = None
 
     def is_checked_by(self, settings_context: SettingsContext, trust: Trust) -> bool:
         """Whether the document has been checked with these inputs, so that the cached result is valid."""
         return self.settings_context is settings_context and all(
-            authority_context(trust, file) == context for file, context in self.authorities.items()
+            authority_context(trust, file) == context for file, context in self.tls_contexts.items()
         )
 
 
@@ -119,26 +120,27 @@ class LoadCache:
 
     trust: Trust = field(default_factory=Trust)
     #: By label of the document's source.
-    files: dict[str, CachedAgency] = field(default_factory=dict)
-    #: The next three objects stay the same while newly read ones equal them, so that they may be compared by identity.
+    agencies: dict[str, CachedAgency] = field(default_factory=dict)
+    #: A read replaces each of the next three objects only by an unequal one, so that they may be compared by identity.
     settings_context: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
-    #: Inputs of `known_workloads`, besides the routes.
-    providers: tuple[MailProviders, Spread] | None = None
+    #: Inputs of `known_workloads` besides the routes: the providers' limits, and how messages are spread over sites and
+    #: pool mailboxes.
+    workload_inputs: tuple[MailProviders, Spread] | None = None
     #: By agency code, the load that its routes cause for mail providers. A route leads from one mailbox to another.
     known_workloads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
     #: Longest SMS in `wording`, without the parts that depend on the agency. Computing them takes a fifth of a read.
     worst_case_sms: WorstCase | None = None
-    #: The registry in use, of which unchanged mailboxes are kept as the same objects, with their access tokens.
+    #: The registry in use. A new registry takes over its unchanged mailboxes as the same objects, with access tokens.
     active_registry: Registry | None = None
-    #: Returns the documents of the last read of the database, by agency. Those that are still the latest are not read
-    #: again.
+    #: Returns the documents of the last read of the database, by agency. A document is read again only if the database
+    #: has a later version.
     document_versions: Callable[[], Mapping[str, DocumentVersion]] = dict
-    #: Secrets that users entered in the portal and documents name.
+    #: Decrypted secrets that users entered in the portal.
     stored_secrets: SecretCache = field(default_factory=dict, repr=False)
-    #: Store for refresh tokens by which an authorization server replaces those from the portal; `None`: new tokens are
-    #: kept only in memory.
+    #: Store for *rotated* refresh tokens, by which an authorization server replaces those from the portal; `None`: they
+    #: are kept only in memory.
     rotations: RotationFactory | None = None
     #: Needed because a read in a thread continues when its caller is cancelled, and another read may start meanwhile.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -158,9 +160,9 @@ class LoadCache:
     def compute_workloads(
         self, registry: Registry, mail_providers: MailProviders, spread: Spread
     ) -> Mapping[str, Workload]:
-        """Return the workload of each agency's routes, by code. Only that of changed routes is computed."""
-        if (mail_providers, spread) != self.providers:
-            self.providers, self.known_workloads = (mail_providers, spread), {}
+        """Return the workload of each agency's routes, by code. Only workloads of changed routes are computed."""
+        if (mail_providers, spread) != self.workload_inputs:
+            self.workload_inputs, self.known_workloads = (mail_providers, spread), {}
         self.known_workloads = compute_workloads(registry, mail_providers, spread, self.known_workloads)
         return self.known_workloads
 
@@ -178,8 +180,8 @@ class LoadCache:
         return self.worst_case_sms
 
 
-#: Directory of agency files that is read if the settings file names no usable one. So problems of agency files are
-#: reported as well.
+#: Directory that is read if the settings file names no usable one, so that problems of agency files are reported as
+#: well.
 _DEFAULT_DIRECTORY = "agencies"
 
 
@@ -201,7 +203,7 @@ class Configuration:
     #: Digest by which the audit log identifies a configuration. The command `sha256sum pantau.yaml agencies/*.yaml |
     #: cut -c1-64 | sha256sum` prints it (with `calendar.file` as last file, if configured).
     digest: str = ""
-    #: Number of files read.
+    #: Number of files and stored documents read.
     files: int = 0
     #: Problems of unavailable values, such as secrets; the configuration works without these values.
     losses: tuple[Problem, ...] = ()
@@ -210,7 +212,7 @@ class Configuration:
 
     @property
     def is_secrets_key_missing(self) -> bool:
-        """Whether `portal.secrets_key` is unavailable. If so, a restart makes stored secrets unreadable."""
+        """Whether `portal.secrets_key` is unavailable: only cached stored secrets are readable, until a restart."""
         return any(each.key.startswith("portal.secrets_key") for each in self.losses)
 
 
@@ -238,14 +240,14 @@ class LoadResult:
 
     #: Problems of the settings file first, then by file and line.
     problems: tuple[Problem, ...]
-    #: Number of files read.
+    #: Number of files and stored documents read.
     files: int
     #: See `Configuration.digest`.
     digest: str
     #: `None` if a problem is an error.
     configuration: Configuration | None = None
     #: Why the documents in the database could not be read; `None` if they were read.
-    database_error: DocumentsUnavailableError | None = None
+    database_error: StoreUnreadableError | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -265,7 +267,7 @@ class LoadResult:
     def require_configuration(self) -> Configuration:
         """Return the configuration. Raise `ConfigurationError` if it is unusable.
 
-        Raise `DocumentsUnavailableError` if the documents are in a database that is unavailable, so that it is unknown
+        Raise `StoreUnreadableError` if the documents are in a database that is unavailable, so that it is unknown
         whether they are valid.
         """
         if self.database_error is not None:
@@ -289,11 +291,12 @@ def load(
     """Read the settings file at *path* and the documents of all agencies. Invalid content is a problem of the result.
 
     - *environ*: the environment variables.
-    - *kinds*: the gateways that may be configured; default: the shipped ones. Raise `TypeError` if one is invalid.
+    - *kinds*: the kinds of gateways that may be configured, by name; default: the shipped ones. Raise `TypeError` if
+      a shipped kind of gateway or check is invalid.
     - *now*: if given, problems that come with time are reported as well, such as gaps in on-call schedules. They are
       warnings.
     - *read_duty_records*: returns the stored records that the checks for such problems need.
-    - *cache*: results of earlier reads with the same kinds, which only make the read faster.
+    - *cache*: results of earlier reads with the same kinds of gateways, which only make the read faster.
     - *documents*: documents of all agencies, which are read instead of those at the configured location.
     - *new_secrets*: secrets that the documents name and that are not stored yet, by name.
     """
@@ -320,6 +323,7 @@ class _ReadContext:
     """Inputs of one read besides the files: the available plug-ins, the time, stored records and new secrets."""
 
     gateway_kinds: Mapping[str, GatewayKind]
+    #: Kinds of checks that the service makes on what mail depends on, such as DNS.
     check_kinds: Mapping[str, CheckKind]
     now: datetime | None
     read_duty_records: Callable[[Settings], DutyRecords]
@@ -349,7 +353,7 @@ def _load(
     if documents is None:
         try:
             documents = _agency_sources(path, settings, findings, cache)
-        except DocumentsUnavailableError as error:
+        except StoreUnreadableError as error:
             findings["agencies"].error(str(error), "the same, once it can be read again")
             database_error, documents = error, ()
     wording = cache.reuse_wording(load_wording(settings, findings))
@@ -418,12 +422,12 @@ def _load(
 def _with_gazette(
     settings: Settings | None, secret_resolver: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
-    """Return the settings with the holidays and workdays in `calendar.file`, and the findings in this file."""
+    """Return the settings with the holidays and workdays in `calendar.file`, a *gazette*, and the findings in it."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     document = read_document(settings.calendar.file)
     if not document.readable and not document.problems[0].line:
-        # The problem has no line in this file, so report it at the key that names the file.
+        # The problem has no line in the gazette, so report it at the key that names the gazette.
         problem = document.problems[0]
         findings["calendar", "file"].error(f"{settings.calendar.file} {problem.message}", problem.instead)
         return settings, ()
@@ -544,22 +548,24 @@ def _read_agencies(
     """Return the results of reading and checking each source by itself. Valid cached results are reused."""
     cached_agencies = {}
     for source in sources:
-        cached = cache.files.get(source.label)
+        cached = cache.agencies.get(source.label)
         document = source.read(cached.read_findings.document if cached else None)
         if cached is None or document is not cached.read_findings.document:
             cached = _read_agency(Findings(document), secret_resolver.with_separate_lookups(), checks)
-        elif not secret_resolver.are_unchanged(cached.secrets):
+        elif not secret_resolver.are_unchanged(cached.secret_lookups):
             cached = _read_agency(Findings(source.read()), secret_resolver.with_separate_lookups(), checks)
         if not cached.is_checked_by(settings_context, cache.trust):
             _check_agency(cached, settings_context, cache.trust)
         cached_agencies[source.label] = cached
-    cache.files = cached_agencies
+    cache.agencies = cached_agencies
     return list(cached_agencies.values())
 
 
 def _read_agency(findings: Findings, secret_resolver: SecretResolver, checks: Mapping[str, CheckKind]) -> CachedAgency:
     agency = read_agency(findings, secret_resolver, checks)
-    return CachedAgency(agency=agency, read_findings=findings, all_findings=findings, secrets=secret_resolver.lookups)
+    return CachedAgency(
+        agency=agency, read_findings=findings, all_findings=findings, secret_lookups=secret_resolver.lookups
+    )
 
 
 def _check_agency(cached: CachedAgency, settings_context: SettingsContext, trust: Trust) -> None:
@@ -570,7 +576,7 @@ def _check_agency(cached: CachedAgency, settings_context: SettingsContext, trust
         ca_files = {box.ca_file for box in mailboxes} | {
             box.login.oauth.ca_file for box in mailboxes if box.login.oauth
         }
-        cached.authorities = {file: authority_context(trust, file) for file in ca_files}
+        cached.tls_contexts = {file: authority_context(trust, file) for file in ca_files}
     # The cached documents of thousands of agencies need less memory without their data.
     cached.read_findings.document = findings.document = findings.document.compacted()
     cached.all_findings, cached.claims = findings, Claims(claims, findings)
@@ -600,7 +606,8 @@ def _check_texts(
 ) -> None:
     """Record SMS that would be rejected or split.
 
-    If any file has errors, no SMS is checked, because its names may be substitutes for invalid values.
+    If any document has errors, no SMS is checked, because names in it may be substitutes for invalid values.
+    *findings*: those in the settings file first, then those in each agency's document.
     """
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
@@ -619,7 +626,10 @@ def _check_texts(
 def _check_drills_and_alerts(
     settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings
 ) -> None:
-    """Record unknown participants of drills, drills without enough time, and unusable texts of out-of-band alerts."""
+    """Record unknown participants of drills, drills without enough time, and unusable texts of out-of-band alerts.
+
+    A *drill* is a test notification of staff. An *out-of-band alert* reports to the NOC that Pantau itself fails.
+    """
     if settings.drills is not None:
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
         check_drill_contacts(settings.drills, people, findings["drills"])
@@ -641,7 +651,7 @@ def _check_drills_and_alerts(
 def _check_references(agencies: list[Agency], settings_context: SettingsContext, findings: Findings) -> None:
     """Record an error if a route needs references, but fewer than two are configured.
 
-    With one reference, a failure could not be attributed to the agency or to the reference.
+    With only one reference, nobody could tell whether the agency or the reference is at fault.
     """
     if settings_context.references is None or len(findings.document.data.get("references", ())) >= 2:
         return

@@ -3,7 +3,7 @@
 *Reading* turns the file into a pydantic model, with *blanks* (valid substitutes) for invalid values. *Checking* records
 problems of the valid values in `Findings`. A *claim* is a name that must be unique across all files; the loader of all
 files compares the claims. A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of
-several mailboxes.
+several mailboxes. `Trust` caches the TLS contexts of files of certificate authorities.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from probes.model.check import CheckKind
 #: File systems of the kernel, in which the service cannot store files.
 _KERNEL_FILESYSTEMS: Final = (Path("/proc"), Path("/sys"))
 #: What to write instead of an invalid listen address.
-_LOOPBACK = "127.0.0.1:8080; any other address must be in the settings file, with `portal`"
+_LISTEN_REMEDY = "127.0.0.1:8080; any other address must be in the settings file, with `portal`"
 
 
 def read_settings(
@@ -69,7 +69,8 @@ def read_settings(
 ) -> Settings | None:
     """Return the settings, with blanks for invalid values; `None` if the file cannot be parsed at all.
 
-    *gateway_kinds* and *check_kinds*: the shipped ones, by name.
+    *gateway_kinds* and *check_kinds*, by name: the plug-ins that send notifications, and those that examine what mail
+    depends on, such as DNS.
     """
     if not findings.document.readable:
         return None
@@ -92,8 +93,8 @@ def _remaining_keys(
 ) -> Mapping[str, object]:
     """Return the data of the document without the keys *already_read*.
 
-    Keys that belong to the other kind of file are recorded and omitted. That kind has *other_model*, and messages call
-    it *where*.
+    Keys that belong to the other kind of file are recorded and omitted. *other_model* is the model of that kind, and
+    *where* its name in messages.
     """
     data = dict(findings.document.data)
     for key in keys_of(other_model).keys() & data.keys() - keys_of(model).keys():
@@ -153,6 +154,7 @@ def check_settings(
     claims += _key_claims("contact", settings.contacts, findings["contacts"])
     check_rotas(settings.rotas, settings_context.contacts, findings["rotas"])
     claims += _key_claims("rota", settings.rotas, findings["rotas"])
+    # Gazetted days are holidays and workdays that the holiday library lacks.
     check_gazette(settings.calendar, findings["calendar"])
     check_office_hours(settings.calendar.office_hours, findings["calendar", "office_hours"])
     _check_noc(settings, settings_context, findings, claims)
@@ -201,7 +203,7 @@ def find_listen_problem(environ: Mapping[str, str]) -> Problem | None:
     if listen is not None and listen.is_loopback:
         return None
     message = "must be loopback" if listen else lazy_text("'{text}' is no address with a port", text=text)
-    return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LOOPBACK)
+    return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LISTEN_REMEDY)
 
 
 def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -260,7 +262,7 @@ def _check_listeners(settings: Settings, findings: Findings, trust: Trust) -> No
 
 
 def _check_mode(settings: Settings, findings: Findings) -> None:
-    """Record missing gateways if notifications are enabled, and sections without effect in monitor-only mode."""
+    """Record missing gateways if notifications are enabled; in monitor-only mode, sections without effect."""
     if settings.mode is ServiceMode.MONITOR_ONLY:
         for key in ("heartbeat", "out_of_band", "drills"):
             if getattr(settings, key) is not None:
@@ -312,7 +314,7 @@ def _all_strings(tree: object) -> Iterator[str]:
 
 
 def _check_noc(settings: Settings, settings_context: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
-    """Record problems of the section `noc`, and of the escalation of alerts to the NOC."""
+    """Record problems of the section `noc`, and of the escalation of alerts received from Alertmanager to NOC staff."""
     noc, key_findings = settings.noc, findings["noc"]
     if "noc" not in settings.model_fields_set:
         if settings.mode is ServiceMode.NOTIFY:
@@ -345,7 +347,10 @@ def _check_is_set(section: Section, key: str, settings_context: SettingsContext,
 def read_agency(
     findings: Findings, secret_resolver: SecretResolver, check_kinds: Mapping[str, CheckKind]
 ) -> Agency | None:
-    """Return the agency, with blanks for invalid values; `None` if the file cannot be parsed at all."""
+    """Return the model of an agency's file, with blanks for invalid values; `None` if the file cannot be parsed at all.
+
+    *check_kinds*: as in `read_settings`.
+    """
     document = findings.document
     if not document.readable:
         return None
@@ -448,6 +453,7 @@ def _check_people(agency: Agency, settings_context: SettingsContext, findings: F
             claims.append(Claim(kind="rota", name=key, path=("rotas", key), instead=instead))
     if _check_is_set(agency, "escalation", settings_context, findings):
         check_escalation(agency.escalation, staff, settings_context, findings["escalation"])
+    # No recipient of an announcement may be notified before the staff in the first step.
     first_step = next(iter(agency.escalation.steps), None)
     check_announcement(agency.announcement, first_step, settings_context, findings["announcement"])
     used_channels = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}

@@ -64,6 +64,7 @@ class DrillPlans:
 
 
 def _contact_targets(agency: str, office: IssuingOffice, contacts: Iterable[Contact]) -> Iterator[DrillTarget]:
+    """Yield a target for each contact. *agency*: "" for contacts that are shared or of the NOC."""
     return (DrillTarget(agency=agency, contact=contact, office=office) for contact in contacts)
 
 

@@ -2,6 +2,7 @@
 
 A drill is a test of contacts and gateways by test notifications; `alerts.decide.drill` plans it. No notification is
 sent twice: one that was being sent during a crash is not repeated, and callbacks about it are still recorded.
+In this module, a call is a request to a gateway.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from monitor.store.engine.unit_of_work import SqlStore
 
 log = structlog.get_logger()
 
+#: Interval at which `run` examines the drills.
 _INTERVAL = timedelta(seconds=5)
 #: A gateway call without a result after this time was interrupted by a stop of the process.
 _MAX_CALLING = timedelta(minutes=2)
@@ -99,7 +101,7 @@ class DrillRunner:
         self._schedule_since: tuple[object, datetime] | None = None
 
     async def run(self) -> NoReturn:
-        """Run until cancelled. Gateway calls are tasks of a group that ends with it."""
+        """Run until cancelled. Cancellation also ends the gateway calls, which are tasks of a group."""
         # The first plan takes a while with thousands of agencies. Later plans reuse its targets.
         await asyncio.to_thread(self._current_plan)
         async with asyncio.TaskGroup() as calls:
@@ -116,7 +118,8 @@ class DrillRunner:
         not exist, has nothing to test, or another drill was started.
         """
         now = self._clock.now()
-        planned = self._plan_notifications(contact, 0, is_requested=True)
+        # The notifications are only counted, so their gateways, which the id determines, do not matter.
+        planned = self._plan_notifications(contact, drill_id=0, is_requested=True)
         if not planned:
             return None
         agency = contact.partition("/")[0]
@@ -141,7 +144,7 @@ class DrillRunner:
     async def export(self) -> None:
         """Export when each participant was last reached, when the last drill ended, and when the next is overdue.
 
-        A participant counts as reached after a key press in a call or, without a voice address, a delivered SMS.
+        A participant counts as reached after a key press in a voice call or, without a voice address, a delivered SMS.
         """
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
@@ -185,9 +188,7 @@ class DrillRunner:
         if started is not None:
             log.info("drill started", drill=started.number, until=next_window.ends_at.isoformat())
 
-    def _plan_notifications(
-        self, contact: str, drill_number: int, *, is_requested: bool
-    ) -> tuple[DrillNotification, ...]:
+    def _plan_notifications(self, contact: str, drill_id: int, *, is_requested: bool) -> tuple[DrillNotification, ...]:
         current_plan = self._current_plan()
         agency, slash, key = contact.rpartition("/")
         targets = [
@@ -202,7 +203,7 @@ class DrillRunner:
         gateways: dict[Channel, list[str]] = {}
         for gateway in self._pool:
             gateways.setdefault(gateway.channel, []).append(gateway.name)
-        return plan_notifications(targets, gateways, drill_number)
+        return plan_notifications(targets, gateways, drill_id)
 
     async def _continue(self, drill: Drill, now: datetime, calls: asyncio.TaskGroup) -> None:
         planned = self._plan_notifications(drill.contact, drill.id, is_requested=drill.requested_by != "schedule")
@@ -230,6 +231,7 @@ class DrillRunner:
         started_at = {key: record.started_at for key, record in records.items()}
         if all(notification.key in started_at for notification in planned):
             return
+        # A pending notification of an incident blocks the whole drill, whoever is busy.
         pending = await self._drills.is_notification_pending(now)
         busy_keys = frozenset[str]() if pending else await self._busy_keys()
         unblocked = []
@@ -247,6 +249,7 @@ class DrillRunner:
         gateway_names = {notification.gateway for notification in unblocked if notification.key not in started_at}
         slots = {name for name in gateway_names if self._pool.take_spare_slot(name)}
         try:
+            # Notifications that have started are included, because they determine the pace.
             ready = [
                 notification
                 for notification in unblocked
@@ -255,7 +258,7 @@ class DrillRunner:
             for notification in due_notifications(ready, started_at, self._current_plan().pace, now):
                 if notification.gateway not in slots:
                     continue
-                slots.remove(notification.gateway)
+                slots.remove(notification.gateway)  # The call releases it.
                 facts = drill_facts(notification.target.office, notification.address.channel, drill.number, now)
                 record = await self._store_notification(drill, notification, facts, now)
                 if record is not None:
@@ -313,7 +316,7 @@ class DrillRunner:
         # The time of the next query is stored first, so that the queries end even if the provider never answers.
         may_query = record.provider_id and record.gateway in self._pool and not self._sender.has_call(record)
         if not is_too_old and may_query and self._pool.take_spare_slot(record.gateway):
-            self._sender.check(record, calls)
+            self._sender.query_status(record, calls)
 
     def people(self, agency: str) -> Sequence[Contact]:
         """Return an agency's own contacts."""
@@ -335,9 +338,9 @@ class DrillRunner:
         now = self._clock.now()
         return len(await self._drills.during(agency, now - _DAY, now + timedelta(seconds=1)))
 
-    async def latest_results(self, drills: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
-        """Return the results of the newest drills."""
-        return await self._drills.latest(drills)
+    async def latest_results(self, drill_count: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
+        """Return the results of the newest *drill_count* drills."""
+        return await self._drills.latest(drill_count)
 
 
 def _may_change(record: DrillNotificationRecord, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Sender of drill notifications (tests of contacts and gateways). Each is sent by one gateway call."""
+"""Sender of drill notifications (tests of contacts and gateways). Each is sent by one gateway call, a request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DrillSender:
         self._metrics = metrics
         self._clock = clock
         self.composer = WordingComposer(wording)
-        self.calls = GatewayCaller(
+        self.gateway_caller = GatewayCaller(
             pool=pool,
             composer=self.composer,
             clock=clock,
@@ -53,15 +53,15 @@ class DrillSender:
 
     def send(self, record: DrillNotificationRecord, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
         """Send once, as a task of *calls*, and release the gateway's slot at its end."""
-        self.calls.start(_gateway_call(CallKind.SEND, record, expires_at), calls)
+        self.gateway_caller.start(_gateway_call(CallKind.SEND, record, expires_at), calls)
 
-    def check(self, record: DrillNotificationRecord, calls: asyncio.TaskGroup) -> None:
-        """Query the status, as a task of *calls*, unless a call for the record is under way."""
-        self.calls.start(_gateway_call(CallKind.CHECK, record), calls)
+    def query_status(self, record: DrillNotificationRecord, calls: asyncio.TaskGroup) -> None:
+        """Query the status, as a task of *calls*. No other call for the record may be under way."""
+        self.gateway_caller.start(_gateway_call(CallKind.CHECK, record), calls)
 
     def has_call(self, record: DrillNotificationRecord) -> bool:
         """Whether a gateway call for the record is under way, or its result is not stored yet."""
-        return record.id in self.calls.active_calls
+        return record.id in self.gateway_caller.active_calls
 
     async def withdraw_letter(self, record: DrillNotificationRecord) -> None:
         """Withdraw a letter from its tray, because a drill's letter must not be posted."""
@@ -72,6 +72,7 @@ class DrillSender:
             log.warning("drill letter could not be withdrawn from the tray", gateway=record.gateway, reason=why)
 
     async def _record_result(self, call: GatewayCall, result: CallResult) -> bool:
+        """Record the result of a call. Return whether the call has changed the attempt."""
         # A query without a result leaves the attempt unchanged, and is repeated.
         if has_changed := result.attempt is not call.attempt:
             await self._record_attempt(call.address.channel, result.attempt)
@@ -117,6 +118,7 @@ class DrillSender:
         record = await self._find(reference)
         if record is None:
             return None
+        # Only the notification of the call is used, so its kind does not matter.
         return await self.composer.compose(_gateway_call(CallKind.CHECK, record).notification, record.channel)
 
     async def _find(self, reference: str) -> DrillNotificationRecord | None:

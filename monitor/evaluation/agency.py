@@ -3,7 +3,9 @@
 A route is a pair of mailboxes, from one of which probe messages are sent to the other. The routes of a direction
 (outbound, inbound, internal) decide the health of the direction, and the directions decide the incident type. A
 *reference mailbox* is a mailbox of ours outside of the agencies. A run is *inconclusive* if a monitoring fault (a fault
-of our own side) hides what it would show. Health is *stale* if no run has confirmed it since an interruption.
+of our own side) hides what it would show. Health is *stale* if no run has confirmed it since an interruption. A route's
+*tracker* keeps its latest runs and its health. `deciding_trackers` omits routes whose inconclusive runs leave them with
+an older health than other routes of the direction.
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ class AgencyMail:
         self._flapping.restore(times, is_down=is_down, is_flapping=is_flapping)
 
     def directions(self) -> Mapping[Direction, Health]:
-        """Return the health of each direction that is probed."""
+        """Return the last proven health of each direction that is probed, even if it is stale."""
         return {
             direction: combine(tracker.health for tracker in deciding_trackers(trackers))
             for direction, trackers in self._trackers_by_direction().items()
@@ -125,8 +127,8 @@ class AgencyMail:
         """Return the names of unhealthy routes."""
         return [route.name for route, tracker in self.routes if tracker.health in UNHEALTHY]
 
-    def unhealthy_since(self) -> datetime | None:
-        """Return since when a route has been unhealthy; `None` if none is."""
+    def trouble_since(self) -> datetime | None:
+        """Return the earliest start of the bad or slow runs of an unhealthy route; `None`: no route is unhealthy."""
         unhealthy = [tracker for tracker in self._deciding_trackers() if tracker.health in UNHEALTHY]
         return min((at for tracker in unhealthy if (at := tracker.trouble_since())), default=None)
 
@@ -147,9 +149,9 @@ class AgencyMail:
     def undecided_until(self, now: datetime) -> datetime | None:
         """Return until when the incident type is undecided while a route is down; `None` if it is decided.
 
-        While another route fails and is not down yet, the type may become sending, receiving, or both. So it is
-        undecided, and also while the health of a route that is down is stale. Without the wait, staff would be notified
-        of two types within a minute. The wait is limited to the time of two repeated runs.
+        The type is undecided while another route fails and is not down yet, because the type may become sending,
+        receiving, or both. It is also undecided while the health of a route that is down is stale. Without the wait,
+        staff would be notified of two types within a minute. The wait is limited to the time of two repeated runs.
         """
         if all(tracker.health is not Health.DOWN for tracker in self._deciding_trackers()):
             return None
@@ -181,9 +183,10 @@ class AgencyMail:
         return max(2 * route.probing.interval + route.probing.timeouts.total for route, _ in self.routes)
 
     def trouble(self, now: datetime, refused_since: datetime | None = None) -> ActiveProblem | None:
-        """Return the problem by current health, and record it for flap detection; `None` without one.
+        """Return the problem by current health, and record it for flap detection; `None`: there is no problem.
 
-        *refused_since*: since when the agency's server refuses sign-ins, if its sign-in service may be at fault.
+        *refused_since*: since when the agency's server refuses sign-ins; `None`: it does not, or the accounts are at
+        fault.
         """
         internal = [tracker for r, tracker in self.routes if r.direction is Direction.INTERNAL]
         incident_type = with_refused_sign_in(
@@ -263,7 +266,7 @@ def _explaining_run(tracker: HealthTracker) -> GradedRun | None:
 def _responsible_party(run: GradedRun, direction: Direction) -> Party:
     """Return the end of the route whose operator must act.
 
-    On an internal route it is the end at which the run failed, or else the recipient.
+    On an internal route it is the end at which the run failed, or the recipient if the run did not fail.
     """
     failure = run.result.failure if run.result is not None else None
     return _RESPONSIBLE_PARTIES.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

@@ -83,7 +83,7 @@ class Attribution:
     domain: FaultDomain = FaultDomain.NOBODY
     #: Name of the mailbox at fault, if the domain is a reference mailbox, an account or a probe mailbox.
     mailbox: str = ""
-    #: Whether no evidence arrived before the deadline.
+    #: Whether the run was pending until its deadline, because no evidence arrived.
     is_expired: bool = False
 
     @property
@@ -116,6 +116,7 @@ def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) ->
             # mailbox sends and receives in time, and to the inbox.
             return _attribute_with_references(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
+            # Pantau could not complete the run.
             return Attribution(grade=Grade.NONE, domain=FaultDomain.PANTAU)
     if failure is None:
         # A failed run without a `Failure` is a bug in Pantau.
@@ -135,8 +136,8 @@ def _attribute_mailbox_failure(
 ) -> Attribution:
     """Attribute a failure that affects one mailbox.
 
-    If another mailbox of the agency was refused lately, the agency is at fault; otherwise, and always for refused
-    credentials, the mailbox.
+    For refused credentials, the account is at fault. Otherwise the agency is at fault if another of its mailboxes was
+    refused lately, and the mailbox if not.
     """
     if failure.credentials_refused:
         return Attribution(grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox=mailbox.name)
@@ -196,6 +197,7 @@ def _attribute_failure_in_transit(route: MonitoredRoute, result: ProbeResult, ev
         return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=route.route.recipient.name)
     sender = route.route.sender.name
     if sender in route.references and result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST:
+        # The message was refused because the reference mailbox is on a block list.
         return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=sender)
     return _attribute_with_references(route, result, evidence, Grade.BAD)
 
@@ -254,7 +256,7 @@ def _attribute_if_proven(
     """Return the attribution of a run that depends on evidence about our own side.
 
     *proven*: whether our own side worked. If true, the run has *grade*. If false, the run does not count, and the
-    *alternative* domain is at fault. While it is `None`, the run is pending.
+    domain *alternative* (with its *mailbox*) is at fault. While it is `None`, the run is pending.
     """
     if proven:
         return Attribution(grade=grade, domain=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)

@@ -37,7 +37,7 @@ from monitor.model.health import UNHEALTHY, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
-#: Maximum delay of a control run that a pending run needs, whose failure does not count until then.
+#: Maximum delay of a control run that a pending run needs. Until then, the failure of the pending run does not count.
 _CONTROL_RUN_DELAY = timedelta(seconds=5)
 
 #: Maximum number of routes whose pending runs are attributed in one step. When a reference mailbox recovers, thousands
@@ -187,7 +187,7 @@ class HealthEvaluator:
                 self._trackers[name].deferred_since = since
 
     def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
-        """Restore the start of each route's last delivered run, by route: then both accounts were accepted."""
+        """Restore the start of the last delivered run of each route, by route. Both accounts were accepted then."""
         for name, at in arrivals.items():
             if name in self._routes:
                 self._fault_detector.restore_arrival(self._routes[name], at)
@@ -208,13 +208,19 @@ class HealthEvaluator:
                 self._fault_detector.restore_streak(name.removeprefix(_SOURCE_PREFIX), streak, now)
 
     def _find_streak_source(self, name: str) -> FaultSource | None:
-        """Return the fault source of a stored streak; `None` if *name* is no configured fault source."""
+        """Return the fault source of a stored streak; `None` if *name* is no configured fault source.
+
+        A name may end with a part of the source: "ours/credentials/JCM/probe#sender".
+        """
         if not name.startswith(_SOURCE_PREFIX):
             return None
         return self._fault_detector.find_source(name.removeprefix(_SOURCE_PREFIX).partition("#")[0])
 
     def _streak_lifetime(self, source: FaultSource) -> timedelta:
-        """Return the shortest time in which one of the source's routes runs again."""
+        """Return the shortest time in which one of the source's routes runs again.
+
+        A source without a mailbox name (our network, this process) is tested by all control routes.
+        """
         all_routes = self._routes.values()
         if source.name:
             routes = [r for r in all_routes if source.name in {r.route.sender.name, r.route.recipient.name}]
@@ -258,7 +264,10 @@ class HealthEvaluator:
             self._changed_agencies.add(self._routes[name].agency)
 
     def needs_confirmation(self, route_name: str) -> bool:
-        """Whether the route's health is stale (not confirmed since an interruption), like a problem of its agency."""
+        """Whether the health of the route is stale, and so is that of an unhealthy route of its agency.
+
+        Health is stale if no run has confirmed it since an interruption.
+        """
         if not self._trackers[route_name].is_stale:
             return False
         agency_routes = self._agencies[self._routes[route_name].agency].routes
@@ -321,7 +330,7 @@ class HealthEvaluator:
         tracker.record(result, attribution)
         self._evaluate(route.name, now)
         refused_accounts = self._fault_detector.record_run(route, result, attribution, now)
-        # The name of an agency's account is "CODE/key".
+        # The cause of the refusals (account or sign-in service) may have changed. An agency's account is "CODE/key".
         self._changed_agencies.update(account.partition("/")[0] for account in refused_accounts)
         self._attribute_pending(now)
         return attribution
@@ -342,8 +351,8 @@ class HealthEvaluator:
 
     def _update_time(self, now: datetime) -> None:
         """Set the current time, and detect that the clock was set back."""
-        # This is needed at every call: a run that started before the clock was set back may end after it, with a start
-        # in the future.
+        # `rewind` is needed at every call: a run that started before the clock was set back may end after it, with a
+        # start in the future.
         self._evidence.rewind(now)
         if self._latest_time is not None and now < self._latest_time:
             self._changed_agencies.update(agency for _, agency in self._timed_agencies)
@@ -493,6 +502,8 @@ class HealthEvaluator:
         ]
 
     def _is_control_run_needed(self, control: MonitoredRoute, last: ProbeResult | None) -> bool:
+        """Whether a control route must run soon. *last*: its latest result; `None`: none."""
+        # For each need that this route can meet: start of the latest urgent run with this need.
         latest_starts = {
             need: at for need in evidence_of(control) if (at := self._pending.latest_urgent_start(need)) is not None
         }
@@ -500,6 +511,7 @@ class HealthEvaluator:
             return bool(latest_starts)
         if last.outcome not in ARRIVED:
             return False
+        # A message that was late gives no evidence of promptness.
         was_prompt = is_prompt(control, last)
         return any(
             (was_prompt or not need.ability.is_prompt)
@@ -598,7 +610,7 @@ class HealthEvaluator:
         return {source: trouble for source, trouble in troubles if trouble is not None}
 
     def take_changed_fault_sources(self) -> set[FaultSource]:
-        """Return the fault sources whose status may have changed since the last call."""
+        """Return the fault sources whose status may have changed since the last call, or may change with time."""
         return self._fault_detector.take_changed_sources() | self._flapping_sources
 
     def faulty_sources(self, now: datetime) -> AbstractSet[FaultSource]:
@@ -635,8 +647,8 @@ def _pop_some(names: dict[str, None]) -> Sequence[str]:
 def _pending_runs(route: MonitoredRoute, tracker: HealthTracker) -> Sequence[PendingRun]:
     """Return the pending runs of a route.
 
-    A run is urgent if it contradicts the route's health. A control run is never urgent, because control routes run at
-    their own interval.
+    A run is urgent if it contradicts the route's health, provided that our own side is proven to work
+    (`presumed_grade`). A control run is never urgent, because control routes run at their own interval.
     """
     return [
         PendingRun(

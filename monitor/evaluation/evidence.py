@@ -27,7 +27,7 @@ UNANSWERED = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEO
 #: Outcomes in which the message reached its mailbox.
 ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
-#: Outcomes in which a server accepted the message, but it did not arrive intact: either side may be the cause.
+#: Outcomes in which a server accepted the message, but it did not arrive intact: either end may be the cause.
 FAILED_IN_TRANSIT = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
 
 #: Refusals that affect a single mailbox, each with the end of the route at which that mailbox is; `None`: the end whose
@@ -105,7 +105,7 @@ class EvidenceRecord:
     excused_at: datetime | None = None
 
     def has_worked_since(self, moment: datetime) -> bool | None:
-        """Return whether it has worked, and not failed, since *moment*; `None` if no run shows it.
+        """Return whether the mailbox has worked, and not failed, since *moment*; `None` if no run shows it.
 
         The result is also `None` if *moment* is between a failure and the first success after it.
         """
@@ -135,7 +135,7 @@ Records = Mapping[str, EvidenceRecord]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceChange:
-    """A change of evidence, which may decide pending runs that started between *first* and *last*.
+    """A change of the evidence for *need*, which may decide pending runs that started between *first* and *last*.
 
     For all other moments, `has_worked_since` returns the same as before.
     """
@@ -302,8 +302,8 @@ class EvidenceCollector:
     def record_run(self, route: MonitoredRoute, result: ProbeResult) -> None:
         """Record what a run proves about the reference mailboxes at its ends.
 
-        The time of evidence is the start of its run. So evidence that decides about another run is never about an event
-        before that run.
+        The time of evidence is the start of the run that gives it. So evidence with a time after the start of another
+        run is never about an event before that other run.
         """
         self._record_connections(route, result)
         self._record_refusals(route, result)
@@ -397,7 +397,7 @@ class EvidenceCollector:
             if result.outcome in UNANSWERED or failed_to_connect(result):
                 _record_failure(reach, end, at, probation_runs=0)
             elif (result.outcome is not Outcome.INCONCLUSIVE or failure.cause) and not _may_be_cached(failure):
-                # A refusal is an answer, so the server was reached.
+                # A refusal is an answer, so the server was reached. An inconclusive run with a `cause` was refused.
                 _record_success(reach, end, at)
 
 
@@ -427,7 +427,7 @@ def mailbox_at(route: MonitoredRoute, party: Party) -> Mailbox:
 
 
 def failed_to_connect(result: ProbeResult) -> bool:
-    """Whether this machine could not open a connection, for another reason than that the process was blocked."""
+    """Whether the run is inconclusive because this machine could not connect; false if only the process was blocked."""
     failure = result.failure
     if result.outcome is not Outcome.INCONCLUSIVE or failure is None:
         return False

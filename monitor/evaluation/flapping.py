@@ -28,7 +28,7 @@ class FlappingPolicy:
 
 @dataclass(slots=True)
 class Flapping:
-    """Falls of one object, whether it is down, and whether it flaps."""
+    """Falls of one object (an agency or a fault source), whether it is down, and whether it flaps."""
 
     policy: FlappingPolicy = field(default_factory=FlappingPolicy)
     is_down: bool = False
@@ -58,7 +58,7 @@ class Flapping:
         self.is_flapping = self.is_flapping or self._has_fallen_too_often(now)
 
     def record_recovery(self, recovered_at: datetime, now: datetime) -> datetime | None:
-        """Record that the object is up since *recovered_at*.
+        """Record that the object has been up since *recovered_at*.
 
         Return when flapping ends if the state does not change before; `None` if the object does not flap. If the clock
         was set back, that time is counted from *now*.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from monitor.model.health import Grade, Health, HealthPolicy
 
-#: Number of consecutive good runs after which a failure counts as the first failure.
+#: Number of latest runs that must be good, so that the next failure counts as the first failure.
 _STEADY_RUNS = 2
 
 
@@ -23,6 +23,7 @@ def assess(grades: Sequence[Grade], current: Health, policy: HealthPolicy) -> He
         has_arrived = _ends_with(counted, {Grade.GOOD, Grade.SLOW}, policy.success_threshold)
         if has_arrived:
             return Health.UP if counted[-1] is Grade.GOOD else Health.DEGRADED
+        # Alternating results, without a streak, show that mail works only partly.
         is_undecided = current is Health.UNKNOWN and len(counted) >= policy.undecided_limit
         return Health.DEGRADED if is_undecided else current
     if _ends_with(counted, {Grade.SLOW}, policy.failure_threshold):
@@ -49,7 +50,8 @@ def needs_another_run(grades: Sequence[Grade], health: Health, policy: HealthPol
         case Health.UP:
             return counted[-1] is not Grade.GOOD
         case Health.DEGRADED:
-            # Results may alternate for a long time. Only two equal results in a row may be the start of a streak.
+            # Good and bad runs may alternate for a long time. Only two equal runs in a row, or one after a slow run,
+            # may be the start of a streak.
             before = counted[-2] if len(counted) > 1 else Grade.SLOW
             return counted[-1] is not Grade.SLOW and before in {Grade.SLOW, counted[-1]}
         case Health.DOWN:
@@ -58,13 +60,13 @@ def needs_another_run(grades: Sequence[Grade], health: Health, policy: HealthPol
 
 
 def has_just_failed(grades: Sequence[Grade], health: Health) -> bool:
-    """Whether the latest run is the first that is not good, while *health* is up."""
+    """Whether the latest run is the first that is not good, after good runs and while *health* is up."""
     counted = [g for g in grades if g is not Grade.NONE]
     return health is Health.UP and bool(counted) and counted[-1] is not Grade.GOOD and is_steady(counted[:-1])
 
 
 def is_steady(grades: Sequence[Grade]) -> bool:
-    """Whether the latest runs were all good."""
+    """Whether the latest runs (`_STEADY_RUNS`) were all good."""
     return all(g in {Grade.GOOD, Grade.NONE} for g in grades[-_STEADY_RUNS:])
 
 

@@ -85,7 +85,7 @@ class HealthTracker:
     working_since: datetime | None = None
     #: Graded and pending runs, oldest first. A deque for each of thousands of routes would need much more memory.
     recent: list[GradedRun] = field(default_factory=list)
-    #: Start of the first run since the last arrival whose message the server deferred (SMTP 4xx).
+    #: Start of the first run since the last arrival that a greylisting server deferred (SMTP 4xx); `None`: none.
     deferred_since: datetime | None = None
     #: Start of the last run with a final grade, and the number of inconclusive runs since.
     last_counted_at: datetime | None = None
@@ -125,7 +125,7 @@ class HealthTracker:
         return [run.grade for run in self.recent]
 
     def needs_another_run(self) -> bool:
-        """Whether to run again soon. False while runs are inconclusive, because another run would be so, too."""
+        """Whether to run again soon. False if the last run is pending after inconclusive runs, as the next would be."""
         if self.is_inconclusive and self.recent and self.recent[-1].grade is Grade.PENDING:
             return False
         return needs_another_run(self._presumed_grades(), self.health, self.policy)
@@ -147,6 +147,7 @@ class HealthTracker:
         if latest_start <= result.started_at:
             self.latest_run = result.token_id, result.started_at, attribution.verdict
         if attribution.grade is Grade.NONE:
+            # A run without a fault domain was only deferred, and is not inconclusive.
             self.inconclusive_runs += attribution.domain is not FaultDomain.NOBODY
             return
         self._append(GradedRun.from_result(result, attribution.grade))
@@ -258,7 +259,7 @@ class HealthTracker:
         return self.failing_since or self.slow_since or self.changed_at
 
     def unhealthy_since(self) -> datetime | None:
-        """Return the earlier of the start of the trouble (`trouble_since`) and the last change of health."""
+        """Return the earlier of `trouble_since` and the last change of health: a streak may begin after the change."""
         return min((at for at in (self.trouble_since(), self.changed_at) if at is not None), default=None)
 
     def state_since(self) -> datetime | None:
@@ -296,8 +297,9 @@ class Streaks:
 def deciding_trackers(trackers: Sequence[HealthTracker]) -> Sequence[HealthTracker]:
     """Return those *trackers*, of the routes of one direction, that decide the health of the direction.
 
-    A route with inconclusive runs is ignored if another route has changed its health since. Otherwise a reference
-    mailbox (of ours, at the other end of routes) that does not work would hide an outage, or keep an incident open.
+    A route with inconclusive runs is ignored if the health of another route began after its last conclusive run.
+    Otherwise a reference mailbox (of ours, at the other end of routes) that does not work would hide an outage, or keep
+    an incident open.
     """
     changes = [at for tracker in trackers if not tracker.is_inconclusive and (at := tracker.state_since())]
     if not changes:

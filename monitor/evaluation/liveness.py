@@ -17,7 +17,7 @@ from alerts.hours.elapsed import TOLERANCE
 #: The engine, which processes incidents, runs a cycle at least every 30 s. With a thousand incidents a cycle may take a
 #: minute.
 CYCLE_TIMEOUT = timedelta(minutes=3)
-#: If the database returns neither a result nor an error for so long, a restart may help. Earlier, the NOC (network
+#: If the database returns neither a result nor an error for so long, a restart may help. Before that, the NOC (network
 #: operations centre) is alerted out of band, that is, without the database.
 DATABASE_TIMEOUT = timedelta(minutes=15)
 #: The auditor, which finds overdue actions of the engine, runs every 30 s.
@@ -61,7 +61,7 @@ class LivenessInputs:
     cycled_at: datetime | None
     #: Last successful write to the database.
     written_at: datetime | None
-    #: The database reports that it is unavailable.
+    #: Whether the database reports that it is unavailable.
     is_store_unavailable: bool
     #: When the auditor last ran.
     audited_at: datetime | None

@@ -53,7 +53,7 @@ class ActiveProblem:
     since: datetime
     #: Whether the problem comes and goes. Its incident stays open until the state is stable.
     flapping: bool = False
-    #: Start of its latest failure; `None`: the same as *since*.
+    #: Start of the latest failure; `None`: the same as `since`.
     latest: datetime | None = None
 
 
@@ -126,11 +126,11 @@ class MonitoringFaultDetector:
         for route, tracker in controls.values():
             for mailbox_name in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
                 self._control_routes.setdefault(mailbox_name, []).append((route, tracker))
-        references = self._references
+        references_before = self._references
         self._references = {FaultSource(FaultDomain.REFERENCE, name) for name in self._control_routes}
         permanent = self._references | {_NETWORK, _PROCESS}
         self._mailboxes = frozenset(accounts)
-        evaluated = {*self._parts} | references
+        evaluated = {*self._parts} | references_before
         for removed_source in {source for source in evaluated - permanent if not self._is_mailbox_source(source)}:
             parts = self._parts.pop(removed_source, {}).keys()
             for part in parts:
@@ -301,7 +301,7 @@ class MonitoringFaultDetector:
         self._sign_ins.restore_arrival(route, started_at)
 
     def mark_stale(self, route: MonitoredRoute) -> None:
-        """Treat the causes why accounts of *route* are refused as unknown until the next sign-in."""
+        """Treat the causes of refusals of accounts of *route* as unknown until the next sign-in."""
         self._sign_ins.mark_stale(route)
 
     def is_refused(self, route: MonitoredRoute) -> bool:
@@ -327,9 +327,9 @@ class MonitoringFaultDetector:
         return False
 
     def refused_since(self, routes: Iterable[MonitoredRoute], now: datetime) -> datetime | None:
-        """Return since when accounts on an agency's *routes* are refused for which its sign-in service may be at fault.
+        """Return since when the sign-in service of an agency has perhaps refused accounts on the agency's *routes*.
 
-        Return `None` if there are none.
+        Return `None` if no account is refused, or if the refused accounts are themselves at fault.
         """
         if not self._refused:
             return None
@@ -367,7 +367,7 @@ class MonitoringFaultDetector:
     def faults(self, now: datetime) -> set[FaultSource]:
         """Return the fault sources that have a problem."""
         down = {part.source for domain in _MAILBOX_DOMAINS for part in self._down[domain]}
-        faults = down | {tracker for tracker in (_NETWORK, _PROCESS) if self._down[tracker.domain]}
+        faults = down | {source for source in (_NETWORK, _PROCESS) if self._down[source.domain]}
         return faults | {reference for reference in self._references if self.trouble(reference, now)}
 
     def trouble(self, source: FaultSource, now: datetime) -> ActiveProblem | None:
@@ -409,6 +409,7 @@ class MonitoringFaultDetector:
             known_trackers = [tracker for tracker in self._trackers_of(source) if tracker.health is not Health.UNKNOWN]
             trackers += known_trackers
         else:
+            # One of two parts may have too few runs yet.
             trackers, accepted_healths = [*self._trackers_of(source)], {Health.UP, Health.UNKNOWN}
         if any(tracker.health not in accepted_healths for tracker in trackers):
             return None
@@ -508,7 +509,8 @@ def _control_grades(result: ProbeResult, attribution: Attribution) -> dict[_Part
     """Return what a control run shows about our network and this process."""
     network, process = _Part(_NETWORK), _Part(_PROCESS)
     if result.outcome is Outcome.INCONCLUSIVE and attribution.domain is not FaultDomain.MAILBOX:
-        # Either this machine could not open a connection, or the cause is a bug or a suspension of the process.
+        # Either this machine could not open a connection, or the cause is a bug or a suspension of the process. (If the
+        # mailbox is at fault, a server has answered.)
         return {network if failed_to_connect(result) else process: Grade.BAD}
     if attribution.domain is FaultDomain.NETWORK:
         return {network: Grade.BAD, process: Grade.GOOD} if attribution.grade is Grade.NONE else {}

@@ -2,7 +2,7 @@
 
 If the database or another process has failed, incidents cannot be opened and notifications cannot be stored. Then the
 NOC gets a short alert, which nobody has to acknowledge. The alert is repeated while the problem lasts, and followed by
-an all-clear.
+an all-clear. A *reason* is a kind of problem; at most one problem of each reason is active.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ ActiveReasons = Mapping[OutOfBandReason, ActiveReason]
 class SendOutOfBand:
     """Decision: alert the NOC now, or send the all-clear."""
 
-    problem: OutOfBandReason
+    reason: OutOfBandReason
+    #: Start of the problem.
     since: datetime
     #: Name of the silent peer; "" for the database.
     peer: str = ""
@@ -99,14 +100,12 @@ def update_reasons(
             continue
         if current is None:
             if stored is not None and stored.notified_at is not None:
-                due_alerts.append(
-                    SendOutOfBand(problem=reason, since=stored.since, peer=stored.whose, is_resolved=True)
-                )
+                due_alerts.append(SendOutOfBand(reason=reason, since=stored.since, peer=stored.whose, is_resolved=True))
             continue
         since = min(current.since, now) if stored is None else min(stored.since, current.since)
         active = replace(stored or current, since=since)
         if _is_due(active, reason, policy, now):
-            due_alerts.append(SendOutOfBand(problem=reason, since=active.since, peer=current.whose))
+            due_alerts.append(SendOutOfBand(reason=reason, since=active.since, peer=current.whose))
             # The caller stores the problem with this time before it sends the alert. So the alert is not repeated at
             # once if the process ends in between.
             active = replace(active, notified_at=now, failed_at=None, whose=current.whose)
@@ -116,11 +115,11 @@ def update_reasons(
 
 def mark_failed(stored_reasons: ActiveReasons, alert: SendOutOfBand, now: datetime) -> ActiveReasons:
     """Return the problems to store after no gateway accepted *alert*, so that it is retried."""
-    active = stored_reasons.get(alert.problem)
+    active = stored_reasons.get(alert.reason)
     return (
         stored_reasons
         if active is None
-        else {**stored_reasons, alert.problem: replace(active, notified_at=None, failed_at=now)}
+        else {**stored_reasons, alert.reason: replace(active, notified_at=None, failed_at=now)}
     )
 
 

@@ -33,8 +33,8 @@ _CONNECTION_LIFETIME: Final = PollingPolicy().connection_lifetime
 class SignInFault(StrEnum):
     """Why an account is refused at sign-in."""
 
-    #: The account: the server gives a reason that is specific to it, accepts more accounts than it refuses, or never
-    #: accepted this account with its present secret.
+    #: The account: the server gives a reason that is specific to the account, accepts more accounts than it refuses, or
+    #: has not accepted this account with its present secret within a day before the refusal.
     ACCOUNT = "account"
     #: Not decided. Either the other accounts have not been tried since this one was refused, or this account has not
     #: been tried since the others were accepted or since a restart.
@@ -185,7 +185,7 @@ class SignInEvidence:
             server.refused.setdefault(account, _Refusal(since, since, is_unspecific=None))
 
     def mark_stale(self, route: MonitoredRoute) -> None:
-        """Treat the causes why accounts of *route* are refused as undecided until the next run."""
+        """Treat the causes of refusals of accounts of *route* as undecided until the next run."""
         for party in Party:
             name = mailbox_at(route, party).name
             server = self._server_by_account[party].get(name)
@@ -251,7 +251,7 @@ class SignInEvidence:
         return {*([name] if refusal is not None else []), *_changed(faults_before, server.faults())}
 
     def is_contradicted(self, account: str, party: Party, at: datetime) -> bool:
-        """Whether a success of *account* at *at* proves nothing, because it was refused at nearly that time."""
+        """Whether a success of *account* at *at* proves nothing, because a refusal came at nearly the same time."""
         server = self._server_by_account[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
         return (

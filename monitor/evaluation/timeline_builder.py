@@ -52,7 +52,7 @@ class TimelineBuilder:
         self._observed_since: datetime | None = None
 
     def resume(self, state: MinuteState, until: datetime) -> None:
-        """Continue from the last *state* of an earlier process with the same name. It is proven until *until*."""
+        """Continue from the last *state* of an earlier process with the same name, which is proven until *until*."""
         states = (*_DIRECTION_STATES.values(),) if state is MinuteState.NO_MAIL else (state,)
         if state in _PROVABLE:
             self._last, self._observed_since = ConfirmedHealth(since=dict.fromkeys(states, until), until=until), until
@@ -142,6 +142,7 @@ def _confirmed_health(
         until = min(confirmed.values()) if is_up else None
         return ConfirmedHealth(since={MinuteState.UP: up_since or until}, until=until) if until else None
     if not (directions := TYPE_DIRECTIONS[incident_type]):
+        # Mail is only degraded.
         unhealthy = [d for d, health in healths.items() if health in UNHEALTHY]
         since = min(
             (

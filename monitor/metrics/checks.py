@@ -10,8 +10,8 @@ from typing import Final
 from monitor.metrics.definition import Definitions
 from probes.model.check import Finding, Verdict
 
-#: Maximum number of findings with a series; the worst are exported. The subjects of findings come from an agency's
-#: configuration and its DNS, where a thousand MX hosts must not create a thousand series.
+#: Maximum number of findings of one agency and check with a series; the worst are exported. The subjects of findings
+#: come from an agency's configuration and its DNS, where a thousand MX hosts must not create a thousand series.
 MAX_FINDINGS: Final = 100
 
 #: Metric values of verdicts. Findings with another verdict (unknown) have no series.
@@ -23,12 +23,13 @@ class CheckSeries:
 
     def __init__(self, metrics: Definitions) -> None:
         self._definitions = metrics
-        #: Findings with an expiry date, by agency and kind of check.
+        #: Findings with the expiry of a certificate, by agency and kind of check.
         self._expiring_findings: dict[str, dict[str, Sequence[Finding]]] = {}
 
     def export(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
         """Export the findings of a run of the check *kind* that ended at *at*."""
-        values = [((agency, kind, *series), state) for series, state in worst_states(findings).items()]
+        states = worst_states(findings)
+        values = [((agency, kind, aspect, subject), state) for (aspect, subject), state in states.items()]
         self._definitions.check_state.put(agency, kind, values)
         self._definitions.check_unknown.put(agency, kind, [((agency, kind), count_unknown(findings))])
         self._definitions.check_last_run.put(agency, kind, [((agency, kind), at.timestamp())])
@@ -52,7 +53,7 @@ class CheckSeries:
     def _export_expiries(self, agency: str, kind: str, findings: Sequence[Finding]) -> None:
         kinds = self._expiring_findings.setdefault(agency, {})
         kinds[kind] = findings
-        # A server has one series, although several checks may examine it.
+        # A server has one series, although several checks may examine it: all checks share one part (""), not by kind.
         servers = certificate_expiries(chain.from_iterable(kinds.values()))
         values = [((agency, server), at.timestamp()) for server, at in servers.items()]
         self._definitions.certificate_expiry.put(agency, "", values)
@@ -63,8 +64,8 @@ def worst_states(findings: Iterable[Finding]) -> dict[tuple[str, str], int]:
     worst: dict[tuple[str, str], int] = {}
     for finding in findings:
         if (state := STATES.get(finding.verdict)) is not None:
-            series = finding.aspect, finding.subject
-            worst[series] = max(state, worst.get(series, state))
+            key = finding.aspect, finding.subject
+            worst[key] = max(state, worst.get(key, state))
     by_severity = sorted(worst.items(), key=lambda item: (-item[1], item[0]))
     return dict(by_severity[:MAX_FINDINGS])
 

@@ -3,6 +3,9 @@
 A metric with series for each agency, route or mailbox is a `Family`. All others are metrics of prometheus-client; their
 label values are closed sets, or names of gateways and sites. `docs/reference/metrics.md` lists names, types, labels and
 label values. Tests in `tests/unit/grafana` compare it with this module, and require that a dashboard uses each metric.
+
+*Sites* are installations that probe the same agencies; a *hub* collects their results. The *engine* processes incidents
+and notifications in cycles. A *drill* sends test notifications to contacts.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ RECEIVERS: Final = ("switch", "file", "systemd")
 HOPS: Final = tuple(str(position) for position in range(1, 9))
 
 #: Transit times in seconds, from those of two servers in one building up to one hour. Greylisting delays a first
-#: message by 5 to 60 minutes; with smaller buckets such a message would be in +Inf.
+#: message by 5 to 60 minutes; without the upper buckets such a message would be in +Inf.
 TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
 #: Durations of SMTP DATA in seconds. Mail programs time out after 30, 60 or 100 s; a session may last longer.
 DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
@@ -173,7 +176,7 @@ class Definitions:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
         help_text = "Agencies assigned to this process that it has not taken over yet."
         self.takeover_pending = self._gauge("agencies_takeover_pending", help_text)
-        help_text = "Agencies that another process on the store has documents of, and this one has not."
+        help_text = "Agencies whose documents another process on the store has and this process lacks."
         self.config_missing = self._gauge("agencies_config_missing", help_text)
         help_text = "Agencies that this process has taken over from another since its start."
         self.takeovers = self._counter("takeovers", help_text)
@@ -318,7 +321,7 @@ class Definitions:
         )
         help_text = "Runs that were skipped because they could not start in time."
         self.runs_skipped = self._counter("probe_runs_skipped", help_text)
-        help_text = "Runs that were discarded because this process was suspended meanwhile."
+        help_text = "Runs that were discarded because the event loop was blocked or the process suspended."
         self.runs_discarded = self._counter("probe_runs_discarded", help_text)
         self.monitoring_fault = gauge(
             "monitoring_fault",

@@ -76,7 +76,7 @@ class Family:
 
 
 def accepts_open_metrics(accept: str) -> bool:
-    """Whether an Accept header prefers OpenMetrics to the older text format, as that of Prometheus does."""
+    """Whether an Accept header prefers OpenMetrics to the older text format. Prometheus's own header does."""
     try:
         _, content_type = choose_encoder(accept)
     except (TypeError, ValueError):

@@ -1,12 +1,13 @@
 """Metrics: records events and exports them to Prometheus.
 
 The values of every label are bounded. Agencies, routes and gateways are registered before they get series, and lose
-them when they are removed. All other labels are closed sets, or a bounded number of names from an agency's
+their series when they are removed. All other labels are closed sets, or a bounded number of names from an agency's
 configuration and DNS. Unknown values are not exported.
 
 A *route* is a pair of mailboxes between which probe messages are sent. A *reference* is a mailbox of the operator
 outside the agencies; *control routes* run from one reference to another, and prove that the monitoring itself works. A
-*monitoring fault* is a failure of Pantau or its references, not of an agency.
+*monitoring fault* is a failure of Pantau or its references, not of an agency. The *engine* processes incidents and
+notifications in cycles.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _ONLY_PART: Final = ""
 
 
 class Metrics:
-    """All metrics. Called from the event loop; `pieces` and `render` may be read in another thread."""
+    """All metrics. The event loop calls the methods; `pieces` and `render` may also be called in another thread."""
 
     def __init__(self, *, version: str, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -109,7 +110,7 @@ class Metrics:
     # Agencies, routes and gateways
 
     def register_agency(self, agency: str, *, routes: Collection[str], checks: Collection[str] | None = None) -> None:
-        """Register an agency with its routes and checks, at start and after each reload; its others are removed.
+        """Register an agency with its routes and checks, at start and after each reload; those not given are removed.
 
         Events of an unregistered agency or route, such as a run that was in flight, get no series. Control routes
         belong to `NO_AGENCY`. *checks*: kinds of checks; `None`: keep all.
@@ -119,13 +120,13 @@ class Metrics:
             self.remove_route(agency, route)
         self._routes[agency] = set(routes)
         if not routes and agency != NO_AGENCY:
-            # An agency without routes cannot be probed yet. Outside of active hours this causes no alert.
-            self.set_off_hours(agency, active=True)
+            # An agency without routes cannot be probed yet. It counts as outside its hours, so that no alert fires.
+            self.set_off_hours(agency, is_outside=True)
         elif had_no_routes:
             self._definitions.off_hours.drop(agency)
         if checks is not None:
             self._checks.keep(agency, checks)
-        # Mailboxes may have been replaced. The series of the others return at their next sign-in.
+        # Mailboxes may have been replaced. The series of the remaining ones return at their next sign-in.
         self._definitions.token_expiry.drop(agency)
         self._definitions.credential_unavailable.drop(agency)
         self._definitions.mailbox_usage.drop(agency)
@@ -150,7 +151,7 @@ class Metrics:
         self._count_routes()
 
     def register_references(self, names: Collection[str]) -> None:
-        """Register the reference mailboxes; others are removed."""
+        """Register the reference mailboxes, and remove the series of all others."""
         for removed in self._references - set(names):
             for cause in REFERENCE_FAULTS:
                 self._definitions.monitoring_fault.remove_by_labels({"cause": cause, "reference": removed})
@@ -179,16 +180,16 @@ class Metrics:
         self._route_count = sum(map(len, self._routes.values()))
         self._definitions.routes.set(self._route_count)
 
-    def limit_phase_routes(self, routes: int) -> None:
+    def limit_phase_routes(self, max_routes: int) -> None:
         """Limit the number of routes with phase series.
 
         If there are more routes, only those whose last run was slow or failed have these series. The limit applies to
         each route from its next run on.
         """
-        self._max_phase_routes = routes
+        self._max_phase_routes = max_routes
 
     def register_gateway(self, channel: Channel, gateway: str) -> None:
-        """Register a gateway for its health and its rejected callbacks."""
+        """Register a gateway, so that its health, rejected callbacks and latencies are exported."""
         self._gateways.add((channel, gateway))
         start_at_zero(self._definitions.callbacks_refused, [gateway], REFUSAL_REASONS)
         start_at_zero(self._definitions.notification_latency, [channel], [gateway], Milestone)
@@ -204,10 +205,10 @@ class Metrics:
 
     # Ownership
 
-    def set_agency_ownership(self, *, owned: int, unowned: int = 0) -> None:
+    def set_agency_ownership(self, *, owned: int, to_take_over: int = 0) -> None:
         """Export how many agencies this process probes, and how many it has to take over from another process."""
         self._definitions.owned.set(owned)
-        self._definitions.takeover_pending.set(unowned)
+        self._definitions.takeover_pending.set(to_take_over)
 
     def set_agencies_without_config(self, count: int) -> None:
         """Export for how many agencies other processes have documents that this one lacks."""
@@ -253,7 +254,7 @@ class Metrics:
             self._definitions.phase_duration.drop(agency, route)
             return
         self._routes_with_phases.add(route)
-        # Unfinished phases have no value instead of the value of an earlier run. The DATA phase (the server's answer to
+        # Unfinished phases have no value, not even that of an earlier run. The DATA phase (the server's answer to
         # the message) counts as part of the submission; it has a histogram of its own.
         submission_spans = [
             span for phase in (Phase.SUBMIT, Phase.DATA) if (span := result.phases.get(phase)) is not None
@@ -281,13 +282,13 @@ class Metrics:
 
     def count_runs(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
         """Count runs by verdict. The verdict distinguishes failures of the agency from monitoring faults."""
-        if (evaluated := self._run_counts.get((agency, _check_label(DIRECTIONS, direction)))) is not None:
-            evaluated[verdict] += runs
+        if (counts := self._run_counts.get((agency, _check_label(DIRECTIONS, direction)))) is not None:
+            counts[verdict] += runs
             self._export_runs(agency, direction)
 
     def _export_runs(self, agency: str, direction: str) -> None:
-        evaluated = self._run_counts[agency, direction]
-        values = [((agency, direction, verdict), evaluated[verdict]) for verdict in RunVerdict]
+        counts = self._run_counts[agency, direction]
+        values = [((agency, direction, verdict), counts[verdict]) for verdict in RunVerdict]
         self._definitions.runs.put(agency, direction, values)
 
     def record_path(self, agency: str, direction: str, path: Path) -> None:
@@ -332,7 +333,10 @@ class Metrics:
             self._definitions.mail_degraded.put(agency, direction, [((agency, direction), up and degraded)])
 
     def set_failure_cause(self, agency: str, direction: str, cause: CurrentCause) -> None:
-        """Export why mail is down or degraded in a direction. `set_mail_health` removes the cause on recovery."""
+        """Export the cause of mail that is down or degraded: the outcome of runs, and the end that must act.
+
+        `set_mail_health` removes the cause on recovery.
+        """
         if agency in self._routes:
             labels = (agency, _check_label(AGENCY_DIRECTIONS, direction), cause.outcome, cause.party)
             self._definitions.failure_cause.put(agency, direction, [(labels, 1)])
@@ -348,7 +352,7 @@ class Metrics:
         *all_known*: every open incident has been processed; otherwise the outages of `restore_declared` stay.
         """
         self._declared_before = (
-            {} if all_known else {a: type_ for a, type_ in self._declared_before.items() if a not in declared}
+            {} if all_known else {code: each for code, each in self._declared_before.items() if code not in declared}
         )
         previous, self._declared = self._declared, {**self._declared_before, **declared}
         for agency in previous.keys() | self._declared.keys():
@@ -398,10 +402,10 @@ class Metrics:
         if agency in self._routes:
             self._definitions.maintenance.put(agency, _ONLY_PART, [((agency,), active)])
 
-    def set_off_hours(self, agency: str, *, active: bool) -> None:
+    def set_off_hours(self, agency: str, *, is_outside: bool) -> None:
         """Export whether an agency is outside its active hours."""
         if agency in self._routes:
-            self._definitions.off_hours.put(agency, _ONLY_PART, [((agency,), active)])
+            self._definitions.off_hours.put(agency, _ONLY_PART, [((agency,), is_outside)])
 
     def record_check_run(self, agency: str, kind: str, findings: Sequence[Finding], at: datetime) -> None:
         """Replace the findings of one kind of check for an agency.
@@ -506,15 +510,15 @@ class Metrics:
         self._definitions.notifications_throttled.labels(channel, scope).inc(notifications)
 
     def set_letters(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
-        """Export how many letters wait in the trays at each step, and how many are overdue; `None`: unknown.
+        """Export how many letters wait in the trays at each step (queued or printed), and how many are overdue.
 
-        A tray is a directory from which a clerk prints and posts letters.
+        *steps*: `None` if both are unknown. A tray is a directory from which a clerk prints and posts letters.
         """
         if steps is not None:
             self._has_overdue_letters = overdue > 0
             self._definitions.letters_overdue.set(overdue)
         elif not self._has_overdue_letters:
-            # No letter was overdue when the steps were last known. How many are overdue now is unknown.
+            # Overdue letters stay overdue until a posting is stored. If none was overdue, some may be by now.
             self._definitions.letters_overdue.set(math.nan)
         for step in PENDING_STEPS:
             if steps is None:
@@ -523,7 +527,7 @@ class Metrics:
                 self._definitions.letters.labels(step).set(steps.get(step, 0))
 
     def count_empty_rotas(self, agency: str, rotas: int) -> None:
-        """Count the rotas of a started escalation step on which nobody is on call."""
+        """Count *rotas* that had nobody on call when their escalation step started."""
         self.on_call.count_empty_rotas(agency, rotas)
 
     def set_gateway_up(self, channel: Channel, gateway: str, *, up: bool | None) -> None:
@@ -536,7 +540,7 @@ class Metrics:
     def set_receipts_overdue(self, channel: Channel, gateway: str, *, overdue: bool | None) -> None:
         """Export whether a gateway's delivery receipts are overdue.
 
-        `None` (without earlier receipts this is unknown) removes the series.
+        `None` (unknown, because no receipt has come yet) removes the series.
         """
         if overdue is None:
             self._definitions.receipts_overdue.remove(channel, gateway)
@@ -544,7 +548,7 @@ class Metrics:
             self._definitions.receipts_overdue.labels(channel, gateway).set(overdue)
 
     def count_rejected_callback(self, gateway: str, reason: str) -> None:
-        """Count a rejected callback; *reason* is one of `REFUSALS`.
+        """Count a rejected callback; *reason* is a value of `REFUSALS`.
 
         Both values come from unauthenticated clients: unknown values are exported as "none" and "other".
         """
@@ -562,7 +566,7 @@ class Metrics:
         self._definitions.alert_webhooks_refused.labels(REFUSALS.get(status, OTHER_REFUSAL)).inc()
 
     def set_alertmanager_up(self, member: str, *, accepted: bool) -> None:
-        """Export whether an Alertmanager has accepted our incidents."""
+        """Export whether an Alertmanager (*member*: its host and port) has accepted our incidents."""
         self._definitions.alertmanager_up.labels(member).set(accepted)
 
     def remove_alertmanager(self, member: str) -> None:
@@ -583,7 +587,7 @@ class Metrics:
         self._definitions.restart_needed.set(needed)
 
     def set_monitor_only(self, *, on: bool) -> None:
-        """Export monitor-only mode."""
+        """Export whether the mode is monitor-only: mail is monitored and nobody is notified."""
         self._definitions.monitor_only.set(on)
 
     def set_audit_head(self, head: ChainHead) -> None:

@@ -22,16 +22,16 @@ class OnCallSeries:
 
     def register(self, agency: str) -> None:
         """Register an agency. Its counter starts at 0, so that `increase` includes the first event."""
-        self.count_empty_rotas(agency, self._empty_rotas.get(agency, 0), restart=True)
+        self.count_empty_rotas(agency, self._empty_rotas.get(agency, 0), is_total=True)
 
-    def count_empty_rotas(self, agency: str, rotas: int, *, restart: bool = False) -> None:
+    def count_empty_rotas(self, agency: str, rotas: int, *, is_total: bool = False) -> None:
         """Count *rotas* that had nobody on call when an escalation notified them. Unregistered agencies are ignored.
 
-        *restart*: set the counter to *rotas* instead, and register the agency.
+        *is_total*: set the counter to *rotas* instead, and register the agency.
         """
-        if not restart and agency not in self._empty_rotas:
+        if not is_total and agency not in self._empty_rotas:
             return
-        count = self._empty_rotas[agency] = rotas if restart else self._empty_rotas[agency] + rotas
+        count = self._empty_rotas[agency] = rotas if is_total else self._empty_rotas[agency] + rotas
         self._definitions.nobody_on_call.put(agency, _ONLY_PART, [((agency,), count)])
 
     def export(

@@ -2,7 +2,7 @@
 
 The *auditor* looks for missed actions of escalations. The *heartbeat* is sent to external receivers, such as a dead
 man's switch, while the service works. *Sites* are other installations of Pantau that probe the same agencies.
-*Out-of-band calls* alert the operations centre without the database. *Drills* send test notifications to all contacts.
+*Out-of-band calls* alert the operations centre and need no database. *Drills* send test notifications to all contacts.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class WatchdogSeries:
     ) -> None:
         """Export whether the reports of another site are recent enough to be used, their age, and its clock offset.
 
-        *lag*: maximum age of the reports. *offset*: time by which its clock is behind this one. `None`: unknown.
+        *lag*: maximum age of the reports. *offset*: time by which its clock is behind ours. `None`: unknown.
         """
         self.sites.add(site)
         self._definitions.site_fresh.labels(site).set(is_fresh)
@@ -144,7 +144,7 @@ class WatchdogSeries:
     def record_drill(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
         """Export when a drill of all contacts last finished, and when the next one becomes overdue.
 
-        `None`: no drill has finished; no drill is planned.
+        *at*: `None` if none has finished. *overdue_at*: `None` if none is planned.
         """
         self._definitions.drilled_at.set(math.nan if at is None else at.timestamp())
         self._definitions.drill_overdue.set(math.nan if overdue_at is None else overdue_at.timestamp())

@@ -1,7 +1,7 @@
 """Timeline of a day: the state of an agency's mail in each of its 1,440 minutes. Pure.
 
 A day begins at midnight in Malaysia, which has no daylight saving time, so all days have equally many minutes. A minute
-that is marked twice has the state with precedence, regardless of the order of the marks.
+that is marked twice has the state with precedence (see `MinuteState`), regardless of the order of the marks.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class DayTimeline:
 
     def counts(self, end: int = MINUTES) -> Mapping[MinuteState, int]:
         """Return the number of minutes in each state, up to *end*, exclusive."""
-        return {state: self._minutes.count(number, 0, end) for number, state in enumerate(MinuteState)}
+        return {state: self._minutes.count(index, 0, end) for index, state in enumerate(_STATES)}
 
     def last_marked(self) -> tuple[MinuteState, int] | None:
         """Return the state of the last marked minute, and the minute's number; `None` if none is marked."""
@@ -146,8 +146,8 @@ def split_by_day(spans: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteSt
     """Yield the parts of *spans* on each day: day, state, first minute, and the minute after the last."""
     for span in spans:
         first, last = day_of(span.starts_at), day_of(span.until)
-        for number in range((last - first).days + 1):
-            day = first + timedelta(days=number)
+        for offset in range((last - first).days + 1):
+            day = first + timedelta(days=offset)
             begin = minute_of(span.starts_at) if day == first else 0
             end = minute_of(span.until) + 1 if day == last else MINUTES
             yield day, span.state, begin, end

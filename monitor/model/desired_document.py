@@ -26,7 +26,7 @@ class DesiredDocument:
     text: str | None = field(repr=False)
     #: Name of the hub.
     by: str
-    #: When the hub wrote it.
+    #: When the hub wrote this document.
     at: datetime
     #: Why the site rejected it at the last attempt; `None`: not rejected.
     refusal: str | None = None
@@ -38,7 +38,7 @@ class ActualDocument:
 
     #: Digest of the text; "": the agency is removed.
     digest: str
-    #: Whether the hub wrote it.
+    #: Whether the hub wrote the document, and not somebody at the site.
     is_by_hub: bool = True
 
 
@@ -51,12 +51,12 @@ class DesiredDocumentState:
     #: Whether the site has tried to apply it.
     is_processed: bool = False
     #: Why the site rejected it; `None`: not rejected.
-    rejection_reason: str | None = None
+    refusal: str | None = None
 
     @property
     def is_applied(self) -> bool:
         """Whether the site has applied it."""
-        return self.is_processed and self.rejection_reason is None
+        return self.is_processed and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,8 @@ class SiteDocumentChanges:
     updated: tuple[WrittenDocument, ...] = ()
     #: Agencies that the site is to remove.
     removed: tuple[str, ...] = ()
-    #: Agencies whose desired document is deleted at the site, because the hub has no document of them any more.
+    #: Agencies whose desired document is deleted at the site: the hub has no document of them any more, and the site
+    #: uses none by the hub.
     withdrawn: tuple[str, ...] = ()
     #: Number of agencies whose desired document the site does not use yet.
     outdated: int = 0
@@ -83,11 +84,12 @@ def site_document_changes(
     """Return the changes to write to a site. All documents are by agency.
 
     *desired*: the hub's documents. *actual*: those that the site uses. *offered*: those that the hub has written to the
-    site before. Only agencies that the hub wrote are removed. Without any desired document nothing changes, because a
-    hub with an empty database must not disable its sites.
+    site before. Only an agency whose actual document is by the hub is removed. Without any desired document nothing
+    changes, because a hub with an empty database must not disable its sites.
     """
     if not desired:
         return SiteDocumentChanges()
+    # By agency: the digest that the site should have; "": it should remove the agency.
     targets = {agency: each.digest for agency, each in desired.items()}
     targets |= {
         agency: "" for agency, each in actual.items() if agency not in desired and each.digest and each.is_by_hub
@@ -97,7 +99,8 @@ def site_document_changes(
         present, written = actual.get(agency), offered.get(agency)
         is_new = written is None or written.digest != digest
         if present is not None and present.digest == digest:
-            # The site uses the desired document. An older one that the hub has written must be replaced.
+            # The site uses the desired document already. If the hub has written an older one, the site must not apply
+            # that one, so it is replaced.
             if written is not None and is_new:
                 to_write.append(agency)
             continue
@@ -105,8 +108,8 @@ def site_document_changes(
         # A document that was applied and then changed at the site is written again.
         if written is None or is_new or written.is_applied:
             to_write.append(agency)
-        elif written.rejection_reason is not None:
-            rejected[agency] = written.rejection_reason
+        elif written.refusal is not None:
+            rejected[agency] = written.refusal
     return SiteDocumentChanges(
         updated=tuple(desired[agency] for agency in to_write if agency in desired),
         removed=tuple(agency for agency in to_write if agency not in desired),

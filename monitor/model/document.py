@@ -37,7 +37,7 @@ class EditSource(StrEnum):
     PORTAL = "portal"
     #: A program.
     API = "api"
-    #: The hub of a site.
+    #: The hub, which distributes documents to sites (locations that run Pantau).
     HUB = "hub"
 
 
@@ -73,7 +73,7 @@ class DocumentVersion:
     #: `None`: this version removes the agency.
     text: str | None = field(repr=False)
     source: EditSource
-    #: The author.
+    #: The author of the version, and when it was stored.
     by: str
     at: datetime
 
@@ -133,7 +133,7 @@ class DocumentDifference:
     removed: tuple[DocumentVersion, ...] = ()
     #: If there are any, nothing is written.
     conflicts: tuple[EditConflict, ...] = ()
-    #: Stored versions that the author has not seen, of documents that the author has not changed: they stay.
+    #: Stored versions that the author has not seen. They stay, because the author has not changed the document.
     newer: tuple[DocumentVersion, ...] = ()
     #: Latest versions of agencies that have no document in the edit and are not removed.
     missing: tuple[DocumentVersion, ...] = ()
@@ -178,10 +178,10 @@ def diff_documents(present: Mapping[str, DocumentVersion], edit: DocumentEdit) -
 
 
 def documents_after(
-    present: Mapping[str, DocumentVersion], change: DocumentDifference
+    present: Mapping[str, DocumentVersion], difference: DocumentDifference
 ) -> Mapping[str, WrittenDocument]:
-    """Return all documents after *change*, by agency."""
+    """Return all documents after the changes in *difference*, by agency. *present*: as for `diff_documents`."""
     documents = {agency: each.document for agency, each in present.items() if each.document is not None}
-    documents |= {new.agency: new for new in (*change.added, *(new for _, new in change.changed))}
-    removed = {each.agency for each in change.removed}
+    documents |= {new.agency: new for new in (*difference.added, *(new for _, new in difference.changed))}
+    removed = {each.agency for each in difference.removed}
     return {agency: each for agency, each in documents.items() if agency not in removed}

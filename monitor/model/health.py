@@ -32,7 +32,7 @@ class Grade(StrEnum):
     SLOW = "slow"
     #: The run failed because of the tested service.
     BAD = "bad"
-    #: The run failed, and a monitoring fault is not excluded yet. Until then the run does not count.
+    #: The run failed, and a monitoring fault is not excluded yet. Until it is excluded, the run does not count.
     PENDING = "pending"
     #: The run shows nothing about the service: it neither extends nor ends a streak.
     NONE = "none"
@@ -49,7 +49,7 @@ class HealthPolicy:
 
     @property
     def longest_streak(self) -> int:
-        """The larger threshold: number of graded runs that can decide the health."""
+        """The larger threshold: so many runs in a row always suffice to change the health."""
         return max(self.failure_threshold, self.success_threshold)
 
     @property

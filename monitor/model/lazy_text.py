@@ -24,7 +24,7 @@ class LazyText(str):
         return lazy_text
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Return the constructor and its arguments for a copy."""
+        """Return the constructor and its arguments, for `copy` and `pickle`."""
         return LazyText, (self.pattern, self.values)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Assignment of pool mailboxes to processes, and their share of messages. Pure.
+"""Assignment of pool mailboxes to processes, and each mailbox's share of the messages. Pure.
 
 A *reference* is a mailbox of the operator, outside the agencies: the other end of a route from or to an agency. A
 *pool* is a reference with several mailboxes, of which each process uses its own.
@@ -48,9 +48,10 @@ class Spread:
     pools: Mapping[str, int] = field(default_factory=dict)
 
     def share(self, route: MonitoredRoute, account: str) -> float:
-        """Return how many messages *account* sends or receives per interval of a route, counting all sites.
+        """Return how many messages one mailbox of *account* sends or receives per interval of a route, for all sites.
 
-        A control route, from one reference to another, is not divided: every process runs it with its own mailbox.
+        *account*: name of the route's sender or recipient; unless it is a pool, it has one mailbox. A control route,
+        from one reference to another, is not divided: every process runs it with its own mailbox.
         """
         return self.sites / (self.pools.get(account, 1) if route.agency else 1)
 

@@ -19,8 +19,8 @@ from probes.model.mailbox import Mailbox
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
-#: The number of messages in the busiest span is estimated as the mean plus this many standard deviations. It varies,
-#: because routes are spread over their intervals by a hash.
+#: The number of messages in the busiest span is estimated as the mean plus this many standard deviations. The number
+#: varies, because routes are spread over their intervals by a hash.
 _STANDARD_DEVIATIONS = 3
 
 
@@ -36,7 +36,7 @@ class ReceiveQuotaExceeded:
     messages: int
     #: Number of messages that the provider allows in the span.
     allowed: int
-    #: Probing interval of all routes to the account that would suffice.
+    #: Probing interval that would suffice if all routes to the account had it.
     interval: timedelta
     #: Number of sites whose messages are counted together.
     sites: int

@@ -57,7 +57,7 @@ RENAMED_KEYS: Final[Mapping[str, str]] = {
     "mailboxes.*.login.oauth.service_account_kept": "service_account_stored",
 }
 
-#: Old values of keys of the settings with their new ones.
+#: By key of the settings: the old values, with the new ones.
 RENAMED_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "mode": {"tell": "notify", "watch": "monitor_only"},
     "agencies": {"in the store": "database"},
@@ -82,7 +82,7 @@ def new_key(path: _Path) -> str | None:
 
 
 def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    """Yield the path of each old key in *data*, and its new name. Keys inside its value come before it.
+    """Yield the path of each old key in *data*, and its new name. Old keys in the value of an old key come before it.
 
     *location*: path of *data* as written; *current_path*: the same with new names.
     """
@@ -93,5 +93,5 @@ def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> 
             if name is not None:
                 yield (*location, key), name
     elif isinstance(data, list):
-        for number, value in enumerate(data):
-            yield from find_old_keys(value, (*location, number), (*current_path, number))
+        for index, value in enumerate(data):
+            yield from find_old_keys(value, (*location, index), (*current_path, index))

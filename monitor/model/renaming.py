@@ -22,7 +22,7 @@ class RenamedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """An object with its old and its new name. Each method translates one kind of name that may contain it."""
+    """An object with its old and its new name. Each method takes a name of one kind, which may contain the old name."""
 
     kind: RenamedKind
     old: str
@@ -33,23 +33,26 @@ class Renaming:
         return self.new if self.kind is RenamedKind.AGENCY and code == self.old else code
 
     def route(self, name: str) -> str:
-        """Return a route's new name: "JCM/outbound/rujukan-a" with a possible suffix, "JCM/internal", "control/a/b"."""
+        """Return a route's new name.
+
+        Examples: "JCM/outbound/rujukan-a/utama" (the mailbox may be absent), "JCM/internal", "control/a/b".
+        """
         parts = name.split("/")
         if self.kind is RenamedKind.AGENCY:
             return "/".join([self.agency(parts[0]), *parts[1:]])
-        code, prefix, old_key = self.old.rpartition("/")
+        code, slash, old_key = self.old.rpartition("/")
         new_key = self.new.rpartition("/")[2]
-        if prefix and parts[0] != code:
+        if slash and parts[0] != code:
             return name
         # Positions of the mailbox's key in a route's name. A reference follows the direction. An agency's mailbox
         # follows the direction in an internal route, and the reference in others.
         indices: tuple[int, ...]
-        match parts[0], prefix:
+        match parts[0], slash:
             case Direction.CONTROL, "":
                 indices = (1, 2)  # "control/<reference>/<reference>"
-            case _, "":
+            case _, "":  # A reference.
                 indices = () if parts[1:2] == [Direction.INTERNAL] else (2,)
-            case _:
+            case _:  # An agency's mailbox.
                 indices = (2,) if parts[1:2] == [Direction.INTERNAL] else (3,)
         return "/".join(new_key if n in indices and part == old_key else part for n, part in enumerate(parts))
 
@@ -61,15 +64,18 @@ class Renaming:
         return f"{self.agency(code)}/{key}" if slash else name
 
     def tracker(self, name: str) -> str:
-        """Return the new name of a health tracker: a route, or a fault such as "ours/credentials/JCM/utama#sender"."""
+        """Return the new name of a health tracker: a route, or a fault such as "ours/credentials/JCM/utama#sender".
+
+        The last part is the end of the route whose server refused the credentials.
+        """
         if name.startswith(_MONITORING_FAULT_PREFIX):
             return _MONITORING_FAULT_PREFIX + self._monitoring_fault(name.removeprefix(_MONITORING_FAULT_PREFIX))
         return self.route(name)
 
     def _monitoring_fault(self, name: str) -> str:
-        fault_domain, slash, name_part = name.partition("/")
-        suspect, hash_sign, server = name_part.partition("#")
-        return f"{fault_domain}{slash}{self.mailbox(suspect)}{hash_sign}{server}"
+        cause, slash, mailbox_and_end = name.partition("/")
+        mailbox, hash_sign, end = mailbox_and_end.partition("#")
+        return f"{cause}{slash}{self.mailbox(mailbox)}{hash_sign}{end}"
 
     def key(self, name: str) -> str:
         """Return the new dedup key of an incident or a silence: an agency, a route, or a monitoring fault."""

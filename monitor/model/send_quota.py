@@ -18,7 +18,8 @@ from monitor.model.pool import SINGLE_SITE, Spread
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 
-#: Factor that adds the runs besides the regular ones: repetitions after failures, and control runs as evidence.
+#: Factor that adds the runs besides the regular ones: repetitions after failures, and control runs (from one reference
+#: mailbox to another) that give evidence about a failure.
 EXTRA_RUNS_FACTOR = 1.1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,12 +39,12 @@ class QuotaExceeded:
     mail_provider: MailProvider
     #: Number of messages on the busiest day.
     messages_per_day: int
-    #: Probing interval of all routes from the account that would suffice.
+    #: Probing interval that would suffice if all routes from the account had it.
     interval: timedelta
     #: Number of sites (locations that probe) that send with this account.
     sites: int = 1
-    #: Whether the quota is exceeded only because there are several sites.
-    needs_several_sites: bool = False
+    #: Whether one site alone would stay within the quota.
+    is_within_quota_alone: bool = False
 
     @property
     def allowed(self) -> str:
@@ -76,7 +77,7 @@ def _quota_exceeded(
     if exceeded is None or spread.sites == 1:
         return exceeded
     alone_exceeded = _exceeded_limit(routes, mail_provider, replace(spread, sites=1))
-    return replace(exceeded, sites=spread.sites, needs_several_sites=alone_exceeded is None)
+    return replace(exceeded, sites=spread.sites, is_within_quota_alone=alone_exceeded is None)
 
 
 def _exceeded_limit(routes: list[MonitoredRoute], mail_provider: MailProvider, spread: Spread) -> QuotaExceeded | None:
@@ -105,7 +106,7 @@ def _exceeded_limit(routes: list[MonitoredRoute], mail_provider: MailProvider, s
 
 
 def _messages(runs: Iterable[float]) -> float:
-    """Return the number of messages of regular *runs*, including the extra runs."""
+    """Return the number of messages, including those of extra runs. *runs*: number of regular runs of each route."""
     # 2,880 times 1.1 has a floating-point error, which must not count as one more message.
     return round(EXTRA_RUNS_FACTOR * sum(runs), 6)
 
@@ -143,7 +144,7 @@ class _Account:
                 self.last_minute.popleft()
 
     def clamp_future_times(self, now: datetime) -> None:
-        """Move messages in the future to *now*. The clock was ahead, and they would block the account until then."""
+        """Move messages with a later time to *now*. The clock was ahead, and they would block the account too long."""
         self.latest_sent_at = now
         current_bucket = _bucket(now)
         if ahead := [bucket for bucket in self.counts if bucket > current_bucket]:
@@ -176,7 +177,7 @@ class SendQuota:
             self._accounts[sender.name] = account
 
     def record(self, sender: str, at: datetime, route: str = "") -> None:
-        """Record a message on a route at *at*."""
+        """Record a message of the account *sender* on a route at *at*."""
         account = self._accounts.get(sender)
         if account is not None:
             account.record(at, route)
@@ -184,8 +185,8 @@ class SendQuota:
     def record_earlier(self, sender: str, at: datetime, route: str) -> None:
         """Record a message that was sent before the start or by another process, unless it is recorded already.
 
-        A message is recorded already if its route was removed and is added again while the account stayed in use, as a
-        reference mailbox's does.
+        A message is recorded already if its route was removed and is added again while the account stayed in use, as
+        that of a reference mailbox does.
         """
         account = self._accounts.get(sender)
         if account is not None and at > account.latest_by_route.get(route, _EPOCH):

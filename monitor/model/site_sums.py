@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSums:
-    """Sums over the conclusive runs in a span of time that the reader chooses."""
+    """Sums over the conclusive runs in a span of time that the caller's query chooses."""
 
     site: str
     runs: int

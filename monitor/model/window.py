@@ -62,7 +62,7 @@ class Recurring:
     duration: timedelta
     zone: ZoneInfo
     reason: str = ""
-    #: Start of the validity of the latest result, and that result. Thousands of routes share one window.
+    #: The latest result, and the time from which it is valid. It is kept, because thousands of routes share one window.
     _cached: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
     def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
@@ -71,6 +71,7 @@ class Recurring:
             if valid_from <= at < occurrence.ends_at:
                 return occurrence
         try:
+            # An occurrence that ends after *at* starts after *at* minus the duration.
             start = next(CronSim(self.cron, (at - self.duration).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
             return None
@@ -97,9 +98,9 @@ def check_cron(cron: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hours:
-    """Active hours of a route: inside one of its windows, if it has any, and outside of all maintenance."""
+    """Active hours of a route: inside one of its active windows, if it has any, and outside of all maintenance."""
 
-    #: The route is active inside of any of these windows; empty: always. Maintenance takes precedence.
+    #: Empty: the route is always active, except during maintenance.
     active_windows: Sequence[Window] = ()
     maintenance: Sequence[Window] = ()
 
@@ -127,7 +128,7 @@ class Hours:
         return self.maintenance_during(at, at)
 
     def maintenance_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
-        """Return the maintenance that overlaps the span from *begins* to *ends*; of several, the one that ends last."""
+        """Return the maintenance that overlaps the time from *begins* to *ends*; of several, the one that ends last."""
         candidates: Iterable[WindowOccurrence | None] = (window.next_occurrence(begins) for window in self.maintenance)
         overlapping = [
             occurrence for occurrence in candidates if occurrence is not None and occurrence.starts_at <= ends
@@ -135,7 +136,10 @@ class Hours:
         return max(overlapping, key=lambda occurrence: occurrence.ends_at, default=None)
 
     def longest_active_day(self, since: datetime) -> timedelta:
-        """Return the active time of the longest day among the 35 days from *since* on, ignoring maintenance."""
+        """Return the active time of the most active day of the 35 days (five weeks) from *since* on.
+
+        Maintenance is ignored.
+        """
         day = timedelta(days=1)
         if not self.active_windows:
             return day

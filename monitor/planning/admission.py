@@ -16,7 +16,7 @@ ADJUSTMENT_INTERVAL = 0.5
 #: Seconds between two decreases. Runs that have already started still delay the loop. Without the cooldown the rate
 #: would decrease several times for one cause, and leave half of the machine idle.
 COOLDOWN = 2.0
-#: The loop counts as lagging if it is late for more than this share of its time, about 50 ms per measurement. A run
+#: The loop counts as lagging if it is late for more than this share of its time, about 50 ms per lag measurement. A run
 #: needs about a hundred iterations of the loop, so it then takes five seconds longer. One stop of half a second stays
 #: below the threshold.
 LAG_THRESHOLD = 0.5

@@ -1,7 +1,7 @@
 """Assignments of checks to agencies, and results of check runs. Pure.
 
 A check examines something that mail depends on, such as a certificate. It sends no message and never changes an
-agency's health.
+agency's health. A *finding* is the verdict on one aspect ("spf") of one subject (a domain or server).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from monitor.config.agency.checks import CheckSettings, check_intervals
+from monitor.config.agency.checks import CheckSettings, enabled_check_intervals
 from monitor.model.window import ALWAYS, Hours
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 
@@ -61,19 +61,19 @@ class VerdictChange:
 def assignments(
     kinds: Mapping[str, CheckKind],
     check_scopes: Iterable[CheckScope],
-    service: Mapping[str, CheckSettings],
-    agencies: Mapping[str, Mapping[str, CheckSettings]],
+    service_settings: Mapping[str, CheckSettings],
+    agency_settings: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
 ) -> tuple[CheckAssignment, ...]:
     """Return the assignments, ordered by kind, so that no server receives all checks at once.
 
-    *service*: the check settings of the settings file; *agencies*: those of each agency's document. *hours*: the active
-    hours by agency, where configured. An opt-in kind never runs for reference mailboxes (the operator's mailboxes
-    outside the agencies), because their provider has not opted in.
+    *service_settings*: the check settings of the settings file; *agency_settings*: those of each agency's document.
+    *hours*: by agency, the hours in which its checks run; always without an entry. An opt-in kind never runs for
+    reference mailboxes (the operator's mailboxes outside the agencies), because their provider has not opted in.
     """
     check_assignments = []
     for scope in check_scopes:
-        intervals = check_intervals(kinds, service, agencies.get(scope.agency, {}))
+        intervals = enabled_check_intervals(kinds, service_settings, agency_settings.get(scope.agency, {}))
         for name, interval in intervals.items():
             if scope.agency or not kinds[name].opt_in:
                 active_hours = hours.get(scope.agency, ALWAYS)

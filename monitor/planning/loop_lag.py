@@ -23,7 +23,7 @@ MAX_DEADLINE_SHARE = 0.1
 #: under stress).
 SERVER_TIMEOUT = timedelta(seconds=5)
 
-#: Outcomes that a server's answer proves, however late it is read.
+#: Outcomes that a server's answer proves, however late it is read; and the outcome that proves nothing anyway.
 _ANSWERED = frozenset({Outcome.JUNK, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.REJECTED, Outcome.INCONCLUSIVE})
 #: Reasons that mean a time-out of this process.
 _TIMEOUTS = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT_ARRIVED})
@@ -60,9 +60,10 @@ def invalid_result(result: ProbeResult, lag: LoopLag) -> ProbeResult:
 
 
 def _is_unaffected_by_lag(result: ProbeResult, lag: LoopLag, probing: ProbingPolicy) -> bool:
-    """Whether no phase of a delivered run exceeds its slow limit only because of the lag.
+    """Whether a delivered run would be evaluated in the same way without the lag.
 
-    False also if the server may have closed the connection because of the lag.
+    False if a phase exceeds its slow limit only because of the lag, or if the server may have closed the connection
+    because of the lag.
     """
     if result.uncertain and lag.longest >= SERVER_TIMEOUT:
         return False

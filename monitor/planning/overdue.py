@@ -36,7 +36,7 @@ class _RouteDeadlines:
     #: End of the last run with a delivery; before the first, the time when the route was added.
     succeeded_at: datetime
     #: `None`: the route has no active hours any more.
-    overdue: Deadlines | None
+    deadlines: Deadlines | None
 
 
 @dataclass(slots=True)
@@ -51,15 +51,15 @@ class OverdueTracker:
 
     def change_route(self, route: MonitoredRoute, now: datetime) -> None:
         """Replace a route. If its policy changed, the deadlines start again: a change must not make a route overdue."""
-        deadlines = self._route_deadlines[route.agency].get(route.name)
-        if deadlines is not None and deadlines.probing != route.probing:
+        before = self._route_deadlines[route.agency].get(route.name)
+        if before is not None and before.probing != route.probing:
             self.add_route(route, now)
 
     def record_end(self, route: MonitoredRoute, now: datetime, *, has_succeeded: bool) -> None:
         """Record the end of a run."""
-        if (deadlines := self._route_deadlines[route.agency].get(route.name)) is not None:
+        if (before := self._route_deadlines[route.agency].get(route.name)) is not None:
             self._route_deadlines[route.agency][route.name] = _route_deadlines(
-                deadlines.probing, now, now if has_succeeded else deadlines.succeeded_at
+                before.probing, now, now if has_succeeded else before.succeeded_at
             )
 
     def remove_route(self, route: MonitoredRoute) -> None:
@@ -68,20 +68,22 @@ class OverdueTracker:
 
     def deadlines(self, agency: str) -> Deadlines | None:
         """Return the earliest deadlines among an agency's routes; `None` without any."""
-        due_times = [
-            route_deadlines.overdue
+        all_deadlines = [
+            route_deadlines.deadlines
             for route_deadlines in self._route_deadlines[agency].values()
-            if route_deadlines.overdue is not None
+            if route_deadlines.deadlines is not None
         ]
-        if not due_times:
+        if not all_deadlines:
             return None
-        return Deadlines(run=min(each.run for each in due_times), success=min(each.success for each in due_times))
+        return Deadlines(
+            run=min(each.run for each in all_deadlines), success=min(each.success for each in all_deadlines)
+        )
 
 
 def _route_deadlines(probing: ProbingPolicy, ran_at: datetime, last_success_at: datetime) -> _RouteDeadlines:
     run_by, success_by = run_deadline(probing, ran_at), success_deadline(probing, last_success_at)
-    overdue = None if run_by is None or success_by is None else Deadlines(run=run_by, success=success_by)
-    return _RouteDeadlines(probing=probing, succeeded_at=last_success_at, overdue=overdue)
+    deadlines = None if run_by is None or success_by is None else Deadlines(run=run_by, success=success_by)
+    return _RouteDeadlines(probing=probing, succeeded_at=last_success_at, deadlines=deadlines)
 
 
 def run_deadline(probing: ProbingPolicy, since: datetime) -> datetime | None:
@@ -106,5 +108,6 @@ def _deadline(probing: ProbingPolicy, since: datetime, min_span: timedelta) -> d
     if active_at > deadline:
         # Active hours begin for many routes at once, so the first run may be skipped under load.
         deadline = active_at + max(min_span, HOURS_SPREAD + min(interval, CATCH_UP))
-    # Before the run itself, opening the recipient's mailbox may take up to the session time-out.
+    # A run that is due outside of the active hours is moved up to `HOURS_SPREAD` after their beginning. Before the run
+    # itself, opening the recipient's mailbox may take up to the session time-out.
     return deadline + HOURS_SPREAD + probing.timeouts.session + probing.timeouts.total + _MARGIN

@@ -67,7 +67,7 @@ class ClusterMembership:
     #: Since when this process's own heartbeats succeed without a gap, and the time of the latest one.
     _succeeding_since: datetime | None = None
     _heartbeat_at: datetime | None = None
-    #: Dead processes with their last heartbeat. They stay dead until they have another one.
+    #: Dead processes with their last heartbeat. They stay dead until the next heartbeat.
     _dead: dict[str, datetime] = field(default_factory=dict)
     #: Processes with a heartbeat in the future (the clock was set back): the time of the heartbeat, and when this
     #: process first read it.
@@ -149,11 +149,11 @@ class Shard:
     name: str = ""
     #: Names of all live processes.
     alive: frozenset[str] = frozenset({""})
-    #: By name of another process that reported them: the agencies whose documents it has.
+    #: By name of another process: the agencies whose documents it reported to have.
     other_documents: Mapping[str, AbstractSet[str]] = field(default_factory=dict, hash=False)
 
     def owned(self, agencies: Iterable[str]) -> frozenset[str]:
-        """Return those of *agencies* that this process owns."""
+        """Return the part of *agencies* that this process owns."""
         return frozenset(
             code for code, owner in owners(agencies, self.alive, self.other_documents).items() if owner == self.name
         )

@@ -34,7 +34,7 @@ CATCH_UP = timedelta(minutes=10)
 #: A route that is taken over from another process runs at once if it is late by at most this: the time in which a dead
 #: process is detected.
 TAKEOVER_TOLERANCE = timedelta(seconds=10)
-#: The first runs of routes that are later than `TAKEOVER_TOLERANCE` are spread over this time times their number.
+#: The first runs of routes that are later than `TAKEOVER_TOLERANCE` are spread over this time for each of them.
 TAKEOVER_SPREAD = timedelta(seconds=2)
 
 
@@ -71,12 +71,13 @@ class Schedule:
     _entries: dict[str, _Entry] = field(default_factory=dict)
     #: Heap of (due time, name) of the planned runs. A pair is outdated, and ignored, if the route has another due time.
     _heap: list[tuple[datetime, str]] = field(default_factory=list)
-    #: Due runs that have not started: a heap by priority and due time, and a queue by due time.
+    #: Due runs that have not started: a heap by priority and due time, from which runs start; and a queue by due time,
+    #: from which late runs are skipped.
     _ready: list[tuple[int, datetime, str]] = field(default_factory=list)
     _overdue: deque[tuple[datetime, str]] = field(default_factory=deque)
     #: Skipped runs that `take_skipped` has not returned yet.
     _skipped: int = 0
-    #: The time that the last call of `due` passed.
+    #: `now` of the last call of `due`.
     _latest: datetime = _EPOCH
 
     def add(self, name: str, interval: timedelta, now: datetime, hours: Hours = ALWAYS) -> None:
@@ -282,18 +283,19 @@ class Schedule:
 def _next_time(entry: _Entry, now: datetime) -> datetime:
     """Return the first due time after *now*."""
     phase = _EPOCH + entry.interval * _fraction(entry.seed_hash)
-    # The jitter may move the run of the current interval after *now*.
-    number = (now - phase) // entry.interval
-    while (due := phase + number * entry.interval + _jitter(entry, number)) <= now:
-        number += 1
+    # Intervals are numbered from the first phase after `_EPOCH`. The jitter may move the run of the current interval
+    # after *now*.
+    interval_number = (now - phase) // entry.interval
+    while (due := phase + interval_number * entry.interval + _jitter(entry, interval_number)) <= now:
+        interval_number += 1
     return due
 
 
-def _jitter(entry: _Entry, number: int) -> timedelta:
+def _jitter(entry: _Entry, interval_number: int) -> timedelta:
     maximum = min(entry.interval * JITTER, MAX_JITTER)
-    return maximum * (2 * _fraction(crc32(number.to_bytes(8, "big", signed=True), entry.seed_hash)) - 1)
+    return maximum * (2 * _fraction(crc32(interval_number.to_bytes(8, "big", signed=True), entry.seed_hash)) - 1)
 
 
-def _fraction(seed_hash: int) -> float:
+def _fraction(hash_value: int) -> float:
     """Return a hash as a fraction of one."""
-    return (seed_hash % 10_000) / 10_000
+    return (hash_value % 10_000) / 10_000

@@ -1,6 +1,7 @@
 """Probe messages that no run waits for: copies, late messages, and messages of another prober (a process that probes).
 
-A token is signed text in a message that identifies the run that sent it.
+A message is late if it arrives after its run has ended. A token is signed text in a message that identifies the run
+that sent it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Arrivals:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """*known_tokens*: those of earlier runs, the oldest first (`History.tokens`). *routes*: a live mapping."""
+        """*known_tokens*: those of earlier runs, the oldest first (`History.tokens`). *routes*: by name, live."""
         self._routes = routes
         self._evaluator = evaluator
         self._history = history
@@ -53,7 +54,7 @@ class Arrivals:
         #: Latest tokens that have arrived. They reveal a second copy as a duplicate: a public address may forward a
         #: message to two of the monitored mailboxes.
         self._arrived_tokens: deque[str] = deque(maxlen=_MAX_ARRIVED)
-        #: Token and time of late messages that are not stored yet.
+        #: Token of each late message that is not stored yet, and when it was found.
         self._late_arrivals: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
         #: Whether a message of another prober with the same name was found, which is logged once.
         self._has_prober_conflict = False
@@ -80,8 +81,8 @@ class Arrivals:
     ) -> None:
         """Classify and count a message that a watcher (reader of a mailbox) found in *mailbox*.
 
-        *arrival*: the watcher's classification. *token_id*: `None` without a valid token. *is_first_poll*: the message
-        was found when the mailbox was opened.
+        *arrival*: the watcher's classification, which takes only its own mailbox into account. *token_id*: `None`
+        without a valid token. *is_first_poll*: the message was found when the mailbox was opened.
         """
         sent = self._missing.get(token_id or "")
         route = self._routes.get(sent.route) if sent else None
@@ -121,6 +122,6 @@ class Arrivals:
             token_id, seen_at = await self._late_arrivals.get()
             try:
                 await self._history.record_late_arrival(token_id, seen_at)
-            # An unexpected error must not end the task. If the message is found again, it counts as late again.
+            # An unexpected error must not end the task. A message found again after a restart counts as late again.
             except Exception:
                 log.exception("late message could not be recorded", token=token_id)

@@ -50,21 +50,21 @@ class CheckRunner:
         start_spacing: timedelta = _START_SPACING,
         retry_after: timedelta = _RETRY_AFTER,
     ) -> None:
-        """*latest*: the previous results, updated in place. *start_spacing*: delay between first runs of two checks.
+        """*latest*: the latest runs, updated in place. *start_spacing*: delay between the first runs of two checks.
 
         *retry_after*: delay until a first run with unknown findings is repeated.
         """
         #: By name, which is "agency/kind".
         self._assignments: dict[str, CheckAssignment] = {}
         self._latest = latest
-        #: By agency and kind: the name of the assignment.
-        self._kinds: dict[str, dict[str, str]] = {}
+        #: Names of the assignments, by agency and kind.
+        self._names: dict[str, dict[str, str]] = {}
         self._metrics = metrics
         self._clock = clock
         self._start_spacing = start_spacing
         self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
         self._retry_after = retry_after
-        #: Assignments that have not run yet.
+        #: Names of the assignments that have a first run planned.
         self._first_runs: set[str] = set()
         #: By agency and kind: aspect and subject of the findings that were unknown at the first run. Only their number
         #: is logged.
@@ -91,34 +91,34 @@ class CheckRunner:
         self._register(assignments, [each async for each in yielding(assignments) if self._add_assignment(each)])
 
     def _remove_assignments(self, assignments: Sequence[CheckAssignment], agencies: Collection[str]) -> None:
-        """Remove the assignments of *agencies*, and of the agencies in *assignments*, that are not in *assignments*."""
+        """For *agencies* and the agencies in *assignments*: remove the assignments that are not in *assignments*."""
         keys = {each.key for each in assignments}
         affected_agencies = {*agencies, *(agency for agency, _ in keys)}
         for key in [key for key in self._latest if key[0] in affected_agencies and key not in keys]:
             del self._latest[key]
             self._unknown_at_first_run.pop(key, None)
         for agency in affected_agencies:
-            kinds = self._kinds.pop(agency, {})
-            for kind, name in kinds.items():
+            names = self._names.pop(agency, {})
+            for kind, name in names.items():
                 if (agency, kind) not in keys:
                     del self._assignments[name]
                     self._schedule.remove(name)
                     self._first_runs.discard(name)
-            if remaining := {kind: name for kind, name in kinds.items() if (agency, kind) in keys}:
-                self._kinds[agency] = remaining
+            if remaining := {kind: name for kind, name in names.items() if (agency, kind) in keys}:
+                self._names[agency] = remaining
 
-    def _register(self, assignments: Sequence[CheckAssignment], unplanned: Sequence[CheckAssignment]) -> None:
-        """Register the names of *assignments*, and plan first runs of those that are *unplanned*."""
-        kinds: dict[str, dict[str, str]] = {}
+    def _register(self, assignments: Sequence[CheckAssignment], to_run_soon: Sequence[CheckAssignment]) -> None:
+        """Register the names of *assignments*, and plan first runs of the assignments *to_run_soon*."""
+        names: dict[str, dict[str, str]] = {}
         for each in assignments:
             agency, kind = each.key
-            kinds.setdefault(agency, {})[kind] = "/".join(each.key)
-        self._kinds |= kinds
-        self._plan_first_runs(unplanned)
+            names.setdefault(agency, {})[kind] = "/".join(each.key)
+        self._names |= names
+        self._plan_first_runs(to_run_soon)
         self._ticker.wake()
 
     def release(self, agencies: Collection[str]) -> None:
-        """Remove the assignments and findings of these agencies."""
+        """Remove the assignments and findings of *agencies*."""
         self.assign((), agencies)
 
     def _add_assignment(self, assignment: CheckAssignment) -> bool:
@@ -159,7 +159,7 @@ class CheckRunner:
 
     def latest(self, agency: str) -> dict[str, CheckRun | None]:
         """Return the latest run of each kind for an agency; `None`: not run yet."""
-        return {kind: self._latest.get((agency, kind)) for kind in self._kinds.get(agency, ())}
+        return {kind: self._latest.get((agency, kind)) for kind in self._names.get(agency, ())}
 
     async def run(self) -> None:
         """Run until cancelled. Checks are tasks in its task group."""
@@ -204,7 +204,7 @@ class CheckRunner:
                 findings = await kind.build(assignment.check_scope, self._clock.now).run()
         except TimeoutError:
             if not deadline.expired():
-                raise
+                raise  # A bug: a check handles its own time-outs.
             log.warning("check timed out", **_log_context(assignment))
             return self._unknown_findings(assignment, f"not examined within {format_duration(kind.within)}")
         if unexpected_aspects := {finding.aspect for finding in findings} - set(kind.aspects):
@@ -239,7 +239,7 @@ class CheckRunner:
         self._metrics.record_check_run(agency, kind, findings, now)
 
     def _is_expected_change(self, assignment: CheckAssignment, change: VerdictChange) -> bool:
-        """Whether a change is not logged: the finding was unknown at the first run, and still is unknown or passes."""
+        """Whether *change* is not logged: the finding was unknown at the first run, and still is, or passes now."""
         unknown, finding = self._unknown_at_first_run.get(assignment.key, set()), change.finding
         if (key := (finding.aspect, finding.subject)) not in unknown or finding.verdict is Verdict.UNKNOWN:
             return key in unknown

@@ -37,7 +37,7 @@ _MAX_LAGS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LagSample:
-    """A time of the loop's clock with the total lag until then, both in seconds."""
+    """A time of the loop's clock (`time.monotonic`) with the total lag until then, both in seconds."""
 
     at: float
     total_lag: float
@@ -58,7 +58,7 @@ class LagMeter:
         self._lags: deque[tuple[float, float]] = deque(maxlen=_MAX_LAGS)
         #: The longest lag since the last export.
         self._max_lag = 0.0
-        #: Difference of the wall clock to the loop's clock.
+        #: Wall clock minus the loop's clock, in seconds, at the last measurement.
         self._wall_clock_lead = 0.0
 
     async def keep_measuring(self, metrics: Metrics) -> NoReturn:

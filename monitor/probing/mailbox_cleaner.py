@@ -1,8 +1,9 @@
 """Deletion of abandoned probe messages in pool mailboxes.
 
-A reference is the operator's counterpart of the agencies' mailboxes. A pool is a reference with several mailboxes, of
-which each process uses its own. A process that ends leaves the messages of its last runs in its mailbox. So each
-process visits one of the mailboxes that it does not use each hour, and deletes old probe messages of any process.
+A reference is a mailbox of the operator, at the other end of routes from and to agencies. A pool is a reference with
+several mailboxes, of which each process uses its own. A process that ends leaves the messages of its last runs in its
+mailbox. So once an hour, each process visits one pool mailbox that it does not use, and deletes old probe messages of
+any process.
 """
 
 from __future__ import annotations

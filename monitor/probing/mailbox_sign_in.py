@@ -27,11 +27,12 @@ class MailboxSignIn:
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
         """*kind*: `SENDING` or `READING`."""
         check_scope = CheckScope(agency="", mailboxes=(mailbox,), domains=())
+        #: A `MailboxCheck`, whose `attempt` signs in to one mailbox.
         self._check: Any = check_kinds()[kind].build(check_scope, lambda: datetime.now(UTC))
         self._mailbox = mailbox
 
     async def run(self, trace: Trace) -> Outcome:
-        """Try the sign-in. Raise `ProbeFailedError`."""
+        """Sign in, and return `DELIVERED`, which here means success. `attempt` raises `ProbeFailedError`."""
         await self._check.attempt(self._mailbox, trace)
         return Outcome.DELIVERED
 
@@ -51,13 +52,13 @@ class SignInResult:
 
 
 async def try_mailbox(mailbox: Mailbox, timeouts: Timeouts) -> Sequence[SignInResult]:
-    """Sign in for submission and for reading, if *mailbox* has such a server. Stop after the first failure."""
+    """Sign in for submission and then for reading, as far as *mailbox* has these servers; stop after a failure."""
     tried: list[SignInResult] = []
     for kind, has_server in ((SENDING, mailbox.can_send), (READING, mailbox.is_readable)):
         if has_server and all(each.is_accepted for each in tried):
-            attempt = MailboxSignIn(kind, mailbox)
+            sign_in = MailboxSignIn(kind, mailbox)
             result = await run_probe(
-                attempt, route=mailbox.name, token_id="", timeouts=timeouts, recorder=TraceRecorder()
+                sign_in, route=mailbox.name, token_id="", timeouts=timeouts, recorder=TraceRecorder()
             )
             tried.append(SignInResult(kind=kind, result=result))
     return tried

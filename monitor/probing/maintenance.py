@@ -1,4 +1,4 @@
-"""Export of agencies' maintenance and active hours to metrics and the log. The schedule itself reads `Hours`."""
+"""Export of agencies' maintenance and active hours to metrics and the log, without effect on the probes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def export_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock
     """
     #: Whether maintenance is exported as active, by agency.
     exported: dict[str, bool] = {}
-    #: Agencies whose active hours are exported.
+    #: Agencies for which `set_off_hours` was last called with active hours.
     with_hours: set[str] = set()
     while True:
         now = clock.now()
@@ -37,11 +37,11 @@ async def export_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock
                 continue  # Removed meanwhile.
             maintenance = agency_hours.maintenance_at(now) if agency_hours.maintenance else None
             if agency_hours.active_windows or agency in with_hours:
-                # An agency whose windows were removed is exported once more, as active.
+                # If an agency's windows were removed, one last export says that it is inside its hours.
                 (with_hours.add if agency_hours.active_windows else with_hours.discard)(agency)
-                metrics.set_off_hours(
-                    agency, active=Hours(active_windows=agency_hours.active_windows).next_active_at(now) != now
-                )
+                # Without the maintenance, which has a metric of its own.
+                hours_only = Hours(active_windows=agency_hours.active_windows)
+                metrics.set_off_hours(agency, is_outside=hours_only.next_active_at(now) != now)
             if agency not in exported:
                 exported[agency] = False
                 metrics.set_maintenance(agency, active=False)

@@ -19,9 +19,10 @@ class OnDemandRun:
     #: The route at the time of the request.
     route: MonitoredRoute
     requested_at: datetime
-    #: `None`: it waits for another run of the route, or for a free slot.
+    #: `None`: the run waits for another run of the route, or for the rate limit of starts.
     started_at: datetime | None = None
-    #: `None`: it waits for the mailbox to be readable, or for a permit at the server.
+    #: Records the phases. `None` after the start: the run waits for the recipient's mailbox to be readable, or for a
+    #: permit to submit at the sender's server.
     recorder: TraceRecorder | None = field(default=None, repr=False)
     #: `None`: the run has not ended, was cancelled, or sent no message.
     result: ProbeResult | None = None
@@ -29,7 +30,7 @@ class OnDemandRun:
     ended_at: datetime | None = None
     #: Set if the send quota of the account is used up and so no message was sent: when the account may send again.
     next_send_at: datetime | None = None
-    #: Set at the end.
+    #: Set when the run has ended, as `is_finished`.
     finished: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def finish(self, at: datetime) -> None:

@@ -73,7 +73,7 @@ class Prober:
         sample_messages: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
-        """*known_tokens*: tokens of earlier runs, the oldest first (`History.tokens`).
+        """*known_tokens*: tokens of earlier runs by id, the oldest first (`History.tokens`).
 
         *last_runs*: times of the last runs in other processes, by route. *sample_messages*: receives the latest message
         of each agency, for the DKIM check. *lag*: a lag meter that the caller runs.
@@ -104,13 +104,14 @@ class Prober:
             {}, routes=self._routes, evaluator=evaluator, history=history, metrics=metrics, clock=clock
         )
         self._send_quota = SendQuota()
-        #: Names of accounts whose quota is used up, which was logged.
+        #: Names of accounts whose used-up quota was logged.
         self._exhausted: set[str] = set()
         self._permits = SubmissionPermits(ConcurrencyLimits())
         #: Names of the concurrency limits of each sender.
         self._limit_names: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
         self._last_runs = last_runs or {}
+        #: By when each route must run again, and deliver again.
         self._overdue = OverdueTracker()
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
@@ -204,7 +205,7 @@ class Prober:
 
     @asynccontextmanager
     async def _suspended(self, names: AbstractSet[str]) -> AsyncIterator[set[str]]:
-        """Cancel the runs of these routes, and start none during the block; yield the routes to run afterwards."""
+        """Cancel the runs of routes *names*, and start none during the block; yield the routes to run afterwards."""
         interrupted = {name for name in names if name in self._runs}
         self._suspended_routes |= dict.fromkeys(names, interrupted)
         try:
@@ -240,7 +241,7 @@ class Prober:
         self._update_times()
 
     def _create_watchers(self, known_tokens: Mapping[str, SentToken]) -> None:
-        # Tokens by the mailbox to which they were sent.
+        # By recipient mailbox: the tokens of earlier runs, each with whether its message has arrived.
         expected: dict[str, dict[str, bool]] = {}
         for token_id, sent in known_tokens.items():
             if (route := self._routes.get(sent.route)) is not None:
@@ -304,7 +305,7 @@ class Prober:
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
         async for name in yielding([route.name for route in routes]):
-            # The iteration yields to other tasks, which may have changed or removed the route.
+            # The iteration yields to the event loop, where other tasks may have changed or removed the route.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
@@ -327,6 +328,7 @@ class Prober:
 
     def _start_run(self, tasks: asyncio.TaskGroup, name: str) -> None:
         if name in self._suspended_routes:
+            # `replace_routes` runs the route after the change.
             self._suspended_routes[name].add(name)
             self._schedule.plan_next(name, self._clock.now())
             self._ticker.refund()
@@ -340,7 +342,7 @@ class Prober:
         run.add_done_callback(remove_task)
 
     def next_run_delay(self, now: datetime) -> timedelta:
-        """Return by how much the next due run is late; zero unless the loop is blocked."""
+        """Return by how much the next due run is late; zero unless the loop or the rate limit delays runs."""
         due = self._schedule.next_due()
         return timedelta(0) if due is None else max(timedelta(0), now - due)
 
@@ -397,11 +399,11 @@ class Prober:
                 route=route.route,
                 token=token,
                 timeouts=timeouts,
-                sender=self._watchers.get(route.route.sender.name),
+                sender=self._watchers.get(route.route.sender.name),  # Bounces arrive there.
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
-            recorder, start = TraceRecorder(on_phase=permit.enter_phase), self._lag.take_sample()
+            recorder, lag_at_start = TraceRecorder(on_phase=permit.enter_phase), self._lag.take_sample()
             if on_demand_run is not None:
                 on_demand_run.recorder = recorder
             result = await run_probe(
@@ -411,13 +413,13 @@ class Prober:
             self._arrivals.record_arrival(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._sample_messages[route.agency] = recorder.content
-        result = _with_derived_start(self._valid_result(result, route, start), self._clock.now())
+        result = _with_derived_start(self._valid_result(result, route, lag_at_start), self._clock.now())
         if on_demand_run is not None:
             on_demand_run.result = result
         await self._process_result(result, route)
         if has_arrived and result.outcome not in ARRIVED_OUTCOMES:
-            # The result was discarded, but the message has arrived. That is stored, so that after a restart a copy
-            # counts as a duplicate.
+            # The result was discarded. The arrival is stored anyway, so that a copy found after a restart counts as a
+            # duplicate.
             await self._history.record_late_arrival(token.id, self._clock.now())
         self._overdue.record_end(route, self._clock.now(), has_succeeded=result.outcome is Outcome.DELIVERED)
         self._export_deadlines(route.agency)
@@ -429,9 +431,9 @@ class Prober:
         else:
             self._metrics.set_overdue_times(agency, run_by=overdue.run, success_by=overdue.success)
 
-    def _valid_result(self, result: ProbeResult, route: MonitoredRoute, start: LagSample) -> ProbeResult:
+    def _valid_result(self, result: ProbeResult, route: MonitoredRoute, lag_at_start: LagSample) -> ProbeResult:
         """Return *result*, or an inconclusive one if a lag of the event loop made it invalid."""
-        loop_lag = self._lag.lag_since(start)
+        loop_lag = self._lag.lag_since(lag_at_start)
         if is_valid(result, loop_lag, route.probing):
             return result
         self._metrics.count_discarded_run()
@@ -457,7 +459,7 @@ class Prober:
         if maintenance is None or (is_prompt(route, result) and was_confirmed_in_time(route, result)):
             await self._pipeline.process(result)
             return
-        # During maintenance a failure is neither attributed nor counted.
+        # During maintenance a failure or a slow delivery is stored, but neither attributed nor counted.
         log.info("run overlapped maintenance", route=route.name, outcome=result.outcome, reason=maintenance.reason)
         await self._history.record_run(result, route.agency, {}, interval=route.probing.interval)
 

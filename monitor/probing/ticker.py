@@ -18,7 +18,7 @@ class Ticker:
     """Sleeps until a schedule's next due time, or until it is woken after a change."""
 
     def __init__(self, schedule: Schedule, clock: Clock, lag: LagMeter | None = None) -> None:
-        """*lag*: lag of the event loop; the longer it lags, the fewer runs start a second."""
+        """*lag*: lag of the event loop; while the loop lags, fewer runs start a second."""
         self._schedule = schedule
         self._clock = clock
         self._lag = lag or LagMeter()
@@ -52,8 +52,8 @@ class Ticker:
             await self._sleep()
 
     async def _sleep(self) -> None:
-        wake = self._schedule.next_due()
-        pause = _MAX_SLEEP if wake is None else min(_MAX_SLEEP, wake - self._clock.now())
+        next_due = self._schedule.next_due()
+        pause = _MAX_SLEEP if next_due is None else min(_MAX_SLEEP, next_due - self._clock.now())
         # If a run is due already, the rate limit delays it.
         seconds = pause.total_seconds() if pause > timedelta(0) else self._admission.seconds_to_next_start()
         try:

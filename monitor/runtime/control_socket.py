@@ -15,7 +15,7 @@ DEFAULT_STATE_DIR: Final = Path("/var/lib/pantau")
 #: File name of the control socket in the state directory.
 CONTROL_SOCKET: Final = "control.sock"
 
-#: Header of every answer in monitor-only mode, so that the client can warn that nobody is notified.
+#: HTTP header of every answer in monitor-only mode, and its value. The client warns that nobody is notified.
 MODE_HEADER: Final = "Pantau-Mode"
 MONITOR_ONLY: Final = "monitor_only"
 
@@ -50,8 +50,8 @@ def linked_sockets(environ: Mapping[str, str], run_directory: Path = _RUN_DIRECT
     """
     # All directories are searched, because each service has its own. A client that misses one could send commands to
     # the wrong service.
-    candidates = {Path(os.path.abspath(d)) for d in (*_runtime_directories(environ), *run_directory.glob("pantau*"))}  # noqa: PTH100 - links stay
-    existing = sorted(directory for directory in candidates if os.path.isdir(directory))  # noqa: PTH112 - may be closed to us
+    candidates = {Path(os.path.abspath(d)) for d in (*_runtime_directories(environ), *run_directory.glob("pantau*"))}  # noqa: PTH100 - keeps links
+    existing = sorted(directory for directory in candidates if os.path.isdir(directory))  # noqa: PTH112 - raises no PermissionError
     private = [directory for directory in existing if _is_private(directory)]
     return sorted(set(_own_sockets(private))), [directory for directory in existing if directory not in private]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-#: Assumed limit if the process has none, because the kernel has a limit of its own.
+#: Assumed limit of a process without one, because the kernel has a limit of its own.
 _UNLIMITED = 1 << 20
 
 

@@ -82,7 +82,7 @@ def break_transport_cycles() -> None:
     transport_class: Any = vars(selector_events)["_SelectorSocketTransport"]
     original = transport_class._call_connection_lost  # noqa: SLF001
     if original.__module__ == __name__:
-        return
+        return  # Patched already.
 
     def call_connection_lost(self: Any, error: Exception | None) -> None:
         try:

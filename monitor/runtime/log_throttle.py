@@ -10,7 +10,7 @@ _MAX_KINDS = 1000
 
 
 class LogThrottle:
-    """Rate limit that admits one line per kind and minute."""
+    """Rate limit that admits one line per kind and minute. A kind is what similar lines share, such as their reason."""
 
     INTERVAL_SECONDS = 60.0
 

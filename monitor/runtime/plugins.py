@@ -20,24 +20,25 @@ class Plugin(Protocol):
         """The name in the configuration: the module's name, in a folder prefixed with the folder's name."""
 
 
-K = TypeVar("K", bound=Plugin)
+P = TypeVar("P", bound=Plugin)
 
 
-def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K]:
-    """Return the plug-ins that the modules of *package* define as *constant*, by name.
+def discover(package: ModuleType, constant: str, *plugin_types: type[P]) -> dict[str, P]:
+    """Return the plug-ins, of any of *plugin_types*, that the modules of *package* define as *constant*, by name.
 
     Plug-ins of one provider may share a folder: `twilio/sms.py` defines "twilio_sms". A module in a folder without the
-    constant is a helper. Raise `TypeError` for any other module and for a folder without a plug-in, and for a plug-in
-    with another name, so that such a bug appears at the start and not during the first incident.
+    constant is a helper. Raise `TypeError` for any other module without it, for a folder without a plug-in, and for a
+    plug-in with another name than its module requires. So such a bug appears at the start and not during the first
+    incident.
     """
-    plugins: dict[str, K] = {}
+    plugins: dict[str, P] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         plugin_modules = _folder_plugins(module, info.name, constant) if info.ispkg else {}
         for name, plugin_module in (plugin_modules or {info.name: module}).items():
             plugin = getattr(plugin_module, constant, None)
-            if not isinstance(plugin, kinds):
-                expected = " or ".join(kind.__name__ for kind in kinds)
+            if not isinstance(plugin, plugin_types):
+                expected = " or ".join(each.__name__ for each in plugin_types)
                 raise TypeError(f"{plugin_module.__name__} has no {expected} called {constant}")
             if plugin.name != name:
                 raise TypeError(f"{plugin_module.__name__} must have the name {name!r}, and has {plugin.name!r}")

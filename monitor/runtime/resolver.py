@@ -26,7 +26,7 @@ def separate_resolver(lookup: Callable[..., Any] = socket.getaddrinfo) -> Iterat
     async def getaddrinfo(host: Any, port: Any, **options: int) -> Any:
         return await loop.run_in_executor(pool, partial(lookup, host, port, **options))
 
-    # The method is replaced, because asyncio has no setting, and a loop class of our own would need an own loop.
+    # The method is replaced, because asyncio has no setting, and a loop class of our own would need a new loop.
     original, loop.getaddrinfo = loop.getaddrinfo, getaddrinfo  # type: ignore[method-assign]
     try:
         yield

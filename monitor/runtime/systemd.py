@@ -63,13 +63,13 @@ class ServiceManager:
     def starting(self) -> Iterator[None]:
         """Extend the start time-out during the block while the event loop runs, for an hour at most."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + _MAX_EXTENSION
+        last_extension_at = loop.time() + _MAX_EXTENSION
         timer: asyncio.TimerHandle | None = None
 
         def extend() -> None:
             nonlocal timer
             self._notify(f"EXTEND_TIMEOUT_USEC={round(_EXTENSION * 1e6)}")
-            if loop.time() < until:
+            if loop.time() < last_extension_at:
                 timer = loop.call_later(_EXTEND_INTERVAL, extend)
 
         extend()

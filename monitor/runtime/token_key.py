@@ -17,7 +17,7 @@ def new_key() -> bytes:
 
 
 def token_key(state: Path) -> bytes:
-    """Return the key; create it at the first call.
+    """Return the key; create it if its file does not exist.
 
     *state*: the state directory. Raise `OSError` when the file cannot be read or written, `ValueError` when its content
     is not a key.

@@ -15,7 +15,7 @@ _MAX_PATH = 100
 def short_socket_path(path: Path) -> Iterator[str]:
     """Yield a name for *path* that is short enough to bind and connect.
 
-    A state directory may be deep below a home directory. Raise `OSError` when its directory cannot be opened.
+    A state directory may be deep below a home directory. Raise `OSError` when the socket's directory cannot be opened.
     """
     if len(os.fsencode(path)) <= _MAX_PATH:
         yield str(path)

@@ -1,1 +1,1 @@
-"""Services that depend on the current configuration and run beside the probing: gateways, duties, silences, letters."""
+"""Services that depend on the current configuration and run beside the probing: gateways, rotas, silences, letters."""

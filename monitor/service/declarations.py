@@ -1,6 +1,7 @@
-"""Declared outages, which no probe detects, and manual closure of incidents.
+"""Declaration of outages that no probe detects, and manual closure of incidents.
 
-Examples of declared outages: webmail is unavailable, or a filter deletes all mail.
+Examples of declared outages: webmail is unavailable, or a filter deletes all mail. A declaration opens an incident. If
+an incident of the agency is open about a less severe problem, the declaration makes that incident more severe.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3])[:.]([0-5]\d)", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredOutage:
-    """A declared outage, and the silence that applies to it."""
+    """The incident of a declared outage, and the silence that applies to the incident."""
 
     incident: Incident
-    #: The silence that suppresses its notifications; `None`: they are sent.
+    #: The silence that suppresses the incident's notifications; `None`: they are sent.
     silence: Silence | None = None
 
 
@@ -56,9 +57,9 @@ class DeclarationService:
         silence_lookup: SilenceLookup,
         operation_check: OperationCheck,
     ) -> None:
-        """*agencies* returns the codes of the monitored agencies, *policy* the policy snapshot of an agency.
+        """*agencies* returns the codes of the monitored agencies, *policy* an agency's present notification policy.
 
-        *zone* returns the time zone of typed times, *silence_lookup* the silence of an incident.
+        *zone* returns the time zone of typed times, *silence_lookup* the silence that applies to an incident.
         """
         self._store = store
         self._dispatcher = dispatcher
@@ -72,9 +73,10 @@ class DeclarationService:
     async def declare(
         self, agency: str, incident_type: IncidentType, *, since: str, reason: str, by: str
     ) -> DeclaredOutage:
-        """Open an incident for a declared outage. Raise `OperationRejectedError`.
+        """Open an incident for a declared outage, or add the outage to the open incident of a less severe problem.
 
-        *since*: the start of the outage, as typed; "": now.
+        *since*: the start of the outage, as typed; "": now. Raise `OperationRejectedError` for an unknown agency, an
+        invalid start, and an outage that the open incident already contains.
         """
         code, now = find_agency_code(agency, self._agencies()), self._clock.now()
         event = Declare(
@@ -88,7 +90,7 @@ class DeclarationService:
         )
         incident = await self._dispatcher.submit(event)
         declaration = None if incident is None else incident.declared
-        # The declaration has no effect if the outage was declared before, or detected.
+        # If the outage was declared before, or detected, the declaration has no effect, and is not in the incident.
         if incident is None or declaration is None or (declaration.at, declaration.by) != (now, by):
             raise self._already_open_error(code, incident)
         async with self._store.reading() as uow:
@@ -104,10 +106,11 @@ class DeclarationService:
         recovered: bool | None = None,
         despite: Contradiction | None = None,
     ) -> Incident:
-        """Close an incident manually. Raise `OperationRejectedError`, also if the newest runs contradict.
+        """Close an incident manually. Raise `OperationRejectedError`, also if the newest probe runs contradict.
 
-        *recovered*: whether mail works again, of which recipients are notified; `None`: the declared outage is over,
-        and the detected problem continues. *despite*: the contradiction that the author overrides.
+        *recovered*: whether mail works again; if it does, everybody notified of the incident is informed. `None`: only
+        the declared outage is over, and a problem that the probes detect keeps the incident open. *despite*: the
+        contradiction to the newest runs that the author overrides.
         """
         async with self._store.reading() as uow:
             incident = await find_incident(uow, number)
@@ -123,7 +126,7 @@ class DeclarationService:
             (declaration.ended_at, declaration.ended_by) if declaration else None,
             (closure.at, closure.by) if closure else None,
         }
-        # If this event ended neither, another event has ended the incident or the declaration first.
+        # If this event ended neither, another event came first, or the probes still detect the problem.
         if (now, by) not in endings:
             raise self._not_closed_error(updated)
         return updated

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from alerts.model.incident import Incident
     from monitor.store.engine.unit_of_work import SqlUnitOfWork
 
-#: By key: the Malay text, the English text, and the English text for a page, if the other one names commands.
+#: By key: the Malay text, the English text, and, if the English text names commands, a second one for pages.
 REJECTION_TEXTS: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bilingual:
-    """Placeholder value of an error text, in both languages."""
+    """Value of a placeholder in an error text, in both languages."""
 
     english: str
     malay: str
@@ -35,13 +35,13 @@ class Bilingual:
 class OperationRejectedError(Exception):
     """Error for an operation that the service rejects. The message gives the reason, and what to do or write instead.
 
-    The message is in English, for commands and API clients. A page shows `malay` or `page_text` instead, unless that is
-    empty.
+    The message is in English, for commands and API clients. A Malay page shows `malay`, an English page `page_text`; if
+    that text is empty, the page shows the message.
     """
 
     #: The message in Malay.
     malay: str = ""
-    #: The English message for a page, if it differs from the one for commands.
+    #: The English message for a page, if it differs from the message for commands.
     page_text: str = ""
     #: Value of the operation's parameter `despite` that overrides this rejection; "": nothing overrides it.
     despite: str = ""
@@ -51,8 +51,10 @@ class OperationRejectedError(Exception):
         """Return an error with the text of *key* in `errors.yaml`."""
         malay, english, *page_text = REJECTION_TEXTS[key]
         error = cls(english.format(**placeholders))
-        # A placeholder value that exists in both languages, such as another error, is inserted in Malay.
-        error.malay = malay.format(**{key: getattr(value, "malay", "") or value for key, value in placeholders.items()})
+        # Into the Malay text, insert the Malay form of a value that has one: a `Bilingual`, or another error.
+        error.malay = malay.format(
+            **{name: getattr(value, "malay", "") or value for name, value in placeholders.items()}
+        )
         error.page_text = "".join(page_text).format(**placeholders)
         return error
 
@@ -67,7 +69,7 @@ def incident_not_found(number: str) -> NotFoundError:
 
 
 async def find_incident(uow: SqlUnitOfWork, number: str) -> Incident:
-    """Return the incident with *number* in any notation. Raise `NotFoundError`."""
+    """Return the incident with *number*, such as "JCM-01", in any notation. Raise `NotFoundError`."""
     incident = await uow.incident_by_number(number)
     if incident is None:
         raise incident_not_found(number)
@@ -75,7 +77,7 @@ async def find_incident(uow: SqlUnitOfWork, number: str) -> Incident:
 
 
 def notification_not_found(notification_id: int) -> NotFoundError:
-    """Return the error that no notification has this number."""
+    """Return the error that no notification has this ID."""
     return NotFoundError.from_text("no_notice", notice=notification_id)
 
 

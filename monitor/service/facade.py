@@ -58,10 +58,10 @@ class ServiceFacade:
         store_outage: Callable[[], tuple[datetime, str] | None] = lambda: None,
         liveness_failures: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
-        """Take the current configuration and its objects from *runtime*.
+        """Take the current configuration, and the objects built from it, from *runtime*.
 
-        *reload* reads the configuration again, in the name of a principal. *store_outage* returns since when the
-        database is unavailable, and why; *liveness_failures* returns the problems of this process.
+        *reload* reads the configuration again, in the name of a principal (user or API client). *store_outage* returns
+        since when the database is unavailable, and why; *liveness_failures* returns which parts of this process hang.
         """
         self._store = store
         self.status_reader = status_reader
@@ -80,7 +80,7 @@ class ServiceFacade:
     # -- state ---------------------------------------------------------------------------------------------------
 
     async def composed_notification(self, notification_id: int) -> tuple[NotificationView, Content] | None:
-        """Return a notification with its text or page, composed again from the stored facts; `None`: unknown."""
+        """Return a notification with its text or page, composed again from the stored facts; `None`: unknown ID."""
         async with self._store.reading() as uow:
             try:
                 notification = await uow.notification(notification_id)
@@ -93,7 +93,7 @@ class ServiceFacade:
         return view_notification(notification, incident), content
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Yield the metrics in Prometheus' text format, in parts.
+        """Yield the metrics in Prometheus' text format or, with *open_metrics*, in OpenMetrics, in parts.
 
         Generating the first part blocks: call `next` for it in a thread.
         """
@@ -122,9 +122,9 @@ class ServiceFacade:
     # -- operations ----------------------------------------------------------------------------------------------
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again. *by*: the name of the principal who requested it.
+        """Read the configuration again. *by*: the name of the principal who requested the reload.
 
-        Return its problems; if one is an error, the old configuration stays active.
+        Return the problems of the configuration; if one is an error, the old configuration stays active.
         """
         return await self._reload(by)
 
@@ -147,7 +147,7 @@ class ServiceFacade:
         return await self._submit(number, partial(Acknowledge, by=by))
 
     async def take_over(self, number: str, by: str, previous_assignee: str) -> Incident:
-        """Assign an incident to *by*, if *previous_assignee* is still its assignee.
+        """Assign an incident to *by*, if *previous_assignee* is still its assignee; otherwise change nothing.
 
         The notified staff and the previous assignee receive an SMS that names the new assignee.
         """
@@ -156,7 +156,7 @@ class ServiceFacade:
     async def add_note(self, number: str, by: str, text: str) -> Incident:
         """Add a note to an incident; a note by the assignee extends the acknowledgement.
 
-        The same note sent again within `REPEAT_WINDOW` is a second click, and is ignored.
+        The same note, sent again within `REPEAT_WINDOW`, counts as a second click and is ignored.
         """
         now = self._clock.now()
         async with self._store.transaction() as uow:
@@ -176,8 +176,8 @@ class ServiceFacade:
     async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
         """Release the announcement of an outage: notify the agency's recipients, which are other offices.
 
-        *despite*: the contradiction with the newest probe runs that the author has confirmed. Raise
-        `OperationRejectedError` in monitor-only mode, or if the runs contradict the outage without a confirmation.
+        *despite*: how the newest probe runs contradict the outage, if the author overrides the contradiction. Raise
+        `OperationRejectedError` in monitor-only mode, and for a contradiction that the author does not override.
         """
         if self.is_monitor_only():
             raise OperationRejectedError.from_text("nothing_to_release")
@@ -195,12 +195,13 @@ class ServiceFacade:
     ) -> Incident:
         """Mark an incident as a false alarm. *despite*: as in `release`.
 
-        Raise `OperationRejectedError` if it is too late, if a person has done so before, or if the newest runs fail.
+        Raise `OperationRejectedError` if the incident ended long ago, if it is marked already, or if the newest runs
+        fail and the author does not override that.
         """
         incident = await self.find_incident(number)
         if incident.false_alarm_at is not None:
             raise OperationRejectedError.from_text(
-                "corrected_before", number=incident.number, by=incident.false_alarm_by
+                "marked_false_before", number=incident.number, by=incident.false_alarm_by
             )
         if not may_mark_false_alarm(incident, self.now()):
             hours = FALSE_ALARM_PERIOD // timedelta(hours=1)
@@ -221,14 +222,17 @@ class ServiceFacade:
             return await find_incident(uow, number)
 
     async def _submit(self, number: str, make_event: Callable[..., Event]) -> Incident:
-        """Submit the event that *make_event* builds for an incident, after the check against the newest runs."""
+        """Submit the event that *make_event* builds for an incident.
+
+        First check a release or false alarm, which states whether mail works, against the newest probe runs.
+        """
         incident = await self.find_incident(number)
-        operation = make_event(incident_id=incident.id, at=self._clock.now())
-        if isinstance(operation, Release | MarkFalseAlarm):
-            await self._operation_check.check(incident, operation)
-            # The check may take seconds, so take the time again.
-            operation = replace(operation, at=self._clock.now())
-        updated = await self._dispatcher.submit(operation)
+        event = make_event(incident_id=incident.id, at=self._clock.now())
+        if isinstance(event, Release | MarkFalseAlarm):
+            await self._operation_check.check(incident, event)
+            # Read the clock again, because the check may take seconds.
+            event = replace(event, at=self._clock.now())
+        updated = await self._dispatcher.submit(event)
         if updated is None:
             raise incident_not_found(number)
         return updated
@@ -236,7 +240,10 @@ class ServiceFacade:
     # -- providers -----------------------------------------------------------------------------------------------
 
     def callback_base(self, gateway: str) -> str | None:
-        """Return the public URL that was given to this gateway's provider."""
+        """Return the base URL to which this gateway's provider sends callbacks.
+
+        `None`: there is no such gateway, or no public URL is configured.
+        """
         return callback_base(self._runtime().configuration.settings, gateway) if gateway in self._pool else None
 
     async def handle_callback(self, gateway: str, request: CallbackRequest) -> CallbackResponse | None:
@@ -251,5 +258,6 @@ class ServiceFacade:
                 request, self._callback_handlers.for_gateway(gateway)
             )
         except CallbackRejectedError as error:
+            # `REFUSALS` contains the metric's reason for an HTTP status; "" is counted as another reason.
             self._metrics.count_rejected_callback(gateway, REFUSALS.get(error.status, ""))
             raise

@@ -1,6 +1,7 @@
 """Life cycle of the configured gateways, by which Pantau sends SMS, calls, faxes and letters.
 
-The service builds them at the start, replaces edited ones at a reload, and closes them.
+The service builds the gateways at the start, replaces those with edited settings at a reload, and closes the replaced
+ones.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _CLOSE_TIMEOUT = 10.0
 def build_gateways(
     settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[ConfiguredGateway] = ()
 ) -> list[ConfiguredGateway]:
-    """Return the configured gateways in the order of preference. Relative paths start at *directory*.
+    """Return the configured gateways in the order of preference. Their relative paths start at *directory*.
 
-    *in_use*: the present gateways, and *before*: their settings. A gateway with unchanged settings is reused, with its
-    open connections.
+    *in_use*: the present gateways; *before*: the settings from which they were built. A gateway with unchanged settings
+    is reused, with its open connections.
     """
     kinds, reusable = gateway_kinds(), _unchanged_gateways(before, settings, in_use)
     return [
@@ -64,7 +65,7 @@ def _unchanged_gateways(
         entry.name
         for entries in after.gateways.values()
         for entry in entries
-        # A new rate limit does not require a new implementation: only `ConfiguredGateway` uses it.
+        # A new rate limit does not require a new `Gateway`: only `ConfiguredGateway` uses the limit.
         if (entry_before := entries_before.get(entry.name))
         and replace(entry_before, per_minute=entry.per_minute) == entry
     }
@@ -122,6 +123,6 @@ class ReplacedGateways:
 
 
 def callback_base(settings: Settings, gateway: str) -> str | None:
-    """Return the base URL of the callbacks of this gateway's provider; `None`: no public URL is configured."""
+    """Return the base URL to which this gateway's provider sends callbacks; `None`: no public URL is configured."""
     public_url = settings.callbacks.public_url
     return f"{public_url.rstrip('/')}/{CALLBACK_PREFIX}/{gateway}" if public_url else None

@@ -1,4 +1,4 @@
-"""Measurement of an agency's mail for an operation that states its health, such as a release or a false alarm.
+"""Measurement of an agency's mail for an operation that states whether mail works, such as marking a false alarm.
 
 A *route* is mail from one mailbox to another; a *run* is one probe message on it. The newest runs of the agency's
 routes count. Routes whose newest run is old are run first.
@@ -27,7 +27,7 @@ from probes.model.result import Outcome, ProbeResult
 MAX_WAIT: Final = timedelta(seconds=6)
 #: A run that began this recently is not repeated.
 FRESH_PERIOD: Final = timedelta(minutes=1)
-#: Maximum of agencies whose routes are run for one operation.
+#: Maximum number of agencies whose routes are run for one operation.
 MAX_AGENCIES: Final = 20
 #: The direction of mail that fails in an incident of each type.
 _DIRECTION_OF: Final[Mapping[IncidentType, Direction]] = {
@@ -51,9 +51,9 @@ class MailMeasurement:
         self._runs: dict[str, OnDemandRun] = {}
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
-        """Start runs of the routes of *agencies* that this process probes; return the runs in progress of *agencies*.
+        """Start runs of the routes of *agencies*; return the runs in progress of these routes.
 
-        Do not start runs of routes whose latest run is fresh.
+        Leave out routes whose latest run is fresh, and agencies that another process probes.
         """
         runtime, now = self._runtime(), self._clock.now()
         self._runs = {name: run for name, run in self._runs.items() if not run.is_finished}
@@ -68,7 +68,7 @@ class MailMeasurement:
         return [run for run in self._runs.values() if run.route.agency in agencies]
 
     async def measure(self, agency: str) -> LatestArrivals:
-        """Run the routes of an agency, wait until the runs end or the timeout, and return as `newest` does."""
+        """Run the routes of an agency, wait until the runs or the timeout end, and return its entry of `newest`."""
         runs = self.begin([agency])
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout.total_seconds()):
@@ -79,7 +79,8 @@ class MailMeasurement:
     async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]:
         """Return, by agency and incident type, the start of the newest run if its message arrived.
 
-        A type is missing if the message did not arrive. Raise `StoreUnavailable`.
+        A type is missing if the message did not arrive. Raise `StoreUnavailable`. If several sites probe an agency, the
+        time is the present, and a type is missing unless mail arrives by their joint status.
         """
         # The newest run may be a run of another process, or older than the start of this process.
         await self._history.refresh_latest(agencies)
@@ -88,8 +89,7 @@ class MailMeasurement:
     def _latest_arrivals(self, agency: str) -> LatestArrivals:
         runtime, known = self._runtime(), self._history.known()
         if (joint_status := runtime.reporter.joint_status(agency)) is not None:
-            # If several sites probe the agency, their joint health counts: one site's message may arrive although
-            # another site's fails.
+            # The joint status counts, because one site's message may arrive although another site's fails.
             working = [
                 incident_type
                 for incident_type, direction in _DIRECTION_OF.items()
@@ -104,7 +104,10 @@ class MailMeasurement:
         return arrivals
 
     def _routes_by_type(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
-        """Return the routes that show whether sending or receiving works: internal ones if a type has no others."""
+        """Return the routes that show whether sending or receiving works, by the incident type of its failure.
+
+        A type without routes of its direction has the agency's internal routes.
+        """
         routes = self._runtime().configuration.registry.routes_for(agency)
         internal = [route for route in routes if route.direction is Direction.INTERNAL]
         return {

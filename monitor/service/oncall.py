@@ -1,4 +1,4 @@
-"""On-call service: shows rotas, adds and removes overrides, and exports metrics of gaps and of unverified numbers.
+"""On-call service: shows rotas, adds and removes overrides, and exports metrics of gaps and unverified numbers.
 
 A *rota* states who is on call when. An *override* replaces a person on a rota for a time. A *gap* is a period with
 nobody on call.
@@ -68,11 +68,11 @@ class RotaView:
     person: Contact | None
     #: Author of the override by which this person is on call; "": there is no override.
     overridden_by: str
-    #: Next handover; `None`: none within three months.
+    #: When the next handover ends this person's duty; `None`: no handover within three months.
     until: datetime | None
-    #: The next contact on call; `None`: nobody.
+    #: The contact on call from `until` on; `None`: nobody.
     next: Contact | None
-    #: Periods with nobody on call in the seven days from that moment.
+    #: Periods with nobody on call in the seven days from `at`.
     gaps: Sequence[Gap]
 
 
@@ -97,6 +97,7 @@ class OnCall:
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
+        #: Returns the roster of the current configuration; builds it at the first call.
         self._roster = PerConfiguration(configuration, _RosterBuilder().build)
         #: The roster (rotas and contacts of one configuration) to which `adapt_overrides` last adapted overrides.
         self._adapted_roster: _Roster | None = None
@@ -144,15 +145,15 @@ class OnCall:
         async with self._store.reading() as uow:
             overrides = await uow.oncall.list_overrides(min(moment, self._clock.now()))
             confirmations = await uow.oncall.last_confirmations()
-        with_dates = partial(_with_verified_dates, confirmations=confirmations, zone=zone)
-        return [_view_rota(rota, overrides, moment, with_dates) async for rota in yielding(rotas)]
+        with_verified_dates = partial(_with_verified_dates, confirmations=confirmations, zone=zone)
+        return [_view_rota(rota, overrides, moment, with_verified_dates) async for rota in yielding(rotas)]
 
     async def overrides(self) -> Sequence[Override]:
         """Return the overrides that have not ended."""
         return (await self.records()).overrides
 
     async def records(self) -> DutyRecords:
-        """Return the overrides that have not ended, and when each number was confirmed in a drill."""
+        """Return the overrides that have not ended, and when staff last confirmed a drill, by telephone number."""
         async with self._store.reading() as uow:
             overrides = await uow.oncall.list_overrides(self._clock.now())
             return DutyRecords(overrides=overrides, answered=await uow.oncall.last_confirmations())
@@ -225,6 +226,7 @@ class OnCall:
                         log.warning("override removed: its person left the configuration", rota=override.rota)
                         changed = True
         except StoreUnavailable:
+            # The next call repeats the adaptation.
             self._adapted_roster = previous
             return False
         return changed
@@ -287,14 +289,15 @@ class OnCall:
         return self._rotas_used_by(agency) if agency else list(self._roster().rota_by_name.values())
 
     def _rotas_used_by(self, agency: str) -> Sequence[Rota]:
+        """Return all rotas in an agency's file, and the rotas in the settings that its escalation uses."""
         roster, agencies = self._roster(), self._configuration().registry.agencies
         found_agency = agencies.get(agency.upper())
         if found_agency is None:
             raise OperationRejectedError.from_text("no_agency_among", agency=agency, known=", ".join(agencies))
-        shared_keys = {key for step in found_agency.escalation.steps for key in step.rotas}
+        used_keys = {key for step in found_agency.escalation.steps for key in step.rotas}
         return [
             *roster.rotas[found_agency.agency],
-            *(rota for rota in roster.rotas[NO_AGENCY] if rota.name in shared_keys),
+            *(rota for rota in roster.rotas[NO_AGENCY] if rota.name in used_keys),
         ]
 
     def _find_rota(self, name: str) -> Rota:
@@ -335,12 +338,12 @@ def parse_time(
 class _Roster:
     """Rotas and contacts of one configuration."""
 
-    #: By code of the agency whose file contains them; `NO_AGENCY`: in the settings.
+    #: By code of the agency whose file contains the rotas; `NO_AGENCY`: rotas in the settings.
     rotas: Mapping[str, Sequence[Rota]]
-    #: Contacts that may be notified, by the same codes; under `NO_AGENCY` with those of the NOC.
+    #: Contacts that may be notified, by agency code; `NO_AGENCY`: those in the settings, including the NOC's.
     staff: Mapping[str, Sequence[Contact]]
-    #: Contacts of the settings that all agencies may use.
-    shared: Sequence[Contact]
+    #: Contacts in the settings that may be on call for any rota; without the NOC's.
+    shared_contacts: Sequence[Contact]
 
     @property
     def rota_by_name(self) -> Mapping[str, Rota]:
@@ -352,7 +355,7 @@ class _Roster:
         # Only a rota of an agency contains a slash.
         agency, slash, _ = rota.partition("/")
         own = self.staff.get(agency, ()) if slash else ()
-        return {person.key: person for person in (*self.shared, *own)}
+        return {person.key: person for person in (*self.shared_contacts, *own)}
 
     def find_contact(self, override: Override) -> Contact | None:
         """Return the contact of an override as configured now; `None`: it is not configured."""
@@ -363,15 +366,15 @@ class _RosterBuilder:
     """Builder of the roster of each configuration. It reuses the rotas and contacts of unchanged agencies."""
 
     def __init__(self) -> None:
-        self._shared: SharedSettings | None = None
+        self._shared_settings: SharedSettings | None = None
         #: By agency code: the agency's configuration, and the rotas and contacts that were built from it.
         self._built: dict[str, tuple[Agency, list[Rota], list[Contact]]] = {}
 
     def build(self, configuration: Configuration) -> _Roster:
         settings, agencies = configuration.settings, configuration.registry.agencies
         shared = settings.build_shared()
-        reusable = self._built if shared == self._shared else {}
-        self._shared, self._built = shared, {}
+        reusable = self._built if shared == self._shared_settings else {}
+        self._shared_settings, self._built = shared, {}
         rotas = {NO_AGENCY: list(shared.rotas.values())}
         staff = {NO_AGENCY: [*shared.contacts.values(), *settings.noc.build_contacts(shared).values()]}
         for code, agency in agencies.items():
@@ -380,13 +383,13 @@ class _RosterBuilder:
                 built = agency, list(agency.build_rotas(shared).values()), list(agency.build_contacts(shared).values())
             self._built[code] = built
             rotas[code], staff[code] = built[1:]
-        return _Roster(rotas=rotas, staff=staff, shared=list(shared.contacts.values()))
+        return _Roster(rotas=rotas, staff=staff, shared_contacts=list(shared.contacts.values()))
 
 
 def _with_verified_dates(person: Contact, confirmations: Mapping[str, datetime], zone: ZoneInfo) -> Contact:
-    """Return *person* with the later verification date of each number: the configured one or that of a drill.
+    """Return *person* with the later verification date of each number: the configured date or that of a drill.
 
-    *confirmations*: when each number was confirmed in a drill, a test message that staff answer.
+    A drill is a test notification that staff confirm. *confirmations*: the time of the last one, by telephone number.
     """
 
     def latest_date(address: Address) -> date | None:
@@ -398,23 +401,23 @@ def _with_verified_dates(person: Contact, confirmations: Mapping[str, datetime],
 
 
 def _view_rota(
-    rota: Rota, overrides: Sequence[Override], at: datetime, with_dates: Callable[[Contact], Contact]
+    rota: Rota, overrides: Sequence[Override], at: datetime, with_verified_dates: Callable[[Contact], Contact]
 ) -> RotaView:
     person, handover = on_call(rota, overrides, at), next_handover(rota, overrides, at)
     active_overrides = [o for o in overrides if o.rota == rota.name and o.starts_at <= at < o.ends_at]
     return RotaView(
         rota=rota.name,
         at=at,
-        person=with_dates(person) if person else None,
+        person=with_verified_dates(person) if person else None,
         overridden_by=max(active_overrides, key=lambda o: o.id).by if active_overrides else "",
         until=handover.at if handover else None,
-        next=with_dates(handover.to) if handover and handover.to else None,
+        next=with_verified_dates(handover.to) if handover and handover.to else None,
         gaps=gaps(rota, overrides, at, GAP_HORIZON),
     )
 
 
 def _key_in_file(rota: str) -> str:
-    """Return the key of a rota in its file."""
+    """Return the key under which a file defines a rota: "key" for the name "CODE/key"."""
     return rota.rpartition("/")[2]
 
 
@@ -423,6 +426,7 @@ def _total_duration(periods: Sequence[Gap]) -> timedelta:
 
 
 def _audit_entry(override: Override, event: str, by: str, now: datetime) -> AuditEntry:
+    """Return the audit entry of adding ("override made") or removing ("override taken back") an override."""
     detail = {
         "rota": override.rota,
         "person": override.contact.key,

@@ -1,7 +1,7 @@
 """Changes that open incidents adopt from an edited configuration, and messages about them for the author of the edit.
 
 An incident keeps the policy snapshot (escalation, and announcement to recipients) with which it opened. Only an edit of
-contacts changes the snapshot.
+contacts or recipients changes the snapshot. An incident without an agency concerns Pantau itself, and notifies the NOC.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, stored_document_label
 from monitor.model.lazy_text import LazyText, lazy_text
 
-#: Maximum of messages, one per incident. A last message gives the number of further incidents.
+#: Maximum number of messages, one per incident. A last message gives the number of further incidents.
 _MAX_MESSAGES = 20
 
 
 class CurrentPolicies:
-    """Policies that incidents would have if they opened now; each is built on first use."""
+    """Policies that incidents would have if they opened now. Each policy is built on first use."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._settings = configuration.settings
         self._agencies = configuration.registry.agencies
-        #: By agency code, "" and ""; for the NOC's policies, by subject in both languages and policy name.
+        #: By (agency code, "", ""); the NOC's policies by (subject in Malay, subject in English, policy name).
         self._policies: dict[tuple[str, str, str], PolicySnapshot] = {}
         #: Contacts by key, by agency code ("": the NOC).
         self._people_by_agency: dict[str, Mapping[str, Contact]] = {}
@@ -45,6 +45,7 @@ class CurrentPolicies:
         """Return the policy that the open incident with *policy* would get now; `None`: its agency is not monitored."""
         if policy.agency and policy.agency not in self._agencies:
             return None
+        # The cause of the problem and, for the NOC, the agency concerned are facts of the incident: keep them.
         current = (
             replace(self.agency_policy(policy.agency), cause=policy.cause)
             if policy.agency
@@ -77,7 +78,7 @@ class CurrentPolicies:
 
 
 def policy_changes(incidents: Collection[Incident], configuration: Configuration) -> Sequence[Problem]:
-    """Return a message for each open incident that adopts changes or keeps old steps; the message names them."""
+    """Return, for each open incident that adopts changes or keeps old steps, a message that says which."""
     problems = [*_policy_changes(incidents, configuration)]
     if len(problems) > _MAX_MESSAGES:
         remaining = lazy_text("and {count} more open incidents are affected", count=len(problems) - _MAX_MESSAGES)

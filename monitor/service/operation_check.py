@@ -1,7 +1,7 @@
 """Check of a person's operation on an incident against the newest probe runs, before the operation notifies anybody.
 
-The release of an announcement that mail fails contradicts runs whose messages arrive. A closure and a false alarm
-contradict runs that fail.
+The release of an announcement that mail fails contradicts runs whose messages arrive. A false alarm, and a closure that
+states that mail works, contradict runs that fail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alerts.persistence.clock import Clock
 from monitor.service.errors import Bilingual, OperationRejectedError
 from monitor.store.engine.unit_of_work import SqlStore
 
-#: Maximum of recipients that an error names; it only counts further ones.
+#: Maximum number of recipients that an error names. The error gives the number of the others.
 _MAX_NAMED: Final = 8
 _DIRECTIONS: Final = {
     IncidentType.SENDING: Bilingual("from the agency", malay="daripada agensi"),
@@ -43,8 +43,8 @@ class OperationCheck:
     async def check(self, incident: Incident, operation: Operation) -> None:
         """Raise `OperationRejectedError` if the newest runs contradict the operation.
 
-        The error names the value of `despite` that overrides the contradiction. The check measures mail, which takes
-        some seconds, only if a result could contradict.
+        The error contains the value of `despite` that overrides the contradiction. The check measures mail, which takes
+        some seconds, only if a measurement could contradict.
         """
         expected_contradiction = (
             Contradiction.WORKS_AGAIN if isinstance(operation, Release) else Contradiction.STILL_FAILS
@@ -56,20 +56,20 @@ class OperationCheck:
             or apply(incident, operation) is incident
         ):
             return
-        # With no arrivals at all, every closure and false alarm contradicts that can. The others need no measurement.
+        # A closure or false alarm that does not contradict even if no message arrives needs no measurement.
         if not isinstance(operation, Release) and (await self.effect(incident, operation, {})).contradiction is None:
             return
-        outcome = await self.effect(incident, operation, await self._measure_mail(incident.policy.agency))
-        if outcome.contradiction is not None:
-            raise _contradiction_error(incident, operation, outcome, outcome.contradiction)
+        effect = await self.effect(incident, operation, await self._measure_mail(incident.policy.agency))
+        if effect.contradiction is not None:
+            raise _contradiction_error(incident, operation, effect, effect.contradiction)
 
     async def effect(
         self, incident: Incident, operation: Operation, latest_arrivals: LatestArrivals
     ) -> OperationEffect:
         """Return the effect that an operation would have on an incident."""
         async with self._store.reading() as uow:
-            notices = await uow.notifications(incident.id)
-        return operation_effect(incident, operation, notices, latest_arrivals, self._clock.now())
+            notifications = await uow.notifications(incident.id)
+        return operation_effect(incident, operation, notifications, latest_arrivals, self._clock.now())
 
 
 def _contradiction_error(

@@ -1,7 +1,7 @@
 """Closing of open incidents whose agency was removed from the configuration: no probe would detect their recovery.
 
-They are closed after a delay: a file that was removed by mistake is restored within minutes, the agency may be renamed,
-and two processes on one database read their files at different moments.
+An incident is closed only after a delay, because a file that was removed by mistake is restored within minutes, the
+agency may be renamed, and two processes on one database read their files at different moments.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class OrphanedIncidentCloser:
         clock: Clock,
         agencies: Callable[[], Collection[str]],
     ) -> None:
-        """*agencies* returns the monitored agencies."""
+        """*agencies* returns the codes of the monitored agencies."""
         self._store = store
         self._alerting = alerting
         self._metrics = metrics
@@ -71,10 +71,10 @@ class OrphanedIncidentCloser:
         """Find open incidents without a monitored agency, and close those whose delay is over."""
         now, agencies = self._clock.now(), self._agencies()
         async with self._store.reading() as uow:
-            # The dedup key of an agency's incident is its code; those of Pantau's own components contain a slash.
+            # The dedup key of an agency's incident is the agency's code; the keys of other incidents contain a slash.
             numbers = {
-                key: orphan.number
-                for key, orphan in (await uow.open_incidents_by_key()).items()
+                key: incident.number
+                for key, incident in (await uow.open_incidents_by_key()).items()
                 if "/" not in key and key not in agencies
             }
         orphaned: dict[str, OrphanedIncident] = {}
@@ -100,6 +100,7 @@ class OrphanedIncidentCloser:
         async with self._store.reading() as uow:
             incident = await uow.incident_by_number(orphan.number)
         if incident is not None and incident.is_open:
+            # `recovered=False`: the closing is no recovery. Only the notified staff are informed.
             await self._alerting.submit(
                 Close(incident_id=incident.id, at=now, by=AUTOMATIC, reason=_REASON, recovered=False)
             )

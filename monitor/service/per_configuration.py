@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class PerConfiguration(Generic[T]):
-    """Callable that returns the derived value, and computes it again only after the configuration was replaced.
+    """Callable that returns the derived value, and computes the value again only after a reload.
 
     Without this cache a slow computation, such as one over thousands of contacts, would run at each call.
     """
@@ -45,7 +45,7 @@ def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
 
 
 def build_pin_store(configuration: Configuration) -> PinStore:
-    """Return the PINs of all contacts that have one.
+    """Return the PINs of all contacts that have one: digits that release an announcement in a telephone call.
 
     The PIN of an agency's contact is valid for that agency, the PIN of a shared contact for all agencies.
     """

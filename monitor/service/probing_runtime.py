@@ -152,8 +152,8 @@ class _StoredState:
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     #: By agency: the type of its open incident that a person has declared, independently of the probes.
     declared: Mapping[str, IncidentType] = field(default_factory=dict)
-    #: Tokens, which identify probe messages, of the messages that were sent before.
-    tokens: Mapping[str, SentToken] = field(default_factory=dict)
+    #: Messages that were sent before, by the token that identifies each.
+    sent_tokens: Mapping[str, SentToken] = field(default_factory=dict)
     #: Since when the site has evaluated health without interruption.
     continuous_since: datetime | None = None
 
@@ -164,10 +164,12 @@ class _StoredState:
         names = {route.name for route in routes}
         evaluator.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
         # Subjects that are not routes are the components of Pantau itself.
-        own = {name: health for name, health in self.healths.items() if name not in evaluator.routes}
-        evaluator.restore({name: health for name, health in self.healths.items() if name in names} | own)
+        component_healths = {name: health for name, health in self.healths.items() if name not in evaluator.routes}
+        evaluator.restore({name: health for name, health in self.healths.items() if name in names} | component_healths)
         evaluator.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
-        arrivals = {sent.route: sent.at for sent in self.tokens.values() if sent.has_arrived and sent.route in names}
+        arrivals = {
+            sent.route: sent.at for sent in self.sent_tokens.values() if sent.has_arrived and sent.route in names
+        }
         evaluator.restore_arrivals(arrivals)
         evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         # Keys with a slash are components of Pantau. If the evaluator has newer falls of a component, it keeps them.
@@ -186,8 +188,8 @@ async def make_runtime(
     evaluator = HealthEvaluator(routes.values(), _health_policy(settings), settings.flapping.build())
     state.restore_to(evaluator, routes.values(), owned, context.clock.now())
     # Subjects that are not routes are the components of Pantau; only a start restores their streaks.
-    own_streaks = {name: runs for name, runs in state.streaks.items() if name not in routes}
-    evaluator.restore_streaks(own_streaks, context.clock.now())
+    component_streaks = {name: runs for name, runs in state.streaks.items() if name not in routes}
+    evaluator.restore_streaks(component_streaks, context.clock.now())
     sample_messages: dict[str, bytes] = {}
     agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
     check_assignments = _assign_checks(configuration, agencies, sample_messages)
@@ -232,8 +234,8 @@ async def make_runtime(
         history=context.history,
         metrics=context.metrics,
         clock=context.clock,
-        known_tokens=state.tokens,
-        # If other processes are alive, continue after their last runs. Otherwise start each route at its own phase.
+        known_tokens=state.sent_tokens,
+        # If other processes are alive, continue after their last runs. Otherwise start each route at its own offset.
         last_runs=_last_runs(routes.values(), context.history) if len(shard.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.mail_providers),
         sample_messages=sample_messages,
@@ -320,7 +322,7 @@ async def prepare_change(
 ) -> ConfigurationChange:
     """Return what *configuration* and *shard* change, with the stored state of the gained routes.
 
-    *limit*: the maximum of agencies that this change gains. Raise `StoreUnavailable`.
+    *limit*: the maximum number of agencies that this change gains. Raise `StoreUnavailable`.
     """
     shard = shard or runtime.shard
     # Compare in a thread: thousands of agencies may have changed.
@@ -420,7 +422,7 @@ async def apply_change(runtime: ProbingRuntime, change: ConfigurationChange, con
     runtime.check_runner.release(owned_before - owned_after)
     await runtime.check_runner.assign_cooperatively(change.check_assignments, change.affected_agencies)
     if changed_routes.added:
-        await prober.add_routes(changed_routes.added, change.stored_state.tokens, change.last_runs)
+        await prober.add_routes(changed_routes.added, change.stored_state.sent_tokens, change.last_runs)
     return replace(runtime, configuration=after, routes=change.routes, shard=change.shard, owned=owned_after)
 
 
@@ -491,7 +493,7 @@ async def _read_stored_state(
         declared={
             incident.policy.agency: incident.declared_type for incident in open_incidents if incident.declared_type
         },
-        tokens=await history.tokens(now, route_names),
+        sent_tokens=await history.tokens(now, route_names),
         continuous_since=context.continuous_since(),
     )
 
@@ -600,23 +602,23 @@ def find_unresolvable_incidents(
     """
     registry, file = configuration.registry, str(configuration.settings.agencies)
     problems: list[Problem] = []
-    for agency, incident in incidents.items():
+    for key, incident in incidents.items():
         number, detected = incident.number, incident.detected
-        if "/" in agency:
+        if "/" in key:
             continue
-        if agency not in registry.agencies:
+        if key not in registry.agencies:
             minutes = CLOSING_DELAY // timedelta(minutes=1)
             message = (
                 f"{number} is open, but its agency is no longer monitored: in {minutes} minutes it is closed, and the "
                 "notified staff are informed"
             )
             remedy = f"the agency again, or close it yourself: pantau close {number} (in a shell)"
-        elif detected is None or can_prove_end(detected, {route.direction for route in registry.routes_for(agency)}):
+        elif detected is None or can_prove_end(detected, {route.direction for route in registry.routes_for(key)}):
             continue
         else:
             message = f"{number} is open, but the routes that failed are no longer monitored: no probe detects its end"
             remedy = f"these routes until it ends, or close it yourself: pantau close {number} (in a shell)"
-        problems.append(Problem(file=file, key=agency, message=message, instead=remedy, severity=Severity.WARNING))
+        problems.append(Problem(file=file, key=key, message=message, instead=remedy, severity=Severity.WARNING))
     return problems
 
 

@@ -50,10 +50,10 @@ from monitor.store.probing.records import ConfigurationRecords
 
 log = structlog.get_logger()
 
-#: Maximum of agencies that this process gains at once: thousands would block the event loop for so long that the other
-#: processes consider this one dead.
+#: Maximum number of agencies that this process gains at once: thousands would block the event loop for so long that the
+#: other processes consider this one dead.
 _MAX_GAINED = 1000
-#: Maximum of open incidents for which the effect of an edit is reported.
+#: Maximum number of open incidents for which the effect of an edit is reported.
 _MAX_EXAMINED = 200
 #: Rejection of a reload to monitor-only mode, in which nobody is notified: a mistake in a file must not stop
 #: notifications during an outage.
@@ -97,8 +97,9 @@ class Reloader:
     ) -> None:
         """*path*: the settings file. *load_cache*: cache with which the configuration for `begin` was read.
 
-        *records* stores the applied agencies. *lifecycle* writes audit entries. *manager* informs systemd of reloads.
-        *processes*: records of the processes on a shared database; `None`: the database is not shared.
+        *records* stores the applied agencies. *documents*: the agencies' documents in the database. *lifecycle* writes
+        audit entries. *manager* informs systemd of reloads. *processes*: records of the processes on a shared database;
+        `None`: the database is not shared.
         *adapt_overrides*: adapts overrides (temporary replacements of people on call) to an applied configuration;
         returns whether it changed any.
         """
@@ -117,6 +118,7 @@ class Reloader:
         #: Gateways that are not in use any more, until they are closed.
         self.replaced_gateways = ReplacedGateways()
         self._load_cache = load_cache
+        # A read of the configuration reads again only documents with a later version than those known here.
         load_cache.document_versions = lambda: documents.known
         self._manager = manager
         #: The configuration of `begin`: some settings take effect only at a start.
@@ -166,9 +168,9 @@ class Reloader:
         await run_periodically("reload", reload, timedelta(0))
 
     async def reload(self, by: str) -> Sequence[Problem]:
-        """Read the configuration again in the name of a principal.
+        """Read the configuration again, and apply it. *by*: the principal, or the cause, that requested it.
 
-        Return its problems. If it has errors, or while the database is unavailable, the old configuration stays active.
+        Return its problems. If it has errors, or if the database is unavailable, the old configuration stays active.
         """
         async with self._reloading:
             with self._manager.reloading():
@@ -240,7 +242,7 @@ class Reloader:
         return policy_changes([*incidents.values()], configuration)
 
     async def change_shard(self, shard: Shard) -> frozenset[str]:
-        """Change the shard, not during a reload; return the gained agencies. Raise `StoreUnavailable`."""
+        """Wait for a running reload, then change the shard. Return the gained agencies. Raise `StoreUnavailable`."""
         async with self._reloading:
             owned_before, configuration = self.runtime.owned, self.runtime.configuration
             # Set the shard first: even if a step below fails, the next reload must use it.
@@ -258,8 +260,8 @@ class Reloader:
     async def follow_documents(self, others: Iterable[Process]) -> None:
         """Publish the revision of documents that this process uses, and reload if another process uses a higher one.
 
-        Documents that no process uses yet (`pantau apply --no-reload`) are not applied. After a failure, the same
-        revision is not tried again.
+        Documents that no process uses yet (`pantau apply --no-reload`) are not applied. A revision that was rejected is
+        not tried again.
         """
         if self._processes is None:
             return
@@ -269,6 +271,7 @@ class Reloader:
             self._published_revision = self._revision
         if self._revision is None:
             return
+        # `Process.documents` is the revision that the process has published.
         most_advanced = max(others, key=lambda each: each.documents or 0, default=None)
         newest = (most_advanced and most_advanced.documents) or 0
         if most_advanced is None or newest <= max(self._revision, self._followed_revision):
@@ -283,7 +286,7 @@ class Reloader:
         return await self._documents.revision_sum(configuration.documents) if in_store and self._processes else None
 
     async def apply_after(self, action: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
-        """Read the configuration, execute *action* with it, and apply it. Return its problems.
+        """Read the configuration, execute *action* with it, and apply it. Return its problems. *by*: as in `reload`.
 
         Raise `ConfigurationError`, `StoreUnavailable`, and errors of *action*: then the old configuration stays active.
         """
@@ -405,8 +408,8 @@ class Reloader:
     async def _possibly_alive(self) -> AbstractSet[str] | None:
         """Return the names of the other processes that may be alive; `None`: the process has no shared database.
 
-        Include every process that has not stopped and had a heartbeat within `ABANDONED_AFTER`: a live process would not write
-        its statuses again if they were deleted by mistake.
+        Include every process that has not stopped and had a heartbeat within `ABANDONED_AFTER`: if the statuses of a
+        live process were deleted by mistake, it would not write them again.
         """
         if self._processes is None:
             return None
@@ -430,7 +433,7 @@ class Reloader:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)
 
     async def run(self) -> None:
-        """Run the loops of the runtime, which stay the same in every reload, until cancelled."""
+        """Run the loops of the runtime, whose objects each reload keeps, until cancelled."""
         runtime = self.runtime
         cleaner = MailboxCleaner(lambda: self.runtime.configuration.registry.unused_mailboxes, self._context.signer)
         async with asyncio.TaskGroup() as tasks:
@@ -444,6 +447,7 @@ class Reloader:
 
 
 def _serialized(agencies: Mapping[str, Agency]) -> Mapping[str, tuple[str, str]]:
+    """Return the document and its source by agency code."""
     return {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
 
 
@@ -453,13 +457,13 @@ def _log_unavailable_components(configuration: Configuration) -> None:
 
 
 def _without(gateways: Iterable[ConfiguredGateway], others: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
-    """Return those of *gateways* whose implementation none of *others* uses."""
+    """Return the *gateways* whose `Gateway` object none of *others* uses."""
     excluded = {id(configured.gateway) for configured in others}
     return [configured for configured in gateways if id(configured.gateway) not in excluded]
 
 
 def needs_restart(before: Configuration, after: Configuration, path: Path) -> Sequence[Problem]:
-    """Return a warning for each setting that has changed since the start and takes effect at the next one."""
+    """Return a warning for each setting that has changed since the start and takes effect at the next start."""
     old_settings, new_settings = before.settings, after.settings
     start_settings: dict[str, tuple[object, object]] = {
         "listen": (old_settings.listen, new_settings.listen),

@@ -1,7 +1,7 @@
 """Renaming of an agency or a mailbox: its records get the new name, and the configuration with the new name is applied.
 
 The operator first edits the files, and then runs `pantau rename`. Without the command, the new name would count as a
-new agency without a history.
+new agency without a history. A mailbox belongs to an agency, or is a *reference*: a mailbox of ours outside of them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from monitor.store.probing.history import History
 
 log = structlog.get_logger()
 
-#: Maximum age of records under the new name. Records since the edit of the file belong to the renamed agency; older
-#: records belong to another agency.
+#: Maximum age of records under the new name of an agency. Younger records were written since the edit of the file, and
+#: belong to the renamed agency; older records belong to another agency, and prevent the rename.
 _NEW_AGENCY_PERIOD = timedelta(days=1)
 
 
@@ -77,7 +77,7 @@ class Renamer:
         try:
             problems = await self._reloader.apply_after(rename_records, by)
             # Rename again the records that were written under the old name until the new configuration was active.
-            await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
+            await self._renames.rename(renaming, by=by, now=self._clock.now(), is_second_pass=True)
             await self._apply_in_memory(renaming)
         except ConfigurationError as error:
             errors = [str(p) for p in error.problems if p.severity is Severity.ERROR]
@@ -91,12 +91,13 @@ class Renamer:
         return RenameResult(counts=counts, problems=problems)
 
     async def _apply_in_memory(self, renaming: Renaming) -> None:
-        """Apply the new name in memory. A reload may have activated it before its records were renamed."""
+        """Apply the new name in memory. A reload may have activated the name before its records were renamed."""
         self._history.rename(renaming.route)
         async with self._store.reading() as uow:
             incidents = await uow.open_incidents()
         detected_types = {each.dedup_key: each.detected for each in incidents if each.detected is not None}
         runtime = self._reloader.runtime
+        # Empty for a mailbox, and for an agency that another process probes.
         owned_new = {renaming.new} & runtime.owned
         runtime.reporter.add_agencies(owned_new, detected_types)
         runtime.reporter.restore_outages(outages_of(incidents))
@@ -137,8 +138,8 @@ class Renamer:
         # A repeated rename completes an interrupted one, which has already moved records to the new name.
         if not is_repeat and _is_other_agency(new_records, self._clock.now() - _NEW_AGENCY_PERIOD):
             raise OperationRejectedError(
-                f"{new} has records of its own ({new_records.incidents} incidents); two agencies cannot become one. If {old} has "
-                f"been merged into it, leave the records of both as they are"
+                f"{new} has records of its own ({new_records.incidents} incidents); two agencies cannot become one. If "
+                f"{old} has been merged into it, leave the records of both as they are"
             )
 
 
@@ -171,8 +172,8 @@ def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
     new_code, _, _ = renaming.new.rpartition("/")
     if old_code != new_code:
         raise OperationRejectedError(
-            f"'{renaming.old}' and '{renaming.new}' are not of the same agency; write CODE/KEY for both, or KEY for both if it "
-            "is a reference"
+            f"'{renaming.old}' and '{renaming.new}' are not of the same agency; write CODE/KEY for both, or KEY for "
+            "both if it is a reference"
         )
     if not new_code:
         _check_files(renaming, configuration.settings.references, "reference", "its key below `references`")

@@ -50,6 +50,7 @@ class ShardManager:
     ) -> None:
         """*name*: the name of this process. *clock*: the clock of the database, the same for all processes.
 
+        *policy*: within which time the agencies of a dead process are taken over, and when a process counts as dead.
         *take_over_notifications* continues the pending notifications of the dead processes with these names.
         """
         self._name = name
@@ -67,7 +68,7 @@ class ShardManager:
         #: Agencies of which other processes have documents (configurations), by the digest of these agencies. Each
         #: process publishes its digest in its row, so that the agencies are read only when they change.
         self._agencies_by_digest: dict[str, frozenset[str]] = {}
-        #: The agencies that this process has published as those it has documents of; `None`: not published yet.
+        #: The agencies that this process has last published, all with documents here; `None`: not published yet.
         self._published_agencies: Collection[str] | None = None
         #: Agencies of which only other processes have documents, by the last report.
         self._missing_agencies: frozenset[str] = frozenset()
@@ -78,10 +79,10 @@ class ShardManager:
         #: Set when a process has died and may have left pending work; also set at the start.
         self._processes_left = asyncio.Event()
         self._processes_left.set()
-        #: Start of the latest successful heartbeat, which is the time in its row.
+        #: Start of this process's latest successful heartbeat, which is the time in its row of the database.
         self._heartbeat_at: datetime | None = None
-        #: When to write all statuses a second time after a recovery of this process: until then, processes that
-        #: noticed the recovery late may have overwritten statuses of this shard. `None`: nothing to rewrite.
+        #: When to write all statuses a second time after an interruption of the heartbeats: until then, processes that
+        #: noticed the end of the interruption late may have overwritten statuses of this shard. `None`: nothing to do.
         self._rewrite_at: datetime | None = None
 
     async def begin(self) -> Shard:
@@ -113,7 +114,7 @@ class ShardManager:
 
     async def _send_heartbeat(self) -> None:
         try:
-            # After this time the other processes consider this process dead: waiting longer would not prevent that.
+            # After this time the other processes consider this process dead anyway: do not wait longer.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
                 await self._publish_agencies()
                 started_at = self._clock.now()
@@ -157,7 +158,7 @@ class ShardManager:
         digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
         new = [name for name, digest in digests.items() if digest not in self._agencies_by_digest]
         if new:
-            self._agencies_by_digest |= await self._processes.known(new)
+            self._agencies_by_digest |= await self._processes.agencies_by_digest(new)
         self._agencies_by_digest = {
             digest: self._agencies_by_digest[digest]
             for digest in digests.values()
@@ -165,7 +166,7 @@ class ShardManager:
         }
 
     def _report_missing_agencies(self) -> None:
-        """Export the number of agencies of which only other processes have documents; log new ones."""
+        """Export the number of agencies of which only other processes have documents. Log if one is new."""
         own_agencies = self._reloader.runtime.configuration.registry.agencies.keys()
         missing = self._shard.monitored_elsewhere - own_agencies
         self._metrics.set_agencies_without_config(len(missing))
@@ -179,15 +180,15 @@ class ShardManager:
 
     def _update_shard(self, others: Sequence[Process], now: datetime) -> None:
         alive = self._membership.record_heartbeats(_cluster_members(others), now)
-        known = {
+        agencies_by_process = {
             other.name: self._agencies_by_digest[other.agencies_digest]
             for other in others
             if other.name in alive and other.agencies_digest in self._agencies_by_digest
         }
-        self._shard = Shard(name=self._name, alive=alive, other_documents=known)
+        self._shard = Shard(name=self._name, alive=alive, other_documents=agencies_by_process)
         dead = [other.name for other in others if other.name not in alive]
         self._dead_names = frozenset({self._name, *dead})
-        # Nobody else handles the probe messages that the dead processes have sent.
+        # This process handles the probe messages that the dead processes have sent: nobody else does.
         self._signer.inherit(dead)
 
     async def _apply_shard(self) -> None:
@@ -198,7 +199,7 @@ class ShardManager:
         try:
             owned = self._reloader.runtime.owned
             owned_after = shard.owned(self._reloader.runtime.configuration.registry.agencies)
-            self._metrics.set_agency_ownership(owned=len(owned), unowned=len(owned_after - owned))
+            self._metrics.set_agency_ownership(owned=len(owned), to_take_over=len(owned_after - owned))
             gained = await self._reloader.change_shard(shard)
         except Exception:
             self._shard_changed.set()

@@ -23,21 +23,21 @@ MAX_DURATION = timedelta(days=7)
 
 
 class Silencer:
-    """Operators' commands on silences."""
+    """Adds, lists and ends silences for operators."""
 
     def __init__(
-        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, agency_by_name: Callable[[], Mapping[str, str]]
+        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, agency_by_target: Callable[[], Mapping[str, str]]
     ) -> None:
-        """*agency_by_name* returns the agency's code, by the name of each monitored agency and route."""
+        """*agency_by_target* returns the agency's code, by the name of each monitored agency and route."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._agency_by_name = agency_by_name
+        self._agency_by_target = agency_by_target
 
     async def add(self, target: str, duration: timedelta, reason: str, by: str) -> Silence:
         """Silence *target*, the name of an agency or a route in any case. Raise `OperationRejectedError`.
 
-        The same request within `REPEAT_WINDOW` is a second click, and returns the existing silence.
+        The same request, sent again within `REPEAT_WINDOW`, counts as a second click: return the existing silence.
         """
         name = self.find_target(target)
         if not timedelta(0) < duration <= MAX_DURATION:
@@ -57,28 +57,29 @@ class Silencer:
 
     def find_target(self, name: str) -> str:
         """Return the exact name of the agency or route *name*, given in any case. Raise `OperationRejectedError`."""
-        target = next((known for known in self._agency_by_name() if known.casefold() == name.strip().casefold()), None)
+        folded_name = name.strip().casefold()
+        target = next((known for known in self._agency_by_target() if known.casefold() == folded_name), None)
         if target is None:
             raise OperationRejectedError.from_text("nothing_called", about=name)
         return target
 
     def agency_of(self, target: str) -> str:
         """Return the code of the agency of a silence's target; "": it is a component of Pantau, or not monitored."""
-        return self._agency_by_name().get(target, "")
+        return self._agency_by_target().get(target, "")
 
     async def current(self) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
         async with self._store.reading() as uow:
             return await uow.silences(self._clock.now())
 
-    async def remove(self, number: int, by: str) -> Silence:
+    async def remove(self, silence_id: int, by: str) -> Silence:
         """End a silence now. Raise `NotFoundError`."""
         now = self._clock.now()
         async with self._store.transaction() as uow:
-            ended = await uow.end_silence(number, now)
+            ended = await uow.end_silence(silence_id, now)
             if ended is None:
-                raise NotFoundError.from_text("no_silence", number=number)
-            detail = {"about": ended.target, "silence": str(number)}
+                raise NotFoundError.from_text("no_silence", number=silence_id)
+            detail = {"about": ended.target, "silence": str(silence_id)}
             await uow.add_audit_entry(AuditEntry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.wake()
         return ended
@@ -93,7 +94,7 @@ def _is_same(silence: Silence, request: tuple[str, timedelta, str, str], now: da
 def route_silence_lookup(failing_routes: Callable[[str], Collection[str]]) -> SilenceLookup:
     """Return a lookup that silences an incident if its agency, or each of its failing routes, is silenced.
 
-    *troubled* returns the names of an agency's failing routes.
+    *failing_routes* returns the names of an agency's failing routes.
     """
 
     def find(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
@@ -102,10 +103,10 @@ def route_silence_lookup(failing_routes: Callable[[str], Collection[str]]) -> Si
             return silence
         routes = failing_routes(incident.policy.agency)
         silences_by_route = [[s for s in silences if s.target == route and s.is_active(now)] for route in routes]
-        # Without failing routes, or if one of them is not silenced, the incident is not silenced.
+        # If there are no failing routes, or one of them is not silenced, the incident is not silenced.
         if not silences_by_route or not all(silences_by_route):
             return None
-        # The incident is silenced until the first of the routes has no silence any more.
+        # The incident is silenced until the silence of one of the routes ends.
         latest_by_route = [max(each, key=lambda silence: silence.ends_at) for each in silences_by_route]
         return min(latest_by_route, key=lambda silence: silence.ends_at)
 
@@ -127,8 +128,10 @@ def restored_store_silence_lookup(
         silence = silence_lookup(incident, silences, now)
         if silence is not None or since is None or incident.opened_at > since:
             return silence
-        is_measured = incident.policy.agency != "" and incident.detected is not None
-        if not since <= now < since + RECHECK_DELAY or (is_measured and not is_unevaluated(incident.policy.agency)):
+        can_be_evaluated = incident.policy.agency != "" and incident.detected is not None
+        if not since <= now < since + RECHECK_DELAY or (
+            can_be_evaluated and not is_unevaluated(incident.policy.agency)
+        ):
             return None
         return Silence(
             id=0,

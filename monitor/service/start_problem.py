@@ -19,7 +19,10 @@ from monitor.store.backend.database import StoreUnusableError
 def port_problem(
     settings_file: Path, key: KeyPath, listen: Listen, error: OSError, environ: Mapping[str, str]
 ) -> Problem:
-    """Return why nothing can listen at *listen*, which *key* sets, or for the portal an environment variable."""
+    """Return why nothing can listen at *listen*. *key*: the setting of *listen*.
+
+    An environment variable may replace the setting `listen`; then the problem is one of the variable.
+    """
     suggestion = Listen(listen.host, min(listen.port + 10, 65535))
     match error.errno:
         case errno.EADDRINUSE:
@@ -37,20 +40,21 @@ def port_problem(
     return read_document(settings_file).problem(key, message, instead)
 
 
-def state_problem(settings_file: Path, state: Path) -> Problem | None:
+def state_problem(settings_file: Path, state_dir: Path) -> Problem | None:
     """Create the state directory if it is missing; return why it cannot be used. `None`: it can be used."""
     reason = ""
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         reason = f"cannot be created: {error.strerror}"
-    if not reason and os.access(state, os.R_OK | os.W_OK | os.X_OK):
+    if not reason and os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
         return None
     reason = reason or (
-        "is on a file system that is mounted read-only" if _is_read_only(state) else "cannot be written"
+        "is on a file system that is mounted read-only" if _is_read_only(state_dir) else "cannot be written"
     )
-    message = f"{state} {reason} (by user {process_user()}, as whom the service runs)"
-    instead = f"a directory that user {process_user()} may write: install -d -o {process_user()} -m 700 {state} (in a shell, as root)"
+    message = f"{state_dir} {reason} (by user {process_user()}, as whom the service runs)"
+    user = process_user()
+    instead = f"a directory that user {user} may write: install -d -o {user} -m 700 {state_dir} (in a shell, as root)"
     return read_document(settings_file).problem(("state_dir",), message, instead)
 
 
@@ -60,5 +64,5 @@ def store_problem(settings_file: Path, error: StoreUnusableError) -> Problem:
     return document.problem(("store",) if "store" in document.data else ("state_dir",), str(error), "")
 
 
-def _is_read_only(state: Path) -> bool:
-    return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
+def _is_read_only(state_dir: Path) -> bool:
+    return bool(os.statvfs(state_dir).f_flag & os.ST_RDONLY)

@@ -65,25 +65,25 @@ from monitor.views.self_health import (
 from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_site_incident, view_sites
 from probes.model.result import ProbeResult
 
-#: Maximum of incidents, and of notifications, in a list.
+#: Maximum number of incidents, and of notifications, in a list.
 _MAX_LISTED = 200
-#: The same on the status page.
+#: Maximum number of the newest incidents, and of the newest notifications, on the status page.
 _MAX_INCIDENTS, _MAX_NOTIFICATIONS = 20, 40
-#: Maximum of open incidents in the list of the status page. All appear on the cards of their agencies anyway.
+#: Maximum number of open incidents in the list of the status page. All appear on the cards of their agencies anyway.
 _MAX_OPEN = 50
-#: Maximum of failed and uncertain notifications on the status page. They are listed although newer ones succeeded.
+#: Maximum number of failed and uncertain notifications on the status page. Newer ones that succeeded do not hide them.
 _MAX_ATTENTION = 20
 #: The database is read again when the audit log has a new entry, or after this time: some changes have no entry.
 _REFRESH_INTERVAL = timedelta(seconds=15)
 #: A page about an incident shows the runs of sites from this time before the incident until this time after it.
 _MARGIN = timedelta(minutes=15)
-#: Maximum of runs of each site that are shown about an incident; the latest are shown.
+#: Maximum number of runs of each site that are shown about an incident. The latest runs are shown.
 _MAX_SITE_RUNS = 200
 #: Placeholder for the number of the last audit entry until the database is read; no entry has this number.
 _NEVER_READ = -1
-#: Lifetime of an agency's days (its history by day) in memory: they change once a minute.
+#: Lifetime in memory of an agency's days (its history by day), which change once a minute.
 _HISTORY_LIFETIME = timedelta(minutes=1)
-#: Maximum of agencies whose days are in memory, some 60 kB each.
+#: Maximum number of agencies whose days are in memory, some 60 kB for each agency.
 _MAX_HISTORIES = 32
 #: Time-out of a read, in seconds. An unresponsive database must not delay the page that reports it.
 _TIMEOUT = 2.0
@@ -149,7 +149,7 @@ class StatusReader:
         self_health_inputs: Callable[[], SelfHealthInputs],
         site_records: SiteRecords | None = None,
     ) -> None:
-        """Take the current configuration and its objects from *runtime*.
+        """Take the current configuration, and the objects built from it, from *runtime*.
 
         *self_health_inputs* returns the state of the service itself. *site_records*: runs that other sites have
         published; `None`: this site is not a hub.
@@ -177,7 +177,7 @@ class StatusReader:
         self._route_views: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> StatusOverview:
-        """Return the status of everything. While the database is unavailable, its part is from the last read."""
+        """Return the status of everything. While the database is unavailable, use what was last read from it."""
         status, is_current = await self._read_with_timeout()
         return StatusOverview(
             own=self.own(),
@@ -195,8 +195,8 @@ class StatusReader:
     async def site_incident_data(self, incident: Incident, limit: int) -> Sequence[SiteIncidentData]:
         """Return each site's status of an incident's agency, and the site's latest failed runs during the incident.
 
-        *limit*: maximum of runs of each site. This site comes first. Empty without other sites, and for an incident
-        that is not about an agency.
+        *limit*: maximum number of runs of each site. This site comes first. Empty without other sites, and for an
+        incident that is not about an agency.
         """
         code = incident.policy.agency
         if self._site_records is None or not code:
@@ -210,16 +210,21 @@ class StatusReader:
         reports = {
             each.site: each for each in view_sites(runtime.reporter.site_statuses(code) if incident.is_open else {})
         }
-        own_results = await self._history.failed(code, since, until, limit)
-        own = SiteIncidentData(site=settings.site, report=reports.get(settings.site), results=own_results)
+        local_results = await self._history.failed(code, since, until, limit)
+        this_site = SiteIncidentData(site=settings.site, report=reports.get(settings.site), failed_runs=local_results)
         other_sites = (
-            SiteIncidentData(site=each.site, report=reports.get(each.site), results=each.results, unclear=each.unclear)
+            SiteIncidentData(
+                site=each.site,
+                report=reports.get(each.site),
+                failed_runs=each.results,
+                implausible_count=each.invalid,
+            )
             for each in site_failures
         )
-        return [own, *other_sites]
+        return [this_site, *other_sites]
 
     async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
-        """Return each site's status of an incident's agency and its failed runs, for display."""
+        """Return `site_incident_data` for display."""
         return [view_site_incident(each) for each in await self.site_incident_data(incident, _MAX_SITE_RUNS)]
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
@@ -278,6 +283,7 @@ class StatusReader:
         """Return all agencies, by code, with their open incidents and silences. Raise `StoreUnavailable`."""
         async with self._store.reading() as uow:
             status = await self._read_incidents_and_silences(uow)
+        # Until the stored runs have been read once after the start, read them now.
         await self._history.latest()
         await self._refresh_peer_runs()
         return await self._all_agency_views(status)
@@ -292,7 +298,7 @@ class StatusReader:
 
     async def agency(self, name: str) -> AgencyView:
         """Return an agency by its code in any case. Raise `NotFoundError` and `StoreUnavailable`."""
-        self.find_agency_code(name)
+        self.find_agency_code(name)  # Reject an unknown name before the reads.
         async with self._store.reading() as uow:
             status = await self._read_incidents_and_silences(uow)
         await self._history.latest()
@@ -382,7 +388,7 @@ class StatusReader:
         next_after = ids[limit - 1] * (-1 if open_count >= limit else 1) if len(ids) > limit else None
         return ListPage(rows=rows, after=next_after)
 
-    async def notices(self) -> Sequence[NotificationView]:
+    async def latest_notifications(self) -> Sequence[NotificationView]:
         """Return the newest notifications, newest first."""
         return (await self.notification_page(NotificationFilter())).rows
 
@@ -434,10 +440,11 @@ class StatusReader:
             if audit_number == previous.audit_number and timedelta(0) <= now - previous.at < _REFRESH_INTERVAL:
                 return previous
             current = await self._read_incidents_and_silences(uow)
-            open_first = await uow.open_incidents_first(_MAX_OPEN)
+            open_first = await uow.most_urgent_incidents(_MAX_OPEN)
             incidents = await uow.recent_incidents(_MAX_INCIDENTS)
             notifications = await uow.recent_notifications(_MAX_NOTIFICATIONS)
             attention_states = (NotificationState.UNKNOWN, NotificationState.FAILED)
+            # Those among the newest `_MAX_LISTED` notifications that are in one of the states.
             attention = await uow.recent_notifications(_MAX_LISTED, states=attention_states, most=_MAX_ATTENTION)
             return _DatabaseStatus(
                 at=now,
@@ -488,18 +495,19 @@ class StatusReader:
         mail = runtime.evaluator_of(code).mail(code)
         incident, health = status.open.get(code), dict(mail.directions())
         closed_manually = None if incident else runtime.reporter.manually_closed.get(code)
-        # For an open incident show its stored start, which notifications state.
+        # `closed_manually`: the incident that a person closed although the probes still detect its problem. For an open
+        # incident show the stored start, which notifications state.
         is_unhealthy = Health.DOWN in health.values() or Health.DEGRADED in health.values()
-        since = incident.began_at if incident else mail.unhealthy_since() if is_unhealthy else None
+        since = incident.began_at if incident else mail.trouble_since() if is_unhealthy else None
         # Unobserved directions have no results, because of a fault of Pantau itself or refused accounts.
         unobserved, sites = mail.unobserved_directions(), view_sites(runtime.reporter.site_statuses(code))
         quorum_type, disputed = self._quorum(runtime, code, sites, incident, health)
         probed_by = runtime.probed_by(code)
         sign_in_refused = incident is not None and incident.detected is IncidentType.SIGN_IN
         # Comparing these tuples is fast: nearly all objects are identical to those of the previous call.
-        exceptions = (maintenance, silence, incident, closed_manually)
+        circumstances = (maintenance, silence, incident, closed_manually)
         evaluation = (unobserved, sign_in_refused, sites, quorum_type, disputed, probed_by)
-        inputs = (agency.name, agency.domains[0], health, route_views, check_runs, exceptions, since, evaluation)
+        inputs = (agency.name, agency.domains[0], health, route_views, check_runs, circumstances, since, evaluation)
         cached = self._agency_views.get(code)
         if cached is not None and cached[0] == inputs:
             return cached[1]
@@ -542,7 +550,7 @@ class StatusReader:
         """
         if self._site_records is None or not self._site_records.others:
             return None, ()
-        # If the sites have no joint status, they neither confirm nor resolve the incident: keep its detected type.
+        # Without a joint status, the sites neither confirm nor resolve the incident: return its detected type.
         quorum_type = incident.detected if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
         reported_types = [each.type for each in sites if each.type is not None]

@@ -13,7 +13,7 @@ from monitor.model.route import Direction
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.overview import AgencyView
 
-#: Rank of each status, the worst first.
+#: Rank of each status: 0 for the worst.
 _RANKS = {status: rank for rank, status in enumerate(AgencyStatus)}
 #: Start time of an agency without a problem: it sorts last.
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -50,8 +50,8 @@ class AgencyFilter:
 def status_in_directions(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
     """Return the agency's status in *directions* only; `None`: none of these directions is probed.
 
-    A direction (internal, outbound, inbound) is seen from the agency. A person may declare an outage, and a quorum (the
-    required number of sites) may agree on one; such an outage counts only if it concerns one of *directions*.
+    A direction (internal, outbound, inbound) is seen from the agency. An outage that a person has declared, or on which
+    a quorum (the required number of sites) agrees, counts only if it concerns one of *directions*.
     """
     healths = {each: health for each, health in agency.health.items() if each in directions}
     if not healths:
@@ -60,7 +60,7 @@ def status_in_directions(agency: AgencyView, directions: Collection[Direction]) 
     if declared is not None and not set(TYPE_DIRECTIONS.get(declared, ())).intersection(directions):
         declared = None
     quorum_type = agency.quorum_type
-    # Types that are not outages, such as slow mail, have no direction and count for every direction.
+    # A quorum may also agree on a type that is no outage, such as slow mail: it has no direction, and counts for each.
     if quorum_type in OUTAGES and not set(TYPE_DIRECTIONS[quorum_type]).intersection(directions):
         quorum_type = None
     unobserved = [each for each in agency.unobserved if each in directions]

@@ -29,19 +29,24 @@ class AgencyStatus(StrEnum):
 
 
 def agency_status(
-    healths: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
+    healths: Collection[Health],
+    *,
+    is_reported_down: bool,
+    has_monitoring_fault: bool,
+    in_maintenance: bool,
+    is_silenced: bool,
 ) -> AgencyStatus:
     """Return the status of an agency.
 
     *healths*: the health of each probed direction (internal, outbound, inbound); all must be UP for the status UP.
-    *is_declared*: whether a person has declared an outage, or a quorum of sites agrees on one. *is_hidden*: whether a
-    direction cannot be evaluated because of a monitoring fault.
+    *is_reported_down*: whether a person has declared an outage, or a quorum of sites agrees on one.
+    *has_monitoring_fault*: whether a direction cannot be evaluated because of a monitoring fault.
     """
-    if is_declared or Health.DOWN in healths:
+    if is_reported_down or Health.DOWN in healths:
         return AgencyStatus.DOWN
     # During maintenance nothing is probed, so an unknown direction is no problem.
     if not in_maintenance:
-        if is_hidden:
+        if has_monitoring_fault:
             return AgencyStatus.MONITORING_FAULT
         if not healths or set(healths) - {Health.UP, Health.DEGRADED}:
             return AgencyStatus.UNKNOWN

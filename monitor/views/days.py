@@ -1,7 +1,8 @@
 """An agency's days and availability, both computed from the same minute states. Pure: no clock, no I/O.
 
 A minute state is the state of mail in one minute, such as up, no sending, maintenance. A minute is *settled* when its
-state is stored, or when it is too old for a state to be stored. A day's states are stored as a text such as "w60b3".
+state is stored, or when it is too old for a state to be stored. A day's states are stored encoded, as a text such as
+"w60b3": a letter for each state, and its number of minutes.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def outage_minutes(minutes: Mapping[MinuteState, int]) -> int:
 def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime, count: int) -> AgencyDays:
     """Return the latest *count* days, and the availability over each of `SPANS`.
 
-    *timelines*: the stored days; they must cover *count* days and the longest of `SPANS`.
+    *timelines*: all stored days among the latest *count* days, and among the longest of `SPANS`.
     """
     today = day_of(now)
     all_days = [today - timedelta(days=ago) for ago in reversed(range(max(count, *SPANS)))]
@@ -95,7 +96,7 @@ def view_days(agency: str, timelines: Mapping[date, DayTimeline], now: datetime,
 def read_days(text: str) -> Mapping[date, str]:
     """Return the encoded minute states by day from a text such as "2026-11-24 w1440 2026-11-25 w60"."""
     words = text.split(" ") if text else []
-    return {date.fromisoformat(day): minutes for day, minutes in zip(words[::2], words[1::2], strict=True)}
+    return {date.fromisoformat(day): encoded for day, encoded in zip(words[::2], words[1::2], strict=True)}
 
 
 def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
@@ -103,9 +104,10 @@ def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[Minu
 
     *days*: the encoded minute states by day. The result is valid until the end of *today*.
     """
-    ages = [((today - day).days, minutes) for day, minutes in days.items()]
-    # Nearly all days of an agency have the same text, so evaluate each distinct text only once.
-    return [_total_minutes(Counter(minutes for age, minutes in ages if 0 < age < span), span - 1) for span in SPANS]
+    ages = [((today - day).days, encoded) for day, encoded in days.items()]
+    # Nearly all days of an agency have the same text, so evaluate each distinct text only once. Each span includes
+    # today, so that span - 1 days are past.
+    return [_total_minutes(Counter(encoded for age, encoded in ages if 0 < age < span), span - 1) for span in SPANS]
 
 
 def availability_of(
@@ -113,7 +115,7 @@ def availability_of(
 ) -> Sequence[Availability]:
     """Return the availability over each of `SPANS`. *past*: the result of `past_minutes`."""
     minutes = today.counts(_settled_minutes(today, now))
-    totals = [_sum((before, minutes)) for before in past]
+    totals = [_sum((past_of_span, minutes)) for past_of_span in past]
     return [
         Availability(days=span, availability=_share(each), minutes=each)
         for span, each in zip(SPANS, totals, strict=True)
@@ -121,22 +123,22 @@ def availability_of(
 
 
 @lru_cache(maxsize=4096)
-def _count_minutes(minutes: str) -> Mapping[MinuteState, int]:
+def _count_minutes(encoded: str) -> Mapping[MinuteState, int]:
     """Return the number of minutes in each state of a past day.
 
     The result is cached, because nearly all days have the same text.
     """
-    return DayTimeline(minutes).counts()
+    return DayTimeline(encoded).counts()
 
 
 def _total_minutes(day_counts: Counter[str], days: int) -> Mapping[MinuteState, int]:
     """Return the number of minutes in each state over *days* days.
 
-    *day_counts*: number of days with each stored text. Days without a stored text have the empty text.
+    *day_counts*: number of days with each encoded text. The other days have the empty text, because nothing is stored.
     """
     totals = dict(_NO_MINUTES)
-    for minutes, day_count in (*day_counts.items(), ("", days - day_counts.total())):
-        for state, count in _count_minutes(minutes).items():
+    for encoded, day_count in (*day_counts.items(), ("", days - day_counts.total())):
+        for state, count in _count_minutes(encoded).items():
             totals[state] += count * day_count
     return totals
 
@@ -152,7 +154,7 @@ def _settled_minutes(timeline: DayTimeline, now: datetime) -> int:
     A minute is settled if it is not later than the last stored state, or older than `_SETTLING_TIME`.
     """
     last = timeline.last_marked()
-    stored = last[1] + 1 if last else 0
+    stored = last[1] + 1 if last else 0  # `last` is the last stored state, and its minute from 0.
     settled_until = now - _SETTLING_TIME
     old = minute_of(settled_until) if day_of(settled_until) == day_of(now) else 0
     return min(minute_of(now) + 1, max(stored, old))

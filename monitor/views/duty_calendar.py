@@ -16,14 +16,14 @@ _REFRESH_INTERVAL = timedelta(hours=1)
 def duty_calendar(rota: str, on_call_periods: Iterable[OnCallPeriod], now: datetime) -> bytes:
     """Return the calendar of a rota, with an event for each period, including periods with nobody on call.
 
-    The UID of an event consists of its start and the rota. So an event with a changed end or person replaces its
-    earlier version. All times are UTC.
+    *rota*: "CODE/key" for an agency's rota, "key" for a shared one. The UID of an event consists of its start and the
+    rota, so that an event with a changed end or person replaces its earlier version. All times are UTC.
     """
     calendar = Calendar()
     calendar.add("prodid", "-//Pantau//Rota//MS")
     calendar.add("version", "2.0")
     calendar.add("name", rota)
-    # Repeat the name for programs that do not support RFC 7986.
+    # Repeat the name, and below the refresh interval, for programs that do not support RFC 7986.
     calendar.add("x-wr-calname", rota)
     calendar.add("refresh-interval", _REFRESH_INTERVAL, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", "PT1H")

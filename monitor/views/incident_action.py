@@ -13,57 +13,57 @@ from monitor.access.role import Permission
 
 
 class IncidentAction(StrEnum):
-    """Action of staff on an incident. The values are parts of the portal's URLs."""
+    """Action of staff on an incident. The values are parts of the portal's URLs, and so keep earlier terms."""
 
-    #: Acknowledge it, or extend the acknowledgement.
+    #: Acknowledge the incident, or extend the acknowledgement.
     ACKNOWLEDGE = "acknowledge"
-    #: Take it over from its assignee.
+    #: Take the incident over from its assignee (the person who acknowledged it).
     TAKE_OVER = "take-over"
     #: Add a note.
-    REMARK = "remark"
+    ADD_NOTE = "remark"
     #: Escalate to the next step.
-    HAND_ON = "hand-on"
+    ESCALATE = "hand-on"
     #: Release the announcement: approve that offices outside are informed of the outage.
     RELEASE = "release"
-    #: Close it manually.
+    #: Close the incident manually.
     CLOSE = "close"
-    #: Mark it as a false alarm.
-    CORRECT = "correct"
+    #: Mark the incident as a false alarm.
+    MARK_FALSE_ALARM = "correct"
 
 
 PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
     IncidentAction.ACKNOWLEDGE: Permission.ACKNOWLEDGE,
     IncidentAction.TAKE_OVER: Permission.ACKNOWLEDGE,
-    IncidentAction.REMARK: Permission.ACKNOWLEDGE,
-    IncidentAction.HAND_ON: Permission.ACKNOWLEDGE,
+    IncidentAction.ADD_NOTE: Permission.ACKNOWLEDGE,
+    IncidentAction.ESCALATE: Permission.ACKNOWLEDGE,
     IncidentAction.RELEASE: Permission.RELEASE,
     IncidentAction.CLOSE: Permission.MANAGE_INCIDENTS,
-    IncidentAction.CORRECT: Permission.MANAGE_INCIDENTS,
+    IncidentAction.MARK_FALSE_ALARM: Permission.MANAGE_INCIDENTS,
 }
 
 
 def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
     """Return the possible actions of a person on an incident, regardless of permissions.
 
-    A person can take over an incident that somebody else has acknowledged, but cannot acknowledge it. *names*: the
-    names under which the person may be the assignee.
+    An incident that somebody else has acknowledged can only be taken over, not acknowledged. *names*: the names under
+    which the person may be recorded as the assignee.
     """
-    actions = {IncidentAction.REMARK}
+    actions = {IncidentAction.ADD_NOTE}
     if incident.is_open:
-        actions |= {IncidentAction.HAND_ON, IncidentAction.CLOSE}
+        actions |= {IncidentAction.ESCALATE, IncidentAction.CLOSE}
         has_other_assignee = incident.acknowledged_by is not None and not incident.is_assigned_to(names)
         actions.add(IncidentAction.TAKE_OVER if has_other_assignee else IncidentAction.ACKNOWLEDGE)
     if may_release(incident):
         actions.add(IncidentAction.RELEASE)
     if may_mark_false_alarm(incident, now):
-        actions.add(IncidentAction.CORRECT)
+        actions.add(IncidentAction.MARK_FALSE_ALARM)
     return actions
 
 
 def may_release(incident: Incident) -> bool:
     """Whether a person can release the announcement, so that a recipient outside is notified.
 
-    A person who knows that the outage will last can release it before Pantau offers that.
+    A person who knows that the outage will last can release the announcement before Pantau offers the release.
     """
     return (
         incident.is_open

@@ -43,14 +43,17 @@ _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
 def is_sent(incident: Incident) -> bool:
-    """Whether an incident is sent to Alertmanager. Incidents that its own alerts opened are not sent back."""
+    """Whether an incident is sent to Alertmanager.
+
+    An incident of the type `ALERT`, which an alert from Alertmanager opened, is not sent back: it has no summary.
+    """
     return incident.type in SUMMARIES
 
 
 def alert_labels(incident: Incident) -> Mapping[str, str]:
-    """Return the labels that identify the alert. They change only when a degradation becomes an outage.
+    """Return the labels that identify the alert. They change only when an incident becomes an outage.
 
-    The direction of the outage is an annotation: with a label, each change of direction would be a new alert.
+    The direction of the outage is an annotation. If it were a label, each change of direction would be a new alert.
     """
     return _labels(incident, incident.type)
 
@@ -67,7 +70,8 @@ def _labels(incident: Incident, incident_type: IncidentType) -> Mapping[str, str
 def former_alert(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
     """Return the alert of the degradation that preceded the outage, so that it can be resolved.
 
-    Return `None` if the incident is not an outage or started as one, or if the alert of the degradation has expired.
+    Return `None` if the incident is no outage, has not become worse since it opened, or became worse so long ago that
+    the alert of the degradation has expired.
     """
     if (
         incident.type not in OUTAGES
@@ -79,13 +83,16 @@ def former_alert(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
 
 
 def build_alert(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
-    """Return the alert of an open or ended incident. *silence*: its active silence."""
-    policy, by = incident.policy, incident.acknowledged_by
+    """Return the alert of an open incident. For an ended one, the caller changes `endsAt`.
+
+    *silence*: the incident's active silence.
+    """
+    policy, assignee = incident.policy, incident.acknowledged_by
     sentences = [f"{policy.office.name}, since {incident.reported_type_began_at.isoformat(timespec='seconds')}."]
     sentences += [f"Affected: {policy.subject_en or policy.subject}."] if policy.subject or policy.subject_en else []
     sentences += [f"Cause: {policy.cause}."] if policy.cause else []
     sentences += [f"Declared by {incident.declared_by}."] if incident.declared_by else []
-    sentences += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
+    sentences += [f"Acknowledged by {assignee}." if assignee else "Nobody has acknowledged it."]
     silenced = (
         f"until {silence.ends_at.isoformat(timespec='seconds')} by {silence.by}: {silence.reason}" if silence else ""
     )

@@ -1,9 +1,9 @@
 """Views of the current state for pages, API and commands: agencies, routes, checks, incidents, notifications.
 
-The API returns the views as JSON, so that their fields keep their names. They contain no telephone numbers: a person's
-name and the channel are enough. A route leads from one mailbox to another; its direction (internal, outbound, inbound)
-is seen from the agency. A hub is an installation that decides for several sites; its quorum is the number of sites that
-have to agree. A person may declare an outage that no probe finds.
+The API returns the views as JSON, so that their fields keep their names. The views contain no telephone numbers: a
+person's name and the channel are enough. A route leads from one mailbox to another; its direction (internal, outbound,
+inbound) is seen from the agency. A hub is an installation that decides for several sites (places from which mail is
+probed); its quorum is the number of sites that have to agree. A person may declare an outage that no probe finds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
 
-#: Failure reason of a run whose message arrived, although the sender's server did not answer its submission.
+#: Failure reason of a run whose message arrived, although the sender's server did not answer the submission.
 ACCEPTED_WITHOUT_ANSWER = "accepted without an answer"
 
 
@@ -49,7 +49,7 @@ class RouteView:
     last_run_at: datetime | None = None
     #: Outcome of the last run.
     outcome: Outcome | None = None
-    #: To whom the last run is attributed; `None`: pending, or the run is older than the process.
+    #: Verdict on the last run, also by whose fault it failed; `None`: pending, or the run is older than the process.
     verdict: RunVerdict | None = None
     #: Where and why the last run failed, as text for an operator; empty if the run did not fail.
     reason: str = ""
@@ -66,7 +66,7 @@ class CheckView:
     """Latest findings of one kind of check, a probe that sends no message and does not decide health."""
 
     kind: str
-    #: The most severe verdict; `None`: not run yet.
+    #: Verdict of the most severe finding; `None`: not run yet.
     verdict: Verdict | None = None
     last_run_at: datetime | None = None
     #: Number of findings that passed.
@@ -99,7 +99,7 @@ class AgencyView:
     declared_by: str = ""
     #: Incident that a person closed although probes still detect the problem; `None`: there is none.
     closed_manually: IncidentView | None = None
-    #: Since when the agency has its status; `None`: the agency is up or unknown.
+    #: Since when the agency has the status `state`; `None`: the agency is up or unknown.
     since: datetime | None = None
     #: Directions that cannot be evaluated now because of a monitoring fault (a fault of Pantau) or refused sign-ins;
     #: `health` has their last known health.
@@ -113,7 +113,7 @@ class AgencyView:
     quorum_type: IncidentType | None = None
     #: Directions that are down at too few sites for a quorum.
     disputed: Sequence[Direction] = ()
-    #: Name of the process that probes the agency, and alone has the findings of checks; "": this process.
+    #: Name of the process that probes the agency; only that process has the findings of checks. "": this process.
     probed_by: str = ""
     #: Combined status for counts, order and filters, computed in `__post_init__`.
     state: AgencyStatus = AgencyStatus.UNKNOWN
@@ -133,13 +133,13 @@ class AgencyView:
             for direction, health in self.health.items()
             if health is not Health.DOWN or direction not in self.disputed
         ]
-        is_down = self.quorum_type in OUTAGES
-        if self.disputed or (self.quorum_type is not None and not is_down):
+        is_quorum_outage = self.quorum_type in OUTAGES
+        if self.disputed or (self.quorum_type is not None and not is_quorum_outage):
             healths.append(Health.DEGRADED)
         state = agency_status(
             healths,
-            is_declared=is_down or self.declared is not None,
-            is_hidden=bool(self.unobserved) and not self.sign_in_refused,
+            is_reported_down=is_quorum_outage or self.declared is not None,
+            has_monitoring_fault=bool(self.unobserved) and not self.sign_in_refused,
             in_maintenance=self.maintenance is not None,
             is_silenced=self.silence is not None,
         )
@@ -154,18 +154,18 @@ class IncidentView:
     number: str
     #: Code of the agency; "" for a monitoring fault.
     agency: str
-    #: The affected system or part; by default the name of the affected office.
+    #: The affected system, or part of Pantau; by default the name of the affected office.
     subject: str
     type: IncidentType
     #: Detected cause; `None`: unknown, or there are several.
     cause: Cause | None = None
     state: IncidentState
-    #: Type that probes detect now; `None`: they detect no problem any more.
+    #: Type that probes detect now; `None`: probes detect no problem any more.
     detected: IncidentType | None = None
     #: When a person declared the outage, and who; `None`: nobody did.
     declared_at: datetime | None = None
     declared_by: str | None = None
-    #: Start of the problem of the reported type.
+    #: When the problem that is reported now began: if mail became worse, later than the incident's first problem.
     began_at: datetime
     #: When Pantau opened the incident.
     opened_at: datetime
@@ -186,11 +186,11 @@ class IncidentView:
     resolved_at: datetime | None = None
     #: Who marked the incident as a false alarm; `None`: nobody did.
     false_alarm_by: str | None = None
-    #: Who closed the incident manually; "": Pantau did, because its subject is not monitored any more; `None`: nobody.
+    #: Who closed the incident; "": Pantau did, because its subject is not monitored any more; `None`: nobody.
     closed_by: str | None = None
     #: Whether mail works again, as stated at the closure; `None`: the incident was not closed.
     recovered: bool | None = None
-    #: Until when a closed incident whose problem is still detected prevents a new one; `None`: nothing is detected.
+    #: If a person ended the incident while its problem was detected: until when the same problem opens no new incident.
     suppressed_until: datetime | None = None
     #: Whether the incident opened in monitor-only mode, so that nobody is notified of it.
     not_notified: bool = False
@@ -206,16 +206,16 @@ class NotificationView:
     incident: str
     #: Code of the agency; "" for a monitoring fault.
     agency: str
-    #: Whether it belongs to the escalation to staff or to the announcement to offices outside.
+    #: Whether the notification belongs to the escalation to staff or to the announcement to offices outside.
     plan: Plan
-    #: Why it is sent, for example that an outage began or ended.
+    #: Why the notification is sent, for example that an outage began or ended.
     purpose: Purpose
     channel: Channel
     #: The recipient's name.
     person: str
     state: NotificationState
     created_at: datetime
-    #: Number of gateway calls.
+    #: Number of requests to gateways.
     attempts: int
     #: Error of the last attempt; "": it had none.
     reason: str = ""
@@ -223,7 +223,7 @@ class NotificationView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One gateway call for a notification."""
+    """One request to a gateway to send a notification."""
 
     channel: Channel
     gateway: str
@@ -301,29 +301,29 @@ def _closed_by(incident: Incident) -> str | None:
     return "" if incident.closed.by == AUTOMATIC else incident.closed.by
 
 
-def view_notification(notice: Notification, incident: Incident) -> NotificationView:
+def view_notification(notification: Notification, incident: Incident) -> NotificationView:
     """Return the view of a notification."""
-    last = notice.last_attempt
+    last = notification.last_attempt
     return NotificationView(
-        id=notice.id,
-        incident=incident.number + (f" +{notice.incident_count - 1}" if notice.incident_count > 1 else ""),
+        id=notification.id,
+        incident=incident.number + (f" +{notification.incident_count - 1}" if notification.incident_count > 1 else ""),
         agency=incident.policy.agency,
-        plan=notice.plan,
-        purpose=notice.purpose,
-        channel=notice.channel,
-        person=incident.reader_name(notice),
-        state=notice.state,
-        created_at=notice.created_at,
-        attempts=len(notice.attempts),
+        plan=notification.plan,
+        purpose=notification.purpose,
+        channel=notification.channel,
+        person=incident.reader_name(notification),
+        state=notification.state,
+        created_at=notification.created_at,
+        attempts=len(notification.attempts),
         reason=_attempt_error(last) if last else "",
     )
 
 
-def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
+def view_detail(notification: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
     """Return the detailed view of a notification. *numbers*: the numbers of its incidents, by incident id."""
     return NotificationDetail(
-        notification=view_notification(notice, incident),
-        incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
+        notification=view_notification(notification, incident),
+        incidents=[numbers[each] for each in notification.incident_ids if each in numbers],
         attempts=[
             AttemptView(
                 channel=delivery.address.channel,
@@ -333,7 +333,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
                 ended_at=attempt.ended_at,
                 reason=_attempt_error(attempt),
             )
-            for delivery in notice.deliveries
+            for delivery in notification.deliveries
             for attempt in delivery.attempts
         ],
     )
@@ -349,7 +349,7 @@ def _attempt_error(attempt: Attempt) -> str:
 def view_route(
     name: str, direction: Direction, health: Health, last: ProbeResult | None, verdict: RunVerdict | None = None
 ) -> RouteView:
-    """Return the view of a route."""
+    """Return the view of a route. *last*: its last run; `None`: no run is known."""
     if last is None:
         return RouteView(name=name, direction=direction, health=health)
     data, transit = last.phases.get(Phase.DATA), last.phases.get(Phase.TRANSIT)
@@ -386,8 +386,8 @@ def _failure_of(result: ProbeResult) -> Failure | None:
 def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
     """Return the views of the latest check runs, by kind of check; `None`: the check has not run yet.
 
-    Leave out a kind of check that ran and had nothing to examine, because it has not passed. An example is the check of
-    the domain of a reference mailbox (a mailbox of Pantau outside the agencies) without a domain.
+    Leave out a check that ran and had nothing to examine, because such a check has not passed: for example, the check
+    of the domain of a reference mailbox (a mailbox of Pantau outside the agencies) that has no domain.
     """
     return [
         CheckView(kind=kind)

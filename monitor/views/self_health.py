@@ -96,7 +96,7 @@ class ProblemCode(StrEnum):
     ORPHANED_INCIDENT = "orphaned_incident"
     #: A rota has nobody on call.
     NOBODY_ON_CALL = "nobody_on_call"
-    # The following explain why a component is unknown.
+    # The following members explain why the health of a component is unknown.
     #: No probe has run since the start.
     NO_PROBE_YET = "no_probe_yet"
     #: Not every control route is proven to work yet.
@@ -117,7 +117,7 @@ class ComponentProblem:
     #: Effect on the component: `DOWN`; `DEGRADED` if the component still works; `UNKNOWN` while its health is not
     #: proven; `UP` if the entry is only information.
     health: Health
-    #: Name of the mailbox, route, site, gateway, setting or rota.
+    #: Name of the mailbox, route, site, gateway, setting or rota, or number of the incident, that has the problem.
     target: str = ""
     #: Reason, for an operator.
     reason: str = ""
@@ -131,7 +131,7 @@ class ComponentView:
 
     component: Component
     health: Health
-    #: Its problems, the worst first.
+    #: Problems of the component, or why its health is unknown; `DOWN` first.
     problems: Sequence[ComponentProblem] = ()
 
 
@@ -189,17 +189,17 @@ class SelfHealthInputs:
     config_rejected_at: datetime | None = None
     #: Settings that need a restart.
     awaiting_restart: Sequence[str] = ()
-    #: Open incidents of removed agencies: the time at which Pantau closes each, by incident number.
+    #: When Pantau closes each open incident of a removed agency, by incident number.
     orphaned_incidents: Mapping[str, datetime] = field(default_factory=dict)
-    #: Names of rotas without anybody on call; `None`: not determined yet.
+    #: Names of rotas (on-call schedules) without anybody on call; `None`: not determined yet.
     empty_rotas: Sequence[str] | None = None
     #: Whether the service runs in monitor-only mode, in which nobody is notified.
     monitor_only: bool = False
-    #: Whether this process only probes for a hub, which notifies.
+    #: Whether this process only probes, and a hub notifies.
     for_hub: bool = False
     #: Whether the hub does not read this site's data at present.
     is_hub_disconnected: bool = False
-    #: Since when each site is silent or cannot evaluate, by name.
+    #: Sites that are silent or cannot evaluate: since when, by name.
     failing_sites: Mapping[str, datetime] = field(default_factory=dict)
     #: Since when too few sites are connected for a quorum; `None`: enough are.
     quorum_lost_since: datetime | None = None
@@ -220,26 +220,27 @@ def self_health(
     fault_problems = list(_fault_problems(faults))
     reference_faults = [each for each in fault_problems if each.code is ProblemCode.REFERENCE]
     other_faults = [each for each in fault_problems if each.code is not ProblemCode.REFERENCE]
-    # For each component, its problems, and the reasons why its health is unknown; they count if it has no problems.
+    # For each component: its problems, and the reasons why its health is unknown. The reasons count only if it has no
+    # problems.
     problems_by_component: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
         Component.STORE: (_store_problems(inputs), ()),
         Component.PROBING: (
             [*_probing_problems(inputs, routes), *other_faults],
-            _pending_unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
+            _unknown_unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
         ),
         Component.REFERENCE: (
             [*reference_faults, *_control_problems(controls)],
-            _pending_unless(_is_proven(controls), ProblemCode.REFERENCE_UNKNOWN),
+            _unknown_unless(_is_proven(controls), ProblemCode.REFERENCE_UNKNOWN),
         ),
-        Component.ENGINE: (_engine_problems(inputs), _pending_unless(inputs.has_started, ProblemCode.ENGINE_STARTING)),
+        Component.ENGINE: (_engine_problems(inputs), _unknown_unless(inputs.has_started, ProblemCode.ENGINE_STARTING)),
         Component.GATEWAY: (
             _gateway_problems(gateways),
-            _pending_unless(bool(gateways) or inputs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused_gateways(gateways),
+            _unknown_unless(bool(gateways) or inputs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused_gateways(gateways),
         ),
         Component.CONFIGURATION: (_configuration_problems(inputs), ()),
         Component.DUTY: (
             _duty_problems(inputs),
-            _pending_unless(inputs.empty_rotas is not None, ProblemCode.ROTAS_LOADING),
+            _unknown_unless(inputs.empty_rotas is not None, ProblemCode.ROTAS_LOADING),
         ),
     }
     return [_view_component(component, *problems_by_component[component]) for component in Component]
@@ -248,7 +249,10 @@ def self_health(
 def view_reference(
     name: str, controls: Sequence[RouteView], faults: Mapping[FaultSource, ActiveProblem]
 ) -> ReferenceView:
-    """Return the view of a reference mailbox. *faults*: active monitoring faults, by source."""
+    """Return the view of the reference mailbox *name*.
+
+    *controls*: its control routes. *faults*: active monitoring faults, by source, which has the name of the mailbox.
+    """
     for source, fault in faults.items():
         if source.name == name:
             since = fault.since
@@ -269,16 +273,17 @@ def worst(parts: Iterable[ComponentView | ComponentProblem]) -> Health:
 
 
 def _view_component(
-    component: Component, known_problems: Iterable[ComponentProblem], pending: Iterable[ComponentProblem]
+    component: Component, known_problems: Iterable[ComponentProblem], unknown_reasons: Iterable[ComponentProblem]
 ) -> ComponentView:
     problems = list(known_problems)
     if worst(problems) is Health.UP:
-        problems += pending
-    in_order = sorted(problems, key=lambda c: (c.health is not Health.DOWN, c.code, c.target))
+        problems += unknown_reasons
+    in_order = sorted(problems, key=lambda each: (each.health is not Health.DOWN, each.code, each.target))
     return ComponentView(component=component, health=worst(problems), problems=tuple(in_order))
 
 
-def _pending_unless(is_proven: bool, code: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+def _unknown_unless(is_proven: bool, code: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - short calls
+    """Return the reason *code* why a health is unknown; nothing if the health is proven."""
     return () if is_proven else (ComponentProblem(code=code, health=Health.UNKNOWN),)
 
 
@@ -308,6 +313,7 @@ def _probing_problems(inputs: SelfHealthInputs, routes: int) -> Iterator[Compone
         yield ComponentProblem(code=ProblemCode.SITE, health=Health.DEGRADED, target=site, since=since)
 
 
+#: Code for each domain of a monitoring fault. `_probing_problems` reports faults of sites and of their quorum.
 _FAULT_CODES = {
     FaultDomain.NETWORK: ProblemCode.NETWORK,
     FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
@@ -381,6 +387,7 @@ def _gateway_problems(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentPr
 
 
 def _unused_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
+    """Yield each gateway of a channel that has no gateway known to work."""
     working = {each.channel for each in gateways if each.up}
     for each in gateways:
         if each.channel not in working:

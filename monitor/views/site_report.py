@@ -1,8 +1,8 @@
 """Status and runs of an agency at each site, for pages, API and audit log. Pure: no clock, no I/O.
 
 A site is a place from which mail is probed; a hub decides by the reports of several sites. A run is one probe of a
-route. A run is *implausible* if the record that its site has published is invalid. The API returns the views as JSON,
-so that their fields keep their names.
+route. A run is *implausible* if the record that its site has published is invalid. The API returns views as JSON, so
+that the fields of `SiteReport`, `SiteRun`, `SiteIncidentSummary` and `SiteSumsView` keep their names.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SiteIncidentSummary:
     report: SiteReport | None = None
     #: The last failed run of each route, the newest first.
     last_failures: Sequence[SiteRun] = ()
-    #: Number of implausible runs.
+    #: Number of implausible runs; not related to `SiteVerdict.UNCLEAR`.
     unclear: int = 0
 
 
@@ -82,20 +82,20 @@ class SiteIncidentData:
     #: Status of the agency at the site; `None`: it has none, or the incident is over.
     report: SiteReport | None = None
     #: Failed runs, the oldest first.
-    results: Sequence[ProbeResult] = ()
+    failed_runs: Sequence[ProbeResult] = ()
     #: Number of implausible runs.
-    unclear: int = 0
+    implausible_count: int = 0
 
     @property
-    def last(self) -> Sequence[ProbeResult]:
+    def last_failures(self) -> Sequence[ProbeResult]:
         """The last failed run of each route, the newest first."""
-        by_route = {each.route: each for each in self.results}
+        by_route = {each.route: each for each in self.failed_runs}
         return sorted(by_route.values(), key=lambda each: each.started_at, reverse=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSumsView:
-    """Sums of a site's plausible runs of an agency."""
+    """Sums of a site's plausible and conclusive runs of an agency."""
 
     site: str
     #: Number of runs.
@@ -110,16 +110,21 @@ class SiteSumsView:
 
 
 def view_site_incident(data: SiteIncidentData) -> SiteIncidentSummary:
-    """Return the summary of a site's data: the last failed run of each route."""
-    last = [
+    """Return the summary of a site's data, with only the last failed run of each route."""
+    last_failures = [
         SiteRun(route=each.route, started_at=each.started_at, outcome=each.outcome, failure=each.failure)
-        for each in data.last
+        for each in data.last_failures
     ]
-    return SiteIncidentSummary(site=data.site, report=data.report, last_failures=last, unclear=data.unclear)
+    return SiteIncidentSummary(
+        site=data.site, report=data.report, last_failures=last_failures, unclear=data.implausible_count
+    )
 
 
 def view_sums(sums: SiteSums) -> SiteSumsView:
-    """Return the view of sums. The share is rounded down, so that it is 1 only if all runs were delivered."""
+    """Return the view of *sums*. The share is rounded down, so that it is 1 only if all runs were delivered.
+
+    `sums.timed` is the number of runs with a known transit time.
+    """
     return SiteSumsView(
         site=sums.site,
         runs=sums.runs,
@@ -142,9 +147,10 @@ def format_report(report: SiteReport) -> str:
 
 
 def parse_reports(entries: Sequence[str]) -> Mapping[str, SiteReport]:
-    """Return a report for each site from audit entries in order: its first problem, otherwise its last report.
+    """Return a report for each site: its first problem in *entries*, or else its last report.
 
-    *entries*: "johor: up; kuching: both 2026-11-24T06:15:00+00:00". Reports of unknown format are left out.
+    *entries*: texts of audit entries, the oldest first, such as "johor: up; kuching: both 2026-11-24T06:15:00+00:00".
+    Reports of unknown format are left out.
     """
     reports: dict[str, SiteReport] = {}
     for entry in entries:
@@ -170,7 +176,7 @@ def _parse_report(site: str, text: str) -> SiteReport | None:
 
 
 def view_sites(statuses: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
-    """Return the report of each site. A status of `None`: the data of the site is too old, so that it has no vote."""
+    """Return the report of each site. A status of `None`: the site has no vote, because its data is too old."""
     return [_report(site, status) for site, status in statuses.items()]
 
 
@@ -180,5 +186,5 @@ def _report(site: str, status: SiteStatus | None) -> SiteReport:
     if status.trouble is not None:
         problem = status.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, type=problem.type, since=problem.since)
-    # A report has no time since when mail works: it would change often if one route is probed less often than others.
+    # A report omits `up_since`, which changes often if one route is probed less often than others.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if status.up_since is None else SiteVerdict.UP)

@@ -47,6 +47,7 @@ def _problems(inputs: SelfHealthInputs) -> Iterator[str]:
         since, reason = inputs.store_outage
         yield f"DATABASE UNAVAILABLE since {since:%Y-%m-%d %H:%M} UTC: {reason}"
     for failure, text in _FAILURE_TEXTS.items():
+        # The text about a database outage already implies that nothing is written.
         if failure in inputs.liveness_failures and not (failure is LivenessFailure.STORE and inputs.store_outage):
             yield text
     if inputs.config_rejected_at is not None:

@@ -1,8 +1,9 @@
 """Escalation auditor: periodic audit of all active incidents.
 
 The auditor is independent of the cycle in which the engine processes incidents: it reads the database itself, calls
-`alerts.decide.auditor`, and continues when the cycle stops. It logs and exports overdue actions, and opens incidents
-for the NOC (network operations centre) about escalation failures.
+`alerts.decide.auditor`, and continues when the cycle stops. It logs and exports overdue actions. It opens incidents
+for the NOC (network operations centre) about escalation failures: people were not reached, although Pantau did what was
+due.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ log = structlog.get_logger()
 INTERVAL = timedelta(seconds=30)
 
 # Prefixes of the stored dedup keys of NOC incidents.
-#: About a failed escalation: "unreached/" and the number of the escalated incident.
+#: About an escalation failure: the number of the escalated incident follows.
 UNREACHED_PREFIX = "unreached/"
 #: About an announcement to offices outside that nobody has released (approved): the number of its incident follows.
 UNRELEASED_PREFIX = "unreleased/"
@@ -56,7 +57,7 @@ RESTORED_PREFIX = "restored/"
 
 
 class AlertingEngine(Alerting, Protocol):
-    """The methods of `alerts.engine.dispatcher.Dispatcher` that the auditor uses."""
+    """The methods of `alerts.engine.dispatcher.Dispatcher` that the auditor uses: `wake`, and `submit` of an event."""
 
     def wake(self) -> None:
         """Start a cycle of the engine now."""
@@ -88,7 +89,7 @@ class EscalationAuditor:
         self._noc_policy = noc_policy
         self._metrics = metrics
         self._clock = clock
-        self._policy = DeliveryPolicy()
+        self._delivery_policy = DeliveryPolicy()
         self._silence_lookup = silence_lookup
         self._is_monitor_only = is_monitor_only
         #: Overdue actions of the last audit, by key.
@@ -108,54 +109,58 @@ class EscalationAuditor:
             self._overdue = {}
             self._metrics.record_audit(now, [], [])
             return
-        results, restoration = await self._examine_all(now)
-        overdue = {action.key: action for _, examination in results for action in examination.overdue}
-        failures = [failure for _, examination in results for failure in examination.failures]
+        results, restoration = await self._audit_incidents(now)
+        overdue = {action.key: action for _, result in results for action in result.overdue}
+        failures = [failure for _, result in results for failure in result.failures]
         self._metrics.record_audit(now, [(action.action, action.since) for action in overdue.values()], failures)
         await self._record_changes(overdue, now)
         if overdue:
             self._alerting.wake()
-        # Keys of NOC incidents that stay open although the audit yields no event for them.
+        # Keys of NOC incidents that stay open, if they are open, although the audit yields no event for them: during a
+        # silence failures are not determined, and an unreleased announcement may have a further failure.
         kept_keys = set[str]()
-        for incident, examination in results:
-            if examination.is_silenced:
+        for incident, result in results:
+            if result.is_silenced:
                 kept_keys |= {f"{UNREACHED_PREFIX}{incident.number}", f"{UNRELEASED_PREFIX}{incident.number}"}
-            if EscalationFailure.UNRELEASED in examination.failures:
+            if EscalationFailure.UNRELEASED in result.failures:
                 kept_keys.add(f"{UNRELEASED_PREFIX}{incident.number}")
         events = {event.dedup_key: event for event in self._noc_events(results, restoration, now)}
         await self._notify_noc(events, kept_keys, now)
 
-    async def _examine_all(self, now: datetime) -> tuple[list[tuple[Incident, AuditResult]], Restoration | None]:
+    async def _audit_incidents(self, now: datetime) -> tuple[list[tuple[Incident, AuditResult]], Restoration | None]:
         gateways = self._pool.preference(now)
         async with self._store.reading() as uow:
             active = await uow.active_incidents()
-            # Include silences that have just ended, because the engine only now starts the actions that they delayed.
+            # Include silences that ended within `GRACE`, the tolerated delay of an action: the engine only now starts
+            # the actions that they delayed.
             silences = await uow.silences(now - GRACE)
             restoration = await uow.restorations.pending()
-            busy_telephones = {telephone for telephone, _ in await uow.calls_under_way(now - MAX_CALL_DURATION)}
+            busy_telephones = {
+                telephone for telephone, _ in await uow.telephone_calls_under_way(now - MAX_CALL_DURATION)
+            }
         results = []
         for incident_id in active:
             # Read each incident in its own transaction, so that other transactions do not wait for the auditor.
             async with self._store.reading() as uow:
                 incident = await uow.incident(incident_id)
-                notices = await uow.notifications(incident_id)
+                notifications = await uow.notifications(incident_id)
             if incident is not None:
                 is_silenced = any(self._silence_lookup(incident, silences, at) for at in (now - GRACE, now))
-                examination = audit_incident(
+                result = audit_incident(
                     incident,
-                    notices,
+                    notifications,
                     gateways,
-                    self._policy,
+                    self._delivery_policy,
                     now,
                     is_silenced=is_silenced,
                     is_paper_paused=restoration is not None,
                     busy_telephones=busy_telephones,
                 )
-                results.append((incident, examination))
+                results.append((incident, result))
         return results, restoration
 
     async def _record_changes(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
-        """Record actions that have become overdue, or are not overdue any more, in the audit log; log the new ones."""
+        """Record actions that are newly overdue, or overdue no more, in the audit log; log the newly overdue ones."""
         new = [action for key, action in overdue.items() if key not in self._overdue]
         resolved = [action for key, action in self._overdue.items() if key not in overdue]
         if new or resolved:
@@ -172,35 +177,38 @@ class EscalationAuditor:
     def _noc_events(
         self, results: Sequence[tuple[Incident, AuditResult]], restoration: Restoration | None, now: datetime
     ) -> Iterator[Trigger]:
-        """Yield a trigger for each incident that must be open for the NOC now."""
+        """Yield a trigger for each incident that must be open for the NOC now.
+
+        `needs_noc_incident` excludes incidents that are themselves for the NOC.
+        """
 
         def event(key: str, incident_type: IncidentType, subject: str, began_at: datetime) -> Trigger:
             return Trigger(
                 dedup_key=key, at=now, type=incident_type, began_at=began_at, policy=self._noc_policy(subject)
             )
 
-        for incident, examination in results:
-            since = [
-                at for failure, at in examination.failed_since.items() if failure is not EscalationFailure.UNRELEASED
+        for incident, result in results:
+            failed_since = [
+                at for failure, at in result.failed_since.items() if failure is not EscalationFailure.UNRELEASED
             ]
-            if since and needs_noc_incident(incident):
+            if failed_since and needs_noc_incident(incident):
                 subject = (
                     f"{incident.number} ({incident.previous_assignee})"
                     if incident.previous_assignee
                     else incident.number
                 )
-                yield event(f"{UNREACHED_PREFIX}{incident.number}", IncidentType.UNREACHED, subject, min(since))
-        for incident, examination in results:
-            # For any other failure the NOC has an incident already (see above), and is not notified twice.
-            if examination.failures == {EscalationFailure.UNRELEASED}:
+                yield event(f"{UNREACHED_PREFIX}{incident.number}", IncidentType.UNREACHED, subject, min(failed_since))
+        for incident, result in results:
+            # If there is another failure, too, the NOC has the incident from the loop above, and is not notified twice.
+            if result.failures == {EscalationFailure.UNRELEASED}:
                 yield event(
                     f"{UNRELEASED_PREFIX}{incident.number}",
                     IncidentType.UNRELEASED,
                     incident.number,
-                    examination.failed_since[EscalationFailure.UNRELEASED],
+                    result.failed_since[EscalationFailure.UNRELEASED],
                 )
-        for incident, examination in results:
-            for notification_id in examination.doubtful:
+        for incident, result in results:
+            for notification_id in result.doubtful:
                 # The subject begins with the id that `pantau set-status` expects.
                 yield event(
                     f"{DOUBTFUL_PREFIX}{notification_id}",
@@ -212,7 +220,7 @@ class EscalationAuditor:
             yield event(f"{RESTORED_PREFIX}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
     async def _notify_noc(self, events: Mapping[str, Trigger], kept_keys: AbstractSet[str], now: datetime) -> None:
-        """Open NOC incidents for new *events* (by key), and resolve those without an event and not in *kept_keys*."""
+        """Open NOC incidents for new *events* (by dedup key), and resolve the other open ones, except *kept_keys*."""
         async with self._store.reading() as uow:
             open_keys = {
                 key

@@ -1,6 +1,6 @@
 """Heartbeats to external receivers while this process works: a dead man's switch over HTTP, and the time of a file.
 
-`monitor.watchdog.process_heartbeat` decides when they are sent, and notifies systemd's watchdog. A heartbeat never
+`monitor.watchdog.process_heartbeat` decides when to send heartbeats, and notifies systemd's watchdog. A heartbeat never
 reports a fault: if the program, its machine or its network fails, the heartbeats stop, and the receiver alerts.
 """
 
@@ -22,7 +22,7 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 log = structlog.get_logger()
 
-#: Names of the receivers in metrics and logs: a dead man's switch over HTTP, a file, systemd's watchdog.
+#: Names of the receivers in metrics and logs: dead man's switch over HTTP, file (its time is set), systemd's watchdog.
 SWITCH: Final = "switch"
 FILE: Final = "file"
 SYSTEMD: Final = "systemd"
@@ -36,15 +36,15 @@ class HeartbeatError(Exception):
 
 
 class HeartbeatSender:
-    """Sender of heartbeats to a dead man's switch and a file. A failure is logged, and later heartbeats are sent."""
+    """Sender of heartbeats to a dead man's switch and a file. It logs a failure, and later sends the next heartbeat."""
 
     def __init__(self, settings: HeartbeatSettings, metrics: WatchdogSeries, clock: Clock) -> None:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        #: Whether the last heartbeat was delivered, by receiver.
+        #: Whether the last heartbeat was delivered, by receiver; no key: none was sent yet.
         self._is_delivered: dict[str, bool] = {}
-        # Not an `AsyncClient`, which would log URLs and read proxies from the environment.
+        # An `AsyncClient` would log URLs, which may contain the token, and read proxies from the environment.
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
         for receiver, target in ((SWITCH, settings.url), (FILE, settings.file)):
             if target is not None:

@@ -1,7 +1,8 @@
 """Out-of-band alerts to the NOC by SMS and voice, when the database is unavailable or another process is silent.
 
 The NOC is the network operations centre. The alerts need no database: the telephone numbers are in one file, and the
-state is in another file of 512 octets. Calls accept no key presses, because an acknowledgement could not be stored.
+state is in another file of 512 octets. Telephone calls accept no key presses, because an acknowledgement could not be
+stored. A *reason* is a kind of problem: an unavailable database, or a silent process.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ _FILE_SIZE = 512
 class StateFile:
     """File with the state of the alerts, so that a restart does not repeat them.
 
+    For each reason, it has the start of the problem, the times of the last sent and the last failed alert, and the name
+    of the silent process.
+
     The file is created once in full size and overwritten in place, because a full disk has no room for a new file. An
     unreadable file counts as missing. Both methods block; `write` may block as long as a disk hangs.
     """
@@ -76,7 +80,7 @@ class StateFile:
         """Write the state; return whether it succeeded."""
         octets = _STATE.dump_json(dict(state))
         if len(octets) > _FILE_SIZE:
-            # Process names, which are usually short, are too long for the file: drop them.
+            # The names of silent processes, which are usually short, do not fit: drop them.
             octets = _STATE.dump_json({reason: _without_name(active_reason) for reason, active_reason in state.items()})
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,9 +104,9 @@ def _without_name(active_reason: ActiveReason) -> ActiveReason:
 
 log = structlog.get_logger()
 
-#: Timeout of a gateway call. Most gateways have a timeout of their own, of a minute at most.
+#: Timeout of a request to a gateway. Most gateways have a timeout of their own, of a minute at most.
 _GATEWAY_TIMEOUT_SECONDS = 90.0
-#: Timeout for writing the state file, which takes that long only if the disk hangs.
+#: Timeout for writing the state file. A write takes that long only if the disk hangs.
 _WRITE_TIMEOUT_SECONDS = 5.0
 #: Maximum number of telephone numbers that are notified at the same time.
 _MAX_CONCURRENT = 4
@@ -134,16 +138,17 @@ class OutOfBandAlerter:
         self._clock = clock
         self._state: ActiveReasons = state_file.read()
         self._numbers: tuple[OutOfBandNumber, ...] = ()
-        #: Size and modification time (ns) of the numbers file when it was read; `None`: it was missing.
+        #: Size and modification time (ns) of the numbers file when it was last read; `None`: it was missing. The first
+        #: value equals that of no file, so that the file is read.
         self._read_version: tuple[int, int] | None = (-1, -1)
-        #: Whether this process has written the state file, so that it has its full size.
-        self._is_created = False
+        #: Whether this process has written the state file, so that the file has its full size before a disk is full.
+        self._is_written = False
         # A separate thread, because a hanging disk must not block the threads that resolve host names.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
         self.read_numbers()
 
     def read_numbers(self) -> None:
-        """Read the numbers file if it has changed. An invalid file leaves the numbers unchanged."""
+        """Read the numbers file if it has changed. If it is invalid, keep the present numbers."""
         path = self._settings.numbers_file
         if self._read_version == (version := _file_version(path)):
             return
@@ -158,14 +163,13 @@ class OutOfBandAlerter:
     async def check(self, active_reasons: ActiveReasons, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
         """Update the state, and send the alerts that are due.
 
-        *active_reasons*: the present reasons for an alert, each with its start. *unknown*: reasons that cannot be
-        examined now.
+        *active_reasons*: the present problems. *unknown*: reasons that cannot be examined now, whose state stays.
         """
         self.read_numbers()
         state, due_alerts = update_reasons(
             self._state, active_reasons, self._settings.build(), self._clock.now(), unknown
         )
-        if state != self._state or not self._is_created:
+        if state != self._state or not self._is_written:
             await self._save(state)
         self._metrics.set_out_of_band_active(
             {reason for reason, active_reason in state.items() if active_reason.notified_at or active_reason.failed_at}
@@ -173,7 +177,8 @@ class OutOfBandAlerter:
         for alert in due_alerts:
             reached_count = await self._send(alert)
             event = "out-of-band alert resolved" if alert.is_resolved else "out-of-band alert sent"
-            log.warning(event, reason=alert.problem, since=alert.since.isoformat(), reached=reached_count)
+            log.warning(event, reason=alert.reason, since=alert.since.isoformat(), reached=reached_count)
+            # Send an alert that reached nobody again soon, but not an all-clear.
             if not reached_count and not alert.is_resolved:
                 await self._save(mark_failed(self._state, alert, self._clock.now()))
 
@@ -184,17 +189,17 @@ class OutOfBandAlerter:
         self._thread.shutdown(wait=False)
 
     async def _save(self, state: ActiveReasons) -> None:
-        self._state, self._is_created = state, True
+        self._state, self._is_written = state, True
         writing = asyncio.get_running_loop().run_in_executor(self._thread, self._state_file.write, state)
-        # Do not wait longer: the disk whose failure makes the database unavailable may be the disk of this file, too.
+        # Do not wait longer: a failed disk that makes the database unavailable may also have this file.
         done, _ = await asyncio.wait({writing}, timeout=_WRITE_TIMEOUT_SECONDS)
         if not done or not writing.result():
             log.warning("out-of-band state could not be saved; it is lost at a restart")
 
     async def _send(self, alert: SendOutOfBand) -> int:
-        """Send *alert* to every number on every channel. Return how many numbers were reached."""
+        """Send *alert* to every number. Return for how many numbers a gateway accepted it."""
         at = self._clock.now() if alert.is_resolved else alert.since
-        situation = "clear" if alert.is_resolved else str(alert.problem)
+        situation = "clear" if alert.is_resolved else str(alert.reason)
         message = texts.OutOfBandMessage(situation=situation, office=self._office, at=at, process=alert.peer)
         contents: dict[Channel, Content] = {
             Channel.SMS: texts.sms(message, self._wording),
@@ -204,8 +209,8 @@ class OutOfBandAlerter:
 
         async def notify(number_index: int, number: OutOfBandNumber) -> bool:
             async with limit:
-                # The all-clear is sent by SMS only, if possible, so that it wakes nobody.
                 channels = [c for c in OUT_OF_BAND_CHANNELS if c is Channel.VOICE or number.is_mobile]
+                # Send the all-clear by SMS only, if possible, so that it wakes nobody.
                 if (
                     alert.is_resolved
                     and number.is_mobile

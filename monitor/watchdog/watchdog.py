@@ -76,35 +76,36 @@ class Watchdog:
     ) -> None:
         """*runtime* returns the objects of the current configuration. *name*: name of this process.
 
-        *directory*: base of relative paths. *manager*: systemd's service manager.
+        *directory*: base of relative paths in the settings. *manager*: systemd's service manager.
         """
         self._metrics = metrics
         self._clock = clock
         self._runtime = runtime
         self._name = name
         self._directory = directory
+        #: Common clock of the processes on the database.
         self._shared_clock = database.clock
         self._availability = database.availability
         self._started_at = clock.now()
-        #: The sender of external heartbeats, and the settings for which it was built; `None`: none is sent.
+        #: The sender of external heartbeats, and the settings for which it was built; `None`: no heartbeat is sent.
         self._heartbeat: tuple[HeartbeatSettings, HeartbeatSender] | None = None
         #: The out-of-band alerter, and the configuration for which it was built; `None`: none is built.
         self._out_of_band: tuple[Configuration, OutOfBandAlerter] | None = None
         self.process_heartbeat = ProcessHeartbeat(
             processes=processes,
             liveness_inputs=self._liveness_inputs,
-            heartbeat=self._current_heartbeat,
+            current_sender=self._current_sender,
             manager=manager,
             metrics=metrics.watchdog,
             # The processes compare their heartbeats, so they need the common clock: clocks of two machines may differ
             # by more than the limit for a silent process.
-            clock=database.clock,
+            clock=self._shared_clock,
         )
         self.auditor = EscalationAuditor(
             store=store,
             pool=pool,
             alerting=dispatcher,
-            noc_policy=lambda number: self._settings.build_noc_policy(subject=number, subject_en=number),
+            noc_policy=lambda subject: self._settings.build_noc_policy(subject=subject, subject_en=subject),
             metrics=metrics.watchdog,
             clock=clock,
             silence_lookup=route_silence_lookup(lambda agency: runtime().failing_routes(agency)),
@@ -147,14 +148,13 @@ class Watchdog:
     def store_outage(self) -> tuple[datetime, str] | None:
         """Return since when the database is unavailable, and why; `None`: it is available.
 
-        A query on a locked database fails only after the database's own timeout. The process heartbeat detects the lock
-        earlier.
+        A query on a locked database fails only after the database's own timeout. The process heartbeat has a shorter
+        timeout, and so detects the lock earlier.
         """
         if (since := self._availability.unavailable_since) is not None:
             return since, self._availability.reason
-        return (
-            None if (since := self.process_heartbeat.failing_since) is None else (since, "it does not answer in time")
-        )
+        since = self.process_heartbeat.failing_since
+        return None if since is None else (since, "it does not answer in time")
 
     @property
     def _settings(self) -> Settings:
@@ -172,7 +172,7 @@ class Watchdog:
             probe_delay=self._runtime().prober.next_run_delay(self._clock.now()),
         )
 
-    def _current_heartbeat(self) -> tuple[HeartbeatSender, timedelta] | None:
+    def _current_sender(self) -> tuple[HeartbeatSender, timedelta] | None:
         # If nobody is notified (monitor-only mode), send no heartbeat, so that the external dead man's switch alerts.
         settings = self._settings.heartbeat if self._settings.notifies else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
@@ -217,7 +217,9 @@ def out_of_band_reasons(
         # The state of the other processes cannot be read.
         return {OutOfBandReason.STORE: ActiveReason(since=heartbeat.failing_since)}, {OutOfBandReason.PEER}
     if heartbeat.peers_observed_since is None:
-        return {}, set(OutOfBandReason)  # This process has not written its heartbeat yet.
+        return {}, set(OutOfBandReason)  # This process has not written its first heartbeat yet.
+    # `policy.peer`: how long another process may be silent. A time up to `TOLERANCE` in the future is normal, because
+    # clocks differ.
     if -TOLERANCE <= now - heartbeat.peers_observed_since <= policy.peer:
         # After an outage of the database or a power failure, give the other processes time to write heartbeats.
         return {}, {OutOfBandReason.PEER}
@@ -264,9 +266,9 @@ def build_out_of_band_alerter(
 async def alert_on_failed_opening(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> AsyncIterator[None]:
-    """Run an out-of-band check if opening the database fails in the block, so that failed starts count as an outage.
+    """Run an out-of-band check if the block fails to open the database, so that failed starts count as an outage.
 
-    If another process uses the database, this is not an outage: the other process monitors mail.
+    `StoreInUseError` is no outage: another process uses the database, and monitors mail.
     """
     try:
         yield

@@ -49,8 +49,9 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
             check_permission(principal, Permission.READ_AUDIT_LOG, code)
         filters = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
         log_filter = AuditLogFilter(
+            # `None`: all entries, also those about no incident.
             agencies=frozenset({code}) if code else None if scope.is_unrestricted else frozenset(scope.agencies),
-            number=filters["incident"],
+            incident_number=filters["incident"],
             actor=await actor(filters["by"]),
             event=filters["event"],
         )
@@ -60,7 +61,7 @@ def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> API
             "rows": [(each, _details(each)) for each in page.rows],
             "filters": filters,
             "sees_all": scope.is_unrestricted,
-            # When the oldest examined incident opened; `None`: all incidents were examined.
+            # Entries about incidents that opened earlier than this are not listed; `None`: there are no such incidents.
             "since": page.since,
             "is_filtered": bool(parameters),
             "newest_url": f"/audit?{urlencode(parameters)}" if before != NEWEST else None,

@@ -24,7 +24,8 @@ from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
-#: Maximum size of a body in octets. Most providers send some hundred octets; a fax provider may include the page.
+#: Maximum size of a body in octets. Most providers send some hundred octets; a fax provider may include the
+#: transmitted page.
 MAX_BODY = 8 * 1024 * 1024
 #: Maximum size of a form in octets. The limit is lower than for other bodies, because authentication hashes the fields
 #: of a form one by one.
@@ -32,7 +33,7 @@ MAX_FORM = 64 * 1024
 #: Maximum number of fields of a form.
 MAX_FIELDS = 200
 #: Maximum number of bodies other than forms in memory at a time. Bodies are read before authentication, so
-#: unauthenticated clients may send them too. Keypresses and SMS arrive as forms, whose number is not limited.
+#: unauthenticated clients may send them too. Keypresses and SMS arrive as forms, which have no such limit.
 MAX_LARGE_BODIES = 8
 
 
@@ -43,7 +44,8 @@ def callbacks(facade: ServiceFacade) -> Starlette:
 
     async def handle(request: Request) -> Response:
         base_url = facade.callback_base(request.path_params["gateway"])
-        if base_url is None:  # Reject unknown gateways before reading the body of an unauthenticated client.
+        # `None`: no such gateway, or no public URL. Respond before reading the body of an unauthenticated client.
+        if base_url is None:
             return PlainTextResponse("", status_code=404)
         is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
         if not is_form and large_bodies.locked():
@@ -75,12 +77,12 @@ def callbacks(facade: ServiceFacade) -> Starlette:
         try:
             result = await facade.handle_callback(gateway, callback)
         except CallbackRejectedError as rejection:
-            # Throttle the log, because unauthenticated clients may send a thousand requests per second. A metric counts
-            # all of them.
+            # Log one line per kind and minute (`admit` returns `None` for the others), because unauthenticated clients
+            # may send a thousand requests per second. A metric counts all rejected callbacks.
             if throttle.admit((gateway, rejection.status, rejection.reason)) is not None:
                 log.warning("callback rejected", gateway=gateway, status=rejection.status, reason=rejection.reason)
             return PlainTextResponse("", status_code=rejection.status)
-        if result is None:
+        if result is None:  # The gateway was removed while the body was read.
             return PlainTextResponse("", status_code=404)
         return Response(result.body, status_code=result.status, media_type=result.media_type or None)
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
-#: A listener may use an eighth of the process's descriptors. There are two public listeners, so three quarters remain
-#: for probes, gateways and the database.
-_DESCRIPTOR_SHARE = 8
+#: A listener may use an eighth of the process's file descriptors. There are two public listeners, so three quarters
+#: remain for probes, gateways and the database.
+_DESCRIPTOR_DIVISOR = 8
 #: Upper limit of a listener's connections: the portal serves a thousand viewers with fewer.
 _MAX_CONNECTIONS = 1024
 #: One address may use a quarter of a listener's connections, enough for an office with a hundred browsers behind it.
-_ADDRESS_SHARE = 4
+_ADDRESS_DIVISOR = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,10 @@ class ConnectionLimits:
 
 
 def connection_limits(descriptors: int) -> ConnectionLimits:
-    """Return the limits of each listener for a process with this descriptor limit."""
-    total = max(_ADDRESS_SHARE, min(_MAX_CONNECTIONS, descriptors // _DESCRIPTOR_SHARE))
-    return ConnectionLimits(total=total, per_address=total // _ADDRESS_SHARE)
+    """Return the limits of each listener for a process that may have this number of file descriptors."""
+    # At least one connection per address.
+    total = max(_ADDRESS_DIVISOR, min(_MAX_CONNECTIONS, descriptors // _DESCRIPTOR_DIVISOR))
+    return ConnectionLimits(total=total, per_address=total // _ADDRESS_DIVISOR)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Connection:
     #: Address to which the limit per address applies: an IPv4 address, or the /64 network of an IPv6 address, because
     #: providers assign a /64 network to one customer. "" for a proxy or this machine: they have no limit per address.
     origin: str
-    #: Closes the connection without a response.
+    #: Function that closes the connection without a response.
     close: Callable[[], object] = field(repr=False)
 
 
@@ -49,7 +50,7 @@ class Connections:
     """The connections of one listener."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
-        """Take the limits, and the networks of *proxies*. Connections of one proxy belong to many clients."""
+        """Take the limits, and the networks of *proxies*. The connections of one proxy belong to many clients."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
         #: Connections with an incomplete request or an unread response, the longest-waiting first. `admit` may close
@@ -65,8 +66,8 @@ class Connections:
 
         If a limit is reached, close another connection first. Only a connection with an incomplete request or an unread
         response may be closed; if there is none, do not admit *connection*. At the limit per address, close the
-        longest-waiting connection of the same address; at the total limit, that of the address with the most
-        connections. So a flood of connections from one address closes only its own connections.
+        longest-waiting connection of the same address. At the total limit, close the longest-waiting connection of the
+        address with the most connections. So a flood of connections from one address closes only its own connections.
         """
         is_address_full = (
             bool(connection.origin) and self._count_by_origin[connection.origin] >= self._limits.per_address
@@ -76,6 +77,7 @@ class Connections:
             candidates = (
                 each for each in self._waiting_for_client if not is_address_full or each.origin == connection.origin
             )
+            # Of several candidates with the same count, `max` returns the first, which has waited longest.
             oldest = max(candidates, key=lambda each: self._resulting_count(each, connection), default=None)
             if oldest is None:
                 return False

@@ -1,4 +1,4 @@
-"""Error pages for browsers: the error in the user's language, and a link back.
+"""Error pages for browsers: the error in the user's language, and a link to the status page.
 
 Programs receive problem details (RFC 9457) instead.
 """
@@ -22,7 +22,7 @@ _Handler = Callable[[Request, Exception], Awaitable[Response]]
 #: Statuses for which texts/error_page.yaml has a text: all that a user can encounter.
 _STATUSES_WITH_TEXT = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
 
-#: Statuses after which the user may send the same form again: after sign-in, or when the database is available.
+#: Statuses after which the user may send the same form again: after sign-in, or when the database is available again.
 _TEMPORARY_STATUSES = frozenset({401, 503})
 
 
@@ -45,6 +45,7 @@ def _page_handler(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         ):
             return response
         context = {
+            # Key of a text, such as "s404".
             "status": f"s{response.status_code}",
             "detail": _detail(error, response),
             # Links to the other language lead to the same page, except after a form. An attacker may have chosen the
@@ -74,6 +75,7 @@ def _detail(error: Exception, response: ProblemResponse) -> object:
         # FastAPI's message addresses programmers, but a user may have mistyped the URL.
         names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
         return lazy_text("the URL has an invalid value of {names}", names=", ".join(names))
+    # The page shows the error's own Malay or English text (`OperationRejectedError.malay`, `page_text`).
     return error if isinstance(error, OperationRejectedError) else response.detail
 
 

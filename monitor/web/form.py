@@ -29,6 +29,7 @@ MAX_FORM_SIZE: Final = 16 * 1024
 #: Maximum size in octets of a form with the whole text of a document (an agency's YAML configuration). URL encoding may
 #: turn one octet of the text into three.
 MAX_TEXT_FORM_SIZE: Final = 3 * MAX_OCTETS + 4096
+#: Maximum number of fields of most forms, and of parts of a form with a file.
 _MAX_FIELDS: Final = 100
 #: Number of octets that `_decode` decodes in one step.
 _DECODED_AT_ONCE: Final = 16 * 1024
@@ -38,7 +39,7 @@ _MAX_PART_HEADERS: Final = 2048
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*;(?:[^;]{0,100};)?\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(?:;|$)"
 )
-#: Content-Disposition header of a part, and one of its parameters: name, quoted value, unquoted value.
+#: Content-Disposition header of a part, and one parameter of this header: its name, and its quoted or unquoted value.
 _DISPOSITION: Final = re.compile(rb"^content-disposition:\s*form-data([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))", re.IGNORECASE)
 
@@ -48,14 +49,15 @@ SECRET_FIELDS: Final = ("password", "client_secret")
 _SECRET_PATHS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
 #: Hidden field with the name of the user for whom the form's page was rendered.
-_OWNER: Final = "form_owner"
+_OWNER_FIELD: Final = "form_owner"
+#: Maximum number of characters of a sign-in name that an error message repeats.
 _MAX_NAME_LENGTH: Final = 64
 _POST_FORM_TAG: Final = re.compile(r'<form method="post"[^>]*>')
 #: Attribute of `request.state` that keeps the body after it has been read.
 _BODY_ATTRIBUTE: Final = "form_body"
 
-#: Headers of a page with forms. They forbid scripts. They let forms send their origin, by which `is_from_our_page`
-#: recognizes them if the browser sends no `Sec-Fetch-Site`.
+#: Headers of a page with forms. They forbid scripts, and let the browser send the header `Origin` with a form:
+#: `is_from_our_page` needs it if the browser sends no `Sec-Fetch-Site`.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -63,8 +65,8 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-#: Defaults of template variables: *problem*: key of an error text; *reason*: why the service rejected the command;
-#: *form*: input to show again.
+#: Defaults of template variables. *problem*: key of an error text. *reason*: why the service rejected the command, as
+#: text or error. *form*: the user's input, to show again.
 _NO_PROBLEM: Final[Mapping[str, object]] = {"problem": "", "reason": "", "form": {}}
 
 
@@ -91,8 +93,8 @@ class Pages:
         page only from this user. *headers*: response headers; default: those of a page with forms.
         """
         path = request.url.path
-        # The link to the other language leads to `path`. Keep the query parameters only if `path` is the requested URL:
-        # in a response to a form it is not. Ignore case, because users may type an agency code in lower case.
+        # The link to the other language leads to the context's `path`. Keep the query parameters only if this is the
+        # requested path, and not in a response to a form. Ignore case: users may type an agency code in lower case.
         keeps_parameters = request.method == "GET" and str(context.get("path", path)).casefold() == path.casefold()
         defaults = {
             **_NO_PROBLEM,
@@ -104,7 +106,7 @@ class Pages:
         text = self.templates[read_query(request).language].get_template(name).render(context)
         if isinstance(principal := context["principal"], Principal) and principal.user is not None:
             # Add the owner field here and not in each template, so that no template can forget it.
-            owner_field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
+            owner_field = f'<input type="hidden" name="{_OWNER_FIELD}" value="{escape(principal.user.name)}">'
             text = _POST_FORM_TAG.sub(lambda form: form[0] + owner_field, text)
         return store_language(request, HTMLResponse(text, status_code=status, headers=headers))
 
@@ -145,7 +147,7 @@ async def read_rejected_form(request: Request) -> RejectedForm | None:
 
 
 def is_from_our_page(request: Request) -> bool:
-    """Whether a page of the portal sent the request: by the header `Sec-Fetch-Site`, or without it by `Origin`.
+    """Whether a page of the portal sent the request. `Sec-Fetch-Site` decides, or if it is missing, `Origin`.
 
     Return `False` for a request with neither header, even if the client is not a browser.
     """
@@ -171,7 +173,7 @@ async def read_fields(
 ) -> Mapping[str, list[str]]:
     """Return the fields of a form, each with all its values in order.
 
-    Raise `HTTPException` if a page of another site sent the form, if the page was rendered for another user, or if the
+    Raise `HTTPException` if no page of the portal sent the form, if the page was rendered for another user, or if the
     form has more than *max_octets* or *max_fields*.
     """
     body = await _read_portal_form(request, max_octets=max_octets)
@@ -179,7 +181,7 @@ async def read_fields(
         raise HTTPException(413, lazy_text("a form has at most {most} fields", most=max_fields))
     # Decoding a megabyte of escapes takes a quarter of a second, so use a thread for large forms.
     fields = await asyncio.to_thread(_parse_urlencoded, body) if len(body) > MAX_FORM_SIZE else _parse_urlencoded(body)
-    _check_owner(request, fields.pop(_OWNER, ()))
+    _check_owner(request, fields.pop(_OWNER_FIELD, ()))
     return fields
 
 
@@ -210,7 +212,7 @@ def _decode(octets: bytes) -> str:
     """
     octets, start, parts = octets.replace(b"+", b" "), 0, []
     while start < len(octets):
-        # Do not split an escape such as %C3: if one crosses the end of this step, end before it.
+        # Do not split an escape such as %C3: if an escape may cross the end of this step, end the step before it.
         end = start + _DECODED_AT_ONCE
         escape_start = octets.find(b"%", end - 2, end)
         parts.append(unquote_to_bytes(octets[start : end if escape_start < 0 else escape_start]))
@@ -231,8 +233,8 @@ async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[
         raise HTTPException(422, "a form with a file is multipart/form-data")
     fields: dict[str, str] = {}
     file = b""
-    # Prepend a line end, because each boundary follows one (RFC 2046 5.1.1) except the first. The text before the first
-    # boundary is no part; ignore parts above the limit.
+    # A line end precedes each boundary (RFC 2046 5.1.1), but may be missing before the first; so prepend one. The text
+    # before the first boundary is no part. Ignore parts above the limit.
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode(), _MAX_FIELDS + 1)[1 : _MAX_FIELDS + 1]
     for part in parts:
         head, _, content = part.partition(b"\r\n\r\n")
@@ -243,14 +245,14 @@ async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[
             fields[disposition[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
     if len(file) > max_octets:
         raise HTTPException(413, lazy_text("the file has more than {size} KiB", size=max_octets // 1024))
-    _check_owner(request, [fields.pop(_OWNER)] if _OWNER in fields else ())
+    _check_owner(request, [fields.pop(_OWNER_FIELD)] if _OWNER_FIELD in fields else ())
     return fields, file
 
 
 def _disposition(headers: bytes) -> Mapping[bytes, bytes]:
     """Return the parameters of a part's Content-Disposition (RFC 7578 4.2).
 
-    Return none if the header is missing, or if the headers are longer than those of any browser.
+    Return no parameters if the header is missing, or if the part's headers are longer than those of any browser.
     """
     match = _DISPOSITION.search(headers) if len(headers) <= _MAX_PART_HEADERS else None
     if match is None:
@@ -261,7 +263,7 @@ def _disposition(headers: bytes) -> Mapping[bytes, bytes]:
 async def _read_portal_form(request: Request, *, max_octets: int) -> bytes:
     """Return the body of a form that a page of the portal sent, and keep it for `read_rejected_form`.
 
-    Raise `HTTPException` for a form of another site, or of more than *max_octets*.
+    Raise `HTTPException` for a form that no page of the portal sent, or that has more than *max_octets*.
     """
     if not is_from_our_page(request):
         raise HTTPException(403, "this form is accepted from a page of Pantau only; open that page and send it again")

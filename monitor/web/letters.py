@@ -34,7 +34,7 @@ from monitor.web.request import CommandRequest, Id
 #: Maximum number of letters in one PDF file to print, because the clerk waits while the file is made. Further letters
 #: are in the next file.
 MAX_PRINTED_TOGETHER: Final = 100
-#: Maximum number of form fields: one per letter of a page, and a few more.
+#: Maximum number of form fields: one per ticked letter, and a few more.
 _MAX_FORM_FIELDS: Final = 1100
 _DATE = TypeAdapter(date)
 #: Principal who may post letters, at least for one agency.
@@ -46,19 +46,19 @@ class LetterAction(StrEnum):
 
     PRINTED = "printed"
     POSTED = "posted"
-    #: The letter was posted after it had been withdrawn: the clerk had not seen the withdrawal.
+    #: The letter is withdrawn, but the clerk had posted it before the withdrawal.
     POSTED_ALREADY = "posted-already"
     #: The letter was posted although nobody recorded that it was printed.
     POSTED_UNPRINTED = "posted-unprinted"
 
     @property
     def step(self) -> LetterStep:
-        """Step that the letter reaches by the action."""
+        """Step of the letter after the action."""
         return LetterStep.PRINTED if self is LetterAction.PRINTED else LetterStep.POSTED
 
     @property
     def already_posted(self) -> bool:
-        """Whether the letter was posted after it had been withdrawn."""
+        """Whether the letter was posted before it was withdrawn."""
         return self is LetterAction.POSTED_ALREADY
 
     @property
@@ -77,9 +77,9 @@ class _FormInput(TypedDict):
 
 
 class LetterRequest(CommandRequest):
-    """Author and day of an action on a letter."""
+    """Author of an action on a letter, and day of posting."""
 
-    #: The day on which the letter was posted; `None`: the day of the command.
+    #: The day on which the letter was posted; `None`: the day of the command. Other actions ignore it.
     day: date | None = None
 
 
@@ -200,7 +200,9 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
         day: str = "",
         not_recorded: Sequence[LetterNotRecorded] = (),
     ) -> Response:
+        # *problem*: key of an error text of the page; "" without an error. *reason*: shown after this text.
         letters = await _visible_letters(letter_service, principal)
+        # Letters that are not posted yet, printed or not.
         pending = [each for each in letters if each.step in PENDING_STEPS]
         context = {
             "path": "/letters",
@@ -213,11 +215,11 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
             "ticked": ticked,
             "day": day,
             "not_recorded": not_recorded,
-            # Letters that the links above the list tick: those for the first file, and those printed but not posted.
+            # Letters that links above the list tick: those for the first PDF file, and those printed but not posted.
             "first_batch": pending[:MAX_PRINTED_TOGETHER],
             "printed": [each for each in pending if each.step is LetterStep.PRINTED][:MAX_PRINTED_TOGETHER],
         }
-        # Use a thread, because a page may have two thousand letters, which are half a megabyte.
+        # Use a thread, because a page with two thousand letters (pending, withdrawn and posted) has half a megabyte.
         return await asyncio.to_thread(pages.show, request, "letters.html", context, status)
 
     return router
@@ -235,8 +237,8 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
-        # *sides*: number of printed sides of a sheet. Print only the letters that the page listed, because the clerk
-        # then records these as printed. A letter that arrived meanwhile would be in the file but not in the record.
+        # *sides*: number of printed sides of a sheet. Print only the requested letters, which the page listed, because
+        # the clerk then records them as printed. A letter queued since would be in the file, but not in the record.
         requested = frozenset(letter or ())
         if not requested:
             raise HTTPException(422, "select at least one letter")
@@ -249,8 +251,8 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
             for each in await _visible_letters(letter_service, principal)
             if each.step in PENDING_STEPS and each.id in requested
         ]
-        # Use the PDF in the tray unless somebody has changed the file: to typeset a letter again takes thirty times as
-        # long as to read its file.
+        # Use the PDF in the tray unless somebody has changed or removed the file: typesetting a letter again takes
+        # thirty times as long as reading its file.
         stored_pdfs = await letter_service.unchanged_pdfs(pending)
         pages: list[bytes] = []
         for each in pending:
@@ -281,7 +283,7 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
 async def _visible_letters(letter_service: Letters, principal: Principal) -> Sequence[LetterView]:
     """Return the letters of the agencies for which the principal may post letters; printed letters are last.
 
-    With this order, the next PDF file contains letters that are not printed yet.
+    With this order, the first PDF file that the page offers contains letters that are not printed yet.
     """
     scope = principal.scope(Permission.POST_LETTERS)
     letters = [each for each in await letter_service.letters() if each.agency in scope]

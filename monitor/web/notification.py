@@ -19,6 +19,7 @@ def notification_pages(facade: ServiceFacade, pages: Pages) -> APIRouter:
     """Build the router of single notifications.
 
     The database does not store the content. The service composes it again from the stored facts, with the same result.
+    `PageContent` is the content of a fax or letter.
     """
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.READ, notification_in_path(facade)))
 
@@ -40,6 +41,7 @@ def notification_pages(facade: ServiceFacade, pages: Pages) -> APIRouter:
             case _:
                 assert_never(content)
         context = {"notice": view, "lines": text_lines, "is_page": isinstance(content, PageContent)}
+        # The page has no form, so it needs no headers for forms.
         return pages.show(request, "notification.html", context, headers=None)
 
     @router.get("/notifications/{notification_id}/page.pdf")

@@ -49,21 +49,19 @@ _SIGNED_IN_TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     for file in sorted((Path(__file__).parent / "texts").glob("*.yaml"))
     for section, texts in sections(file).items()
 }
-#: All texts of pages by section and key, each in Malay and English. Some sections have old names: "journal" is the
-#: audit log, "roll" the list of agencies, "wall" the wallboard links, "standings" the agency statuses, "matters" the
-#: incident types, "tallies" the exclusion reasons.
+#: All texts of pages by section and key, each in Malay and English.
 PAGE_TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     **sections(Path(__file__).with_suffix(".yaml")),
     **_SIGNED_IN_TEXTS,
 }
-#: Malay texts of configuration-check messages, error messages and permissions, by the English text with its
+#: Malay texts of configuration-check messages, error messages and permissions, by the English text. Both texts may have
 #: placeholders.
 MALAY_MESSAGES: Mapping[str, str] = {
     **{permission.replace("_", " "): malay for permission, (malay, _) in PAGE_TEXTS["permissions"].items()},
     **{english: malay for malay, english in PAGE_TEXTS["fault"].values()},
 }
-#: Malay texts by section, which the modules that write incident records define. Their English texts are in the sections
-#: `english.*` of page.yaml.
+#: Malay texts by section and key, from the modules that write incident records and letters. The English texts are in
+#: page.yaml, in sections such as `english.channels`.
 _SHARED_MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
     "purposes": phrase.PURPOSES,
@@ -108,12 +106,12 @@ class Card:
     silence: Silence | None
     #: Number of the open incident.
     incident: str | None
-    #: Outage on which a quorum of sites (enough sites) agrees, and the names of the sites that report it now. A site is
-    #: an installation of Pantau that probes.
+    #: Problem on which a quorum of sites (enough sites) agrees, and the names of the sites that report a problem now. A
+    #: site is an installation of Pantau that probes.
     quorum_type: IncidentType | None
     agreed_by: Sequence[str]
-    #: Directions that some sites report as down, but fewer than the quorum, each with the names of these sites. An
-    #: empty list of names: only this site reports the direction as down.
+    #: Directions that are down at fewer sites than the quorum, each with the names of the sites that report this. No
+    #: names: only this site detects it.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
     #: Outage that a user has declared, even if probes do not detect it, and the name of the user.
     declared: IncidentType | None
@@ -122,7 +120,7 @@ class Card:
     closed_manually: IncidentView | None
     #: Routes whose last run failed or whose mail is slow; those that affect the status come first.
     problem_routes: Sequence[RouteView]
-    #: Kinds of checks with findings, each with its most severe verdict.
+    #: Kinds of checks that did not pass, each with the verdict of its most severe finding.
     findings: Sequence[tuple[str, Verdict]]
 
 
@@ -148,7 +146,7 @@ def navigation_links(principal: Principal, language: PageLanguage) -> tuple[Navi
     if principal.user is None:
         return ()
 
-    # *section* and *key*: the text of the link.
+    # *section* and *key* identify the text of the link; *values* fill its placeholders.
     def link(path: str, section: str, key: str, **values: str) -> NavigationLink:
         return NavigationLink(path=path, name=texts_of(section, language)[key].format(**values))
 
@@ -163,14 +161,14 @@ def navigation_links(principal: Principal, language: PageLanguage) -> tuple[Navi
             if len(editable_agencies) <= _MAX_EDITED_AGENCIES
             else [],
         ),
-        (Permission.READ_AUDIT_LOG, [link("/audit", "journal", "title")]),
-        (Permission.CONFIGURE_SECRETS, [link("/agencies", "roll", "title")]),
+        (Permission.READ_AUDIT_LOG, [link("/audit", "audit_log", "title")]),
+        (Permission.CONFIGURE_SECRETS, [link("/agencies", "agency_list", "title")]),
         (
             Permission.MANAGE_USERS,
             [
                 link("/users", "access", "users"),
                 link("/tokens", "token", "tokens"),
-                link("/wallboards", "wall", "title"),
+                link("/wallboards", "wallboards", "title"),
             ],
         ),
     )
@@ -180,7 +178,8 @@ def navigation_links(principal: Principal, language: PageLanguage) -> tuple[Navi
 def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
     """Return the displayed health of a direction.
 
-    A direction is down if a quorum of sites agrees. A direction that was up is unknown while probes cannot observe it.
+    A direction is down if a quorum of sites agrees that it is. Otherwise its health is what this site detects; if this
+    is up, but cannot be observed now, it is unknown.
     """
     if agency.quorum_type is not None and direction in TYPE_DIRECTIONS.get(agency.quorum_type, ()):
         return Health.DOWN
@@ -189,11 +188,13 @@ def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
 
 
 def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
-    """Return the names of the sites that report a direction as down, without sites that report slow mail."""
+    """Return the names of the sites that report a direction as down. Reports of slow mail do not count."""
+    # By site: the directions that are down; none for a problem that is no outage.
     directions_by_site = {
         each.site: TYPE_DIRECTIONS.get(each.type, ()) for each in agency.sites if each.type is not None
     }
-    # If the internal direction is down, a site reports an outage of outbound mail, of inbound mail, or of both.
+    # A site never reports an outage of internal mail alone, but of outbound mail, of inbound mail, or of both. So any
+    # outage also counts as a report about the internal direction.
     return [
         site
         for site, down in directions_by_site.items()
@@ -204,12 +205,12 @@ def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
 def exclusion_reason(route: RouteView) -> str | None:
     """Return why the failed last run of a route does not fully count against the agency.
 
-    The reason is a key of `tallies` in page.yaml; `None` if the run counts fully or did not fail.
+    The reason is a key of `exclusion_reasons` in page.yaml; `None` if the run counts fully or did not fail.
     """
     if route.failure is None or route.verdict is RunVerdict.FAILED:
         return None
     if route.verdict is None:
-        # After a restart the verdict is unknown. If the route is down, show the run as one that counts fully.
+        # The verdict is pending, or unknown after a restart. If the route is down, show the run as counted fully.
         return None if route.health is Health.DOWN else "pending"
     # A message that arrived although the server did not reply to its sender counts fully, with the verdict SLOW.
     if route.failure.reason == ACCEPTED_WITHOUT_ANSWER and route.verdict is RunVerdict.SLOW:
@@ -249,7 +250,7 @@ def agency_card(agency: AgencyView) -> Card:
 
 
 def _format_time(moment: datetime | None, *, pattern: str) -> str:
-    """Return a time in Malaysia; empty for `None`."""
+    """Return the Malaysian local time of *moment*; "" for `None`."""
     return moment.astimezone(MALAYSIA).strftime(pattern) if moment else ""
 
 
@@ -274,7 +275,7 @@ def _duration_text(minutes: int, *, language: Language) -> str:
 
 
 def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
-    """Return why a command was rejected, in the page's language if there is a text; otherwise the English message."""
+    """Return why a command was rejected: the error's text for the page's language, or else its message, translated."""
     if isinstance(reason, OperationRejectedError) and (
         text := reason.malay if language is PageLanguage.MALAY else reason.page_text
     ):
@@ -283,7 +284,7 @@ def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
 
 
 def _check_message_html(text: str, *, language: PageLanguage) -> Markup:
-    """Return the message of a configuration check, in the page's language if there is a text; otherwise in English."""
+    """Return the message of a configuration check in the page's language; in English if it has no translation."""
     if language is PageLanguage.ENGLISH:
         return escape(text)
     malay = translate(text, MALAY_MESSAGES)
@@ -312,11 +313,11 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
     """Return the Jinja filters of a language.
 
     Each section of texts/ is a filter that returns a text and fills its placeholders: `"key" | section(name=value)`.
-    The filters "say" and "letter" do the same for texts of page.yaml. Most other filters return the text of an enum
+    The filters "common" and "letter" do the same for texts of page.yaml. Most other filters return the text of an enum
     value. A health or status without a text becomes "unknown", so that it is never shown as up.
     """
     verdicts = texts_of("verdicts", language)
-    healths, statuses = texts_of("healths", language), texts_of("standings", language)
+    healths, statuses = texts_of("healths", language), texts_of("agency_statuses", language)
     checks = texts_of("checks", language)
 
     def fill_text(section: str) -> Callable[..., str]:
@@ -337,7 +338,7 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
 
     return {
         **{section: fill_text(section) for section in _SIGNED_IN_TEXTS},
-        "say": fill_text("say"),
+        "common": fill_text("common"),
         "letter": fill_text("letters"),
         # The source of an edit, such as a file or the portal.
         "writer": label_of("writers"),
@@ -356,15 +357,15 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "local_time": _format_local_time,
         "health": lambda health: healths.get(health, healths["unknown"]),
         "agency_status": lambda each: statuses.get(each, statuses["unknown"]),
-        "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),
+        "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),  # "unseen": not run yet.
         "check": lambda kind: checks.get(kind, kind),
-        "incident_type": label_of("matters"),
+        "incident_type": label_of("incident_types"),
         "direction": label_of("directions"),
-        "cause_explanation": label_of("cause_says"),
-        "cause_remedy": label_of("cause_do"),
+        "cause_explanation": label_of("cause_explanations"),
+        "cause_remedy": label_of("cause_remedies"),
         "component": label_of("components"),
-        "problem": label_of("problems"),
-        "announcement": label_of("announcements"),
+        "problem": label_of("problems"),  # Of Pantau itself.
+        "announcement": label_of("announcements"),  # Of an incident to external recipients.
         "channel": label_of("channels"),
         "rejection": partial(_rejection_html, language=language),
         "bilingual": lambda text: text.malay if language is PageLanguage.MALAY else text.english,
@@ -378,8 +379,8 @@ def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "incident_state": label_of("incident_states"),
         "outcome": label_of("outcomes"),
         "phase": label_of("phases"),
-        "party": label_of("parties"),
-        "reason": label_of("reasons"),
+        "party": label_of("parties"),  # The server at which a run failed: the sender's or the recipient's.
+        "reason": label_of("reasons"),  # Why a run failed.
         "exclusion_reason": exclusion_reason,
-        "exclusion_text": label_of("tallies"),
+        "exclusion_text": label_of("exclusion_reasons"),
     }

@@ -1,6 +1,6 @@
 """Query parameters of the status page: language, filter, and the wallboard layout for screens of the NOC.
 
-The parameters are in the URL, so that links can be shared.
+The parameters are in the URL, so that links can be shared: "/?q=jcm&state=down&wallboard=1&lang=en".
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from monitor.web.page import PageLanguage
 
 #: Cookie for the language (in Malay: "bahasa"), and its lifetime in seconds: a year. It does not identify the user.
 _COOKIE, _COOKIE_MAX_AGE = "bahasa", 365 * 24 * 3600
-#: Maximum number of characters of a filter; the rest is ignored.
-_MAX_FILTER_LENGTH = 100
+#: Maximum number of characters of a parameter's value; the rest is ignored.
+_MAX_VALUE_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class PageQuery:
     agency_filter: AgencyFilter = field(default_factory=AgencyFilter)
     #: Whether the page is shown on a wallboard, which is read at a distance of five metres.
     is_wallboard: bool = False
-    #: Requested states that do not exist. They stay in the links, so that the page can report them.
+    #: Values of the parameter `state` that are no `AgencyStatus`. The page reports them, and keeps them in its links.
     unknown_states: tuple[str, ...] = ()
 
     def url(
@@ -42,8 +42,9 @@ class PageQuery:
     ) -> str:
         """Return the URL of this page with some changes.
 
-        *language*: the language; default: that of the cookie. *state*: the only agency status to show; "" for all;
-        default: as on this page. *wallboard*: whether to use the wallboard layout; default: as on this page.
+        *language*: default: that of the cookie. *state*: the only agency status to show; "" for all; default: those of
+        this page. *wallboard*: whether to use the wallboard layout; default: as on this page. *drop_text_filter*:
+        whether to drop the text that the user searches for.
         """
         states = (
             [*sorted(self.agency_filter.statuses), *self.unknown_states] if state is None else [state] if state else []
@@ -58,7 +59,7 @@ class PageQuery:
 
 
 def read_query(request: Request) -> PageQuery:
-    """Return the query in the URL of a request. The language defaults to that of the cookie."""
+    """Return the query in the URL of a request. The default language is that of the cookie, or else Malay."""
     parameters = request.query_params
     language = parameters.get("lang") or request.cookies.get(_COOKIE, "")
     requested_states = list(dict.fromkeys(each for each in parameters.getlist("state")[: len(AgencyStatus)] if each))
@@ -66,17 +67,17 @@ def read_query(request: Request) -> PageQuery:
     return PageQuery(
         language=PageLanguage(language) if language in set(PageLanguage) else PageLanguage.MALAY,
         agency_filter=AgencyFilter(
-            text=" ".join(parameters.get("q", "")[:_MAX_FILTER_LENGTH].split()), statuses=valid_states
+            text=" ".join(parameters.get("q", "")[:_MAX_VALUE_LENGTH].split()), statuses=valid_states
         ),
         is_wallboard="wallboard" in parameters,
-        unknown_states=tuple(each[:_MAX_FILTER_LENGTH] for each in requested_states if each not in valid_states),
+        unknown_states=tuple(each[:_MAX_VALUE_LENGTH] for each in requested_states if each not in valid_states),
     )
 
 
 def other_parameters(request: Request) -> str:
     """Return the query parameters besides the language, ready for `lang=...` to follow: "q=jcm&"."""
     parameters = [
-        (name, value[:_MAX_FILTER_LENGTH]) for name, value in request.query_params.multi_items() if name != "lang"
+        (name, value[:_MAX_VALUE_LENGTH]) for name, value in request.query_params.multi_items() if name != "lang"
     ]
     return f"{urlencode(parameters)}&" if parameters else ""
 

@@ -1,9 +1,11 @@
 """The portal: the HTTP application for people and Prometheus, with pages, API and metrics.
 
 Each HTTP route requires a permission, which the access control checks, or declares that it is public. A portal without
-sign-in is read-only with four exceptions: it reloads the configuration, lets programs with a token acknowledge
-incidents, receives alerts from the Alertmanager of the NOC (network operations centre), and records a clerk's actions
-on letters.
+sign-in is read-only with four exceptions: it reloads the configuration, lets programs whose token is in the settings
+acknowledge incidents, receives alerts from the Alertmanager of the NOC (network operations centre), and records a
+clerk's actions on letters.
+
+Each status page has a *fragment*: its part that changes, which the page's script requests again and again.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ SECURITY_HEADERS = {
 #: Additional header of a portal with TLS. The maximum age is two years in seconds.
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
-#: Function that builds the router of further pages with a page renderer.
+#: Function that builds the router of pages, which the given renderer renders.
 PageBuilder = Callable[[Pages], APIRouter]
 
 
@@ -98,10 +100,10 @@ def portal(
 
     *hosts*: accepted values of the header Host; others are rejected to prevent DNS rebinding. *letters*: service for
     the clerk's page. *on_call_service*: service for rotas in the API. *alert_receiver*: receiver of Alertmanager's
-    webhook. *access_control*: authentication. Without an authenticator the portal has no sign-in, and ignores *pages*,
-    *openid* and *api_routers*. *pages*: builders of pages for signed-in users. *openid*: identity provider.
-    *idempotency*: store of `Idempotency-Key` headers. *api_routers*: routers below /api/v1 for signed-in users and API
-    tokens. *site*: name of this site (installation), which pages show if there are several sites.
+    webhook. *access_control*: authentication; without an authenticator in it, the portal has no sign-in, and ignores
+    *pages*, *openid* and *api_routers*. *pages*: builders of pages for signed-in users. *openid*: identity provider.
+    *idempotency*: store of responses to API commands by `Idempotency-Key`. *api_routers*: routers below /api/v1 for
+    signed-in users and API tokens. *site*: name of this site (installation); "" if it is the only one.
     """
     access_control = access_control or AccessControl()
     app = _Portal(
@@ -157,8 +159,8 @@ class _StaticFiles(StaticFiles):
     """Style sheets and scripts, which are the same for all users.
 
     Browsers cache the files for one minute. Without a cache, a mobile browser would load up to three files one after
-    another for each page, because the files import each other. The cost: for a minute after an upgrade, a page may have
-    the old appearance.
+    another for each page, because style sheets import each other. The cost: for a minute after an upgrade, a
+    page may have the old appearance.
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -170,8 +172,8 @@ class _StaticFiles(StaticFiles):
 class _Portal(FastAPI):
     """Application that adds security headers to all responses.
 
-    The headers are added outside of Starlette's middleware stack. The outermost middleware of that stack handles
-    internal errors, so no middleware inside the stack could add headers to error responses.
+    The headers are added outside of Starlette's middleware stack. The outermost middleware of that stack responds to
+    internal errors, so no middleware inside the stack could add headers to these responses.
     """
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -191,7 +193,7 @@ class _AllowedHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             name = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "")).lower()
-            # The server's own IP address is allowed: DNS rebinding needs a name.
+            # The server's own IP address is accepted too: DNS rebinding needs a name.
             server_address = str((scope.get("server") or ("",))[0])
             if name not in self._hosts and name.strip("[]") != server_address:
                 reason = "Pantau does not accept this host name; use 127.0.0.1 or localhost"
@@ -238,6 +240,7 @@ class _SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+#: Principal who may reload the configuration.
 _Operator = Annotated[Principal, Depends(RequirePermission(Permission.RELOAD))]
 
 
@@ -283,8 +286,8 @@ def _service_router(facade: ServiceFacade) -> APIRouter:
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
     async def reload(request: Request, principal: _Operator) -> Response:
-        # Reject forged requests: a page of another site in an operator's browser can send a POST to this route.
-        # Browsers send one of these headers; curl sends neither.
+        # Reject requests of pages: a page of another site in an operator's browser can send a POST to this route.
+        # With it, browsers send at least one of these two headers; curl sends neither.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return problem(HTTPStatus.FORBIDDEN, "only tools may send this request, not a page in a browser")
         # A portal without sign-in has no user name to record.

@@ -1,4 +1,7 @@
-"""Error responses in the format "problem details" (RFC 9457): the reason, and the invalid parts of the request."""
+"""Error responses in the format "problem details" (RFC 9457): the reason, and the invalid parts of the request.
+
+A `lazy_text` is an English `str` that keeps its pattern and values, so that a page can show it in Malay.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ _SCHEMAS = "#/components/schemas"
 
 
 class ProblemResponse(Response):
-    """Error response with problem details. Error pages show *detail* in the user's language."""
+    """Error response with problem details. An error page shows *detail* in the user's language."""
 
     def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
-        """Take the problem details as JSON in *body*, and again their explanation in *detail*."""
+        """Take the problem details as JSON in *body*, and their member "detail" again, possibly as a `lazy_text`."""
         super().__init__(body, status_code=status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
         self.detail = detail
 
@@ -41,7 +44,7 @@ class WrongPart(BaseModel):
     detail: str
     #: Name of a query, path or header parameter; `None` for a part of the body.
     parameter: str | None = None
-    #: JSON pointer to the part in the body (RFC 6901), such as "#/reason"; `None` if it has none.
+    #: JSON pointer (RFC 6901) to the part of the body, such as "#/reason"; `None`: no single part of the body.
     pointer: str | None = None
     #: Line number in a YAML document, from 1; `None` for another body.
     line: int | None = None
@@ -79,7 +82,7 @@ def describe_problems(app: FastAPI) -> None:
         if app.openapi_schema is None:
             problem_schema = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
             nested_schemas = problem_schema.pop("$defs")
-            # FastAPI caches the schema, so this changes the schema that later calls return.
+            # FastAPI caches the schema, so later calls return the schema with this change.
             schemas = FastAPI.openapi(app)["components"]["schemas"]
             schemas |= {ProblemDetails.__name__: problem_schema, **nested_schemas}
         return FastAPI.openapi(app)
@@ -120,6 +123,7 @@ def problem(
 
 def reload_response(config_problems: Sequence[Problem]) -> Response:
     """Return the response to a reload of the configuration; status 400 if the configuration has an error."""
+    # Whether the new configuration is in force, stated in the field "taken".
     is_accepted = not any(each.severity is Severity.ERROR for each in config_problems)
     body = {"taken": is_accepted, "problems": [str(each) for each in config_problems]}
     if is_accepted:
@@ -132,7 +136,8 @@ def reload_response(config_problems: Sequence[Problem]) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Return the response for an `HTTPException`.
 
-    A route raises it, or Starlette does so for an unknown path or method. For Starlette's errors, write the detail.
+    A route raises it with a detail. For an unknown path or method, Starlette raises it with the status phrase, which
+    this function replaces by a detail.
     """
     if not isinstance(error, HTTPException):
         raise TypeError(error)
@@ -154,6 +159,7 @@ async def _invalid_request(_request: Request, error: Exception) -> Response:
     validation_errors = error.errors() if isinstance(error, RequestValidationError) else ()
     parts = [_wrong_part(each) for each in validation_errors[:MAX_LISTED]]
     if (unlisted := len(validation_errors) - len(parts)) > 0:
+        # The last listed part gives way to the number of parts that are not listed.
         parts[-1] = WrongPart(detail=f"{unlisted + 1} more are not listed; correct these first", pointer="#")
     texts = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in parts)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(texts), errors=parts)
@@ -187,5 +193,5 @@ async def _store_unavailable(_request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(_request: Request, _error: Exception) -> Response:
-    """Return the response for an internal error. Starlette raises the error again, and the server logs it."""
+    """Return the response for an internal error. Afterwards Starlette raises the error again, and uvicorn logs it."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Pantau failed to answer; its log says why")

@@ -32,15 +32,15 @@ from monitor.web.problem import problem
 
 log = structlog.get_logger()
 
-#: Seconds that connections have to close when the server stops. Then they are aborted.
+#: Seconds that connections have to close when the server stops. Afterwards the server aborts them.
 _CLOSE_TIMEOUT = 1.0
-#: Time limit of the TLS handshake, and also of the headers of a request. Both are only a few kilobytes.
+#: Time limit of the TLS handshake, and of receiving the headers of a request. Each is only a few kilobytes.
 _HEADER_TIMEOUT = timedelta(seconds=5)
-#: Time limit of the body of a request. A fax provider with a slow connection needs a second or two to send a body with
-#: the transmitted page.
+#: Time limit of receiving the body of a request. A fax provider with a slow connection needs a second or two to send a
+#: body with the transmitted page.
 _REQUEST_TIMEOUT = timedelta(seconds=20)
-#: Time limit for both together: the service processes a request, and the client reads the response. A reload of the
-#: configuration takes long, because it reads every agency's file.
+#: Time limit of processing a request and sending the response, together. A reload of the configuration takes long,
+#: because it reads every agency's file.
 _RESPONSE_TIMEOUT = timedelta(minutes=2)
 #: Minimum number of seconds between log messages about closed connections.
 _LOG_INTERVAL = 60.0
@@ -95,8 +95,8 @@ async def serve(
 
     *certificate*: the files of certificate and key, for TLS. *trusted_proxies*: networks of the proxies whose
     forwarding headers are used. If there are any, a client may send requests only from these networks, from this
-    machine, or from the networks *direct_clients*. *limits*: connection limits; default: a share of this process's
-    limit of file descriptors.
+    machine, or from the networks *direct_clients*. *limits*: connection limits; default: those of
+    `connection_limits` for this process's limit of file descriptors.
 
     Time limits after which a connection is closed: *header_timeout* for the TLS handshake, and for the headers of a
     request; *request_timeout* for its body; *response_timeout* to process it and to send the response.
@@ -173,12 +173,12 @@ class _Acceptor:
         self._protocol_factory = protocol_factory
         self._handshake_timeout = handshake_timeout.total_seconds()
         self._connections = connections
-        #: Tasks of connections whose TLS handshake is not complete.
+        #: Tasks of connections that have no HTTP protocol yet; with TLS, because their handshake is not complete.
         self._starting = set[asyncio.Task[None]]()
-        #: Value of `Connections.closed_count` at the last log message.
+        #: Value of `Connections.closed_count` (closed for new ones, or rejected) at the last log message.
         self._logged_count = 0
         self._throttle = LogThrottle()
-        #: Timer of the next log message about closed connections; `None`: it may be logged at once.
+        #: Timer of the next log message about closed connections; `None`: such a message may be logged at once.
         self._log_timer: asyncio.TimerHandle | None = None
 
     async def keep_accepting(self) -> None:
@@ -205,7 +205,7 @@ class _Acceptor:
                 client_socket.close()
 
     async def close(self) -> None:
-        """Close connections that have no HTTP protocol yet, because their TLS handshake is not complete."""
+        """Close the connections that have no HTTP protocol yet."""
         if self._log_timer is not None:
             self._log_timer.cancel()
         starting = list(self._starting)
@@ -224,7 +224,7 @@ class _Acceptor:
             client_socket.close()
         else:
             task = asyncio.create_task(self._connect(client_socket, connection))
-            # Until the connection has a transport, cancelling this task closes it.
+            # Until the connection has a transport, cancelling this task closes the connection (`_finish_start`).
             connection.close = task.cancel
             self._starting.add(task)
             task.add_done_callback(partial(self._finish_start, client_socket))
@@ -251,7 +251,7 @@ class _Acceptor:
                 raise
 
     def _log_accept_error(self, error: OSError) -> None:
-        if self._throttle.admit(error.errno) is not None:
+        if self._throttle.admit(error.errno) is not None:  # `None`: the same error was logged less than a minute ago.
             log.warning(
                 "connections cannot be accepted; retrying each second", reason=str(error), listener=self._listener_name
             )
@@ -280,6 +280,7 @@ class _TrustedProxies:
         self._networks = [ip_network(each) for each in (*proxies, *direct_clients, "127.0.0.0/8", "::1")]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # `scope["client"]` is still the address of the connection: the inner `ProxyHeadersMiddleware` replaces it.
         if scope["type"] == "http" and not self._is_allowed_client((scope.get("client") or ("",))[0]):
             reason = "requests must come through the proxy: use the address of `portal` in the settings"
             await problem(HTTPStatus.FORBIDDEN, reason)(scope, receive, send)
@@ -307,7 +308,7 @@ class _QuietCancellation:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Only `_stop` cancels requests. It waits for the tasks to end, and does not need the exception.
+            # Only `_stop` cancels requests. It waits for their tasks to end, however they end.
             if scope["type"] != "http":
                 raise
         except ClientDisconnect:
@@ -315,7 +316,7 @@ class _QuietCancellation:
 
 
 class _TimedProtocol(H11Protocol):
-    """HTTP protocol that closes connections of slow clients. Uvicorn's own protocol has no time limits for them."""
+    """HTTP protocol that closes connections of slow clients. Uvicorn's own protocol lacks these time limits."""
 
     def __init__(
         self,
@@ -330,13 +331,14 @@ class _TimedProtocol(H11Protocol):
         super().__init__(*args, **kwargs)
         self._connections = connections
         self._connection = connection
+        # If the limit of the body is shorter, it also applies to the headers.
         self._header_timeout = min(header_timeout, request_timeout).total_seconds()
         self._request_timeout = request_timeout.total_seconds()
         self._response_timeout = response_timeout.total_seconds()
         #: State of the client when the deadline was set: `h11.IDLE` (the server waits for the headers of a request),
         #: `h11.SEND_BODY`, or `h11.DONE`, which also stands for all other states.
         self._client_state: Any = None
-        #: Timer that aborts the connection.
+        #: Timer that aborts the connection when the time limit of the client's state is over.
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's type
@@ -359,7 +361,7 @@ class _TimedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            # The response is complete, but the client has not read all of it.
+            # The server has sent the response and closes the connection, but waits for the client to read the rest.
             self._record_waiting(is_waiting_for_client=True)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,5 +1,7 @@
 """Status page and agency pages. Viewers share the rendered status page; only changed parts are rendered again.
 
+A *query* (`PageQuery`) is what the URL asks for: language, filter of agencies, and the layout for a wallboard.
+
 The status page shows the worst agencies as cards (`agency.html`) and the other agencies as tiles (`tile.html`). The
 fragment is the part of a page that changes; the browser's script requests only the fragment. A wallboard, a screen in
 the network operations centre, shows cards only.
@@ -37,7 +39,7 @@ from monitor.web.uptime_bars import build_uptime_bars
 
 #: Maximum number of incidents, and of notifications, on the page of a user who may see only some agencies.
 _MAX_LISTED = 50
-#: Maximum age of the data in seconds. The data is not queried more often, however many viewers there are.
+#: Maximum age of the data in seconds. The data is not read more often, however many viewers there are.
 _MAX_AGE_SECONDS = 2.0
 #: Compression level. A higher one takes twice as long, and makes the page only 5% smaller.
 _GZIP_LEVEL = 6
@@ -46,8 +48,8 @@ _MAX_PROBLEMS = 5
 #: Maximum number of agencies with a card. The worst agencies have cards, the others tiles: a thousand cards would fill
 #: seventy screens.
 _MAX_CARDS = 8
-#: Maximum number of cached full pages with the same fragment. Full pages differ by their navigation links: duty
-#: officers, mail officers and other users have different links.
+#: Maximum number of cached full pages with the same fragment. They differ by their navigation links: duty officers,
+#: mail officers and other users have different links.
 _MAX_FULL_PAGES = 3
 #: Maximum number of cached pages, and of cached scopes. There is one page, of half a megabyte, per query and scope.
 _CACHE_SIZE = 8
@@ -70,6 +72,7 @@ class RenderedPage:
     #: HTML of the part of the page that changes.
     fragment: PageBody
     query: PageQuery
+    #: Path of the page: "/", or such as "/agencies/JCM".
     path: str
     #: Full pages with this fragment, by navigation links.
     full_pages: dict[tuple[NavigationLink, ...], PageBody] = field(default_factory=dict, compare=False)
@@ -80,7 +83,7 @@ class _CachedAgency:
     """Cached agency: its latest view and its card, with the rendered HTML."""
 
     view: AgencyView
-    #: What pages show of *view*.
+    #: Summary of *view*, as pages show it. It omits the time of the last run, so that it often stays the same.
     card: Card
     #: By language and template (card or tile): the days that the uptime bars show, and the rendered HTML.
     html: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
@@ -90,6 +93,9 @@ class _CachedAgency:
 class _PageData:
     """Data of a page. Until something changes, readers get the same object, so that they can compare by identity."""
 
+    #: Its field `recorded_at` is `None` while the database is available; otherwise the time of the last read.
+    #: `was_read`: the database was read since the start. `own`: components of Pantau. `notices`: notifications.
+    #: `attention`: notifications that failed or whose delivery is unknown.
     overview: StatusOverview
     #: All agencies in the viewer's scope, the worst first.
     entries: Sequence[_CachedAgency]
@@ -104,8 +110,8 @@ class _CachedPage:
     data: _PageData
     #: Daily history of the agencies with a card, by agency code.
     histories: Mapping[str, AgencyDays]
-    #: Event loop time of the last query of the histories.
-    queried_at: float
+    #: Event loop time at which the histories were last read.
+    read_at: float
     rendering: RenderedPage
 
 
@@ -129,11 +135,11 @@ class StatusPage:
         self._templates = templates
         self._version = version
         self._lock = asyncio.Lock()
-        #: Event loop time of the last query of `_data`.
-        self._read_at = 0.0
-        #: Data of all agencies; `None`: none was queried yet.
+        #: Event loop time at which `_data` was last read.
+        self._data_read_at = 0.0
+        #: Data of all agencies; `None`: it was not read yet.
         self._data: _PageData | None = None
-        #: By agency code.
+        #: All agencies by code.
         self._entries: dict[str, _CachedAgency] = {}
         #: Pages by query and scope, the least recently used first.
         self._pages: dict[tuple[PageQuery, AgencyScope], _CachedPage] = {}
@@ -155,7 +161,7 @@ class StatusPage:
             data = await self._restrict(await self._read_data(), scope)
             key = query, scope
             cached, now = self._pages.pop(key, None), asyncio.get_running_loop().time()
-            if cached is None or cached.data is not data or now - cached.queried_at >= self._max_age:
+            if cached is None or cached.data is not data or now - cached.read_at >= self._max_age:
                 cached = await self._refresh(data, query, cached, now)
             self._pages[key] = cached
             while len(self._pages) > _CACHE_SIZE:
@@ -178,14 +184,14 @@ class StatusPage:
     async def _refresh(
         self, data: _PageData, query: PageQuery, previous: _CachedPage | None, now: float
     ) -> _CachedPage:
-        """Return *previous* with a new query time if data and histories are unchanged, otherwise a new rendering."""
-        # A wallboard shows no uptime bars: nobody could read them at a distance of five metres.
+        """Return *previous* with *now* as `read_at` if data and histories are unchanged; otherwise render the page."""
+        # A wallboard shows no uptime bars (histories): nobody could read them at a distance of five metres.
         codes_with_card = [] if query.is_wallboard else [each.card.agency for each in _shown_as_cards(data, query)]
         histories = await self._status_reader.histories(codes_with_card)
         if previous is not None and previous.data is data and previous.histories == histories:
-            return replace(previous, queried_at=now)
+            return replace(previous, read_at=now)
         rendering = await self._render(data, histories, query, previous.rendering if previous else None)
-        return _CachedPage(data=data, histories=histories, queried_at=now, rendering=rendering)
+        return _CachedPage(data=data, histories=histories, read_at=now, rendering=rendering)
 
     async def render_agency(self, code: str, query: PageQuery, principal: Principal) -> RenderedPage | None:
         """Return the page of one agency with the actions that *principal* may perform; `None` for an unknown code."""
@@ -197,7 +203,7 @@ class StatusPage:
             overview = data.overview
             history = (await self._status_reader.histories([code])).get(code)
             context = {
-                # Keep `None` until the database has been queried: empty bars would suggest that nothing was monitored.
+                # Keep `None` until the database has been read: empty bars would suggest that nothing was monitored.
                 "history": history and build_uptime_bars(history, query.language),
                 "view": entry.view,
                 "card": entry.card,
@@ -235,8 +241,8 @@ class StatusPage:
         open_incidents = [each for each in overview.open if each.agency in scope]
         incidents = [each for each in overview.incidents if each.agency in scope]
         notifications = [each for each in overview.notices if each.agency in scope]
-        # The overview has only the latest incidents and notifications, and all of them may be out of scope. So query
-        # those in scope. If the database is unavailable, use the items of the overview that are in scope.
+        # The overview has only the latest incidents and notifications, and all of them may be out of scope. So read
+        # those in scope from the database. If it is unavailable, use the items of the overview that are in scope.
         if overview.recorded_at is None:
             with suppress(StoreUnavailable):
                 open_filter = IncidentFilter(
@@ -274,7 +280,7 @@ class StatusPage:
     async def _read_data(self) -> _PageData:
         """Return data that is at most `_max_age` seconds old. Until something changes, return the same object."""
         loop = asyncio.get_running_loop()
-        if self._data is not None and loop.time() - self._read_at < self._max_age:
+        if self._data is not None and loop.time() - self._data_read_at < self._max_age:
             return self._data
         overview = await self._status_reader.overview()
         previous_entries = self._entries
@@ -288,7 +294,7 @@ class StatusPage:
             worst_first = sorted(entries.values(), key=lambda each: sort_key(each.view))
             counts = Counter(each.card.status for each in worst_first)
             self._data = _PageData(overview=overview, entries=worst_first, counts=counts)
-        self._read_at = loop.time()
+        self._data_read_at = loop.time()
         return self._data
 
     async def _render(
@@ -297,7 +303,7 @@ class StatusPage:
         overview = data.overview
         matching = _matching(data, query)
         need_card = _needing_card(matching, query)
-        # The worst agencies are first in *matching*, so those with a card are at its start.
+        # The worst agencies are first in *matching*, so the agencies with a card are at its start.
         have_card = need_card[:_MAX_CARDS]
         context = {
             "page_query": query,
@@ -310,7 +316,7 @@ class StatusPage:
             self._template(query, "counts.html").render(context),
             self._section_html("open_incidents.html", query, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
-            f'<h2 id="agencies-name" class="unseen">{texts_of("say", query.language)["agencies"]}</h2>\n',
+            f'<h2 id="agencies-name" class="unseen">{texts_of("common", query.language)["agencies"]}</h2>\n',
         ]
         parts_html += [
             self._agency_html(each, query, "agency.html", histories.get(each.card.agency))
@@ -342,7 +348,7 @@ class StatusPage:
         return self._cached_html("self_health.html", language, context)
 
     def _section_html(self, name: str, query: PageQuery, overview: StatusOverview, *fields: str) -> str:
-        """Return a part of the page. *fields*: the fields of *overview* that the template *name* uses."""
+        """Return the HTML of the template *name*. *fields*: the fields of *overview* that the template uses."""
         return self._cached_html(name, query.language, {each: getattr(overview, each) for each in fields})
 
     def _cached_html(self, name: str, language: PageLanguage, context: Mapping[str, Any]) -> str:
@@ -363,7 +369,7 @@ class StatusPage:
     def _build_page(
         self, parts_html: Sequence[str], query: PageQuery, previous: RenderedPage | None, path: str
     ) -> RenderedPage:
-        """Return the page that consists of *parts_html*; *previous* if it is the same."""
+        """Return the page with the fragment that consists of *parts_html*; *previous* if its fragment is the same."""
         text = "".join(parts_html)
         plain = text.encode()
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
@@ -398,7 +404,7 @@ def _matching(data: _PageData, query: PageQuery) -> Sequence[_CachedAgency]:
 
 
 def _needing_card(matching: Sequence[_CachedAgency], query: PageQuery) -> Sequence[_CachedAgency]:
-    """Return those of *matching* that need a card, without the limit `_MAX_CARDS`.
+    """Return the agencies of *matching* that need a card. There may be more of them than `_MAX_CARDS`.
 
     If the query has a filter, or if a wallboard shows at most `_MAX_CARDS` agencies, all need a card. Otherwise only
     the agencies that are not up need one.
@@ -413,7 +419,7 @@ def _shown_as_cards(data: _PageData, query: PageQuery) -> Sequence[_CachedAgency
 
 
 def _current_entry(view: AgencyView, cached: _CachedAgency | None) -> _CachedAgency:
-    """Return the cached entry of an agency with the new *view* if its card is unchanged; otherwise a new entry."""
+    """Return the cached entry of an agency, with the new *view*, if the card is unchanged; otherwise a new entry."""
     if cached is not None:
         if cached.view is view:
             return cached
@@ -426,7 +432,7 @@ def _current_entry(view: AgencyView, cached: _CachedAgency | None) -> _CachedAge
 
 
 def _is_unchanged(previous: StatusOverview, current: StatusOverview) -> bool:
-    """Whether two overviews are equal, apart from their agencies."""
+    """Whether two overviews are equal. Differences between their agencies do not count."""
     return replace(previous, agencies=()) == replace(current, agencies=())
 
 

@@ -1,6 +1,6 @@
 """Uptime bars: one bar for each of an agency's latest days, with a description in words (`uptime_bars.yaml`).
 
-Users who cannot distinguish the colours see the state of a day by the height of its bar: a worse day has a taller bar.
+Users who cannot distinguish the colours see the state of a day by the height of its bar: a bad day has a taller bar.
 The height is visible even in a bar that is two pixels wide.
 """
 
@@ -18,12 +18,13 @@ from monitor.views.days import AgencyDays, Availability, DayView, observed_minut
 
 _TEXTS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".yaml"))
 
-#: Thresholds in minutes of outage per day: a day with two minutes of outage must not look like a bad one.
+#: Minutes of outage from which a day's bar is that of a long or a medium outage. A day with two minutes of outage must
+#: not look like a bad one.
 _LONG_OUTAGE, _MEDIUM_OUTAGE = 60, 5
 #: Threshold in minutes per day: a day on which mail was slow for less time is shown as up.
 _SLOW_THRESHOLD = 60
 
-#: States in which no probing is expected.
+#: States of a minute in which no probing is expected.
 _UNPROBED_STATES = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
@@ -38,15 +39,16 @@ class BarStyle(StrEnum):
     BRIEF = "brief"
     #: Slow, or down on some routes only, for an hour or more.
     SLOW = "slow"
+    #: No outage, and less than an hour slow.
     UP = "up"
     #: The day, or the part of it that has passed, is only maintenance or time outside of probe hours.
     CLOSED = "closed"
-    #: Less than half of the time has data, and no outage was detected. Such a day must not be shown as up.
+    #: No outage was detected, and `DayBar.has_gaps` or nothing is known. Such a day must not be shown as up.
     NO_DATA = "no_data"
 
 
-#: Heights of the bars; the chart is 32 units high. A day without data is as tall as the worst, so that nobody takes it
-#: for a good day.
+#: Heights of the bars; the chart is 32 units high. A brief outage has the height of a good day. A day without data has
+#: that of the worst day, so that nobody takes it for a good one.
 _HEIGHTS: Mapping[BarStyle, int] = {
     BarStyle.LONG: 32,
     BarStyle.SOME: 25,
@@ -65,7 +67,7 @@ class DayBar:
     style: BarStyle
     #: Whether less than half of the minutes in which probes were due have data.
     has_gaps: bool
-    #: Date and state of the day, in words.
+    #: Date, and how long the day's mail was in each state, in words.
     description: str
 
     @property
@@ -81,7 +83,7 @@ class UptimeBars:
     bars: Sequence[DayBar]
     #: Summary in one sentence, for screen readers.
     summary: str
-    #: One text per period (30 and 90 days): its availability, and the time without data.
+    #: One text per period (the last 30 days, and the last 90): its availability, and the time without data.
     figures: Sequence[str]
     #: Hint for users without a mouse: the arrow keys select a day.
     keyboard_hint: str
@@ -119,6 +121,7 @@ def _bar(day: DayView, texts: Mapping[str, str]) -> DayBar:
 
 def _bar_style(minutes: Mapping[MinuteState, int], probed_minutes: int, *, has_gaps: bool) -> BarStyle:
     down = outage_minutes(minutes)
+    # An outage counts even on a day with little data.
     for threshold, style in ((_LONG_OUTAGE, BarStyle.LONG), (_MEDIUM_OUTAGE, BarStyle.SOME), (1, BarStyle.BRIEF)):
         if down >= threshold:
             return style
@@ -157,12 +160,12 @@ def _summary_texts(days: AgencyDays, period: Availability, texts: Mapping[str, s
         yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 
-def _availability_texts(availability: Availability, texts: Mapping[str, str]) -> Iterator[str]:
-    if availability.availability is None:
-        yield texts["no_figure"].format(days=availability.days)
+def _availability_texts(period: Availability, texts: Mapping[str, str]) -> Iterator[str]:
+    if period.availability is None:
+        yield texts["no_figure"].format(days=period.days)
         return
-    yield texts["figure"].format(days=availability.days, percent=format_percent(availability.availability))
-    if no_data := availability.minutes[MinuteState.NO_DATA]:
+    yield texts["figure"].format(days=period.days, percent=format_percent(period.availability))
+    if no_data := period.minutes[MinuteState.NO_DATA]:
         yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 

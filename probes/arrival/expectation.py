@@ -1,4 +1,7 @@
-"""Expectation of a run (one execution of a probe) in a mailbox: the futures for its message, or for a bounce of it."""
+"""Expectation of a run (one execution of a probe) in a mailbox: the futures for the run's message, or for its bounce.
+
+The final search looks for a missing message in all folders of the mailbox before the message counts as lost.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class ArrivedElsewhere:
     """Arrival of the message in a folder that the watcher does not read."""
 
     #: The display name of the folder.
-    name: str
+    folder_name: str
+    #: The whole message.
     content: bytes
     arrived_at: datetime
     server_time: datetime | None = None
@@ -48,12 +52,14 @@ class ArrivedElsewhere:
 class Expectation:
     """Registration of a run for mail with its token, as a context manager. Mail that arrives after the exit is late.
 
-    A failure is the result of a future, not its exception, because a run may end without awaiting its futures.
+    A failure is the result of a future, not its exception, because a run may end without awaiting its futures (asyncio
+    logs exceptions that nobody retrieves).
     """
 
     def __init__(
         self, token: Token, party: Party, *, wake: Callable[[], None], on_end: Callable[[Expectation], None]
     ) -> None:
+        """*wake*: makes the watcher of the mailbox poll. *on_end*: called at the exit."""
         loop = asyncio.get_running_loop()
         self.token = token
         #: The end of the route that waits: the recipient for the message or a bounce, the sender only for a bounce.
@@ -67,7 +73,7 @@ class Expectation:
         #: Message that the final search found in an unwatched folder. It counts only at the deadline, because the
         #: message may still arrive in the inbox.
         self.found_elsewhere: ArrivedElsewhere | None = None
-        #: Time from which the watcher polls often, in seconds of the loop's clock.
+        #: Time from which the watcher polls often, in seconds of the loop's clock; `None`: not requested yet.
         self.fast_polling_since: float | None = None
         self._wake = wake
         self._on_end = on_end
@@ -98,7 +104,7 @@ class Expectation:
             self.content.set_result(content)
 
     def fail(self, failure: ProbeFailedError) -> None:
-        """Report to the run that the mailbox cannot be read. An expectation of the sender has no failure."""
+        """Report to the run that the mailbox cannot be read. An expectation of the sender ignores the failure."""
         if self.party is Party.SENDER:
             return
         for future in (self.ready, self.arrival, self.content):

@@ -32,14 +32,15 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: Limits in each folder: newest mails whose size is fetched, and small ones among them whose header is read.
+#: Limit in each folder: newest messages whose size is fetched. The headers of the small ones are read.
 _MAX_FETCHED_SIZES = 400
-_MAX_HEADERS = 50
-#: Limit of headers that are read in a watched folder: a session that was stale for long may have missed much mail.
+#: Limit of headers in an unwatched folder.
+_MAX_HEADERS_UNWATCHED = 50
+#: The same in a watched folder. It is higher, because a session that was stale for long may have missed much mail.
 _MAX_HEADERS_WATCHED = 400
-#: Mails that one command requests. It is small, so that new mail is processed in between.
+#: Number of messages that one command requests. It is small, so that new mail is processed between two commands.
 CHUNK_SIZE = 25
-#: Limit of listed folders, and of folders opened in addition to the watched ones.
+#: Limits of the folders that the server lists, and of the unwatched folders that are opened.
 _MAX_LISTED_FOLDERS = 10_000
 _MAX_OPENED_FOLDERS = 40
 #: Limit of octets of headers that are read in all folders together.
@@ -55,7 +56,7 @@ class _Progress:
     searched_folders: int = 0
     #: Octets of headers read so far.
     octets: int = 0
-    #: The watcher's session is stale: it has polled, but did not show a message that the search found.
+    #: The watcher's session is stale: the watcher has polled in it without seeing a message that the search found.
     is_stale: bool = False
     #: Whether the watcher has polled since the first message was found in a watched folder; `None` before that.
     has_watcher_polled: bool | None = None
@@ -81,10 +82,10 @@ class FinalSearch:
     async def run(self, trace: Trace, within: timedelta) -> SearchResult:
         """Open a session and search for awaited messages. *within*: timeout.
 
-        Messages in watched folders are delivered to their runs. For messages in unwatched folders, the folder is
-        reported to the run; these messages, and our messages of earlier runs there, are deleted. Raise
-        `ProbeFailedError` or `TimeoutError` if inbox and junk folders could not be searched. An error in other folders
-        only ends the search.
+        A message in a watched folder is delivered to its run. For a message in an unwatched folder, the run is told the
+        folder; the message, and messages of earlier runs in the folder, are deleted. Raise `ProbeFailedError` or
+        `TimeoutError` if the watched folders could not be searched. An error or a timeout in unwatched folders only
+        ends the search.
         """
         deadline = asyncio.get_running_loop().time() + within.total_seconds()
         progress = _Progress(max_poll_wait=within / 4)
@@ -105,7 +106,7 @@ class FinalSearch:
         finally:
             session.close()
         return SearchResult(
-            folders=progress.searched_folders,
+            searched_folders=progress.searched_folders,
             total_folders=progress.total_folders,
             is_stale=progress.is_stale,
             quota=progress.quota,
@@ -143,9 +144,9 @@ class FinalSearch:
         sized = await session.fetch_newest(_MAX_FETCHED_SIZES, status.exists)
         small = [mail for mail in sized if mail.size is None or mail.size <= MAX_OWN_SIZE]
         to_delete: list[int] = []
-        for chunk in chunked(small[: _MAX_HEADERS_WATCHED if watched_kind else _MAX_HEADERS], CHUNK_SIZE):
-            server_time = {mail.uid: mail.server_time for mail in chunk}
-            for mail in await session.fetch_headers(server_time):
+        for chunk in chunked(small[: _MAX_HEADERS_WATCHED if watched_kind else _MAX_HEADERS_UNWATCHED], CHUNK_SIZE):
+            server_times = {mail.uid: mail.server_time for mail in chunk}
+            for mail in await session.fetch_headers(server_times):
                 progress.octets += len(mail.content or b"")
                 message = MailboxMessage(
                     uid=mail.uid,
@@ -157,9 +158,9 @@ class FinalSearch:
                     if watched_kind is None and self._handler.count_leftover(message):
                         to_delete.append(mail.uid)
                 elif watched_kind is not None:
-                    await self._deliver_missed(message, token, watched_kind, server_time.get(mail.uid), progress)
+                    await self._deliver_missed(message, token, watched_kind, server_times.get(mail.uid), progress)
                 elif await self._handler.report_elsewhere(
-                    message, token, decode_folder_name(name), server_time.get(mail.uid)
+                    message, token, decode_folder_name(name), server_times.get(mail.uid)
                 ):
                     to_delete.append(mail.uid)
             if not progress.has_octets_left:

@@ -37,9 +37,9 @@ _log = structlog.get_logger(__name__)
 _MAX_LEFTOVERS = 200
 #: Seconds after the last read of the inbox at which new mail is requested although the server has announced none.
 _LIST_INTERVAL = 2.0
-#: Timeout of each response, as a share of the session timeout, so that its failure is reported before that timeout.
+#: Timeout of each response, as a share of the session timeout. So a missing response is reported before that timeout.
 _RESPONSE_TIMEOUT_SHARE = 0.9
-#: Attempts to read a message that the server fails to send. Then it is skipped, so that it does not block later mail.
+#: Failed attempts to read a message, after which the message is skipped, so that it does not block later mail.
 _MAX_TRIES = 3
 #: Seconds for which a folder that the server refuses to select is skipped.
 _REFUSAL_PAUSE_SECONDS = 60.0
@@ -56,7 +56,7 @@ class _FolderState:
     kind: FolderKind
     #: UIDVALIDITY at the last SELECT; `None` before the first.
     uid_validity: int | None = None
-    #: Read position: all messages with lower UIDs have been processed, or are in the backlog.
+    #: Read position: messages with lower UIDs are processed, in the backlog, or too old for it (`_MAX_LEFTOVERS`).
     next_uid: int = 1
     #: UIDs below `next_uid` that the present sweep has not examined yet, oldest first.
     backlog: list[int] = field(default_factory=list)
@@ -69,7 +69,7 @@ class _FolderState:
     failures: int = 0
     #: Whether the backlog is from the first read of the folder, so that its messages have not been counted yet.
     is_first_read: bool = True
-    #: Whether the server has refused to select the folder. The first refusal is logged.
+    #: Whether the server has refused to select the folder. Only the first refusal is logged.
     is_refused: bool = False
     #: Times of the last poll and of the start of the last sweep, in seconds of the loop's clock.
     polled_at: float = float("-inf")
@@ -82,7 +82,7 @@ class ImapReader:
     def __init__(
         self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy, wake: Callable[[], None]
     ) -> None:
-        """Call *wake* if the server announces new mail or the connection is lost."""
+        """*wake* is called when the server announces new mail and when the connection is lost."""
         self._handler = handler
         self._mailbox = handler.mailbox
         self.timeouts = timeouts
@@ -110,7 +110,7 @@ class ImapReader:
 
     @property
     def cost(self) -> int:
-        """Cost of the server's responses over all connections, by `probes.model.polling.reading_cost`."""
+        """Cost of the server's responses over all connections (see `MailReader`)."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
@@ -178,6 +178,7 @@ class ImapReader:
             # The inbox can be read without the list, but only the configured junk folders are polled.
             _log.warning("folder list not available", mailbox=self._mailbox.name, detail=refusal.text)
             listed_junk, namespaces = (), {}
+        # The namespaces show which of the listed folders are other users'; those are left out.
         names = (
             *own_folders(self._inbox.name, listed_junk, namespaces),
             *map(encode_folder_name, self._mailbox.junk_folders),
@@ -234,12 +235,12 @@ class ImapReader:
     async def _read_junk(self, session: ImapSession, state: _FolderState, *, sweep: bool) -> bool:
         """Read a junk folder if it has changed or a sweep or deletion is due; return whether it was selected."""
         status = await session.status(state.name)
-        is_same = status.uid_validity == state.uid_validity and status.next_uid is not None
-        if not sweep and is_same and status.next_uid == state.next_uid and not state.to_delete:
+        is_comparable = status.uid_validity == state.uid_validity and status.next_uid is not None
+        if not sweep and is_comparable and status.next_uid == state.next_uid and not state.to_delete:
             state.polled_at = loop_time()
             return False
         if status.is_empty and status.next_uid is not None and not state.to_delete:
-            # An empty folder need not be selected, which would cost three round trips.
+            # An empty folder is not selected, because selecting it would cost three round trips.
             state.uid_validity, state.next_uid, state.backlog = status.uid_validity, status.next_uid, []
             state.polled_at = state.swept_at = loop_time()
             return False
@@ -279,7 +280,7 @@ class ImapReader:
         uids = await session.uids_from(state.next_uid)
         for chunk in chunked(uids, CHUNK_SIZE if not state.failures else 1):
             for mail in sorted(await self._headers(session, state, chunk), key=lambda mail: mail.uid):
-                await self._process(session, state, mail, count=True)
+                await self._process(session, state, mail, may_count=True)
                 # The position advances after each message, so that none is delivered twice if the connection breaks.
                 state.next_uid = mail.uid + 1
             state.next_uid = chunk[-1] + 1
@@ -292,7 +293,7 @@ class ImapReader:
         chunk = state.backlog[-CHUNK_SIZE if not state.failures else -1 :]
         for mail in await self._headers(session, state, chunk):
             if mail.uid in state.backlog:
-                await self._process(session, state, mail, count=state.is_first_read)
+                await self._process(session, state, mail, may_count=state.is_first_read)
                 state.backlog.remove(mail.uid)
         state.backlog = [uid for uid in state.backlog if uid < chunk[0]]
         await self._delete(session, state)
@@ -311,7 +312,9 @@ class ImapReader:
         state.failures = 0
         return headers
 
-    async def _process(self, session: ImapSession, state: _FolderState, mail: FetchedMessage, *, count: bool) -> None:
+    async def _process(
+        self, session: ImapSession, state: _FolderState, mail: FetchedMessage, *, may_count: bool
+    ) -> None:
         message = MailboxMessage(
             uid=mail.uid,
             header=mail.content or b"",
@@ -321,7 +324,8 @@ class ImapReader:
         )
         # A message that is marked as deleted was counted before: without UIDPLUS, our messages may stay marked for
         # long.
-        if not await self._handler.process(message, state.kind, count=count and not mail.is_marked_deleted):
+        may_count = may_count and not mail.is_marked_deleted
+        if not await self._handler.process(message, state.kind, may_count=may_count):
             return
         if mail.is_marked_deleted and "UIDPLUS" not in session.capabilities:
             state.marked_uids.add(mail.uid)

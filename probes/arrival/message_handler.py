@@ -64,7 +64,10 @@ class MessageHandler:
         on_arrival: Callable[[Arrival, str | None, datetime], None],
         clock: Callable[[], datetime],
     ) -> None:
-        """Use *waiting*, the expectations by token id. *on_arrival* is called with kind, token id and time."""
+        """Use *waiting*, the expectations by token id, which the watcher changes.
+
+        *on_arrival* is called for each message that counts, with its kind, token id and the present time.
+        """
         self.mailbox = mailbox
         self._signer = signer
         self._registry = registry
@@ -72,8 +75,8 @@ class MessageHandler:
         self._on_arrival = on_arrival
         self._clock = clock
 
-    async def process(self, message: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
-        """Process *message*; return whether to delete it. *count*: the message was not counted before."""
+    async def process(self, message: MailboxMessage, folder: FolderKind, *, may_count: bool) -> bool:
+        """Process *message*; return whether to delete it. *may_count*: the message was not counted before."""
         now = self._clock()
         observed, content = await self._read_message(message)
         token = observed.token
@@ -96,7 +99,7 @@ class MessageHandler:
                 await self._deliver(
                     message, content, arrival, [each for each in expectations if each.party is Party.RECIPIENT]
                 )
-        if disposition.count is not None and count:
+        if disposition.count is not None and may_count:
             self._on_arrival(disposition.count, token_id, now)
         was_delivered_by_search = token_id and self._registry.token_state(token_id) is TokenState.FOUND_BY_SEARCH
         # From now on, another copy counts as a duplicate.
@@ -108,15 +111,19 @@ class MessageHandler:
         """Return the token of *message* if it is the message that a run still waits for; otherwise `None`."""
         observed = self._classify(message, message.header)
         token = observed.token
-        if token is None or not self._missing_expectations(token):
+        if token is None or not self._unmet_expectations(token):
             return None
         if observed.kind is MailKind.ANSWER:
-            # The body may show that it is the message itself, with rewritten headers.
+            # What looks like an answer that quotes the message may be the message itself, with rewritten headers. The
+            # body shows that.
             observed = self._classify(message, await message.fetch_content() or message.header)
         return token if observed.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
 
     def count_leftover(self, message: MailboxMessage) -> bool:
-        """Count *message* if it is a probe message that arrived after its run ended; return whether to delete it."""
+        """Return whether to delete *message*: a delivered probe message for which no run waits.
+
+        Count it if it arrived after its run ended.
+        """
         observed = self._classify(message, message.header)
         token = observed.token
         if token is None or observed.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
@@ -141,7 +148,7 @@ class MessageHandler:
         Return whether a run still waited for it.
         """
         content = await message.fetch_content()
-        expectations = self._missing_expectations(token)
+        expectations = self._unmet_expectations(token)
         if not content or not expectations:
             return False
         for expectation in expectations:
@@ -151,9 +158,9 @@ class MessageHandler:
         return True
 
     async def report_elsewhere(
-        self, message: MailboxMessage, token: Token, name: str, server_time: datetime | None
+        self, message: MailboxMessage, token: Token, folder_name: str, server_time: datetime | None
     ) -> bool:
-        """Report to the waiting run that its message is in the folder *name*; return whether to delete it."""
+        """Report to the waiting run that its message is in the folder *folder_name*; return whether to delete it."""
         was_sent_here = any(each.party is Party.SENDER for each in self._waiting.get(token.id, ()))
         if was_sent_here and not was_delivered(message.header):
             # The message may be the stored copy of sent mail, which is no evidence of delivery.
@@ -161,13 +168,13 @@ class MessageHandler:
         content = await message.fetch_content()
         if not content:
             return False
-        for expectation in self._missing_expectations(token):
+        for expectation in self._unmet_expectations(token):
             expectation.found_elsewhere = ArrivedElsewhere(
-                name=name, content=content, arrived_at=self._clock(), server_time=server_time
+                folder_name=folder_name, content=content, arrived_at=self._clock(), server_time=server_time
             )
         return True
 
-    def _missing_expectations(self, token: Token) -> list[Expectation]:
+    def _unmet_expectations(self, token: Token) -> list[Expectation]:
         expectations = self._waiting.get(token.id, ())
         return [
             expectation
@@ -176,6 +183,8 @@ class MessageHandler:
         ]
 
     async def _read_message(self, message: MailboxMessage) -> tuple[ObservedMessage, bytes | None]:
+        """Return the classified message, and its content if the content was fetched."""
+        # A delivery report quotes the message in its body, so the token may be only there.
         may_hide = self._parse_safely(message, may_hide_token, message.header, default=False)
         observed = ObservedMessage(kind=MailKind.FOREIGN) if may_hide else self._classify(message, message.header)
         is_small = message.size is not None and message.size <= MAX_OWN_SIZE
@@ -185,10 +194,10 @@ class MessageHandler:
         return self._classify(message, content or message.header), content
 
     def _needs_body(self, observed: ObservedMessage) -> bool:
-        """Return whether the body must be read, because it may contain a token or text that a run waits for."""
+        """Return whether the body must be read: it may have the token of a waiting run, or show a rewritten message."""
         if observed.token is None:
             return not observed.is_forged and bool(self._waiting)
-        return observed.kind is MailKind.ANSWER and bool(self._missing_expectations(observed.token))
+        return observed.kind is MailKind.ANSWER and bool(self._unmet_expectations(observed.token))
 
     def _parse_safely(self, message: MailboxMessage, parse: Callable[[bytes], T], raw: bytes, *, default: T) -> T:
         try:

@@ -32,9 +32,9 @@ _log = structlog.get_logger(__name__)
 
 #: Number of the newest messages that the first poll and each sweep examine. Each message costs a round trip.
 _MAX_LEFTOVERS = 50
-#: Timeout of each line, as a share of the session timeout, so that its failure is reported before that timeout.
+#: Timeout of each line, as a share of the session timeout. So a missing line is reported before that timeout.
 _RESPONSE_TIMEOUT_SHARE = 0.9
-#: Attempts to read a message that breaks the session. Then it is skipped, so that it does not block later mail.
+#: Attempts to read a message that breaks the session. Then the message is skipped, so that later mail can be read.
 _MAX_TRIES = 3
 #: POP3 has one folder, without a name.
 _FOLDER = ""
@@ -81,7 +81,7 @@ class Pop3Reader:
 
     @property
     def cost(self) -> int:
-        """Cost of the server's responses over all sessions, by `probes.model.polling.reading_cost`."""
+        """Cost of the server's responses over all sessions (see `MailReader`)."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
@@ -117,7 +117,7 @@ class Pop3Reader:
                 await wake_event.wait()
 
     def quiet_interval(self, polling: PollingPolicy) -> timedelta:
-        """Return the longer interval of IMAP servers that announce mail, because each POP3 poll needs a sign-in."""
+        """Return the long interval of IMAP servers that announce new mail, because each POP3 poll needs a sign-in."""
         return polling.announced_interval
 
     async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
@@ -125,7 +125,7 @@ class Pop3Reader:
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await wait_for_poll(within):
                 raise self.lock_error or TimeoutError
-        return SearchResult(folders=1, total_folders=1)
+        return SearchResult(searched_folders=1, total_folders=1)
 
     def close(self) -> None:
         """Close the connection."""
@@ -150,7 +150,8 @@ class Pop3Reader:
             except ProbeFailedError as error:
                 if error.failure.reason != Reason.MAILBOX_IN_USE or attempt == _MAX_LOCK_TRIES:
                     raise
-                # Dovecot reports a lock only after ten seconds, so a run may time out before the last attempt.
+                # Dovecot reports a lock only after ten seconds, so a run may time out before the last attempt. It then
+                # fails with `lock_error`.
                 self.lock_error = error
             else:
                 self.lock_error = None
@@ -173,10 +174,11 @@ class Pop3Reader:
         # An entry is a message's number in this session, and its UID.
         entries = await session.list_uids()
         present = {uid for _, uid in entries}
-        # UIDs of messages that no longer exist are dropped, so that the sets do not grow.
+        # UIDs of messages that no longer exist are dropped, so that these collections do not grow.
         skipped = present & (self._skipped_uids or set())
         self._to_delete &= present
         self._tries = {uid: count for uid, count in self._tries.items() if uid in present}
+        # Skipped messages that a sweep examines again; they were counted before.
         swept: set[str] = set()
         if self._skipped_uids is None:
             skipped, self._swept_at = {uid for _, uid in entries[:-_MAX_LEFTOVERS]}, loop_time()
@@ -196,7 +198,7 @@ class Pop3Reader:
         uid_counts = Counter(uid for _, uid in entries)
         deletable = [(number, uid) for number, uid in entries if uid in self._to_delete and uid_counts[uid] == 1]
         for number, uid in unread:
-            if await self._process_message(session, number, uid, sizes.get(number, 0), count=uid not in swept):
+            if await self._process_message(session, number, uid, sizes.get(number, 0), may_count=uid not in swept):
                 deletable.append((number, uid))
                 self._to_delete.add(uid)
                 self.deleted_all.clear()
@@ -208,7 +210,9 @@ class Pop3Reader:
             except CommandRejectedError as refusal:
                 self.undeleted_messages.record_refusal(refusal.text)
 
-    async def _process_message(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
+    async def _process_message(
+        self, session: Pop3Session, number: int, uid: str, size: int, *, may_count: bool
+    ) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
         if self._tries[uid] > _MAX_TRIES:
             _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=uid)
@@ -219,6 +223,6 @@ class Pop3Reader:
             size=size,
             fetch_content=partial(session.fetch_message, number, size),
         )
-        is_to_delete = await self._handler.process(message, FolderKind.INBOX, count=count)
+        is_to_delete = await self._handler.process(message, FolderKind.INBOX, may_count=may_count)
         self._tries.pop(uid, None)
         return is_to_delete

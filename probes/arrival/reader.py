@@ -1,4 +1,4 @@
-"""Interface of mailbox readers, by which the watcher of a mailbox polls it.
+"""Interface of mailbox readers, with which the watcher of a mailbox polls the mailbox.
 
 A reader has one lasting connection (IMAP), or opens one for each poll (POP3).
 """
@@ -24,8 +24,7 @@ WaitForPoll = Callable[[timedelta], Awaitable[bool]]
 class SearchResult:
     """Coverage of a final search, which looks for missing messages in all folders of a mailbox."""
 
-    #: Number of searched folders.
-    folders: int
+    searched_folders: int
     #: Number of folders that may have the message; `None` if it is unknown.
     total_folders: int | None
     #: The watcher's session is stale: the search found a message that the session did not show at its last poll.
@@ -40,12 +39,12 @@ class SearchResult:
 
     @property
     def summary(self) -> str:
-        """Text for people: the folders that do not contain the missing message."""
+        """Text for people: in how many folders the message was not found, and whether the mailbox is full."""
         total = "an unknown number of" if self.total_folders is None else self.total_folders
         full_text = (
             f"; the mailbox is full: {self.quota.summary}" if self.quota is not None and self.quota.is_full else ""
         )
-        return f"not found after a new sign-in; {self.folders} of {total} folders searched{full_text}"
+        return f"not found after a new sign-in; {self.searched_folders} of {total} folders searched{full_text}"
 
 
 class MailReader(Protocol):
@@ -63,7 +62,7 @@ class MailReader(Protocol):
     undeleted_messages: UndeletedMessages
     #: The mailbox's quota when the mailbox was last opened; `None`: the server does not report it.
     quota: MailboxQuota | None
-    #: Error of a mailbox that another session locks, while the reader retries; otherwise `None`.
+    #: Error that another session locks the mailbox, while the reader retries the sign-in; otherwise `None`.
     lock_error: ProbeFailedError | None
 
     @property
@@ -72,15 +71,15 @@ class MailReader(Protocol):
 
     @property
     def cost(self) -> int:
-        """Cost of the server's responses so far, by `probes.model.polling.reading_cost`."""
+        """Cost of the server's responses so far: octets and lines, by `probes.model.polling.reading_cost`."""
 
     async def open(self, trace: Trace) -> None:
-        """Connect and sign in. Later phases are recorded in *trace*, too."""
+        """Connect and sign in. The phases of later polls are recorded in *trace*, too."""
 
     async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
         """Process new mail, and the junk folders whose last poll is at least *junk_interval* ago.
 
-        Every *sweep_interval*, a search for undeleted messages of earlier runs begins. Each poll searches a part.
+        Every *sweep_interval*, a search for undeleted messages of earlier runs begins. Each poll does a part of it.
         """
 
     async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:

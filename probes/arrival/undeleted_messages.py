@@ -21,8 +21,9 @@ class UndeletedMessages:
 
     def __init__(self, mailbox: str) -> None:
         self._mailbox = mailbox
-        #: By folder: messages that were deleted and may still be present, and their number at the last search.
+        #: By folder: identifiers of messages that were deleted and may still be present.
         self._deleted: dict[str, set[Hashable]] = {}
+        #: By folder: number of those that were present at the last comparison.
         self._present_counts: dict[str, int] = {}
         self._is_logged = False
 

@@ -34,7 +34,8 @@ from probes.run.trace import TraceRecorder
 class WakeEvent:
     """Event with many setters and one waiter.
 
-    It replaces `asyncio.Event`, whose queue of waiters takes 600 octets, because there are thousands of mailboxes.
+    It takes less memory than `asyncio.Event`, whose queue of waiters takes 600 octets, and there are thousands of
+    mailboxes.
     """
 
     __slots__ = ("_is_set", "_waiter")
@@ -44,7 +45,7 @@ class WakeEvent:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake the waiter, or let the next `wait` return at once. Repeated calls before that have no effect."""
+        """Wake the waiter, or let the next `wait` return at once. Further calls before that have no effect."""
         self._is_set = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -62,7 +63,7 @@ class WakeEvent:
 
 _log = structlog.get_logger(__name__)
 
-#: Called with the kind of a message, its token's id and the present time.
+#: Called with the kind of a message (such as late or duplicate), its token's id and the present time.
 OnArrival = Callable[[Arrival, str | None, datetime], None]
 
 
@@ -98,6 +99,7 @@ class MailboxWatcher:
         self._polling = polling or PollingPolicy()
         #: Expectations by token id.
         self._waiting: dict[str, list[Expectation]] = {}
+        #: By token id: whether the run has ended, or its message has arrived.
         self._registry = TokenRegistry(ended=ended, arrived=arrived)
         #: Set when the server announces new mail, when a run begins to wait, and when the connection is lost.
         self._wake_event = asyncio.Event()
@@ -118,8 +120,9 @@ class MailboxWatcher:
         self._is_readable = False
         #: The part of the reader's cost that the rate limit has counted.
         self._counted_cost = 0
-        #: Lifetime of a connection. A connection is stale if the server does not show new mail in it.
+        #: Lifetime of a connection, after which it is replaced.
         self._lifetime = self._polling.lifetime_of(mailbox.name)
+        #: Whether the server does not show new mail in the present connection.
         self._is_stale = False
         #: Start of the last complete poll, in seconds of the loop's clock, and an event that each complete poll sets.
         self._poll_started_at = float("-inf")
@@ -129,7 +132,7 @@ class MailboxWatcher:
         self._search_requested = WakeEvent()
         #: Number of consecutive failed connections, for the backoff.
         self._failures = 0
-        #: The failure's reason that was logged last; `None` after the recovery was logged.
+        #: Reason of the last failure that was logged; `None` after the recovery was logged.
         self._logged_reason: str | None = None
         #: Earliest time of the next connection, in seconds of the loop's clock.
         self._retry_not_before = 0.0
@@ -150,7 +153,7 @@ class MailboxWatcher:
         """Register for the message with *token*, before it is sent.
 
         `Party.RECIPIENT` waits for the message, or for a bounce that arrives in this mailbox. `Party.SENDER` waits for
-        a bounce only.
+        a bounce only. During the pause after a failed connection, the expectation fails at once.
         """
         expectation = Expectation(token, party, wake=self._wake_event.set, on_end=self._end_expectation)
         self._waiting.setdefault(token.id, []).append(expectation)
@@ -164,9 +167,10 @@ class MailboxWatcher:
     def final_search(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
         """Request a search for missing messages in a new session. *within*: time that the run waits for the result.
 
-        One search serves all pending requests, and takes at most half of the shortest *within*. A request during a
-        search waits for the next search. So hundreds of runs cause only one sign-in in half of that time. Found
-        messages are delivered before the future has its result: the coverage of the search, or its failure.
+        One search serves all pending requests. Its timeout is half of the shortest *within*, and the next search starts
+        at the earliest when this time is over, so hundreds of runs cause few sign-ins. A request during a search waits
+        for the next one. The future's result is the coverage of the search, or its failure; found messages are
+        delivered before.
         """
         future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
         self._search_requests.append((future, within / 2))
@@ -176,9 +180,9 @@ class MailboxWatcher:
     def not_ready_failure(self) -> ProbeFailedError:
         """Return why the mailbox is not ready, for a run that has waited for the session timeout.
 
-        The failure is that another session locks the mailbox, or a timeout in the phase of the present connection
-        attempt. `failure` is not returned: it is older than the run, because a failure during the run would have ended
-        its wait.
+        The reason is that another session locks the mailbox, or else a timeout in the phase of the present connection
+        attempt. The attribute `failure` is not returned: it is older than the run, because a newer failure would have
+        ended the run's wait.
         """
         if self._reader.lock_error is not None:
             return self._reader.lock_error
@@ -234,8 +238,8 @@ class MailboxWatcher:
             lifetime = timedelta(seconds=loop_time() - started_at)
             is_protocol_violation = error is not None and error.failure.reason == Reason.UNEXPECTED_ANSWER
             if error is None or (was_readable and lifetime >= self._polling.stable_after and not is_protocol_violation):
-                # Servers restart and drop idle connections, so a lost connection is reported only if the next attempt
-                # fails.
+                # The connection expired, or was lost after a stable time. Servers restart and drop idle connections, so
+                # a loss is reported only if the next attempt fails.
                 self._failures = 0
                 continue
             self._report_failure(error, is_protocol_violation=is_protocol_violation)
@@ -303,7 +307,7 @@ class MailboxWatcher:
         await asyncio.sleep(self._rate_limit.spend(cost))
 
     async def _run_final_searches(self) -> None:
-        """Run a final search for each batch of requests, at most one within the shortest timeout of a batch."""
+        """Run a final search for each batch of requests; the next starts after the shortest timeout of the batch."""
         while True:
             await self._search_requested.wait()
             requests, self._search_requests = self._search_requests, []
@@ -326,9 +330,9 @@ class MailboxWatcher:
             clear_tracebacks(error)
             return timeout_failure(*recorder.location)
         except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watcher, and is no fault of the server
-            _log.exception("mailbox rescan failed", mailbox=self.mailbox.name)
+            _log.exception("final search of mailbox failed", mailbox=self.mailbox.name)
             return _monitoring_fault(f"{type(error).__name__}: {error}")
-        # A connection that was opened during the search is not the stale one.
+        # A connection that was opened during the search is not the stale connection.
         if result.is_stale and recorder_before is self._recorder:
             self._replace_stale_connection()
         return result

@@ -25,16 +25,17 @@ _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 #: Defaults of RFC 8628 3.2 and 3.5.
 _DEFAULT_INTERVAL: Final = timedelta(seconds=5)
 _SLOW_DOWN_STEP: Final = timedelta(seconds=5)
-#: Upper limits of the values that the server states.
+#: Upper limits of the lifetime of a code, and of the interval between polls, that the server states.
 _MAX_LIFETIME: Final = timedelta(minutes=30)
 _MAX_INTERVAL: Final = timedelta(minutes=1)
-#: Limits in characters of a user code and of a URL.
+#: Limits in characters of a device code, a user code and a URL.
+_MAX_DEVICE_CODE: Final = 4096
 _MAX_USER_CODE: Final = 40
 _MAX_ADDRESS: Final = 300
 
 
 class NoConsentReason(StrEnum):
-    """Reason why no consent was given."""
+    """Reason why no consent was given: a text key of the setup page."""
 
     #: The person refused.
     DENIED = "denied"
@@ -92,7 +93,7 @@ class AuthorizationRequest:
     address: str
     #: Random text by which the provider's redirect is matched with this request.
     state: str = field(repr=False)
-    #: PKCE verifier. A person who reads only the address cannot redeem the code without it.
+    #: PKCE verifier. Without it, a person who reads the address cannot redeem the authorization code.
     verifier: str = field(repr=False)
 
 
@@ -107,7 +108,11 @@ async def request_device_code(client: Client, device_url: str, now: datetime | N
     code, user_code = response.get("device_code"), response.get("user_code")
     # Google uses the parameter name of a draft of RFC 8628.
     address = response.get("verification_uri") or response.get("verification_url")
-    if not (_is_valid_text(code, 4096) and _is_valid_text(user_code, _MAX_USER_CODE) and _is_https_address(address)):
+    if not (
+        _is_valid_text(code, _MAX_DEVICE_CODE)
+        and _is_valid_text(user_code, _MAX_USER_CODE)
+        and _is_https_address(address)
+    ):
         raise ConsentError(NoConsentReason.UNAVAILABLE, "the response contains no user code")
     return DeviceCode(
         device_code=str(code),
@@ -138,7 +143,7 @@ async def poll_consent(client: Client, code: DeviceCode, now: datetime | None = 
                 case "slow_down":
                     return replace(code, polled_at=now, interval=code.interval + _SLOW_DOWN_STEP)
                 case "" | "temporarily_unavailable" | "server_error" if not error.refused:
-                    # A missing response does not end the polling (RFC 8628 3.5); only the expiry of the code does.
+                    # Neither a missing response nor a temporary error ends the polling (RFC 8628 3.5).
                     return replace(code, polled_at=now, interval=min(2 * code.interval, _MAX_INTERVAL))
             raise _to_consent_error(error) from None
     return _parse_consent(response)
@@ -197,7 +202,7 @@ def consent_error(error: str) -> ConsentError:
 
 
 def _to_consent_error(refusal: AccessTokenError) -> ConsentError:
-    # A refusal without an error code (only an HTTP status) counts as BLOCKED.
+    # A refusal with an HTTP status but no error code counts as BLOCKED.
     reason = consent_error(refusal.error).reason if refusal.error or not refusal.refused else NoConsentReason.BLOCKED
     return ConsentError(reason, str(refusal))
 
@@ -210,9 +215,9 @@ def _parse_consent(response: Mapping[str, Any]) -> Consent:
 
 
 async def _read_device_response(request: Any, client: Client) -> Mapping[str, Any]:
-    """Return the response of a device endpoint. It is not a token response, so Authlib does not parse its errors.
+    """Return the response of a device endpoint. Raise `ConsentError`.
 
-    Raise `ConsentError`.
+    It is not a token response, so Authlib does not parse errors in it.
     """
 
     async def read() -> Any:

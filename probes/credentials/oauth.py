@@ -14,7 +14,7 @@ from probes.model.mailbox import AccessToken
 
 _log = structlog.get_logger(__name__)
 
-#: A token is renewed this long before its expiry, or a quarter of its lifetime before it if that is shorter.
+#: A token is renewed this long before its expiry, but not before three quarters of its lifetime have passed.
 _RENEWAL_MARGIN = timedelta(minutes=5)
 #: Assumed lifetime of a token whose issuer states none.
 _DEFAULT_LIFETIME = timedelta(minutes=5)
@@ -74,12 +74,14 @@ class TokenCache:
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = monotonic_seconds,
     ) -> None:
+        """*within*: timeout of a request to *issuer*."""
         self._issuer = issuer
         self._within = within
         self._clock = clock
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._token: AccessToken | None = None
+        #: Time at which the cached token was issued, by the wall clock and by the monotonic clock.
         self._issued_at, self._issued_monotonic = datetime.min.replace(tzinfo=UTC), 0.0
         self._failure: AccessTokenError | None = None
         self._failed_at = self._issued_at

@@ -44,7 +44,7 @@ class RefreshTokens(Protocol):
         """Use the new token *rotated* from now on. A failure to store it raises nothing."""
 
 
-#: Returns the source of a mailbox's current refresh token, by the name and the value of the configured one.
+#: Returns the source of the current refresh token, by the name and the value of the configured token.
 RotationFactory = Callable[[str, str], RefreshTokens]
 
 
@@ -52,9 +52,9 @@ class RefreshTokenStore:
     """Implementation of `RefreshTokens` in memory, or in a file.
 
     Without *file*, a rotated token is lost at a restart or a change of the mailbox. The configured token is then used
-    again, and a provider with strict rotation treats the reuse as theft. Only Pantau writes *file*. It contains the
-    rotated token, and a hash of the configured token that it replaces, so that a newly configured token is used at
-    once.
+    again, and a provider with strict rotation treats the reuse as theft. Only Pantau writes *file*. The file contains
+    the rotated token, and a hash of the configured token that was rotated. If another token is configured, the hash
+    differs, and the file is ignored.
     """
 
     def __init__(self, configured: str, file: Path | None = None) -> None:
@@ -111,7 +111,7 @@ class RefreshTokenStore:
 _TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 #: Longest lifetime of an access token; a longer one is shortened.
 _MAX_LIFETIME = timedelta(days=365)
-#: Octets of a response. Tokens of Google and Microsoft have 2 to 4 KiB.
+#: Limit of octets of a response. Tokens of Google and Microsoft have 2 to 4 KiB.
 _MAX_RESPONSE = 64 * 1024
 
 
@@ -138,7 +138,7 @@ class Client:
     def session(self) -> AbstractAsyncContextManager[Any]:
         """Return an Authlib client for one request.
 
-        It sends id and secret in the body, as Google and Microsoft require.
+        The client sends its id and secret in the body, as Google and Microsoft require.
         """
         return AsyncOAuth2Client(  # type: ignore[no-any-return]
             client_id=self.client_id,
@@ -202,20 +202,22 @@ class ClientCredentialsIssuer:
 class RefreshTokenIssuer:
     """Issuer by a refresh token from a person's consent (RFC 6749 6)."""
 
-    def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, client: Client, refresh_tokens: RefreshTokens, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._client = client
-        self._rotation = rotation
+        self._refresh_tokens = refresh_tokens
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Request a new token, and store the refresh token returned with it. Raise `AccessTokenError`."""
-        refresh = await self._rotation.current()
+        """Request a new token, and keep a new refresh token in the response. Raise `AccessTokenError`."""
+        refresh = await self._refresh_tokens.current()
         async with self._client.session() as session:
             request = session.refresh_token(self._client.token_url, refresh_token=refresh)
             response = await read_response(request, self._client, refresh)
         rotated = response.get("refresh_token")
         if isinstance(rotated, str) and is_valid_token(rotated) and rotated != refresh:
-            await self._rotation.rotate(rotated)
+            await self._refresh_tokens.rotate(rotated)
         return parse_token(response, self._clock())
 
 
@@ -226,7 +228,7 @@ async def read_response(request: Awaitable[Any], client: Client, *secrets: str) 
         response = await request
     except OAuthError as error:
         text = f"{error.error}: {error.description}" if error.description else str(error.error)
-        # Microsoft appends ids of the request, which differ each time.
+        # Microsoft appends ids of the request, which differ each time; they are cut off.
         detail = _mask(text.partition("Trace ID:")[0], client.client_secret, *secrets)
         code = str(error.error)
         raise AccessTokenError(detail, refused=code not in _TEMPORARY_ERRORS, error=code) from None
@@ -244,7 +246,7 @@ async def read_response(request: Awaitable[Any], client: Client, *secrets: str) 
 
 
 def parse_token(response: Mapping[str, Any], now: datetime) -> AccessToken:
-    """Return the token of a response received at *now*. Raise `AccessTokenError`."""
+    """Return the access token in a response received at *now*. Raise `AccessTokenError`."""
     secret = response.get("access_token")
     if not isinstance(secret, str) or not is_valid_token(secret):
         raise AccessTokenError("the authorization server's response contains no access token")

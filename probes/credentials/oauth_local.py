@@ -15,7 +15,7 @@ from probes.credentials.oauth import AccessTokenError
 from probes.credentials.oauth_endpoint import is_valid_token
 from probes.model.mailbox import AccessToken
 
-#: Octets of a token.
+#: Limit of octets of a token.
 _MAX_TOKEN = 64 * 1024
 
 
@@ -38,8 +38,8 @@ class TokenFile:
 
     def _read(self) -> AccessToken:
         try:
-            # The file is opened non-blocking: a named pipe without a writer would block a thread for ever, and the same
-            # threads resolve host names.
+            # The file is opened non-blocking: a named pipe without a writer would block a thread of the pool for ever,
+            # and the pool also resolves host names.
             with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise AccessTokenError(f"{self._file} is not a regular file")
@@ -101,7 +101,7 @@ class TokenCommand:
 async def _open_pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
     """Provide the reader of a pipe and the descriptor of its write end, which the caller closes.
 
-    asyncio's own pipe is not used, because it reports the exit of a process only when the pipe was read to its end.
+    asyncio's own pipe is not used: with it, asyncio reports the exit of a process only after the end of the output.
     This end never comes if the process prints more than is read, or leaves a child process that keeps the pipe open.
     """
     reader = asyncio.StreamReader(limit=_MAX_TOKEN)

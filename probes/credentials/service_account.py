@@ -25,17 +25,20 @@ GOOGLE_SCOPE: Final = "https://mail.google.com/"
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: Limit of characters of a key file. Google's has some 2,400; parsing a larger RSA key takes seconds.
 MAX_KEY_FILE: Final = 8 * 1024
-#: Characters of a name or number in a key file.
+#: Limit of characters of a name or number in a key file.
 _MAX_FIELD: Final = 254
 #: Longest lifetime of an assertion that Google allows.
 _LIFETIME: Final = timedelta(hours=1)
-#: The assertion is dated back by this time, so that the provider accepts it although our clock is ahead. If our clock
-#: is behind, the rest of the hour is the tolerance.
+#: The assertion is dated back by this time, so that the provider accepts it although our clock is ahead. The rest of
+#: the hour is the tolerance for a clock that is behind.
 _CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 
 class BadServiceAccountError(Exception):
-    """The text is not a key file of a service account. The message describes the format without quoting the text."""
+    """The text is not a key file of a service account.
+
+    The message, whose subject is the file ("is no JSON"), describes the format without quoting the text.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,11 +23,11 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 T = TypeVar("T")
 
 #: Length of the shortest piece of a secret that is masked in a text.
-_MIN_DISCLOSED = 8
-#: A server's message is cut to this length before masking, which takes long. People see an even shorter text.
+_MIN_MASKED = 8
+#: A server's message is cut to this length before masking, because masking takes long. People see less of it.
 _MAX_SHOWN = 1024
 #: Masked characters are replaced by NUL first.
-_HIDDEN_RUN = re.compile("\0+")
+_MASKED_RUN = re.compile("\0+")
 #: Lower case of ASCII letters only: `str.lower` may change the length of a text with other letters.
 _LOWER_CASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -55,11 +55,12 @@ async def with_credential(
     """Return the result of *attempt*, which opens a connection and signs in with the credential that it is given.
 
     A token is obtained before the connection is opened, in at most half of *within*: servers allow little time before
-    the sign-in, and a slow token endpoint must not count as a slow mail server. If the server rejects the token, it may
-    have been revoked, so *attempt* is repeated once with another token. A password is tried only once, because servers
-    lock accounts.
+    the sign-in, and a slow token endpoint must not count as a slow mail server. If the server rejects the token, the
+    token may have been revoked, so *attempt* is repeated once with another token. A password is tried only once,
+    because servers lock accounts after failed attempts.
 
-    *party*: end of the route that a failure names. Raise `ProbeFailedError`. A failure to obtain a token is no evidence about the mail server.
+    *party*: end of the route that a failure names. Raise `ProbeFailedError`. A failure to obtain a token is no evidence
+    about the mail server.
     """
     if isinstance(login, UnavailableLogin):
         raise probe_failure(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.reason)
@@ -69,6 +70,7 @@ async def with_credential(
     try:
         return await attempt(Bearer(username=login.username, token=token))
     except ProbeFailedError as error:
+        # `reject` drops the token, and returns whether the server may accept a new one.
         if not error.failure.credentials_refused or not login.tokens.reject(token):
             raise
         new_token = await _get_token(login, party, within)
@@ -85,8 +87,8 @@ def plain_response(credential: Password) -> str:
 def mask_secrets(text: str, credential: Password | Bearer) -> str:
     """Return *text*, a server's message, without the secrets of *credential*, which some servers repeat in a refusal.
 
-    They repeat a secret as it was sent, decoded, cut off, wrapped, or in another case. So every piece of eight characters
-    that is also in a form of the secret is masked.
+    Servers repeat a secret as it was sent, decoded, cut off, wrapped, or in another case. So every piece of eight
+    characters that is also in a form of the secret is masked.
     """
     secret = credential.token.secret if isinstance(credential, Bearer) else credential.secret
     response = credential.response if isinstance(credential, Bearer) else plain_response(credential)
@@ -94,14 +96,14 @@ def mask_secrets(text: str, credential: Password | Bearer) -> str:
         form.translate(_LOWER_CASE)
         for form in (secret, quote(secret, safe=""), response, b64encode(secret.encode()).decode("ascii"))
     ]
-    # `hidden` has the indexes of the masked characters.
-    lower_text, hidden = text.translate(_LOWER_CASE), set[int]()
+    # `masked` has the indexes of the masked characters.
+    lower_text, masked = text.translate(_LOWER_CASE), set[int]()
     for form in (form for form in forms if form):
-        length = min(_MIN_DISCLOSED, len(form))
+        length = min(_MIN_MASKED, len(form))
         for start in range(len(lower_text) - length + 1):
             if lower_text[start : start + length] in form:
-                hidden.update(range(start, start + length))
-    return _HIDDEN_RUN.sub("***", "".join("\0" if index in hidden else letter for index, letter in enumerate(text)))
+                masked.update(range(start, start + length))
+    return _MASKED_RUN.sub("***", "".join("\0" if index in masked else letter for index, letter in enumerate(text)))
 
 
 def mask_refusal(text: str, credential: Password | Bearer | None) -> str:

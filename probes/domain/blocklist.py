@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from probes.domain.names import DnsClient, IPAddress
 
-#: Lists that serve everyone who sends few queries and runs a name server. Each list's website defines "few".
+#: Lists that serve everyone who runs a name server and sends few queries. Each list's website defines "few".
 DEFAULT_LISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
 
 _LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
@@ -56,7 +56,7 @@ async def look_up(dns_client: DnsClient, zone: str, address: IPAddress) -> Listi
 
 
 async def test_list(dns_client: DnsClient, zone: str) -> Listing | None:
-    """Return why the list *zone* is not reliable, or `None` when it has its test entries.
+    """Return why the list *zone* is not reliable, or `None` if it passes the test.
 
     Raise `DnsUnansweredError`.
     """

@@ -30,7 +30,7 @@ class DnssecStatus(StrEnum):
     VALIDATED = "validated"
     #: Signed, and a key matches the parent's DS records; our name server does not validate.
     MATCHES_DS = "matches DS"
-    #: Signed, and its parent has no DS record: no resolver can validate it.
+    #: Signed, but the parent zone has no DS record: no resolver can validate it.
     ISLAND = "island"
     #: Not signed.
     UNSIGNED = "unsigned"
@@ -55,10 +55,10 @@ async def dnssec_status(dns_client: DnsClient, domain: str) -> DnssecStatus:
     if zone is None:
         raise DnsUnansweredError(domain, DnsNoAnswerReason.FAILED)
     ds_answer = await dns_client.query(zone, "DS")
-    keys = await dns_client.query(zone, "DNSKEY")
+    key_answer = await dns_client.query(zone, "DNSKEY")
     if not ds_answer.records:
-        return DnssecStatus.ISLAND if keys.records else DnssecStatus.UNSIGNED
-    return _check_keys(zone, cast("tuple[DS, ...]", ds_answer.records), keys)
+        return DnssecStatus.ISLAND if key_answer.records else DnssecStatus.UNSIGNED
+    return _check_keys(zone, cast("tuple[DS, ...]", ds_answer.records), key_answer)
 
 
 def _find_zone(answer: DnsAnswer) -> str | None:
@@ -68,11 +68,11 @@ def _find_zone(answer: DnsAnswer) -> str | None:
     return next((rrset.name.to_text() for rrset in rrsets if rrset.rdtype == dns.rdatatype.SOA), None)
 
 
-def _check_keys(zone: str, ds_records: tuple[DS, ...], answer: DnsAnswer) -> DnssecStatus:
+def _check_keys(zone: str, ds_records: tuple[DS, ...], key_answer: DnsAnswer) -> DnssecStatus:
     """Return MATCHES_DS if a key that *ds_records* confirm has signed the key set of *zone*, otherwise BOGUS."""
     name = dns.name.from_text(zone)
-    keys = _find_rrset(answer.message, name, dns.rdatatype.DNSKEY)
-    signatures = _find_rrset(answer.message, name, dns.rdatatype.RRSIG)
+    keys = _find_rrset(key_answer.message, name, dns.rdatatype.DNSKEY)
+    signatures = _find_rrset(key_answer.message, name, dns.rdatatype.RRSIG)
     if keys is None:
         return DnssecStatus.BOGUS
     if signatures is None:

@@ -1,4 +1,4 @@
-"""MX hosts of a domain (RFC 5321 5.1, RFC 7505)."""
+"""MX hosts ("exchangers") of a domain (RFC 5321 5.1, RFC 7505)."""
 
 from __future__ import annotations
 

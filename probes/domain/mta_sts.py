@@ -25,7 +25,7 @@ class Mode(StrEnum):
 
     #: Do not deliver.
     ENFORCE = "enforce"
-    #: Deliver, and report it.
+    #: Deliver, and report the failure.
     TESTING = "testing"
     #: Ignore the policy: the domain withdraws MTA-STS.
     NONE = "none"
@@ -66,7 +66,8 @@ async def fetch_policy(
 ) -> Policy:
     """Fetch the policy of *domain*. Raise `MtaStsPolicyError` or `PolicyUnreachableError`.
 
-    The policy is fetched from the resolved address, which *egress* must allow, and no redirect is followed.
+    The policy is fetched from the resolved address, which *egress* must allow, whatever ports it allows. No redirect is
+    followed.
     """
     host = f"mta-sts.{domain}"
     try:
@@ -124,12 +125,12 @@ async def _download(address: str, host: str, server: PolicyServer) -> str:
 
 @cache
 def _default_tls() -> ssl.SSLContext:
-    # Not shared with other clients, because httpx sets the HTTP protocol (ALPN) in it.
+    # The context is not shared with other clients, because httpx sets the HTTP protocol (ALPN) in it.
     return ssl.create_default_context()
 
 
 def _fetch_error(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
-    """Return the error of a download. Only a refused connection or invalid certificate is the domain's fault."""
+    """Return the error of a download. Only a refused connection or a TLS error is the domain's fault."""
     causes: list[BaseException] = [error]
     while (linked := causes[-1].__cause__ or causes[-1].__context__) is not None and linked not in causes:
         causes.append(linked)

@@ -1,7 +1,7 @@
 """DNS client that distinguishes the reasons for a missing record (RFC 1035, RFC 2308, RFC 4035).
 
-It distinguishes four cases: a name that does not exist, a name without such a record, a server failure, and no answer.
-The first two are facts about the domain; the last two are no evidence about it.
+A name that does not exist, and a name without such a record, are facts about the domain. A query without an answer
+(`DnsNoAnswerReason`) is no evidence about it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DnsAnswer:
     is_validated: bool
     #: The name is an alias of another (CNAME).
     is_alias: bool = False
-    #: The complete answer, with its signatures and its authority section.
+    #: The complete response of the name server, with its signatures and its authority section.
     message: dns.message.Message | None = field(default=None, repr=False, compare=False)
 
 
@@ -73,7 +73,7 @@ class DnsClient:
         """Return the records of type *kind* ("MX") at *name*.
 
         *checking_disabled* (the CD flag) asks a validating server to return answers that it would otherwise reject as
-        forged. An empty answer is valid. Raise `DnsUnansweredError` if there is no answer.
+        forged. An empty answer is no error. Raise `DnsUnansweredError` if there is no answer.
         """
         try:
             resolver = configure_resolver(dns.asyncresolver.Resolver, self._servers)

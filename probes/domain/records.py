@@ -46,15 +46,15 @@ _NOT_FOUND_ERRORS = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFoun
 class RecordReading:
     """Result for one kind of record of a domain."""
 
-    #: Text of the record; `None` if there is no record, or several.
+    #: Text of the record; `None` if there is no record, or several, or (other than SPF) an invalid one.
     record: str | None = None
     #: Result of checkdmarc, with the key `tags`, or for SPF `parsed` (mechanisms and `all`) and `dns_lookups`.
     parsed: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     #: Error in the record; "" for a valid or missing record.
     error: str = ""
-    #: Domain that has the record: for DMARC perhaps the organizational domain. "" without a record.
+    #: Domain that has the record: for DMARC perhaps the organizational domain. "" if `record` is `None`.
     location: str = ""
-    #: Name of an unanswered query on which the result depends; "" if all were answered.
+    #: Name of an unanswered query on which the result depends, or why no query was sent; "" if all were answered.
     unanswered: str = ""
 
 
@@ -74,8 +74,7 @@ async def read_records(domain: str, servers: NameServers, *, within: timedelta =
 
 
 def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRecords:
-    # The library caches every answer for half an hour by the name alone, and would use the answer of another name
-    # server.
+    # checkdmarc caches every answer for half an hour by the name alone, so it would return answers of other servers.
     with DNS_CACHE.lock:
         DNS_CACHE.clear()
     return DomainRecords(

@@ -23,19 +23,19 @@ from probes.model.reply import shorten
 
 #: Characters of the From header that are parsed: a line of the maximum length (RFC 5322 2.1.1).
 _MAX_AUTHOR = 998
-#: Relays add their own signatures; further signatures are not verified.
+#: Limit of signatures that are verified: relays add their own.
 _MAX_SIGNATURES = 5
 #: Limits: headers of a message, and octets of a signature. dkimpy searches all headers for each name in a signature,
 #: and its patterns match runs of blanks in many ways.
 _MAX_HEADERS = 500
 _MAX_SIGNATURE = 4096
-#: Octets of all headers. dkimpy copies a folded header once for each of its lines.
+#: Limit of octets of all headers together. dkimpy copies a folded header once for each of its lines.
 _MAX_HEADER_BLOCK = 64 * 1024
-_BLOCK_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
 #: Smallest key in bits that verifiers accept (RFC 8301 3.2).
 _MIN_BITS = 1024
-#: Largest accepted key in bits. dkimpy computes in Python: with a key of 64 KiB, which DNS permits, one signature would
-#: block the event loop for hours.
+#: Largest accepted key and public exponent, in bits. dkimpy computes in Python: with a key of 64 KiB, which DNS
+#: permits, one signature would block the event loop for hours.
 _MAX_BITS = 8192
 _MAX_EXPONENT_BITS = 64
 #: Limit of consecutive blanks. The time of dkimpy's patterns grows with the square of their number.
@@ -95,7 +95,7 @@ def find_key_names(message: bytes) -> tuple[str, ...]:
     names = (
         f"{signature.selector}._domainkey.{signature.domain}"
         for signature in _parse_signatures(message)
-        if signature.is_valid
+        if not signature.fault
     )
     return tuple(dict.fromkeys(names))
 
@@ -113,7 +113,7 @@ def _parse_signatures(message: bytes) -> tuple[Signature, ...]:
     """Parse the signatures of *message*, unverified. Unacceptable headers result in one signature with a fault."""
     if any(len(run[0]) > _MAX_BLANKS for run in _BLANKS.finditer(message)):
         return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
-    end = _BLOCK_END.search(message)
+    end = _HEADER_END.search(message)
     if (end.start() if end else len(message)) > _MAX_HEADER_BLOCK:
         return (_TOO_MANY_HEADERS,)
     signatures: list[Signature] = []
@@ -157,7 +157,7 @@ def _verify(message: bytes, index: int, signature: Signature, key: bytes) -> Sig
 
 
 def _key_fault(key: bytes) -> str:
-    """Return why the key of the DNS record *key* must not be used; "" if it may be used."""
+    """Return why the RSA key of the DNS record *key* must not be used; "" if it may, or for a key that is not RSA."""
     if _tag_value(key, b"k") not in {b"", b"rsa"}:
         return ""
     try:

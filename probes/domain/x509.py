@@ -36,7 +36,7 @@ class Certificate:
     #: DNS names and addresses of the server's own certificate, in lower case.
     names: tuple[str, ...]
     not_before: datetime
-    #: Earliest expiry in the chain: a chain is invalid once any certificate in it is.
+    #: Earliest expiry in the chain: a chain is invalid once a certificate in it has expired.
     not_after: datetime
     #: Whether the server's own certificate expires first; otherwise an intermediate authority's does.
     is_own_expiry_first: bool
@@ -45,7 +45,7 @@ class Certificate:
 def parse_chain(chain: Sequence[bytes]) -> Certificate:
     """Parse the certificates of *chain* (DER, the server's own first).
 
-    Raise `ValueError` when they cannot be parsed.
+    Raise `ValueError` if there is none, or one cannot be parsed.
     """
     with _parsing_errors():
         certificates = [x509.load_der_x509_certificate(der) for der in chain]
@@ -62,7 +62,10 @@ def parse_chain(chain: Sequence[bytes]) -> Certificate:
 
 
 def read_issuer(chain: Sequence[bytes]) -> str:
-    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` if it is not parsed."""
+    """Return the issuer of the last certificate of *chain*: "CN=..., O=...".
+
+    Raise `ValueError` if there is no certificate, or the last one cannot be parsed.
+    """
     with _parsing_errors():
         if not chain:
             raise ValueError("no certificate was shown")
@@ -93,6 +96,7 @@ def covers_name(certificate: Certificate, name: str) -> bool:
     try:
         return str(ipaddress.ip_address(normal_name)) in certificate.names
     except ValueError:
+        # A wildcard in a top-level domain ("*.my") does not count.
         wildcard = "*." + normal_name.partition(".")[2]
         return normal_name in certificate.names or (wildcard in certificate.names and wildcard.count(".") >= 2)
 

@@ -1,1 +1,1 @@
-"""Probe kinds, one module each. A module ends with `KIND`; listing the package finds it."""
+"""Probe kinds, one module each. Each module defines `KIND`, and is found by listing the package."""

@@ -27,7 +27,7 @@ from probes.run.mailbox_check import gather_limited
 _SERVER_TIMEOUT_SECONDS = 30.0
 _CONCURRENCY = 4
 
-#: "offered" is first, because it alone is known of a server without TLS.
+#: "offered" is first, because it is the only aspect that is known of a server without TLS.
 _ASPECTS = ("offered", "expiry", "name", "trust")
 
 
@@ -153,19 +153,20 @@ def evaluate(
 
 
 def _judge_expiry(certificate: Certificate, now: datetime, *, is_expired: bool) -> tuple[Verdict, str]:
+    """Return the verdict on the dates. *is_expired*: by OpenSSL, a certificate of the chain is not valid now."""
     expires_at = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
-    subject = "it" if certificate.is_own_expiry_first else "an authority in its chain"
+    expiring = "it" if certificate.is_own_expiry_first else "an authority in its chain"
     if now < certificate.not_before:
         return Verdict.FAIL, f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC"
     if now >= certificate.not_after:
-        return Verdict.FAIL, f"{subject} expired on {expires_at}; renew it"
+        return Verdict.FAIL, f"{expiring} expired on {expires_at}; renew it"
     if is_expired:
         return Verdict.FAIL, "a certificate in its chain has expired, or is not valid yet"
     remaining = certificate.not_after - now
     if remaining < RENEW_AHEAD:
         return (
             Verdict.WARN,
-            f"{subject} expires in {remaining.days} days, on {expires_at}; renew it {RENEW_AHEAD.days} days ahead",
+            f"{expiring} expires in {remaining.days} days, on {expires_at}; renew it {RENEW_AHEAD.days} days ahead",
         )
     return Verdict.PASS, f"valid until {expires_at}"
 

@@ -84,7 +84,7 @@ class DomainCheck:
             mx = await find_exchangers(self._dns_client, domain)
         except DnsUnansweredError as error:
             if error.reason is not DnsNoAnswerReason.FAILED:
-                # No name server answers, so the thirty further queries would fail, too.
+                # No name server answers or can be asked, so the thirty further queries would fail, too.
                 judgement = (Verdict.UNKNOWN, str(error))
                 return _findings(domain, dict.fromkeys(_ASPECTS[:-1], judgement)), ()
             # The name servers also fail if the signatures of the MX records are invalid. The other records can then
@@ -98,14 +98,14 @@ class DomainCheck:
             "mta-sts": judge_mta_sts(records.mta_sts, await self._fetch_policy(domain, records, mx), mx),
             "tls-rpt": judge_tls_rpt(records.tls_rpt, mx),
         }
-        signing: DnssecStatus | None = None
+        status: DnssecStatus | None = None
         try:
-            signing = await dnssec_status(self._dns_client, domain)
-            judgements["dnssec"] = judge_dnssec(signing)
+            status = await dnssec_status(self._dns_client, domain)
+            judgements["dnssec"] = judge_dnssec(status)
         except DnsUnansweredError as error:
             judgements["dnssec"] = Verdict.UNKNOWN, str(error)
         judgements["dane"] = (
-            (Verdict.UNKNOWN, str(mx_error)) if mx_error else await _or_unknown(self._check_dane(mx, signing))
+            (Verdict.UNKNOWN, str(mx_error)) if mx_error else await _or_unknown(self._check_dane(mx, status))
         )
         return _findings(domain, judgements), mx.hosts
 
@@ -129,9 +129,9 @@ class DomainCheck:
             keys[name] = next(iter(await self._dns_client.query_txt(name)), b"")
         return judge_dkim(domain, verify_signatures(sample_message.message, keys))
 
-    async def _check_dane(self, mx: Exchangers, signing: DnssecStatus | None) -> Judgement:
+    async def _check_dane(self, mx: Exchangers, status: DnssecStatus | None) -> Judgement:
         records = {host: await self._dns_client.query(f"_25._tcp.{host}", "TLSA") for host in mx.hosts}
-        return judge_dane(mx, records, signing)
+        return judge_dane(mx, records, status)
 
     async def _check_lists(self, hosts: list[str], sample_message: _SampleMessage | None) -> tuple[Finding, ...]:
         outbound = None if sample_message is None else outbound_address(sample_message.message)

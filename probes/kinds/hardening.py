@@ -47,22 +47,25 @@ class HardeningCheck:
 
     async def run(self) -> tuple[Finding, ...]:
         findings: list[Finding] = []
-        own_organizations, obstacle = await self._own_organizations()
+        reference_mx_domains, obstacle = await self._find_reference_mx_domains()
         targets = [*self._servers, *[(Protocol.SMTP, *target) for target in await self._mx_servers()]]
         for protocol, server, subject in targets:
             if server.security is Security.STARTTLS:
                 result = await _or_unknown(self._check_clear_text(protocol, server))
                 findings.append(_finding("clear-sign-in", subject, result))
             if protocol is Protocol.SMTP:
-                result = (Verdict.UNKNOWN, obstacle) if obstacle else await self._check_relay(server, own_organizations)
+                result = (
+                    (Verdict.UNKNOWN, obstacle) if obstacle else await self._check_relay(server, reference_mx_domains)
+                )
                 findings.append(_finding("relay", subject, result))
         findings += await self._check_passwords()
         return tuple(findings)
 
-    async def _own_organizations(self) -> tuple[frozenset[str], str]:
-        """Return the organizational domains of the MX hosts for our reference mailbox's domain, and an obstacle.
+    async def _find_reference_mx_domains(self) -> tuple[frozenset[str], str]:
+        """Return the organizational domains of the hosts that accept mail for our reference mailbox, and an obstacle.
 
-        The reference mailbox is ours, outside the agencies. The obstacle is the reason why relaying cannot be checked; "" if there is none.
+        The reference mailbox is ours, outside the agencies. The obstacle is the reason why relaying cannot be checked;
+        "" if there is none.
         """
         domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
@@ -102,8 +105,8 @@ class HardeningCheck:
             return Verdict.FAIL, f"{permitted} without TLS; passwords can be read on the way"
         return Verdict.PASS, "no sign-in without TLS"
 
-    async def _check_relay(self, server: Server, own_organizations: frozenset[str]) -> _Result:
-        if get_base_domain(server.certificate_name) in own_organizations:
+    async def _check_relay(self, server: Server, reference_mx_domains: frozenset[str]) -> _Result:
+        if get_base_domain(server.certificate_name) in reference_mx_domains:
             return (
                 Verdict.UNKNOWN,
                 "it also serves the domain of the reference mailbox, and may accept its mail; configure another one",

@@ -25,11 +25,11 @@ from probes.preauth.callout import Callout, TlsResult, make_callout, public_tls_
 from probes.run.mailbox_check import gather_limited
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
-#: The last three require that the host greets.
+#: The last three are examined only if the host accepts the session in its greeting.
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
 _CONCURRENCY = 4
-#: Limit of callouts (sessions without a message), so that the check ends in time. Further addresses of a provider add no
-#: information.
+#: Limit of callouts (sessions without a message), so that the check ends in time. Further addresses of a provider add
+#: no information.
 _MAX_CALLOUTS = 24
 _PORT = 25
 
@@ -50,7 +50,7 @@ class _MxAddress:
 
 
 class MxCheck:
-    """Connects to each address of each MX host, once for all its domains."""
+    """Connects to each address of each MX host, once for all domains of the host."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class MxCheck:
         self._check_scope = check_scope
         self._now = now
         self._port = port
-        #: Mail servers trust the public certificate authorities.
+        #: Trusts the public certificate authorities, as mail servers do.
         self._tls = tls or public_tls_context()
         self._policy_server = policy_server
         self._dns_client = DnsClient(check_scope.name_servers)
@@ -83,7 +83,7 @@ class MxCheck:
                 findings += await self._add_host(host, mx, targets_by_host)
         targets = [target for host_targets in targets_by_host.values() for target in host_targets][:_MAX_CALLOUTS]
         callouts = await gather_limited(_CONCURRENCY, self._make_callout, targets)
-        policies = await self._policies(targets, callouts)
+        policies = await self._fetch_policies(targets, callouts)
         # Outgoing port 25 is open for the IP versions over which a host has answered.
         open_versions = {
             target.address.version for target, callout in zip(targets, callouts, strict=True) if callout.has_greeting
@@ -148,8 +148,8 @@ class MxCheck:
             address_by_domain.setdefault(_domain_part(address), address)
         return tuple(address_by_domain[domain] for domain in target.domains if domain in address_by_domain)
 
-    async def _policies(self, targets: list[_MxAddress], callouts: Sequence[Callout]) -> dict[str, Policy]:
-        """Return the MTA-STS policies, by domain, of domains whose MX host has no trusted certificate.
+    async def _fetch_policies(self, targets: list[_MxAddress], callouts: Sequence[Callout]) -> dict[str, Policy]:
+        """Return the MTA-STS policies, by domain, of the domains that have an MX host without a trusted certificate.
 
         An untrusted certificate is a failure only if a policy enforces trust.
         """

@@ -1,4 +1,4 @@
-"""Check that mailboxes can be read over IMAP or POP3: sign in, open, and fetch the newest header.
+"""Check that mailboxes can be read over IMAP or POP3: sign in, open, and fetch the header of the newest message.
 
 A round trip (message sent and received) proves the same. This opt-in check tests reading alone.
 """
@@ -15,7 +15,7 @@ from probes.model.result import Party, Phase
 from probes.protocol import imap, pop3
 from probes.protocol.cause import timed_phase
 from probes.protocol.imap_response import encode_folder_name
-from probes.run.mailbox_check import SESSION, MailboxCheck
+from probes.run.mailbox_check import SESSION_TIMEOUT, MailboxCheck
 
 _ASPECT = "retrieval"
 
@@ -39,7 +39,9 @@ async def _try_reading(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
 
 
 async def _read_over_imap(mailbox: Mailbox, trace: Trace) -> tuple[int, MailboxQuota | None]:
-    session = await imap.open_session(mailbox, trace, Party.RECIPIENT, response_timeout=SESSION, within=SESSION)
+    session = await imap.open_session(
+        mailbox, trace, Party.RECIPIENT, response_timeout=SESSION_TIMEOUT, within=SESSION_TIMEOUT
+    )
     try:
         with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
             status = await session.select(encode_folder_name(mailbox.inbox))
@@ -52,16 +54,18 @@ async def _read_over_imap(mailbox: Mailbox, trace: Trace) -> tuple[int, MailboxQ
 
 
 async def _read_over_pop3(mailbox: Mailbox, trace: Trace) -> int:
-    session = await pop3.open_session(mailbox, trace, Party.RECIPIENT, response_timeout=SESSION, within=SESSION)
+    session = await pop3.open_session(
+        mailbox, trace, Party.RECIPIENT, response_timeout=SESSION_TIMEOUT, within=SESSION_TIMEOUT
+    )
     try:
         with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            uids = await session.list_uids()
-            if uids:
-                await session.fetch_header(uids[-1][0])
+            numbers_and_uids = await session.list_uids()
+            if numbers_and_uids:
+                await session.fetch_header(numbers_and_uids[-1][0])
             await session.quit()
     finally:
         session.close()
-    return len(uids)
+    return len(numbers_and_uids)
 
 
 KIND = CheckKind(

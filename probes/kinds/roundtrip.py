@@ -15,7 +15,7 @@ from probes.arrival.expectation import Arrived, ArrivedElsewhere, Expectation, F
 from probes.arrival.reader import SearchResult
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.bounce import DsnReport
-from probes.mail.message import compose, find_changes, find_rewrites
+from probes.mail.message import compose, find_damage, find_rewrites
 from probes.mail.token import Token
 from probes.model.probe import ProbeFailedError, ProbeKind, Route, Timeouts, Trace
 from probes.model.refusal import refusal_cause
@@ -26,13 +26,13 @@ from probes.run.runner import loop_time, utc_now
 
 #: Seconds. If the last poll is older than this at the deadline, the message is not proven to be missing.
 _MAX_POLL_AGE = 15.0
-#: Reasons for which a server refuses the additional session of the final search, such as too many sessions. They do not
-#: prove that mail failed.
+#: Reasons for which a server refuses the additional session of the final search, such as too many sessions. Such a
+#: refusal does not prove that mail failed.
 _SESSION_REFUSALS = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
 #: Resolution of servers' timestamps: a message may seem to arrive up to a second before it was composed.
 _TIMESTAMP_RESOLUTION = timedelta(seconds=1)
-#: Seconds by which the probe ends before the runner's deadline. At its deadline, the runner reports only the phase and
-#: no reason.
+#: Seconds by which the probe ends before the runner's deadline, because at that deadline the runner reports only the
+#: phase and no reason.
 _DEADLINE_MARGIN = 0.1
 
 
@@ -43,7 +43,7 @@ class RoundTrip:
     route: Route
     token: Token
     timeouts: Timeouts
-    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run early; `None` if it cannot be read.
+    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run early; `None`: not readable.
     sender: MailboxWatcher | None
     #: Watcher of the recipient's mailbox.
     recipient: MailboxWatcher
@@ -68,22 +68,22 @@ class RoundTrip:
                 arrived.server_time is not None
                 and composed_at - _TIMESTAMP_RESOLUTION <= arrived.server_time <= arrived.arrived_at
             ):
-                # The server's time of arrival is earlier than the time at which the session showed the message. The
-                # server's time is ignored if it contradicts our clock.
+                # The server's time of arrival is earlier, thus more exact, than the time at which the session showed
+                # the message. It is ignored if it contradicts our clock.
                 trace.limit_duration(Phase.TRANSIT, max(timedelta(), arrived.server_time - composed_at))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = (
                     arrived.content if isinstance(arrived, ArrivedElsewhere) else await self._fetch_content(expectation)
                 )
             trace.record_message(content, find_rewrites(content, self.token))
-            if changes := find_changes(content, self.token):
+            if damage := find_damage(content, self.token):
                 detail = ", ".join(
-                    [*changes, *([f"in {arrived.name}"] if isinstance(arrived, ArrivedElsewhere) else ())]
+                    [*damage, *([f"in {arrived.folder_name}"] if isinstance(arrived, ArrivedElsewhere) else ())]
                 )
                 raise probe_failure(Outcome.CORRUPTED, Reason.CONTENT_CHANGED, Phase.RETRIEVE, Party.RECIPIENT, detail)
             if isinstance(arrived, ArrivedElsewhere):
                 raise probe_failure(
-                    Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, arrived.name
+                    Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, arrived.folder_name
                 )
             return Outcome.JUNK if arrived.folder is FolderKind.JUNK else Outcome.DELIVERED
 
@@ -138,7 +138,8 @@ class RoundTrip:
                         raise error
                     case DsnReport() as report:
                         self._raise_if_bounced(report)
-                        # The bounce concerns another recipient, such as the target of another forward.
+                        # The bounce concerns another recipient, such as the target of another forward. It counts only
+                        # if the message does not arrive.
                         bounce = report
             if not done:
                 if search is not None or loop_time() >= deadline:
@@ -148,6 +149,7 @@ class RoundTrip:
             return expectation.found_elsewhere
         if bounce is not None:
             raise _bounce_failure(bounce)
+        # After an uncertain failure, the server may not have accepted the message.
         raise submission.uncertain_failure or self._missing_failure(accepted_at, search)
 
     def _raise_if_bounced(self, report: DsnReport) -> None:
@@ -161,7 +163,7 @@ class RoundTrip:
         if self.route.to is None and report.has_failed_for(to):
             # Mail systems that resolve an alias also report the original recipient.
             raise _bounce_failure(report)
-        # Otherwise the bounce proves nothing: it may be about the copy for another member of a public address.
+        # Any other bounce proves nothing: it may be about the copy for another recipient behind a public address.
 
     def _missing_failure(
         self, accepted_at: float, search: asyncio.Future[SearchResult | ProbeFailedError] | None

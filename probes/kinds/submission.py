@@ -1,7 +1,7 @@
 """Check that mailboxes can submit a message (RFC 6409): sign-in, sender and recipient. No message is sent.
 
-A round trip (message sent and received) proves the same. For mailboxes without a round trip, this opt-in check
-distinguishes a server that refuses submission from one that loses accepted mail.
+A round trip (message sent and received) proves the same. This opt-in check is for mailboxes without a round trip. It
+shows whether a server refuses submission, not whether the server loses accepted mail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from probes.model.mailbox import Mailbox
 from probes.model.probe import Trace
 from probes.model.result import Party
 from probes.protocol.smtp import try_submission
-from probes.run.mailbox_check import SESSION, MailboxCheck
+from probes.run.mailbox_check import SESSION_TIMEOUT, MailboxCheck
 
 _ASPECT = "submission"
 
@@ -25,7 +25,7 @@ def _build_check(check_scope: CheckScope, now: Callable[[], datetime]) -> Mailbo
 
 
 async def _try_submission(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
-    await try_submission(mailbox, trace, SESSION)
+    await try_submission(mailbox, trace, SESSION_TIMEOUT)
     return Verdict.PASS, f"signed in; {mailbox.address} is accepted as sender and as recipient"
 
 

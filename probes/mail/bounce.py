@@ -43,7 +43,7 @@ class DsnReport:
     code: int | None = None
     #: The remote server's text.
     text: str = ""
-    #: Reports of the same notification on other recipients: an alias may have several.
+    #: Reports of the same notification on other recipients: an alias may stand for several addresses.
     other_reports: tuple[DsnReport, ...] = ()
 
     def failure_at(self, address: str) -> DsnReport | None:
@@ -70,8 +70,8 @@ class DsnReport:
 def parse_report(message: Message) -> DsnReport | None:
     """Parse a notification; return `None` if *message* is not one.
 
-    The report with the worst action is returned, with the others in it. Free-text bounces (old Exim, qmail) do not
-    count, because a text heuristic could take an out-of-office reply for an outage.
+    The report with the worst action is returned, with the others as `other_reports`. Free-text bounces (old Exim,
+    qmail) do not count, because a text heuristic could take an out-of-office reply for an outage.
     """
     try:
         if message.get_content_type() != "multipart/report":

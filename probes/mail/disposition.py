@@ -18,8 +18,8 @@ from probes.model.result import Arrival, Party
 #: Limit of token ids that are kept for a mailbox. At one run a second, they cover half a day, far longer than messages
 #: are late.
 _MAX_TOKENS = 50_000
-#: Time after the end of another prober's run at which that prober has evidently abandoned the message. It is then
-#: deleted.
+#: Time after the end of another prober's run. A message that is still in the mailbox then is deleted, because that
+#: prober has evidently abandoned it.
 _FOREIGN_RETENTION = timedelta(hours=24)
 
 
@@ -32,7 +32,8 @@ class TokenState(StrEnum):
     ENDED = "ended"
     #: The message was sent from this mailbox, where only a bounce was awaited.
     SENT = "sent"
-    #: The final search of all folders has delivered the message, but the watcher has not processed it yet.
+    #: The final search of all folders has delivered the message to its run, but the watcher, which polls the mailbox,
+    #: has not processed it yet.
     FOUND_BY_SEARCH = "found by search"
 
 
@@ -103,7 +104,7 @@ def decide(
     if observed.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it, so it is kept.
         return Disposition()
-    # Messages of a former prober (INHERITED) are registered here only if their routes have moved to this prober.
+    # A message of a former prober (INHERITED) has a token state here only if its route has moved to this prober.
     if origin is Origin.OTHER_PROBER or (origin is Origin.INHERITED and token_state is None):
         # If the message is marked as deleted, its own prober has processed it, so it may be deleted.
         return Disposition(delete=is_marked_deleted or _is_abandoned(token, now))
@@ -130,5 +131,5 @@ def _decide_message(awaited: Collection[Party], token_state: TokenState | None) 
     if Party.SENDER in awaited or token_state is TokenState.SENT:
         # Some providers put a copy of sent mail into the sender's inbox. The copy is no evidence of delivery.
         return Disposition(delete=True)
-    # A token of this prober that is not registered was sent before a restart, so its run has ended, too.
+    # A token of this prober without a state was sent before a restart, so its run has ended, too.
     return Disposition(count=Arrival.LATE, delete=True)

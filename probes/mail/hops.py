@@ -1,8 +1,8 @@
 """Path of a message by its Received headers (RFC 5321 4.4). Pure.
 
-Only Received headers above our first own header are read: relays prepend headers, so these were added after submission.
-A Received header below our first header was part of the message, and proves nothing. A relay can write anything about itself and
-about earlier relays, so hops are for people and statistics, and never affect health.
+Only Received headers above the first of our own headers are read: relays prepend headers, so these were added after
+submission. A Received header below it was part of the message, and proves nothing. A relay can write anything about
+itself and about earlier relays, so hops are for people and statistics, and never affect health.
 
 The first timestamp is from the submission server at acceptance, then each relay adds one, and the last is from the
 delivery agent (LMTP). Timestamps have whole seconds, and each is from another clock, so delays below a second are
@@ -56,8 +56,9 @@ class _Stamp:
 def read_path(content: bytes, *, submitted_at: datetime, arrived_at: datetime) -> Path:
     """Return the path of the message *content*. The times of its submission and arrival are by our clock (UTC).
 
-    A timestamp outside that period shows by how much the relay's clock differs from ours at least. Such a relay has no
-    delay; the time counts as delay of the next relay. No content raises an exception.
+    A timestamp outside that period proves that the relay's clock differs from ours; the distance to the period is the
+    minimum of the difference. Such a relay has no delay; its time counts as delay of the next relay. No content raises
+    an exception.
     """
     hops: list[Hop] = []
     skew: timedelta | None = None

@@ -22,9 +22,10 @@ from probes.mail.mime import decode_header_value, is_charset, parse_message
 from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
+#: Header with the SHA-256 of the attachment.
 DIGEST_HEADER = "X-Pantau-SHA256"
 #: Beginning of the subject, before the token.
-SUBJECT = "Semakan e-mel"
+SUBJECT_PREFIX = "Semakan e-mel"
 #: Names of our own header fields, in lower case. Headers above the first of them in a received message were added in
 #: transit.
 OUR_HEADERS = frozenset(
@@ -61,8 +62,8 @@ def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> byte
     them. `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
 
     The package `email` is not used, because it would take a third of the CPU of a whole round trip. It would also fold
-    the line between "Subject:" and the long token, and relays mishandle an empty first line. RFC 5322 2.1.1 allows
-    lines of 998 octets.
+    the line between "Subject:" and the long token, and relays mishandle a header whose first line is empty. RFC 5322
+    2.1.1 allows lines of 998 octets.
     """
     lines = (
         f"From: {sender}",
@@ -111,7 +112,7 @@ def _body(token: Token) -> bytes:
 
 def build_subject(token: Token) -> str:
     """Return the subject of the message with *token*."""
-    return f"{SUBJECT} {token.text}"
+    return f"{SUBJECT_PREFIX} {token.text}"
 
 
 def mime_boundary(token: Token) -> str:
@@ -121,18 +122,18 @@ def mime_boundary(token: Token) -> str:
 
 def build_text(token: Token) -> str:
     """Return the text of the message with *token*."""
-    random_octets = bytes.fromhex(token.id)
+    id_octets = bytes.fromhex(token.id)
     lines = (
-        _GREETINGS[random_octets[0] % len(_GREETINGS)],
-        _REMARKS[random_octets[1] % len(_REMARKS)],
+        _GREETINGS[id_octets[0] % len(_GREETINGS)],
+        _REMARKS[id_octets[1] % len(_REMARKS)],
         f"Rujukan: {token.text}",
         f"Lampiran {_ATTACHMENT_NAME}, SHA-256: {_hexdigest(_attachment(token))}",
-        _SIGNATURES[random_octets[2] % len(_SIGNATURES)],
+        _SIGNATURES[id_octets[2] % len(_SIGNATURES)],
     )
     return "\n\n".join(lines) + "\n"
 
 
-def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
+def find_damage(raw: bytes, expected: Token) -> tuple[str, ...]:
     """Return the damage to the received message *raw* of the token *expected*: "text changed", "attachment missing".
 
     The result is empty for an undamaged message. A relay may rewrite headers, re-encode the parts, wrap the text,
@@ -142,7 +143,7 @@ def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
         return ()
     try:
         message = parse_message(raw)
-        return (*_text_changes(message, expected), *_attachment_changes(message, expected))
+        return (*_text_damage(message, expected), *_attachment_damage(message, expected))
     except (MessageError, LookupError, ValueError, RecursionError) as error:
         return (f"not readable as mail: {type(error).__name__}",)
 
@@ -221,7 +222,7 @@ def _strip_tags(text: str) -> str:
     return unescape(first + "".join(piece.partition(">")[2] for piece in pieces))
 
 
-def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
+def _text_damage(message: Message, expected: Token) -> tuple[str, ...]:
     plain, html = _read_texts(message)
     if not plain and not html:
         return ("text missing",)
@@ -233,7 +234,7 @@ def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
     return ("text changed",)
 
 
-def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
+def _attachment_damage(message: Message, expected: Token) -> tuple[str, ...]:
     attachments = [_decode_payload(part) for part in message.walk() if _is_attachment(part)]
     if not attachments:
         return ("attachment missing",)

@@ -79,7 +79,7 @@ def classify(raw: bytes, signer: TokenSigner) -> ObservedMessage:
 def _read_tokens(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
     plain = signer.read(_unfold(raw))
     if len(plain.tokens) == 1 and not plain.forged:
-        # In this usual case nothing else is decoded, which takes time: encoded parts have the same token.
+        # In this usual case nothing else is decoded, to save time: encoded parts have the same token.
         return plain
     return signer.read("\n".join(_text_sources(message, raw)))
 
@@ -151,7 +151,8 @@ def _is_rewritten(message: Message, reading: TokenReading) -> bool:
     """Return whether *message* has the complete sent text and only one token, and is not an answer.
 
     A digest lists several tokens, without the text. The text in an attached message counts only if the subject contains
-    ours: a filter that forwards as an attachment adds a prefix to it, but a person who forwards writes another subject.
+    ours: a filter that forwards the message as an attachment only adds a prefix to our subject, but a person who
+    forwards the message writes another subject.
     """
     if len(reading.tokens) != 1 or "In-Reply-To" in message:
         return False

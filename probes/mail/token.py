@@ -63,11 +63,11 @@ class Token:
 
     #: 16 hex digits; the run's id in results and in the store.
     id: str
-    #: Digest of the prober that sent it; 8 hex digits.
+    #: Digest of the name of the prober that sent it; 8 hex digits.
     prober: str
     #: In whole seconds.
     sent_at: datetime
-    #: Latest end of the run, in whole minutes after `sent_at`; equal to `sent_at` if it was not stated.
+    #: Latest end of the run, in whole minutes after `sent_at`; equal to `sent_at` if `issue` had no maximum duration.
     ends_at: datetime
     #: The token as it is written in a message, in lower case.
     text: str
@@ -102,18 +102,18 @@ class TokenSigner:
         self._inherited: frozenset[str] = frozenset()
 
     def issue(
-        self, route: str, now: datetime, max_duration: timedelta = timedelta(0), *, nonce: bytes | None = None
+        self, route: str, now: datetime, max_duration: timedelta = timedelta(0), *, id_octets: bytes | None = None
     ) -> Token:
         """Return a token for one run on *route* that ends at most *max_duration* after *now*.
 
-        *nonce*, 8 octets, is for tests.
+        *id_octets*, the token's id, is for tests; by default it is the next unused one.
         """
-        nonce = self._next_id() if nonce is None else nonce
-        if len(nonce) != _ID_OCTETS:
+        id_octets = self._next_id() if id_octets is None else id_octets
+        if len(id_octets) != _ID_OCTETS:
             raise ValueError(f"a token id has {_ID_OCTETS} octets")
         minutes = min(-(-max_duration // timedelta(minutes=1)), _MAX_MINUTES).to_bytes(1, "big")
         seconds = int(now.timestamp()).to_bytes(_TIME_OCTETS, "big")
-        payload = _VERSION + nonce + bytes.fromhex(self.prober) + _digest(route) + minutes + seconds
+        payload = _VERSION + id_octets + bytes.fromhex(self.prober) + _digest(route) + minutes + seconds
         return _create_token(payload, _PREFIX + _encode(payload + self._mac(payload)))
 
     def inherit(self, probers: Iterable[str]) -> None:
@@ -163,10 +163,10 @@ class TokenSigner:
 
 
 def _create_token(payload: bytes, text: str) -> Token:
-    nonce, prober, minutes, seconds = payload[1:9], payload[9:13], payload[17], payload[18:22]
+    id_octets, prober, minutes, seconds = payload[1:9], payload[9:13], payload[17], payload[18:22]
     sent_at = datetime.fromtimestamp(int.from_bytes(seconds, "big"), UTC)
     return Token(
-        id=nonce.hex(),
+        id=id_octets.hex(),
         prober=prober.hex(),
         sent_at=sent_at,
         ends_at=sent_at + timedelta(minutes=minutes),

@@ -97,11 +97,11 @@ class CheckKind:
     name: str
     #: Every `Finding.aspect` that it may return; a closed set, for metrics.
     aspects: tuple[str, ...]
-    #: Default interval.
+    #: Default interval between two runs.
     interval: timedelta
     #: Deadline of a whole run.
     within: timedelta
-    #: Builds a check of a scope; `now` is the wall clock.
+    #: Builds a check of a scope; the second argument returns the present time.
     build: Callable[[CheckScope, Callable[[], datetime]], Check]
-    #: Off by default, because the check does what an attacker would do, or opens additional connections.
+    #: The check is off by default, because it does what an attacker would do, or opens additional connections.
     opt_in: bool = False

@@ -66,7 +66,7 @@ class AllowedNetwork:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Parse "10.20.0.0/16", "10.20.0.5:2525" or "[fd00::5]:2525". Raise `ValueError`."""
+        """Parse "10.20.0.0/16", "10.20.0.5:2525" or "[fd00::5]:2525". Raise `ValueError` for any other text."""
         if (match := _ADDRESS_AND_PORT.fullmatch(text)) is None:
             return cls(network=ip_network(text))
         port = int(match["port"])

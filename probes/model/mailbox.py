@@ -28,7 +28,7 @@ class Server:
     port: int
     security: Security
     #: TLS context with the trusted certificate authorities. Servers with the same authorities share one context,
-    #: because creating it takes 4 ms of CPU, and servers with different contexts do not compare equal.
+    #: because creating one takes 4 ms of CPU, and because servers compare equal only if they have the same context.
     tls: ssl.SSLContext = field(repr=False)
     #: Name that the certificate must have; `None`: `host`. Set for a server that is configured by its IP address.
     tls_name: str | None = None
@@ -66,13 +66,13 @@ class AccessTokens(Protocol):
         """Expiry of the last token returned by `get`; `None` without a token or a stated expiry."""
 
     async def get(self) -> AccessToken:
-        """Return a token that is valid for the next minutes. All sign-ins to one mailbox share it.
+        """Return a token that is valid for at least some minutes. All sign-ins to one mailbox share it.
 
         Raise `probes.credentials.oauth.AccessTokenError`, with the authorization server's reason and no secret.
         """
 
     def reject(self, token: AccessToken) -> bool:
-        """Record that a server has rejected *token*; return whether to request another at once."""
+        """Record that a server has rejected *token*; return whether the caller may request another at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

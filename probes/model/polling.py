@@ -51,8 +51,8 @@ class PollingPolicy:
     #: Longest interval between polls while a run waits. IDLE alone does not suffice: some servers stop announcing after
     #: a while.
     max_interval: timedelta = timedelta(seconds=5)
-    #: Between polls while no run waits and the server announces new mail (IDLE). Far below the half hour after which
-    #: servers disconnect.
+    #: Between polls while no run waits and the server announces new mail (IDLE), or is a POP3 server. Far below the
+    #: half hour after which servers disconnect.
     announced_interval: timedelta = timedelta(minutes=5)
     #: Between polls while no run waits and the server does not announce new mail.
     unannounced_interval: timedelta = timedelta(seconds=60)
@@ -86,7 +86,8 @@ class PollingPolicy:
         """Return the interval until the next poll.
 
         *ages*: time since each awaited message was accepted. The interval is an eighth of the lowest age, between
-        `min_interval` and `max_interval`; while no run waits it is *quiet_interval*.
+        `min_interval` and `max_interval`; while no run waits it is *quiet_interval*
+        (`announced_interval` or `unannounced_interval`).
         """
         if not run_waits:
             return quiet_interval

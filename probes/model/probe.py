@@ -73,7 +73,7 @@ class Trace(Protocol):
         """Record that the submission ended without a response after the message was sent: it may have been accepted."""
 
     def limit_duration(self, phase: Phase, at_most: timedelta) -> None:
-        """Limit the duration of a finished phase to *at_most*."""
+        """Limit the duration of a finished phase to *at_most*, because the server's clock shows that it was shorter."""
 
     def record_message(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
         """Record the received message, whose headers show its path, and the harmless changes by relays (*rewrites*)."""
@@ -109,7 +109,7 @@ class Timeouts:
 
     @property
     def slow_data(self) -> timedelta:
-        """Longest time until a server's response to a message for which sending does not count as slow.
+        """Sending counts as slow if the server takes longer than this to respond to the message.
 
         The default is 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and
         people send again. The test message has only 6 KiB; a server that scans content takes longer for larger ones.

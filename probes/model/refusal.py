@@ -139,18 +139,18 @@ def is_full(code: int | None, status: str | None, text: str) -> bool:
 
 
 def sign_in_refusal(
-    text: str, *, is_refusal: bool, code: int | None = None, status: str | None = None, response: str | None = None
+    text: str, *, refused_by_code: bool, code: int | None = None, status: str | None = None, response: str | None = None
 ) -> tuple[bool, RefusalCause | None]:
     """Return whether a sign-in was refused because of the credentials, and the cause of the refusal.
 
-    *is_refusal*: the reply has a code that refuses the credentials, or no code. A text about a temporary failure
-    overrides *is_refusal*. *code* and *status* are SMTP's; *response* is the response code of IMAP or POP3.
+    *refused_by_code*: the reply has a code that refuses the credentials, or no code. A text about a temporary failure
+    overrides it. *code* and *status* are SMTP's; *response* is the response code of IMAP or POP3.
     """
     has_no_code = code is None and response in {None, "", "ALERT"}
     has_limit_text = mentions_limit(text)
-    if response in _SESSION_RESPONSES or (has_limit_text and (has_no_code or not is_refusal)):
+    if response in _SESSION_RESPONSES or (has_limit_text and (has_no_code or not refused_by_code)):
         return False, RefusalCause.SESSION_LIMIT
-    if not is_refusal:
+    if not refused_by_code:
         return False, None
     if code in _ACCOUNT_CODES or status in _ACCOUNT_STATUS or response in _ACCOUNT_RESPONSES:
         return True, RefusalCause.ACCOUNT

@@ -33,7 +33,8 @@ _NOT_CONNECTED_TEXT = re.compile("authenticated but not connected", re.IGNORECAS
 #: Reply code with which a server ends the connection after any command, because it shuts down or refuses further
 #: commands (RFC 5321 3.8).
 _CLOSING_CODE = 421
-#: IMAP response codes that concern the account. ALERT may have any meaning; Google sends it for a wrong password.
+#: IMAP response codes that refuse the credentials or the account. ALERT may have any meaning; Google sends it for a
+#: wrong password.
 _IMAP_CREDENTIALS = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
 )
@@ -180,8 +181,10 @@ def smtp_failure(
     """
     status = find_status(text)
     if step is SubmissionStep.SIGN_IN and 300 <= code < 600:
-        is_refusal = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
-        return _sign_in_failure(text, party, is_refusal=is_refusal, code=code, status=status, challenge=challenge)
+        refused_by_code = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
+        return _sign_in_failure(
+            text, party, refused_by_code=refused_by_code, code=code, status=status, challenge=challenge
+        )
     outcome, reason = _classify(step, code)
     about = {"about_sender": step is SubmissionStep.SENDER, "about_recipient": step in _RECIPIENT_STEPS}
     return probe_failure(
@@ -190,7 +193,7 @@ def smtp_failure(
         _PHASE_BY_STEP.get(step, Phase.SUBMIT),
         party,
         text,
-        # A reply that aiosmtplib cannot parse has no code.
+        # A reply that aiosmtplib cannot parse has no valid code.
         code=code if 100 <= code < 600 else None,
         status=status,
         cause=refusal_cause(code, status, text, **about) if 400 <= code < 600 else None,
@@ -201,7 +204,7 @@ def _sign_in_failure(
     text: str,
     party: Party,
     *,
-    is_refusal: bool,
+    refused_by_code: bool,
     code: int | None = None,
     status: str | None = None,
     response: str | None = None,
@@ -209,25 +212,27 @@ def _sign_in_failure(
 ) -> ProbeFailedError:
     """Return the error for a refused sign-in.
 
-    *is_refusal*: the reply has a code that refuses the credentials, or no code. *code* and *status* are SMTP's;
+    *refused_by_code*: the reply has a code that refuses the credentials, or no code. *code* and *status* are SMTP's;
     *response* is the response code of IMAP or POP3. *challenge*: the text that `read_challenge` returned.
 
     If other sessions of the account prevent the sign-in, the cause is our own setup. The mailbox may work, so the run
     is inconclusive.
     """
-    is_refusal, cause = sign_in_refusal(text, is_refusal=is_refusal, code=code, status=status, response=response)
+    credentials_refused, cause = sign_in_refusal(
+        text, refused_by_code=refused_by_code, code=code, status=status, response=response
+    )
     if code is not None and code < 400:
         # The text is a challenge in base64, which may contain our secret.
         text = "the server sends another challenge instead of a result"
     return probe_failure(
         Outcome.INCONCLUSIVE if cause is RefusalCause.SESSION_LIMIT else Outcome.AUTH,
-        Reason.CREDENTIALS_REFUSED if is_refusal else Reason.SIGN_IN_UNAVAILABLE,
+        Reason.CREDENTIALS_REFUSED if credentials_refused else Reason.SIGN_IN_UNAVAILABLE,
         Phase.AUTH,
         party,
         join_texts(challenge, text),
         code=code,
         status=status,
-        credentials_refused=is_refusal,
+        credentials_refused=credentials_refused,
         cause=cause,
     )
 
@@ -253,8 +258,8 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
     codes of RFC 5530, the server accepts no sign-in at present. A BAD does not refuse the credentials.
     """
     code = response_code(text)
-    is_refusal = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
-    return _sign_in_failure(text, party, is_refusal=is_refusal, response=code, challenge=challenge)
+    refused_by_code = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
+    return _sign_in_failure(text, party, refused_by_code=refused_by_code, response=code, challenge=challenge)
 
 
 def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
@@ -271,7 +276,7 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
     if is_in_use:
         limit = RefusalCause.SESSION_LIMIT
         return probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.AUTH, party, detail, cause=limit)
-    return _sign_in_failure(text, party, is_refusal=code in {"", "AUTH"}, response=code, challenge=challenge)
+    return _sign_in_failure(text, party, refused_by_code=code in {"", "AUTH"}, response=code, challenge=challenge)
 
 
 def inbox_failure(text: str, *, is_shared: bool) -> ProbeFailedError | None:
@@ -319,7 +324,7 @@ def read_challenge(text: str) -> str:
 
 
 def join_texts(*texts: str) -> str:
-    """Join the texts that are not blank with "; "."""
+    """Join *texts* with "; ", without the blank ones."""
     return "; ".join(text for text in texts if text.strip())
 
 

@@ -100,7 +100,7 @@ class RefusalCause(StrEnum):
     GREYLISTING = "greylisting"
 
 
-#: Present values of `probes.model.reply.Reason` by those in databases of 0.2.0.
+#: Present values of the renamed `probes.model.reply.Reason`s, by their former values in databases of version 0.2.0.
 _FORMER_REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "something said before TLS": "data injected before TLS",
@@ -169,12 +169,12 @@ class ProbeResult:
 
     #: The route's name, unique in the service: "jabatan-contoh/outbound/reference-a".
     route: str
-    #: Id of the sent token; 16 hex digits.
+    #: Id of the token in the sent message; 16 hex digits.
     token_id: str
     started_at: datetime
     duration: timedelta
     outcome: Outcome
-    #: Finished phases only.
+    #: Durations of the finished phases.
     phases: Mapping[Phase, timedelta] = field(default_factory=dict)
     failure: Failure | None = None
     #: The submission ended without a response after the message was sent: it may or may not have been accepted.

@@ -66,7 +66,7 @@ class Callout:
     tls_detail: str = ""
     #: The server's certificate chain (DER), its own first; empty without TLS.
     chain: tuple[bytes, ...] = ()
-    #: The reply for each recipient. A recipient that was not reached is absent.
+    #: For each recipient the reply to RCPT, or the refusal of MAIL. A recipient that was not reached is absent.
     recipients: dict[str, ServerReply] = field(default_factory=dict)
     #: Why the session broke after the greeting; "" if it did not.
     break_reason: str = ""
@@ -141,7 +141,7 @@ async def _run_session(
 
 async def _start_tls(session: PreAuthSession, server: Server, tls: ssl.SSLContext | None, callout: Callout) -> None:
     """Start TLS if it is offered; record its result and the certificate."""
-    # ABSENT: no attempt has failed yet. Otherwise an earlier attempt found the certificate DISTRUSTED.
+    # If an earlier attempt found the certificate DISTRUSTED, this attempt does not verify it, and the result stays.
     tls_result = TlsResult.TRUSTED if callout.tls is TlsResult.ABSENT else callout.tls
     if server.security is Security.STARTTLS:
         if tls is None or not offers_tls(Protocol.SMTP, callout.capabilities):

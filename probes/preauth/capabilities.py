@@ -20,7 +20,7 @@ from probes.run.mailbox_check import gather_limited
 
 #: Limit for one server, from the DNS query to its capabilities.
 _SERVER_TIMEOUT_SECONDS: Final = 5.0
-#: Concurrent sessions of one call.
+#: Limit of the concurrent sessions of one `query_servers`.
 _CONCURRENCY: Final = 12
 _PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
 
@@ -49,6 +49,7 @@ async def query_servers(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[
 async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities:
     """Query a server. Failures of the server are in the result; none is raised."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
+    # `open_session` converts the errors of the connection itself, so an implicit TLS handshake causes the others.
     connect_phase = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
     try:
         async with asyncio.timeout(_SERVER_TIMEOUT_SECONDS):

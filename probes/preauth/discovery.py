@@ -24,7 +24,7 @@ from probes.preauth.session import Protocol
 #: Timeouts of one DNS query, and of all queries together. They are short, because a user is waiting.
 _QUERY_TIMEOUT: Final = timedelta(seconds=2)
 _TOTAL_TIMEOUT_SECONDS: Final = 6.0
-#: Limit of suggested servers for sending, and again for reading. It is low, because Pantau connects to each.
+#: Limit of suggested servers for sending, and as many for reading. It is low, because Pantau connects to each.
 MAX_CANDIDATES: Final = 6
 
 #: Services in SRV records, in the order of preference (RFC 6186, RFC 8314): implicit TLS before STARTTLS, IMAP before
@@ -114,11 +114,11 @@ class DiscoveredServers:
         return [each for each in self.candidates if each.protocol in protocols]
 
 
-async def find_servers(domain: str, servers: NameServers | None = None) -> DiscoveredServers:
+async def find_servers(domain: str, name_servers: NameServers | None = None) -> DiscoveredServers:
     """Return candidates for the servers of *domain*. Unanswered queries make the result incomplete; none raises."""
-    servers = servers or NameServers()
-    short_timeouts = replace(servers, within=min(servers.within, _QUERY_TIMEOUT))
-    search = _Search(DnsClient(short_timeouts), domain.lower())
+    name_servers = name_servers or NameServers()
+    name_servers = replace(name_servers, within=min(name_servers.within, _QUERY_TIMEOUT))
+    search = _Search(DnsClient(name_servers), domain.lower())
     try:
         async with asyncio.timeout(_TOTAL_TIMEOUT_SECONDS):
             return await search.run()
@@ -141,7 +141,7 @@ class _Search:
             srv_records = [
                 group.create_task(self._records(f"{service}._tcp.{self._domain}", "SRV")) for service, _, _ in _SERVICES
             ]
-            exchangers = group.create_task(self._records(self._domain, "MX"))
+            mx_records = group.create_task(self._records(self._domain, "MX"))
         if not self._has_answer:
             # No further queries follow after none was answered, because a user is waiting.
             return DiscoveredServers(is_incomplete=True)
@@ -156,11 +156,11 @@ class _Search:
             for (_, protocol, _), records in zip(_SERVICES, srv_records, strict=True)
             if records.result() and not srv_hosts(records.result())
         }
-        mail_hosts = [name for each in exchangers.result() if (name := _host_name(each.exchange))]
-        platform = platform_of_exchangers(mail_hosts)
+        mx_hosts = [name for each in mx_records.result() if (name := _host_name(each.exchange))]
+        platform = platform_of_exchangers(mx_hosts)
         announced_protocols = {each.protocol for each in announced}
         # No servers are guessed for a protocol that the domain announces or denies.
-        guessed = [] if platform else await self._guess_servers(announced_protocols | denied, mail_hosts)
+        guessed = [] if platform else await self._guess_servers(announced_protocols | denied, mx_hosts)
         return DiscoveredServers(
             candidates=choose_candidates(
                 announced, platform_candidates(platform), guessed, denied=denied - announced_protocols
@@ -170,15 +170,16 @@ class _Search:
         )
 
     async def _guess_servers(
-        self, excluded: Collection[Protocol], exchangers: Sequence[str]
+        self, excluded: Collection[Protocol], mx_hosts: Sequence[str]
     ) -> Sequence[ServerCandidate]:
         # An MX host within the domain is often the mail server itself. An MX host elsewhere is a filter or a relay.
-        own_exchangers = [each for each in exchangers if each.endswith(f".{self._domain}")]
+        own_mx_hosts = [each for each in mx_hosts if each.endswith(f".{self._domain}")]
         hosts_by_protocol = {
-            protocol: [f"{name}.{self._domain}" for name in names] + own_exchangers
+            protocol: [f"{name}.{self._domain}" for name in names] + own_mx_hosts
             for protocol, names in _COMMON_HOST_NAMES.items()
             if not _is_excluded(protocol, excluded)
         }
+        # The number of hosts is limited, because each is resolved.
         hosts = list(dict.fromkeys(host for each in hosts_by_protocol.values() for host in each))[: 3 * MAX_CANDIDATES]
         async with asyncio.TaskGroup() as group:
             lookups = {host: group.create_task(self._exists(host)) for host in hosts}

@@ -43,15 +43,16 @@ async def try_clear_text_sign_in(protocol: Protocol, server: Server) -> str:
             if reply.kind is ReplyKind.CONTINUE:
                 await session.cancel_sign_in()
                 return f"accepts {command}"
-            if reply.is_done:
+            if reply.is_done:  # Only USER succeeds without a secret.
                 return "accepts USER"
     return ""
 
 
 def find_revealing_mechanisms(protocol: Protocol, capabilities: tuple[str, ...]) -> str:
-    """Return the sign-ins in *capabilities* that reveal a secret to an eavesdropper without TLS; "" for none."""
+    """Return the sign-ins in *capabilities* that reveal a secret without TLS, such as "LOGIN, PLAIN"; "" for none."""
     revealing = sasl_mechanisms(protocol, capabilities) & _REVEALING
-    # IMAP servers do not announce LOGIN: it is available unless it is disabled (RFC 9051 6.2.3).
+    # IMAP servers do not announce LOGIN: it is available unless it is disabled (RFC 9051 6.2.3). Without any
+    # capabilities this is unknown.
     if protocol is Protocol.IMAP and capabilities and "LOGINDISABLED" not in capabilities:
         revealing |= {"LOGIN"}
     if protocol is Protocol.POP3:

@@ -23,7 +23,7 @@ from probes.protocol.connection import address_literal, open_socket
 from probes.protocol.line_wire import LineWire
 from probes.run.trace import TraceRecorder
 
-#: Limit for the response to the logout command.
+#: Limit for the response to the logout command, and to the cancellation of a sign-in.
 _LOG_OUT_TIMEOUT_SECONDS = 2.0
 #: Limit of lines in a reply.
 _MAX_LINES = 200
@@ -101,7 +101,7 @@ class PreAuthSession:
         self._command_count = 0
 
     async def read_greeting(self) -> ServerReply:
-        """Read the complete greeting. Postfix postscreen rejects a client that sends a command before its last line."""
+        """Read the whole greeting. Postfix postscreen rejects a client that sends a command before the end."""
         return await self._read_reply("*")
 
     async def read_capabilities(self) -> tuple[str, ...]:
@@ -131,7 +131,7 @@ class PreAuthSession:
         return await self._read_reply(tag)
 
     async def cancel_sign_in(self) -> None:
-        """Cancel a sign-in for which the server has asked for the secret, without sending it."""
+        """Cancel a sign-in for which the server has asked for the secret. The secret is not sent."""
         with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_LOG_OUT_TIMEOUT_SECONDS):
                 self._wire.send_line("*")

@@ -55,6 +55,7 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError
     """Return the run's failure for *error* in *phase*."""
     if isinstance(error, TimeoutError):
         if phase is Phase.CONNECT:
+            # The port did not open. The outcome TIMEOUT is for a server that stops answering during a session.
             return probe_failure(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
         return timeout_failure(phase, party, str(error))
     outcome, reason = _classify(error)

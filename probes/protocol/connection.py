@@ -39,9 +39,9 @@ _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
 async def connect(
-    server: Server, trace: Trace, party: Party, protocol: Callable[[], _Protocol]
+    server: Server, trace: Trace, party: Party, create_protocol: Callable[[], _Protocol]
 ) -> tuple[asyncio.Transport, _Protocol]:
-    """Return a connection with *protocol*: with implicit TLS (RFC 8314 3) after the handshake, with STARTTLS before it.
+    """Return a connection: with implicit TLS (RFC 8314 3) after the handshake, with STARTTLS still without TLS.
 
     The caller aborts the transport. Raise `ProbeFailedError` with the outcome DNS, CONNECT or TLS.
     """
@@ -49,7 +49,7 @@ async def connect(
     sock = await open_socket(server, trace, party)
     with timed_phase(trace, Phase.TLS if implicit else Phase.CONNECT, party):
         return await asyncio.get_running_loop().create_connection(
-            protocol,
+            create_protocol,
             sock=sock,
             ssl=server.tls if implicit else None,
             server_hostname=server.certificate_name if implicit else None,
@@ -66,7 +66,7 @@ async def resolve(host: str, port: int) -> Sequence[_Address]:
     """Resolve *host* by this machine's resolver. Raise `OSError`."""
     if (literal := _parse_literal(host, port)) is not None:
         return [literal]
-    # The resolver blocks, so asyncio calls it in a thread. After a cancellation the call ends by itself.
+    # The resolver blocks, so asyncio calls it in a thread. After a cancellation that call ends by itself.
     results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, kind, protocol, address) for family, kind, protocol, _, address in results]
 

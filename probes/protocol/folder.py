@@ -110,6 +110,7 @@ def unwatched_folders(
 
 
 def _is_own(folder: str, namespaces: Namespaces, *, default: bool) -> bool:
+    """Return whether *folder* is the account's own; *default* if it has no prefix of *namespaces*."""
     if folder.upper() == _INBOX:
         return True
     prefixes = [prefix for prefix in namespaces if folder.startswith(prefix)]

@@ -118,14 +118,14 @@ class ImapSession:
         return sorted({message.uid for message in messages if message.uid >= first})
 
     async def last_uids(self, count: int, exists: int) -> list[int]:
-        """Return the UIDs of the last *count* of the folder's *exists* messages, in ascending order."""
+        """Return the UIDs of the last *count* of a folder's *exists* messages, in ascending order."""
         if not exists:
             return []
         messages = await self._fetch(f"{max(1, exists - count + 1)}:{exists}", "(UID)", by_uid=False)
         return sorted({message.uid for message in messages})
 
     async def fetch_newest(self, count: int, exists: int) -> list[FetchedMessage]:
-        """Return UID, size and arrival time of the last *count* of the folder's *exists* messages, newest first."""
+        """Return UID, size and arrival time of the last *count* of a folder's *exists* messages, the newest first."""
         if not exists:
             return []
         first = max(1, exists - count + 1)
@@ -149,7 +149,7 @@ class ImapSession:
         """Delete our messages *uids*. Return whether they were removed; if not, they stay marked as deleted.
 
         *marked_before*: our messages that earlier calls have marked. Without UIDPLUS (RFC 4315), only EXPUNGE removes
-        messages, and it removes all that are marked as deleted. So it is sent only if all marked messages are ours.
+        messages, and it removes every marked message. So EXPUNGE is sent only if all marked messages are ours.
         """
         own = set(uids)
         require_ok(await self._wire.store(_message_set(own), "+FLAGS.SILENT", r"(\Deleted)", by_uid=True))

@@ -28,11 +28,11 @@ class ImapConnection:
         #: The TCP transport and, after STARTTLS, the TLS transport.
         self._transports = [transport]
         self._party = party
-        #: Last text of the server that may announce its capabilities.
+        #: The server's last text that may announce its capabilities.
         self._capability_text = ""
 
     async def read_greeting(self) -> None:
-        """Read the greeting. Raise `ProbeFailedError` or `ProtocolError` if the server refuses or is not IMAP."""
+        """Read the greeting. Raise `ProbeFailedError` for a refusal or silence, `ProtocolError` if it is not IMAP."""
         try:
             await self.wire.wait_for_event(self.wire.greeted)
         except TimeoutError as error:

@@ -69,7 +69,8 @@ class FetchedMessage:
     size: int | None = None
     #: A client has marked the message as deleted, and it has not been removed yet.
     is_marked_deleted: bool = False
-    #: The requested part, header or whole message; `None` without it, or if another client has removed the message.
+    #: The requested part, header or whole message; `None` if the response has none, or if another
+    #: client has removed the message.
     content: bytes | None = None
     #: Arrival time by the server's clock (INTERNALDATE), in whole seconds UTC; `None` if it was not requested or is
     #: invalid.

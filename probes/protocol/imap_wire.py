@@ -23,8 +23,8 @@ from probes.protocol.transcript import Transcript
 
 #: Result of a command that the loss of the connection has ended.
 _LOST_RESULT = "LOST"
-#: Time without data from the server after which it counts as silent.
-_MIN_SILENCE_SECONDS = 3.0
+#: Time without data after which the server counts as silent; half the response timeout if that is shorter.
+_SILENCE_SECONDS = 3.0
 #: Limits of the cost of responses, by `probes.model.polling.reading_cost`: for a command with a long response, for any
 #: other command, and for data that the server sends without a command.
 _MAX_LONG_COST = 32 * 1024 * 1024
@@ -44,12 +44,13 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         super().__init__(asyncio.get_running_loop())
         # aioimaplib's queue of announcements is not used, and would take 3 KiB for each idle mailbox.
         del self.idle_queue
-        #: Set when `greeting` has been received.
+        #: Set when `greeting` has been received, or the connection is lost.
         self.greeted = asyncio.Event()
         self.greeting = ""
         #: Untagged responses to the last command.
         self.untagged: list[ImapResponse] = []
-        #: Set when the server requests a continuation of the command, or has completed or rejected it.
+        #: Set when the server requests a continuation of the command or has completed or rejected it, and when the
+        #: connection is lost.
         self.continuation_ready = asyncio.Event()
         #: Text of the continuation request (RFC 3501 7.5).
         self.continuation_text = ""
@@ -238,7 +239,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     def _timeout_error(self) -> TimeoutError:
         """Return the timeout error. Its text describes an incomplete response; "" means a silent server."""
-        is_sending = self.loop.time() - self._received_at < min(_MIN_SILENCE_SECONDS, self._response_timeout / 2)
+        is_sending = self.loop.time() - self._received_at < min(_SILENCE_SECONDS, self._response_timeout / 2)
         return TimeoutError("an answer without an end" if is_sending else "")
 
     def _on_response(self, response: ImapResponse) -> None:
@@ -283,7 +284,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             # An attacker may append a response before TLS starts. After the handshake it would seem to come from the
             # server (RFC 9051 11.1).
             raise StartTlsInjectionError("plain text after the response to STARTTLS")
-        # Only the text of a refusal is shown to people.
+        # Only the text of a refusal is masked, because no other text is shown to people.
         self._complete(pending, rest if result.upper() == "OK" else mask_refusal(rest, self.credential), result.upper())
         self.continuation_ready.set()
 

@@ -73,7 +73,7 @@ class Pop3Session:
 
     @property
     def incomplete_response_text(self) -> str:
-        """Text for an error about an incomplete response; "" without one."""
+        """Text for an error about an incomplete response; "" if none is incomplete."""
         return "an answer without an end" if self._wire.has_unread_data or self._in_multiline else ""
 
     @property
@@ -166,7 +166,7 @@ class Pop3Session:
             self._transcript.add_response(line, secret=self._awaits_secret)
         if status.upper() not in {"+OK", "-ERR", "+"}:
             raise ProtocolError(f"answered with {shorten(mask_refusal(line, self._credential))}")
-        # Only the text of a refusal is shown to people.
+        # Only the text of a refusal is masked, because no other text is shown to people.
         return status.upper(), mask_refusal(text, self._credential) if status.upper() == "-ERR" else text
 
     async def _multiline(self, command: str) -> list[bytes]:
@@ -266,7 +266,8 @@ async def open_session(
     """Connect with TLS, and sign in. The sign-in locks the mailbox until the session ends.
 
     *response_timeout* limits the wait for each line of a response; *within* limits connection and sign-in, after the
-    credentials are available. Raise `ProbeFailedError`, or `TimeoutError`; *trace* then has the phase that timed out.
+    credentials are available. Raise `ProbeFailedError`, or `TimeoutError` after *within*; *trace* then has the phase
+    that timed out.
     """
     server = mailbox.pop3
     if server is None:

@@ -83,7 +83,7 @@ class SmtpWire(SMTPProtocol):
 
     @property
     def incomplete_response_text(self) -> str:
-        """Text for an error about an incomplete reply; "" without one."""
+        """Text for an error about an incomplete reply; "" if none is incomplete."""
         return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""
 
 
@@ -269,6 +269,7 @@ class _Session:
                     async with self.before_deadline():
                         await self._send_data(message)
             except ProbeFailedError as error:
+                # A code is the server's refusal.
                 if not self._is_message_sent or error.failure.code is not None:
                     raise
                 self._trace.mark_uncertain()

@@ -15,7 +15,7 @@ from probes.model.result import Party
 
 #: Limit of different lines of one connection. Repeated lines are left out, because each poll of a mailbox has the same.
 _MAX_LINES = 100
-#: Limit of lines of one response, because a list of folders may have thousands.
+#: Limit of lines of one response, except its tagged last line, because a list of folders may have thousands.
 _MAX_RESPONSE_LINES = 20
 #: Characters of a line that are processed.
 _MAX_LINE = 1_000

@@ -19,9 +19,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 #: Timeout of one session. It begins when the credentials are available.
-SESSION = timedelta(seconds=30)
+SESSION_TIMEOUT = timedelta(seconds=30)
 #: Timeout of one attempt, which may have to obtain an access token, and a second one, before its session.
-_MAILBOX_TIMEOUT = 3 * SESSION
+_MAILBOX_TIMEOUT = 3 * SESSION_TIMEOUT
 _CONCURRENCY = 4
 
 #: Attempt with one mailbox, such as a sign-in. Returns the verdict and the text of the finding. Raises
@@ -44,7 +44,7 @@ async def gather_limited(limit: int, process: Callable[[T], Awaitable[R]], items
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxCheck:
-    """Implementation of `probes.model.check.Check`: one finding for each mailbox, in their order."""
+    """Implementation of `probes.model.check.Check`: one finding for each mailbox, in the order of `mailboxes`."""
 
     aspect: str
     #: SENDER if the attempt is made with the submission server, RECIPIENT if with the IMAP or POP3 server.

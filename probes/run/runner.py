@@ -77,7 +77,7 @@ async def _run_to_end(
     try:
         async with asyncio.timeout(None) as deadline:
             # The timer starts the timeout one iteration of the loop after the deadline. If the process was blocked, the
-            # probe's own earlier timeout thus still comes first; its error has more details than the phase.
+            # probe's own earlier timeout thus still comes first; its error has more details than this one.
             timer = loop.call_later(timeouts.total.total_seconds(), lambda: deadline.reschedule(loop.time()))
             try:
                 return await probe.run(recorder), None

@@ -25,7 +25,10 @@ class TraceRecorder:
         on_phase: Callable[[Phase], None] = lambda _: None,
         on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """*on_phase* is called with each phase before it begins. *on_line* is called with each line of the dialogue."""
+        """*on_phase* is called with each phase before it begins. *on_line* is called with each line of the dialogue.
+
+        *keep_dialogue*: `dialogue` keeps the lines.
+        """
         #: Durations of finished phases. A phase that was entered twice has the sum; a failed phase is absent.
         self.phases: dict[Phase, timedelta] = {}
         #: The present phase and party. Between two phases, those of the last phase.
@@ -34,7 +37,7 @@ class TraceRecorder:
         self.current: Phase | None = None
         #: Whether the submission ended without a response after the message was sent.
         self.uncertain = False
-        #: Lines, oldest first, secrets masked: "sender C: EHLO ...". Empty unless requested.
+        #: Lines, oldest first, secrets masked: "sender C: EHLO ...". Empty unless *keep_dialogue*.
         self.dialogue: list[str] = []
         #: The message as it was in the mailbox; `None` if it did not arrive.
         self.content: bytes | None = None

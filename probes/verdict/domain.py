@@ -1,4 +1,7 @@
-"""Verdicts on a domain's DNS records, each with a line of text for people. Pure."""
+"""Verdicts on a domain's DNS records, each with a line of text for people. Pure.
+
+`RecordReading.parsed` is the result of the library checkdmarc.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def judge_spf(spf: RecordReading) -> Judgement:
 
 
 def _unrestricted_terms(parsed: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the terms of a parsed SPF record, and of the records it includes, that let any address pass."""
+    """Yield the terms of an SPF record and its included records that let all addresses pass, or half of them."""
     if parsed["all"] == "pass":
         yield "+all"
     for mechanism in parsed["mechanisms"]:

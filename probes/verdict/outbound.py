@@ -1,8 +1,8 @@
 """Address from which a message left its sender's mail system, by the Received headers of the receiving system. Pure.
 
 The transfer between the two systems is the first header, from the top, in which a host of one organization received the
-message from a host of another. The headers above it are the receiver's own. The sender may have written the
-headers below it.
+message from a public address of a host of another. The headers above it are the receiver's own. The sender may have
+written the headers below it.
 """
 
 from __future__ import annotations

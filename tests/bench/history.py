@@ -272,7 +272,7 @@ class Actions:
         await self._history.deferrals(self._now - timedelta(hours=2))
         await self._history.tokens(self._now)
         async with self._store.transaction() as uow:
-            await uow.requery_orphaned_calls(self._now)
+            await uow.requery_orphaned_attempts(self._now)
             await uow.opened_since(self._now - timedelta(hours=1))
             await uow.open_incidents()
 

@@ -18,10 +18,10 @@ import httpx
 import yaml
 
 from monitor.store.admin.keyring import new_key
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from pantau_lab.mail import Fault
 from pantau_lab.seed.login import DemoLogin, demo_logins, new_password, write_private
-from pantau_lab.seed.seed_store import prologue
+from pantau_lab.seed.seed_store import write_initial_data
 from pantau_lab.world import AGENCIES
 from tests.stories.running_service import FAST_TIMING, RunningService
 
@@ -212,11 +212,11 @@ def _change(file: Path, change: Any) -> None:
 async def running_site(directory: Path) -> AsyncIterator[RunningSite]:
     """Start the site as an operator does: agencies in files, which the database imports."""
     logins = _logins()
-    async with stage(directory, timing=TIMING, signs_in=True) as world:
+    async with demo_environment(directory, timing=TIMING, signs_in=True) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         _configure(world)
-        await prologue(world.settings, logins)
+        await write_initial_data(world.settings, logins)
         await world.network.systems[UCM.code].break_(Fault.REFUSE)
         play = RunningService(world=world, directory=directory)
         await play.start()

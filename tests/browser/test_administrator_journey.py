@@ -96,21 +96,21 @@ async def test_agency_added_leads_to_officer_form_and_is_removed(site: RunningSi
     admin = await sessions.open("pentadbir")
     await admin.go("/agencies")
     for field, typed in (
-        ("roll.code_field", "JLN"),
-        ("roll.name_field", "Jabatan Laut Contoh"),
-        ("roll.domains_field", "jln.gov.my"),
-        ("roll.contact_name", "Ravi Contoh"),
-        ("roll.contact_number", "013-000 0077"),
+        ("agency_list.code_field", "JLN"),
+        ("agency_list.name_field", "Jabatan Laut Contoh"),
+        ("agency_list.domains_field", "jln.gov.my"),
+        ("agency_list.contact_name", "Ravi Contoh"),
+        ("agency_list.contact_number", "013-000 0077"),
     ):
         await admin.field(field).fill(typed)
     await admin.press(admin.page.locator("#add-short button"))
-    await admin.press(admin.link("roll.next_officers"))
+    await admin.press(admin.link("agency_list.next_officers"))
     assert await admin.field("access.agency").input_value() == "JLN"
     assert (await admin.go("/agencies/JLN")).status == 200
     await admin.go("/agencies/JLN/remove")
     await admin.page.locator("main input[name=code]").fill("JLN")
     await admin.press(admin.page.locator("main form button"))
-    await admin.expect_text("roll.gone", code="JLN")
+    await admin.expect_text("agency_list.gone", code="JLN")
     assert await admin.page.locator("td", has_text="JLN").count() == 0
     (_, removed) = site.audit_entries("documents written", removed="JLN")[-1]
     assert removed["address"] == "127.0.0.1"

@@ -28,7 +28,7 @@ async def test_outage_declared_acknowledged_released_and_closed_on_telephone(
     await form.get_by_label(siti.translate("duty.both")).check()
     await form.get_by_label(siti.translate("duty.why")).fill("Tiga orang menelefon")
     await siti.press(form.get_by_role("button"))
-    await siti.expect_text("duty_said.declared")
+    await siti.expect_text("duty_messages.declared")
     [incident] = [each for each in await site.get(f"/incidents?agency={JCM.code}") if each["state"] != "resolved"]
     number, here = incident["number"], f"/incidents/{incident['number']}"
     assert incident["declared_by"].startswith(by)
@@ -40,7 +40,7 @@ async def test_outage_declared_acknowledged_released_and_closed_on_telephone(
     await siti.press(siti.page.get_by_role("link", name=number, exact=True).first)
     assert await siti.path() == here
     await siti.press(siti.button("duty.acknowledge"))
-    await siti.expect_text("duty_said.acknowledged")
+    await siti.expect_text("duty_messages.acknowledged")
     assert (await now())["acknowledged_by"].startswith(by)
 
     await siti.field("duty.remark_text").fill("Pembekal dihubungi")
@@ -50,9 +50,9 @@ async def test_outage_declared_acknowledged_released_and_closed_on_telephone(
         -1
     ].startswith(by)
 
-    form = await siti.expand("duty.hand_on")
+    form = await siti.expand("duty.escalate")
     await siti.press(form.get_by_role("button"))
-    await siti.expect_text("duty_said.handed_on")
+    await siti.expect_text("duty_messages.escalated")
     assert (await now())["escalated"] is True
 
     for button in (siti.button("duty.acknowledge"), siti.link("duty.release")):
@@ -64,14 +64,14 @@ async def test_outage_declared_acknowledged_released_and_closed_on_telephone(
         page = await siti.fetch(await pages.nth(place).get_attribute("href") or "")
         assert (await page.body()).startswith(b"%PDF")
     await siti.press(siti.button("duty.release_now", count=2))
-    await siti.expect_text("duty_said.released")
+    await siti.expect_text("duty_messages.released")
     assert (await now())["released_by"].startswith(by)
 
     form = await siti.expand("duty.close")
     await form.get_by_label(siti.translate("duty.why")).fill("Diuji dengan peti mel sendiri")
     await form.get_by_label(siti.translate("duty.recovered_yes")).check()
     await siti.press(form.get_by_role("button"))
-    await siti.expect_text("duty_said.closed")
+    await siti.expect_text("duty_messages.closed")
     over = await now()
     assert (over["state"], over["recovered"], over["closed_by"].startswith(by)) == ("resolved", True, True)
     assert await siti.overflowing(NARROW["width"]) == []
@@ -94,11 +94,11 @@ async def test_silence_added_and_ended_on_telephone_refused_form_keeps_input(
     await form.get_by_label(siti.translate("duty.about")).fill(JCM.code)
     await form.get_by_label(siti.translate("duty.lasts")).select_option("1h")
     await siti.press(form.get_by_role("button"))
-    await siti.expect_text("duty_said.silenced")
+    await siti.expect_text("duty_messages.silenced")
     [silence] = await site.get("/silences")
     assert (silence["target"], silence["reason"]) == (JCM.code, "Pelayan ditukar malam ini")
     await siti.press(siti.page.get_by_role("button", name=f"{siti.translate('duty.end_silence')}: {JCM.code}"))
-    await siti.expect_text("duty_said.unsilenced")
+    await siti.expect_text("duty_messages.unsilenced")
     assert await site.get("/silences") == []
 
 
@@ -111,11 +111,11 @@ async def test_incident_stale_page_shows_present_state_and_changes_nothing(
         await each.go(f"/incidents/{number}")
     await siti.press(siti.button("duty.acknowledge"))
     await noc.press(noc.button("duty.acknowledge"))
-    await noc.expect_text("duty_said.has_another")
+    await noc.expect_text("duty_messages.has_another")
     taken = await site.get(f"/incidents/{number}")
     assert taken["acknowledged_by"] == f"{JCM.duty.name} (siti)"
     await site.close_incident(number)
     over = await site.get(f"/incidents/{number}")
     await siti.press(siti.button("duty.prolong"))
-    await siti.expect_text("duty_said.over")
+    await siti.expect_text("duty_messages.over")
     assert await site.get(f"/incidents/{number}") == over

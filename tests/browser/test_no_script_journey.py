@@ -19,9 +19,9 @@ async def test_officer_without_script_signs_in_tests_route_and_edits_settings(
     await ali.sign_in(site.logins["ali"])
     assert ali.page.url == f"{site.url}/?q=jcm"
     await ali.press(ali.page.get_by_role("link", name=JCM.code, exact=True))
-    await ali.press(ali.link("trial.test_now"))
+    await ali.press(ali.link("on_demand_run.test_now"))
     await ali.page.get_by_label("outbound").first.check()
-    await ali.press(ali.button("trial.start"))
+    await ali.press(ali.button("on_demand_run.start"))
     # The page reloads until the run has ended.
     await expect(ali.page.locator("[data-over]")).to_be_visible()
     assert [who for who, _ in site.audit_entries("route tested")][-1] == f"{JCM.deputy.name} (ali)"
@@ -53,7 +53,7 @@ async def test_keyboard_only_user_signs_in_and_acknowledges_outage(
     await press_enter(noc)
     assert await noc.path() == f"/incidents/{number}"
     # Skip the header of the page.
-    await tab_to(noc, noc.link("say.skip"))
+    await tab_to(noc, noc.link("common.skip"))
     await noc.page.keyboard.press("Enter")
     await tab_to(noc, noc.button("duty.acknowledge"), most=3)
     await press_enter(noc)

@@ -18,8 +18,8 @@ async def test_wallboard_link_shows_all_agencies_and_no_other_page(
 ) -> None:
     admin, screen = await sessions.open("pentadbir"), await sessions.open(screen={"width": 1920, "height": 1080})
     await admin.go("/wallboards")
-    await admin.field("wall.name").fill("Dinding bilik operasi")
-    await admin.press(admin.button("wall.make"))
+    await admin.field("wallboards.name").fill("Dinding bilik operasi")
+    await admin.press(admin.button("wallboards.make"))
     address = await admin.page.locator(".secret").inner_text()
     assert await accessibility_violations(admin.page) == []
     await admin.go("/wallboards")
@@ -36,7 +36,9 @@ async def test_wallboard_link_shows_all_agencies_and_no_other_page(
     assert [kept["wall"] for _, kept in site.audit_entries("wall's link made")] == ["Dinding bilik operasi"]
 
     await screen.page.goto(f"{site.url}/?wallboard=1")
-    await admin.press(admin.page.get_by_role("button", name=f"{admin.translate('wall.revoke')}: Dinding bilik operasi"))
+    await admin.press(
+        admin.page.get_by_role("button", name=f"{admin.translate('wallboards.revoke')}: Dinding bilik operasi")
+    )
     await screen.expect_sign_in()
 
 
@@ -46,10 +48,10 @@ async def test_audit_log_filter_survives_language_switch(
 ) -> None:
     noc = await sessions.open("noc", language=language, screen=NARROW)
     await noc.go("/tasks")
-    await noc.press(noc.link("journal.title"))
-    await noc.field("journal.by").fill("pantau demo")
-    await noc.field("journal.event").fill("roles given")
-    await noc.press(noc.button("journal.find"))
+    await noc.press(noc.link("audit_log.title"))
+    await noc.field("audit_log.by").fill("pantau demo")
+    await noc.field("audit_log.event").fill("roles given")
+    await noc.press(noc.button("audit_log.find"))
     rows, wanted = (
         noc.page.locator("tbody tr"),
         [by for by, _ in site.audit_entries("roles given") if by == "pantau demo"],
@@ -76,8 +78,8 @@ async def test_page_of_killed_service_is_marked_stale(site: RunningSite, session
     try:
         for each in (wall, agency):
             await expect(each.page.locator("#stale")).to_be_visible()
-            await expect(each.page.locator("#stale")).to_contain_text(each.translate("say.stale"))
-            assert (await each.page.title()).startswith(f"{each.translate('say.stale')} · ")
+            await expect(each.page.locator("#stale")).to_contain_text(each.translate("common.stale"))
+            assert (await each.page.title()).startswith(f"{each.translate('common.stale')} · ")
             assert "grayscale(1)" in await each.page.locator("main").evaluate("each => getComputedStyle(each).filter")
     finally:
         await site.play.start()

@@ -74,9 +74,9 @@ async def test_invited_officer_chooses_password_and_edits_agency_probing(
     assert versions[-2:] == [f"{full} ({name})"] * 2
 
     await officer.go(f"/agencies/{MDC.code}")
-    await officer.press(officer.link("trial.test_now"))
+    await officer.press(officer.link("on_demand_run.test_now"))
     await officer.page.get_by_label("internal").first.check()
-    await officer.press(officer.button("trial.start"))
+    await officer.press(officer.button("on_demand_run.start"))
     await expect(officer.page.locator("[data-over]")).to_be_visible()
     assert [who for who, _ in site.audit_entries("route tested")][-1] == f"{full} ({name})"
 
@@ -110,7 +110,7 @@ async def test_settings_concurrent_edit_shows_both_changes_and_keeps_input(
     assert "Kerja elektrik" in [each["reason"] for each in document["maintenance"]]
     await ravi.press(ravi.link("edit.versions"))
     await expect(ravi.page.locator("tbody tr").first).to_contain_text(site.logins["ravi"].full_name)
-    await expect(ravi.page.locator("tbody tr").nth(1)).to_contain_text(ravi.translate("pens.api"))
+    await expect(ravi.page.locator("tbody tr").nth(1)).to_contain_text(ravi.translate("document_sources.api"))
 
 
 async def test_officer_adds_and_removes_rota_override(site: RunningSite, sessions: BrowserSessions) -> None:

@@ -54,7 +54,7 @@ async def test_openid_link_leads_to_provider_and_back(browser: Browser, tmp_path
             client_id=provider.client_id,
             client_secret=provider.client_secret,
             redirect_uri=f"{url}/sign-in/openid/answer",
-            trust=ssl.create_default_context(),
+            tls=ssl.create_default_context(),
         )
         openid = OpenIdLogin(client, "SSO Contoh", env.authenticator, env.users, env.clock)
         env.app = portal(Service(), ["localhost"], access_control=AccessControl(env.authenticator), openid=openid)

@@ -39,32 +39,32 @@ async def error_at(field: Locator) -> str:
 async def test_mailbox_added_on_telephone_shows_error_at_field(site: RunningSite, sessions: BrowserSessions) -> None:
     ravi = await sessions.open("ravi", screen=NARROW)
     await ravi.go(f"{AGENCY}/settings")
-    await ravi.press(ravi.link("boxes.link"))
-    form = await ravi.expand("boxes.add")
+    await ravi.press(ravi.link("mailbox_list.link"))
+    form = await ravi.expand("mailbox_list.add")
     address = f"kaunter.perkhidmatan.pelanggan@{MDC.domain}"
-    await form.get_by_label(ravi.translate("boxes.key")).fill("kaunter")
-    await form.get_by_label(ravi.translate("boxes.address"), exact=True).fill(address)
+    await form.get_by_label(ravi.translate("mailbox_list.key")).fill("kaunter")
+    await form.get_by_label(ravi.translate("mailbox_list.address"), exact=True).fill(address)
     for protocol in ("smtp", "imap"):
         await form.locator(f"[name='{protocol}.host']").fill(f"mel.{MDC.domain}")
     port = form.locator("[name='imap.port']")
     await port.fill("9930")
-    await form.get_by_label(ravi.translate("boxes.password")).fill(PASSWORD)
-    await ravi.press(form.get_by_role("button", name=ravi.translate("boxes.add_it")))
+    await form.get_by_label(ravi.translate("mailbox_list.password")).fill(PASSWORD)
+    await ravi.press(form.get_by_role("button", name=ravi.translate("mailbox_list.add_it")))
 
-    assert await error_at(port) == ravi.translate("boxes.out_port")
+    assert await error_at(port) == ravi.translate("mailbox_list.out_port")
     await expect(port).to_have_value("9930")
-    await expect(form.get_by_label(ravi.translate("boxes.address"), exact=True)).to_have_value(address)
+    await expect(form.get_by_label(ravi.translate("mailbox_list.address"), exact=True)).to_have_value(address)
     # A secret is never sent back.
-    await expect(form.get_by_label(ravi.translate("boxes.password"))).to_have_value("")
+    await expect(form.get_by_label(ravi.translate("mailbox_list.password"))).to_have_value("")
     assert PASSWORD not in await ravi.page.content()
     assert "kaunter" not in (await site.document(MDC.code))["mailboxes"]
     await expect_usable(ravi, NARROW["width"])
 
     await port.fill("993")
-    await form.get_by_label(ravi.translate("boxes.password")).fill(PASSWORD)
-    await ravi.press(form.get_by_role("button", name=ravi.translate("boxes.add_it")))
+    await form.get_by_label(ravi.translate("mailbox_list.password")).fill(PASSWORD)
+    await ravi.press(form.get_by_role("button", name=ravi.translate("mailbox_list.add_it")))
     await expect(ravi.page.get_by_role("heading", name=address)).to_be_visible()
-    await ravi.expect_text("boxes.typed")
+    await ravi.expect_text("mailbox_list.typed")
     assert PASSWORD not in await ravi.page.content()
     await expect_usable(ravi, NARROW["width"])
     written = (await site.document(MDC.code))["mailboxes"]["kaunter"]
@@ -72,7 +72,7 @@ async def test_mailbox_added_on_telephone_shows_error_at_field(site: RunningSite
     assert PASSWORD not in str(written)
 
     section = ravi.page.locator("section").filter(has=ravi.page.get_by_role("heading", name=address))
-    await section.locator("summary").filter(has_text=ravi.translate("boxes.drop")).click()
+    await section.locator("summary").filter(has_text=ravi.translate("mailbox_list.drop")).click()
     await ravi.press(section.get_by_role("button", name=ravi.translate("edit.remove_this", what=address)))
     await expect(ravi.page.get_by_role("heading", name=address)).to_have_count(0)
     assert "kaunter" not in (await site.document(MDC.code))["mailboxes"]
@@ -219,7 +219,9 @@ async def test_calendar_file_is_previewed_before_save(site: RunningSite, session
     await expect(shown.get_by_role("checkbox")).to_have_count(2)
     await expect(shown).to_contain_text(long)
     refused = ravi.page.locator("section").filter(has_text=ravi.translate("edit.calendar_refused"))
-    await expect(refused).to_contain_text(re.compile(f"Sudah lama.*{ravi.translate('event_refusal.over')}", re.DOTALL))
+    await expect(refused).to_contain_text(
+        re.compile(f"Sudah lama.*{ravi.translate('event_rejections.over')}", re.DOTALL)
+    )
     assert long not in str(await site.document(MDC.code))
     await expect_usable(ravi, NARROW["width"])
 

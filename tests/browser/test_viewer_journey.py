@@ -28,13 +28,13 @@ async def test_viewer_sees_own_agency_only_and_nothing_after_sign_out(
 
     refused = await mei.go(f"/agencies/{JCM.code}")
     assert refused.status == 403
-    await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.translate("refusal.s403"))
+    await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.translate("error_page.s403"))
     why = {
         PageLanguage.MALAY: f"mei tiada kebenaran untuk melihat keadaan e-mel bagi {JCM.code}",
         PageLanguage.ENGLISH: f"mei has no permission to read for {JCM.code}",
     }
     await expect(mei.page.get_by_role("alert")).to_contain_text(why[language])
-    await mei.press(mei.link("say.back"))
+    await mei.press(mei.link("common.back"))
     await expect(mei.page.locator(f"#a-{MDC.code}")).to_be_visible()
 
     await mei.go("/account")

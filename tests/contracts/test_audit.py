@@ -348,7 +348,7 @@ async def test_purge_empties_only_entries_that_its_own_entry_records(database: D
     purge_entry = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         search = purge.Search(T0 + MINUTE)
-        while not (purge_set := await search.search_next(connection)).entries:
+        while not (purge_set := await search.search_next(connection)).entry_ids:
             assert not search.is_over
         await purge.delete_records(connection, purge_set, purge_entry)
 
@@ -377,7 +377,7 @@ async def test_verify_finds_entry_emptied_outside_of_purge(database: Database) -
     purge_entry = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         await purge.delete_records(
-            connection, purge.PurgeSet(incidents=[], notification_ids=[], entries=[]), purge_entry
+            connection, purge.PurgeSet(incidents=[], notification_ids=[], entry_ids=[]), purge_entry
         )
         await connection.execute(text(f"{PURGE_SQL} WHERE id = 1"))
 

@@ -90,15 +90,15 @@ async def test_audit_entry_of_bundle_belongs_to_each_incident(database: Database
         entry_about("of one", about=one.id),
         entry_about("of none"),
     )
-    assert await events(database, AuditLogFilter(number=one.number), most=1) == ["of one", "of both"]
-    assert await events(database, AuditLogFilter(number=other.number)) == ["of both"]
-    assert await events(database, AuditLogFilter(number="JCM-99")) == []
+    assert await events(database, AuditLogFilter(incident_number=one.number), most=1) == ["of one", "of both"]
+    assert await events(database, AuditLogFilter(incident_number=other.number)) == ["of both"]
+    assert await events(database, AuditLogFilter(incident_number="JCM-99")) == []
     page = await AuditLogPages(database).page(AuditLogFilter(), most=3)
     assert [each.incident for each in page.rows] == ["", one.number, one.number]
     # With access to one agency, entries about a bundle of two agencies are not shown.
     for agency, number in (("JCM", one.number), ("MDC", other.number)):
         assert "of both" not in await events(database, AuditLogFilter(agencies={agency}))
-        assert "of both" not in await events(database, AuditLogFilter(agencies={agency}, number=number))
+        assert "of both" not in await events(database, AuditLogFilter(agencies={agency}, incident_number=number))
     assert await events(database, AuditLogFilter(agencies={"JCM", "MDC"})) == ["of one", "of both"]
 
 
@@ -117,7 +117,7 @@ async def test_audit_filter_agencies_returns_their_incidents_only(database: Data
     assert await events(database, AuditLogFilter(agencies={"JCM"}, actor="siti")) == ["of JCM"]
     assert await events(database, AuditLogFilter(agencies={"JCM"}, event="of MDC")) == []
     assert await events(database, AuditLogFilter(agencies=set())) == []
-    assert await events(database, AuditLogFilter(agencies={"JCM"}, number=second.number)) == []
+    assert await events(database, AuditLogFilter(agencies={"JCM"}, incident_number=second.number)) == []
 
 
 async def test_audit_filter_many_incidents_states_how_far_back(

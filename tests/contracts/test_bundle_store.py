@@ -139,7 +139,7 @@ async def test_reopened_notification_can_be_sent_until_new_expiry(store: Store) 
         assert (again.state, again.expires_at) == (NotificationState.PENDING, T0 + 90 * MINUTE)
 
 
-async def test_accepted_call_times_by_address_and_gateway_leave_out_refused(store: Store) -> None:
+async def test_accepted_attempt_times_by_address_and_gateway_leave_out_refused(store: Store) -> None:
     async with store.transaction() as uow:
         (incident,) = await open_incidents(uow, "a")
         for number, (address, gateway, state, provider_id) in enumerate(
@@ -163,9 +163,9 @@ async def test_accepted_call_times_by_address_and_gateway_leave_out_refused(stor
             return [T0 + number * MINUTE for number in numbers]
 
         before = T0 - MINUTE
-        assert await uow.accepted_call_times(before, address=SMS_SITI) == minutes(0, 1, 2, 5)
-        assert await uow.accepted_call_times(before, gateway="sms") == minutes(0, 2, 5, 6)
-        assert await uow.accepted_call_times(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
+        assert await uow.accepted_attempt_times(before, address=SMS_SITI) == minutes(0, 1, 2, 5)
+        assert await uow.accepted_attempt_times(before, gateway="sms") == minutes(0, 2, 5, 6)
+        assert await uow.accepted_attempt_times(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
 
 
 async def test_silence_is_listed_until_it_ends_or_is_ended(store: Store) -> None:

@@ -15,7 +15,7 @@ from monitor.access.encryption import Ciphertext, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of
 from monitor.store.admin.documents import Documents, VersionConflictError, read_documents
 from monitor.store.admin.secrets import RotatedToken, Secrets, read_secrets
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
@@ -216,7 +216,7 @@ def test_read_documents_missing_or_older_store_returns_none(server: PostgresServ
 
 def test_read_documents_unreadable_file_raises(tmp_path: Path) -> None:
     (tmp_path / "pantau.sqlite").write_bytes(b"rubbish" * 100)
-    with pytest.raises(DocumentsUnavailableError, match=r"pantau\.sqlite, cannot be read: file is not a database"):
+    with pytest.raises(StoreUnreadableError, match=r"pantau\.sqlite, cannot be read: file is not a database"):
         read_documents(tmp_path, None)
 
 

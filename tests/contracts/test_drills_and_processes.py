@@ -134,7 +134,7 @@ async def test_processes_on_postgresql_see_each_other_and_stopped_ones(postgres:
         assert not await Processes(one, "c").record_agencies(["JCM"])
         (seen,) = await second.beat(T0, T0 + MINUTE)
         assert seen.agencies_digest is not None
-        assert await second.known(["a", "b"]) == {seen.agencies_digest: {"JCM", "MDC"}}
+        assert await second.agencies_by_digest(["a", "b"]) == {seen.agencies_digest: {"JCM", "MDC"}}
         await first.record_agencies(["MDC", "JCM"])
         assert await second.others() == [seen], "the same agencies in another order"
         await second.stop(T0 + 2 * MINUTE)

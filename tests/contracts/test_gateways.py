@@ -136,7 +136,7 @@ async def twilio(name: str, directory: Path) -> AsyncIterator[Bench]:
             arrived=lambda: len(carrier.messages) + len(carrier.calls),
             settled=carrier.settled,
             faults=carrier.faults,
-            reply=lambda text: carrier.answer(carrier.phones[NUMBER], text),
+            reply=lambda text: carrier.send_reply(carrier.phones[NUMBER], text),
         )
 
 
@@ -160,7 +160,7 @@ async def http_sms(name: str, directory: Path) -> AsyncIterator[Bench]:
         pass
 
     async def reply(text: str) -> None:
-        account.say(NUMBER, text)
+        account.receive(NUMBER, text)
 
     simulator = {"http_sms:awan": awan, "http_sms:suria": suria}[name]
     async with serve(simulator(account)) as base_url:
@@ -389,7 +389,7 @@ async def test_collect_passes_replies_with_same_ids_again(name: str, tmp_path: P
     async with BENCHES[name](name, tmp_path) as bench:
         assert bench.reply is not None
         # The local clock is ahead of the provider's.
-        since, desk = datetime.now(UTC) + timedelta(minutes=10), RecordingCallbackHandler(answers=TEXT)
+        since, desk = datetime.now(UTC) + timedelta(minutes=10), RecordingCallbackHandler(reply=TEXT)
         await bench.reply("1A")
         await bench.reply("terima")
         for _ in range(2):
@@ -399,10 +399,10 @@ async def test_collect_passes_replies_with_same_ids_again(name: str, tmp_path: P
             await restarted.collect(since, desk)
             await restarted.close()
         await bench.settled()
-    assert [(said.sender, said.text) for said in desk.said] == [(NUMBER, "1A"), (NUMBER, "terima")]
-    assert sorted(desk.repeated) == sorted(said.event_id for said in desk.said)
+    assert [(said.sender, said.text) for said in desk.received] == [(NUMBER, "1A"), (NUMBER, "terima")]
+    assert sorted(desk.repeated) == sorted(said.event_id for said in desk.received)
     assert bench.arrived() == 2, "each reply is answered once"
-    assert NUMBER not in repr(desk.said)
+    assert NUMBER not in repr(desk.received)
 
 
 async def test_receives_replies_only_when_configured(name: str, gateway: Gateway) -> None:

@@ -47,7 +47,7 @@ async def test_maintenance_notice_is_found_by_agency_until_work_ends(database: D
     assert await add(records, "JCM", PLANNED)
     assert await add(records, "MDC", replace(PLANNED, number="MDC-P261124-1415"))
     found = await records.of("JCM", T0)
-    assert (found.notices, found.replaced) == ([PLANNED], frozenset())
+    assert (found.notices, found.replaced_numbers) == ([PLANNED], frozenset())
     assert await records.find("JCM", PLANNED.number) == PLANNED
     assert await records.find("MDC", PLANNED.number) is None
     assert await records.taken([PLANNED.number, "JCM-P261124-1500"]) == {PLANNED.number}
@@ -74,7 +74,7 @@ async def test_replaced_notice_stays_replaced_after_replacing_work_ends(database
     for each in (PLANNED, MOVED):
         assert await add(records, "JCM", each)
     found = await records.of("JCM", MOVED.ends_at)
-    assert (found.notices, found.replaced) == ([PLANNED], {PLANNED.number})
+    assert (found.notices, found.replaced_numbers) == ([PLANNED], {PLANNED.number})
     assert await records.find("JCM", MOVED.number) == MOVED
 
 
@@ -96,7 +96,7 @@ async def test_rename_agency_renames_maintenance_notices(database: Database) -> 
     records = MaintenanceNoticeRecords(database)
     assert await add(records, "JCM", PLANNED)
     renaming = Renaming(kind=RenamedKind.AGENCY, old="JCM", new="JKM")
-    await Renames(database).rename(renaming, by="Siti Contoh", now=T0, is_rest=False)
+    await Renames(database).rename(renaming, by="Siti Contoh", now=T0, is_second_pass=False)
     assert (await records.of("JKM", T0)).notices == [PLANNED]
     assert (await records.of("JCM", T0)).notices == []
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import insert, select, update
 
 from monitor.model.desired_document import DesiredDocument
-from monitor.store.admin.offers import RETRY_INTERVAL, Offers
+from monitor.store.admin.desired_documents import RETRY_INTERVAL, DesiredDocuments
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import desired_document
 from tests.unit.alerts.people import MINUTE, T0
@@ -32,7 +32,7 @@ async def write(database: Database, *offers: DesiredDocument) -> None:
 async def test_offer_applied_is_due_once_and_rejected_is_retried(
     database: Database,
 ) -> None:
-    offers, both = Offers(database), [offer("JCM"), offer("MDC", None)]
+    offers, both = DesiredDocuments(database), [offer("JCM"), offer("MDC", None)]
     await write(database, *both)
     assert await offers.due(T0) == both
     await offers.record_results(both, {"MDC": "no password"}, T0)
@@ -42,7 +42,7 @@ async def test_offer_applied_is_due_once_and_rejected_is_retried(
 
 
 async def test_offer_changed_meanwhile_stays_due(database: Database) -> None:
-    offers = Offers(database)
+    offers = DesiredDocuments(database)
     await write(database, offer("JCM"))
     due: Sequence[DesiredDocument] = await offers.due(T0)
     async with database.write() as connection:

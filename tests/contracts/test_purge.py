@@ -35,7 +35,7 @@ async def search_purge_set(database: Database, limit: int | None = None) -> purg
     return purge.PurgeSet(
         incidents=[i for part in parts for i in part.incidents],
         notification_ids=[n for part in parts for n in part.notification_ids],
-        entries=[e for part in parts for e in part.entries],
+        entry_ids=[e for part in parts for e in part.entry_ids],
     )
 
 
@@ -78,7 +78,7 @@ async def test_search_next_limits_count_and_keeps_bundles_together(database: Dat
     taken = []
     while not search.is_over:
         async with database.read() as connection:
-            taken.append(len((await search.search_next(connection, 4)).entries))
+            taken.append(len((await search.search_next(connection, 4)).entry_ids))
     assert taken == [0, 4, 1]
 
 

@@ -45,8 +45,8 @@ async def record_runs(database: Database, *numbers: int, agency: str = "JCM") ->
         await history.record_run(result, agency, judged, streaks=streaks, grade=Grade.BAD, interval=5 * MINUTE)
 
 
-async def renamed(database: Database, *, is_rest: bool = False) -> dict[str, int]:
-    return dict(await Renames(database).rename(RENAMING, by=BY, now=T0 + DAY, is_rest=is_rest))
+async def renamed(database: Database, *, is_second_pass: bool = False) -> dict[str, int]:
+    return dict(await Renames(database).rename(RENAMING, by=BY, now=T0 + DAY, is_second_pass=is_second_pass))
 
 
 async def entries(database: Database) -> Sequence[Any]:
@@ -109,7 +109,7 @@ async def test_rename_rest_adds_later_records_without_audit_entry(database: Data
     await renamed(database)
     await record_runs(database, 2)
     count = len(await entries(database))
-    assert await renamed(database, is_rest=True) == {"routes": 1, "runs": 1, "incidents": 0}
+    assert await renamed(database, is_second_pass=True) == {"routes": 1, "runs": 1, "incidents": 0}
     assert len(await entries(database)) == count
     assert await renames.is_already_renamed(RENAMING)
     assert not await renames.is_already_renamed(replace(RENAMING, new="JXM"))
@@ -143,7 +143,7 @@ async def test_rename_keeps_permissions_for_agency(database: Database) -> None:
     await walls.add(replace(link, scope=AgencyScope(is_unrestricted=True)), "c" * 64, entry)
     await Drills(database).begin("asked", contact="JCM/all", requested_by=BY, starts_at=T0, ends_at=T0 + DAY)
     for _ in range(2):
-        await renamed(database, is_rest=True)
+        await renamed(database, is_second_pass=True)
 
     expected = {parse_assignment(each) for each in ("officer:JKM", "duty:JKM", "viewer", "clerk:UCM")}
     found = await users.find("siti")

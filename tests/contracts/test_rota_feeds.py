@@ -47,7 +47,7 @@ async def test_rename_agency_renames_rota_feeds(database: Database) -> None:
     feeds = RotaFeeds(database)
     made = [await feeds.add(rota, "siti", sign * 64, entry()) for rota, sign in (("JCM/a", "a"), ("MDC/a", "b"))]
     renaming = Renaming(kind=RenamedKind.AGENCY, old="JCM", new="JKM")
-    await Renames(database).rename(renaming, by="Siti Contoh", now=T0 + HOUR, is_rest=False)
+    await Renames(database).rename(renaming, by="Siti Contoh", now=T0 + HOUR, is_second_pass=False)
     assert [(each.id, each.rota) for rota in ("JCM/a", "JKM/a", "MDC/a") for each in await feeds.of(rota)] == [
         (made[0], "JKM/a"),
         (made[1], "MDC/a"),

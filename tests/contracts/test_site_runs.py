@@ -137,7 +137,7 @@ async def test_invalid_site_run_is_counted_and_hides_no_other(
     async with database.read() as connection:
         row = (await connection.execute(select(site_run))).one()._mapping
     await write(database, site_run, {**row, "token_id": "f" * 16, **invalid})
-    assert await failures(database) == SiteFailures(site="johor", results=[REFUSED], unclear=1)
+    assert await failures(database) == SiteFailures(site="johor", results=[REFUSED], invalid=1)
 
 
 async def test_site_run_text_is_single_line_and_truncated(database: Database) -> None:

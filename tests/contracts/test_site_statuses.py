@@ -257,8 +257,8 @@ async def test_rename_agency_renames_own_statuses_only(database: Database) -> No
     await record_statuses(history, 1, JCM=DOWN, UCM=UP)
     await record_statuses(writers(database, "kuching")[1], 2, JCM=UP)
     renaming = Renaming(kind=RenamedKind.AGENCY, old="JCM", new="JKM")
-    for is_rest in (False, True):
-        await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0, is_rest=is_rest)
+    for is_second_pass in (False, True):
+        await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0, is_second_pass=is_second_pass)
     found = await read(statuses)
     assert found["kuching"] == {"JCM": UP}
     assert found["johor"].keys() == {"JKM", "UCM"}

@@ -586,13 +586,13 @@ async def test_incident_is_active_until_deactivated(store: SqlStore) -> None:
         assert (await uow.incident(ids[1])) is not None
 
 
-async def test_open_incidents_first_new_outage_before_old_degradation(store: SqlStore) -> None:
+async def test_most_urgent_incidents_new_outage_before_old_degradation(store: SqlStore) -> None:
     async with store.transaction() as uow:
         slow = await uow.add_incidents(
             [replace(trigger(IncidentType.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}") for n in range(6)]
         )
         [outage] = await uow.add_incidents([replace(trigger(IncidentType.RECEIVING), dedup_key="outage")])
-        assert [i.id for i in await uow.open_incidents_first(3)] == [outage.id, slow[5].id, slow[4].id]
+        assert [i.id for i in await uow.most_urgent_incidents(3)] == [outage.id, slow[5].id, slow[4].id]
 
 
 async def test_unreleased_incidents_are_found_by_agency(store: SqlStore) -> None:
@@ -619,7 +619,7 @@ async def test_unreleased_incidents_are_found_by_agency(store: SqlStore) -> None
 AWAITED_STATES = {AttemptState.CALLING, AttemptState.ACCEPTED, AttemptState.SENT}
 
 
-async def test_requery_orphaned_calls_on_sqlite_sets_awaited_attempts_due(
+async def test_requery_orphaned_attempts_on_sqlite_sets_awaited_attempts_due(
     store: SqlStore, server: PostgresServer | None
 ) -> None:
     now = T0 + timedelta(seconds=5)
@@ -631,7 +631,7 @@ async def test_requery_orphaned_calls_on_sqlite_sets_awaited_attempts_due(
             made[state] = await add_attempt_in_new_incident(uow, state)
             await uow.save_attempt(replace(made[state], state=state))
 
-        assert await uow.requery_orphaned_calls(now) == (due == now)
+        assert await uow.requery_orphaned_attempts(now) == (due == now)
         for state, before in made.items():
             after = await stored_attempt(uow, before.reference)
             assert after.query_at == (due if state in AWAITED_STATES else T0 + MINUTE)

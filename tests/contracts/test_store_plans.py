@@ -47,9 +47,9 @@ from monitor.model.desired_document import DesiredDocument
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Health
 from monitor.store.admin import purge
+from monitor.store.admin.desired_documents import DesiredDocuments
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
-from monitor.store.admin.offers import Offers
 from monitor.store.admin.traces import AgencyTraces
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -63,7 +63,7 @@ from monitor.store.engine.responses import SqlResponses
 from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.probing.probe_requests import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Retention, RetentionPolicy
@@ -162,7 +162,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     MaintenanceNoticeRecords,
     AgencyTraces,
     Documents,
-    Offers,
+    DesiredDocuments,
     audit,
     purge,
     purge.Search,
@@ -195,7 +195,7 @@ async def call_everything(database: Database, called: set[str]) -> None:
     await processes.others()
     await processes.record_documents_revision(3)
     await processes.record_agencies(["JCM"])
-    await processes.known(["utama"])
+    await processes.agencies_by_digest(["utama"])
     await processes.last_heartbeat()
     await processes.continuity()
     await processes.stop(T0)
@@ -227,7 +227,7 @@ async def call_everything(database: Database, called: set[str]) -> None:
     await records.apply("agency", {}, T0)
     await call_maintenance_notices(RecordingProxy(MaintenanceNoticeRecords(database), called))
     await call_documents(RecordingProxy(Documents(database), called))
-    await call_offers(RecordingProxy(Offers(database), called))
+    await call_offers(RecordingProxy(DesiredDocuments(database), called))
     await RecordingProxy(AgencyTraces(database), called).of("JCM")
     await call_audit_log(database, called, incidents[0].id)
     assert notices
@@ -264,7 +264,7 @@ async def call_alerting(store: SqlStore, called: set[str]) -> tuple[list[Inciden
         await uow.throttle(notice.id, T0)
         await uow.add_callback("sms", "1", T0)
         for narrowed in ({}, {"address": SMS_SITI}, {"gateway": "sms"}):
-            await uow.accepted_call_times(T0, **narrowed)
+            await uow.accepted_attempt_times(T0, **narrowed)
         await uow.latest_receipts(["sms", "modem"], 20)
         await uow.missing_receipts("sms", T0 - DAY, T0, 20)
         _ = await uow.last_incident("a"), await uow.last_incidents(["a", "b"]), await uow.sending_incident(notice.id)
@@ -275,7 +275,7 @@ async def call_alerting(store: SqlStore, called: set[str]) -> tuple[list[Inciden
                 "open_incidents",
                 "detected_keys",
                 "open_incidents_by_key",
-                "open_incidents_first",
+                "most_urgent_incidents",
                 "recent_incidents",
                 "recent_notifications",
             ),
@@ -310,8 +310,8 @@ async def call_alerting(store: SqlStore, called: set[str]) -> tuple[list[Inciden
 
 async def call_calls(uow: Any, attempt_id: int) -> None:
     for telephone in (None, VOICE_SITI):
-        await uow.calls_under_way(T0, telephone)
-    await uow.end_call(attempt_id, T0)
+        await uow.telephone_calls_under_way(T0, telephone)
+    await uow.end_telephone_call(attempt_id, T0)
     await uow.incidents_waiting_for(VOICE_SITI)
 
 
@@ -360,7 +360,7 @@ async def call_leases_and_alerts(uow: Any, incident_id: int) -> None:
         await uow.end_leases(["two", "three"], owner, at)
     await uow.renew_leases("three", T0 + 2 * DAY, MINUTE)
     await uow.release_leases("two", T0)
-    await uow.requery_orphaned_calls(T0)
+    await uow.requery_orphaned_attempts(T0)
     # First no times are in the future, then all are.
     for now in (T0 + 2 * DAY, T0 - DAY):
         await uow.move_times_back(now)
@@ -525,8 +525,8 @@ async def call_audit_log_pages(pages: Any) -> None:
         AuditLogFilter(actor="x"),
         AuditLogFilter(event="x"),
         AuditLogFilter(actor="x", event="x"),
-        AuditLogFilter(number="JCM-01"),
-        AuditLogFilter(number="JCM-01", actor="x", event="x"),
+        AuditLogFilter(incident_number="JCM-01"),
+        AuditLogFilter(incident_number="JCM-01", actor="x", event="x"),
         AuditLogFilter(agencies={"a", "b"}),
         AuditLogFilter(agencies={"a"}, actor="x", event="x"),
     ):
@@ -607,7 +607,7 @@ async def test_purge_search_uses_index_of_entries_without_subject(
             await audit.append(connection, [entry] * 20)
     with record_statements() as executed:
         async with database.read() as connection:
-            assert len((await purge.Search(T0 + DAY).search_next(connection)).entries) == 20
+            assert len((await purge.Search(T0 + DAY).search_next(connection)).entry_ids) == 20
 
     (called,) = (each for each in executed.values() if "FROM audit_log" in each.statement)
     explain = "EXPLAIN QUERY PLAN" if server is None else "EXPLAIN"

@@ -105,7 +105,7 @@ class Twilio:
 @pytest.fixture(params=[True, False], ids=["called-back", "asked"])
 async def twilio(request: pytest.FixtureRequest) -> AsyncIterator[Twilio]:
     carrier, callback_handler = Carrier(), RecordingCallbackHandler()
-    listener = CallbackListener(desk=callback_handler)
+    listener = CallbackListener(handler=callback_handler)
     carrier.phone(MOBILE)
     carrier.phone(OFFICE)
     async with AsyncExitStack() as stack:
@@ -143,9 +143,9 @@ async def test_sms_send_check_and_find_match_description(twilio: Twilio) -> None
 
 
 async def test_sms_replies_are_collected_and_answered(twilio: Twilio) -> None:
-    await twilio.carrier.answer(twilio.carrier.phones[MOBILE], "1A")
+    await twilio.carrier.send_reply(twilio.carrier.phones[MOBILE], "1A")
     assert isinstance(twilio.sms, SupportsReplies)
-    twilio.callback_handler.answers = "Pengesahan 1A direkodkan."
+    twilio.callback_handler.reply = "Pengesahan 1A direkodkan."
     await twilio.sms.collect(datetime.now(UTC) - timedelta(days=1), twilio.callback_handler)
     await twilio.carrier.settled()
     assert [sms.body for sms in twilio.carrier.messages] == ["Pengesahan 1A direkodkan."]

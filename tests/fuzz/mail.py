@@ -12,7 +12,7 @@ from probes.domain.signature import author_domain, find_key_names, verify_signat
 from probes.mail.bounce import DsnReport, parse_report
 from probes.mail.disposition import TokenRegistry
 from probes.mail.hops import read_path
-from probes.mail.message import compose, find_changes
+from probes.mail.message import compose, find_damage
 from probes.mail.observed_message import classify
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, Password
@@ -23,10 +23,10 @@ from tests.fuzz.target import Target
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 ROUTE = "jabatan-contoh/inbound/rujukan-a"
-TOKEN = SIGNER.issue(ROUTE, NOW, nonce=b"contoh-1")
-LATE = SIGNER.issue(ROUTE, NOW, nonce=b"contoh-2")
+TOKEN = SIGNER.issue(ROUTE, NOW, id_octets=b"contoh-1")
+LATE = SIGNER.issue(ROUTE, NOW, id_octets=b"contoh-2")
 ISSUED = {TOKEN.id, LATE.id}
-_FORGED = TokenSigner(b"kunci-orang-lain-sahaja", "putrajaya-1").issue(ROUTE, NOW, nonce=b"contoh-3")
+_FORGED = TokenSigner(b"kunci-orang-lain-sahaja", "putrajaya-1").issue(ROUTE, NOW, id_octets=b"contoh-3")
 
 #: A public key without known private key.
 _KEY = b"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCyqzb1ZlniD1dzPe8yUta0W5qOV8E3qKeQcOHW2+g0Tdx66pCJ3TvQ+ibCZofYAEBe7hnsRlvlaMLRemXwj9LVN92pvlUH8RMWomfgWiEAyQudtmZt/H4Wc6CunsDMDIJxj/S6Uy3kXOwG4HzqvI/sIkK/EsSWkS1/YoEABcxaLQIDAQAB"
@@ -84,7 +84,7 @@ def _receive(octets: bytes) -> None:
             clock=lambda: NOW,
         )
         mailbox_message = MailboxMessage(uid=1, header=header + blank, size=len(octets), fetch_content=whole)
-        return await handler.process(mailbox_message, FolderKind.INBOX, count=True)
+        return await handler.process(mailbox_message, FolderKind.INBOX, may_count=True)
 
     deleted = asyncio.run(received())
     assert ISSUED.issuperset(token for token in counted if token is not None)
@@ -95,7 +95,7 @@ def _receive(octets: bytes) -> None:
 
 def _read(octets: bytes) -> None:
     """All findings about a message are printable and short."""
-    assert all(change.isprintable() for change in find_changes(octets, TOKEN))
+    assert all(change.isprintable() for change in find_damage(octets, TOKEN))
     path = read_path(octets, submitted_at=NOW, arrived_at=NOW + timedelta(minutes=1))
     assert len(path.hops) <= 30
     assert all(hop.delay >= timedelta() and hop.by.isprintable() and len(hop.by) <= 100 for hop in path.hops)

@@ -12,21 +12,21 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from pantau_lab.config_files import StandIns, Timing, write
+from pantau_lab.config_files import ProviderAccess, Timing, write
 from pantau_lab.mail import Fault, LabNetwork, SystemPlan
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0].code
-PROVIDERS = StandIns(
+PROVIDERS = ProviderAccess(
     carrier_url="http://127.0.0.1:9",
     account_sid="AC" + "0" * 32,
     auth_token="kata-laluan-contoh",
-    caller="+60300000100",
+    from_number="+60300000100",
     fax_url="http://127.0.0.1:9",
     project_id="projek",
     key_id="kunci",
     key_secret="rahsia-kunci",
-    fax_caller="+60300000199",
+    fax_from_number="+60300000199",
 )
 #: Long enough for a busy machine.
 LONG_TIMEOUTS = Timing(

@@ -27,8 +27,7 @@ from psycopg import sql
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from pantau_lab.serving import claim
-from pantau_lab.sites.cluster import DEBIAN
-from pantau_lab.sites.cluster import programs as installed
+from pantau_lab.sites.cluster import DEBIAN, newest_programs
 from tests.in_memory import MEMORY, in_memory
 
 #: Here `install-debian` unpacks a newer version if an old one is installed.
@@ -70,7 +69,7 @@ def programs(least: int = 0) -> Path:
 
     *least*: the oldest sufficient version. If the installed one is older, an unpacked one is used.
     """
-    if (found := installed(least, DEBIAN, UNPACKED / "usr/lib/postgresql")) is not None:
+    if (found := newest_programs(least, DEBIAN, UNPACKED / "usr/lib/postgresql")) is not None:
         return found
     if least or (elsewhere := shutil.which("initdb")) is None:
         raise FileNotFoundError("PostgreSQL is missing: tests/real/install-debian installs it, as root")

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.app import App
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.config_files import Timing
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from pantau_lab.mail import Fault, MailSystem
 from pantau_lab.mail.resources.tempo import FaultDelays
 from pantau_lab.world import AGENCIES, FictionalAgency
@@ -116,7 +116,7 @@ async def in_process_service(
 
     *routes*: routes of the agencies, as in their files; default: all.
     """
-    async with stage(directory, timing=timing, agencies=agencies) as world:
+    async with demo_environment(directory, timing=timing, agencies=agencies) as world:
         for file in (directory / "agencies").glob("*.yaml"):
             if routes is not None:
                 file.write_text(f"{file.read_text()}routes: {json.dumps(routes)}\n")

@@ -25,7 +25,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.joining import add
 from monitor.store.sites.link import SiteConnection
 from pantau_lab.config_files import Timing
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from pantau_lab.mail import Fault
 from pantau_lab.serving import claimed
 from pantau_lab.world import FictionalAgency
@@ -248,7 +248,9 @@ async def multi_site(
             places: dict[str, Site] = {}
             for name in (*sites, HUB):
                 (directory / name).mkdir()
-                world = await stack.enter_async_context(stage(directory / name, timing=timing, agencies=agencies))
+                world = await stack.enter_async_context(
+                    demo_environment(directory / name, timing=timing, agencies=agencies)
+                )
                 own: dict[str, Any] = {"site": name, "store": _store_of(clusters.stores.get(name, clusters.store))}
                 if name == HUB:
                     own["hub"] = {"quorum": 2, "stale_after": STALE_AFTER, "sites": there}

@@ -21,7 +21,7 @@ import httpx
 from monitor.app import App
 from monitor.web.portal import page_templates
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.environment import stage
+from pantau_lab.environment import demo_environment
 from tests.caching import cache_setup
 from tests.stories.running_service import FAST_TIMING, JCM
 
@@ -35,7 +35,7 @@ async def _live() -> None:
     with TemporaryDirectory() as scratch:
         async with (
             asyncio.timeout(PATIENCE),
-            stage(Path(scratch), timing=FAST_TIMING, agencies=(JCM,), settings=_SETTINGS) as world,
+            demo_environment(Path(scratch), timing=FAST_TIMING, agencies=(JCM,), settings=_SETTINGS) as world,
             httpx.AsyncClient(base_url=world.url, trust_env=False) as web,
             asyncio.TaskGroup() as tasks,
         ):

@@ -23,7 +23,7 @@ from monitor.store.backend import sqlite
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.carrier.phone import PATIENCE, Phone
 from pantau_lab.config_files import Timing
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from pantau_lab.mail import FaultDelays
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.service_process import ServiceProcess, run_process, start_process
@@ -43,7 +43,7 @@ FAST_TIMING = Timing(
     call_again_after="10s",
     release_after="4s",
     # Tests break the same agency repeatedly.
-    unsteady_for="1s",
+    flapping_window="1s",
 )
 #: Without redial, however late the key press: for tests that expect each call.
 CALLED_ONCE = replace(FAST_TIMING, call_again_after="10m")
@@ -273,7 +273,7 @@ async def running_service(
     *program*: the module of the service, with its first arguments. *store*: instead of the embedded one. *prepare*:
     changes the settings file before the start. *ready*: wait until the service is ready.
     """
-    async with stage(directory, timing=timing, agencies=agencies) as world:
+    async with demo_environment(directory, timing=timing, agencies=agencies) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         if store is not None:

@@ -59,5 +59,5 @@ async def nothing_left(env: InProcessService) -> None:
     """Wait until no mailbox has a message. An unreadable one is retried a minute later."""
     systems = env.world.network.systems.values()
     async with asyncio.timeout(PATIENCE):
-        while any(system.messages(f"pantau@{system.domain}") for system in systems):  # noqa: ASYNC110 - only it can tell
+        while any(system.message_count(f"pantau@{system.domain}") for system in systems):  # noqa: ASYNC110 - only it can tell
             await asyncio.sleep(0.05)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from monitor.store.backend.postgres import PostgresServer
-from pantau_lab.environment import stage
+from pantau_lab.environment import demo_environment
 from pantau_lab.mail import Fault
 from tests.real.postgres import Postgres
 from tests.stories.running_service import FAST_TIMING, JCM, RunningService
@@ -120,7 +120,7 @@ def store_fault(request: pytest.FixtureRequest) -> StoreFault:
 
 @asynccontextmanager
 async def service_with_store(directory: Path, store_fault: StoreFault) -> AsyncIterator[RunningService]:
-    async with stage(directory, timing=FAST_TIMING, agencies=(JCM,)) as world:
+    async with demo_environment(directory, timing=FAST_TIMING, agencies=(JCM,)) as world:
         for phone in world.carrier.phones.values():
             phone.keys.clear()
         world.settings.write_text(yaml.safe_dump(yaml.safe_load(world.settings.read_text()) | store_fault.section))

@@ -249,7 +249,7 @@ async def test_15_forged_message_is_counted_and_creates_no_series(tmp_path: Path
         assert after.value("probe_success", route=IN) == 0
         series = [line for line in after.text.splitlines() if not line.startswith("#")]
         assert not [said for said in (forged.text, forged.id, "penyerang", "luar.example") if said in str(series)]
-        assert env.agency.messages(env.address) == 1  # not Pantau's to delete
+        assert env.agency.message_count(env.address) == 1  # not Pantau's to delete
 
 
 async def test_16_slow_agency_does_not_delay_others(tmp_path: Path) -> None:

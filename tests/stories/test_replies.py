@@ -50,16 +50,16 @@ async def test_sms_code_acknowledges_by_callback_and_by_polling(
         code, told_before = code_in(sms), carrier.unexpected()
         assert sms.segments == 1
 
-        await carrier.answer(env.duty, "apa ini?")
+        await carrier.send_reply(env.duty, "apa ini?")
         await env.duty.expect_sms(f"Jawapan tidak difahami. Balas {code} untuk sahkan JCM-01")
         assert await incident(env) == ("triggered", None)
-        await carrier.answer(env.duty, f"terima {code.lower()}", ReplyFault.TWICE)
+        await carrier.send_reply(env.duty, f"terima {code.lower()}", ReplyFault.TWICE)
         await env.duty.expect_sms(f"JCM-01 telah disahkan oleh {JCM.duty.name}")
         assert await incident(env) == ("acknowledged", JCM.duty.name)
 
         await env.world.network.systems[JCM.code].repair()
         await env.duty.expect_sms("PULIH", "JCM-01")
-        await carrier.answer(env.duty, code)
+        await carrier.send_reply(env.duty, code)
         await env.duty.expect_sms("JCM-01 telah selesai")
         assert carrier.unexpected() == told_before
 

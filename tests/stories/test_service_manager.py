@@ -15,7 +15,7 @@ from monitor.app import App
 from monitor.cli.service import is_open
 from monitor.store.backend.database import Database
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from tests.stories.running_service import JCM
 from tests.stories.service_process import run_process
 
@@ -46,7 +46,7 @@ class Systemd:
 async def started(place: Path) -> AsyncIterator[tuple[App, Systemd, DemoEnvironment, list[str]]]:
     """Run the service until the end of the block; yield the messages to systemd until it was ready."""
     systemd = Systemd(place)
-    async with stage(place / "world", agencies=(JCM,)) as world:
+    async with demo_environment(place / "world", agencies=(JCM,)) as world:
         app = App(world.settings, systemd.environ)
         running = asyncio.create_task(app.run())
         try:
@@ -88,7 +88,10 @@ async def test_reload_signal_is_answered_at_end_of_reload_on_success_or_failure(
 
 
 async def test_service_without_database_is_never_ready(tmp_path: Path) -> None:
-    async with stage(tmp_path / "world", agencies=(JCM,)) as world, Database.open(world.settings.parent / "state"):
+    async with (
+        demo_environment(tmp_path / "world", agencies=(JCM,)) as world,
+        Database.open(world.settings.parent / "state"),
+    ):
         systemd = Systemd(tmp_path)
         with pytest.raises(Exception, match="in use"):
             await App(world.settings, systemd.environ).run()
@@ -107,7 +110,7 @@ async def run(settings: Path) -> tuple[int, str]:
 
 
 async def test_permanent_start_errors_have_another_exit_code_than_temporary(tmp_path: Path) -> None:
-    async with stage(tmp_path / "world", agencies=(JCM,)) as world:
+    async with demo_environment(tmp_path / "world", agencies=(JCM,)) as world:
         state = world.settings.parent / "state"
         async with Database.open(state) as database:
             code, said = await run(world.settings)

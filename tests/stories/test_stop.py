@@ -15,7 +15,7 @@ from monitor.runtime.control_socket import linked_sockets
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.schema.tables import audit_log, process
 from pantau_lab.carrier.phone import PATIENCE
-from pantau_lab.environment import stage
+from pantau_lab.environment import demo_environment
 from tests.stories.running_service import JCM
 
 
@@ -48,7 +48,7 @@ class ObservedApp(App):
 
 async def run_once(directory: Path, *, fails: bool) -> tuple[ObservedApp, list[str], bool]:
     """Run the service once; return it, its audit log, and whether it told the other processes that it stopped."""
-    async with stage(directory, agencies=(JCM,)) as world:
+    async with demo_environment(directory, agencies=(JCM,)) as world:
         app = ObservedApp(world.settings, {})
         app.fails = fails
         running = asyncio.create_task(app.run())
@@ -90,7 +90,7 @@ async def test_service_ended_by_bug_does_not_report_ordered_stop(tmp_path: Path)
 async def test_running_service_is_found_without_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "session").mkdir(mode=0o700)
     environ = {"XDG_RUNTIME_DIR": str(tmp_path / "session"), "RUNTIME_DIRECTORY": ""}
-    async with stage(tmp_path / "world", agencies=(JCM,)) as world:
+    async with demo_environment(tmp_path / "world", agencies=(JCM,)) as world:
         app = App(world.settings, environ)
         running = asyncio.create_task(app.run())
         async with asyncio.timeout(PATIENCE):

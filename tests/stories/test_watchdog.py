@@ -15,7 +15,7 @@ import pytest
 
 from monitor.store.backend.database import Database
 from pantau_lab.deadman import DeadMansSwitch
-from pantau_lab.environment import DemoEnvironment, stage
+from pantau_lab.environment import DemoEnvironment, demo_environment
 from pantau_lab.serving import serve
 from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
@@ -128,7 +128,7 @@ async def test_unwritable_database_alerts_noc_until_over(tmp_path: Path) -> None
 async def test_database_not_opening_at_start_is_reported_once_across_restarts(tmp_path: Path) -> None:
     numbers = tmp_path / "nombor"
     numbers.write_text(f"{NOC.number}\n")
-    async with stage(tmp_path, agencies=(JCM,)) as world:
+    async with demo_environment(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
         out_of_band = {"numbers_file": str(numbers), "gateways": ["sms"], "store_unavailable_after": "3s"}
         world.settings.write_text(world.settings.read_text() + f"out_of_band: {json.dumps(out_of_band)}\n")
@@ -149,7 +149,7 @@ async def test_read_only_server_at_start_is_reported(tmp_path: Path, postgres: P
         pass
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
-    async with stage(tmp_path, agencies=(JCM,)) as world:
+    async with demo_environment(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
         out_of_band = {"numbers_file": str(numbers), "gateways": ["sms"], "store_unavailable_after": "3s"}
         store = {"url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"}

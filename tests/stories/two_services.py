@@ -15,7 +15,7 @@ from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.config_files import Timing
-from pantau_lab.environment import stage
+from pantau_lab.environment import demo_environment
 from pantau_lab.serving import claimed
 from pantau_lab.world import FictionalAgency
 from tests.real.postgres import Postgres
@@ -64,7 +64,7 @@ async def two_services(
     """Start two services on one database, which share *agencies*, and end both with the block."""
     server = postgres.store()
     with claimed(4) as ports:
-        async with stage(directory, timing=timing, agencies=agencies) as world:
+        async with demo_environment(directory, timing=timing, agencies=agencies) as world:
             for phone in world.carrier.phones.values():
                 phone.keys.clear()
             url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"

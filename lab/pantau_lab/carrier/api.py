@@ -61,12 +61,12 @@ class _Error(Exception):
 def app(carrier: Carrier) -> Starlette:
     """Return the ASGI app of *carrier*; its lifespan is the carrier's."""
     root = "/2010-04-01/Accounts/{account}"
-    face = _Api(carrier)
+    api = _Api(carrier)
     routes = [
-        Route(f"{root}/Messages.json", face.messages, methods=["GET", "POST"]),
-        Route(f"{root}/Messages/{{sid}}.json", face.message, methods=["GET"]),
-        Route(f"{root}/Calls.json", face.calls, methods=["GET", "POST"]),
-        Route(f"{root}/Calls/{{sid}}.json", face.call, methods=["GET"]),
+        Route(f"{root}/Messages.json", api.messages, methods=["GET", "POST"]),
+        Route(f"{root}/Messages/{{sid}}.json", api.message, methods=["GET"]),
+        Route(f"{root}/Calls.json", api.calls, methods=["GET", "POST"]),
+        Route(f"{root}/Calls/{{sid}}.json", api.call, methods=["GET"]),
     ]
 
     @asynccontextmanager
@@ -119,7 +119,7 @@ class _Api:
             raise _Error(20404)
 
     def _check(self, given: Sequence[tuple[str, str]], parameters: Parameters) -> None:
-        """Raise `_Error` for parameters that Twilio refuses, and record those that it would ignore."""
+        """Raise `_Error` for parameters that Twilio refuses, and record the parameters that Twilio would ignore."""
         self._carrier.errors.extend(f"{name}: no parameter that is known here" for name in unknown(given, parameters))
         for code, name in refused(given, parameters):
             raise _Error(code, dict(given).get("To", ""), name)
@@ -132,7 +132,7 @@ class _Api:
 
         if self._carrier.faults:
             fault = self._carrier.faults.popleft()
-            return await apply_fault(fault, request, take=accept, error=_fault_answer)
+            return await apply_fault(fault, request, accept=accept, error=_fault_answer)
         return await accept()
 
     async def _take_message(self, form: FormData) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ class _Api:
         phone = self._carrier.phones.get(to)
         if not body:
             raise _Error(21602)
-        self._check(_given(form), CREATE_MESSAGE)
+        self._check(_form_items(form), CREATE_MESSAGE)
         checks = (
             (21606, sender not in self._carrier.senders),
             (21614, phone is not None and phone.landline),
@@ -163,7 +163,7 @@ class _Api:
 
     async def _take_call(self, form: FormData) -> Mapping[str, Any]:
         to, twiml, url = (_text(form, name) for name in ("To", "Twiml", "Url"))
-        self._check(_given(form), CREATE_CALL)
+        self._check(_form_items(form), CREATE_CALL)
         checks = (
             (21210, _text(form, "From") not in self._carrier.senders),
             (21205, not twiml and not url),
@@ -187,15 +187,15 @@ class _Api:
         return answer
 
     def _list(self, request: Request, resource: str, items: Sequence[Mapping[str, Any]]) -> Response:
-        query, stamp = request.query_params, {"Messages": "DateSent", "Calls": "StartTime"}[resource]
-        field = {"Messages": "date_sent", "Calls": "start_time"}[resource]
+        query, date_parameter = request.query_params, {"Messages": "DateSent", "Calls": "StartTime"}[resource]
+        date_field = {"Messages": "date_sent", "Calls": "start_time"}[resource]
         found = [
             item
             for item in reversed(items)
             if query.get("To") in {None, item["to"]}
             and query.get("From") in {None, item["from"]}
             and query.get("Status") in {None, item["status"]}
-            and within(item[field], query.get(stamp), query.get(f"{stamp}<"), query.get(f"{stamp}>"))
+            and within(item[date_field], *(query.get(f"{date_parameter}{sign}") for sign in ("", "<", ">")))
         ]
         size, page = min(int(query.get("PageSize", "50")), 1000), int(query.get("Page", "0"))
         more = len(found) > (page + 1) * size
@@ -212,21 +212,24 @@ class _Api:
 
 
 def _text(form: FormData, name: str) -> str:
+    """Return the value of a form field, or ""."""
     return str(form.get(name) or "")
 
 
-def _given(form: FormData) -> Sequence[tuple[str, str]]:
+def _form_items(form: FormData) -> Sequence[tuple[str, str]]:
     return [(name, str(value)) for name, value in form.multi_items()]
 
 
 def _segments(text: str) -> int:
+    # Characters of a single SMS and of a part: GSM 7-bit (here: ASCII) or UCS-2.
     single, part = (160, 153) if text.isascii() else (70, 67)
     return 1 if len(text) <= single else math.ceil(len(text) / part)
 
 
 def _refuse(checks: Sequence[tuple[int, bool]], to: str) -> None:
-    for code, wrong in checks:
-        if wrong:
+    """Raise `_Error` with the code of the first check that is true."""
+    for code, is_wrong in checks:
+        if is_wrong:
             raise _Error(code, to)
 
 

@@ -12,15 +12,15 @@ from pantau_lab.provider_fault import CallbackFault
 
 
 @dataclass(slots=True, kw_only=True)
-class Caller:
-    """Client of the customer's callback URLs. It appends all failures to `errors`."""
+class CallbackClient:
+    """Client of the customer's callback URLs. It records each failure in `errors`, which the carrier shares."""
 
     client: httpx.AsyncClient
     auth_token: str
     errors: list[str]
 
     async def post(self, url: str, params: Mapping[str, str]) -> httpx.Response | None:
-        """Post *params*, and return the response if it is a 2xx; else record the error and return `None`."""
+        """Post *params*, and return a 2xx response; otherwise record the error and return `None`."""
         signature = RequestValidator(self.auth_token).compute_signature(url, dict(params))
         try:
             response = await self.client.post(url, data=dict(params), headers={"X-Twilio-Signature": signature})
@@ -38,11 +38,15 @@ class Caller:
 
 @dataclass(slots=True, kw_only=True)
 class StatusReports:
-    """Sender of the status callbacks of one message or call, with the fault of the callbacks."""
+    """Sender of the status callbacks of one message or call, with *fault*.
 
-    caller: Caller
+    `BEFORE_ANSWER` has no effect here: the carrier implements it.
+    """
+
+    client: CallbackClient
     url: str
     fault: CallbackFault
+    #: Parameters of callbacks that `finish` posts, if the fault is `REVERSED`.
     _waiting: list[Mapping[str, str]] = field(default_factory=list)
 
     async def tell(self, params: Mapping[str, str]) -> None:
@@ -51,11 +55,12 @@ class StatusReports:
         if self.fault is CallbackFault.REVERSED:
             self._waiting.append(params)
             return
-        await self.caller.post(self.url, params)
+        await self.client.post(self.url, params)
         if self.fault is CallbackFault.TWICE:
-            await self.caller.post(self.url, params)
+            await self.client.post(self.url, params)
 
     async def finish(self) -> None:
+        """Post the waiting callbacks, the last one first."""
         for params in reversed(self._waiting):
-            await self.caller.post(self.url, params)
+            await self.client.post(self.url, params)
         self._waiting.clear()

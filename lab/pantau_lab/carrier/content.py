@@ -1,4 +1,7 @@
-"""Content rules by which Malaysian carriers drop SMS silently (malaysia.md 3.2): the status is "sent", and nothing arrives."""
+"""Content rules by which Malaysian carriers drop SMS silently: the status stays "sent", and nothing arrives.
+
+The simulated carrier then reports "undelivered" instead, with the error code 30007.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Valid parameters of the requests that Pantau uses, from Twilio's published description of its API.
 
-The description is the OpenAPI document `twilio_api_v2010.json` of twilio/twilio-oai; this module has only facts of it. A
-pattern replaces a restriction that the description gives in prose only, such as an E.164 number or at most 32 keys.
+The description is the OpenAPI document `twilio_api_v2010.json` of twilio/twilio-oai; this module contains a part of it.
+Where the description states a restriction in prose only, such as an E.164 number or at most 32 keys, a pattern states
+it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Parameter:
 
     #: Regular expression for the whole value. A dot also matches a line break.
     pattern: str = ".*"
-    #: Minimum and maximum of an integer; `None`: the value is a text.
+    #: Minimum and maximum of an integer; `None`: the value is not an integer.
     between: tuple[int, int] | None = None
     #: Maximum number of characters; `None`: there is no limit.
     longest: int | None = None
@@ -33,7 +34,7 @@ class Parameter:
     required: bool = False
     #: Whether the parameter may be given several times.
     many: bool = False
-    #: Twilio's error code for an invalid value.
+    #: Twilio's error code for a missing, repeated or invalid value.
     code: int = NOT_VALID
 
     def takes(self, value: str) -> bool:
@@ -58,7 +59,7 @@ _CALLBACK = Parameter(url=True, code=21609)
 #: POST /Accounts/{AccountSid}/Messages.json
 CREATE_MESSAGE: Parameters = {
     "To": _TO,
-    # A number, a short code, or a sender name: up to 11 letters, digits and blanks, among them a letter.
+    # A number, a short code, or a sender name: up to 11 letters, digits and blanks, at least one of them a letter.
     "From": Parameter(
         pattern=rf"{_E164}|\d{{4,6}}|(?=.*[A-Za-z])[A-Za-z0-9 ]{{1,11}}",
         required=True,
@@ -76,7 +77,7 @@ CREATE_CALL: Parameters = {
     "From": Parameter(pattern=_E164, required=True, code=21212),
     "Timeout": Parameter(between=(0, 600)),
     "TimeLimit": Parameter(between=(1, 86400)),
-    # "w" waits half a second. Other pages also know "W", a second.
+    # "w" waits half a second. Other pages of Twilio also allow "W", a second.
     "SendDigits": Parameter(pattern="[0-9#*w]{1,32}", code=21206),
     "Twiml": Parameter(longest=4000),
     "Url": Parameter(url=True, code=21205),
@@ -85,17 +86,17 @@ CREATE_CALL: Parameters = {
     "StatusCallbackEvent": Parameter(pattern="initiated|ringing|answered|completed", many=True),
 }
 
-_LISTED = {
+_COMMON_FILTERS = {
     "To": Parameter(pattern=_E164),
     "From": Parameter(),
     "PageSize": Parameter(between=(1, 1000)),
     "Page": Parameter(between=(0, 10**6)),
 }
 #: GET /Accounts/{AccountSid}/Messages.json; days in UTC.
-LIST_MESSAGES: Parameters = _LISTED | {f"DateSent{sign}": Parameter(pattern=_DAY) for sign in ("", "<", ">")}
+LIST_MESSAGES: Parameters = _COMMON_FILTERS | {f"DateSent{sign}": Parameter(pattern=_DAY) for sign in ("", "<", ">")}
 #: GET /Accounts/{AccountSid}/Calls.json
 LIST_CALLS: Parameters = (
-    _LISTED
+    _COMMON_FILTERS
     | {f"StartTime{sign}": Parameter(pattern=_DAY) for sign in ("", "<", ">")}
     | {"Status": Parameter(pattern="queued|ringing|in-progress|canceled|completed|failed|busy|no-answer")}
 )
@@ -107,7 +108,7 @@ def unknown(given: Sequence[tuple[str, str]], parameters: Parameters) -> Iterato
 
 
 def refused(given: Sequence[tuple[str, str]], parameters: Parameters) -> Iterator[tuple[int, str]]:
-    """Yield the code and the name of each parameter that is missing, repeated or has a value that is not valid."""
+    """Yield the code and the name of each parameter that is missing, wrongly repeated, or invalid."""
     for name, parameter in parameters.items():
         values = [value for key, value in given if key == name]
         if (

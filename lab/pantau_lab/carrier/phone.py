@@ -32,13 +32,15 @@ class Sms:
     body: str
     created_at: datetime
     callback: str
+    #: Time limit for the delivery, in seconds.
     validity: int
     segments: int
     status: str = "queued"
     error_code: int | None = None
     sent_at: datetime | None = None
+    #: Whether `Phone.expect_sms` has returned it.
     expected: bool = False
-    #: "inbound": somebody has sent it to the customer.
+    #: "inbound": a person has sent it to the customer.
     direction: str = "outbound-api"
 
     @property
@@ -64,13 +66,16 @@ class Call:
     fallback_url: str
     callback: str
     callback_events: tuple[str, ...]
+    #: Keys that the caller dials once the line is open, such as an extension.
     extension: str
     status: str = "queued"
     sip_code: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     spoken: list[Spoken] = field(default_factory=list)
+    #: Keys that the phone pressed.
     keys: str = ""
+    #: Whether `Phone.expect_call` has returned it.
     expected: bool = False
 
     @property
@@ -96,18 +101,17 @@ class Phone:
     number: str
     owner: str = ""
     behaviour: PhoneBehaviour = PhoneBehaviour.ANSWERS
-    #: Keys to press, one entry for each menu, such as "280146#" for a PIN; "": none. After the last entry none
-    #: are pressed.
+    #: Keys that it presses, one entry for each menu, such as "280146#" for a PIN; "" or no entry left: none.
     keys: list[str] = field(default_factory=list)
-    #: How long it rings, and how long the person thinks before pressing: real time, short or zero in tests.
+    #: How long it rings, and how long the person waits before pressing keys: real time, short or zero in tests.
     answers_after: timedelta = timedelta()
     presses_after: timedelta = timedelta()
     #: A landline takes no SMS (21614).
     landline: bool = False
     #: Its owner has answered STOP to an SMS (21610).
     stopped: bool = False
-    #: Calls that ring or are in progress. Another call gets busy.
-    ringing: list[Call] = field(default_factory=list)
+    #: Calls that ring or are in progress. A further call finds the phone busy.
+    active_calls: list[Call] = field(default_factory=list)
     #: An office line: without these digits the caller reaches the switchboard, where nobody presses keys.
     extension: str = ""
     inbox: list[Sms] = field(default_factory=list)
@@ -123,15 +127,15 @@ class Phone:
         self.calls.append(call)
         self._changed.set()
 
-    def next_key(self) -> str:
+    def next_keys(self) -> str:
         return self.keys.pop(0) if self.keys else ""
 
     async def expect_sms(self, *words: str, within: float = PATIENCE) -> Sms:
-        """Wait for an SMS that contains all *words* and that was not returned before, and return it."""
+        """Wait for an SMS that contains all *words* and was not returned before; return it."""
         return await self._expect(self.inbox, words, within)
 
     async def expect_call(self, *words: str, within: float = PATIENCE) -> Call:
-        """Wait for the end of a call in which all *words* were spoken and that was not returned before, and return it."""
+        """Wait for an ended call in which all *words* were spoken and that was not returned before; return it."""
         return await self._expect(self.calls, words, within)
 
     def unexpected(self) -> list[str]:

@@ -45,6 +45,7 @@ def call_json(carrier: Carrier, call: Call) -> Mapping[str, Any]:
         "status": call.status,
         "direction": "outbound-api",
         "answered_by": None,
+        # A sentence counts as a second.
         "duration": str(len(call.spoken)) if call.ended_at else None,
         "date_created": _date(call.created_at),
         "date_updated": _date(call.ended_at or call.created_at),
@@ -61,7 +62,7 @@ def _date(at: datetime | None) -> str | None:
 
 
 def within(stamp: str | None, on: str | None, before: str | None, after: str | None) -> bool:
-    """Whether the day of *stamp* matches the filters *on*, *before* and *after*. Without a date it matches no filter."""
+    """Whether the day of *stamp* matches the filters. *before* and *after* include their own day."""
     if on is before is after is None:
         return True
     if stamp is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from pantau_lab.carrier.callback import Caller
+from pantau_lab.carrier.callback import CallbackClient
 from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Spoken
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
@@ -20,19 +20,20 @@ _MOST_DOCUMENTS = 50
 class Conversation:
     call: Call
     phone: Phone
-    caller: Caller
+    client: CallbackClient
     #: Parameters of every request of this call.
     params: Mapping[str, str]
+    #: Whether the fallback URL was requested; this happens only once.
     _fell_back: bool = False
 
     async def hold(self) -> None:
-        """Execute documents until the end of the call."""
+        """Execute TwiML documents until the end of the call."""
         document = self.call.twiml or await self._fetch(self.call.url, {})
         for _ in range(_MOST_DOCUMENTS):
             if document is None:
                 return
             document = await self._play(document)
-        self.caller.errors.append(f"{self.call.sid}: more than {_MOST_DOCUMENTS} documents")
+        self.client.errors.append(f"{self.call.sid}: more than {_MOST_DOCUMENTS} documents")
 
     async def _play(self, document: str) -> str | None:
         """Execute one document; return the next one, or `None` at the end of the call."""
@@ -49,9 +50,9 @@ class Conversation:
                 case "Gather":
                     for nested in verb.iter("Say"):
                         self._say(nested)
-                    key = await self._key(verb)
-                    if key or verb.get("actionOnEmptyResult") == "true":
-                        return await self._fetch(verb.get("action", ""), {"Digits": key})
+                    keys = await self._pressed_keys(verb)
+                    if keys or verb.get("actionOnEmptyResult") == "true":
+                        return await self._fetch(verb.get("action", ""), {"Digits": keys})
                 case "Redirect":
                     return await self._fetch((verb.text or "").strip(), {})
                 case "Hangup":
@@ -62,27 +63,29 @@ class Conversation:
 
     def _say(self, verb: ET.Element) -> None:
         line = Spoken(text=verb.text or "", language=verb.get("language", ""), voice=verb.get("voice", ""))
+        # The name of a voice contains its language.
         if line.language and line.language not in line.voice:
-            self.caller.errors.append(f"{self.call.sid}: {line.voice or 'the default voice'} reads {line.language}")
+            self.client.errors.append(f"{self.call.sid}: {line.voice or 'the default voice'} reads {line.language}")
         self.call.spoken.append(line)
 
-    async def _key(self, gather: ET.Element) -> str:
+    async def _pressed_keys(self, gather: ET.Element) -> str:
+        """Let the phone press the keys of its next menu; return those that Twilio would pass on."""
         if self.phone.behaviour is PhoneBehaviour.VOICEMAIL:
             return ""
         if self.phone.extension and self.phone.extension not in self.call.extension:
             return ""
-        key = self.phone.next_key()
+        keys = self.phone.next_keys()
         if most := gather.get("numDigits"):
-            key = key[: int(most)]
+            keys = keys[: int(most)]
         elif ends := gather.get("finishOnKey"):
-            key = key.partition(ends)[0]
-        if key:
+            keys = keys.partition(ends)[0]
+        if keys:
             await asyncio.sleep(self.phone.presses_after.total_seconds())
-            self.call.keys += key
-        return key
+            self.call.keys += keys
+        return keys
 
     async def _fetch(self, url: str, params: Mapping[str, str]) -> str | None:
-        response = await self.caller.post(url, {**self.params, "CallStatus": "in-progress", **params})
+        response = await self.client.post(url, {**self.params, "CallStatus": "in-progress", **params})
         if response is None:
             return await self._fail(None)
         if "xml" not in response.headers.get("content-type", ""):
@@ -90,8 +93,9 @@ class Conversation:
         return response.text
 
     async def _fail(self, reason: str | None) -> str | None:
+        """Record *reason*, if any; return the document of the fallback URL, or end the call with an error message."""
         if reason is not None:
-            self.caller.errors.append(f"{self.call.sid}: {reason}")
+            self.client.errors.append(f"{self.call.sid}: {reason}")
         if self.call.fallback_url and not self._fell_back:
             self._fell_back = True
             return await self._fetch(self.call.fallback_url, {"ErrorCode": "11200"})

@@ -1,4 +1,4 @@
-"""`pantau lab`: mail systems on this machine that can be broken on purpose, to see what a probe says."""
+"""`pantau lab`: mail systems on this machine that can be broken on purpose, to see what a probe reports."""
 
 from __future__ import annotations
 
@@ -52,45 +52,46 @@ def lab(
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="pantau-lab-")))
             stack.enter_context(claimed(directory, _MARK))
             asyncio.run(_run(directory.resolve(), faults or []))
-        except DirectoryInUseError as taken:
-            fail(str(taken), 2)
+        except DirectoryInUseError as error:
+            fail(str(error), 2)
         except OSError as error:
             fail(f"the lab cannot start: {error}")
 
 
 async def _run(directory: Path, faults: list[Fault]) -> None:
     lines = Lines()
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(stop, lines.put_nowait, None)
+    # `None` ends the loop below.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, lines.put_nowait, None)
     console = Console()
     async with fault_lab(directory) as running:
-        console.print(screen.welcome(running, _command()), highlight=False, crop=False)
+        console.print(screen.welcome(running, _program()), highlight=False, crop=False)
         for fault in faults:
             console.print(await _carry_out(Break(fault=fault, system=AGENCY.code), running), highlight=False)
         with typed(sys.stdin.fileno(), lines):
-            while (line := await _next(lines)) is not None:
-                order = read(line, list(running.network.systems))
-                if isinstance(order, Quit):
+            while (line := await _next_line(lines)) is not None:
+                command = read(line, list(running.network.systems))
+                if isinstance(command, Quit):
                     break
-                if order is not None:
-                    console.print(await _carry_out(order, running), highlight=False)
+                if command is not None:
+                    console.print(await _carry_out(command, running), highlight=False)
 
 
-async def _next(lines: Lines) -> str | None:
+async def _next_line(lines: Lines) -> str | None:
     if sys.stdin.isatty() and sys.stdout.isatty():
         sys.stdout.write(_PROMPT)
     sys.stdout.flush()
     return await lines.get()
 
 
-def _command() -> str:
-    """Return how this program was called, so that the next call can be copied."""
+def _program() -> str:
+    """Return the path by which this program was called, for the command that the operator copies."""
     return sys.argv[0] if Path(sys.argv[0]).name == "pantau" else "pantau"
 
 
-async def _carry_out(order: Command, running: FaultLab) -> RenderableType:
+async def _carry_out(command: Command, running: FaultLab) -> RenderableType:
     systems = running.network.systems
-    match order:
+    match command:
         case Break(fault=fault, system=system):
             await systems[system].break_(fault)
             return screen.broken(fault, system)

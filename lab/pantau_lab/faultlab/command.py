@@ -65,7 +65,7 @@ class InvalidCommand:
 Command = Break | Repair | ShowFaults | ShowSystems | Help | Quit | InvalidCommand
 
 _FAULTS = {fault.value: fault for fault in Fault}
-_PLAIN: dict[str, Command] = {
+_WITHOUT_ARGUMENTS: dict[str, Command] = {
     "faults": ShowFaults(),
     "systems": ShowSystems(),
     "help": Help(),
@@ -81,25 +81,25 @@ def read(line: str, systems: Collection[str]) -> Command | None:
         return None
     verb, rest = words[0].lower(), words[1:]
     if verb in {"break", "repair"}:
-        return _about_fault(verb, rest, systems)
-    if verb not in _PLAIN:
-        return InvalidCommand(_unknown("order", verb, USAGE))
-    return _PLAIN[verb] if not rest else InvalidCommand(f"`{verb}` stands alone")
+        return _fault_command(verb, rest, systems)
+    if verb not in _WITHOUT_ARGUMENTS:
+        return InvalidCommand(_unknown("command", verb, USAGE))
+    return _WITHOUT_ARGUMENTS[verb] if not rest else InvalidCommand(f"`{verb}` stands alone")
 
 
-def _about_fault(verb: str, words: list[str], systems: Collection[str]) -> Command:
+def _fault_command(verb: str, words: list[str], systems: Collection[str]) -> Command:
     by_name: dict[str, str] = {name.lower(): name for name in systems}
-    found: set[Fault] = set()
-    named: set[str] = set()
+    faults: set[Fault] = set()
+    system_names: set[str] = set()
     for word in map(str.lower, words):
         if word in by_name:
-            named.add(by_name[word])
+            system_names.add(by_name[word])
         elif word in _FAULTS:
-            found.add(_FAULTS[word])
+            faults.add(_FAULTS[word])
         else:
             return InvalidCommand(_unknown("fault or system", word, [*Fault, *by_name]))
-    fault, system = next(iter(found), None), next(iter(named), None)
-    if len(found) > 1 or len(named) > 1 or len(words) > 2 or (verb == "break" and fault is None):
+    fault, system = next(iter(faults), None), next(iter(system_names), None)
+    if len(faults) > 1 or len(system_names) > 1 or len(words) > 2 or (verb == "break" and fault is None):
         return InvalidCommand(f"write: {USAGE[verb]}")
     if verb == "repair" or fault is None:
         return Repair(fault=fault, system=system)
@@ -107,6 +107,7 @@ def _about_fault(verb: str, words: list[str], systems: Collection[str]) -> Comma
 
 
 def _unknown(what: str, word: str, known: Iterable[str]) -> str:
+    """Return the reason for an unknown *word*, with the most similar of the *known* words, if any."""
     close = get_close_matches(word, list(known), n=1)
     hint = f"did you mean {close[0]}?" if close else "`help` and `faults` list what there is"
     return f"there is no {what} {word}; {hint}"

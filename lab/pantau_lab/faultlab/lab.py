@@ -10,24 +10,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pantau_lab.config_files import DEMO, StandIns, Timing, write
+from pantau_lab.config_files import DEMO, ProviderAccess, Timing, write
 from pantau_lab.mail import LabNetwork, SystemPlan
 from pantau_lab.serving import claimed
 from pantau_lab.world import AGENCIES, REFERENCES
 
 AGENCY = AGENCIES[0]
 #: The discard port (RFC 863), at which usually nothing listens.
-_NOWHERE = "http://127.0.0.1:9"
-_NOBODY = StandIns(
-    carrier_url=_NOWHERE,
+_UNUSED_URL = "http://127.0.0.1:9"
+_NO_PROVIDERS = ProviderAccess(
+    carrier_url=_UNUSED_URL,
     account_sid="AC" + "0" * 32,
     auth_token="tiada",
-    caller="+60100000000",
-    fax_url=_NOWHERE,
+    from_number="+60100000000",
+    fax_url=_UNUSED_URL,
     project_id="tiada",
     key_id="tiada",
     key_secret="tiada",
-    fax_caller="+60300000000",
+    fax_from_number="+60300000000",
 )
 
 
@@ -44,12 +44,12 @@ class FaultLab:
 @asynccontextmanager
 async def fault_lab(directory: Path, *, timing: Timing = DEMO) -> AsyncIterator[FaultLab]:
     """Run the lab during the block, and write its configuration to *directory*."""
-    names = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
-    plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in names.items()]
+    domains = {AGENCY.code: AGENCY.domain} | {each.key: each.domain for each in REFERENCES}
+    plans = [SystemPlan.with_one_mailbox(name, domain, tempo=timing.tempo) for name, domain in domains.items()]
     with claimed(2) as ports:
         listen, callbacks = (f"127.0.0.1:{port}" for port in ports)
         async with LabNetwork(plans, folder=directory) as network:
             settings = write(
-                directory, network, _NOBODY, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,)
+                directory, network, _NO_PROVIDERS, timing, listen=listen, callbacks=callbacks, agencies=(AGENCY,)
             )
             yield FaultLab(network=network, directory=directory, settings=settings)

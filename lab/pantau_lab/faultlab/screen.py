@@ -47,8 +47,8 @@ def systems(lab: FaultLab) -> RenderableType:
         (account,) = system.accounts
         ports = (str(system.port(port)) for port in Port)
         table.add_row(Text(system.name, style="bold"), account.address, *ports)
-    wrong = _wrong(lab.network.systems.values())
-    return Group(table, Text(), Text(wrong)) if wrong else table
+    faults = _present_faults(lab.network.systems.values())
+    return Group(table, Text(), Text(faults)) if faults else table
 
 
 def welcome(lab: FaultLab, command: str) -> RenderableType:
@@ -59,17 +59,17 @@ def welcome(lab: FaultLab, command: str) -> RenderableType:
         systems(lab),
         Text(),
         Text("Passwords (secrets/), certificate (ca.pem) and configuration lie in"),
-        _whole(f"  {lab.directory}"),
+        _unwrapped(f"  {lab.directory}"),
         Text(),
         Text("Probe it in another terminal; without a last word, the internal route:"),
-        _whole(f"  {command} probe --config {lab.settings} {AGENCY.code} outbound"),
+        _unwrapped(f"  {command} probe --config {lab.settings} {AGENCY.code} outbound"),
         Text(),
         Text("Break and repair it here:"),
         usage_table(),
     )
 
 
-def _whole(line: str) -> Text:
+def _unwrapped(line: str) -> Text:
     """Return a line that is not wrapped, so that it can be copied."""
     return Text(line, no_wrap=True, overflow="ignore")
 
@@ -85,8 +85,8 @@ def usage_table() -> RenderableType:
 def broken(fault: Fault, system: str) -> RenderableType:
     """Return the new fault of a system, and what a probe reports if this is the only fault."""
     symptom = SYMPTOMS[fault] if system == AGENCY.code else _seen_from_agency(SYMPTOMS[fault])
-    named = (("internal", symptom.internal), ("outbound", symptom.outbound), ("inbound", symptom.inbound))
-    reports = [part for name, outcome in named for part in (f"  {name} ", _outcome(outcome))]
+    routes = (("internal", symptom.internal), ("outbound", symptom.outbound), ("inbound", symptom.inbound))
+    reports = [part for name, outcome in routes for part in (f"  {name} ", _outcome(outcome))]
     return Group(
         Text.assemble((f"{system}: {fault}", "bold"), f"  {re.sub('[Tt]he agency', system, fault.seen)}"),
         Text.assemble(f"  a probe of {AGENCY.code} reports:", *reports),
@@ -95,7 +95,7 @@ def broken(fault: Fault, system: str) -> RenderableType:
 
 def repaired(systems: Iterable[MailSystem]) -> RenderableType:
     """Return the confirmation of a repair, with the remaining faults."""
-    return Text(f"repaired; {_wrong(systems) or 'nothing is broken'}")
+    return Text(f"repaired; {_present_faults(systems) or 'nothing is broken'}")
 
 
 def _seen_from_agency(symptom: Symptom) -> Symptom:
@@ -103,7 +103,7 @@ def _seen_from_agency(symptom: Symptom) -> Symptom:
     return Symptom(internal=Outcome.DELIVERED, outbound=symptom.inbound, inbound=symptom.outbound)
 
 
-def _wrong(systems: Iterable[MailSystem]) -> str:
+def _present_faults(systems: Iterable[MailSystem]) -> str:
     """Return the present faults of *systems* as text; "" if there are none."""
     return "; ".join(
         f"{system.name} has {', '.join(fault for fault in Fault if fault in system.faults)}"

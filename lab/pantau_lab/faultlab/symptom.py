@@ -42,7 +42,7 @@ SYMPTOMS: Mapping[Fault, Symptom] = {
     Fault.FULL: _each(_DEFERRED, _DEFERRED, _LOST),
     Fault.QUOTA: _each(_REJECTED, _DELIVERED, _BOUNCED),
     Fault.UNKNOWN: _each(_REJECTED, _DELIVERED, _BOUNCED),
-    # This is the outcome of the first attempt. A later one is delivered.
+    # Outcomes of the first attempt to send; a later attempt delivers the message.
     Fault.GREYLIST: _each(_DEFERRED, _DEFERRED, _LOST),
     Fault.AUTH: _all(_AUTH),
     Fault.PASSWORD: _all(_AUTH),

@@ -13,32 +13,32 @@ Lines = asyncio.Queue[str | None]
 
 @contextmanager
 def typed(descriptor: int, lines: Lines) -> Iterator[None]:
-    """Put each line from *descriptor* into *lines* during the block, and `None` at the end of a terminal's input (Ctrl-D).
+    """Put each line from *descriptor* into *lines* during the block; put `None` at the end of a terminal (Ctrl-D).
 
-    The end of another input is ignored, because nobody types there.
+    The end of any other input, such as a pipe, is ignored: the lab runs until a signal.
     """
     loop = asyncio.get_running_loop()
     unfinished = bytearray()
 
-    def take() -> None:
+    def read_lines() -> None:
         try:
-            piece = os.read(descriptor, _CHUNK_OCTETS)
+            chunk = os.read(descriptor, _CHUNK_OCTETS)
         except OSError:  # The terminal has gone.
-            piece = b""
-        unfinished.extend(piece)
-        *whole, rest = bytes(unfinished).split(b"\n")
+            chunk = b""
+        unfinished.extend(chunk)
+        *complete, rest = bytes(unfinished).split(b"\n")
         unfinished[:] = rest
-        for line in whole:
+        for line in complete:
             lines.put_nowait(line.decode(errors="replace"))
-        if not piece:
+        if not chunk:
             loop.remove_reader(descriptor)
             if os.isatty(descriptor):
                 lines.put_nowait(None)
 
     try:
         # The descriptor stays blocking, because the shell shares it. It is read only when it has data.
-        loop.add_reader(descriptor, take)
-    except OSError:  # The descriptor is a file or closed, so nobody types there.
+        loop.add_reader(descriptor, read_lines)
+    except OSError:  # The descriptor is a file or closed: nobody types there.
         yield
         return
     try:

@@ -32,7 +32,7 @@ class _Error(Exception):
 
 def app(service: FaxService) -> Starlette:
     """Return the ASGI app of *service*; its lifespan is the service's."""
-    face = _Api(service)
+    api = _Api(service)
     root = "/v3/projects/{project}/faxes"
 
     @asynccontextmanager
@@ -42,8 +42,8 @@ def app(service: FaxService) -> Starlette:
 
     return Starlette(
         routes=[
-            Route(root, face.faxes, methods=["GET", "POST"]),
-            Route(f"{root}/{{id}}", face.fax, methods=["GET"]),
+            Route(root, api.faxes, methods=["GET", "POST"]),
+            Route(f"{root}/{{id}}", api.fax, methods=["GET"]),
         ],
         lifespan=lifespan,
         exception_handlers={_Error: _answer_error},
@@ -62,13 +62,15 @@ class _Api:
 
         async def accept() -> Response:
             fax = _fax(fields)
-            answer = JSONResponse(fax_json(self._service, fax), status_code=201)
+            response = JSONResponse(fax_json(self._service, fax), status_code=201)
             await self._service.take(fax)
-            return answer
+            return response
 
         if self._service.faults:
             fault = self._service.faults.popleft()
-            return await apply_fault(fault, request, take=accept, error=lambda status: _error(status, "as told"))
+            return await apply_fault(
+                fault, request, accept=accept, error=lambda status: _error(status, "simulated fault")
+            )
         return await accept()
 
     async def fax(self, request: Request) -> Response:
@@ -88,6 +90,7 @@ class _Api:
 
     def _list(self, request: Request) -> Response:
         query = request.query_params
+        # Filters have the form "labels[NAME]".
         labels = {name[7:-1]: value for name, value in query.items() if re.fullmatch(r"labels\[\w+\]", name)}
         found = [
             fax_json(self._service, fax)
@@ -111,7 +114,7 @@ class _Api:
 
 
 async def _fields(request: Request) -> Mapping[str, Any]:
-    """Return the fields of a submission in JSON or as multipart form; the key "pdf" has the document."""
+    """Return the fields of a submission in JSON or as a multipart form; "pdf" is the document."""
     if "json" in request.headers.get("content-type", ""):
         try:
             fields = dict(await request.json())

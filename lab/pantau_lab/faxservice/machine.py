@@ -32,6 +32,8 @@ FAILURES = {
 
 @dataclass(slots=True, kw_only=True)
 class Machine:
+    """Simulated fax machine."""
+
     number: str
     owner: str = ""
     behaviour: FaxBehaviour = FaxBehaviour.ANSWERS

@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 
+from pantau_lab.background_tasks import BackgroundTasks
 from pantau_lab.faxservice.machine import FAILURES, FaxBehaviour, Machine
 from pantau_lab.provider_fault import CallbackFault, SubmissionFault
-from pantau_lab.underway import BackgroundTasks
 
 
 def _nothing(*_: object) -> None:
@@ -57,24 +57,24 @@ class FaxService:
 
     project_id: str = "projek-olok-olok"
     key_id: str = "kunci"
-    key_secret: str = "rahsia-olok-olok-faks"  # noqa: S105 - of a service that is not there
+    key_secret: str = "rahsia-olok-olok-faks"  # noqa: S105 - of a fictional service
     machines: dict[str, Machine] = field(default_factory=dict)
     #: Real time between two statuses.
     step: timedelta = timedelta()
-    #: The machine, the title in the header line and the PDF; called when all pages have arrived.
+    #: Called when all pages have arrived, with the machine, the title in the header line and the PDF.
     on_fax: Callable[[Machine, str, bytes], None] = _nothing
-    #: Called when a fax was accepted and not answered yet. Tests kill the customer's process at this moment.
+    #: Called when the service has accepted a fax and not yet responded. Tests then kill the customer's process.
     on_taken: Callable[[Fax], None] = _nothing
     #: Faults of the next submissions, one each.
     faults: deque[SubmissionFault] = field(default_factory=deque)
     callback_fault: CallbackFault = CallbackFault.NONE
     faxes: list[Fax] = field(default_factory=list)
-    #: Errors of the customer's callbacks, and exceptions in this process.
+    #: Failed callbacks to the customer, and exceptions of the service.
     errors: list[str] = field(default_factory=list)
     _under_way: BackgroundTasks = field(init=False)
 
     def __post_init__(self) -> None:
-        """Share the list of errors."""
+        """Share `errors` with the background tasks."""
         self._under_way = BackgroundTasks(errors=self.errors)
 
     def machine(self, number: str, **how: Any) -> Machine:
@@ -95,8 +95,8 @@ class FaxService:
     async def take(self, fax: Fax) -> None:
         self.faxes.append(fax)
         self.on_taken(fax)
-        at_once = self.callback_fault is CallbackFault.BEFORE_ANSWER
-        await self._under_way.begin(self._transmit(fax), and_wait=at_once)
+        before_response = self.callback_fault is CallbackFault.BEFORE_ANSWER
+        await self._under_way.begin(self._transmit(fax), and_wait=before_response)
 
     async def _transmit(self, fax: Fax) -> None:
         for attempt in range(fax.max_retries + 1):
@@ -118,6 +118,7 @@ class FaxService:
         await self._call_back(fax)
 
     async def _call_back(self, fax: Fax) -> None:
+        """Post the only callback of a fax, with `callback_fault`; `REVERSED` has no effect."""
         if not fax.callback_url or self.callback_fault is CallbackFault.NEVER:
             return
         event = {"event": "FAX_COMPLETED", "eventTime": _stamp(fax.completed_at), "fax": fax_json(self, fax)}
@@ -134,7 +135,7 @@ class FaxService:
 
 def fax_json(service: FaxService, fax: Fax) -> dict[str, Any]:
     """Return the fax object of the API."""
-    shown: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": fax.id,
         "direction": "OUTBOUND",
         "to": fax.to,
@@ -150,10 +151,10 @@ def fax_json(service: FaxService, fax: Fax) -> dict[str, Any]:
         "projectId": service.project_id,
     }
     if fax.completed_at is not None:
-        shown |= {"completedTime": _stamp(fax.completed_at), "pagesSentSuccessfully": fax.pages_sent}
+        fields |= {"completedTime": _stamp(fax.completed_at), "pagesSentSuccessfully": fax.pages_sent}
     if fax.failure is not None:
-        shown |= dict(zip(("errorType", "errorCode", "errorMessage"), fax.failure, strict=True))
-    return shown
+        fields |= dict(zip(("errorType", "errorCode", "errorMessage"), fax.failure, strict=True))
+    return fields
 
 
 def _stamp(at: datetime | None) -> str | None:

@@ -1,7 +1,7 @@
 """Fictional agencies' mail systems on loopback, in process, that can be broken on purpose.
 
 Real SMTP, real IMAP, real TLS from an authority made at start; only the agencies are invented. Everything runs in the
-event loop of whoever enters `LabNetwork`, and nothing outlives it.
+event loop that enters `LabNetwork`, and ends with its block.
 """
 
 from pantau_lab.mail.faults.fault import Fault

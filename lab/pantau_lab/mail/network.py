@@ -1,4 +1,4 @@
-"""Network of mail systems: fictional agencies, and reference systems, whose mailboxes probe the agencies from outside."""
+"""Network of mail systems: of fictional agencies, and of references, from which Pantau probes the agencies."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class LabNetwork:
         return MappingProxyType(self._systems)
 
     async def wait_until_empty(self) -> None:
-        """Wait until all queues are empty: a message that has not arrived by then is lost."""
+        """Wait until all queues are empty. A message that has not arrived by then never will."""
         while any(system.queued for system in self._systems.values()):
             for system in self._systems.values():
                 await system.wait_until_empty()

@@ -18,9 +18,9 @@ from pantau_lab.mail.resources.authority import LabAuthority
 from pantau_lab.mail.resources.mailbox import FolderName, Folders
 from pantau_lab.mail.resources.port import Port
 from pantau_lab.mail.resources.tempo import FaultDelays
+from pantau_lab.mail.server.endpoints import Endpoints
 from pantau_lab.mail.server.intake import Intake
 from pantau_lab.mail.server.listener import Listener
-from pantau_lab.mail.server.listeners import Listeners
 from pantau_lab.mail.transport.directory import Directory, Exchanger
 from pantau_lab.mail.transport.queue import Queue, QueuePolicy
 from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal, SmtpReply
@@ -29,10 +29,9 @@ from pantau_lab.mail.transport.stamp import return_path
 
 
 class MailSystem:
-    """Mail system on loopback, as an asynchronous context manager.
+    """Mail system on loopback, as an asynchronous context manager. It drops queued mail at the end of the context.
 
-    *ports*: fixed port numbers; other ports get free ones. *tempo*: delays of the faults. Queued mail is dropped at the
-    end of the context.
+    *ports*: fixed port numbers; other ports get free ones. *tempo*: delays of the faults.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class MailSystem:
         self._condition = Condition(effects(tempo or FaultDelays()))
         self._folders = {account.address: Folders() for account in self.accounts}
         self._listeners: dict[Port, Listener] = {}
-        self._endpoints: Listeners | None = None
+        self._endpoints: Endpoints | None = None
         self._queue: Queue | None = None
         self._exit_stack = AsyncExitStack()
 
@@ -141,7 +140,7 @@ class MailSystem:
         if self._queue is not None:
             await self._queue.wait_until_empty()
 
-    def messages(self, address: str, folder: FolderName = FolderName.INBOX) -> int:
+    def message_count(self, address: str, folder: FolderName = FolderName.INBOX) -> int:
         """Return the number of messages in a folder. Raise `KeyError` if no account has *address*."""
         return self._folders_of(address).count(folder)
 
@@ -160,7 +159,7 @@ class MailSystem:
 
     def _build(self, queue: Queue, tasks: asyncio.TaskGroup) -> None:
         intake = Intake(hostname=self.hostname, condition=self._condition, put=queue.put)
-        self._endpoints = Listeners(
+        self._endpoints = Endpoints(
             hostname=self.hostname,
             domain=self.domain,
             accounts=self.accounts,
@@ -184,6 +183,7 @@ class MailSystem:
                 await listener.open(self._endpoints.endpoint(port, self._condition.tls(port)))
 
     async def _cut(self, *faults: Fault) -> None:
+        # Abort open sessions at the ports that notice these faults, or their end, only in a new session.
         for port in frozenset[Port]().union(*map(self._condition.cut_by, faults)):
             await self._listeners[port].cut()
 
@@ -191,10 +191,10 @@ class MailSystem:
         _, _, domain = queued_message.recipient.rpartition("@")
         if domain.lower() == self.domain:
             return await self._deliver_here(queued_message)
-        exchange = self._directory.find(domain)
-        if exchange is None:
+        exchanger = self._directory.find(domain)
+        if exchanger is None:
             return Refusal(reply=SmtpReply(code=550, status="5.1.2", text=f"Domain {domain} not found"))
-        return await relay(queued_message, exchange, hostname=self.hostname)
+        return await relay(queued_message, exchanger, hostname=self.hostname)
 
     async def _deliver_here(self, queued_message: QueuedMessage) -> Refusal | None:
         account = self.accounts.find(queued_message.recipient)

@@ -1,6 +1,7 @@
-"""The HTTP face of an authorization server: where tokens come from (RFC 6749), codes for another device (RFC 8628) and for a browser.
+"""HTTP API of the simulated authorization server.
 
-And where mail servers ask whom a token lets in (RFC 7662).
+It issues tokens (RFC 6749), device codes (RFC 8628) and authorization codes for a browser, and tells mail servers the
+user of a token (RFC 7662).
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from starlette.routing import Route
 
 from pantau_lab.oauth.authorization_server import AuthorizationServer, OAuthError, TokenEndpointFault
 
-#: RFC 6749 5.1.
-_NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+#: Header of a response with a token (RFC 6749 5.1).
+_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def app(server: AuthorizationServer) -> Starlette:
     """Return the ASGI app of *server*: "/token", "/device", "/authorize" and "/introspect"."""
-    face = _Api(server)
+    api = _Api(server)
     return Starlette(
         routes=[
-            Route("/token", face.token, methods=["POST"]),
-            Route("/device", face.device, methods=["POST"]),
-            Route("/authorize", face.authorize),
-            Route("/introspect", face.introspect, methods=["POST"]),
+            Route("/token", api.token, methods=["POST"]),
+            Route("/device", api.device, methods=["POST"]),
+            Route("/authorize", api.authorize),
+            Route("/introspect", api.introspect, methods=["POST"]),
         ]
     )
 
@@ -39,8 +40,9 @@ class _Api:
 
     async def token(self, request: Request) -> Response:
         form = await _form(request)
-        self._server.asked.append(form)
-        match self._server.trouble:
+        self._server.requests.append(form)
+        # `issue` raises the faults that are OAuth errors.
+        match self._server.fault:
             case TokenEndpointFault.ERROR:
                 return PlainTextResponse("<h1>Internal Server Error</h1>", 500)
             case TokenEndpointFault.PORTAL:
@@ -55,37 +57,37 @@ class _Api:
         try:
             grant = self._server.issue(form)
         except OAuthError as refusal:
-            answer = {"error": refusal.error, "error_description": refusal.description}
-            return JSONResponse(answer, refusal.status, _NOT_KEPT)
-        granted: dict[str, str | int] = {
+            error = {"error": refusal.error, "error_description": refusal.description}
+            return JSONResponse(error, refusal.status, _NO_STORE)
+        answer: dict[str, str | int] = {
             "access_token": grant.access_token,
             "token_type": "Bearer",
-            # A number, as Microsoft sends it. Others send a text, which the client also accepts.
-            "expires_in": int(self._server.lifetime.total_seconds()),
+            # A number, as Microsoft sends it. Others send a string, which Pantau's client also accepts.
+            "expires_in": int(self._server.access_token_lifetime.total_seconds()),
         }
         if grant.refresh_token is not None:
-            granted["refresh_token"] = grant.refresh_token
-        return JSONResponse(granted, 200, _NOT_KEPT)
+            answer["refresh_token"] = grant.refresh_token
+        return JSONResponse(answer, 200, _NO_STORE)
 
     async def device(self, request: Request) -> Response:
         form = await _form(request)
-        self._server.asked.append(form)
+        self._server.requests.append(form)
         try:
-            return JSONResponse(self._server.device(form), 200, _NOT_KEPT)
+            return JSONResponse(self._server.begin_device_flow(form), 200, _NO_STORE)
         except OAuthError as refusal:
             return JSONResponse({"error": refusal.error, "error_description": refusal.description}, refusal.status)
 
     async def authorize(self, request: Request) -> Response:
-        asked = request.query_params
-        back = {"state": asked["state"]}
-        if self._server.said:
-            back["error"] = self._server.said.pop(0)
+        query = request.query_params
+        answer = {"state": query["state"]}
+        if self._server.consent_errors:
+            answer["error"] = self._server.consent_errors.pop(0)
         else:
-            back["code"] = self._server.authorize(asked)
-        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", status_code=302)
+            answer["code"] = self._server.authorize(query)
+        return RedirectResponse(f"{query['redirect_uri']}?{urlencode(answer)}", status_code=302)
 
     async def introspect(self, request: Request) -> Response:
-        username = self._server.holder((await _form(request)).get("token", ""))
+        username = self._server.username_of((await _form(request)).get("token", ""))
         answer = {"active": False} if username is None else {"active": True, "username": username}
         return JSONResponse(answer)
 

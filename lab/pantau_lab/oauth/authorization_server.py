@@ -20,17 +20,17 @@ _JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class TokenEndpointFault(StrEnum):
-    """Behaviour of the token endpoint until it is changed."""
+    """Fault of the token endpoint. It lasts until a test sets another."""
 
     NONE = "none"
-    #: 401: the client is not known, or its secret has expired.
+    #: 401: the client is unknown, or its secret has expired.
     INVALID_CLIENT = "invalid_client"
     #: 400: the refresh token has expired or was revoked.
     INVALID_GRANT = "invalid_grant"
-    #: 400: the application is not known in that tenant, in Microsoft's words; of a service account, that nobody has
-    #: delegated to it, in Google's.
+    #: 400 in Microsoft's words: the tenant does not know the application. For a service account 401 in Google's words:
+    #: nothing is delegated to it.
     UNAUTHORIZED_CLIENT = "unauthorized_client"
-    #: 503 in the words of RFC 6749.
+    #: 503 with the OAuth error "temporarily_unavailable".
     UNAVAILABLE = "unavailable"
     #: 500 with an HTML page.
     ERROR = "error"
@@ -43,7 +43,7 @@ class TokenEndpointFault(StrEnum):
 
 
 class OAuthError(Exception):
-    """An error of RFC 6749 5.2."""
+    """Error response to a request (RFC 6749 5.2). *status*: HTTP status."""
 
     def __init__(self, *, status: int, error: str, description: str) -> None:
         super().__init__(error)
@@ -57,8 +57,10 @@ class Grant:
     """Issued access token."""
 
     access_token: str
+    #: User to whose mailbox the token gives access.
     username: str
     expires_at: datetime
+    #: Refresh token that is issued together with it.
     refresh_token: str | None = None
 
 
@@ -68,68 +70,72 @@ def _utc_now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class AuthorizationServer:
-    """Server with one client, and the mailbox to which its tokens give access."""
+    """Server with one client, and one mailbox to which its tokens give access."""
 
+    #: User name of the mailbox.
     username: str
     client_id: str = "pantau-ujian"
     #: `None`: a public client, such as one for the device flow.
     client_secret: str | None = "rahsia-klien"  # noqa: S105 - opens nothing
     #: The valid refresh token.
     refresh_token: str = "segar-0"  # noqa: S105 - see above
-    #: Whether each use replaces the refresh token. Use of an old one then counts as theft.
-    rotates: bool = False
-    lifetime: timedelta = timedelta(hours=1)
-    #: That may act for the mailbox.
+    #: Whether each use replaces the refresh token, so that the old one is refused.
+    rotates_refresh_token: bool = False
+    access_token_lifetime: timedelta = timedelta(hours=1)
+    #: Service account that may act for the mailbox; `None`: none may.
     service_account: LabServiceAccount | None = None
-    trouble: TokenEndpointFault = TokenEndpointFault.NONE
+    fault: TokenEndpointFault = TokenEndpointFault.NONE
     clock: Callable[[], datetime] = _utc_now
-    #: Parameters of every request for a token.
-    asked: list[Mapping[str, str]] = field(default_factory=list)
+    #: Parameters of every request to "/token" and "/device".
+    requests: list[Mapping[str, str]] = field(default_factory=list)
+    #: Issued access tokens that are not revoked.
     grants: dict[str, Grant] = field(default_factory=dict)
-    #: Errors of the next polls of the device flow (RFC 8628 3.5), one each. After them the person has consented.
-    said: list[str] = field(default_factory=list)
+    #: Errors of the next polls of the device flow (RFC 8628 3.5) or authorization requests of a browser, one each.
+    #: After the last one the user consents.
+    consent_errors: list[str] = field(default_factory=list)
     #: Issued device codes.
     device_codes: set[str] = field(default_factory=set)
-    #: Parameters of the authorization request of a browser, by the authorization code that was issued.
-    codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Parameters of a browser's authorization request, by the authorization code that was issued for it.
+    authorization_requests: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def issue(self, form: Mapping[str, str]) -> Grant:
-        """Answer a request for a token. Raise `OAuthError`."""
-        match self.trouble:
+        """Return a new access token for a request with these parameters. Raise `OAuthError` if it is refused."""
+        match self.fault:
             case TokenEndpointFault.INVALID_CLIENT:
-                raise self._expired_secret()
+                raise self._invalid_client()
             case TokenEndpointFault.INVALID_GRANT:
                 raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
             case TokenEndpointFault.UNAUTHORIZED_CLIENT if form.get("grant_type") == _JWT_GRANT:
                 raise OAuthError(status=401, error="unauthorized_client", description=NOT_DELEGATED)
             case TokenEndpointFault.UNAUTHORIZED_CLIENT:
-                said = f"AADSTS700016: Application with identifier '{self.client_id}' was not found in the directory."
-                raise OAuthError(status=400, error="unauthorized_client", description=said)
+                text = f"AADSTS700016: Application with identifier '{self.client_id}' was not found in the directory."
+                raise OAuthError(status=400, error="unauthorized_client", description=text)
             case TokenEndpointFault.UNAVAILABLE:
                 raise OAuthError(status=503, error="temporarily_unavailable", description="come again")
+            # The API answers the other faults itself.
             case _:
                 return self._grant(form)
 
     def _grant(self, form: Mapping[str, str]) -> Grant:
         if form.get("grant_type") == _JWT_GRANT:
-            self._look_at(form)
+            self._check_assertion(form)
         elif (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
-            raise self._expired_secret()
-        following: str | None = None
+            raise self._invalid_client()
+        issued_refresh_token: str | None = None
         match form.get("grant_type"):
             case kind if kind in {"client_credentials", _JWT_GRANT}:
                 pass
             case "refresh_token" if form.get("refresh_token") == self.refresh_token:
-                if self.rotates:
-                    following = self.refresh_token = f"segar-{len(self.grants) + 1}"
+                if self.rotates_refresh_token:
+                    issued_refresh_token = self.refresh_token = f"segar-{len(self.grants) + 1}"
             case "refresh_token":
                 raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
-            case "authorization_code" if self._is_redeemed(form):
-                following = self.refresh_token
+            case "authorization_code" if self._redeem_code(form):
+                issued_refresh_token = self.refresh_token
             case kind if kind == _DEVICE_GRANT and form.get("device_code") in self.device_codes:
-                if self.said:
-                    raise OAuthError(status=400, error=self.said.pop(0), description="See RFC 8628.")
-                following = self.refresh_token
+                if self.consent_errors:
+                    raise OAuthError(status=400, error=self.consent_errors.pop(0), description="See RFC 8628.")
+                issued_refresh_token = self.refresh_token
             case kind if kind in {"authorization_code", _DEVICE_GRANT}:
                 raise OAuthError(status=400, error="invalid_grant", description="No such code.")
             case _:
@@ -137,24 +143,24 @@ class AuthorizationServer:
         grant = Grant(
             access_token=secrets.token_urlsafe(24),
             username=self.username,
-            expires_at=self.clock() + self.lifetime,
-            refresh_token=following,
+            expires_at=self.clock() + self.access_token_lifetime,
+            refresh_token=issued_refresh_token,
         )
         self.grants[grant.access_token] = grant
         return grant
 
-    def _look_at(self, form: Mapping[str, str]) -> None:
-        """Raise `OAuthError` unless a service account has signed it that may."""
+    def _check_assertion(self, form: Mapping[str, str]) -> None:
+        """Raise `OAuthError` unless the service account has signed the assertion and may act for the mailbox."""
         account = self.service_account or LabServiceAccount(scopes=set())
-        if (wrong := account.refusal(form.get("assertion", ""), self.username, self.clock())) is not None:
-            error, description = wrong
+        if (refusal := account.refusal(form.get("assertion", ""), self.username, self.clock())) is not None:
+            error, description = refusal
             raise OAuthError(
                 status=401 if error == "unauthorized_client" else 400, error=error, description=description
             )
 
-    def device(self, form: Mapping[str, str]) -> Mapping[str, str | int]:
-        """Answer a device authorization request (RFC 8628 3.2). Raise `OAuthError`."""
-        if form.get("client_id") != self.client_id or self.trouble is TokenEndpointFault.INVALID_CLIENT:
+    def begin_device_flow(self, form: Mapping[str, str]) -> Mapping[str, str | int]:
+        """Return the response to a device authorization request (RFC 8628 3.2). Raise `OAuthError` if it is refused."""
+        if form.get("client_id") != self.client_id or self.fault is TokenEndpointFault.INVALID_CLIENT:
             raise OAuthError(status=401, error="unauthorized_client", description="AADSTS7000218: not a public client.")
         code = secrets.token_urlsafe(24)
         self.device_codes.add(code)
@@ -166,30 +172,30 @@ class AuthorizationServer:
             "interval": 5,
         }
 
-    def authorize(self, asked: Mapping[str, str]) -> str:
-        """Return the authorization code of a browser whose user has consented."""
+    def authorize(self, request: Mapping[str, str]) -> str:
+        """Return the authorization code for a browser's request, to which the user has consented."""
         code = secrets.token_urlsafe(16)
-        self.codes[code] = dict(asked)
+        self.authorization_requests[code] = dict(request)
         return code
 
-    def _is_redeemed(self, form: Mapping[str, str]) -> bool:
-        """Whether a code is redeemed by the client that requested it (RFC 7636 4.6). A code is valid once."""
-        asked = self.codes.pop(form.get("code", ""), {})
+    def _redeem_code(self, form: Mapping[str, str]) -> bool:
+        """Use up an authorization code; return whether the client that requested it redeems it (RFC 7636 4.6)."""
+        request = self.authorization_requests.pop(form.get("code", ""), {})
         digest = sha256(form.get("code_verifier", "").encode()).digest()
         challenge = urlsafe_b64encode(digest).rstrip(b"=").decode()
-        is_same = form.get("redirect_uri") == asked.get("redirect_uri")
-        return is_same and (asked.get("code_challenge_method"), asked.get("code_challenge")) == ("S256", challenge)
+        is_same = form.get("redirect_uri") == request.get("redirect_uri")
+        return is_same and (request.get("code_challenge_method"), request.get("code_challenge")) == ("S256", challenge)
 
     def revoke(self) -> None:
         """Revoke all issued access tokens."""
         self.grants.clear()
 
-    def holder(self, access_token: str) -> str | None:
+    def username_of(self, access_token: str) -> str | None:
         """Return the user of a token; `None` if the token is not valid (RFC 7662 2.2)."""
         grant = self.grants.get(access_token)
         return grant.username if grant is not None and grant.expires_at > self.clock() else None
 
-    def _expired_secret(self) -> OAuthError:
+    def _invalid_client(self) -> OAuthError:
         return OAuthError(
             status=401,
             error="invalid_client",

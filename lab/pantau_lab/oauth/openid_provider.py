@@ -1,4 +1,4 @@
-"""Simulated OpenID Connect provider (Core 1.0, code flow with PKCE), which can behave like a compromised one."""
+"""Simulated OpenID Connect provider (Core 1.0, code flow with PKCE), with faults of a broken or compromised one."""
 
 from __future__ import annotations
 
@@ -22,51 +22,54 @@ from starlette.routing import Route
 
 
 class ProviderFault(StrEnum):
-    """Fault of the provider."""
+    """Fault of the provider. It lasts until a test sets another."""
 
     NONE = "none"
     #: The ID token is for another client (`aud`).
     ANOTHER_AUDIENCE = "another audience"
-    #: Signs in the name of another issuer.
+    #: The ID token is from another issuer (`iss`).
     ANOTHER_ISSUER = "another issuer"
-    #: The metadata has another issuer.
+    #: The metadata names another issuer.
     ANOTHER_METADATA = "another metadata"
-    #: Hands on what it said to somebody else before.
+    #: The ID token has the `nonce` of another sign-in, as a replayed one has.
     ANOTHER_NONCE = "another nonce"
+    #: The ID token has expired (`exp`).
     EXPIRED = "expired"
     #: The ID token is signed with a foreign key.
     FORGED = "forged"
     #: The ID token is signed with the client's secret.
     SHARED_SECRET = "shared secret"  # noqa: S105 - a fault
-    #: Says nobody's name.
+    #: The ID token names no user (`sub`).
     NAMELESS = "nameless"
-    #: 503, everywhere.
+    #: 503 at all URLs but `/authorize`.
     AWAY = "away"
-    #: 200 with a web page, as from a captive portal.
+    #: 200 with a web page, as from a captive portal, at the same URLs.
     PORTAL = "portal"
     #: Redirects the browser with an error, as when the user refuses.
     DENIED = "denied"
 
 
 @cache
-def _a_key(_whose: str) -> RSAKey:
+def _cached_key(_name: str) -> RSAKey:
     """Return the key with this name. It is cached, because generating one takes a third of a second."""
     return RSAKey.generate_key(2048, {"kid": "satu"})
 
 
 @dataclass(slots=True, kw_only=True)
 class OpenIdProvider:
-    """One client, and whoever sits at the browser. `url` is where it is served, once that is known."""
+    """Provider with one client, and one user, who is signed in already."""
 
+    #: Base URL at which the app is served; empty until a test sets it.
     url: str = ""
     client_id: str = "pantau-ujian"
     client_secret: str = "rahsia-klien-openid"  # noqa: S105 - opens nothing
-    #: Who sits there.
+    #: Identifier of the user (`sub`).
     subject: str = "a1b2-siti"
     fault: ProviderFault = ProviderFault.NONE
-    key: RSAKey = field(default_factory=lambda: _a_key("own"))
-    #: By code: what was asked for with it.
-    codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Key that signs the ID tokens.
+    key: RSAKey = field(default_factory=lambda: _cached_key("own"))
+    #: Parameters of an authorization request, by the authorization code that was issued for it.
+    authorization_requests: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def app(self) -> Starlette:
         """Return the ASGI app."""
@@ -83,7 +86,7 @@ class OpenIdProvider:
         )
 
     async def _metadata(self, _request: Request) -> Response:
-        if (page := self._trouble()) is not None:
+        if (page := self._fault_page()) is not None:
             return page
         issuer = "https://lain.contoh.my" if self.fault is ProviderFault.ANOTHER_METADATA else self.url
         return JSONResponse(
@@ -97,40 +100,40 @@ class OpenIdProvider:
         )
 
     async def _keys(self, _request: Request) -> Response:
-        return self._trouble() or JSONResponse({"keys": [self.key.as_dict(private=False)]})
+        return self._fault_page() or JSONResponse({"keys": [self.key.as_dict(private=False)]})
 
     async def _authorize(self, request: Request) -> Response:
-        asked = request.query_params
-        back = {"state": asked["state"]}
+        query = request.query_params
+        answer = {"state": query["state"]}
         if self.fault is ProviderFault.DENIED:
-            back["error"] = "access_denied"
+            answer["error"] = "access_denied"
         else:
-            back["code"] = secrets.token_urlsafe(16)
-            self.codes[back["code"]] = dict(asked)
-        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", status_code=302)
+            answer["code"] = secrets.token_urlsafe(16)
+            self.authorization_requests[answer["code"]] = dict(query)
+        return RedirectResponse(f"{query['redirect_uri']}?{urlencode(answer)}", status_code=302)
 
     async def _token(self, request: Request) -> Response:
-        if (page := self._trouble()) is not None:
+        if (page := self._fault_page()) is not None:
             return page
         form = dict(parse_qsl((await request.body()).decode()))
-        asked = self.codes.pop(form.get("code", ""), None)
+        authorized = self.authorization_requests.pop(form.get("code", ""), None)
         challenge = urlsafe_b64encode(sha256(form.get("code_verifier", "").encode()).digest()).rstrip(b"=").decode()
         if (
-            asked is None
-            or asked.get("code_challenge") != challenge
-            or asked.get("code_challenge_method") != "S256"
-            or form.get("redirect_uri") != asked["redirect_uri"]
+            authorized is None
+            or authorized.get("code_challenge") != challenge
+            or authorized.get("code_challenge_method") != "S256"
+            or form.get("redirect_uri") != authorized["redirect_uri"]
         ):
             return JSONResponse({"error": "invalid_grant"}, 400)
         return JSONResponse(
             {
                 "access_token": secrets.token_urlsafe(16),
                 "token_type": "Bearer",
-                "id_token": self._signed(asked["nonce"]),
+                "id_token": self._id_token(authorized["nonce"]),
             }
         )
 
-    def _signed(self, nonce: str) -> str:
+    def _id_token(self, nonce: str) -> str:
         now = datetime.now(UTC)
         claims: dict[str, Any] = {
             "iss": self.url,
@@ -152,14 +155,14 @@ class OpenIdProvider:
             case ProviderFault.EXPIRED:
                 claims |= {"iat": now - timedelta(hours=2), "exp": now - timedelta(hours=1)}
             case ProviderFault.FORGED:
-                key = _a_key("another")
+                key = _cached_key("another")
             case ProviderFault.SHARED_SECRET:
                 key, header = OctKey.import_key(self.client_secret), {"alg": "HS256"}
             case ProviderFault.NAMELESS:
                 del claims["sub"]
         return jwt.encode(header, claims, key)
 
-    def _trouble(self) -> Response | None:
+    def _fault_page(self) -> Response | None:
         match self.fault:
             case ProviderFault.AWAY:
                 return PlainTextResponse("Service Unavailable", 503)

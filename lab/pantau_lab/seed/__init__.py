@@ -1,1 +1,1 @@
-"""What the demo begins with: who may sign in, and ninety days of history, in a store that no service has opened yet."""
+"""Initial data of the demo, in a database that no service has opened yet: users, and ninety days of history."""

@@ -1,7 +1,8 @@
-"""Writes a past into an empty store before its service starts: the engine itself plays it, by a clock that leaps.
+"""Writer of the sample history, into an empty database before its service starts.
 
-So every incident has the notices, attempts and entries of the journal that it would have had, and nobody is owed anything at the
-end. No provider is called: stand-ins take everything, and tell a moment later that it arrived.
+The notification engine itself processes the events, with a clock that is set to each event's time. So every incident
+has the notifications, attempts and audit entries that it would have had, and at the end no work is due. No provider is
+called: simulated gateways accept everything, and delivery is reported a few seconds later.
 """
 
 from __future__ import annotations
@@ -45,71 +46,71 @@ from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
 from monitor.store.engine.unit_of_work import SqlStore, SqlUnitOfWork
 from monitor.store.probing.days import DayRecords
-from pantau_lab.seed.sample_history import OVER_FOR, Past, PastOutage
+from pantau_lab.seed.sample_history import QUIET_PERIOD, PastOutage, SampleHistory
 from pantau_lab.world import CLERK
 
-#: From the message to its receipt.
-_RECEIPT_AFTER: Final = timedelta(seconds=4)
-#: From the outage to the call, and to when the announcement has been released; as the demo's plans have it, and a
-#: little more.
-_LOOKS: Final = (timedelta(seconds=12), timedelta(seconds=90))
-#: From the first failure, and from the end, to the letter box.
+#: Time from the sending of a message to its delivery report.
+_DELIVERY_TIME: Final = timedelta(seconds=4)
+#: Times from the detection of an outage to further runs of the engine: for the call, and for the announcement that has
+#: been released. They are a little longer than the delays of the demo's plans.
+_RUN_AFTER: Final = (timedelta(seconds=12), timedelta(seconds=90))
+#: Time from the beginning of an outage, and from its resolution, to the posting of the letters.
 _POSTED_AFTER: Final = timedelta(minutes=24)
-#: Whoever has taken it on is heard of so often, before somebody else would be called.
-_HEARD_EVERY: Final = timedelta(minutes=45)
-#: From the first message that arrives again to the verdict.
+#: Interval of notes by the assignee; without them the engine would notify somebody else.
+_NOTE_INTERVAL: Final = timedelta(minutes=45)
+#: Time from the first message that arrives again to the resolution of the incident.
 _RESOLVED_AFTER: Final = timedelta(seconds=20)
-_REMARK: Final = "Pembekal telah dihubungi dan sedang membaiki pelayan."
+_NOTE: Final = "Pembekal telah dihubungi dan sedang membaiki pelayan."
 
 
 @dataclass(slots=True)
 class SteppedClock:
-    """Stands where it was put."""
+    """Clock that stands still until `time` is set."""
 
-    moment: datetime
+    time: datetime
 
     def now(self) -> datetime:
-        """Return that moment."""
-        return self.moment
+        """Return the time that was set."""
+        return self.time
 
 
 class AcceptingGateway:
-    """A gateway that takes whatever it is given, and remembers it until it is asked for receipts."""
+    """Gateway that accepts every message, and keeps the references of attempts until `pop_references`."""
 
     def __init__(self) -> None:
-        self._taken: list[str] = []
+        self._references: list[str] = []
 
-    def hand_over(self) -> Sequence[str]:
-        """Return the references of what was taken, and forget them."""
-        taken, self._taken = sorted(self._taken), []
-        return taken
+    def pop_references(self) -> Sequence[str]:
+        """Return the references of the accepted attempts, and forget them."""
+        references, self._references = sorted(self._references), []
+        return references
 
     async def send(self, order: SendRequest) -> DeliveryReport:
-        """Take an order."""
-        self._taken.append(order.reference)
+        """Accept a message."""
+        self._references.append(order.reference)
         return _accepted(order)
 
     async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        """Return what is known of an order."""
-        return _accepted(order) if order.reference in self._taken else SubmissionNotFound(certain=True)
+        """Return whether `send` has accepted a message."""
+        return _accepted(order) if order.reference in self._references else SubmissionNotFound(certain=True)
 
     async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - the contract's
-        """Return that it was taken."""
+        """Return that the message was accepted."""
         return _accepted(order)
 
     async def withdraw(self, order: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - the contract's
-        """Give back what lies here still."""
-        if order.reference not in self._taken:
+        """Withdraw a message that is not delivered yet."""
+        if order.reference not in self._references:
             return False
-        self._taken.remove(order.reference)
+        self._references.remove(order.reference)
         return True
 
     async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - the contract's
-        """Refuse: nobody calls back."""
+        """Refuse: there is no provider that posts callbacks."""
         raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
-        """Do nothing: nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def _accepted(order: SendRequest) -> DeliveryReport:
@@ -121,60 +122,64 @@ def _provider_id(reference: str) -> str:
 
 
 class _Composer:
-    """Puts what is said into words, and leaves paper blank: to set a page takes as long as all else here of an incident."""
+    """Composer of SMS and calls. Faxes and letters are empty: one page takes as long as the rest of an incident."""
 
-    def __init__(self, words: WordingComposer) -> None:
-        self._words = words
+    def __init__(self, wording: WordingComposer) -> None:
+        self._wording = wording
 
     async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        """Return what to send."""
+        """Return the content of a notification."""
         if channel in ON_PAPER:
             return PageContent(pdf=b"", title=notice.facts.number, pages=1)
-        return await self._words.compose(notice, channel, response=response)
+        return await self._wording.compose(notice, channel, response=response)
 
 
-async def write_past(database: Database, configuration: Configuration, past: Past) -> None:
-    """Write all of *past*; *configuration*: by which agencies tell their people, and by which gateways."""
-    await DayRecords(database).add(dict(past.sheets))
-    if not past.outages:
+async def write_history(database: Database, configuration: Configuration, history: SampleHistory) -> None:
+    """Write the *history*, with the agencies' policies and the gateways of the *configuration*."""
+    await DayRecords(database).add(dict(history.timelines))
+    if not history.outages:
         return
     if database.is_shared:
-        # There a commit costs little, and a transaction that takes long has met a server that hangs.
-        await _Chronicle(SqlStore(database), configuration, past.outages).play()
+        # PostgreSQL commits fast, and one long transaction would exceed the time limit of transactions there.
+        await _HistoryPlayer(SqlStore(database), configuration, history.outages).play()
         return
     async with database.exclusive() as connection:
-        await _Chronicle(_OneTransaction(connection), configuration, past.outages).play()
+        await _HistoryPlayer(_SingleTransactionStore(connection), configuration, history.outages).play()
 
 
-class _OneTransaction:
-    """A store all of whose transactions are one: two hundred commits would be most of the work, and wait for the disk."""
+class _SingleTransactionStore:
+    """Store whose transactions are parts of one database transaction, because 200 commits would take most of the time."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self._turn = asyncio.Lock()
+        #: Only one part runs at a time.
+        self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
-        """Begin what would be a transaction; they come one after the other."""
-        async with self._turn:
+        """Begin a part that reads and writes."""
+        async with self._lock:
             uow = SqlUnitOfWork(self._connection)
             yield uow
             await uow.seal_audit_log()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
-        """Give a view of what is there."""
-        async with self._turn:
+        """Begin a part that only reads."""
+        async with self._lock:
             yield SqlUnitOfWork(self._connection)
 
 
-class _Chronicle:
+class _HistoryPlayer:
+    """Player of outages, as events for the notification engine."""
+
     def __init__(self, store: Store, configuration: Configuration, outages: Sequence[PastOutage]) -> None:
         settings = configuration.settings
         self._outages = outages
         self._store = store
         self._clock = SteppedClock(outages[0].began_at)
-        self._briefs: dict[str, PolicySnapshot] = {
+        #: By agency code.
+        self._policies: dict[str, PolicySnapshot] = {
             code: settings.effective_policy(agency.build_policy(settings.build_shared()))
             for code, agency in configuration.registry.agencies.items()
         }
@@ -183,115 +188,119 @@ class _Chronicle:
             for channel, gateways in settings.gateways.items()
             for gateway in gateways
         }
-        lines = [
+        configured_gateways = [
             ConfiguredGateway(name=name, channel=channel, gateway=each)
             for name, (channel, each) in self._gateways.items()
         ]
-        #: By outage, once it is noticed.
+        #: Incident ids of detected outages.
         self._ids: dict[PastOutage, int] = {}
-        self._receipts = count(1)
+        self._event_numbers = count(1)
         self._dispatcher = Dispatcher(
             store=self._store,
-            pool=GatewayPool(lines),
+            pool=GatewayPool(configured_gateways),
             composer=_Composer(WordingComposer(configuration.wording)),
             clock=self._clock,
             observer=Metrics(version="demo", now=self._clock.now),
-            # Whatever arrives is told: to ask would be half of the work.
+            # No status queries: `_report_deliveries` reports every delivery, and queries would take half of the time.
             policy=DeliveryPolicy(check_interval=dict.fromkeys(Channel, timedelta(days=1))),
         )
 
     async def play(self) -> None:
-        """Let everything happen at its time."""
-        deeds = [(at, do) for outage in self._outages for at, do in self._deeds(outage)]
-        for at, do in sorted(deeds, key=lambda each: each[0]):
-            self._clock.moment = max(self._clock.moment, at)
-            await do()
-        self._clock.moment += OVER_FOR
+        """Process the events of all outages in the order of their times."""
+        actions = [(at, act) for outage in self._outages for at, act in self._actions(outage)]
+        for at, act in sorted(actions, key=lambda each: each[0]):
+            self._clock.time = max(self._clock.time, at)
+            await act()
+        self._clock.time += QUIET_PERIOD
         self._dispatcher.wake()
-        await self._look()
+        await self._run_engine()
         async with self._store.reading() as uow:
             if active := await uow.active_incidents():
-                raise RuntimeError(f"the past does not come to rest: {active}")
+                raise RuntimeError(f"incidents of the sample history are still active: {active}")
 
-    def _deeds(self, outage: PastOutage) -> Sequence[tuple[datetime, Callable[[], Awaitable[object]]]]:
+    def _actions(self, outage: PastOutage) -> Sequence[tuple[datetime, Callable[[], Awaitable[object]]]]:
+        """Return what happens in an outage, each with its time."""
         resolved_at = outage.ended_at + _RESOLVED_AFTER
-        found: list[tuple[datetime, Callable[[], Awaitable[object]]]] = [
-            (outage.noticed_at, partial(self._notice, outage)),
-            # Whom the plan calls is called, and whom it announces to is told.
-            *((outage.noticed_at + after, self._look) for after in _LOOKS),
-            (outage.taken_at, partial(self._take_on, outage)),
-            (outage.began_at + _POSTED_AFTER, self._post),
+        actions: list[tuple[datetime, Callable[[], Awaitable[object]]]] = [
+            (outage.detected_at, partial(self._open_incident, outage)),
+            *((outage.detected_at + after, self._run_engine) for after in _RUN_AFTER),
+            (outage.acknowledged_at, partial(self._acknowledge, outage)),
+            (outage.began_at + _POSTED_AFTER, self._post_letters),
             (resolved_at, partial(self._resolve, outage)),
-            (resolved_at + _POSTED_AFTER, self._post),
+            (resolved_at + _POSTED_AFTER, self._post_letters),
         ]
-        heard_at = outage.taken_at + _HEARD_EVERY
-        while heard_at < outage.ended_at:
-            found.append((heard_at, partial(self._remark, outage)))
-            heard_at += _HEARD_EVERY
-        return found
+        note_at = outage.acknowledged_at + _NOTE_INTERVAL
+        while note_at < outage.ended_at:
+            actions.append((note_at, partial(self._add_note, outage)))
+            note_at += _NOTE_INTERVAL
+        return actions
 
-    # -- what happens --------------------------------------------------------------------------------------------
+    # -- actions --------------------------------------------------------------------------------------------------
 
-    async def _notice(self, outage: PastOutage) -> None:
-        brief = replace(self._briefs[outage.agency], cause=outage.cause)
+    async def _open_incident(self, outage: PastOutage) -> None:
+        policy = replace(self._policies[outage.agency], cause=outage.cause)
         opened = await self._dispatcher.submit(
             Trigger(
                 dedup_key=outage.agency,
                 at=self._clock.now(),
                 type=outage.type,
                 began_at=outage.began_at,
-                policy=brief,
+                policy=policy,
             )
         )
         if opened is None:
             raise RuntimeError(f"an outage of {outage.agency} opened no incident")
         self._ids[outage] = opened.id
-        await self._look()
+        await self._run_engine()
 
-    async def _take_on(self, outage: PastOutage) -> None:
-        await self._submit(Acknowledge(incident_id=self._ids[outage], at=self._clock.now(), by=outage.taken_by))
+    async def _acknowledge(self, outage: PastOutage) -> None:
+        await self._submit(Acknowledge(incident_id=self._ids[outage], at=self._clock.now(), by=outage.acknowledged_by))
 
-    async def _remark(self, outage: PastOutage) -> None:
-        said = AddNote(incident_id=self._ids[outage], at=self._clock.now(), by=outage.taken_by, text=_REMARK)
-        await self._submit(said)
+    async def _add_note(self, outage: PastOutage) -> None:
+        note = AddNote(incident_id=self._ids[outage], at=self._clock.now(), by=outage.acknowledged_by, text=_NOTE)
+        await self._submit(note)
 
     async def _resolve(self, outage: PastOutage) -> None:
         await self._submit(Resolve(dedup_key=outage.agency, at=self._clock.now(), ended_at=outage.ended_at))
-        await self._look()
+        await self._run_engine()
 
     async def _submit(self, event: Event) -> None:
         await self._dispatcher.submit(event)
 
-    async def _post(self) -> None:
-        """Post what lies in the trays."""
+    async def _post_letters(self) -> None:
+        """Record that the clerk has posted all letters."""
         for channel, gateway in self._gateways.values():
             if channel is Channel.LETTER:
-                for reference in gateway.hand_over():
+                for reference in gateway.pop_references():
                     await self._dispatcher.record_letter_step(reference, LetterStep.POSTED, CLERK)
 
-    # -- how the engine hears of it ------------------------------------------------------------------------------
+    # -- engine ---------------------------------------------------------------------------------------------------
 
-    async def _look(self) -> None:
-        """Let the engine do what is due, and tell it of what has arrived then, until nothing is: staff come before others."""
-        has_called = True
-        while has_called:
-            async with asyncio.TaskGroup() as calls:
-                has_called = bool((await self._dispatcher.run_cycle(calls)).calls)
-            if has_called:
-                await self._tell_receipts()
+    async def _run_engine(self) -> None:
+        """Run the engine and report deliveries, until a cycle sends nothing.
 
-    async def _tell_receipts(self) -> None:
-        """Tell of what was sent that it arrived, but for letters."""
-        arrived = [
+        One cycle is not enough, because announcements wait until notifications to staff are delivered.
+        """
+        has_sent = True
+        while has_sent:
+            async with asyncio.TaskGroup() as gateway_calls:
+                has_sent = bool((await self._dispatcher.run_cycle(gateway_calls)).calls)
+            if has_sent:
+                await self._report_deliveries()
+
+    async def _report_deliveries(self) -> None:
+        """Report the delivery of all sent messages but letters."""
+        sent = [
             (name, reference)
             for name, (channel, gateway) in self._gateways.items()
             if channel is not Channel.LETTER
-            for reference in gateway.hand_over()
+            for reference in gateway.pop_references()
         ]
-        self._clock.moment += _RECEIPT_AFTER
-        # At once: what comes at the same time is committed together.
-        async with asyncio.TaskGroup() as reports:
-            for name, reference in arrived:
+        self._clock.time += _DELIVERY_TIME
+        # Report concurrently, because the engine commits concurrent callbacks together.
+        async with asyncio.TaskGroup() as tasks:
+            for name, reference in sent:
                 report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=_provider_id(reference))
-                heard = CallbackEvent(reference=reference, event_id=f"lampau-{next(self._receipts)}", report=report)
-                reports.create_task(self._dispatcher.record_callback(name, heard))
+                event_id = f"lampau-{next(self._event_numbers)}"
+                callback = CallbackEvent(reference=reference, event_id=event_id, report=report)
+                tasks.create_task(self._dispatcher.record_callback(name, callback))

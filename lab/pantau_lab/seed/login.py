@@ -1,4 +1,4 @@
-"""A user for each role of the portal, with passwords that are generated for each demo, and an API token for programs."""
+"""A user for each role of the portal, with passwords that are generated for each demo, and an API token."""
 
 from __future__ import annotations
 
@@ -75,29 +75,31 @@ WORDS: Final = [
     "seraya",
     "tualang",
 ]
-_LOT: Final = SystemRandom()
-_BY: Final = "pantau demo"
+_RANDOM: Final = SystemRandom()
+#: Actor in the audit log.
+_ACTOR: Final = "pantau demo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoLogin:
     """Login of a demo user."""
 
+    #: Name to sign in with.
     name: str
     full_name: str
-    #: Role, with an agency's code if it is limited to that: "officer:JCM".
+    #: Role, with an agency's code if it is limited to that agency: "officer:JCM".
     role: str
     password: str = field(repr=False)
 
 
 def demo_logins() -> Sequence[DemoLogin]:
     """Return a login for each role, with new passwords."""
-    of = AGENCIES[0]
+    agency = AGENCIES[0]
     people = (
         ("penonton", "Pemerhati Contoh", "viewer"),
-        ("ali", of.deputy.name, f"officer:{of.code}"),
+        ("ali", agency.deputy.name, f"officer:{agency.code}"),
         ("kerani", CLERK, "clerk"),
-        ("siti", of.duty.name, f"duty:{of.code}"),
+        ("siti", agency.duty.name, f"duty:{agency.code}"),
         ("noc", NOC.name, "noc"),
         ("pentadbir", "Pentadbir Contoh", "admin"),
     )
@@ -106,28 +108,28 @@ def demo_logins() -> Sequence[DemoLogin]:
 
 def new_password() -> str:
     """Return a new password that the portal accepts: "rotan-fajar-delima-4071"."""
-    return "-".join([*_LOT.sample(WORDS, 3), str(_LOT.randrange(1000, 10_000))])
+    return "-".join([*_RANDOM.sample(WORDS, 3), str(_RANDOM.randrange(1000, 10_000))])
 
 
 async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin]) -> None:
-    """Create the users with their passwords, instead of by invitation codes. No service may have the database open."""
+    """Create the users with their passwords, without invitation codes. No service may have the database open."""
     users = Users(database)
 
-    def told(what: str, login: DemoLogin, **detail: str) -> AuditEntry:
-        return AuditEntry(at=clock.now(), actor=_BY, event=what, detail={"user": login.name, **detail})
+    def audit_entry(event: str, login: DemoLogin, **detail: str) -> AuditEntry:
+        return AuditEntry(at=clock.now(), actor=_ACTOR, event=event, detail={"user": login.name, **detail})
 
     for login in logins:
-        made = await users.add(login.name, login.full_name, told("user made", login, name=login.full_name))
-        await users.assign(made, {parse_assignment(login.role)}, told("roles given", login, roles=login.role))
-        kept = await asyncio.to_thread(hash_password, login.password)
-        await users.choose_password(made, kept, told("password made", login))
+        user = await users.add(login.name, login.full_name, audit_entry("user made", login, name=login.full_name))
+        await users.assign(user, {parse_assignment(login.role)}, audit_entry("roles given", login, roles=login.role))
+        password_hash = await asyncio.to_thread(hash_password, login.password)
+        await users.choose_password(user, password_hash, audit_entry("password made", login))
 
 
 async def add_token(database: Database, clock: Clock, agencies: Collection[str]) -> str:
-    """Create an API token with the role viewer, and return its secret."""
+    """Create an API token with the role viewer, and return its secret. *agencies*: codes of the existing agencies."""
     tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: agencies)
-    made = await tokens.create("demo", [Role.VIEWER], MAX_TOKEN_LIFETIME, by=_BY)
-    return made.secret.text
+    token = await tokens.create("demo", [Role.VIEWER], MAX_TOKEN_LIFETIME, by=_ACTOR)
+    return token.secret.text
 
 
 def write_logins(file: Path, logins: Sequence[DemoLogin]) -> None:

@@ -1,4 +1,4 @@
-"""What is said to have happened in the ninety days before a demo: drawn by lot with a fixed seed, the same for the same day."""
+"""Invented history of the ninety days before a demo: random with a fixed seed, so it is the same for the same day."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from alerts.wording.moment import MALAYSIA
 from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, day_of, minute_of, split_by_day
 from pantau_lab.world import AGENCIES, FictionalAgency
 
-#: As many as the portal shows, today among them.
+#: Number of days, including today; as many as the portal shows.
 DAYS: Final = 90
 _SEED: Final = "pantau"
-#: In days, from one outage to the next, by the agency's place in the world. With two days either way every month has one of
-#: the first agency, whose statement has something to say then.
-_APART: Final = (22, 40, 60)
-_EITHER_WAY: Final = 2
-#: So long all has been over when the demo begins: a letter that was posted is looked after for a week.
-OVER_FOR: Final = timedelta(days=8)
-#: From the first message that fails to the verdict.
-_NOTICED_AFTER: Final = timedelta(seconds=40)
+#: Days from one outage to the next, for each agency in the order of `AGENCIES`. The date of an outage varies by up to
+#: `_VARIATION_DAYS` either way; even so, every month has an outage of the first agency for its monthly report.
+_INTERVAL_DAYS: Final = (22, 40, 60)
+_VARIATION_DAYS: Final = 2
+#: The last outage is older than this when the demo begins, because a posted letter is followed up for a week.
+QUIET_PERIOD: Final = timedelta(days=8)
+#: Time from the first message that fails to the detection of the outage.
+_DETECTED_AFTER: Final = timedelta(seconds=40)
 
-#: What fails and why, the latest first: of each agency, by its place in the world.
-_TROUBLES: Final[Sequence[Sequence[tuple[IncidentType, Cause]]]] = (
+#: Types and causes of the outages, the latest first, for each agency in the order of `AGENCIES`.
+_OUTAGES: Final[Sequence[Sequence[tuple[IncidentType, Cause]]]] = (
     (
         (IncidentType.BOTH, Cause.TIMEOUT),
         (IncidentType.RECEIVING, Cause.LOST),
@@ -36,8 +36,8 @@ _TROUBLES: Final[Sequence[Sequence[tuple[IncidentType, Cause]]]] = (
     ((IncidentType.SENDING, Cause.CONNECT), (IncidentType.BOTH, Cause.DNS)),
     ((IncidentType.RECEIVING, Cause.REJECTED),),
 )
-#: How long, in minutes.
-_LENGTHS: Final = (9, 14, 26, 41, 68, 95, 140, 205)
+#: Possible durations of an outage, in minutes.
+_DURATIONS: Final = (9, 14, 26, 41, 68, 95, 140, 205)
 _STATES: Final = {
     IncidentType.BOTH: MinuteState.NO_MAIL,
     IncidentType.SENDING: MinuteState.NO_SENDING,
@@ -47,115 +47,115 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastOutage:
-    """Mail that failed and works again."""
+    """Outage that has ended."""
 
-    #: Its code.
+    #: Code of the agency.
     agency: str
     type: IncidentType
     cause: Cause
-    #: The first message that failed.
+    #: Time of the first message that failed.
     began_at: datetime
-    #: When it was clear that it failed.
-    noticed_at: datetime
-    #: Who took it on, and when.
-    taken_by: str
-    taken_at: datetime
+    detected_at: datetime
+    #: Name of the person.
+    acknowledged_by: str
+    acknowledged_at: datetime
     ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """What happened."""
+class SampleHistory:
+    """Invented history of all agencies."""
 
-    #: By when they began.
+    #: Outages in the order of their beginning.
     outages: Sequence[PastOutage]
-    #: By agency and day.
-    sheets: dict[tuple[str, date], DayTimeline]
+    #: Timelines by agency code and day.
+    timelines: dict[tuple[str, date], DayTimeline]
 
 
-def past_until(now: datetime) -> Past:
-    """Return the past as it is told at *now*; of today the minutes before."""
+def sample_history(now: datetime) -> SampleHistory:
+    """Return the history before *now*; the timelines of today end there."""
     today = day_of(now)
     outages = sorted(
         (
             each
-            for place, agency in enumerate(AGENCIES)
-            for each in _outages(agency, _APART[place], _TROUBLES[place], today)
+            for agency, interval_days, outages_of_agency in zip(AGENCIES, _INTERVAL_DAYS, _OUTAGES, strict=True)
+            for each in _outages(agency, interval_days, outages_of_agency, today)
         ),
         key=lambda each: (each.began_at, each.agency),
     )
     days = [today - timedelta(days=number) for number in range(DAYS)]
-    absent = _absences(days)
-    sheets = {(agency.code, on): _day(agency, on, absent) for agency in AGENCIES for on in days}
+    gaps = _monitoring_gaps(days)
+    timelines = {(agency.code, day): _timeline(agency, day, gaps) for agency in AGENCIES for day in days}
     for outage in outages:
-        mark = TimelineSpan(state=_STATES[outage.type], starts_at=outage.began_at, until=outage.ended_at)
-        for on, state, begin, end in split_by_day([mark]):
-            sheets[outage.agency, on].mark(state, begin, end)
+        span = TimelineSpan(state=_STATES[outage.type], starts_at=outage.began_at, until=outage.ended_at)
+        for day, state, begin, end in split_by_day([span]):
+            timelines[outage.agency, day].mark(state, begin, end)
     for agency in AGENCIES:
-        sheets[agency.code, today] = _until(sheets[agency.code, today], minute_of(now))
-    return Past(outages=outages, sheets=sheets)
+        timelines[agency.code, today] = _cut_off(timelines[agency.code, today], minute_of(now))
+    return SampleHistory(outages=outages, timelines=timelines)
 
 
 def _outages(
-    agency: FictionalAgency, apart: int, troubles: Sequence[tuple[IncidentType, Cause]], today: date
+    agency: FictionalAgency, interval_days: int, types: Sequence[tuple[IncidentType, Cause]], today: date
 ) -> Iterator[PastOutage]:
-    lot = Random(f"{_SEED} outages of {agency.code}")
-    middles = range(apart // 2, DAYS - _EITHER_WAY, apart)
-    lengths = lot.sample(_LENGTHS, len(middles))
-    for middle, length, (matter, cause) in zip(middles, lengths, troubles, strict=True):
-        number = middle + lot.randint(-_EITHER_WAY, _EITHER_WAY)
-        # When people are at work, and something is changed.
-        local = datetime.combine(today - timedelta(days=number), time(), MALAYSIA)
-        began_at = local + timedelta(minutes=lot.randint(8 * 60, 18 * 60), seconds=lot.randint(0, 59))
-        noticed_at = began_at + _NOTICED_AFTER
+    random = Random(f"{_SEED} outages of {agency.code}")
+    days_before = range(interval_days // 2, DAYS - _VARIATION_DAYS, interval_days)
+    durations = random.sample(_DURATIONS, len(days_before))
+    for days, duration, (type_, cause) in zip(days_before, durations, types, strict=True):
+        varied_days = days + random.randint(-_VARIATION_DAYS, _VARIATION_DAYS)
+        # In working hours, when changes cause outages.
+        midnight = datetime.combine(today - timedelta(days=varied_days), time(), MALAYSIA)
+        began_at = midnight + timedelta(minutes=random.randint(8 * 60, 18 * 60), seconds=random.randint(0, 59))
+        detected_at = began_at + _DETECTED_AFTER
         yield PastOutage(
             agency=agency.code,
-            type=matter,
+            type=type_,
             cause=cause,
             began_at=began_at,
-            noticed_at=noticed_at,
-            taken_by=lot.choice((agency.duty, agency.duty, agency.deputy)).name,
-            # Some answer the SMS, others the call that follows.
-            taken_at=noticed_at + timedelta(seconds=lot.randint(8, 75)),
-            ended_at=noticed_at + timedelta(minutes=length),
+            detected_at=detected_at,
+            acknowledged_by=random.choice((agency.duty, agency.duty, agency.deputy)).name,
+            # Some people answer the SMS, others the call that follows.
+            acknowledged_at=detected_at + timedelta(seconds=random.randint(8, 75)),
+            ended_at=detected_at + timedelta(minutes=duration),
         )
 
 
-def _absences(days: Sequence[date]) -> dict[date, tuple[int, int]]:
-    """Return the minutes in which nobody watched: the service was brought up to date, or its machine was."""
-    lot = Random(f"{_SEED} absences")
-    found: dict[date, tuple[int, int]] = {}
-    for on in days[1:]:
-        # Drawn for each day whether it is needed or not: another number of absences moves no other.
-        at, length = lot.randint(9 * 60, 22 * 60), lot.randint(4, 25)
-        if lot.random() < 0.04:
-            found[on] = at, at + length
-    return found
+def _monitoring_gaps(days: Sequence[date]) -> dict[date, tuple[int, int]]:
+    """Return the first and last minute, exclusive, of gaps in which the service or its machine was updated, by day."""
+    random = Random(f"{_SEED} absences")
+    gaps: dict[date, tuple[int, int]] = {}
+    for day in days[1:]:
+        # Draw these also for a day without a gap, so that another probability of gaps would not move the other gaps.
+        at, length = random.randint(9 * 60, 22 * 60), random.randint(4, 25)
+        if random.random() < 0.04:
+            gaps[day] = at, at + length
+    return gaps
 
 
-def _day(agency: FictionalAgency, on: date, absent: dict[date, tuple[int, int]]) -> DayTimeline:
-    lot = Random(f"{_SEED} {agency.code} {on}")
-    sheet = DayTimeline()
-    is_serviced = on.weekday() == 5 and on.day <= 7
-    gaps = [absent[on]] if on in absent else []
-    if is_serviced:
-        sheet.mark(MinuteState.MAINTENANCE, 60, 180)
+def _timeline(agency: FictionalAgency, day: date, monitoring_gaps: dict[date, tuple[int, int]]) -> DayTimeline:
+    random = Random(f"{_SEED} {agency.code} {day}")
+    timeline = DayTimeline()
+    # Maintenance is on the first Saturday of a month, from 1 to 3 o'clock.
+    has_maintenance = day.weekday() == 5 and day.day <= 7
+    gaps = [monitoring_gaps[day]] if day in monitoring_gaps else []
+    if has_maintenance:
+        timeline.mark(MinuteState.MAINTENANCE, 60, 180)
         gaps.insert(0, (60, 180))
     begin = 0
-    # In between, and not over them: what is well outweighs what nobody watched.
+    # Mark only the minutes between the gaps, because UP has precedence over no data and MAINTENANCE.
     for first, last in gaps:
-        sheet.mark(MinuteState.UP, begin, first)
+        timeline.mark(MinuteState.UP, begin, first)
         begin = last
-    sheet.mark(MinuteState.UP, begin, MINUTES)
-    if lot.random() < 0.12:
-        at = lot.randint(8 * 60, 17 * 60)
-        sheet.mark(MinuteState.DEGRADED, at, at + lot.randint(2, 9))
-    return sheet
+    timeline.mark(MinuteState.UP, begin, MINUTES)
+    if random.random() < 0.12:
+        at = random.randint(8 * 60, 17 * 60)
+        timeline.mark(MinuteState.DEGRADED, at, at + random.randint(2, 9))
+    return timeline
 
 
-def _until(sheet: DayTimeline, minute: int) -> DayTimeline:
-    """Return a sheet as far as its day has come."""
-    sofar = DayTimeline()
-    for state, begin, end in sheet.runs():
-        sofar.mark(state, begin, min(end, max(begin, minute)))
-    return sofar
+def _cut_off(timeline: DayTimeline, minute: int) -> DayTimeline:
+    """Return a copy of *timeline* without the marks from *minute* on."""
+    copy = DayTimeline()
+    for state, begin, end in timeline.runs():
+        copy.mark(state, begin, min(end, max(begin, minute)))
+    return copy

@@ -17,31 +17,34 @@ from monitor.config.loading import Configuration, load
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.keyring import new_key
 from monitor.store.backend.database import Database
-from pantau_lab.seed.history_writer import write_past
+from pantau_lab.seed.history_writer import write_history
 from pantau_lab.seed.login import DemoLogin, add_token, add_users, write_private
-from pantau_lab.seed.sample_history import past_until
+from pantau_lab.seed.sample_history import sample_history
 
 
-async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
-    """Write the initial data to the database of a service that has never run; return an API token with the role viewer."""
+async def write_initial_data(settings: Path, logins: Sequence[DemoLogin]) -> str:
+    """Write users and history to the database of a service that has never run; return an API token with the role viewer.
+
+    *settings*: the service's settings file.
+    """
     clock = SystemClock()
     configuration = (await asyncio.to_thread(load, settings, os.environ)).require_configuration()
     agencies = configuration.registry.agencies
     with _quiet():
         async with _store_of(configuration) as database:
-            await write_past(database, configuration, past_until(clock.now()))
+            await write_history(database, configuration, sample_history(clock.now()))
             await add_users(database, clock, logins)
             return await add_token(database, clock, agencies)
 
 
-async def handed_to_officers(settings: Path) -> None:
-    """Move the agency files to the database, so that officers can edit their agencies, and configure a key for secrets."""
+async def move_agencies_to_database(settings: Path) -> None:
+    """Copy the agency files to the database, where officers can edit them, and configure a key for secrets."""
     configuration = (await asyncio.to_thread(load, settings, os.environ)).require_configuration()
     with _quiet():
         async with _store_of(configuration) as database:
             documents = Documents(database)
             await documents.store_files(configuration.documents, by="demo", now=SystemClock().now())
-    await asyncio.to_thread(_hand_over, settings)
+    await asyncio.to_thread(_read_agencies_from_database, settings)
 
 
 def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Database]:
@@ -50,7 +53,8 @@ def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Datab
     return Database.open(settings.state_dir, None if settings.store is None else settings.store.build())
 
 
-def _hand_over(settings: Path) -> None:
+def _read_agencies_from_database(settings: Path) -> None:
+    """Change the settings file, so that the service reads the agencies from its database."""
     write_private(settings.parent / "secrets" / "key", new_key())
     text = settings.read_text().replace("agencies: agencies/", f"agencies: {IN_DATABASE}")
     settings.write_text(text.replace("portal: {}", "portal: {secrets_key_file: secrets/key}"))

@@ -1,1 +1,1 @@
-"""Sites beside the demo's hub: a PostgreSQL and a service each, and wires that can be cut."""
+"""Sites beside the demo's hub: each has a PostgreSQL and a service, and links that can be disconnected."""

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the demo's own, from Debian's packages: on loopback only, with passwords, and gone with the demo."""
+"""PostgreSQL servers that the demo runs itself, on loopback and with passwords. They and their data end with the demo."""
 
 from __future__ import annotations
 
@@ -27,47 +27,50 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from pantau_lab.serving import claim
 
-#: Who owns a store, and as whom the hub comes to a site's.
-OWNER, CALLER = "pantau", "pantau_hub"
-#: A hub subscribes without being a superuser from this version on.
-LEAST = 16
-#: Where Debian has the servers' programs: not in PATH.
+#: PostgreSQL role that owns a store (the database of a service).
+OWNER = "pantau"
+#: PostgreSQL role with which the hub connects to the store of a site.
+HUB_USER = "pantau_hub"
+#: From this version on a hub can subscribe without being a superuser.
+MIN_VERSION = 16
+#: Directory in which Debian's packages install the server programs, which are not in PATH.
 DEBIAN = Path("/usr/lib/postgresql")
-#: By whom the server is run where we are root, who may not: Debian's package makes this user.
+#: Operating system user that runs the server if the demo runs as root, because PostgreSQL refuses to run as root. Debian's
+#: package creates the user.
 _SERVER_USER = "postgres"
+#: PostgreSQL role.
 _SUPERUSER = "postgres"
 _HOST = "127.0.0.1"
-#: In seconds.
-_PATIENCE = 60
+_TIMEOUT_SECONDS = 60
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 port = {port}
-# A path below a deep directory would be too long for one.
+# The path of a socket in a deep directory would be too long.
 unix_socket_directories = ''
 wal_level = logical
 max_slot_wal_keep_size = 512MB
-# Soon, for whoever looks at a wire that was mended; and once more where nothing has come for so long.
+# Reconnect soon after a link is reconnected, and when nothing has been received for 20 s.
 wal_retrieve_retry_interval = 1s
 wal_receiver_timeout = 20s
 ssl = on
 ssl_cert_file = '{directory}/server.crt'
 ssl_key_file = '{directory}/server.key'
 ssl_ca_file = '{directory}/ca.crt'
-# It is empty at each start.
+# The data need not survive a crash: the server is empty at each start.
 fsync = off
 max_connections = 40
 shared_buffers = 16MB
 min_wal_size = 32MB
 max_wal_size = 64MB
 """
-_RULES = """
+_HBA_RULES = """
 hostssl pantau {caller} 127.0.0.1/32 scram-sha-256 clientcert=verify-full
 host pantau {owner} 127.0.0.1/32 scram-sha-256
 host all {superuser} 127.0.0.1/32 scram-sha-256
 """
-#: Made at each: whether it is a hub's or a site's is said by the settings.
-_STORE: tuple[LiteralString, ...] = (
+#: Statements that create the store, alike for the hub and the sites.
+_CREATE_STORE: tuple[LiteralString, ...] = (
     "CREATE ROLE {owner} LOGIN PASSWORD {pantau_password}",
     "GRANT pg_create_subscription TO {owner}",
     "CREATE ROLE {caller} LOGIN REPLICATION PASSWORD {pantau_hub_password} IN ROLE {owner}",
@@ -76,30 +79,34 @@ _STORE: tuple[LiteralString, ...] = (
 
 
 class NoPostgresError(Exception):
-    """There is none that will do; the message says what to install."""
+    """No sufficient PostgreSQL is installed; the message says what to install."""
 
 
-def programs(least: int, *places: Path) -> Path | None:
-    """Return the directory of the newest server's programs, as Debian lays them out in *places*; the first that has one.
+def newest_programs(min_version: int, *directories: Path) -> Path | None:
+    """Return the directory of the newest server's programs, such as /usr/lib/postgresql/17/bin.
 
-    *least*: the oldest version that will do.
+    Search the *directories* in order, and return the newest version of the first one that has *min_version* or newer.
     """
-    for place in places:
-        known = sorted((int(each.parts[-3]), each.parent) for each in place.glob("*/bin/initdb"))
-        if known and known[-1][0] >= least:
-            return known[-1][1]
+    for directory in directories:
+        installed = sorted((int(each.parts[-3]), each.parent) for each in directory.glob("*/bin/initdb"))
+        if installed and installed[-1][0] >= min_version:
+            return installed[-1][1]
     return None
 
 
 def hub_programs(debian: Path = DEBIAN) -> Path:
-    """Return the directory of the programs of a server that can be a hub: in PATH, else Debian's. Raise `NoPostgresError`."""
-    url_part = (Path(each) for each in os.get_exec_path() if (Path(each) / "initdb").exists())
-    found = next((each for each in url_part if _version(each) >= LEAST), None) or programs(LEAST, debian)
+    """Return the directory of the programs of a server that can be a hub: one in PATH, else Debian's newest.
+
+    Raise `NoPostgresError` if none is new enough, or if the demo runs as root without the user that runs the server.
+    """
+    in_path = (Path(each) for each in os.get_exec_path() if (Path(each) / "initdb").exists())
+    found = next((each for each in in_path if _version(each) >= MIN_VERSION), None)
+    found = found or newest_programs(MIN_VERSION, debian)
     if found is None:
-        older = programs(0, debian)
-        is_there = "" if older is None else f"; there is {_version(older)}"
+        older = newest_programs(0, debian)
+        older_version = "" if older is None else f"; there is {_version(older)}"
         raise NoPostgresError(
-            f"sites need PostgreSQL {LEAST} or newer{is_there}. Only its programs are used, and no server has to run:\n"
+            f"sites need PostgreSQL {MIN_VERSION} or newer{older_version}. Only its programs are used, and no server has to run:\n"
             "  sudo apt-get install --no-install-recommends postgresql\n"
             "Debian 13 has version 17. Debian 12 has 15: https://wiki.postgresql.org/wiki/Apt has newer ones for it.\n"
             "Without sites none is needed: make run"
@@ -112,11 +119,12 @@ def hub_programs(debian: Path = DEBIAN) -> Path:
     return found
 
 
-def _version(place: Path) -> int:
-    asked = [str(place / "initdb"), "--version"]
-    # Of PATH, or of Debian's: what runs as us anyway.
-    said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=_PATIENCE)  # noqa: S603
-    found = re.search(r"\) (\d+)", said.stdout)
+def _version(directory: Path) -> int:
+    """Return the major version of the programs in *directory*; 0 if it is unknown."""
+    command = [str(directory / "initdb"), "--version"]
+    # The program is from PATH or from Debian, so it is trusted.
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS)  # noqa: S603
+    found = re.search(r"\) (\d+)", result.stdout)
     return int(found[1]) if found else 0
 
 
@@ -128,12 +136,15 @@ def _server_user() -> pwd.struct_passwd | None:
 
 
 def make_home(directory: Path) -> Path:
-    """Make a directory that the server's user can come to, and return it; it is found again below *directory*."""
+    """Make *directory*/postgresql for the servers' files, and return it.
+
+    As root make a temporary directory that the server's user can enter, and link to it from there.
+    """
     home = directory / "postgresql"
     if os.geteuid():
         home.mkdir(mode=0o700)
         return home
-    # Our own may lie where nobody but root comes in.
+    # Only root may be able to enter *directory*.
     elsewhere = Path(tempfile.mkdtemp(prefix="pantau-demo-"))
     shutil.chown(elsewhere, _SERVER_USER, _SERVER_USER)
     home.symlink_to(elsewhere)
@@ -141,14 +152,14 @@ def make_home(directory: Path) -> Path:
 
 
 def remove_home(directory: Path) -> None:
-    """Remove what `make_home` has made, also by a demo that was killed."""
+    """Remove what `make_home` has made, in this or in an earlier demo that was killed."""
     home = directory / "postgresql"
     if not home.is_symlink():
         shutil.rmtree(home, ignore_errors=True)
         return
     elsewhere, user = home.readlink(), _server_user()
     with suppress(OSError):
-        # After a restart of the machine somebody else may have a directory of that name.
+        # After a restart of the machine the link may point to a directory of somebody else.
         if user is not None and elsewhere.lstat().st_uid == user.pw_uid:
             shutil.rmtree(elsewhere, ignore_errors=True)
     home.unlink()
@@ -156,120 +167,121 @@ def remove_home(directory: Path) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class DemoCluster:
-    """A PostgreSQL with one database, a store."""
+    """PostgreSQL server (cluster) of the hub or a site, with one database: the store."""
 
-    #: Below a home.
+    #: Directory of the server's files, in a home of `make_home`. `open` creates it.
     directory: Path
-    #: Of the server's programs.
+    #: Directory of the server's programs.
     programs: Path
-    #: Signs its certificate, and those that others are known by there.
+    #: Certificate authority of the server and of its clients.
     authority: trustme.CA = field(default_factory=trustme.CA)
-    #: Of the store's owner, and of the hub where it is a site's.
+    #: Passwords by PostgreSQL role.
     passwords: dict[str, str] = field(
-        default_factory=lambda: {name: token_urlsafe(16) for name in (OWNER, CALLER, _SUPERUSER)}, repr=False
+        default_factory=lambda: {name: token_urlsafe(16) for name in (OWNER, HUB_USER, _SUPERUSER)}, repr=False
     )
-    #: The port is its own before it listens there.
+    #: Bound socket that reserves the port before the server listens.
     _claim: socket.socket = field(default_factory=claim)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the server."""
         number: int = self._claim.getsockname()[1]
         return number
 
     @property
     def store(self) -> PostgresServer:
-        """The store, as its owner comes to it."""
+        """Connection settings of the store for its owner."""
         return self._server(OWNER, "pantau")
 
     @property
     def ca_file(self) -> Path:
-        """The authority of its certificate."""
+        """File with the certificate of `authority`."""
         return self.directory / "ca.crt"
 
-    def caller_certificate(self) -> Path:
-        """Return a new file with the certificate that the hub shows here, and its key. The hub's server reads it, too."""
-        made = self.authority.issue_cert("pusat.contoh", common_name=CALLER)
-        return self._keep("hub.pem", made.private_key_and_cert_chain_pem.bytes())
+    def hub_certificate(self) -> Path:
+        """Write the client certificate of the hub, and its key, to a file; return the file. The hub's server reads it, too."""
+        certificate = self.authority.issue_cert("pusat.contoh", common_name=HUB_USER)
+        return self._write_private("hub.pem", certificate.private_key_and_cert_chain_pem.bytes())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
-        """Make it and its store, without tables, and run it for as long as the block lasts."""
+        """Create the server and its store without tables, and run the server until the end of the block."""
         with closing(self._claim):
-            await self._make()
+            await self._initialize()
             process = await self._start()
             try:
-                await asyncio.to_thread(self._make_store, process)
+                await asyncio.to_thread(self._create_store, process)
                 yield self
             finally:
-                # Nobody reads again what a shutdown would write first.
+                # Immediate shutdown: a normal one would write data that nobody reads again.
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGQUIT)
                 await process.wait()
 
-    async def _make(self) -> None:
+    async def _initialize(self) -> None:
         self.directory.mkdir(mode=0o700)
         if os.geteuid() == 0:
             shutil.chown(self.directory, _SERVER_USER, _SERVER_USER)
-        secret = self._keep("superuser", f"{self.passwords[_SUPERUSER]}\n".encode())
-        words = ("--pgdata", str(self._data), "--username", _SUPERUSER, "--pwfile", str(secret), "--no-sync")
-        made = await self._run("initdb", *words, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8")
+        secret = self._write_private("superuser", f"{self.passwords[_SUPERUSER]}\n".encode())
+        options = ("--pgdata", str(self._data), "--username", _SUPERUSER, "--pwfile", str(secret), "--no-sync")
+        locale = ("--encoding", "UTF8", "--locale", "C.UTF-8")
+        process = await self._run("initdb", *options, "--auth", "scram-sha-256", *locale)
         try:
-            code = await made.wait()
+            exit_status = await process.wait()
         except asyncio.CancelledError:
-            # What it still wrote would be left behind.
-            made.kill()
-            await made.wait()
+            # The directory is removed next, and initdb could still write files there.
+            process.kill()
+            await process.wait()
             raise
-        if code:
-            raise OSError(f"PostgreSQL's initdb failed:\n{self._said()}")
+        if exit_status:
+            raise OSError(f"PostgreSQL's initdb failed:\n{self._log_end()}")
         certificate = self.authority.issue_cert(_HOST)
         self.ca_file.write_bytes(self.authority.cert_pem.bytes())
         self.ca_file.chmod(0o644)
-        self._keep("server.crt", certificate.cert_chain_pems[0].bytes())
-        self._keep("server.key", certificate.private_key_pem.bytes())
-        (self._data / "pg_hba.conf").write_text(_RULES.format(caller=CALLER, owner=OWNER, superuser=_SUPERUSER))
+        self._write_private("server.crt", certificate.cert_chain_pems[0].bytes())
+        self._write_private("server.key", certificate.private_key_pem.bytes())
+        (self._data / "pg_hba.conf").write_text(_HBA_RULES.format(caller=HUB_USER, owner=OWNER, superuser=_SUPERUSER))
         with (self._data / "postgresql.conf").open("a") as configuration:
             configuration.write(_CONFIGURATION.format(directory=self.directory, port=self.port))
 
     async def _start(self) -> asyncio.subprocess.Process:
         return await self._run("postgres", "-D", str(self._data))
 
-    async def _run(self, program: str, *words: str) -> asyncio.subprocess.Process:
-        # It ends with us, even if we are killed: SIGQUIT stops all of its processes.
+    async def _run(self, program: str, *arguments: str) -> asyncio.subprocess.Process:
+        # The program ends with the demo, even if the demo is killed: SIGQUIT ends all processes of PostgreSQL.
         launcher = ["setpriv", "--pdeathsig", "QUIT"]
         if (user := _server_user()) is not None and os.geteuid() == 0:
             launcher += ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--init-groups"]
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(*launcher, str(self.programs / program), *words),
+                *(*launcher, str(self.programs / program), *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
-                # A Ctrl-C at the terminal is not for it.
+                # In its own session the program does not receive Ctrl-C from the terminal.
                 start_new_session=True,
             )
 
-    def _make_store(self, process: asyncio.subprocess.Process) -> None:
-        """Wait until it takes connections, and make the store; its owner is no superuser."""
-        until = time.monotonic() + _PATIENCE
+    def _create_store(self, process: asyncio.subprocess.Process) -> None:
+        """Wait until the server accepts connections, and create the store, whose owner is not a superuser."""
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while True:
             try:
                 connection = self._connect("postgres")
                 break
             except psycopg.OperationalError:
-                if process.returncode is not None or time.monotonic() > until:
-                    raise OSError(f"PostgreSQL did not start:\n{self._said()}") from None
+                if process.returncode is not None or time.monotonic() > deadline:
+                    raise OSError(f"PostgreSQL did not start:\n{self._log_end()}") from None
                 time.sleep(0.1)
         with closing(connection):
-            for statement in _STORE:
-                names = {"owner": sql.Identifier(OWNER), "caller": sql.Identifier(CALLER)}
-                secrets = {f"{name}_password": sql.Literal(self.passwords[name]) for name in (OWNER, CALLER)}
+            for statement in _CREATE_STORE:
+                names = {"owner": sql.Identifier(OWNER), "caller": sql.Identifier(HUB_USER)}
+                secrets = {f"{name}_password": sql.Literal(self.passwords[name]) for name in (OWNER, HUB_USER)}
                 connection.execute(sql.SQL(statement).format(**names, **secrets))
 
-    def lay_tables(self) -> None:
-        """Give the store its tables. One cluster after another: what migrates keeps for a process where it is."""
+    def create_tables(self) -> None:
+        """Create the tables. Do this for one cluster at a time, because the migrations have state that is global in a process."""
         upgrade(self.store.url(), arguments=self.store.arguments())
 
     def _connect(self, database: str) -> psycopg.Connection[Any]:
@@ -288,13 +300,13 @@ class DemoCluster:
             host=_HOST, port=self.port, database=database, user=role, password=self.passwords[role], tls=False
         )
 
-    def _keep(self, name: str, content: bytes) -> Path:
-        """Write what its user and we may read, and nobody else."""
+    def _write_private(self, name: str, content: bytes) -> Path:
+        """Write a file that only the demo's user and the server's user may read."""
         file = self.directory / name
         file.touch(mode=0o600)
         file.write_bytes(content)
         if os.geteuid() == 0:
-            # What root owns is taken for a key that is well kept, as long as only a group may read it.
+            # PostgreSQL accepts a private key that root owns if nobody but a group may read it.
             shutil.chown(file, "root", _SERVER_USER)
             file.chmod(0o640)
         return file
@@ -307,5 +319,5 @@ class DemoCluster:
     def _log(self) -> Path:
         return self.directory / "log"
 
-    def _said(self) -> str:
+    def _log_end(self) -> str:
         return self._log.read_text(errors="replace")[-2000:]

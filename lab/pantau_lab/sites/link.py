@@ -1,4 +1,4 @@
-"""TCP proxies on loopback that can be interrupted like a pulled cable: packets are lost, and no connection is closed."""
+"""TCP proxies on loopback that can be disconnected like a pulled cable: data waits, and no connection is closed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 _LOOPBACK = "127.0.0.1"
 #: Maximum octets of one read.
 _CHUNK_OCTETS = 65536
-#: Backlog of the listening socket, and maximum number of own connections that fill the backlog while it is
-#: disconnected.
-_ROOM, _MOST_PLUGS = 128, 8
+#: Backlog of the listening socket while the proxy is connected.
+_BACKLOG = 128
+#: Maximum number of own connections to the listening socket that fill its backlog while the proxy is disconnected.
+_MAX_FILLERS = 8
 #: Time limit for an own connection, in seconds. If it is not established by then, the backlog is full.
-_THERE = 0.02
+_CONNECT_SECONDS = 0.02
 
 
 class TcpLink:
@@ -26,98 +27,99 @@ class TcpLink:
     connections get no answer. After a reconnect it forwards the data that it held back.
     """
 
-    def __init__(self, end: int, tasks: asyncio.TaskGroup) -> None:
-        self._end = end
+    def __init__(self, target_port: int, tasks: asyncio.TaskGroup) -> None:
+        self._target_port = target_port
         self._tasks = tasks
-        self._whole = asyncio.Event()
-        self._whole.set()
-        self._near = socket.create_server((_LOOPBACK, 0), backlog=_ROOM)
-        self._near.setblocking(False)
+        self._connected = asyncio.Event()
+        self._connected.set()
+        self._listener = socket.create_server((_LOOPBACK, 0), backlog=_BACKLOG)
+        self._listener.setblocking(False)
         #: Own connections that fill the backlog, by their local address.
-        self._plugs: dict[object, socket.socket] = {}
+        self._fillers: dict[object, socket.socket] = {}
         self._pending_tasks = set[asyncio.Task[None]]()
-        self._taking = tasks.create_task(self._take())
+        self._accept_task = tasks.create_task(self._accept())
 
     @property
     def port(self) -> int:
         """Port at which the proxy listens."""
-        number: int = self._near.getsockname()[1]
+        number: int = self._listener.getsockname()[1]
         return number
 
     @property
     def is_disconnected(self) -> bool:
         """Whether nothing is forwarded."""
-        return not self._whole.is_set()
+        return not self._connected.is_set()
 
     def disconnect(self) -> bool:
-        """Disconnect it; return whether it was connected."""
+        """Disconnect the proxy; return whether it was connected."""
         if self.is_disconnected:
             return False
-        self._whole.clear()
-        self._taking.cancel()
-        self._leave_no_room()
+        self._connected.clear()
+        self._accept_task.cancel()
+        self._fill_backlog()
         return True
 
     def reconnect(self) -> bool:
         """Forward again; return whether it was disconnected."""
         if not self.is_disconnected:
             return False
-        self._near.listen(_ROOM)
-        self._whole.set()
-        self._taking = self._tasks.create_task(self._take())
+        self._listener.listen(_BACKLOG)
+        self._connected.set()
+        self._accept_task = self._tasks.create_task(self._accept())
         return True
 
     def close(self) -> None:
         """Close all connections and the port."""
-        for each in (self._taking, *self._pending_tasks):
+        for each in (self._accept_task, *self._pending_tasks):
             each.cancel()
-        for plug in self._plugs.values():
-            plug.close()
-        self._near.close()
+        for filler in self._fillers.values():
+            filler.close()
+        self._listener.close()
 
-    def _leave_no_room(self) -> None:
+    def _fill_backlog(self) -> None:
         """Fill the backlog with own connections, so that the kernel does not answer further ones."""
-        self._near.listen(0)
-        for _ in range(_MOST_PLUGS):
-            plug = socket.socket()
-            plug.setblocking(False)
-            plug.connect_ex(self._near.getsockname())
-            if not select.select([], [plug], [], _THERE)[1]:
-                plug.close()
+        self._listener.listen(0)
+        for _ in range(_MAX_FILLERS):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(self._listener.getsockname())
+            if not select.select([], [filler], [], _CONNECT_SECONDS)[1]:
+                filler.close()
                 return
-            self._plugs[plug.getsockname()] = plug
+            self._fillers[filler.getsockname()] = filler
 
-    async def _take(self) -> None:
+    async def _accept(self) -> None:
+        """Accept connections; close those that filled the backlog while the proxy was disconnected."""
         while True:
-            near, address = await asyncio.get_running_loop().sock_accept(self._near)
-            if (plug := self._plugs.pop(address, None)) is not None:
-                plug.close()
+            near, address = await asyncio.get_running_loop().sock_accept(self._listener)
+            if (filler := self._fillers.pop(address, None)) is not None:
+                filler.close()
                 near.close()
                 continue
-            carried = self._tasks.create_task(self._carry(near))
-            self._pending_tasks.add(carried)
-            carried.add_done_callback(self._pending_tasks.discard)
+            task = self._tasks.create_task(self._forward_connection(near))
+            self._pending_tasks.add(task)
+            task.add_done_callback(self._pending_tasks.discard)
 
-    async def _carry(self, near: socket.socket) -> None:
+    async def _forward_connection(self, near: socket.socket) -> None:
         with closing(near), closing(socket.socket()) as far:
             for each in (near, far):
                 each.setblocking(False)
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
-                await asyncio.get_running_loop().sock_connect(far, (_LOOPBACK, self._end))
-                async with asyncio.TaskGroup() as ways:
-                    ways.create_task(self._pass_on(near, far))
-                    ways.create_task(self._pass_on(far, near))
-            # One end has closed the connection. Close the other end only while the link is connected.
+                await asyncio.get_running_loop().sock_connect(far, (_LOOPBACK, self._target_port))
+                async with asyncio.TaskGroup() as directions:
+                    directions.create_task(self._forward(near, far))
+                    directions.create_task(self._forward(far, near))
+            # One side has closed the connection. Close the other side only while the proxy is connected.
             except* OSError:
-                await self._whole.wait()
+                await self._connected.wait()
 
-    async def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    async def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while piece := await loop.sock_recv(source, _CHUNK_OCTETS):
-            await self._whole.wait()
-            await loop.sock_sendall(sink, piece)
-        await self._whole.wait()
+        while chunk := await loop.sock_recv(source, _CHUNK_OCTETS):
+            await self._connected.wait()
+            await loop.sock_sendall(sink, chunk)
+        await self._connected.wait()
         sink.shutdown(socket.SHUT_WR)
 
 
@@ -131,23 +133,26 @@ class SiteLinks:
     mail: Mapping[str, Sequence[TcpLink]]
 
     def disconnect(self, system: str | None) -> bool:
-        """Disconnect it from the hub, or from a mail system; return whether it was not before."""
+        """Disconnect the site from a mail system, or from the hub if *system* is `None`; return whether it was connected."""
         # A list, because `any` on a generator would stop at the first link.
-        return True in [wire.disconnect() for wire in self._to(system)]
+        return True in [link.disconnect() for link in self._links(system)]
 
     def reconnect(self, system: str | None) -> Sequence[str]:
-        """Reconnect it to a mail system, or to all that it is disconnected from; return to what."""
+        """Reconnect the site to a mail system, or to everything if *system* is `None`.
+
+        Return what it was disconnected from and is reconnected to: names of mail systems, and `HUB`.
+        """
         names = [*self.disconnected()] if system is None else [system]
         return [
-            name for name in names if True in [wire.reconnect() for wire in self._to(None if name == HUB else name)]
+            name for name in names if True in [link.reconnect() for link in self._links(None if name == HUB else name)]
         ]
 
     def disconnected(self) -> Sequence[str]:
-        """Return what it is disconnected from."""
-        systems = [name for name, wires in self.mail.items() if any(wire.is_disconnected for wire in wires)]
+        """Return what the site is disconnected from: names of mail systems, and `HUB`."""
+        systems = [name for name, links in self.mail.items() if any(link.is_disconnected for link in links)]
         return [HUB, *systems] if self.hub.is_disconnected else systems
 
-    def _to(self, system: str | None) -> Sequence[TcpLink]:
+    def _links(self, system: str | None) -> Sequence[TcpLink]:
         return [self.hub] if system is None else self.mail[system]
 
 

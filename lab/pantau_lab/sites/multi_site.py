@@ -1,4 +1,4 @@
-"""A hub and sites on this machine: each with a PostgreSQL of its own, and wires of its own to the hub and to the mail."""
+"""Hub and sites of the demo on this machine: each site has a PostgreSQL, and links to the hub and the mail systems."""
 
 from __future__ import annotations
 
@@ -17,54 +17,58 @@ from pantau_lab.config_files import write_site
 from pantau_lab.mail import LabNetwork, Port
 from pantau_lab.seed.login import write_private
 from pantau_lab.serving import claimed
-from pantau_lab.sites.cluster import CALLER, OWNER, DemoCluster, make_home, remove_home
+from pantau_lab.sites.cluster import HUB_USER, OWNER, DemoCluster, make_home, remove_home
 from pantau_lab.sites.link import SiteLinks, TcpLink
 
-#: What the sites are called, in the order in which they are there; and the hub.
+#: Names of the sites. A demo with fewer sites takes the first ones.
 SITES = ("johor", "kuching", "ipoh", "melaka", "labuan")
+#: Name of the hub among the sites.
 HUB_SITE = "pusat"
-#: So many must say the same; the hub is one of them.
+#: Number of sites, including the hub, that must report the same before staff are notified.
 QUORUM = 2
-#: As the settings have it.
+#: State directory of a service, as in its settings.
 _STATE = "state"
-#: Soon enough to watch, and two busy cores do not make a site look cut off.
+#: Age of a site's last report from which it no longer counts. It is short enough to watch, and long enough for a machine
+#: with two busy cores.
 _STALE_AFTER = "10s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSite:
-    """A site."""
+    """Site other than the hub."""
 
     name: str
-    #: Where its service keeps its files.
+    #: Directory of the service's files.
     directory: Path
+    #: PostgreSQL server of the site.
     cluster: DemoCluster
-    #: From the hub to its PostgreSQL.
-    wire: TcpLink
-    #: What the hub shows there, with the key.
+    #: Link from the hub to `cluster`.
+    hub_link: TcpLink
+    #: File with the hub's client certificate for `cluster`, and its key.
     certificate: Path
-    #: Where its service listens: its pages, and what it has no use for.
+    #: Address and port of the service's portal.
     portal: str
+    #: Address and port for callbacks, which a site never receives.
     callbacks: str
 
     @property
     def url(self) -> str:
-        """Where its pages are."""
+        """URL of the status page."""
         return f"http://{self.portal}"
 
     @property
     def settings(self) -> Path:
-        """What its service reads, once `MultiSiteDemo.open` has written it."""
+        """Settings file of the service, which `MultiSiteDemo.connect_mail` writes."""
         return self.directory / "pantau.yaml"
 
-    def reached(self) -> PostgresServer:
-        """Return its store as the hub comes to it: over the wire."""
+    def store_from_hub(self) -> PostgresServer:
+        """Return the connection settings with which the hub reaches the site's store over `hub_link`."""
         return PostgresServer(
             host="127.0.0.1",
-            port=self.wire.port,
+            port=self.hub_link.port,
             database="pantau",
-            user=CALLER,
-            password=self.cluster.passwords[CALLER],
+            user=HUB_USER,
+            password=self.cluster.passwords[HUB_USER],
             tls=True,
             ca_file=self.cluster.ca_file,
             cert_file=self.certificate,
@@ -74,70 +78,78 @@ class DemoSite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiSiteDemo:
-    """A hub, and sites that have not joined it yet."""
+    """Hub and sites with running PostgreSQL servers, before their services start and the sites `join` the hub."""
 
+    #: Directory of the hub's service.
     directory: Path
+    #: PostgreSQL server of the hub.
     hub: DemoCluster
-    outposts: Sequence[DemoSite]
-    _wrap_transport: Callable[[int], TcpLink]
+    #: Sites other than the hub.
+    sites: Sequence[DemoSite]
+    #: Opens a link to a port.
+    _add_link: Callable[[int], TcpLink]
 
     @property
     def pages(self) -> Mapping[str, str]:
-        """Where each site's are, by its name."""
-        return {each.name: each.url for each in self.outposts}
+        """URLs of the sites' status pages, by site name."""
+        return {each.name: each.url for each in self.sites}
 
     def hub_settings(self) -> Mapping[str, Any]:
-        """Return what the hub's settings say beside those of a service that is alone; write the secrets that they name."""
-        for each in self.outposts:
-            _secret(self.directory, each.name, each.cluster.passwords[CALLER])
+        """Return the settings that only a hub needs, in addition to those of a single service; write their secret files."""
+        for each in self.sites:
+            _write_secret(self.directory, each.name, each.cluster.passwords[HUB_USER])
         return {
             "site": HUB_SITE,
             "process_name": HUB_SITE,
-            "store": _store(self.directory, self.hub),
+            "store": _store_settings(self.directory, self.hub),
             "hub": {
                 "quorum": QUORUM,
                 "stale_after": _STALE_AFTER,
-                "sites": {each.name: _member(each) for each in self.outposts},
+                "sites": {each.name: _site_settings(each) for each in self.sites},
             },
         }
 
-    def open(self, network: LabNetwork) -> Mapping[str, SiteLinks]:
-        """Lay each site's wires to the mail, and write what its service reads; return all wires, by site."""
-        return {each.name: self._open(each, network) for each in self.outposts}
+    def connect_mail(self, network: LabNetwork) -> Mapping[str, SiteLinks]:
+        """Open each site's links to the mail systems, and write its configuration; return all links, by site name."""
+        return {each.name: self._connect_site(each, network) for each in self.sites}
 
-    def _open(self, outpost: DemoSite, network: LabNetwork) -> SiteLinks:
-        used: Sequence[Port] = [port for port in Port if port is not Port.MX]
+    def _connect_site(self, site: DemoSite, network: LabNetwork) -> SiteLinks:
+        # Only the mail systems themselves connect to each other's MX port.
+        user_ports: Sequence[Port] = [port for port in Port if port is not Port.MX]
         mail = {
-            name: {port: self._wrap_transport(system.port(port)) for port in used}
+            name: {port: self._add_link(system.port(port)) for port in user_ports}
             for name, system in network.systems.items()
         }
         write_site(
-            outpost.directory,
+            site.directory,
             network,
             lambda name, port: mail[name][port].port,
             settings={
-                "site": outpost.name,
-                "process_name": outpost.name,
-                "listen": outpost.portal,
-                "callbacks": {"listen": outpost.callbacks},
-                "store": _store(outpost.directory, outpost.cluster),
+                "site": site.name,
+                "process_name": site.name,
+                "listen": site.portal,
+                "callbacks": {"listen": site.callbacks},
+                "store": _store_settings(site.directory, site.cluster),
             },
         )
-        return SiteLinks(hub=outpost.wire, mail={name: list(wires.values()) for name, wires in mail.items()})
+        return SiteLinks(hub=site.hub_link, mail={name: list(links.values()) for name, links in mail.items()})
 
     def share_key(self) -> None:
-        """Give each site the key that the hub signs probes with: they use the same mailboxes, and know each other's mail by it."""
+        """Copy the hub's key that signs probe messages to each site.
+
+        All sites use the same mailboxes, and recognise each other's messages by the key.
+        """
         key = token_key(self.directory / _STATE)
-        for each in self.outposts:
+        for each in self.sites:
             file = each.directory / _STATE / KEY_FILE
             file.parent.mkdir(mode=0o700)
             file.touch(mode=0o600)
             file.write_bytes(key)
 
     async def join(self) -> None:
-        """Let all sites join the hub, as `pantau site add` does. Raise `SiteRefusedError`."""
-        for each in self.outposts:
-            server, store = each.reached(), self.hub.store
+        """Let all sites join the hub, as `pantau site add` does. `joining.add` raises `SiteRefusedError`."""
+        for each in self.sites:
+            server, store = each.store_from_hub(), self.hub.store
             await asyncio.to_thread(
                 joining.add, SiteConnection(site=each.name, server=server, hub=HUB_SITE, store=store)
             )
@@ -146,87 +158,89 @@ class MultiSiteDemo:
 
 
 @asynccontextmanager
-async def country(directory: Path, names: Sequence[str], programs: Path) -> AsyncIterator[MultiSiteDemo]:
-    """Run the PostgreSQLs of a hub and of sites of these *names*, and the wires between them, for as long as the block lasts.
+async def multi_site_demo(directory: Path, names: Sequence[str], programs: Path) -> AsyncIterator[MultiSiteDemo]:
+    """Run PostgreSQL servers for the hub and the sites, with links from the hub to the sites, until the end of the block.
 
-    *programs*: where the server's are. Raise `OSError` when one does not start.
+    *names*: names of the sites; *programs*: directory of PostgreSQL's programs. Raise `OSError` if a server does not start.
     """
     home = make_home(directory)
     async with AsyncExitStack() as stack:
         stack.callback(remove_home, directory)
-        hub, *clusters = await _started(
+        hub, *clusters = await _start(
             [DemoCluster(directory=home / name, programs=programs) for name in (HUB_SITE, *names)], stack
         )
-        wrap_transport = await stack.enter_async_context(_wires())
-        outposts = []
+        add_link = await stack.enter_async_context(_open_links())
+        sites = []
         for name, cluster in zip(names, clusters, strict=True):
             (directory / name).mkdir(mode=0o700)
             portal, callbacks = (f"127.0.0.1:{port}" for port in stack.enter_context(claimed(2)))
-            outposts.append(
+            sites.append(
                 DemoSite(
                     name=name,
                     directory=directory / name,
                     cluster=cluster,
-                    wire=wrap_transport(cluster.port),
-                    certificate=cluster.caller_certificate(),
+                    hub_link=add_link(cluster.port),
+                    certificate=cluster.hub_certificate(),
                     portal=portal,
                     callbacks=callbacks,
                 )
             )
-        yield MultiSiteDemo(directory=directory, hub=hub, outposts=outposts, _wrap_transport=wrap_transport)
+        yield MultiSiteDemo(directory=directory, hub=hub, sites=sites, _add_link=add_link)
 
 
-async def _started(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Sequence[DemoCluster]:
-    """Start all at once: each waits for its disk half of the time. They end with *stack*."""
-    # Each is on the stack as soon as it runs: also when whoever waits for the others gives up.
-    begun = await asyncio.gather(*(stack.enter_async_context(each.open()) for each in clusters), return_exceptions=True)
-    for each in begun:
-        if isinstance(each, BaseException):
-            raise each
+async def _start(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Sequence[DemoCluster]:
+    """Start the servers, which end with *stack*. Start them concurrently: each waits for its disk half of the time."""
+    # Each server enters the stack as soon as it runs, so that it also ends if the start of another is cancelled.
+    results = await asyncio.gather(
+        *(stack.enter_async_context(each.open()) for each in clusters), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
     for cluster in clusters:
-        await asyncio.to_thread(cluster.lay_tables)
+        await asyncio.to_thread(cluster.create_tables)
     return clusters
 
 
 @asynccontextmanager
-async def _wires() -> AsyncIterator[Callable[[int], TcpLink]]:
-    """Give what lays wires, which are gone at the end of the block."""
+async def _open_links() -> AsyncIterator[Callable[[int], TcpLink]]:
+    """Yield a function that opens a link to a port. The links are closed at the end of the block."""
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        laid = stack.enter_context(ExitStack())
+        links = stack.enter_context(ExitStack())
 
-        def wrap_transport(end: int) -> TcpLink:
-            wire = TcpLink(end, tasks)
-            laid.callback(wire.close)
-            return wire
+        def add_link(target_port: int) -> TcpLink:
+            link = TcpLink(target_port, tasks)
+            links.callback(link.close)
+            return link
 
         try:
-            yield wrap_transport
+            yield add_link
         finally:
-            # Without a word of the caller's error, which the group would wrap into a group of one.
+            # Close without passing the caller's error to the task group, which would wrap it in an exception group.
             await stack.aclose()
 
 
-def _member(outpost: DemoSite) -> Mapping[str, Any]:
-    there = outpost.reached()
+def _site_settings(site: DemoSite) -> Mapping[str, Any]:
+    server = site.store_from_hub()
     return {
-        "url": f"postgresql://{there.user}@{there.host}:{there.port}/{there.database}",
-        "password_file": f"secrets/{outpost.name}",
-        "cert_file": str(there.cert_file),
-        "key_file": str(there.key_file),
-        "ca_file": str(there.ca_file),
+        "url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}",
+        "password_file": f"secrets/{site.name}",
+        "cert_file": str(server.cert_file),
+        "key_file": str(server.key_file),
+        "ca_file": str(server.ca_file),
     }
 
 
-def _store(directory: Path, cluster: DemoCluster) -> Mapping[str, Any]:
-    there = cluster.store
-    _secret(directory, "store", cluster.passwords[OWNER])
+def _store_settings(directory: Path, cluster: DemoCluster) -> Mapping[str, Any]:
+    server = cluster.store
+    _write_secret(directory, "store", cluster.passwords[OWNER])
     return {
-        "url": f"postgresql://{there.user}@{there.host}:{there.port}/{there.database}",
+        "url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}",
         "password_file": "secrets/store",
     }
 
 
-def _secret(directory: Path, name: str, secret: str) -> None:
+def _write_secret(directory: Path, name: str, secret: str) -> None:
     (directory / "secrets").mkdir(exist_ok=True, mode=0o700)
     write_private(directory / "secrets" / name, f"{secret}\n")

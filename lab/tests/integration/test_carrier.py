@@ -82,16 +82,16 @@ class World:
         )
 
     def progress(self) -> list[SubmissionState]:
-        return [heard.report.progress for heard in self.desk.heard if heard.report]
+        return [heard.report.progress for heard in self.desk.events if heard.report]
 
     def acknowledged(self) -> bool:
-        return any(heard.acknowledged for heard in self.desk.heard)
+        return any(heard.acknowledged for heard in self.desk.events)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     carrier, desk = Carrier(auth_token=NEW_TOKEN), RecordingCallbackHandler()
-    listener = CallbackListener(desk=desk)
+    listener = CallbackListener(handler=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(carrier)))
@@ -154,7 +154,7 @@ async def test_sms_against_content_rules_fails_without_delivery(world: World, te
     phone = world.carrier.phone(MOBILE)
     await world.sms.send(world.send_request(SmsContent(text=text)))
     await world.carrier.settled()
-    last = world.desk.heard[-1].report
+    last = world.desk.events[-1].report
     assert last is not None
     assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.PERMANENT, "30007")
     assert phone.inbox == []
@@ -210,7 +210,7 @@ async def test_callbacks_out_of_order_have_own_event_ids(world: World) -> None:
     await world.sms.send(world.send_request(SMS))
     await world.carrier.settled()
     assert world.progress() == [SubmissionState.DELIVERED, SubmissionState.SENT]
-    assert len({heard.event_id for heard in world.desk.heard}) == 2
+    assert len({heard.event_id for heard in world.desk.events}) == 2
 
 
 async def test_callback_before_response_finds_attempt_by_reference(world: World) -> None:
@@ -218,7 +218,7 @@ async def test_callback_before_response_finds_attempt_by_reference(world: World)
     world.carrier.callback_fault = CallbackFault.BEFORE_ANSWER
     send_request = world.send_request(SMS)
     await world.sms.send(send_request)
-    assert {heard.reference for heard in world.desk.heard} == {send_request.reference}
+    assert {heard.reference for heard in world.desk.events} == {send_request.reference}
 
 
 async def test_sms_without_callbacks_is_checked(world: World) -> None:
@@ -227,7 +227,7 @@ async def test_sms_without_callbacks_is_checked(world: World) -> None:
     send_request = world.send_request(SMS)
     sent = await world.sms.send(send_request)
     await world.carrier.settled()
-    assert world.desk.heard == []
+    assert world.desk.events == []
     assert (await world.sms.check(send_request, sent.provider_id or "")).progress is SubmissionState.DELIVERED
 
 
@@ -237,7 +237,7 @@ async def test_callback_unknown_attempt_changes_nothing(world: World) -> None:
     del world.desk.contents[send_request.reference]
     await world.sms.send(send_request)
     await world.carrier.settled()
-    assert (world.desk.heard, world.carrier.errors) == ([], [])
+    assert (world.desk.events, world.carrier.errors) == ([], [])
 
 
 async def test_callback_both_tokens_accepted_during_rotation(world: World) -> None:
@@ -248,7 +248,7 @@ async def test_callback_both_tokens_accepted_during_rotation(world: World) -> No
             world, f"/sms/status/{send_request.reference}", {"MessageSid": token, "MessageStatus": "sent"}, token
         )
         assert status == 204
-    assert len(world.desk.heard) == 2
+    assert len(world.desk.events) == 2
 
 
 @pytest.mark.parametrize("path", ["/sms/status/d1-1", "/voice/status/d1-1", "/voice/key/d1-1/0/0", "/voice/speak/d1-1"])
@@ -256,7 +256,7 @@ async def test_callback_both_tokens_accepted_during_rotation(world: World) -> No
 async def test_callback_forged_or_unsigned_is_refused(world: World, path: str, token: str | None) -> None:
     world.send_request(CALL)
     assert await post(world, path, {"Digits": "1", "CallSid": "CA1", "MessageStatus": "sent"}, token) == 403
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ async def test_callback_forged_or_unsigned_is_refused(world: World, path: str, t
 async def test_callback_malformed_is_refused(world: World, path: str, form: dict[str, str], status: int) -> None:
     world.send_request(CALL)
     assert await post(world, path, form, NEW_TOKEN) == status
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ async def test_call_key_four_escalates_before_confirmation(world: World) -> None
     await world.voice.send(world.send_request(VoiceContent(scripts=scripts)))
     await phone.expect_call("ms-MY: telah diserahkan.")
     await world.carrier.settled()
-    assert [heard.escalated for heard in world.desk.heard].count(True) == 1
+    assert [heard.escalated for heard in world.desk.events].count(True) == 1
     assert not world.acknowledged()
 
 
@@ -368,7 +368,7 @@ async def test_call_key_four_without_escalation_repeats_menu(world: World) -> No
     call = await phone.expect_call("telah direkodkan")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 2
-    assert not any(heard.escalated for heard in world.desk.heard)
+    assert not any(heard.escalated for heard in world.desk.events)
 
 
 async def test_call_key_two_repeats_and_key_three_switches_language(world: World) -> None:
@@ -389,7 +389,7 @@ async def test_call_without_valid_key_repeats_twice_and_ends(world: World, how: 
     call = await phone.expect_call("ms-MY: sekian.")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 3
-    last = world.desk.heard[-1].report
+    last = world.desk.events[-1].report
     assert last is not None
     # A voicemail may have answered, so the call is tried again. Any key means a person.
     assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, NO_KEY)
@@ -405,7 +405,7 @@ async def test_call_unanswered_is_transient_failure(world: World, behaviour: Pho
     world.carrier.phone(MOBILE, behaviour=behaviour)
     await world.voice.send(world.send_request(CALL))
     await world.carrier.settled()
-    last = world.desk.heard[-1].report
+    last = world.desk.events[-1].report
     assert last is not None
     assert (last.progress, last.error, last.code) == (SubmissionState.FAILED, ErrorClass.TRANSIENT, code)
 
@@ -420,7 +420,7 @@ async def test_call_answered_reports_statuses_in_sequence(world: World) -> None:
         SubmissionState.SENT,
         SubmissionState.FAILED,
     ]
-    assert [heard.event_id.rsplit("/")[-1] for heard in world.desk.heard] == ["0", "1", "2", "3"]
+    assert [heard.event_id.rsplit("/")[-1] for heard in world.desk.events] == ["0", "1", "2", "3"]
 
 
 async def test_call_office_line_dials_extension(world: World) -> None:
@@ -447,7 +447,7 @@ async def test_call_unknown_attempt_hangs_up(world: World) -> None:
     call = await phone.expect_call()
     await world.carrier.settled()
     assert "telah direkodkan" not in call.text
-    assert (world.desk.heard, world.carrier.errors) == ([], [])
+    assert (world.desk.events, world.carrier.errors) == ([], [])
 
 
 async def test_carrier_api_refuses_wrong_credentials(world: World) -> None:

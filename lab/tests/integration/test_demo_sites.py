@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from monitor.cli.service import request
 from pantau_lab.cli.demo import app
-from pantau_lab.environment import lever
+from pantau_lab.environment import command_socket
 from pantau_lab.serving import claimed
-from pantau_lab.sites.cluster import LEAST, NoPostgresError, hub_programs
+from pantau_lab.sites.cluster import MIN_VERSION, NoPostgresError, hub_programs
 from tests.real.postgres import programs
 
 pytestmark = [pytest.mark.real, pytest.mark.site]
@@ -43,7 +43,7 @@ class Running:
 
     def run_command(self, what: str, **names: str) -> tuple[int, str]:
         """Run a demo command in this process, which saves a second."""
-        answer = request(lever(self.directory), "POST", f"/{what}?{urlencode(names)}")
+        answer = request(command_socket(self.directory), "POST", f"/{what}?{urlencode(names)}")
         return answer.status_code, str(answer.json())
 
     def sites(self) -> Mapping[str, str]:
@@ -73,7 +73,7 @@ class Running:
 
 @contextmanager
 def demo(directory: Path) -> Iterator[Running]:
-    path = f"{programs(LEAST)}{os.pathsep}{os.environ['PATH']}"
+    path = f"{programs(MIN_VERSION)}{os.pathsep}{os.environ['PATH']}"
     said = directory.with_suffix(".said")
     with claimed(1) as (port,), said.open("wb") as output:
         base = f"http://127.0.0.1:{port}/api/v1"

@@ -52,7 +52,7 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     service, desk = FaxService(), RecordingCallbackHandler()
-    listener = CallbackListener(desk=desk)
+    listener = CallbackListener(handler=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(service)))
@@ -78,7 +78,7 @@ async def test_fax_is_delivered_whole_and_reported_once(world: World) -> None:
     machine = world.service.machine(NUMBER)
     report = await world.fax.send(world.send_request())
     await world.service.settled()
-    heard = world.desk.heard[0].report
+    heard = world.desk.events[0].report
     assert heard is not None
     assert report.progress is SubmissionState.ACCEPTED
     assert (heard.progress, heard.provider_id) == (SubmissionState.DELIVERED, report.provider_id)
@@ -106,7 +106,7 @@ async def test_fax_failed_reports_error_class_and_code(
     await world.service.settled()
     report = await world.fax.check(send_request, sent.provider_id or "")
     assert (report.progress, report.error, report.code) == (SubmissionState.FAILED, error, code)
-    assert world.desk.heard[0].report == report
+    assert world.desk.events[0].report == report
     # Only Pantau retries, not the provider.
     assert world.service.faxes[0].retries == 0
 
@@ -133,7 +133,7 @@ async def test_fax_error_code_maps_to_error_class(world: World, kind: str, code:
     world.send_request()
     fax = {"id": "F1", "status": "FAILURE", "errorType": kind, "errorCode": code}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}) == 200
-    report = world.desk.heard[0].report
+    report = world.desk.events[0].report
     assert report is not None
     assert report.error is error
 
@@ -143,14 +143,14 @@ async def test_callback_sent_twice_is_one_event(world: World) -> None:
     world.service.callback_fault = CallbackFault.TWICE
     await world.fax.send(world.send_request())
     await world.service.settled()
-    assert (len(world.desk.heard), len(world.desk.repeated)) == (1, 1)
+    assert (len(world.desk.events), len(world.desk.repeated)) == (1, 1)
 
 
 async def test_callback_before_response_finds_attempt(world: World) -> None:
     world.service.machine(NUMBER)
     world.service.callback_fault = CallbackFault.BEFORE_ANSWER
     await world.fax.send(world.send_request())
-    assert [heard.reference for heard in world.desk.heard] == ["d1-1"]
+    assert [heard.reference for heard in world.desk.events] == ["d1-1"]
 
 
 async def test_find_tells_two_faxes_to_one_machine_apart(world: World) -> None:
@@ -166,7 +166,7 @@ async def test_callback_without_secret_is_refused(world: World, secret: str | No
     world.send_request()
     fax = {"id": "F1", "status": "COMPLETED"}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}, secret=secret) == 403
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ async def test_callback_without_secret_is_refused(world: World, secret: str | No
 async def test_callback_malformed_is_refused(world: World, event: Any) -> None:
     world.send_request()
     assert await post(world, event) == 400
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 async def test_callback_multipart_form_is_accepted(world: World) -> None:
@@ -197,7 +197,7 @@ async def test_callback_multipart_form_is_accepted(world: World) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.post(f"{world.base}/fax/done/d1-1", files=form, headers=login(SECRET))
     assert answer.status_code == 200
-    assert len(world.desk.heard) == 1
+    assert len(world.desk.events) == 1
 
 
 async def test_callback_malformed_multipart_form_is_refused(world: World) -> None:
@@ -208,13 +208,13 @@ async def test_callback_malformed_multipart_form_is_refused(world: World) -> Non
                 headers = {**login(SECRET), "Content-Type": kind}
                 answer = await client.post(f"{world.base}/fax/done/d1-1", content=body, headers=headers)
             assert answer.status_code == 400
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 async def test_callback_unknown_attempt_changes_nothing(world: World) -> None:
     fax = {"id": "F1", "status": "COMPLETED"}
     assert await post(world, {"event": "FAX_COMPLETED", "fax": fax}) == 200
-    assert world.desk.heard == []
+    assert world.desk.events == []
 
 
 async def test_fax_list_filters_by_label(world: World) -> None:

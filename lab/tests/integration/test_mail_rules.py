@@ -187,7 +187,7 @@ async def test_queue_keeps_mail_until_receiver_starts(tmp_path: Path) -> None:
             async with receiver:
                 await sender.wait_until_empty()
                 await receiver.wait_until_empty()
-                assert receiver.messages(OUTSIDE) == 1
+                assert receiver.message_count(OUTSIDE) == 1
 
 
 async def test_network_stop_closes_sessions_tasks_and_ports(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords
-from pantau_lab.environment import stage
-from pantau_lab.seed.history_writer import write_past
+from pantau_lab.environment import demo_environment
+from pantau_lab.seed.history_writer import write_history
 from pantau_lab.seed.login import DemoLogin
-from pantau_lab.seed.sample_history import past_until
+from pantau_lab.seed.sample_history import sample_history
 from pantau_lab.serving import claimed
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -35,12 +35,12 @@ TIMEOUT = 300.0
 
 
 async def test_seed_past_is_complete_repeatable_and_closed(tmp_path: Path) -> None:
-    async with stage(tmp_path) as world:
+    async with demo_environment(tmp_path) as world:
         configuration = load(world.settings, {}).require_configuration()
-    past, contents = past_until(NOW), list[object]()
+    past, contents = sample_history(NOW), list[object]()
     for place in ("one", "other"):
         async with Database.open(tmp_path / place) as database:
-            await write_past(database, configuration, past)
+            await write_history(database, configuration, past)
             store = SqlStore(database)
             async with store.reading() as uow:
                 incidents = await uow.recent_incidents()
@@ -50,7 +50,7 @@ async def test_seed_past_is_complete_repeatable_and_closed(tmp_path: Path) -> No
                 (
                     [(i.number, i.type, i.began_at, i.ended_at, i.acknowledged_by, i.policy.cause) for i in incidents],
                     [(n.facts.number, n.purpose, n.person, n.channel, n.state, n.created_at) for n in notices],
-                    await DayRecords(database).joined_days(["JCM", "MDC", "UCM"], min(on for _, on in past.sheets)),
+                    await DayRecords(database).joined_days(["JCM", "MDC", "UCM"], min(on for _, on in past.timelines)),
                 )
             )
             assert not (await audit.verify(database.read)).violations
@@ -65,7 +65,7 @@ async def test_seed_past_is_complete_repeatable_and_closed(tmp_path: Path) -> No
                 NotificationState.WITHDRAWN,
             }
             assert len(incidents) == len(past.outages)
-            assert {o.taken_by for o in past.outages} == {i.acknowledged_by for i in incidents}
+            assert {o.acknowledged_by for o in past.outages} == {i.acknowledged_by for i in incidents}
             # The next incident gets the next number.
             latest = next(i for i in incidents if i.policy.agency == "JCM")
             again = Trigger(dedup_key="JCM", at=NOW, type=IncidentType.BOTH, began_at=NOW, policy=latest.policy)

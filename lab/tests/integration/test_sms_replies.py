@@ -48,7 +48,7 @@ class World:
 
     @property
     def heard(self) -> list[tuple[str, str]]:
-        return [(said.sender, said.text) for said in self.desk.said]
+        return [(said.sender, said.text) for said in self.desk.received]
 
     def phone(self, number: str = SITI, **how: Any) -> Phone:
         return self.carrier.phone(number, **how)
@@ -61,7 +61,7 @@ class World:
 @asynccontextmanager
 async def world(replies: str) -> AsyncIterator[World]:
     carrier, desk = Carrier(), RecordingCallbackHandler()
-    listener = CallbackListener(desk=desk)
+    listener = CallbackListener(handler=desk)
     async with AsyncExitStack() as stack:
         listener.public_base = await stack.enter_async_context(serve(listener.app()))
         api = await stack.enter_async_context(serve(app(carrier)))
@@ -94,9 +94,9 @@ async def world(replies: str) -> AsyncIterator[World]:
 
 async def test_reply_by_webhook_is_answered_from_same_number() -> None:
     async with world("webhook") as play:
-        play.desk.answers = THANKS
+        play.desk.reply = THANKS
         siti = play.phone()
-        await play.carrier.answer(siti, "1A")
+        await play.carrier.send_reply(siti, "1A")
         sms = await siti.expect_sms(THANKS)
 
         assert (play.heard, sms.sender) == ([(SITI, "1A")], OWN_NUMBER)
@@ -104,9 +104,9 @@ async def test_reply_by_webhook_is_answered_from_same_number() -> None:
 
 async def test_reply_is_polled_without_public_address() -> None:
     async with world("poll") as play:
-        play.desk.answers = THANKS
+        play.desk.reply = THANKS
         siti = play.phone()
-        await play.carrier.answer(siti, "1A")
+        await play.carrier.send_reply(siti, "1A")
         assert play.heard == []
 
         await play.poll()
@@ -118,16 +118,16 @@ async def test_reply_is_polled_without_public_address() -> None:
 
 async def test_replies_are_all_received_before_first_thanks() -> None:
     class CountingHandler(RecordingCallbackHandler):
-        async def receive(self, said: InboundSms) -> SmsContent | None:
+        async def receive(self, sms: InboundSms) -> SmsContent | None:
             thanked.append(len(play.carrier.messages))
-            return await super().receive(said)
+            return await super().receive(sms)
 
     thanked: list[int] = []
     async with world("poll") as play:
-        play.desk = CountingHandler(answers=THANKS)
+        play.desk = CountingHandler(reply=THANKS)
         people = [play.phone(), play.phone(RAVI)]
         for person in people:
-            await play.carrier.answer(person, "1A")
+            await play.carrier.send_reply(person, "1A")
         await play.poll()
         for person in people:
             await person.expect_sms(THANKS)
@@ -139,7 +139,7 @@ async def test_reply_without_response_gets_none() -> None:
     for replies in ("webhook", "poll"):
         async with world(replies) as play:
             siti = play.phone()
-            await play.carrier.answer(siti, "STOP")
+            await play.carrier.send_reply(siti, "STOP")
             await play.poll()
 
             assert (play.heard, siti.inbox) == ([(SITI, "STOP")], [])
@@ -147,29 +147,29 @@ async def test_reply_without_response_gets_none() -> None:
 
 async def test_reply_posted_twice_has_same_event_id() -> None:
     async with world("webhook") as play:
-        play.desk.answers = THANKS
+        play.desk.reply = THANKS
         siti = play.phone()
-        await play.carrier.answer(siti, "1A", ReplyFault.TWICE)
+        await play.carrier.send_reply(siti, "1A", ReplyFault.TWICE)
         await siti.expect_sms(THANKS)
 
-        assert (len(play.desk.said), len(play.desk.repeated), siti.unexpected()) == (1, 1, [])
+        assert (len(play.desk.received), len(play.desk.repeated), siti.unexpected()) == (1, 1, [])
 
 
 async def test_poll_after_restart_has_same_event_id() -> None:
     async with world("poll") as play:
-        await play.carrier.answer(play.phone(), "1A")
+        await play.carrier.send_reply(play.phone(), "1A")
         await play.poll()
         play.sms._inbox_poll = InboxPoll()
         await play.poll()
 
-        assert [said.event_id for said in play.desk.said] == play.desk.repeated
+        assert [said.event_id for said in play.desk.received] == play.desk.repeated
 
 
 async def test_late_replies_are_all_collected() -> None:
     async with world("poll") as play:
         siti, ravi = play.phone(), play.phone(RAVI)
-        await play.carrier.answer(siti, "1A", ReplyFault.HELD)
-        await play.carrier.answer(ravi, "2A", ReplyFault.HELD)
+        await play.carrier.send_reply(siti, "1A", ReplyFault.HELD)
+        await play.carrier.send_reply(ravi, "2A", ReplyFault.HELD)
         await play.poll()
         assert play.heard == []
 
@@ -180,7 +180,7 @@ async def test_late_replies_are_all_collected() -> None:
 
 async def test_poll_skips_older_replies_and_own_messages() -> None:
     async with world("poll") as play:
-        await play.carrier.answer(play.phone(), "1A")
+        await play.carrier.send_reply(play.phone(), "1A")
         await play.poll(since=datetime.now(UTC) + timedelta(hours=2))
 
         assert play.heard == []
@@ -188,9 +188,9 @@ async def test_poll_skips_older_replies_and_own_messages() -> None:
 
 async def test_reply_without_store_is_kept_and_not_thanked() -> None:
     async with world("poll") as play:
-        play.desk.broken, play.desk.answers = OSError("the store is away"), THANKS
+        play.desk.broken, play.desk.reply = OSError("the store is away"), THANKS
         siti = play.phone()
-        await play.carrier.answer(siti, "1A")
+        await play.carrier.send_reply(siti, "1A")
         with pytest.raises(OSError, match="away"):
             await play.poll()
         assert siti.inbox == []
@@ -282,7 +282,7 @@ async def test_release_needs_key_five_pin_and_key_one() -> None:
 
         assert play.desk.released == ["d1-1"]
         assert said == ("ms-MY: masukkan PIN / ms-MY: akan dihantar kepada dua penerima / ms-MY: telah dikeluarkan")
-        assert not any(heard.acknowledged for heard in play.desk.heard), "a release acknowledges nothing"
+        assert not any(heard.acknowledged for heard in play.desk.events), "a release acknowledges nothing"
 
 
 @pytest.mark.parametrize("keys", [["5", "280146#", "2"], ["5", "280146#", ""], ["5", ""], ["5", "280146#"], ["5"]])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, cast
 
-from pantau_lab.sites.multi_site import _started
+from pantau_lab.sites.multi_site import _start
 
 
 class Server:
@@ -33,7 +33,7 @@ async def test_cancelled_start_stops_started_servers() -> None:
 
     async def start() -> None:
         async with AsyncExitStack() as stack:
-            await _started(cast(Any, [started, Server(will_start=False)]), stack)
+            await _start(cast(Any, [started, Server(will_start=False)]), stack)
 
     starting = asyncio.create_task(start())
     while not started.runs:  # noqa: ASYNC110 - no event to wait for

@@ -10,7 +10,7 @@ import pytest
 
 from alerts.model.incident import OUTAGES
 from monitor.model.day import MINUTES, MinuteState, day_of, minute_of, time_of
-from pantau_lab.seed.sample_history import DAYS, OVER_FOR, past_until
+from pantau_lab.seed.sample_history import DAYS, QUIET_PERIOD, sample_history
 from pantau_lab.world import AGENCIES
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -20,29 +20,29 @@ JCM = AGENCIES[0].code
 
 
 def test_past_is_same_for_same_day_only() -> None:
-    assert past_until(NOW) == past_until(NOW)
-    assert past_until(NOW).outages == past_until(NOW + timedelta(hours=2)).outages
-    assert past_until(NOW).outages != past_until(NOW + timedelta(days=1)).outages
+    assert sample_history(NOW) == sample_history(NOW)
+    assert sample_history(NOW).outages == sample_history(NOW + timedelta(hours=2)).outages
+    assert sample_history(NOW).outages != sample_history(NOW + timedelta(days=1)).outages
 
 
 @pytest.mark.parametrize("now", MOMENTS[::37])
 def test_past_has_ninety_days_and_today_until_now(now: datetime) -> None:
-    sheets = past_until(now).sheets
+    timelines = sample_history(now).timelines
     for agency in AGENCIES:
-        days = sorted(on for code, on in sheets if code == agency.code)
+        days = sorted(on for code, on in timelines if code == agency.code)
         assert (len(days), days[-1]) == (DAYS, day_of(now))
         assert all((other - one).days == 1 for one, other in pairwise(days))
-        last = sheets[agency.code, days[-1]].last_marked()
+        last = timelines[agency.code, days[-1]].last_marked()
         assert last is not None
         assert last[1] < minute_of(now)
 
 
 def test_past_is_mostly_up_with_some_gaps() -> None:
-    past = past_until(NOW)
+    past = sample_history(NOW)
     today = day_of(NOW)
     for agency in AGENCIES:
         counted = dict.fromkeys(MinuteState, 0)
-        for (code, on), sheet in past.sheets.items():
+        for (code, on), sheet in past.timelines.items():
             if code == agency.code and on != today:
                 for state, minutes in sheet.counts().items():
                     counted[state] += minutes
@@ -54,10 +54,10 @@ def test_past_is_mostly_up_with_some_gaps() -> None:
 
 
 def test_past_days_agree_with_outages() -> None:
-    past = past_until(NOW)
+    past = sample_history(NOW)
     states = {"both": "no_mail", "sending": "no_sending", "receiving": "no_receiving"}
     for outage in past.outages:
-        sheet = past.sheets[outage.agency, day_of(outage.began_at)]
+        sheet = past.timelines[outage.agency, day_of(outage.began_at)]
         middle = minute_of(outage.began_at) + 1
         [state] = [state for state, begin, end in sheet.runs() if begin <= middle < end]
         assert state == states[outage.type]
@@ -70,10 +70,10 @@ def test_past_is_closed_and_last_month_had_outage(first: int) -> None:
 
 
 def _check_history(now: datetime) -> None:
-    outages = past_until(now).outages
-    assert max(each.ended_at for each in outages) + timedelta(hours=1) < now - OVER_FOR
+    outages = sample_history(now).outages
+    assert max(each.ended_at for each in outages) + timedelta(hours=1) < now - QUIET_PERIOD
     assert all(
-        each.began_at < each.noticed_at < min(each.taken_at, each.ended_at) and each.ended_at > each.began_at
+        each.began_at < each.detected_at < min(each.acknowledged_at, each.ended_at) and each.ended_at > each.began_at
         for each in outages
     )
     last = (day_of(now).replace(day=1) - timedelta(days=1)).replace(day=1)

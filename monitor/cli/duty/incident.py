@@ -19,8 +19,8 @@ from monitor.cli.table import Columns, format_day_and_time, format_time, print_t
 
 Number = Annotated[str, typer.Argument(help="Its number, as in notifications: JKR-07.")]
 #: Latest measurement that contradicts a command: mail works again although an outage is to be announced, or still fails
-#: although the incident is to be closed. The values are those of `alerts.model.contradiction.Contradiction`. It is not
-#: imported, so that commands start quickly.
+#: although the incident is to be closed. The values are those of `alerts.model.contradiction.Contradiction`, which is
+#: not imported, so that commands start quickly.
 ContradictionValue = Literal["works-again", "still-fails"]
 Despite = Annotated[
     ContradictionValue | None,
@@ -51,7 +51,7 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 
 def _state(incident: Mapping[str, Any]) -> str:
-    """Return the text of an incident's state, including whether probes still detect a closed incident."""
+    """Return the text of an incident's state, including whether probes still detect the fault of a closed incident."""
     if incident["false_alarm_by"]:
         state = "false alarm"
     elif incident["closed_by"]:
@@ -104,15 +104,15 @@ def ack(
         result = _post_action(config, socket, incident, "take-over", by, from_user=take_over)
     else:
         result = _post_action(config, socket, incident, "acknowledge", by)
-    number, holder = result["number"], result["acknowledged_by"]
+    number, assignee = result["number"], result["acknowledged_by"]
     if result["state"] == "resolved":
         typer.echo(f"{number} is resolved: nothing to acknowledge.")
         return
     # Print the present type, which may have become worse since the user was notified.
     acknowledged = (
-        f"{number} ({result['type']}) is acknowledged by {holder} until {format_time(result['acknowledged_until'])}."
+        f"{number} ({result['type']}) is acknowledged by {assignee} until {format_time(result['acknowledged_until'])}."
     )
-    hint = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
+    hint = "" if assignee == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(assignee)}"
     if take_over and hint:
         fail(f"Nothing has changed: {acknowledged}{hint}")
     typer.echo(f"{acknowledged}{hint}")

@@ -33,7 +33,7 @@ from monitor.model.document import WrittenDocument
 from monitor.runtime.control_socket import CONTROL_SOCKET
 from monitor.store.admin.connections import connection_budget
 from monitor.store.admin.duty import DutyRecords, read_duty
-from monitor.store.admin.unopened import DocumentsUnavailableError, has_store, read_unopened
+from monitor.store.admin.unopened import StoreUnreadableError, has_store, read_unopened
 from monitor.store.schema.tables import portal_user, record
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
@@ -87,7 +87,7 @@ def check(
 
 
 def _exit_code(problems: Sequence[Problem]) -> int:
-    """Return 2 if the service would refuse the configuration, 1 if there are warnings, else 0."""
+    """Return 2 if the service would refuse the configuration, 1 if there are less severe problems, else 0."""
     if any(each.severity is Severity.ERROR for each in problems):
         return 2
     return 1 if problems else 0
@@ -129,7 +129,7 @@ def applied_domains(settings: Settings) -> Mapping[str, Collection[str]]:
     agencies = select(record.c.key, record.c.document).where(record.c.kind == "agency")
     try:
         rows = read_unopened(settings.state_dir, None, agencies, record.name)
-    except DocumentsUnavailableError:
+    except StoreUnreadableError:
         return {}
     return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
 
@@ -138,6 +138,7 @@ def contact_problems(config: Path, configuration: Configuration) -> Sequence[Pro
     """Return a warning for each contact whose `user` cannot sign in; none if the users in the store are unreadable."""
     settings = configuration.settings
     server = None if settings.store is None else settings.store.build()
+    # Parse only the documents that may name a user.
     with_user = [each for each in configuration.documents if "user:" in each.text]
     documents = [
         read_document(config),
@@ -148,7 +149,7 @@ def contact_problems(config: Path, configuration: Configuration) -> Sequence[Pro
     enabled_users = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
     try:
         users = {row.name for row in read_unopened(settings.state_dir, server, enabled_users, portal_user.name)}
-    except DocumentsUnavailableError:
+    except StoreUnreadableError:
         return ()
     return [problem for document in documents for problem in find_unknown_users(document, users)]
 

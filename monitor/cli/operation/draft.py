@@ -1,6 +1,6 @@
 """Answers to the questions of `pantau init` about a first mailbox, and the configuration files built from them.
 
-This module does no I/O.
+This module does no I/O. The circular, which messages cite by paragraph, is the government's circular on e-mail of 2007.
 """
 
 from __future__ import annotations

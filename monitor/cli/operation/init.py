@@ -56,7 +56,7 @@ from monitor.config.loading import load
 from monitor.model.route import MonitoredRoute
 from monitor.runtime.token_key import new_key
 from probes.domain.x509 import read_issuer
-from probes.mail.message import SUBJECT
+from probes.mail.message import SUBJECT_PREFIX
 from probes.model.domain import is_within
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
@@ -70,7 +70,7 @@ _T = TypeVar("_T")
 
 #: Many servers lock an account after three to ten failed sign-ins, including those of the user's own mail program.
 _MAX_SIGN_IN_FAILURES = 3
-#: Names that the command writes, so that they must not exist in the target directory.
+#: Files and directories that the command writes. They must not exist in the target directory.
 _RESERVED_NAMES = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
 #: Ports to try for the portal. The listener for providers' callbacks gets the port after it.
 _PORTS = range(8080, 8180, 2)
@@ -309,7 +309,9 @@ class _Dialogue:
         """
         with suppress(KeyboardInterrupt), suppress_log_events(verbose=False):
             if asyncio.run(self._trial.clean_up()) and not is_configured:
-                typer.echo(f"A message of this test may still arrive; its subject begins with: {SUBJECT}", err=True)
+                typer.echo(
+                    f"A message of this test may still arrive; its subject begins with: {SUBJECT_PREFIX}", err=True
+                )
 
     def _print_result(self, draft: FirstMailbox, route: MonitoredRoute, trial_result: TrialResult) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
@@ -336,6 +338,7 @@ class _Dialogue:
         """Ask again for the answer that explains the failure; if none does, ask the user which one to change."""
         failure = trial_result.result.failure
         reason = failure.reason if failure else ""
+        # The sender's server is the SMTP server, and the recipient's is the IMAP server.
         is_smtp = failure is not None and failure.party is Party.SENDER
         typer.echo()
         if failure is not None and failure.credentials_refused:

@@ -43,6 +43,7 @@ def _format_addresses(route: MonitoredRoute) -> Iterator[str]:
     yield f"{_INDENT}{probe_route.sender.address} -> {probe_route.address}"
     if probe_route.recipient.inbox.upper() != "INBOX":
         yield f"{_INDENT}looked for in {probe_route.recipient.inbox} as {probe_route.recipient.login.username}"
+    # The message may be sent to another address than the mailbox's own, such as one that is forwarded to it.
     elif probe_route.address.lower() != probe_route.recipient.address.lower():
         yield f"{_INDENT}looked for in {probe_route.recipient.address}"
 
@@ -88,7 +89,7 @@ def _format_outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> I
     if result.rewrites:
         yield from format_labelled("Changed", ", ".join(result.rewrites), width)
     if result.uncertain:
-        # The server did not acknowledge the message: whether it accepted it is uncertain unless the message arrived.
+        # The server did not acknowledge the message. That it was accepted is certain only if it arrived.
         receipt = "it was accepted nevertheless" if result.outcome in ARRIVED else "it may have been accepted"
         yield from format_labelled(
             "Doubt", f"the submission ended without an answer after the message: {receipt}", width

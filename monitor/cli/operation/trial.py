@@ -38,7 +38,7 @@ TIMEOUTS: Final = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seco
 _SECOND_ARRIVAL_TIMEOUT: Final = timedelta(seconds=15)
 #: Time limit for deleting the messages of earlier attempts, before the command ends.
 _CLEAN_UP_SECONDS: Final = 8
-#: A phase that lasts longer shows its progress on a terminal, in seconds.
+#: Duration in seconds after which a phase shows its progress on a terminal.
 _SLOW_SECONDS = 2.0
 #: Interval of progress lines without a terminal, in seconds.
 _LINE_INTERVAL = 15.0
@@ -149,16 +149,16 @@ class Trial:
             if result.failure is not None:
                 return TrialResult(result=result)
         self._last_route = route
-        has_arrived = other_address is not None and await self._arrives_at(route, other_address)
+        other_arrived = other_address is not None and await self._arrives_at(route, other_address)
         arrival_timeout = (
-            min(_SECOND_ARRIVAL_TIMEOUT, self._timeouts.arrival) if has_arrived else self._timeouts.arrival
+            min(_SECOND_ARRIVAL_TIMEOUT, self._timeouts.arrival) if other_arrived else self._timeouts.arrival
         )
         title = (
             f"Send a message to {route.route.address}, and see it arrive within {arrival_timeout.total_seconds():.0f} s"
         )
         result = await self._send_message(title, self._with_arrival_timeout(route, arrival_timeout))
         is_lost = result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED
-        return TrialResult(result=result, reads_other_mailbox=is_lost and has_arrived)
+        return TrialResult(result=result, reads_other_mailbox=is_lost and other_arrived)
 
     async def _arrives_at(self, route: MonitoredRoute, other_address: str) -> bool:
         """Whether mail to *other_address* arrives in the mailbox of *route*."""

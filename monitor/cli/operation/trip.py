@@ -1,6 +1,6 @@
 """One round trip on a route (a pair of mailboxes): send a message, and wait for its arrival.
 
-The process of the command does both itself, so no running service is needed.
+The process of the command sends and reads the message itself, so no running service is needed.
 """
 
 from __future__ import annotations

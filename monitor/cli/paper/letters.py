@@ -73,8 +73,8 @@ def not_posted(notification: Notification, by: By = "", config: Config = DEFAULT
 def _record(step: str, notification: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:
     body = {"by": by, **({"day": day} if day else {})}
     record = call_service(config, socket, "POST", f"/notifications/{notification}/{step}", body)
-    step = step.partition("-")[0]
-    if record["anew"]:  # Whether this call made the record; false: it existed before.
+    step = step.partition("-")[0]  # For instance "posted" for "posted-already".
+    if record["anew"]:  # Whether this request made the record; false: it existed before.
         typer.echo(f"The letter of notification {notification} is recorded as {step}.")
     else:
         recorded = f"{record['by']} at {format_day_and_time(record['at'])}"

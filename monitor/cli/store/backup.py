@@ -92,6 +92,7 @@ def describe_store(file: Path, name: Path) -> StoreDescription:
     except BadCopyError as error:
         fail(f"{name} is damaged and cannot be used: {error}")
     description = f"schema {schema}"
+    # A block, stored instead of the schema revision, prevents a service from starting on a moved or incomplete store.
     if (store_block := StoreBlock.parse(schema)) is not None:
         description = f"schema {store_block.schema}, and {store_block.message}"
     elif schema not in (schemas := known_revisions()):  # The newest first.
@@ -118,8 +119,8 @@ def _dump_postgres(server: PostgresServer, target: Path) -> None:
     """Make a copy with pg_dump, in its custom format, and verify that pg_restore can read it."""
     with write_atomically(target) as temporary:
         dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
-        # Without subscriptions: a copy that is restored elsewhere must not subscribe to sites, or contain
-        # their passwords.
+        # Without subscriptions: a copy that is restored elsewhere must neither subscribe to sites nor contain their
+        # passwords.
         dump += ["--no-subscriptions", "--no-publications", f"--file={temporary}"]
         _run_command(dump, server.environ())
         _run_command(["pg_restore", "--list", str(temporary)], {}, quiet=True)

@@ -79,8 +79,7 @@ def apply(
     if len(body["files"]) > _MAX_LISTED:
         typer.echo(f"{len(body['files'])} files are checked together with the store ...", err=True)
     # Keys of the result: `clashes` are conflicts of edits; `seen` has the digest of each document that equals its
-    # file now;
-    # `taken` is whether the service has applied the documents, or `None` if it was not asked to.
+    # file now; `taken` is whether the service has applied the documents, or `None` if it was not asked to.
     result = _send(config, socket, body)
     _print_changes(result, directory)
     if result["refused"]:
@@ -121,6 +120,7 @@ def export(
     for version in versions:
         agency, text, file = version["agency"], version["text"], directory / names[version["agency"]]
         file_digest, stored_digest = _digest(file), "" if text is None else digest_of(text)
+        # The file exists, and equals neither the stored document nor what the last export or apply left.
         if file_digest not in {stored_digest, "", saved_state.digests.get(agency)}:
             edited_lines.append(
                 f"{file}: was edited since; `pantau apply {directory}` writes it to the store, or move it away"

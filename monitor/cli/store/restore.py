@@ -116,8 +116,8 @@ def _user_name(uid: int) -> str:
 async def _require_store(state: Path, server: PostgresServer | None) -> None:
     """End the command if there is no store yet.
 
-    Opening an empty directory or database would create a new store. The guard against older copies would not detect it,
-    and it would assign all numbers again; and a tool such as pg_restore needs an empty database.
+    Opening an empty directory or database would create a new store, which would assign all numbers again without being
+    detected by the guard against older copies. Also, a tool such as pg_restore needs an empty database.
     """
     location = state / _FILE if server is None else f"the {server}"
     try:
@@ -152,7 +152,7 @@ def _replace_store(file: Path, state: Path, details: _RestoreDetails, *, allow_b
         except sqlite3.Error as error:
             fail(f"nothing was restored: {file} cannot be copied to {state}: {error}")
         description = describe_store(new_store, file)
-        unmark_moved(new_store)
+        unmark_moved(new_store)  # The mark of a store that was moved to PostgreSQL: no service starts on it.
         if schema_of(new_store) not in known_revisions():
             fail(f"{file} was made by a newer version of Pantau: install that version first")
         if description.has_broken_chain and not allow_broken_chain:

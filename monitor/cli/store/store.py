@@ -81,6 +81,7 @@ def copy(
     except (RowRefusedError, UnequalError) as error:
         fail(f"{progress_line.end()}the store was not copied, and the service can still use {file}: {error}")
     except (DBAPIError, TimeoutError, OSError, sqlite3.Error) as error:
+        # Any other error than an unavailable database or a fault of the disk is a bug.
         if (reason := reason_of(error) or _disk_error(error)) is None:
             raise
         fail(f"{progress_line.end()}the copy is incomplete: {reason}; run this again to continue")
@@ -119,24 +120,24 @@ class _ProgressLine:
         self._stage: MoveStage | None = None
         self._stage_started_at = 0.0
         self._rows_at_start = 0
-        self._is_open = False
+        self._is_line_open = False
 
     def update(self, progress: MoveProgress) -> None:
         now = time.monotonic()
-        is_new = progress.stage is not self._stage
-        if is_new:
+        is_new_stage = progress.stage is not self._stage
+        if is_new_stage:
             self._stage, self._stage_started_at, self._rows_at_start = progress.stage, now, progress.done
         interval = _TERMINAL_INTERVAL if self._is_terminal else _LINE_INTERVAL
-        if now - self._printed_at < interval and not (is_new and self._is_terminal):
+        if now - self._printed_at < interval and not (is_new_stage and self._is_terminal):
             return
         self._printed_at = now
         text = _format_progress(progress, progress.done - self._rows_at_start, now - self._stage_started_at)
-        self._is_open = self._is_terminal
+        self._is_line_open = self._is_terminal
         typer.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
 
     def end(self) -> str:
         """Clear the line of progress. Return "", so that an f-string of a message can call this first."""
-        was_open, self._is_open = self._is_open, False
+        was_open, self._is_line_open = self._is_line_open, False
         if was_open:
             typer.echo("\r\x1b[K", err=True, nl=False)
         return ""

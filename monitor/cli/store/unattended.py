@@ -19,7 +19,7 @@ from monitor.model.document import DocumentVersion
 from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.documents import DocumentWriter
 from monitor.store.admin.documents import Documents, read_documents
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBlockedError, StoreTooNewError
 from monitor.web.command.documents import ApplyRequest, apply_documents
@@ -51,7 +51,7 @@ def stored_documents(config: Path, state: Path) -> Sequence[Mapping[str, Any]]:
     """Return the response of `GET /documents` without a service; end the command if the store is unreadable."""
     try:
         versions = read_documents(state, read_store_server(config))
-    except DocumentsUnavailableError as error:
+    except StoreUnreadableError as error:
         fail(str(error))
     json_values: Sequence[Mapping[str, Any]] = TypeAdapter(list[DocumentVersion]).dump_python(
         [*versions.values()], mode="json"

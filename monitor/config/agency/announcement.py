@@ -33,11 +33,10 @@ class ReleaseMode(StrEnum):
 
 
 class UpdateDays(StrEnum):
-    """When recipients of an announcement are notified again because the outage continues."""
+    """When recipients of an announcement are notified again although the outage has neither changed nor ended."""
 
     #: Once on each working day of the agency, during its office hours.
     WORKDAYS = "workdays"
-    #: Only when the outage ends or changes.
     NEVER = "never"
 
 
@@ -59,7 +58,7 @@ class RecipientSettings(Section):
     sms: OneLine | None = None
     """Mobile number."""
     voice: OneLine | None = None
-    """Number for calls."""
+    """Telephone number for calls."""
     extension: Extension | None = None
     """Digits to dial after the landline answers."""
     hours: AnsweringHours = AnsweringHours.ALWAYS
@@ -69,7 +68,7 @@ class RecipientSettings(Section):
     salutation: OneLine = "Tuan/Puan,"
     """Salutation with its comma, such as "YBhg. Datuk,"."""
     language: Language = Language.MALAY
-    """Language of its pages, SMS and calls."""
+    """Language of its letters, fax pages, SMS and calls."""
 
     def has_address_for(self, channel: Channel) -> bool:
         """Return whether the recipient has an address for *channel*."""
@@ -97,6 +96,7 @@ class RecipientSettings(Section):
         )
 
     def _build_address(self, channel: Channel, hours: OfficeHours | None) -> Address:
+        # A letter has no number: the organisation identifies its address.
         if channel is Channel.LETTER:
             return Address(channel=channel, number=self.organisation)
         return build_address(channel, getattr(self, channel.value), self.extension, hours=hours)
@@ -106,7 +106,7 @@ class AnnouncementSettings(Section):
     """Recipients of announcements, and how announcements are released."""
 
     release: ReleaseMode = ReleaseMode.MANUAL
-    """Who releases an announcement: a person, or nobody (automatic)."""
+    """How an announcement is released: by a duty officer (manual), or automatically."""
     release_offered_after: PositiveDuration = timedelta(minutes=30)
     """Duration of an outage after which the announcement can be released or, if automatic, is released: a shorter
     outage needs no letter.
@@ -122,6 +122,6 @@ class AnnouncementSettings(Section):
             recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
             release_offered_after=self.release_offered_after,
-            updates=calendar.build(zone),
+            updates=calendar.build(zone),  # The office hours in which recipients are notified again.
             follows_up=self.updates is UpdateDays.WORKDAYS,
         )

@@ -57,14 +57,14 @@ class CalendarSettings(Gazette):
             holidays=_dates_in(calendar_state, self.holidays),
             workdays=_dates_in(calendar_state, self.workdays),
         )
-        return calendar.preload()
+        return calendar.preload()  # Load the state's public holidays now, instead of at the first use.
 
     def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
         """Return the office hours of a state; default: the configured state."""
         return OfficeHours(calendar=self.build_calendar(state), zone=zone, spans=self.office_hours)
 
     def with_gazette(self, gazette: Gazette | None) -> CalendarSettings:
-        """Return these settings with the days of a gazette file."""
+        """Return these settings with the days of *gazette*, the content of `file`; `None`: without further days."""
         if gazette is None:
             return self
         holidays, workdays = (*self.holidays, *gazette.holidays), (*self.workdays, *gazette.workdays)
@@ -90,13 +90,13 @@ def _dates_in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
 
 
 def read_gazette(findings: Findings, secret_resolver: SecretResolver) -> Gazette | None:
-    """Return the days in `calendar.file`, with substitutes for invalid values; `None` if it cannot be parsed at all."""
+    """Return the days in `calendar.file`, and record invalid values; `None` if the file cannot be parsed at all."""
     document = findings.document
     return Reader(findings, secret_resolver).read(Gazette, document.data) if document.readable else None
 
 
 def check_gazette(gazette: Gazette, findings: Findings) -> None:
-    """Record days that are both a holiday and a workday in the same state."""
+    """Record days that are both a holiday and a workday in the same state, each with what to write instead."""
     workdays = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
     for number, day in enumerate(gazette.holidays):
         if any((day.date, state) in workdays for state in day.states or State):
@@ -105,7 +105,7 @@ def check_gazette(gazette: Gazette, findings: Findings) -> None:
 
 
 def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:
-    """Record invalid or overlapping office hours."""
+    """Record empty or overlapping office hours, and hours in the wrong order. `None`: the file sets none."""
     if spans is None:
         return
     if not spans:

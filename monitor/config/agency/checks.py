@@ -1,8 +1,8 @@
 """Section `checks` of the settings file, and its overrides in an agency's file: which checks run, and how often.
 
 A *check* tests servers and domains without sending a message through a mailbox. Each *kind* of check is set to `on`,
-`off` or `{interval: 6h}` (which means on). By default, a kind is on, unless it acts like an intruder or connects to
-servers of third parties.
+`off` or `{interval: 6h}` (which means on). By default, a kind is on, unless it is opt-in: such a kind acts like an
+intruder or connects to servers of third parties.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ NameServer = Annotated[
 
 
 class CheckSettings(Section):
-    """Configuration of one kind of check that is on; `_Off` is a kind that is off."""
+    """Settings of one kind of check in one file. The kind is on; the subclass `_Off` is for a kind that is off."""
 
     is_on: ClassVar[bool] = True
     interval: PositiveDuration | None
@@ -81,6 +81,7 @@ class CheckSettings(Section):
     @model_validator(mode="wrap")
     @classmethod
     def _read_switch(cls, value: object, read: ModelWrapValidatorHandler[CheckSettings]) -> CheckSettings:
+        """Return the settings for "on" or "off". Any other value must be a mapping, which pydantic reads."""
         if isinstance(value, Mapping | CheckSettings):
             return read(value)
         if (on := _parse_switch(value)) is None:
@@ -97,11 +98,11 @@ ON, OFF = CheckSettings(interval=None), _Off(interval=None)
 
 
 class ChecksSettings(Section):
-    """Keys of the section in both files. `_with_kinds` adds a key for each kind of check."""
+    """Section `checks` of an agency's file, with keys of both files. `_with_kinds` adds a key for each kind."""
 
     ask_recipients: Annotated[bool | None, BeforeValidator(_parse_ask_recipients)] = None
-    """Whether MX hosts are asked by RCPT whether they accept mail for the agency's addresses; default: that of the
-    settings file, where it is on.
+    """Whether MX hosts are asked by RCPT whether they accept mail for the agency's addresses; default: as in the
+    settings file, whose default is on.
     """
 
     @property
@@ -138,16 +139,16 @@ def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
 
 
 def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
-    """Return the section `checks` as the model *section*. Invalid values are recorded and omitted."""
+    """Return the section `checks` as the model *section*. Record and omit invalid values. *kinds*: all, by name."""
     findings, section_data = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
     if not isinstance(section_data, Mapping):
         findings.broken("must be kinds of checks", f"domain: {_KIND_VALUES}")
-    elif section is ChecksSettings and _NAME_SERVERS in section_data:
+    elif section is ChecksSettings and _NAME_SERVERS in section_data:  # An agency's file.
         remedy = "name_servers below checks in the settings file"
         findings[_NAME_SERVERS].broken("is set for the whole service", remedy)
     checks = reader.read(_with_kinds(section, tuple(kinds)), section_data, findings.path) or section()
     for name, each in checks.kinds.items():
-        if each.interval is not None and each.interval < kinds[name].within:
+        if each.interval is not None and each.interval < kinds[name].within:  # The deadline of a run.
             shortest_interval = format_duration(kinds[name].within)
             findings[name, "interval"].error(
                 lazy_text("one run may take {longest}", longest=shortest_interval),
@@ -156,12 +157,12 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
     return checks
 
 
-def check_intervals(
+def enabled_check_intervals(
     kinds: Mapping[str, CheckKind], service: Mapping[str, CheckSettings], agency: Mapping[str, CheckSettings]
 ) -> dict[str, timedelta]:
     """Return the interval of each enabled kind of check for an agency.
 
-    *service* and *agency*: the configured kinds of the settings file and of the agency's file, which takes precedence.
+    *service*, *agency*: the kinds configured in the settings file and in the agency's file; the latter take precedence.
     """
     intervals = {}
     for name, kind in kinds.items():

@@ -35,7 +35,7 @@ def _hash_pin(pin: SecretStr) -> SecretStr:
     return SecretStr(hash_pin(pin.get_secret_value()))
 
 
-#: A PIN in a file or a variable; the value is its salted hash.
+#: A PIN, which comes from a file or an environment variable; the value is its salted hash.
 Pin = Annotated[SecretStr, AfterValidator(_hash_pin)]
 
 
@@ -56,17 +56,17 @@ class ContactSettings(Section):
     sms: OneLine | None = None
     """Mobile number."""
     voice: OneLine | None = None
-    """Number for calls: a mobile or a landline."""
+    """Telephone number for calls: a mobile or a landline."""
     extension: Extension | None = None
     """Digits to dial after the landline in `voice` answers."""
     fax: OneLine | None = None
     """Fax number."""
     verified: Day | None = None
-    """Date on which somebody last answered at these numbers."""
+    """Date on which somebody last answered at `sms`, `voice` and `fax`."""
     user: OneLine | None = None
     """Portal account of this person. Incidents are assigned to the account, not to the name."""
     pin: Pin | None = None
-    """PIN of 6 to 12 digits, with which this person may release an announcement in a call."""
+    """PIN of 6 to 12 digits, with which this person may release (approve) an announcement in a call."""
     addresses: tuple[AddressSettings, ...] | None = None
     """Mobiles, landlines and fax machines, in the order in which they are tried."""
 
@@ -109,7 +109,7 @@ def contact_channels(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
 
 
 def find_unknown_users(document: Document, users: Collection[str]) -> Iterator[Problem]:
-    """Yield a warning for each contact in *document* whose `user` is not one of *users*, who may sign in."""
+    """Yield a warning for each contact in *document* whose `user` is not one of the accounts *users*."""
     for section in (("contacts",), ("noc", "contacts")):
         contacts: object = document.data
         for key in section:
@@ -127,7 +127,7 @@ def find_unknown_users(document: Document, users: Collection[str]) -> Iterator[P
 
 
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
-    """Record numbers that cannot be reached."""
+    """Record numbers that cannot be reached and short-form keys beside `addresses`; say what to write instead."""
     for key, contact in contacts.items():
         contact_findings = findings[key]
         if contact.addresses is not None:

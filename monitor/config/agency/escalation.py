@@ -40,7 +40,7 @@ class StepSettings(Section):
     channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
     """Channels in order; each is used for a person only after the previous one has failed."""
     redial: RedialSettings | None = None
-    """Repetition of calls that end without a key press; default: one minute and three minutes after the call."""
+    """Repetition of calls that end without a key press; default: one minute and three minutes after the first call."""
 
 
 class EscalationSettings(Section):
@@ -49,13 +49,11 @@ class EscalationSettings(Section):
     steps: tuple[StepSettings, ...] = Field(examples=["[{contacts: [siti], channels: [sms, voice]}]"])
     """Steps, in order."""
     rounds: Count = 3
-    """Number of passes over all steps."""
+    """Number of rounds, that is, of passes over all steps."""
     repeat_after: PositiveDuration = timedelta(minutes=15)
     """Time from the last step of a round to the first step of the next round."""
     repeat_interval: PositiveDuration = timedelta(hours=1)
-    """Interval at which staff on duty are called again after the last round, day and night, until somebody
-    acknowledges.
-    """
+    """Interval at which the first step is repeated after the last round, day and night, until somebody acknowledges."""
     acknowledgement_timeout: PositiveDuration = timedelta(hours=1)
     """How long an acknowledgement lasts after the assignee's last response. Then the next step starts."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
@@ -71,7 +69,7 @@ class EscalationSettings(Section):
 
         *people* and *rotas*: all contacts and rotas that steps may name, by key. *hours*: the office hours.
         """
-        used_rota_keys = dict.fromkeys(key for step in self.steps for key in step.rotas)
+        used_rota_keys = dict.fromkeys(key for step in self.steps for key in step.rotas)  # An ordered set.
         return EscalationPolicy(
             steps=tuple(
                 Step(
@@ -86,7 +84,7 @@ class EscalationSettings(Section):
             rounds=self.rounds,
             repeat_after=self.repeat_after,
             repeat_interval=self.repeat_interval,
-            office_hours=hours,
+            office_hours=hours,  # After the last round, everybody is notified again whenever these hours begin.
             acknowledgement_timeout=self.acknowledgement_timeout,
             rotas=tuple(rotas[key] for key in used_rota_keys),
             fallback=people[self.fallback] if self.fallback else None,
@@ -98,4 +96,5 @@ NOBODY = EscalationSettings(steps=())
 
 
 def _build_redial(settings: RedialSettings | None) -> RedialPolicy | None:
+    """Return the policy; `None` without *settings*: the delivery of the notification then retries the call itself."""
     return None if settings is None else RedialPolicy(interval=settings.every, times=settings.times)

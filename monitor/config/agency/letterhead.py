@@ -22,7 +22,7 @@ from monitor.model.lazy_text import all_of, lazy_text
 
 
 def load_crest(file: Path) -> Crest:
-    """Return the crest (coat of arms) in *file*, which is rendered as a test. Raise `InvalidCrestError`."""
+    """Return the crest (coat of arms) in *file*. Raise `InvalidCrestError` if it cannot be read or rendered."""
     try:
         crest = read_crest(read_regular(file, MAX_OCTETS))
     except NotRegularFileError as error:
@@ -72,34 +72,32 @@ class LetterheadSettings(Section):
     hours_en: OneLine | None = None
     """Office hours in English: "8.00 am - 5.00 pm, Monday - Friday"."""
     website: OneLine | None = None
-    """Website, as printed."""
+    """Website as printed."""
     division: OneLine | None = None
     """Division that issues the letter: "Bahagian Teknologi Maklumat"."""
     crest: ResolvedPath | None = None
     """SVG or PNG file with the crest (coat of arms); at most 256 KiB. Circular 1/2013 says who may use which crest."""
     reference: OneLine | None = None
-    """File reference of the letters, such as "JCM.100-1/9/1", to which each letter adds its enclosure number. Without
-    it, letters have a blank line for a reference by hand.
+    """File reference of the letters, such as "JCM.100-1/9/1". Each letter adds an end such as "(JCM-07/2)": the second
+    page about incident JCM-07. Without this key, letters have a blank line for a reference by hand.
     """
     signatory: Signatory | None = None
     """Who signs the letters."""
     head: OneLine | None = None
-    """Title of the head of department, printed after "b.p." (on behalf of); omit it if the head signs."""
+    """Title of the head of department, on whose behalf ("b.p.") the signatory signs; omit it if the head signs."""
     contact_officer: ContactOfficer | None = None
     """Officer who answers questions of recipients."""
     slogans: tuple[OneLine, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
     """Slogans, with quotes, above the signature; they change with governments and differ by state."""
     copies: tuple[OneLine, ...] = ()
-    """Recipients of copies (s.k.)."""
+    """Recipients of copies, listed after "s.k." (copies to)."""
     unsigned: bool = False
-    """Whether letters say that they are computer-generated and need no signature, which the head of department
-    decides.
-    """
+    """Whether letters say that they are computer-generated and need no signature; the head of department decides it."""
     english_attachment: bool = False
     """Whether letters have an English translation attached."""
 
     def build(self, *, short: str, name: str, domain: str) -> IssuingOffice:
-        """Return the office that notifications name."""
+        """Return the issuing office of notifications, with its *short* code, *name* and mail *domain* ("": none)."""
         signatory, officer = self.signatory, self.contact_officer
         return IssuingOffice(
             short=short,
@@ -126,7 +124,7 @@ class LetterheadSettings(Section):
         )
 
 
-#: Keys that pages print and therefore require: an example, and the channels of the pages.
+#: Keys that pages print and therefore require, each with an example, and with the channels of the pages that print it.
 _REQUIRED_FIELDS = {
     "address": ("[Aras 1, Blok Contoh, 62000 PUTRAJAYA]", {Channel.LETTER, Channel.FAX}),
     "telephone": ("telephone: 03-1234 5678", {Channel.LETTER, Channel.FAX}),
@@ -134,14 +132,14 @@ _REQUIRED_FIELDS = {
     "signatory": ("signatory: {name: NAME, post: POST}", {Channel.LETTER, Channel.FAX}),
     "contact_officer": ("contact_officer: {name: NAME, post: POST, telephone: NUMBER}", {Channel.LETTER}),
 }
-#: Last line of a postal address: a postcode and a town.
+#: Form of the last line of a postal address: a postcode and a town.
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
 #: Limits of a postal address, so that it fits into the window of an envelope and into a letterhead.
-_MAX_LINES, _MAX_LETTERS, _MAX_WORD_LETTERS = 10, 300, 40
+_MAX_LINES, _MAX_CHARACTERS, _MAX_WORD_CHARACTERS = 10, 300, 40
 
 
 def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
-    """Record missing keys that the pages of the *used* channels require, and invalid texts on these pages."""
+    """Record missing keys that the pages of the *used* channels require, and invalid texts; say what to write."""
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _REQUIRED_FIELDS.items():
         if (pages_without := pages & channels) and not getattr(letterhead, field):
@@ -159,6 +157,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
         except InvalidCrestError as error:
             findings["crest"].error(str(error), "the path of a plain SVG or a PNG file, or leave the key out")
     check_postal(letterhead.address, findings["address"])
+    # An enclosure number is a number in brackets at the end: "JCM.100-1/9/1 (7)".
     if letterhead.reference and ENCLOSURE.search(letterhead.reference):
         findings["reference"].warning(
             "ends with the enclosure number of one letter; each letter has its own",
@@ -196,19 +195,19 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
-    """Record an *address* that is too long or too wide to print, or whose last line does not identify a town."""
+    """Record an *address* that is too long or too wide to print, or whose last line has no postcode and town."""
     joined = ", ".join(address)
-    if len(address) > _MAX_LINES or len(joined) > _MAX_LETTERS:
+    if len(address) > _MAX_LINES or len(joined) > _MAX_CHARACTERS:
         findings.error(
             "is longer than a letterhead and the window of an envelope have room for",
-            lazy_text("{lines} lines and {letters} letters at most", lines=_MAX_LINES, letters=_MAX_LETTERS),
+            lazy_text("{lines} lines and {letters} letters at most", lines=_MAX_LINES, letters=_MAX_CHARACTERS),
         )
         return
-    if any(len(word) > _MAX_WORD_LETTERS for word in re.split(r"[\s,-]", joined)):
+    if any(len(word) > _MAX_WORD_CHARACTERS for word in re.split(r"[\s,-]", joined)):
         findings.warning(
             lazy_text(
                 "has a word of more than {most} letters: it is wider than the window of an envelope",
-                most=_MAX_WORD_LETTERS,
+                most=_MAX_WORD_CHARACTERS,
             ),
             "a shorter one, or a hyphen in it",
         )

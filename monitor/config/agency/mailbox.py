@@ -1,7 +1,7 @@
 """Section `mailboxes` of an agency, and the mailboxes of references: servers and logins.
 
-A *stored secret* is one that a user entered in the portal. It is sent only to the servers for which it was entered, its
-*recipients*.
+A *stored secret* is one that a user entered in the portal. It is sent only to the recipients for which it was entered:
+mail servers and a token endpoint.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LoginSettings(Section):
     token_file: RefreshedSecretFile | None = None
     """File whose first line is an access token that another program renews; read at each sign-in."""
     token_command: tuple[OneLine, ...] | None = None
-    """Command with arguments that prints an access token: [oama, access, peti@jabatan-contoh.gov.my]."""
+    """Command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
 
     @property
     def stored_secrets(self) -> Mapping[str, StoredSecret]:
@@ -58,14 +58,14 @@ class LoginSettings(Section):
         return {key: secret for key, secret in secrets.items() if isinstance(secret, StoredSecret)}
 
     def build(self, trust: Trust, rotations: RotationFactory | None = None) -> Password | OAuth:
-        """Return the login for probes.
+        """Return the login for probes. Raise `TrustStoreError` if `oauth.ca_file` cannot be used.
 
-        Raise `TrustStoreError` if a file of certificate authorities cannot be used. *rotations*: store for refresh
-        tokens that replace a stored one.
+        *rotations* returns the store for refresh tokens that replace a stored one; `None`: memory only.
         """
         if self.oauth is not None:
             return OAuth(username=self.username, tokens=TokenCache(self.oauth.build(trust, self.username, rotations)))
         if self.token_file is not None:
+            # The file is read at each sign-in. The other tokens are cached.
             return OAuth(username=self.username, tokens=TokenFile(self.token_file))
         if self.token_command is not None:
             return OAuth(username=self.username, tokens=TokenCache(TokenCommand(self.token_command)))
@@ -117,19 +117,19 @@ class ServerSettings(Section):
     security: Security = Security.IMPLICIT
     """implicit: TLS from the first byte; starttls: upgraded before credentials are sent."""
     tls_name: Host | None = None
-    """Name in the certificate, if it is not `host`."""
+    """Name in the server's certificate, if it is not `host`."""
 
     def port_of(self, key: str) -> int:
         """Return the port of the server, which has the key *key* ("smtp", "imap" or "pop3") in its mailbox."""
         return self.port or _PORTS[key][self.security]
 
     def recipient_id(self, key: str) -> str:
-        """Return the text that identifies this server, with the key *key*, as a recipient of secrets."""
+        """Return the text that identifies this server as a recipient of secrets: "mel.contoh.gov.my:993 implicit"."""
         name = f" ({self.tls_name.lower()})" if self.tls_name else ""
         return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
 
     def build(self, key: str, trust: Trust, ca_file: Path | None, egress: EgressPolicy | None) -> Server:
-        """Return the server for probes. *key*: its key; *egress*: policy for its connections; `None`: no limits."""
+        """Return the server for probes. *key*: its key; *egress*: limits where it may be; `None`: anywhere."""
         return Server(
             host=self.host,
             port=self.port_of(key),
@@ -182,11 +182,11 @@ class MailboxSettings(Section):
         return frozenset(server.host for server in self.servers.values())
 
     @property
-    def allowed_hosts(self) -> frozenset[str]:
+    def secret_recipients(self) -> frozenset[str]:
         """Recipients of the mailbox's secrets, as texts: its servers and the token endpoint.
 
-        The secrets of an application, unlike a person's refresh token, may open other mailboxes, too. For them the set
-        also contains the user name, so that it cannot be changed without entering the secret again.
+        An application's secret, unlike a password or a person's refresh token, may open other mailboxes, too. For such
+        a secret the set also contains the user name: a change of it requires that the secret is entered again.
         """
         oauth = self.login.oauth
         recipients = [server.recipient_id(key) for key, server in self.servers.items()]
@@ -198,16 +198,16 @@ class MailboxSettings(Section):
 
     def unauthorized_recipients(self, secret: StoredSecret) -> Sequence[str]:
         """Return the recipients of this mailbox for which *secret* was not entered."""
-        return () if secret.unavailable_reason else sorted(self.allowed_hosts - secret.allowed_hosts)
+        return () if secret.unavailable_reason else sorted(self.secret_recipients - secret.allowed_recipients)
 
     def build(self, name: str, trust: Trust, egress: EgressPolicy, rotations: RotationFactory | None = None) -> Mailbox:
         """Return the mailbox for probes, named *name*. Raise `TrustStoreError` if a `ca_file` cannot be used.
 
-        *egress*: policy for connections to servers that users of the portal configured. *rotations*: store for refresh
-        tokens that replace a stored one.
+        *egress*: policy for connections to servers that users of the portal configured. *rotations*: as in
+        `LoginSettings.build`. A mailbox with an `UnavailableLogin` is not probed: no server is contacted.
         """
         stored_secrets = self.login.stored_secrets.values()
-        # Users of the portal can only configure the servers of mailboxes with stored secrets (ADR 0055).
+        # Users of the portal can configure servers only for mailboxes with stored secrets (ADR 0055).
         mailbox_egress = egress if stored_secrets else None
 
         def build_server(key: str) -> Server | None:
@@ -241,7 +241,7 @@ class MailboxSettings(Section):
 
 
 def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) -> None:
-    """Record a mailbox without servers, with two servers for reading, or without a valid login."""
+    """Record a mailbox without servers or with two for reading, and invalid ports, folders, authorities and logins."""
     if any(findings[server].is_broken for server in ("smtp", "imap", "pop3")):
         return
     if not mailbox.can_send and not mailbox.is_readable:
@@ -261,7 +261,7 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
 
 
 def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Record stored secrets that would be sent to a server for which they were not entered.
+    """Record stored secrets that would be sent to a recipient for which they were not entered.
 
     Without this check, a user could get a secret by changing the name of the server.
     """
@@ -269,8 +269,8 @@ def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> No
         if unauthorized := mailbox.unauthorized_recipients(secret):
             source = source_keys(key)[-1]
             message = lazy_text(
-                "was entered for {allowed_hosts}, and not for {others}",
-                allowed_hosts=", ".join(sorted(secret.allowed_hosts)) or lazy_text("nobody"),
+                "was entered for {allowed_recipients}, and not for {others}",
+                allowed_recipients=", ".join(sorted(secret.allowed_recipients)) or lazy_text("nobody"),
                 others=", ".join(unauthorized),
             )
             findings[tuple(source.split("."))].error(
@@ -279,17 +279,17 @@ def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> No
 
 
 def read_secret_recipients(mailbox: Mapping[str, Any]) -> frozenset[str]:
-    """Return the recipients of a mailbox's secrets; empty if it is invalid. *mailbox*: its data in a document."""
+    """Return the recipients of the secrets of *mailbox*, which is its data in a document; empty if they are invalid."""
     try:
-        return MailboxSettings.model_validate(_recipient_keys(mailbox)).allowed_hosts
+        return MailboxSettings.model_validate(_recipient_keys(mailbox)).secret_recipients
     except ValidationError:
         return frozenset()
 
 
 def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the data of *mailbox* that determine the recipients of its secrets.
+    """Return the data of *mailbox* that determine the recipients of its secrets, without a secret or its source.
 
-    Other required keys get placeholders, and no secret is read.
+    Other required keys get placeholders.
     """
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
@@ -307,7 +307,7 @@ def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
-    """Record a port that is registered for another protocol than *key*, or for another start of the connection."""
+    """Record a port that is registered for another protocol than *key*, or for another start (TLS at once or later)."""
     if server.port not in _KNOWN_PORTS:
         return
     protocol, expected_security = _KNOWN_PORTS[server.port]
@@ -331,7 +331,7 @@ def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
 
 
 def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Record a password for a Microsoft server, which rejects passwords or will do so (Microsoft's notice MC786329)."""
+    """Record a password for Microsoft's servers, which reject passwords or will do so (Microsoft's notice MC786329)."""
     if mailbox.login.password is None:
         return
     microsoft_servers = [

@@ -75,12 +75,12 @@ class OAuthSettings(Section):
     """Domain or id of the Microsoft tenant."""
     flow: Flow
     """client_credentials: the client's own access; refresh_token: by a person's consent; service_account: by
-    delegation in a domain.
+    delegation to the account in a Google domain.
     """
     token_url: TokenEndpoint | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
-    """Token endpoint, without `provider`."""
+    """Token endpoint; default: that of `provider`."""
     client_id: OneLine = Field(examples=["00000000-0000-0000-0000-000000000000"])
-    """Client identifier."""
+    """Client identifier (RFC 6749 2.2)."""
     client_secret: SecretStr | None = None
     """Secret of the client, by `client_secret_file:` or `client_secret_env:`."""
     scope: OneLine | None = None
@@ -106,14 +106,14 @@ class OAuthSettings(Section):
     def build(self, trust: Trust, username: str, rotations: RotationFactory | None = None) -> Issuer:
         """Return the issuer of access tokens for the mailbox of *username*.
 
-        Raise `TrustStoreError` if `ca_file` cannot be used. *rotations*: store for the refresh tokens that replace one
-        from the portal; `None`: they are kept only in memory.
+        Raise `TrustStoreError` if `ca_file` cannot be used. *rotations*: by the name and the value of a refresh token
+        from the portal, it returns the store for the tokens that replace it; `None`: they are kept only in memory.
         """
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
-            # With a refresh token, the scope is omitted: that of the consent applies.
+            # With a refresh token, no default scope is sent: that of the consent applies.
             scope=self.scope or _DEFAULT_SCOPES.get((self.provider, self.flow)),
             tls=trust.context(self.ca_file, for_http=True),
         )
@@ -136,7 +136,7 @@ _SECRET_KEYS = {
 
 
 def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
-    """Record keys that the flow or the provider needs and that are missing, and keys that they do not use."""
+    """Record missing keys that the flow or the provider needs, and keys that they do not use."""
     for key, message, instead in (*_provider_problems(oauth), *_flow_problems(oauth)):
         if not has_problem(findings, key):
             written_key = next((each for each in (key, *source_keys(key)) if findings[each].is_in_file), key)
@@ -145,7 +145,7 @@ def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
 
 
 def has_problem(findings: Findings, key: str) -> bool:
-    """Whether *key*, or a source key of the secret *key*, has an invalid value."""
+    """Whether *key*, or for a secret one of its source keys such as `password_file`, has an invalid value."""
     return any(findings[each].is_broken for each in (key, *source_keys(key)))
 
 
@@ -170,6 +170,7 @@ def _flow_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
     required_key = _SECRET_KEYS[oauth.flow]
     if getattr(oauth, required_key) is None:
         yield required_key, "is missing", source_remedy(required_key)
+    # A client secret may be set in any flow.
     for flow, key in ((Flow.REFRESH_TOKEN, "refresh_token"), (Flow.SERVICE_ACCOUNT, "service_account")):
         if oauth.flow is not flow and getattr(oauth, key) is not None:
             yield key, "is not used by this flow", f"flow: {flow}"

@@ -20,7 +20,7 @@ from monitor.model.route import ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
 from probes.model.probe import Timeouts
 
-#: Limits of the time after which other processes take over the agencies of a dead process.
+#: Limits of the time within which other processes take over the agencies of a dead process.
 _MIN_TAKEOVER_TIMEOUT, _MAX_TAKEOVER_TIMEOUT = timedelta(seconds=5), timedelta(minutes=5)
 
 #: Start and end of an invalid window, for which an error is recorded.
@@ -42,7 +42,7 @@ class MaintenanceSettings(Section):
     """The planned work, which the log and maintenance notices quote."""
 
     def build(self, zone: ZoneInfo) -> Window:
-        """Return the window in *zone*."""
+        """Return the window, whose local times are those of *zone*."""
         if self.cron is not None and self.lasts is not None:
             return Recurring(self.cron, self.lasts, zone, self.reason)
         begins, ends = self.begins or _PLACEHOLDER_TIME, self.ends or _PLACEHOLDER_TIME
@@ -50,7 +50,7 @@ class MaintenanceSettings(Section):
 
 
 def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
-    """Return *windows* in *zone*."""
+    """Return *windows*, whose local times are those of *zone*."""
     return tuple(window.build(zone) for window in windows)
 
 
@@ -113,7 +113,7 @@ class FlappingSettings(Section):
     """
 
     threshold: Annotated[int, AfterValidator(_check_flapping_threshold), SubstituteIfInvalid(3)] = 3
-    """Number of outages within `window` from which an agency counts as flapping, so that its incident stays open."""
+    """Number of outages within `window` from which an agency counts as flapping."""
     window: Annotated[PositiveDuration, AfterValidator(_check_flapping_window)] = timedelta(hours=2)
     """Time in which outages are counted."""
 
@@ -132,7 +132,7 @@ class ProbingSettings(Section):
     arrival_timeout: PositiveDuration = timedelta(minutes=4)
     """A message that has not arrived this long after its acceptance is lost."""
     slow_threshold: PositiveDuration = timedelta(seconds=60)
-    """A message that takes longer is slow. Slow mail is notified to staff, but not announced to other offices."""
+    """A message that takes longer to arrive is slow. Staff are notified of slow mail, other offices are not."""
     retry_interval: PositiveDuration = timedelta(seconds=60)
     """Time to the next probe after a first failure."""
     failure_threshold: Count = 3
@@ -140,7 +140,7 @@ class ProbingSettings(Section):
     success_threshold: Count = 2
     """Number of consecutive successes after which mail is up."""
     deferral_timeout: PositiveDuration = timedelta(minutes=30)
-    """How long a server may defer a message by greylisting before that is a failure. Any other 4xx reply is a
+    """How long a server may defer a message by greylisting until this counts as a failure. Any other 4xx reply is a
     failure at once.
     """
     active_hours: tuple[WindowSettings, ...] | None = None
@@ -150,8 +150,8 @@ class ProbingSettings(Section):
     each process probes all agencies.
     """
     takeover_timeout: Annotated[PositiveDuration, AfterValidator(_check_takeover_timeout)] = timedelta(seconds=10)
-    """Time after which other processes take over the agencies of a dead process. A process counts as dead when it has
-    sent no heartbeat for 0.4 of this time.
+    """Time within which other processes take over the agencies of a dead process. A process counts as dead when it has
+    sent no heartbeat for 0.4 of this time; the rest is for the takeover.
     """
 
     def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> ProbingPolicy:
@@ -195,7 +195,7 @@ class ProbingOverrides(Section):
     def merged_into(self, defaults: ProbingSettings) -> ProbingSettings:
         """Return *defaults* with these overrides.
 
-        If the interval is overridden and the deferral timeout is not, the latter becomes at least the interval.
+        If the interval is overridden and the deferral timeout is not, the timeout becomes at least the interval.
         """
         overrides = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if self.interval is not None and self.deferral_timeout is None:
@@ -204,13 +204,13 @@ class ProbingOverrides(Section):
 
 
 def check_probing(probing: ProbingSettings, own_settings: Section, findings: Findings) -> None:
-    """Record conflicts in *probing*, the effective values. *own_settings*: the section of the checked file."""
+    """Record conflicts in *probing*, the effective values. *own_settings*: the section in the checked file."""
     own_keys = {name for name in own_settings.model_fields_set if getattr(own_settings, name) is not None}
 
     def compare(lesser: str, greater: str, message: str) -> None:
-        """Record that the value of *lesser* is above that of *greater*."""
+        """Record *message* if the value of the key *lesser* is above that of the key *greater*."""
         lesser_value, greater_value = getattr(probing, lesser), getattr(probing, greater)
-        # If this file sets neither value, the problem is recorded when the other file is checked.
+        # If an agency's file sets neither value, the problem is recorded for the settings file.
         if lesser_value <= greater_value or not own_keys & {lesser, greater}:
             return
         if findings[lesser].is_blank or findings[greater].is_blank:

@@ -1,4 +1,4 @@
-"""Section `rotas`: on-call schedules."""
+"""Section `rotas` of the settings file or an agency's file: on-call schedules."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LayerSettings(Section):
     """Contacts who are on call in turn, on all days or only on some."""
 
     days: Days = Days.ALL
-    """Days of the layer: all, workdays, or rest (weekends and public holidays)."""
+    """Days on which the layer has somebody on call: all, workdays, or rest (weekends and public holidays)."""
     every: Shift = Field(default=7, examples=["weekly"])
     """Length of a shift: daily, weekly, or a number of days: 3d."""
     begins: Day = Field(alias="from", examples=["2026-11-30"])
@@ -56,18 +56,18 @@ class RotaSettings(Section):
     """On-call schedule, made of layers."""
 
     handover: TimeOfDay = time(8)
-    """Time of day of the handover."""
+    """Time of day of the handover, at which shifts begin and the person on call changes."""
     time_zone: Zone | None = None
-    """Time zone of the handover; default: that of the file."""
+    """Time zone of the handover; default: `time_zone` of the file, or of the settings."""
     state: State | None = None
-    """State whose weekends and holidays apply; default: that of the file."""
+    """State whose weekends and holidays apply; default: `calendar.state` of the file, or of the settings."""
     layers: tuple[LayerSettings, ...] = Field(examples=["[{every: weekly, from: 2026-11-30, people: [siti, ali]}]"])
     """Layers; the first layer that has a person for a day decides who is on call."""
 
     def build(self, name: str, people: Mapping[str, Contact], calendar: CalendarSettings, zone: ZoneInfo) -> Rota:
         """Return the rota, of which each incident keeps a copy. *people*: all contacts that it may name, by key.
 
-        *calendar* and *zone* are those of the file.
+        *calendar* and *zone* are those of the file, with the settings as defaults.
         """
         return Rota(
             name=name,
@@ -91,7 +91,7 @@ Rotas = Mapping[Slug, RotaSettings]
 
 
 def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings) -> None:
-    """Record rotas without a contact, or with an unknown one.
+    """Record rotas without a layer, and layers without a contact or with an unknown one.
 
     *people*: all contacts that rotas may name, by key; `None`: not known, because their section is invalid.
     """

@@ -41,7 +41,7 @@ class RouteSettings(Section):
     to: MailAddress | None = None
     """Recipient address of an inbound message, if it is not the mailbox's own: a public or secondary address."""
     arrives_in: Slug | None = None
-    """The reference mailbox to which the agency forwards mail for `to`, if it grants no access to a mailbox."""
+    """The reference mailbox to which the agency forwards mail for `to`, if the agency grants no access to a mailbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class ResolvedRoute:
     #: "CODE/outbound/rujukan-a"; also a metric label.
     name: str
     direction: Direction
-    #: Keys of the mailboxes in the agency's file or in `references`.
+    #: Names of the sending and the receiving mailbox: their keys in the agency's file or in `references`.
     sender: str
     recipient: str
     #: Address that the message is sent to, if it is not the recipient's own.
@@ -111,6 +111,7 @@ def resolve_route(agency_code: str, route: RouteSettings, mailboxes: Mailboxes, 
             sender=agency_mailbox,
             recipient=reference,
         )
+    # A forwarded route uses no mailbox of the agency.
     suffix = [] if route.arrives_in else suffix
     return ResolvedRoute(
         name="/".join([agency_code, direction, reference, *suffix, *_address_suffix(route.to, domain)]),
@@ -132,8 +133,8 @@ def control_routes(references: Mailboxes) -> tuple[ResolvedRoute, ...]:
     pairs = dict.fromkeys(
         (sender, _next_in_ring(sender, names, ends.readable, may_return_itself=False)) for sender in ends.senders
     )
-    # Add routes to mailboxes that are not the recipient of any route yet. There are none if all mailboxes can send and
-    # be read, because then the routes form a ring.
+    # If all mailboxes can send and be read, the routes form a ring. Otherwise some mailboxes may receive no message
+    # yet: add a route to each from the nearest sender before it.
     reached_mailboxes = {recipient for _, recipient in pairs}
     for unreached in (name for name in ends.readable if name not in reached_mailboxes):
         pairs[(_next_in_ring(unreached, names[::-1], ends.senders, may_return_itself=False), unreached)] = None
@@ -148,7 +149,7 @@ def control_routes(references: Mailboxes) -> tuple[ResolvedRoute, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ends:
-    """Names of the mailboxes that can send, and of those that can be read."""
+    """Names of the possible ends of routes: the mailboxes that can send, and those that can be read."""
 
     senders: tuple[str, ...]
     readable: tuple[str, ...]
@@ -162,9 +163,9 @@ class _Ends:
 
 
 def _next_in_ring(name: str, names: Sequence[str], candidates: Sequence[str], *, may_return_itself: bool = True) -> str:
-    """Return the first of *candidates* after *name* in *names*, whose end is followed by their beginning.
+    """Return the first of *candidates* after *name* in *names*; the last of *names* is followed by the first.
 
-    If there is none, return *name* itself if *may_return_itself*, and otherwise "".
+    If no other name is a candidate, return *name* with *may_return_itself*, and otherwise "".
     """
     position = names.index(name)
     ring = [*names[position + 1 :], *names[:position], *([name] if may_return_itself else [])]
@@ -174,7 +175,7 @@ def _next_in_ring(name: str, names: Sequence[str], candidates: Sequence[str], *,
 def _address_suffix(to: str | None, domain: str) -> Iterator[str]:
     """Yield the part of a route's name for the address *to*; nothing without an address.
 
-    It is the local part of an address in *domain*, and the whole of any other address.
+    For an address in *domain* this is its local part; for any other address, the whole address.
     """
     if to is not None:
         local, _, _ = to.lower().partition("@")

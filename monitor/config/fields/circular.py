@@ -1,6 +1,6 @@
 """Permitted domains and addresses: the government's circular on e-mail of 1 June 2007, paragraphs 3c to 3f.
 
-Only addresses are checked, never their servers: the official mail service of the government runs at Google.
+Only addresses and domains are checked, never their servers: the official mail service of the government runs at Google.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
 from monitor.model.lazy_text import any_of, lazy_text
-from probes.model.domain import find_parent, is_within, normalize_domain
+from probes.model.domain import is_within, normalize_domain
 
 #: Suffixes of official domains (3d): for government agencies, education and the armed forces.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
@@ -33,7 +33,7 @@ def domain_of(address: str) -> str:
 def check_domains(
     domains: Iterable[str], suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
-    """Record registered *domains* of an agency that cannot belong to it."""
+    """Record registered *domains* of an agency that cannot belong to it. *suffixes*: the configured official ones."""
     registered = list(domains)
     for number, domain in enumerate(registered):
         domain_findings = findings[number]
@@ -56,7 +56,7 @@ def check_domains(
 
 
 def check_address(address: str, domains: Iterable[str], private_providers: Collection[str], findings: Findings) -> None:
-    """Record an address of an agency that is not at one of its registered *domains*."""
+    """Record an address of an agency that is at a private provider, or not at one of its registered *domains*."""
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, private_providers):
         findings.error(
@@ -77,7 +77,7 @@ def check_reference(
 ) -> None:
     """Record the *address* of a reference mailbox that the circular does not permit.
 
-    A reference is a mailbox outside the probed agencies, so it need not be at a registered domain.
+    A reference is a mailbox outside the probed agencies, so its address need not be at a registered domain.
     """
     domain = domain_of(address)
     if is_within(domain, private_providers):
@@ -85,7 +85,7 @@ def check_reference(
             lazy_text("'{address}' is at a private provider (circular, 3f)", address=address),
             "an address of a partner agency",
         )
-    elif find_parent(domain, suffixes) is None:
+    elif not is_within(domain, suffixes):
         findings.warning(
             lazy_text("'{address}' has no official suffix (circular, 3d)", address=address),
             "an address of a partner agency, if there is one",

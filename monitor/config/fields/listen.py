@@ -56,7 +56,7 @@ def _parse_listen_value(text: str) -> Listen:
 
 
 def parse_safe_url(text: str) -> SplitResult | None:
-    """Return the parts of a URL whose traffic cannot be intercepted: https, or http to this machine.
+    """Return the parts of the URL *text* if its traffic cannot be intercepted: https, or http to this machine.
 
     Return `None` for any other text, and for a URL with a user name.
     """
@@ -71,7 +71,7 @@ def parse_safe_url(text: str) -> SplitResult | None:
 
 
 def is_on_this_machine(url: str) -> bool:
-    """Return whether a URL leads to this machine."""
+    """Return whether *url* leads to this machine; false if `parse_safe_url` rejects it."""
     parts = parse_safe_url(url)
     return parts is not None and is_loopback(parts.hostname or "")
 
@@ -95,7 +95,7 @@ def _check_endpoint(text: str) -> str:
 
 
 def is_tenant(text: str) -> bool:
-    """Whether *text* has the form of a tenant's domain or id, so that it can be a part of a URL."""
+    """Whether *text* has the form of a tenant's domain or id, so that *text* can be a part of a URL."""
     return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
 
 

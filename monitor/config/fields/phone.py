@@ -1,7 +1,7 @@
-"""Telephone numbers of staff: validation, formats, and the channels on which a number can be used.
+"""Telephone numbers of staff and offices: validation, formats, and the channels on which a number can be used.
 
 libphonenumber's list of assigned number ranges may be outdated. Therefore a number outside these ranges causes only a
-warning, while a number of an impossible length is an error. Fax numbers cannot be recognised.
+warning, while a number of an impossible length is an error. No number can be recognised as that of a fax machine.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def find_objection(text: str, channel: Channel) -> Objection | None:
         return _error("is no telephone number", _NUMBER_EXAMPLES)
     if number.extension:
         return _error("holds an extension", "the number alone, and its extension under extension:")
-    kind, national = phonenumbers.number_type(number), str(number.national_number)
+    number_type, national = phonenumbers.number_type(number), str(number.national_number)
     is_malaysian = number.country_code == _COUNTRY_CODE
-    if kind == PhoneNumberType.PREMIUM_RATE or (is_malaysian and national.startswith("1600")):
+    if number_type == PhoneNumberType.PREMIUM_RATE or (is_malaysian and national.startswith("1600")):
         return _error("is charged at a premium rate (1-600)", "an ordinary number")
     if not phonenumbers.is_possible_number(number):
         return _error("is not possible as a telephone number", _NUMBER_EXAMPLES)
-    if channel is Channel.SMS and _cannot_receive_sms(kind, national, malaysian=is_malaysian):
+    if channel is Channel.SMS and _cannot_receive_sms(number_type, national, malaysian=is_malaysian):
         return _error("is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
     if is_malaysian and (missing_digits := _expected_length(national) - len(national)) > 0:
         return _error(_too_short_message(missing_digits), _NUMBER_EXAMPLES)
-    if kind in _SERVICE_NUMBER_TYPES:
+    if number_type in _SERVICE_NUMBER_TYPES:
         return _warning("cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
     if not phonenumbers.is_valid_number(number):
         return _warning("is in no range that is known to be assigned", "the right number, if this is not it")
@@ -95,7 +95,7 @@ def is_foreign(text: str) -> bool:
 
 
 def e164(text: str) -> str:
-    """Return *text* in E.164 format, for gateways: "+60312345678". Raise `ValueError` if it is not a number."""
+    """Return *text* in E.164 format, for gateways: "+60312345678". Raise `ValueError` if *text* is no number."""
     number = _parse(text)
     if number is None:
         raise ValueError("no telephone number")
@@ -105,7 +105,7 @@ def e164(text: str) -> str:
 def format_printed(text: str) -> str:
     """Return *text* in the format for letters: "03-1234 5678"; a foreign number with its country code.
 
-    Raise `ValueError` if it is not a number.
+    Raise `ValueError` if *text* is no number.
     """
     number = _parse(text)
     if number is None:
@@ -130,13 +130,14 @@ _LENGTHS = (("11", 10), ("15", 10), ("1", 9), ("3", 9))
 
 
 def _expected_length(national: str) -> int:
+    """Return the number of digits that the Malaysian number *national* should have."""
     return next((length for prefix, length in _LENGTHS if national.startswith(prefix)), 8)
 
 
-def _cannot_receive_sms(kind: int, national: str, *, malaysian: bool) -> bool:
+def _cannot_receive_sms(number_type: int, national: str, *, malaysian: bool) -> bool:
     # The number's type is not sufficient, because a fixed line in an unassigned range has none. Malaysian mobile
     # numbers begin with 1.
-    fixed = kind == PhoneNumberType.FIXED_LINE or kind in _SERVICE_NUMBER_TYPES
+    fixed = number_type == PhoneNumberType.FIXED_LINE or number_type in _SERVICE_NUMBER_TYPES
     return fixed or (malaysian and not national.startswith("1"))
 
 
@@ -156,7 +157,7 @@ class AnsweringHours(StrEnum):
     OFFICE = "office"
 
 
-#: Channels of each kind of number.
+#: Channels of each kind of number, by its key in `AddressSettings`.
 _CHANNELS_BY_KIND: dict[str, tuple[Channel, ...]] = {
     "mobile": (Channel.SMS, Channel.VOICE),
     "landline": (Channel.VOICE,),
@@ -179,7 +180,7 @@ class AddressSettings(Section):
     hours: AnsweringHours = AnsweringHours.ALWAYS
     """When somebody answers: always, or in office hours. Outside of office hours, other addresses are tried first."""
     verified: Day | None = None
-    """Date on which somebody last answered there."""
+    """Date on which somebody last answered at this number."""
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -216,13 +217,13 @@ def build_address(
     """
     digits = ""
     if channel is Channel.VOICE and extension is not None:
-        # Wait for one second first: a telephone exchange that has just answered would miss the first digit.
+        # Wait for one second ("W") before digits: a telephone exchange that has just answered would miss the first.
         digits = f"W{extension}#" if extension.isdigit() else extension
     return Address(channel=channel, number=e164(number), extension=digits, hours=hours, verified=verified)
 
 
 def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) -> None:
-    """Record numbers that cannot be reached, and entries that do not have exactly one number."""
+    """Record numbers that cannot be reached, entries without exactly one number, and extensions without a landline."""
     if not addresses:
         findings.error("there is no address", f"[{{{_ADDRESS_EXAMPLES.partition(',')[0]}}}]")
     for position, address in enumerate(addresses):
@@ -247,6 +248,6 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 
 
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
-    """Record an extension without *number*, the line to which it belongs. *key*: the key of the line."""
+    """Record an extension without *number*, the number of its line. *key*: the key of this number."""
     if extension and not number and not findings[key].is_broken:
         findings["extension"].error("belongs to no line", lazy_text("{key}: 03-1234 5678 beside it", key=key))

@@ -21,19 +21,19 @@ class TrustStoreError(Exception):
 
 
 class Trust:
-    """Cache of TLS contexts. There is one for each file of certificate authorities, and one more for HTTP.
+    """Cache of TLS contexts: for each file of certificate authorities one for mail servers, and one for HTTP.
 
     Creating a context takes 4 ms of CPU time, and hundreds of servers share it. HTTP clients need a separate context,
     because their library sets ALPN in it: a mail server that is offered only HTTP may close the connection (RFC 7301
-    3.2). A context is the same object while the content of the file is the same. Call `recheck_files` before each read
-    of the configuration.
+    3.2). While the content of the file is the same, `context` returns the same object. Call `recheck_files` before each
+    read of the configuration.
     """
 
     def __init__(self) -> None:
         #: Contexts by file (`None`: the system's authorities) and `for_http`, each with the fingerprint of its
         #: authorities.
         self._contexts: dict[tuple[Path | None, bool], tuple[str, ssl.SSLContext]] = {}
-        #: Keys of the contexts whose files were checked for changes since `recheck_files`.
+        #: Keys of the contexts whose files were checked for changes since the last `recheck_files`.
         self._checked_uses: set[tuple[Path | None, bool]] = set()
 
     def recheck_files(self) -> None:

@@ -53,16 +53,16 @@ DaySpan = Annotated[tuple[time, time], parsed_by(_parse_day_span), SubstituteIfI
 #: Default time zone.
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
-#: Permitted years. Near the first and the last year of `datetime`, a time cannot be converted to another zone.
+#: Permitted years of a `Moment`. Near the limits of `datetime`, a time cannot be converted to another zone.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2199
-_EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
+_CRON_EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
 
 
 def _check_cron_value(text: str) -> str:
     try:
         check_cron(text)
     except InvalidCronError as error:
-        raise shape_error(str(error), _EXAMPLE) from None
+        raise shape_error(str(error), _CRON_EXAMPLE) from None
     return text
 
 
@@ -80,6 +80,7 @@ def _parse_moment(text: str) -> datetime:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
         parsed = None
+    # `fromisoformat` also accepts a date alone, and takes it for midnight.
     if parsed is None or len(text.strip()) <= len("2026-12-01"):
         raise shape_error("is no date with a time", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
     if not _FIRST_YEAR <= parsed.year <= _LAST_YEAR:
@@ -108,7 +109,7 @@ class WindowSettings(Section):
     """Duration."""
 
     def build(self, zone: ZoneInfo) -> Recurring:
-        """Return the window in *zone*."""
+        """Return the window; *zone*: its time zone."""
         return Recurring(self.cron, self.lasts, zone)
 
 

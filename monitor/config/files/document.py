@@ -179,7 +179,7 @@ def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]
     except yaml.YAMLError as error:
         return Document(file=name, problems=(syntax_problem(error, text, name),), readable=False), None
     except RecursionError:
-        # The error has no location, so report the line that opens the most levels.
+        # The error has no location, so report the line with the most brackets and the deepest indentation.
         lines = text.splitlines()
         deepest_line = max(
             range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n])
@@ -247,6 +247,7 @@ class _NodeConverter:
                     "one of the two",
                 )
                 continue
+            # Only record problems of the key.
             self._checked_text(key_node, child_path)
             self.locations[child_path] = _node_location(key_node)
             data[key] = self._convert_value(value_node, child_path)
@@ -277,6 +278,7 @@ class _NodeConverter:
         return self._checked_text(node, path)
 
     def _checked_text(self, node: yaml.Node, path: Path) -> str:
+        """Return the text of a scalar; "?" if it has invisible characters. Record these, and typographic quotes."""
         text = str(node.value)
         if invisible := next((c for c in text if c not in "\n\t" and not c.isprintable()), ""):
             self._record_problem(

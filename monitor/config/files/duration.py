@@ -10,7 +10,7 @@ from monitor.model.lazy_text import lazy_text
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 
-#: Ten years. The present time plus this duration must be a valid date. Otherwise the due time of an escalation step
+#: Ten years. If the present time plus a duration were beyond the last valid date, the due time of an escalation step
 #: could not be computed, and no notification would be sent.
 MAX_DURATION = timedelta(days=3660)
 

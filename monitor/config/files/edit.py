@@ -22,7 +22,7 @@ from monitor.config.files.document import parse_tree
 from monitor.config.files.problem import Path, Severity, format_path
 from monitor.model.lazy_text import lazy_text
 
-#: A text, or texts by key or in a list.
+#: A text, or a mapping or list of such values.
 YamlValue = str | Mapping[str, "YamlValue"] | Sequence["YamlValue"]
 
 #: A text that needs no quotes, not even in a flow collection.
@@ -48,7 +48,7 @@ class SetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendItem:
-    """Edit that appends an item to the list at a path, which is created if it is missing."""
+    """Edit that appends an item to the list at a path. A missing list is created."""
 
     path: Path
     value: YamlValue
@@ -65,7 +65,7 @@ TextEdit = SetValue | AppendItem | RemoveValue
 
 
 def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
-    """Return *text* with *edits* applied in order. Raise `NotEditableError`."""
+    """Return *text* with *edits* applied in order. Raise `NotEditableError` if one of them is not possible."""
     document, root = parse_tree(text, "")
     for edit in edits:
         # Without a root node, the text is unreadable.
@@ -95,7 +95,7 @@ def _not_editable(path: Path) -> NotEditableError:
     )
 
 
-# -- content ----------------------------------------------------------------------------------------------------
+# -- data -------------------------------------------------------------------------------------------------------
 
 
 def _are_equal(one: Any, other: Any) -> bool:
@@ -123,6 +123,7 @@ def _expected_data(data: Mapping[str, Any], edit: TextEdit) -> Mapping[str, Any]
                 raise _not_editable(edit.path)
             parent[last_part] = [*items, deepcopy(value)]
         case _:
+            # The path is empty.
             raise NotEditableError("the document as a whole is no value")
     result: Mapping[str, Any] = expected
     return result
@@ -155,7 +156,7 @@ def _get_or_create(data: Any, path: Sequence[str | int]) -> Any:
     return data
 
 
-# -- location ---------------------------------------------------------------------------------------------------
+# -- text -------------------------------------------------------------------------------------------------------
 
 
 class _TextEditor:
@@ -173,6 +174,7 @@ class _TextEditor:
                 parent = self._find_node(path)
                 if isinstance(parent, yaml.SequenceNode):
                     return self._append(parent, [f"- {_format_flow(value)}"], _format_flow(value))
+                # The list is missing or null.
                 return self._set(path, [value])
             case SetValue(path=path, value=value):
                 return self._set(path, value)
@@ -246,8 +248,8 @@ class _TextEditor:
         line_start = self._text.rfind("\n", 0, start) + 1
         if not self._text[line_start:start].strip():
             return self._text[:line_start] + self._text[self._line_end(end) :]
-        # The entry begins behind a hyphen, on the same line: it is the first one, and the second must take its
-        # position.
+        # The entry is the first of a mapping or list that begins behind a hyphen on the same line. The second entry
+        # must take its position.
         second_start = extents[1][0]
         if self._text[end:second_start].strip():
             raise _not_editable(path)
@@ -279,6 +281,7 @@ class _TextEditor:
             key = next(key for key, value in parent.value if value is node)
             colon = _COLON.match(text, key.end_mark.index)
             start = text.rfind("\n", 0, node.start_mark.index) + 1
+            # The collection begins on a line below its key.
             if colon and colon.end() <= start:
                 return text[: colon.end()] + f" {empty}" + text[colon.end() : start] + text[self._line_end(end) :]
         if isinstance(parent, yaml.SequenceNode):
@@ -330,7 +333,10 @@ def _nest(path: Path, value: YamlValue) -> YamlValue:
 
 
 def _format_scalar(text: str, style: str | None = None) -> str:
-    """Return a text as a YAML scalar, with quotes if they are required or if *style*, the replaced quotes, is given."""
+    """Return a text as a YAML scalar, with quotes if required. *style*: the quotes of the replaced scalar, if any.
+
+    If the replaced scalar had quotes, the new one has quotes too.
+    """
     if not all(c.isprintable() for c in text):
         return json.dumps(text)
     if style not in {"'", '"'} and _PLAIN_SCALAR.fullmatch(text) and text.lower() not in _NULL_TEXTS:

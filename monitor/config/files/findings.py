@@ -26,7 +26,7 @@ class _FindingsState:
 class Findings:
     """Recorder of the problems of one value and the values inside it.
 
-    `Findings(document)` is that of the whole document; `findings["contacts", "siti"].error(...)` records a problem of
+    `Findings(document)` records problems of the whole document, `findings["contacts", "siti"].error(...)` a problem of
     the value at "contacts.siti". All `Findings` of a document share one list of problems.
 
     A value of the wrong *shape* (a list instead of a text) is marked as broken and replaced by a *blank*, a valid
@@ -81,7 +81,7 @@ class Findings:
         _mark_broken(self._state, self.path)
 
     def mark_broken(self) -> None:
-        """Mark the value as broken without a message, because another finding explains it."""
+        """Mark the value as broken without a message, because another problem explains it."""
         _mark_broken(self._state, self.path)
 
     def error(self, message: str, instead: str = "") -> None:
@@ -89,7 +89,7 @@ class Findings:
         self._record(message, instead, Severity.ERROR)
 
     def loss(self, message: str, instead: str = "") -> None:
-        """Record that the value, such as a secret, is unavailable. The configuration works without it."""
+        """Record that the value, such as a secret, is unavailable. The configuration works without this value."""
         self._record(message, instead, Severity.LOSS)
 
     def warning(self, message: str, instead: str = "") -> None:

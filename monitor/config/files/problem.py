@@ -42,7 +42,7 @@ class Problem:
     #: The key as `format_path` returns it: "contacts.siti.sms"; "" if the problem concerns the whole file.
     key: str = ""
     message: str
-    #: What to write instead; "" if the message says it.
+    #: What to write instead, the *remedy*; "" if the message says it.
     instead: str = ""
     severity: Severity = Severity.ERROR
 
@@ -77,7 +77,7 @@ class ProblemList:
         return self._counts[severity] < MAX_LISTED
 
     def sorted_problems(self) -> tuple[Problem, ...]:
-        """Return the listed problems by line, then a problem per severity with the number of the others."""
+        """Return the listed problems by line, then one problem per severity that states how many are not listed."""
         listed = sorted(self._listed, key=lambda each: (each.line, each.column))
         file = listed[0].file if listed else ""
         more = (
@@ -119,7 +119,7 @@ def closest_match(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def split_remedy(text: str) -> tuple[str, str]:
-    """Return message and remedy from a text in the format of `Problem.__str__`, without the location."""
+    """Return message and remedy from a text in the form of `Problem.__str__`: "is empty; write instead: a path"."""
     message, _, instead = text.partition("; write instead: ")
     return message, instead
 

@@ -173,10 +173,10 @@ M = TypeVar("M", bound=BaseModel)
 #: Validators of gateways may require a third.
 _MAX_VALIDATIONS = 4
 
-#: Replacement of a value that is removed, together with its key.
+#: "Replacement" that marks a value for removal, together with its key.
 _REMOVED = object()
 
-#: What messages say that a value must be, by the type of pydantic's error.
+#: End of the message "must be ...", by the type of pydantic's error.
 _EXPECTED_KINDS = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -256,7 +256,7 @@ class Reader:
         return None
 
     def _record_old_keys(self) -> None:
-        """Record all keys of the document that have been renamed. Later calls do nothing."""
+        """Record all keys in the document that have a new name. Later calls do nothing."""
         if self._has_recorded_old_keys:
             return
         self._has_recorded_old_keys = True
@@ -289,7 +289,7 @@ class Reader:
             self._path_in_file(annotation, value_path),
             *_describe_error(annotation, detail, str(value_path[-1]) if value_path else ""),
         )
-        path_below = _nearest_existing(data, path_below)
+        path_below = _replaceable_path(data, path_below)
         return path_below, _REMOVED if "[key]" in detail["loc"] else blank_value(annotation_at(model, path_below))
 
     def _path_in_file(self, annotation: Any, path: Path) -> Path:
@@ -324,7 +324,10 @@ class Reader:
         return resolved
 
     def _resolve_secret(self, annotation: Any, key: str, given_sources: Mapping[str, Any], path: Path) -> object:
-        """Return the secret *key*. *given_sources*: the values of its source keys in the section at *path*."""
+        """Return the secret *key*; a blank if its source is invalid.
+
+        *given_sources*: the values of *key* and its source keys in the section at *path*, as far as present.
+        """
         by_file, _, by_store = source_keys(key)
         if key in given_sources:
             message = "a secret is never written in the configuration"
@@ -455,13 +458,14 @@ def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     known_keys = [name for name in keys_of(model) if name not in secret_names] + [
         each for name in secret_names for each in source_keys(name)[:2]
     ]
+    # The keys of the model are channels.
     if key.lower() in _UNSANCTIONED_CHANNELS and {Channel.SMS, Channel.VOICE} <= set(known_keys):
         return lazy_text("'{key}' is no sanctioned channel", key=key), SANCTIONED_CHANNELS
     return "is no known key", suggest(key, known_keys, "nothing: no key belongs here")
 
 
-def _nearest_existing(data: Any, path: Path) -> Path:
-    """Return *path*, or the path of its nearest parent that exists in *data*."""
+def _replaceable_path(data: Any, path: Path) -> Path:
+    """Return *path*, or the path of its nearest parent at which `_replace_at` can insert a value into *data*."""
     for length, part in enumerate(path):
         if isinstance(data, Mapping):
             data = data.get(part)

@@ -23,7 +23,7 @@ class NotRegularFileError(ValueError):
 
 
 def read_regular(file: Path, max_octets: int) -> bytes:
-    """Return the content of *file*. Raise `OSError`.
+    """Return the content of *file*. Raise `OSError` if it cannot be read.
 
     Raise `NotRegularFileError` for a pipe, a device, or more than *max_octets* octets. The type is checked after
     opening, so that the file cannot be replaced between check and read. Opening a pipe does not block.
@@ -31,7 +31,7 @@ def read_regular(file: Path, max_octets: int) -> bytes:
     with open(file, "rb", opener=_open_nonblocking) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise NotRegularFileError(lazy_text("is no regular file"))
-        # Some kernel files report size 0 although they have content.
+        # Check the size of the content: some kernel files report size 0 although they have content.
         octets = opened.read(max_octets + 1)
     if len(octets) > max_octets:
         raise NotRegularFileError(lazy_text("is larger than {size} KiB", size=max_octets // 1024))
@@ -43,7 +43,7 @@ class FileStamp:
     """Metadata of a file, taken before a read. While it stays the same, so do content and permissions of the file."""
 
     file: str
-    #: Device, inode, owner, permissions, size, and the times of the last change of content and metadata.
+    #: Device, inode, permissions, owner, group, size, and the times of the last change of content and metadata.
     values: tuple[int, ...]
 
     @classmethod
@@ -87,8 +87,8 @@ def _open_nonblocking(name: str, flags: int) -> int:
 def may_be_path(file: Path, directory: Path) -> bool:
     """Whether *file* is probably meant as a path, and is not a password that was written in its place.
 
-    True if the file exists, or if its parent directory exists and is not *directory*, where relative paths start: any
-    word without a slash, such as a password, would be a file name there.
+    True if the file exists, or if its parent directory exists and is neither the root nor *directory*, where relative
+    paths start: a password without a slash, or with one only at its start, would be a file name there.
     """
     try:
         return file.exists() or (file.parent.is_dir() and file.parent not in {directory, Path("/")})

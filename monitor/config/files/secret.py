@@ -24,7 +24,7 @@ _MAX_OCTETS = 64 * 1024
 
 
 class SecretUnavailableError(Exception):
-    """A secret is unavailable. The message and `instead` (what to write instead) do not contain it."""
+    """A secret is unavailable. The message and `instead` (what to write instead) do not contain the secret."""
 
     def __init__(self, message: str, instead: str = "") -> None:
         super().__init__(message)
@@ -32,42 +32,46 @@ class SecretUnavailableError(Exception):
 
 
 class StoredSecret(SecretStr):
-    """Secret that a user entered in the portal. It may be sent only to the hosts for which it was entered."""
+    """Secret that a user entered in the portal. It may be sent only to the recipients for which it was entered."""
 
     def __init__(
-        self, secret: str, *, allowed_hosts: Iterable[str] = (), unavailable_reason: str = "", name: str = ""
+        self, secret: str, *, allowed_recipients: Iterable[str] = (), unavailable_reason: str = "", name: str = ""
     ) -> None:
-        """*allowed_hosts*: the recipients of the secret, as `MailboxSettings.allowed_hosts` returns them.
+        """*allowed_recipients*: the recipients of the secret, as `MailboxSettings.secret_recipients` returns them.
 
         *unavailable_reason*: why the secret is unavailable; *secret* is then empty. *name*: its name in documents.
         """
         super().__init__(secret)
         self.name = name
-        self.allowed_hosts = frozenset(allowed_hosts)
+        self.allowed_recipients = frozenset(allowed_recipients)
         self.unavailable_reason = unavailable_reason
 
     @classmethod
     def parse(cls, text: str, name: str = "") -> StoredSecret:
-        """Parse the form that `serialize` returns. Raise `ValueError`. *name*: the secret's name in documents."""
+        """Parse the form that `serialize` returns. *name*: the secret's name in documents.
+
+        Raise `ValueError` if *text* is no JSON object.
+        """
         stored = json.loads(text)
         if not isinstance(stored, dict):
             raise ValueError("is no secret")  # noqa: TRY004 - the same error as for invalid JSON
-        return cls(str(stored.get("secret", "")), allowed_hosts=map(str, stored.get("hearers", ())), name=name)
+        return cls(str(stored.get("secret", "")), allowed_recipients=map(str, stored.get("hearers", ())), name=name)
 
     def serialize(self) -> str:
-        """Return the form in which the secret is stored, before encryption. Its keys must not be renamed."""
-        return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_hosts)})
+        """Return the form in which the secret is stored, before encryption: JSON, whose keys must not be renamed."""
+        return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_recipients)})
 
     def __eq__(self, other: object) -> bool:
-        """Whether both secrets and their allowed hosts are equal."""
+        """Whether both secrets and their allowed recipients are equal, whatever their names."""
         return (
             isinstance(other, StoredSecret)
             and self.get_secret_value() == other.get_secret_value()
-            and (self.allowed_hosts, self.unavailable_reason) == (other.allowed_hosts, other.unavailable_reason)
+            and (self.allowed_recipients, self.unavailable_reason)
+            == (other.allowed_recipients, other.unavailable_reason)
         )
 
     def __hash__(self) -> int:
-        return hash((self.get_secret_value(), self.allowed_hosts, self.unavailable_reason))
+        return hash((self.get_secret_value(), self.allowed_recipients, self.unavailable_reason))
 
 
 class _Source(Enum):
@@ -108,7 +112,7 @@ class SecretResolver:
     environ: Mapping[str, str] = field(repr=False)
     #: Returns a stored secret by its name; `None`: the document must not name stored secrets.
     find_stored: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
-    #: All lookups so far. A configuration that was read with them is up to date while their results are the same.
+    #: All lookups so far. While their results stay the same, the configuration that was read with them is up to date.
     lookups: list[SecretLookup] = field(default_factory=list, repr=False)
 
     def with_separate_lookups(self) -> SecretResolver:
@@ -147,7 +151,7 @@ class SecretResolver:
         return stored_secret
 
     def _display_name(self, name: str) -> str:
-        """Return how messages call a missing file. They omit the name if it may be the secret itself."""
+        """Return how messages call a missing or unreadable file. They omit *name* if it may be the secret itself."""
         is_path = may_be_path(self.directory / name, self.directory)
         return lazy_text("the file {name}", name=name) if is_path else lazy_text("the file that is named here")
 

@@ -55,7 +55,7 @@ class SubstituteIfInvalid:
 
 @dataclass(frozen=True, slots=True)
 class OptionalSecret:
-    """Annotation of a secret without which the configuration is usable. Its absence is reported as a loss, no error."""
+    """Annotation of a secret without which the configuration is usable. Its absence is a loss, not an error."""
 
     #: What does not work without the secret; appended to the problem's message.
     consequence: str
@@ -99,7 +99,10 @@ def _matches(pattern: str, message: str, instead: str) -> Callable[[str], str]:
 
 
 def _is_host(text: str) -> bool:
-    """Whether *text* is the name or the address of a host. A name never ends in digits alone (RFC 1123, 2.1)."""
+    """Whether *text* is the name or the IP address of a host. The last label of a name is never numeric (RFC 1123 2.1).
+
+    A zone of an IPv6 address ("fe80::1%eth0") is not allowed.
+    """
     if ":" not in text and not text.rpartition(".")[2].isdigit():
         return re.fullmatch(_HOST_PATTERN, text, re.ASCII) is not None
     try:
@@ -110,7 +113,7 @@ def _is_host(text: str) -> bool:
 
 
 def _extract_host(text: str) -> str:
-    """Return the host in a URL, a host with a port, or a name with a final dot; "" if there is none."""
+    """Return the host in *text* (a URL, a host with a port, or a name with a final dot); "" if there is none."""
     try:
         host = (urlsplit(text if "://" in text else f"//{text}").hostname or "").rstrip(".")
     except ValueError:
@@ -176,7 +179,10 @@ def _reject_empty_path(value: object) -> object:
 
 
 def _absolute_path(file: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path of *file*, which is relative to the directory of the settings file (*info.context*)."""
+    """Return the absolute path of *file*. A relative one starts at *info.context*, the directory of the settings file.
+
+    Without a context, return *file*.
+    """
     return file if info.context is None else info.context / file
 
 
@@ -185,7 +191,7 @@ def _documents_location(location: Path, info: ValidationInfo) -> Path:
 
 
 def _refreshed_file_path(file: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path of *file*, which another program writes and which may not exist yet.
+    """Return the absolute path of *file*, which another program or Pantau writes, and which may not exist yet.
 
     Reject a text that is probably a token instead of a path.
     """
@@ -276,5 +282,5 @@ DocumentsLocation = Annotated[Path, reject_old_values("agencies"), AfterValidato
 #: Bearer token by which a program authenticates itself to Pantau.
 BearerToken = Annotated[SecretStr, AfterValidator(_check_token_length)]
 
-#: Path of a file with a secret that another program, or Pantau itself, refreshes.
+#: Path of a file with a secret, which another program or Pantau itself refreshes.
 RefreshedSecretFile = Annotated[Path, AfterValidator(_refreshed_file_path)]

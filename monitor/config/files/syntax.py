@@ -108,12 +108,13 @@ def syntax_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
     if (obvious := _find_obvious_problem(lines, {start_line, stop_line - 1, stop_line}, name)) is not None:
         return obvious
     # The parser reports an unclosed quote only at a later line.
-    for number, line in enumerate(lines[:stop_line]):
+    for line_index, line in enumerate(lines[:stop_line]):
         if _OPEN_QUOTE.fullmatch(line):
-            return _known_problem(_UNCLOSED_QUOTE, number, name)
+            return _known_problem(_UNCLOSED_QUOTE, line_index, name)
     # The parser's message.
     problem = f"{error.problem or error.context}"
     if "mapping values" in problem:
+        # The parser did not expect a colon here. If the last line before has none, it is probably the mistake.
         column = error.problem_mark.column if error.problem_mark else 0
         previous_line = stop_line - 1
         while previous_line >= 0 and not lines[previous_line].strip():
@@ -150,8 +151,8 @@ def is_typographic_quote(character: str) -> bool:
 
 def _find_obvious_problem(lines: list[str], line_indices: set[int], name: str) -> Problem | None:
     """Return the first problem that is obvious from one of the lines with *line_indices*; `None` if there is none."""
-    for number in sorted(line_indices & set(range(len(lines)))):
-        line = lines[number]
+    for line_index in sorted(line_indices & set(range(len(lines)))):
+        line = lines[line_index]
         if _CONFLICT.match(line):
             message, instead = "is a conflict marker of git", "one of the two"
         elif "\t" in line[: len(line) - len(line.lstrip())]:
@@ -162,22 +163,22 @@ def _find_obvious_problem(lines: list[str], line_indices: set[int], name: str) -
             message, instead = lazy_text("holds {character}", character=character_name(spaces[0])), "ordinary spaces"
         else:
             continue
-        return Problem(file=name, line=number + 1, message=message, instead=instead)
+        return Problem(file=name, line=line_index + 1, message=message, instead=instead)
     return None
 
 
-def _colon_problem(before: str, number: int, name: str) -> Problem:
-    """Return the problem of a misplaced colon. *before*: the text before it on its line; *number*: the line's index."""
+def _colon_problem(before: str, line_index: int, name: str) -> Problem:
+    """Return the problem of a misplaced colon. *before*: the text before the colon on its line."""
     if ": " in before:
         return Problem(
             file=name,
-            line=number + 1,
+            line=line_index + 1,
             message="holds a second colon with a space behind it",
             instead="the value between quotes",
         )
     return Problem(
         file=name,
-        line=number + 1,
+        line=line_index + 1,
         message="is indented unlike the lines that it belongs to, or follows a key that has a value already",
         instead="as many spaces as before the keys beside it",
     )

@@ -33,6 +33,7 @@ def is_tracked(file: Path) -> bool:
 
 
 def _read(index: Path) -> bytes:
+    # `None`: the index is missing, or was changed a moment ago, so that a change could remain undetected.
     stamp = FileStamp.of(index)
     return _read_uncached(index) if stamp is None else _read_cached(index, stamp)
 

@@ -19,12 +19,12 @@ from monitor.model.lazy_text import lazy_text
 
 
 class AlertRouteSettings(Section):
-    """Recipients of alerts with certain labels."""
+    """Escalation of alerts with certain labels."""
 
     match: Mapping[str, str] = Field(examples=["{team: rangkaian}"])
     """Labels with their values; an alert matches if it has all of them with exactly these values."""
     escalation: EscalationSettings
-    """Escalation; it may name contacts of `noc`, shared contacts and shared rotas."""
+    """Who is notified; may name contacts of `noc`, and the contacts and rotas at the top of the settings file."""
 
 
 class ReceiveSettings(Section):
@@ -36,7 +36,7 @@ class ReceiveSettings(Section):
     """The first route that matches an alert decides; an alert without a match follows the escalation of `noc`."""
 
     fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Number of firing alerts in a group above which new alerts share one incident, which shows their number."""
+    """Number of firing alerts in one webhook above which new alerts share one incident, which shows their number."""
 
     def match_route(self, labels: Mapping[str, str]) -> str:
         """Return the key of the first route that matches an alert's *labels*; "" if none does."""
@@ -85,7 +85,7 @@ class AlertmanagerSettings(Section):
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:
-    """Record a section without effect, and routes that match every alert, or none because of an earlier route."""
+    """Record a section without effect, routes that match every alert, and routes that an earlier route precludes."""
     if settings.send is not None:
         _check_send(settings.send, findings["send"])
     if settings.receive is None:
@@ -99,6 +99,7 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
             route_findings["match"].error(
                 "every alert matches", "{severity: critical}; alerts that no route matches follow noc.escalation"
             )
+        # An earlier route with fewer or the same labels matches all alerts that this one matches.
         earlier = next(
             (name for name, match in earlier_matches.items() if match and match.items() <= route.match.items()), None
         )

@@ -24,19 +24,19 @@ _POOL: Final = "pool"
 
 
 class PoolSettings(Section):
-    """A reference with several mailboxes of equal capabilities. They are evaluated and shown under one name."""
+    """A reference with several mailboxes, shown under one name. If one of them can send or be read, all can."""
 
     pool: tuple[MailboxSettings, ...] = Field(examples=["[{address: ..., smtp: ..., imap: ..., login: ...}]"])
-    """Mailboxes. Each process uses the one that its `process_name` selects, so that it reads no mail of others."""
+    """Mailboxes. Each process uses the one that its `process_name` selects, so that no process reads another's mail."""
 
 
 #: Keys of a single mailbox.
-_KEYS: Final = keys_of(MailboxSettings).keys()
+_MAILBOX_KEYS: Final = keys_of(MailboxSettings).keys()
 
 #: Configuration of one reference.
 ReferenceSettings = MailboxSettings | PoolSettings
 
-#: Substitute for the mailbox of an invalid pool, so that no further errors are reported about its routes.
+#: Substitute for the mailbox of an empty pool, so that no further errors are reported about its routes.
 _SERVER: Final = ServerSettings(host="x.invalid")
 _BLANK: Final = MailboxSettings(address="x@x.invalid", smtp=_SERVER, imap=_SERVER, login=LoginSettings(username="?"))
 
@@ -72,15 +72,15 @@ def read_references(reader: Reader) -> Mapping[str, ReferenceSettings]:
 
 
 def _without_mailbox(pool: Mapping[str, object], findings: Findings) -> Mapping[str, object]:
-    """Return a pool's section without keys of a single mailbox, and record these keys as errors."""
-    single_mailbox_keys = [key for key in pool if key != _POOL and key in _KEYS]
+    """Return the section of *pool* without keys of a single mailbox, and record these keys as errors."""
+    single_mailbox_keys = [key for key in pool if key != _POOL and key in _MAILBOX_KEYS]
     for key in single_mailbox_keys:
         findings[key].broken("is a key of a single mailbox, and this is a pool", "it in a mailbox of the pool")
     return {key: each for key, each in pool.items() if key not in single_mailbox_keys}
 
 
 def mailboxes_of(reference: ReferenceSettings) -> Mapping[Path, MailboxSettings]:
-    """Return the mailboxes of a reference by their configuration paths below it: () for one mailbox, ("pool", 0)."""
+    """Return the mailboxes of a reference by their paths below it: () for a single mailbox, ("pool", 0) in a pool."""
     if isinstance(reference, MailboxSettings):
         return {(): reference}
     return {(_POOL, number): mailbox for number, mailbox in enumerate(reference.pool)}
@@ -99,7 +99,7 @@ def pool_sizes(references: Mapping[str, ReferenceSettings]) -> Mapping[str, int]
 
 
 def mailboxes_in_use(references: Mapping[str, ReferenceSettings], process: str) -> Mailboxes:
-    """Return the mailbox of each reference that the process *process* uses."""
+    """Return, for each reference by name, the mailbox that the process *process* uses."""
     # An empty pool, for which an error has been recorded, gets the blank mailbox.
     return {name: next(iter(_assigned_mailboxes(reference, process)), _BLANK) for name, reference in references.items()}
 
@@ -107,7 +107,7 @@ def mailboxes_in_use(references: Mapping[str, ReferenceSettings], process: str) 
 def unused_mailboxes(
     references: Mapping[str, ReferenceSettings], process: str
 ) -> Iterator[tuple[str, MailboxSettings]]:
-    """Yield the mailboxes that the process *process* does not use, each with the name of its reference."""
+    """Yield the mailboxes of pools that the process *process* does not use, each with the name of its reference."""
     for name, reference in references.items():
         for mailbox in _assigned_mailboxes(reference, process)[1:]:
             yield name, mailbox
@@ -135,7 +135,7 @@ def check_pools(references: Mapping[str, ReferenceSettings], findings: Findings)
 def _check_equal_capabilities(pool: Sequence[MailboxSettings], findings: Findings) -> None:
     """Record mailboxes of a pool that cannot send, or cannot be read, although others can.
 
-    With them, the possible routes would depend on the mailbox that a process uses.
+    With such mailboxes, the possible routes would depend on the mailbox that a process uses.
     """
     for key, capabilities, message in (
         ("smtp", [each.can_send for each in pool], "cannot send, although others of the pool can"),

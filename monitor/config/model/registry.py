@@ -1,4 +1,4 @@
-"""Agencies, each with its own YAML file, and the registry of mailboxes and routes that are built from the files.
+"""Agencies, each with its own YAML file, and the registry: the mailboxes and routes that are built from the files.
 
 A *route* leads from one mailbox to another; each probe sends a message along it. A *reference* is a mailbox of the
 operator outside the agencies; a *pool* is a reference of several mailboxes, of which each process uses its own.
@@ -54,27 +54,27 @@ class Agency(Section):
     name: OneLine = Field(examples=["Jabatan Contoh Malaysia"])
     """Name of the agency."""
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
-    """Registered mail domains; subdomains are included. Notifications quote the first."""
+    """Registered mail domains; their subdomains are included. Notifications quote the first domain."""
     letterhead: LetterheadSettings = LetterheadSettings()
     """Letterhead of its letters and faxes."""
     mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
-    """Probed mailboxes; a route without `mailbox` uses the first. Without mailboxes, all routes need `arrives_in`."""
+    """Probed mailboxes; a route without `mailbox` uses the first. Without mailboxes, each route needs `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None
     """Probed routes; default: inside the agency, and both ways with every reference mailbox."""
     probing: ProbingOverrides = ProbingOverrides()
-    """Probing settings that differ from the general ones."""
+    """Probing settings that differ from those in the settings file."""
     time_zone: Zone | None = None
-    """Time zone of hours and maintenance windows; default: that of the settings."""
+    """Time zone of hours and maintenance windows; default: that of the settings file."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
     """Planned maintenance of its mail, during which it is not probed."""
     checks: ChecksSettings = ChecksSettings()
-    """Checks (tests of servers and domains without a message) that differ from the settings."""
+    """Settings of checks (tests of servers and domains without a message) that differ from the settings file."""
     contacts: Contacts = Field(default_factory=dict)
     """Staff of the agency."""
     rotas: Rotas = Field(default_factory=dict)
-    """Rotas of the agency, besides those of the settings."""
+    """Rotas (on-call schedules) of the agency, besides those in the settings file."""
     calendar: CalendarOverrides = CalendarOverrides()
-    """State whose weekends and holidays apply, and office hours; default: those of the settings."""
+    """State whose weekends and holidays apply, and office hours; default: those in the settings file."""
     escalation: EscalationSettings = NOBODY
     """Escalation to staff. Required, except with `mode: monitor_only`."""
     announcement: AnnouncementSettings = AnnouncementSettings()
@@ -88,7 +88,7 @@ class Agency(Section):
 
     @cached_property
     def contact_channels(self) -> Sequence[tuple[str, Channel]]:
-        """The keys of the agency's contacts, each with a channel on which the contact can reply."""
+        """The keys of the agency's contacts, each with a channel on which the contact has an address."""
         return contact_channels(self.contacts)
 
     def build_office(self) -> IssuingOffice:
@@ -96,16 +96,16 @@ class Agency(Section):
         return self.letterhead.build(short=self.agency, name=self.name, domain=self.domains[0])
 
     def build_hours(self, shared: SharedSettings) -> OfficeHours:
-        """Return its office hours."""
+        """Return the agency's office hours."""
         return self._calendar(shared).build(self._zone(shared))
 
     def build_contacts(self, shared: SharedSettings) -> dict[str, Contact]:
-        """Return its own contacts, by key."""
+        """Return the agency's own contacts, by key."""
         hours = self.build_hours(shared)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_rotas(self, shared: SharedSettings) -> dict[str, Rota]:
-        """Return its own rotas by key. Their names are "CODE/key"."""
+        """Return the agency's own rotas by key. Their names are "CODE/key"."""
         contacts = {**shared.contacts, **self.build_contacts(shared)}
         calendar, zone = self._calendar(shared), self._zone(shared)
         return {key: rota.build(f"{self.agency}/{key}", contacts, calendar, zone) for key, rota in self.rotas.items()}
@@ -140,7 +140,7 @@ class BuiltMailbox:
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
     #: TLS contexts of its servers and, with OAuth, of its token endpoint.
-    trust: tuple[ssl.SSLContext, ...] = field(repr=False)
+    tls_contexts: tuple[ssl.SSLContext, ...] = field(repr=False)
     #: Policy that limits the destinations of its connections.
     egress: EgressPolicy = field(repr=False)
 
@@ -149,7 +149,7 @@ class BuiltMailbox:
 class Registry:
     """All agencies, mailboxes and routes that are monitored."""
 
-    #: By short code, in the order of their files.
+    #: By short code, in the order of the files.
     agencies: Mapping[str, Agency] = field(default_factory=dict)
     #: The routes of all agencies, then the control routes.
     routes: tuple[MonitoredRoute, ...] = ()
@@ -157,10 +157,10 @@ class Registry:
     mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
     #: Mailboxes of pools that only other processes use. Their names are those of their references.
     unused_mailboxes: tuple[Mailbox, ...] = field(default=(), repr=False)
-    #: The references and settings on which the routes of all agencies depend. While they are equal, the routes of
-    #: unchanged agencies need not be built again.
+    #: The reference mailboxes and settings on which the routes of all agencies depend. While they are equal, the routes
+    #: of unchanged agencies need not be built again.
     shared_inputs: tuple[object, ...] = field(default=(), repr=False)
-    #: The routes by agency code, the control routes by "". Computed from `routes`, unless the caller passes it.
+    #: The routes by agency code; that of control routes is "". Computed from `routes`, unless the caller passes it.
     by_agency: Mapping[str, tuple[MonitoredRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -181,7 +181,7 @@ class Registry:
 
 
 class _MailboxBuilder:
-    """Builder of mailboxes. For unchanged inputs it returns the mailbox in use, with its cached access tokens."""
+    """Builder of mailboxes. For unchanged inputs it returns the mailbox in use, which has cached access tokens."""
 
     def __init__(
         self, trust: Trust, egress: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: RotationFactory | None
@@ -194,17 +194,17 @@ class _MailboxBuilder:
         self.built_mailboxes: dict[str, BuiltMailbox] = {}
 
     def build(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
-        """Return the mailbox *name*. *pooled*: whether it is one of a pool."""
+        """Return the mailbox *name*. *pooled*: whether it is one of a pool, so that no other process uses it."""
         oauth = settings.login.oauth
         ca_files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
-        trust = tuple(map(self._trust.context, ca_files))
-        inputs = (settings, trust, self._egress, pooled)
-        current = self._in_use.get(name)
-        if current is None or (current.settings, current.trust, current.egress, current.mailbox.pooled) != inputs:
+        tls_contexts = tuple(map(self._trust.context, ca_files))
+        inputs = (settings, tls_contexts, self._egress, pooled)
+        built = self._in_use.get(name)
+        if built is None or (built.settings, built.tls_contexts, built.egress, built.mailbox.pooled) != inputs:
             mailbox = replace(settings.build(name, self._trust, self._egress, self._rotations), pooled=pooled)
-            current = BuiltMailbox(mailbox=mailbox, settings=settings, trust=trust, egress=self._egress)
-        self.built_mailboxes[name] = current
-        return current.mailbox
+            built = BuiltMailbox(mailbox=mailbox, settings=settings, tls_contexts=tls_contexts, egress=self._egress)
+        self.built_mailboxes[name] = built
+        return built.mailbox
 
     def are_unchanged(self, names: Iterable[str]) -> bool:
         """Whether all mailboxes with *names*, which have been built, are the ones in use."""
@@ -222,9 +222,9 @@ def build_registry(
     """Return the registry of *agencies*, which must be free of errors, by their code.
 
     A mailbox of a pool has the name of the reference, so that the results of all processes count for the reference.
-    *active_registry*: the registry in use, of which unchanged mailboxes and routes are kept as the same objects.
-    *rotations*: store for refresh tokens by which an authorization server replaces those that users entered in the
-    portal; `None`: new tokens are kept only in memory.
+    *active_registry*: the registry in use, whose unchanged mailboxes and routes are reused as the same objects.
+    *rotations* returns the store for the refresh tokens by which an authorization server replaces one that a user
+    entered in the portal; `None`: new tokens are kept only in memory.
     """
     active_registry = active_registry or Registry()
     mailbox_builder = _MailboxBuilder(trust, settings.egress, active_registry.mailboxes, rotations)
@@ -306,10 +306,10 @@ def build_check_scope(
     *,
     sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
-    """Return what checks examine: one agency, or, if *agency* is "", the reference mailboxes.
+    """Return what checks examine: the agency with the code *agency*, or, for "", the reference mailboxes.
 
     *sample_message* returns the latest message from the agency that arrived in a reference mailbox, if there is one.
-    The domains of references belong to third parties, so the scope of references has only the servers that Pantau uses.
+    The domains of references belong to third parties, so the scope of references has only mailboxes, and no domains.
     """
     agency_document = registry.agencies.get(agency)
     references = set(settings.references)
@@ -332,5 +332,6 @@ def build_check_scope(
         sample_message=sample_message,
         our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
         ask_recipients=next((value for value in ask_recipients_values if value is not None), True),
+        # Restrict connections to hosts that DNS names only if users of the portal may edit the domains.
         egress=settings.egress if settings.allows_portal_edits else None,
     )

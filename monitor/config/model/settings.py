@@ -69,14 +69,14 @@ from probes.model.egress import EgressPolicy
 class ServiceMode(StrEnum):
     """Whether people are notified."""
 
-    #: Staff, recipients and the NOC are notified.
+    #: Staff, offices outside the agencies, and the NOC (network operations centre) are notified.
     NOTIFY = "notify"
     #: Mail is probed, evaluated and shown. No gateway is used and nobody is notified.
     MONITOR_ONLY = "monitor_only"
 
 
 class ApiSettings(Section):
-    """A program that calls the API, such as the console of the operations centre."""
+    """A program that uses the API, such as the console of the operations centre."""
 
     token: BearerToken
     """Bearer token of the program."""
@@ -85,7 +85,7 @@ class ApiSettings(Section):
 #: Environment variable that overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
 
-#: Used in place of an agency's code in incidents about Pantau itself.
+#: Used in place of an agency's code in incidents about faults of Pantau and about alerts of Alertmanager.
 NOC_AGENCY = ""
 
 
@@ -93,9 +93,9 @@ NOC_AGENCY = ""
 class SharedSettings:
     """Values that are built from the settings once, and shared by all agencies."""
 
-    #: By key in the settings file.
+    #: The contacts of the settings file, by key.
     contacts: Mapping[str, Contact]
-    #: By key in the settings file.
+    #: The rotas of the settings file, by key.
     rotas: Mapping[str, Rota]
     #: Calendar of agencies that do not override it.
     calendar: CalendarSettings
@@ -107,7 +107,7 @@ class MetricsSettings(Section):
     """Limits of exported metrics, so that a large service does not overload Prometheus."""
 
     max_phase_routes: Annotated[int, Field(ge=0, le=100_000), SubstituteIfInvalid(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
-    """Maximum number of routes with exported phase durations; with more routes, only those whose last run failed."""
+    """Maximum number of routes with exported durations of phases; with more, only routes whose last run failed."""
 
 
 class CallbackSettings(Section):
@@ -134,7 +134,7 @@ class NocSettings(Section):
     """Escalation of incidents about Pantau itself. Required, except with `mode: monitor_only`."""
 
     def build_contacts(self, shared: SharedSettings) -> dict[str, Contact]:
-        """Return its own contacts, by key."""
+        """Return the operations centre's own contacts, by key."""
         hours = shared.calendar.build(shared.zone)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
@@ -153,7 +153,7 @@ class Settings(Section):
     be a loopback address.
     """
     portal: PortalSettings | None = None
-    """Sign-in of people, each with the permissions of their roles (`pantau user`)."""
+    """Sign-in of people. Each has the permissions of their roles (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
     """Listener for delivery reports of providers."""
     state_dir: ResolvedPath = DEFAULT_STATE_DIR
@@ -171,7 +171,7 @@ class Settings(Section):
     mailbox of a pool this process uses.
     """
     hub: HubSettings | None = None
-    """Other sites that probe; this process combines their results (docs/how-to/operator/sites.md)."""
+    """Other sites that probe. This process is their hub (docs/how-to/operator/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
     """Intervals, timeouts and thresholds of probes."""
     checks: ServiceChecksSettings = ServiceChecksSettings()
@@ -181,9 +181,9 @@ class Settings(Section):
     maintenance: tuple[MaintenanceSettings, ...] = ()
     """Maintenance windows of Pantau's own systems, in which nothing is probed."""
     flapping: FlappingSettings = FlappingSettings()
-    """When an agency that goes down repeatedly counts as flapping."""
+    """When an agency that goes down repeatedly counts as flapping, so that its incident stays open."""
     mail_providers: Mapping[Slug, MailProviderSettings] = {}
-    """Limits of mail providers that differ from the defaults, by `gmail`, `google`, `microsoft` or a name of
+    """Limits of mail providers that differ from the defaults, by provider: `gmail`, `google`, `microsoft`, or a name of
     your own.
     """
     metrics: MetricsSettings = MetricsSettings()
@@ -195,7 +195,7 @@ class Settings(Section):
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS
     """Domains of private providers, where no official address may be (circular, 3f). The list replaces the default."""
     references: Mapping[Slug, ReferenceSettings] = {}
-    """Reference mailboxes outside the agencies, each one mailbox or a `pool`. There must be two that do not fail
+    """References outside the agencies, each a single mailbox or a `pool`. At least two are needed, which do not fail
     together.
     """
     api: Mapping[Slug, ApiSettings] = {}
@@ -211,11 +211,11 @@ class Settings(Section):
     calendar: CalendarSettings = CalendarSettings()
     """Weekends, public holidays and office hours."""
     reverify_after: PositiveDuration = timedelta(days=180)
-    """How long a telephone number counts as verified after somebody answered there; `pantau check` lists the others."""
+    """How long a telephone number counts as verified after somebody answered; `pantau check` lists the unverified."""
     heartbeat: HeartbeatSettings | None = None
     """External dead man's switch, which alerts when no heartbeat arrives."""
     out_of_band: OutOfBandSettings | None = None
-    """Alerts to the NOC when the database is unavailable or a process is silent."""
+    """Alerts to the NOC when the database is unavailable, or another process sends no heartbeat."""
     drills: DrillSettings | None = None
     """Regular tests of every number and gateway."""
     noc: NocSettings = NocSettings(name="Pantau")
@@ -223,7 +223,7 @@ class Settings(Section):
 
     @property
     def references_in_use(self) -> Mapping[str, MailboxSettings]:
-        """The mailbox of each reference that this process uses."""
+        """For each reference, the mailbox that this process uses."""
         return mailboxes_in_use(self.references, self.process_name)
 
     @property
@@ -235,8 +235,8 @@ class Settings(Section):
     def displayed_site(self) -> str:
         """The site's name for its pages; "" for a service of a single site, whose pages need no name."""
         is_hub = self.hub is not None and bool(self.hub.sites)
-        # A site's settings do not name its hub. They look like those of a single service in monitor-only mode, whose
-        # pages therefore show a name, too.
+        # A site's settings do not name its hub: they look like those of a single service in monitor-only mode. The
+        # pages of such a service with a configured `site` therefore show its name, too.
         is_site = self.store is not None and not self.notifies and "site" in self.model_fields_set
         return self.site if is_hub or is_site else ""
 
@@ -266,7 +266,8 @@ class Settings(Section):
         """Return the policy snapshot for an incident about a monitoring fault or an alert of Alertmanager.
 
         *subject*, *subject_en*: what is affected, in Malay and in English. *policy_name*: the key in
-        `alertmanager.receive.routes` of the route that the alert matched; "" or a removed key: that of the NOC applies.
+        `alertmanager.receive.routes` of the route that the alert matched. If it is "", or the route has been removed,
+        the escalation of `noc` applies.
         """
         shared, receive = self.build_shared(), self.alertmanager and self.alertmanager.receive
         route = receive.routes.get(policy_name) if receive else None
@@ -284,19 +285,18 @@ class Settings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsContext:
-    """Values of the settings file that checks of agency files need. Checks skip `None`, an invalid value."""
+    """Values of the settings file that checks of agency files need. A value that is `None` is invalid, and not used."""
 
     mode: ServiceMode = ServiceMode.NOTIFY
     #: Channels for which a gateway is configured.
     channels: frozenset[Channel] | None = None
-    #: By the reference's name, its mailbox that this process uses. The other mailboxes of a pool have the same
-    #: capabilities.
+    #: For each reference by name, the mailbox that this process uses. The others of a pool can send and be read alike.
     references: Mapping[str, MailboxSettings] | None = None
     #: Names of the references that are pools.
     pooled: frozenset[str] = frozenset()
     #: Shared contacts, which every agency may name, by key.
     contacts: Mapping[str, ContactSettings] | None = None
-    #: Keys of shared contacts with invalid settings: checks do not know whether these contacts can be reached.
+    #: Keys of shared contacts with invalid settings: it is unknown whether these contacts can be reached.
     contacts_with_errors: frozenset[str] = frozenset()
     #: Shared rotas, which every agency may name, by key.
     rotas: Mapping[str, RotaSettings] | None = None

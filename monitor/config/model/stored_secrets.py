@@ -13,7 +13,7 @@ from monitor.config.files.secret import StoredSecret
 from monitor.config.model.settings import Settings
 from monitor.model.lazy_text import lazy_text
 from monitor.store.admin.secrets import read_secrets
-from monitor.store.admin.unopened import DocumentsUnavailableError
+from monitor.store.admin.unopened import StoreUnreadableError
 
 #: Decrypted secrets by name, each with the ciphertext that it was decrypted from. A name is never reused for another
 #: secret.
@@ -21,7 +21,10 @@ SecretCache = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
 
 
 class StoredSecretLookup:
-    """Lookup of stored secrets during one read of the configuration. Only the first call queries the database."""
+    """Lookup of stored secrets during one read of the configuration. Only the first lookup queries the database.
+
+    A *rotated* token is a refresh token by which an authorization server replaced the one that a user entered.
+    """
 
     def __init__(
         self,
@@ -35,8 +38,8 @@ class StoredSecretLookup:
 
         *settings*: location of the database and its keys; `None` if they are invalid. *new_secrets*: secrets that are
         not stored yet, by name. *cache*: secrets that earlier reads decrypted; this read adds its own.
-        *resolves_rotations*: whether the caller replaces a refresh token by its latest successor; otherwise the lookup
-        returns the latest.
+        *resolves_rotations*: whether the caller itself replaces a refresh token by the latest rotated one; otherwise
+        the lookup returns the latest.
         """
         self._settings = settings
         self._new_secrets = new_secrets
@@ -67,25 +70,28 @@ class StoredSecretLookup:
 
     @cached_property
     def _mailbox_secrets(self) -> Mapping[str, Ciphertext] | str:
-        """The ciphertexts by name, or the reason why they cannot be read."""
+        """As `_read_ciphertexts` returns them."""
         return self._read_ciphertexts(SecretPurpose.MAILBOX)
 
     @cached_property
     def _rotated_tokens(self) -> Mapping[str, Ciphertext]:
-        """Refresh tokens that replace a mailbox secret, by its name; empty if the caller resolves rotations."""
+        """Rotated tokens by the name of the replaced secret; empty if the caller resolves rotations."""
         tokens = {} if self._resolves_rotations else self._read_ciphertexts(SecretPurpose.RENEWED)
         return {} if isinstance(tokens, str) else tokens
 
     def _read_ciphertexts(self, purpose: SecretPurpose) -> Mapping[str, Ciphertext] | str:
+        """Return the ciphertexts with *purpose* by the secret's name, or the reason why they cannot be read."""
         if self._settings is None:
             return "secrets from the portal cannot be read, because the settings cannot be read"
+        # Without a server, the database is a file in the state directory.
         server = None if self._settings.store is None else self._settings.store.build()
         try:
             return read_secrets(self._settings.state_dir, server, purpose)
-        except DocumentsUnavailableError as error:
+        except StoreUnreadableError as error:
             return lazy_text("secrets from the portal cannot be read: {error}", error=error)
 
     def _decrypt(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
+        """Return the secret *name*, or the token that replaced it; empty, with the reason, if that is impossible."""
         from monitor.store.admin.keyring import SecretLockedError  # noqa: PLC0415 - slow import, rarely needed
 
         portal = self._settings.portal if self._settings else None
@@ -103,7 +109,8 @@ class StoredSecretLookup:
             if (rotated := self._rotated_tokens.get(name)) is None:
                 return secret
             secret_id = SecretId(purpose=SecretPurpose.RENEWED, owner=name)
-            return StoredSecret(keyring.decrypt(secret_id, rotated), allowed_hosts=secret.allowed_hosts, name=name)
+            token = keyring.decrypt(secret_id, rotated)
+            return StoredSecret(token, allowed_recipients=secret.allowed_recipients, name=name)
         except (SecretLockedError, ValueError) as error:
             return StoredSecret(
                 "", unavailable_reason=lazy_text("the secret from the portal cannot be decrypted: {why}", why=error)

@@ -22,7 +22,7 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 #: Path in the portal to which the provider redirects browsers. It is registered at providers, so it must not change.
 CONSENT_PATH = "/mailboxes/consent"
 
-#: Permission to read and send for a user; "offline_access" adds a refresh token, which is valid for longer than an
+#: Permission to read and send for a user. "offline_access" adds a refresh token, so that access does not end after an
 #: hour.
 _MICROSOFT_SCOPE = (
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
@@ -40,23 +40,23 @@ class ConsentProcedure:
     authorize_url: str = ""
     #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"; "": a device code is used.
     redirect_uri: str = ""
-    #: Mail servers that may receive the tokens, including all subdomains. Any other server could misuse them.
+    #: Mail servers, or domains with all hosts below them, that may receive the tokens. Others could misuse the tokens.
     servers: tuple[str, ...]
     #: Section `login.oauth` for the mailbox in the agency's document, without its secrets.
     oauth_settings: Mapping[str, str]
 
 
 class MicrosoftConsentSettings(Section):
-    """Registration at Microsoft Entra for accounts of any organization, with public client flows enabled."""
+    """Registration of Pantau at Microsoft Entra for accounts of any organization, with public client flows enabled."""
 
     client_id: OneLine = Field(examples=["00000000-0000-0000-0000-000000000000"])
     """Client identifier of the registered application."""
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """Tenant of all mailboxes; default: that of each mailbox's domain."""
     device_url: TokenEndpoint | None = None
-    """Device authorization endpoint outside of Microsoft's public cloud."""
+    """Device authorization endpoint, if it is not that of Microsoft's public cloud."""
     token_url: TokenEndpoint | None = None
-    """Token endpoint, together with `device_url`."""
+    """Token endpoint; set together with `device_url`."""
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.MICROSOFT]
     """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
@@ -87,16 +87,16 @@ class GoogleConsentSettings(Section):
     client_id: OneLine = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
     """Client identifier of the registered application."""
     client_secret: SecretStr
-    """By `client_secret_file:` or `client_secret_env:`."""
+    """Secret of the client, by `client_secret_file:` or `client_secret_env:`."""
     authorize_url: TokenEndpoint | None = None
     """Authorization endpoint, if it is not Google's."""
     token_url: TokenEndpoint | None = None
-    """Token endpoint, together with `authorize_url`."""
+    """Token endpoint; set together with `authorize_url`."""
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.GOOGLE]
     """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
     def build(self, address: str, trust: Trust) -> ConsentProcedure:
-        """Return the consent procedure, with redirects to the portal at *address*."""
+        """Return the consent procedure, which redirects browsers back to the portal at the URL *address*."""
         client = Client(
             token_url=self.token_url or "https://oauth2.googleapis.com/token",
             client_id=self.client_id,
@@ -126,7 +126,7 @@ class MailboxConsentSettings(Section):
 
 
 def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:
-    """Record a missing portal URL (*address*), and an endpoint without its counterpart."""
+    """Record a missing portal URL (*address*), and one of two endpoints that go together."""
     if settings.google is not None:
         provider_findings = findings["google"]
         if address is None and not provider_findings.is_broken:
@@ -150,5 +150,6 @@ def _check_pair(other_url: str | None, token_url: str | None, key: str, provider
 
 
 def _oauth_section(provider: str, client_id: str, token_url: str | None) -> dict[str, str]:
+    """Return the section `login.oauth` with the configured *token_url*; `None`: *provider* determines it."""
     oauth_settings = {"flow": "refresh_token", "client_id": client_id}
     return oauth_settings | ({"provider": provider} if token_url is None else {"token_url": token_url})

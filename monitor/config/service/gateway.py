@@ -1,6 +1,7 @@
 """Section `gateways`: an ordered list of gateways per channel.
 
-A *kind* of gateway is a module in `alerts.gateways` with its own pydantic model, which validates the entry.
+A gateway sends notifications on a channel, mostly through a provider. A *kind* of gateway is a module in
+`alerts.gateways` with its own pydantic model, which validates the gateway's entry.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class GatewaySettings:
     channel: Channel
     #: Instance of the module's `GATEWAY.config`.
     config: BaseModel = field(repr=False)
-    #: Messages per minute; `None`: no limit.
+    #: Maximum number of messages per minute; `None`: no limit.
     per_minute: int | None = None
 
 
@@ -43,13 +44,13 @@ class _CommonKeys(Section):
 
     name: Slug
     per_minute: Annotated[int, Field(ge=1)] | None = None
-    """Messages per minute that the provider's contract allows; the first notification of an incident is not delayed by
-    it.
+    """Messages per minute that the provider's contract allows. This limit does not delay the first notification of an
+    incident.
     """
 
 
 def gateway_kinds() -> dict[str, GatewayKind]:
-    """Return all shipped kinds of gateways by name. Raise `TypeError` if one of them is invalid."""
+    """Return all shipped kinds of gateways by name. `discover` raises `TypeError` if one of them is invalid."""
     return discover(alerts.gateways, "GATEWAY", GatewayKind)
 
 
@@ -64,7 +65,7 @@ class GatewayReader:
         self._names: dict[str, Findings] = {}
 
     def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
-        """Return the valid gateways per channel, in the order of the file. Record problems of the others."""
+        """Return the readable gateways per channel, in the order of the file, and record all problems."""
         section_data = self._findings.document.data.get(_SECTION, {})
         if not isinstance(section_data, Mapping):
             self._findings.broken("must be channels with their gateways", "sms: [{gateway: ...}]")
@@ -91,6 +92,7 @@ class GatewayReader:
         if kind is None:
             return None
         common_keys = _CommonKeys.model_fields
+        # By default, a gateway has the name of its kind: "twilio-sms".
         default_name = {"name": kind.name.replace("_", "-")}
         common_data = default_name | {key: value for key, value in entry.items() if key in common_keys}
         kind_data = {key: value for key, value in entry.items() if key not in {"gateway", *common_keys}}
@@ -108,6 +110,7 @@ class GatewayReader:
         )
 
     def _read_kind(self, entry: Mapping[str, object], channel: Channel, findings: Findings) -> GatewayKind | None:
+        """Return the kind that *entry* names, or `None`. Record an unknown kind, or one of another channel."""
         remedy = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))
         name = entry.get("gateway")
         if not isinstance(name, str):

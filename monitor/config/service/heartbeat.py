@@ -17,7 +17,7 @@ TOKEN_PLACEHOLDER = "{token}"  # noqa: S105 - a placeholder
 
 
 def _check_url(text: str) -> str:
-    # The URL is logged here, and perhaps shown by its server. Therefore it must not contain a login.
+    # Pantau logs the URL, and its server may show it. Therefore it must not contain a login.
     if "@" in text.partition("//")[2].partition("/")[0]:
         raise shape_error("holds a login", "the address without it, and token_file: PATH")
     try:
@@ -37,11 +37,11 @@ class HeartbeatSettings(Section):
     url: Annotated[str, AfterValidator(_check_url), SubstituteIfInvalid("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
     )
-    """URL that is requested regularly while everything works. `{token}` in it is replaced by the token."""
+    """URL that is requested regularly while everything works. `{token}` in the URL is replaced by the token."""
     method: Literal["GET", "POST"] = "GET"
     """HTTP method."""
     token: SecretStr | None = None
-    """Bearer token, or the value of `{token}` in the URL."""
+    """Value of `{token}` in the URL; if the URL has no `{token}`, the bearer token of the request."""
     interval: PositiveDuration = timedelta(seconds=60)
     """Interval between two heartbeats."""
     file: ResolvedPath | None = None

@@ -1,7 +1,7 @@
 """Section `hub`: the sites whose results this process combines.
 
-A *site* is a place from which mail is probed. The *hub* decides from the statuses that the sites report, each with one
-vote, whether mail of an agency is down. It notifies people.
+A *site* is a place from which mail is probed. The *hub* notifies people, and decides by votes of the sites whether mail
+of an agency is down. Each site has one vote; sites with the same *uplink* (Internet provider or line) share one.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _MAX_STALE_AFTER = timedelta(minutes=10)
 class SiteSettings(Section):
     """Connection of the hub to a site's database.
 
-    The hub's PostgreSQL server replicates from the site, so it must find the files at the same paths.
+    The hub's PostgreSQL server replicates from the site, so this server must find the files at the same paths.
     """
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
     password: SecretStr | None = None
-    """Password of the role, by `password_file:` or `password_env:`; required besides the certificate."""
+    """Password of the role (USER), by `password_file:` or `password_env:`; required besides the certificate."""
     cert_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor.crt"])
-    """Client certificate for this site, as PEM; its name is the role."""
+    """Client certificate for this site, as PEM; its common name is the role."""
     key_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor.key"])
     """Key of `cert_file`. Only its owner may read it."""
     ca_file: ResolvedPath = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
     """Certificate authorities of the site's server, as PEM."""
     uplink: Slug | None = None
-    """Name of the site's Internet provider or line. Sites with the same uplink fail together, and share one vote."""
+    """Name of the site's Internet provider or line. Sites with the same uplink share one vote: they fail together."""
 
     def build(self) -> PostgresServer:
         """Return the connection parameters of the site's database."""
@@ -56,13 +56,13 @@ class HubSettings(Section):
     """Combination of the statuses of several sites."""
 
     quorum: Count = 1
-    """Minimum number of sites that must report that mail is down, or works again. An agency that fewer sites
-    probe needs fewer.
+    """Minimum number of votes that mail is down, or that it works again. For an agency that fewer sites probe, fewer
+    are needed.
     """
     quorum_share: Percent = 50
-    """Minimum share of the fresh sites that observe the agency."""
+    """Minimum number of these votes as a share of the sites that probe the agency and have a vote now."""
     uplink: Slug | None = None
-    """Uplink of the hub itself, as in `sites`."""
+    """Uplink of this site itself, as in `sites`."""
     stale_after: PositiveDuration = timedelta(seconds=30)
     """A site without a report for this long has no vote."""
     sites: Mapping[Slug, SiteSettings] = {}
@@ -74,7 +74,7 @@ class HubSettings(Section):
         return 1 + len(self.sites)
 
     def build(self, site: str) -> Quorum:
-        """Return the quorum. *site*: the name of the hub's own site."""
+        """Return the quorum. *site*: the name of the hub's own site, which also probes."""
         uplinks_by_site = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
         uplinks = {name: uplink for name, uplink in uplinks_by_site.items() if uplink is not None}
         return Quorum(minimum=self.quorum, share=self.quorum_share, uplinks=uplinks)
@@ -88,7 +88,7 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
         findings["stale_after"].error("lets the last status of a failed site count for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need PostgreSQL as the store, and this store is a file", "store: {url: ...}")
-    votes = len(hub.build(site).voters([site, *hub.sites]))
+    votes = len(hub.build(site).voters([site, *hub.sites]))  # Sites with a common uplink are one voter.
     if hub.quorum > votes:
         findings["quorum"].warning(f"is more than the {votes} possible votes, so all of them are needed", str(votes))
     if len(hub.sites) > 1 and not findings["quorum"].is_in_file:

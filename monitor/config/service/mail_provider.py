@@ -1,4 +1,4 @@
-"""Section `mail_providers`: limits of mail providers for their servers and for an account."""
+"""Section `mail_providers`: limits that mail providers set for all accounts together and for one account."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class MailProviderSettings(Section):
     received_per_hour: Messages | None = None
     """Messages that one account may receive in an hour."""
     concurrency: Sessions | None = None
-    """Maximum number of concurrent sessions of all accounts."""
+    """Maximum number of concurrent sessions of all probed accounts together."""
     account_concurrency: Sessions | None = None
     """Maximum number of concurrent sessions of one account."""
 
     def build(self, name: str) -> MailProvider:
-        """Return the provider *name* with the configured limits, and the default limits for the others."""
+        """Return the provider *name* with the configured hosts and limits, and defaults for the others."""
         default = _KNOWN.get(name, MailProvider(name=name, hosts=(), concurrency=10))
         configured = {key: value for key in MailProviderSettings.model_fields if (value := getattr(self, key))}
         return replace(default, **configured)
 
 
 def build_mail_providers(settings: Mapping[str, MailProviderSettings]) -> MailProviders:
-    """Return all providers. The first one that matches a host applies, so those without defaults come first."""
+    """Return all providers. The first that matches a mailbox applies, so the ones without defaults come first."""
     configured = {name: provider.build(name) for name, provider in settings.items()}
     additional = [provider for name, provider in configured.items() if name not in _KNOWN]
     return MailProviders([*additional, *(configured.get(name, provider) for name, provider in _KNOWN.items())])

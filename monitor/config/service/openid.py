@@ -33,7 +33,7 @@ class OpenIdClient:
     #: "https://pantau.kementerian-contoh.gov.my/sign-in/openid/answer"
     redirect_uri: str
     #: TLS context for connections to the provider.
-    trust: ssl.SSLContext
+    tls: ssl.SSLContext
 
 
 class OpenIdSettings(Section):
@@ -42,13 +42,13 @@ class OpenIdSettings(Section):
     issuer: Annotated[str, AfterValidator(_check_issuer), SubstituteIfInvalid("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
     )
-    """Issuer, exactly as in the metadata at `/.well-known/openid-configuration` below it."""
+    """Issuer URL, exactly as in the provider's metadata, which are at `/.well-known/openid-configuration` below it."""
     name: OneLine = "OpenID"
     """Label of the sign-in button."""
     client_id: OneLine = Field(examples=["pantau"])
     """Client identifier at the provider."""
     client_secret: SecretStr
-    """By `client_secret_file:` or `client_secret_env:`."""
+    """Secret of the client, by `client_secret_file:` or `client_secret_env:`."""
     ca_file: ResolvedPath | None = None
     """Certificate authorities of the provider, as PEM; default: the system's."""
 
@@ -59,7 +59,7 @@ class OpenIdSettings(Section):
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value(),
             redirect_uri=f"{address}{ANSWER_PATH}",
-            trust=ssl.create_default_context(cafile=self.ca_file),
+            tls=ssl.create_default_context(cafile=self.ca_file),
         )
 
 

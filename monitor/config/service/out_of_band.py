@@ -1,6 +1,6 @@
 """Section `out_of_band` and its file of numbers: calls and SMS to the NOC when the database or a process fails.
 
-Such an alert uses neither the database nor the notification of incidents, which need it.
+Such an alert works without the database, which the notification of incidents needs.
 """
 
 from __future__ import annotations
@@ -44,21 +44,18 @@ class InvalidNumbersError(Exception):
 
 
 class OutOfBandSettings(Section):
-    """Out-of-band alerts to the NOC when no notification can be stored.
-
-    They need neither the database nor the contacts in the settings file.
-    """
+    """Out-of-band alerts to the NOC. They need neither the database nor the contacts in the settings file."""
 
     numbers_file: ResolvedPath = Field(examples=["out-of-band-numbers"])
     """File with one number per line; text after # is a comment. Read at the start and after each change."""
     gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
-    """Names of voice and SMS gateways; those of a channel are tried in this order until one accepts."""
+    """Names of voice and SMS gateways. The gateways of each channel are tried in this order until one accepts."""
     store_unavailable_after: PositiveDuration = timedelta(minutes=10)
-    """How long the database is unavailable before the first alert."""
+    """How long the database must be unavailable before the first alert."""
     peer_silent_after: PositiveDuration = timedelta(minutes=2)
-    """How long another process on the same PostgreSQL writes no heartbeat before the first alert."""
+    """How long another process on the same PostgreSQL must have written no heartbeat before the first alert."""
     repeat_interval: PositiveDuration = timedelta(minutes=30)
-    """Interval between repeated alerts."""
+    """Interval at which alerts are repeated."""
 
     def build(self) -> OutOfBandPolicy:
         """Return the times after which alerts are sent."""
@@ -72,7 +69,7 @@ _MAX_FILE_OCTETS = 64 * 1024
 
 
 def read_numbers(path: Path) -> tuple[OutOfBandNumber, ...]:
-    """Return the numbers in *path*. Raise `InvalidNumbersError` with all invalid lines, or `OSError`."""
+    """Return the numbers in the file *path*. Raise `InvalidNumbersError` with all invalid lines, or `OSError`."""
     numbers, problems = [], []
     try:
         lines = read_regular(path, _MAX_FILE_OCTETS).decode("utf-8-sig").splitlines()
@@ -110,7 +107,7 @@ def check_out_of_band(
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
     findings: Findings,
 ) -> None:
-    """Record gateways that are unknown or of another channel, and an invalid file of numbers."""
+    """Record missing or unknown gateways, gateways for faxes or letters, and an invalid file of numbers."""
     channels = {entry.name: channel for channel, entries in gateways.items() for entry in entries}
     usable = [name for name, channel in channels.items() if channel in OUT_OF_BAND_CHANNELS]
     if not settings.gateways and not findings["gateways"].is_broken:

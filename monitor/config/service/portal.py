@@ -80,13 +80,13 @@ class PortalSettings(Section):
     address: PublicUrl | None = None
     """URL of the portal for browsers; default: `listen` on this machine."""
     certificate: ResolvedPath | None = None
-    """PEM file with the certificate and its intermediate certificates; without it a proxy terminates TLS."""
+    """PEM file with the portal's certificate and its intermediate certificates; without it a proxy terminates TLS."""
     key: ResolvedPath | None = None
     """PEM file with the certificate's key, without a pass phrase; only the service may read it."""
     trusted_proxies: tuple[
         Annotated[str, AfterValidator(_check_network), SubstituteIfInvalid("127.0.0.1/32")], ...
     ] = ()
-    """Addresses or networks of the proxies that terminate TLS. Requests from elsewhere are rejected."""
+    """Addresses or networks of the proxies that terminate TLS. Requests from other addresses are rejected."""
     secrets_key: Annotated[_SecretsKey | None, _KEY_UNAVAILABLE] = None
     """Key that encrypts stored secrets, by `secrets_key_file:` or `secrets_key_env:`. Without it the portal
     cannot store secrets.
@@ -100,8 +100,8 @@ class PortalSettings(Section):
     allowed_mail_networks: tuple[
         Annotated[str, AfterValidator(_check_egress_exception), SubstituteIfInvalid("127.0.0.1/32")], ...
     ] = ()
-    """Networks of mail servers that users may configure, besides the public Internet: 10.20.0.0/16, or
-    10.20.0.5:2525.
+    """Networks whose mail servers users may name, besides those on the public Internet: 10.20.0.0/16, or
+    10.20.0.5:2525 to open one more port there.
     """
     metrics_networks: tuple[
         Annotated[str, AfterValidator(_check_network), SubstituteIfInvalid("127.0.0.1/32")], ...
@@ -114,7 +114,7 @@ class PortalSettings(Section):
 
     @property
     def host(self) -> str:
-        """The host name in requests of browsers; "" if only browsers on this machine use the portal."""
+        """The host name in the portal's URL; "" if only browsers on this machine use the portal."""
         return urlsplit(self.address or "").hostname or ""
 
     def keyring(self) -> Keyring | None:
@@ -128,7 +128,7 @@ class PortalSettings(Section):
 
     @property
     def egress(self) -> EgressPolicy:
-        """Allowed destinations of connections that users configure in the portal."""
+        """Allowed destinations of connections to servers that users configure in the portal."""
         return EgressPolicy(exceptions=tuple(map(AllowedNetwork.read, self.allowed_mail_networks)))
 
     @property
@@ -138,7 +138,10 @@ class PortalSettings(Section):
 
 
 def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings, trust: Trust) -> None:
-    """Record configurations that transmit passwords unencrypted, and unusable certificates."""
+    """Record what would transmit passwords unencrypted, and unusable or missing certificates and keys.
+
+    *findings*: those of the whole settings file.
+    """
     portal_findings = findings["portal"]
     if portal_findings.is_broken:
         return
@@ -178,7 +181,7 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
 
 
 def _check_keys(settings: PortalSettings, portal_findings: Findings) -> None:
-    """Record a missing `secrets_key` that other keys need."""
+    """Record a missing `secrets_key` if another setting needs it."""
     if any(portal_findings[source].is_in_file for source in source_keys("secrets_key")):
         # If the configured key is unavailable, that has already been recorded.
         return
@@ -192,5 +195,5 @@ def _check_keys(settings: PortalSettings, portal_findings: Findings) -> None:
 
 
 def _reject_pass_phrase() -> str:
-    """Raise `ValueError`: OpenSSL calls this function if the key has a pass phrase."""
+    """Raise `ValueError`: OpenSSL calls this function to ask for the pass phrase of a key."""
     raise ValueError("the key has a pass phrase, which nobody could type when the service starts")

@@ -20,7 +20,7 @@ from monitor.config.files.section import PositiveDuration, ResolvedPath, Section
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.retention import RetentionPolicy
 
-#: Minimum for results of runs: after a restart, failure counts and quotas are restored from the latest ones.
+#: Minimum for results of runs: after a restart, failure counts and quotas are restored from the latest results.
 _MIN_RETENTION = timedelta(days=1)
 #: Minimum for daily timelines: a year, and the previous year for comparison.
 _MIN_TIMELINE_RETENTION = timedelta(days=400)
@@ -30,9 +30,9 @@ class RetentionSettings(Section):
     """How long results of probe runs are kept. Incidents, notifications and the audit log are kept for ever."""
 
     delivered: PositiveDuration = timedelta(days=30)
-    """Results of runs whose message was delivered: hundreds of times more than all others."""
+    """Results of runs whose message was delivered. They are hundreds of times more than all others."""
     failed: PositiveDuration = timedelta(days=365)
-    """Results of all other runs, which the records of incidents contain."""
+    """Results of all other runs. Records of incidents contain these results."""
     hourly: PositiveDuration = timedelta(days=365)
     """Hourly counts by route, for availability and latency after the runs are deleted."""
     daily: PositiveDuration = timedelta(days=1096)
@@ -41,7 +41,7 @@ class RetentionSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_single_duration(cls, value: object) -> object:
-        """Accept a single duration for the results of all runs, as in earlier versions."""
+        """Accept a single duration for `delivered` and `failed`, as in earlier versions."""
         if not isinstance(value, str):
             return value
         try:
@@ -56,10 +56,11 @@ class RetentionSettings(Section):
 
 
 def check_retention(settings: RetentionSettings, findings: Findings) -> None:
-    """Record durations that are too short or inconsistent, and the use of one duration for all runs."""
+    """Record durations that are too short or inconsistent, and a single duration for all runs."""
     if findings.is_broken:
         return
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
+        # A single duration is at the path of the section itself.
         key_findings = findings[name] if findings[name].is_in_file else findings
         if span < _MIN_RETENTION:
             key_findings.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
@@ -99,11 +100,11 @@ class StoreUrl:
 
     @property
     def hosts(self) -> Sequence[str]:
-        """The hosts as a list."""
+        """The hosts in `host` as a list."""
         return self.host.split(",")
 
     def server(self, password: SecretStr | None, *, tls: bool, ca_file: Path | None) -> PostgresServer:
-        """Return the connection parameters of the server."""
+        """Return the connection parameters. *tls*: whether TLS is required; *ca_file*: `None`: system's authorities."""
         return PostgresServer(
             host=self.host,
             port=self.port,
@@ -148,11 +149,11 @@ class StoreSettings(Section):
     """PostgreSQL database, which replaces the SQLite file in `state_dir`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
-    """postgresql://USER@HOST:PORT/DATABASE; without a host, the Unix socket in /run/postgresql; with
-    `?host=A,B`, whichever is the primary.
+    """postgresql://USER@HOST:PORT/DATABASE. Without a host, the Unix socket in /run/postgresql is used; with
+    `?host=A,B` instead, the one of these hosts that is the primary.
     """
     password: SecretStr | None = None
-    """Password of the role, by `password_file:` or `password_env:`; omit it if the server needs none (peer)."""
+    """Password of USER, by `password_file:` or `password_env:`; omit it if the server needs none (peer)."""
     tls: bool | None = None
     """Require TLS with a certificate that is valid for the host. Default: always, except on this machine."""
     ca_file: ResolvedPath | None = None
@@ -165,7 +166,7 @@ class StoreSettings(Section):
 
 
 def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:
-    """Record connections that can be intercepted, and unusable certificate authorities."""
+    """Record connections that can be intercepted, TLS on a Unix socket, and unusable certificate authorities."""
     if findings["url"].is_broken:
         return
     if store.tls is False and not store.url.is_local:

@@ -33,8 +33,9 @@ _REFERENCE_TIME = datetime(2026, 1, 5, tzinfo=UTC)
 def build_spread(settings: Settings) -> Spread:
     """Return how many sites send messages on each route, and over how many mailboxes a pool spreads them.
 
-    A *hub* is a process that combines the results of several sites. Only its settings name the other sites, which probe
-    the same agencies. A service without PostgreSQL is a single process, which uses one mailbox of a pool.
+    A *site* is a location that probes. A *hub* is a process that combines the results of several sites. Only its
+    settings name the other sites, which probe the same agencies. A service without PostgreSQL is a single process,
+    which uses one mailbox of a pool.
     """
     sites = 1 if settings.hub is None else settings.hub.probing_sites
     return Spread(sites=sites, pools={} if settings.store is None else pool_sizes(settings.references))
@@ -44,15 +45,15 @@ def build_spread(settings: Settings) -> Spread:
 class Workload:
     """Workload that the routes of one agency, or the control routes, cause for mail providers."""
 
-    #: All routes of the agency. The registry keeps the tuple while it is unchanged, so it is compared by identity.
+    #: All routes. While they are unchanged, the registry keeps the same tuple, so it is compared by identity.
     routes: tuple[MonitoredRoute, ...]
     #: Whether the routes are never probed.
     is_never_probed: bool
     #: The agency's accounts that would exceed their sending quota.
     accounts_over_quota: tuple[QuotaExceeded, ...]
-    #: Routes whose sender is a reference with a sending quota: the load of its account comes from all agencies.
+    #: Routes whose sender is a reference with a sending quota, which is checked for routes of all agencies together.
     from_references: tuple[MonitoredRoute, ...]
-    #: Routes whose recipient is a reference with a receiving limit: the load of its mailbox comes from all agencies.
+    #: Routes whose recipient is a reference with a receiving limit, which is checked likewise.
     to_references: tuple[MonitoredRoute, ...]
 
     @classmethod
@@ -135,8 +136,9 @@ def _record_send_quota(exceeded: QuotaExceeded, findings_by_code: Mapping[str, F
     if not code or not key_findings.is_in_file:
         # Record the problem at the mailbox. The load of a reference comes from all agencies, not from one interval.
         key_findings = findings["mailboxes" if code else "references", key]
-    # Only warn if other sites share the quota: their documents and accounts may differ from those here.
-    record = key_findings.warning if exceeded.needs_several_sites else key_findings.error
+    # Only warn if the quota is exceeded only together with other sites: their documents and accounts may differ from
+    # those here.
+    record = key_findings.warning if exceeded.is_within_quota_alone else key_findings.error
     messages = lazy_text("{messages} messages a day", messages=exceeded.messages_per_day)
     record(
         lazy_text(
@@ -157,6 +159,7 @@ def _record_receive_quota(exceeded: ReceiveQuotaExceeded, findings: Findings) ->
     instead = lazy_text(
         "an interval of {interval} or longer on all routes to it", interval=format_duration(exceeded.interval)
     )
+    # A larger pool would suffice.
     if exceeded.mailboxes is not None:
         instead = lazy_text(
             "a pool of {count} mailboxes, for as many processes on one store (docs/how-to/operator/references.md), or "
@@ -186,7 +189,7 @@ def _with_site_count(amount: LazyText, sites: int) -> LazyText:
 
 
 _HOUR = timedelta(hours=1)
-#: Octets on disk, with indexes, of a probe run and of the hourly counts of a route. Both are the larger of the values
+#: Octets on disk, with indexes, of a probe run and of the hourly counts of a route. Each is the larger of two values,
 #: measured with SQLite and PostgreSQL (docs/reference/limits.md).
 _OCTETS_PER_RUN = 460
 _OCTETS_PER_HOUR = 250

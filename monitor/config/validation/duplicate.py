@@ -24,8 +24,8 @@ class Claim:
     path: Path
     #: What to write instead if the name is already claimed.
     instead: str
-    #: Another claim of the same file. If it is rejected, this one would be rejected for the same reason, so it is not
-    #: reported.
+    #: Another claim of the same file: for a folder, the claim to its mailbox's address. If the other claim is rejected,
+    #: this claim is not reported, because the cause would be the same.
     depends_on: Claim | None = None
 
 
@@ -82,6 +82,7 @@ class NameRegistry:
             unique_key = _unique_key(claim)
             first_claim = self._first_claims.setdefault(unique_key, claim)
             first_findings = self._first_findings.setdefault(unique_key, findings)
+            # This claim is the first.
             if first_claim is claim and first_findings is findings:
                 continue
             rejected.add(claim)
@@ -97,7 +98,7 @@ class NameRegistry:
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], findings_by_code: Mapping[str, Findings]) -> None:
-    """Record each domain that several agencies register, at those of them that have no address in it.
+    """Record a domain of an agency that another agency registers too, if the agency has no address in the domain.
 
     The domain is probably left over from a copied file. *findings_by_code*: the findings of each agency's file.
     """
@@ -132,7 +133,7 @@ def detect_renames(
     """Return a warning for each pair of a removed and a new agency that have a domain in common.
 
     Such a pair is probably one agency with a new code, whose history would be lost. *previous_domains*: the domains of
-    the previous agencies, by code. *directory*: the directory of their files.
+    the previous agencies, by code. *directory*: the directory of the agency files.
     """
     removed, added = previous_domains.keys() - agencies.keys(), agencies.keys() - previous_domains.keys()
     return [

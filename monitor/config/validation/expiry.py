@@ -25,7 +25,7 @@ from monitor.config.validation.reachability import rotas_with_fallback
 from monitor.model.lazy_text import lazy_text
 from monitor.store.admin.duty import DutyRecords
 
-#: A maintenance window that begins later than this probably has a wrong year.
+#: Two years. A maintenance window that begins later probably has a wrong year.
 _MAX_LEAD_TIME = timedelta(days=2 * 366)
 
 
@@ -70,11 +70,13 @@ class _ExpiryCheck:
         #: Names of rotas with a fallback, which is notified if nobody is on call.
         self._rotas_with_fallback = rotas_with_fallback_names
         self._now = now
+        #: Reads the stored records at its first call.
         self._records = cache(partial(read_duty_records, settings))
 
     def check_rotas(self, rotas: Mapping[str, Rota], findings: Findings) -> None:
         """Record times at which nobody is on call and no fallback is notified."""
         for key, rota in rotas.items():
+            # Read the overrides only if there is a gap without them.
             if rota.name not in self._rotas_with_fallback and gaps(rota, (), self._now):
                 self._record_gap(rota, findings[key])
 
@@ -95,12 +97,14 @@ class _ExpiryCheck:
     def check_numbers(self, contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
         """Record numbers at which nobody has answered for longer than `reverify_after`."""
         for key, contact in contacts.items():
+            # A contact has either numbers or a list of addresses with numbers.
             if contact.addresses is None:
                 self._check_number(contact.verified, contact.numbers, findings[key])
             for number, address in enumerate(contact.addresses or ()):
                 self._check_number(address.verified, address.numbers, findings[key, "addresses", number])
 
     def _check_number(self, verified_on: date | None, numbers: Collection[str], findings: Findings) -> None:
+        """Record *numbers* of a person that are not verified. *verified_on*: the day `verified` in the file."""
         if verified_on is not None and verified_on <= self._today <= verified_on + self._reverify_after:
             return
         instead = lazy_text("verified: {day}, once somebody has answered there", day=self._today)
@@ -119,7 +123,7 @@ class _ExpiryCheck:
             findings["verified"].warning(message, instead)
 
     def _last_drill(self, numbers: Collection[str]) -> date | None:
-        """Return the date since which all *numbers* have answered a drill; `None` if one never did."""
+        """Return the earliest of the last days on which each of *numbers* answered a drill; `None` if one never did."""
         answered = self._records().answered
         days = [answered[number].astimezone(self._zone).date() for number in numbers if number in answered]
         return min(days) if days and len(days) == len(numbers) else None

@@ -60,7 +60,7 @@ def _first_dependent_pair(
 ) -> tuple[Path, Path] | None:
     """Return the paths of the first two mailboxes that fail together; `None` if the references are independent.
 
-    Each reference is given with its name. The first path belongs to the reference with more mailboxes.
+    Each reference is given with its name, with which its paths begin. The first path is in the larger reference.
     """
     first, second = (
         (reference, other_reference)
@@ -81,14 +81,15 @@ def _first_dependent_pair(
 
 
 def _are_independent(one: MailboxSettings, other: MailboxSettings) -> bool:
+    # Only mailboxes with both a common host and the same domain fail together.
     return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
 
 
 def dependent_references(agency: Agency, settings: Settings) -> frozenset[Path]:
     """Return the paths of the references that have routes to or from *agency* and would fail together with it.
 
-    A common server counts only if its name is in an official domain. The servers of large providers, which half of the
-    government uses, do not count.
+    They have a server or the domain in common with it. A common server counts only if its name is in an official
+    domain: the servers of large providers, which half of the government uses, do not count.
     """
     references = all_mailboxes(settings.references)
     return frozenset(path for path, each in references if _depends_on(str(path[0]), each, agency, settings))

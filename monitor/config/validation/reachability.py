@@ -1,7 +1,7 @@
 """Checks that every escalation step notifies somebody, and that every recipient of announcements has an address.
 
 *Escalation* notifies staff. *Announcements* of an outage go to *recipients*, offices outside the agency. A *rota* is an
-on-call schedule.
+on-call schedule; the *fallback* is the contact who is notified if nobody in a rota is on call.
 """
 
 from __future__ import annotations
@@ -58,7 +58,11 @@ class Staff:
 def check_escalation(
     policy: EscalationSettings, staff: Staff, settings_context: SettingsContext, findings: Findings
 ) -> None:
-    """Record steps of an escalation *policy* that would notify nobody, and implausible times."""
+    """Record steps of an escalation *policy* that would notify nobody, and implausible times.
+
+    A *round* of all steps is followed by the next one after `repeat_after`. After the last round, the first step is
+    repeated at the `repeat_interval`.
+    """
     if not policy.steps:
         findings["steps"].error("nobody is notified", "at least one step with contacts and channels")
     step_check = _StepCheck(staff, settings_context)
@@ -200,7 +204,11 @@ class _StepCheck:
 def check_announcement(
     plan: AnnouncementSettings, first_step: StepSettings | None, settings_context: SettingsContext, findings: Findings
 ) -> None:
-    """Record recipients that cannot be notified, or that could be notified before the staff in *first_step*."""
+    """Record recipients that cannot be notified, or that could be notified before the staff in *first_step*.
+
+    `release_offered_after` is the duration of an outage after which its announcement is released automatically, or may
+    be released by a person.
+    """
     if (
         plan.release is ReleaseMode.AUTOMATIC
         and first_step is not None

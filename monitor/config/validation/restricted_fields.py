@@ -54,12 +54,13 @@ def check_restricted_fields(
 ) -> tuple[Problem, ...]:
     """Return a problem for each restricted field in which *document* differs from *before*, the present data.
 
-    A restricted field may be removed together with its contact or mailbox, or if a stored secret replaces it. A user
-    must not remove the field alone, because the user could not restore it. *new_secret_names*: names of the stored
-    secrets that are submitted with the document.
+    A restricted field may be removed together with its contact or mailbox, or if a stored secret replaces it. Users
+    must not remove the field alone, because they could not restore it. *new_secret_names*: names of the stored secrets
+    that are submitted with the document.
     """
     old_values = dict(_restricted_values(Agency, before, ()))
     new_values = dict(_restricted_values(Agency, document.data, ()))
+    # Both lists have pairs of a path and what to restore there.
     changed = [
         _innermost_difference(old_values.get(path), value, path)
         for path, value in new_values.items()
@@ -104,7 +105,7 @@ def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tupl
     if not isinstance(value, Mapping):
         return
     fields = keys_of(model)
-    uses_stored_secrets = model is MailboxSettings and uses_only_stored_secrets(value)
+    only_stored_secrets = model is MailboxSettings and uses_only_stored_secrets(value)
     secret_keys = {
         source
         for key, field in fields.items()
@@ -115,7 +116,7 @@ def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tupl
         if (
             key in secret_keys
             or key in _LOGIN_KEYS
-            or (key in _MAILBOX_KEYS and model is MailboxSettings and not uses_stored_secrets)
+            or (key in _MAILBOX_KEYS and model is MailboxSettings and not only_stored_secrets)
         ):
             yield (*path, key), each
         elif key in fields:
@@ -123,7 +124,7 @@ def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tupl
 
 
 def uses_only_stored_secrets(mailbox: Any) -> bool:
-    """Whether a mailbox has stored secrets, and its login has no file, variable, command or URL of an operator."""
+    """Whether a mailbox's login has stored secrets, and names no file, variable, command or URL of the operator."""
     login = mailbox.get("login") if isinstance(mailbox, Mapping) else None
     if not isinstance(login, Mapping):
         return False
@@ -134,7 +135,7 @@ def uses_only_stored_secrets(mailbox: Any) -> bool:
 
 
 def check_egress(before: Mapping[str, Any], document: Document, egress: EgressPolicy) -> tuple[Problem, ...]:
-    """Return a problem for each new server in *document* that *egress* denies, in mailboxes with stored secrets.
+    """Return a problem for each new server in *document* that *egress* denies, in mailboxes with only stored secrets.
 
     *before*: the present data. Only IP addresses and ports are checked here; the addresses of a host name are checked
     when a connection is opened.
@@ -167,7 +168,7 @@ def _find_denied_key(protocol: str, server: Mapping[str, Any], egress: EgressPol
     try:
         denial = egress.denial(str(server.get("host")), port)
     except ValueError:
-        # The host is a name, so only the port can be checked.
+        # The host is a name, so only the port can be checked. The operator may allow exceptions, networks with a port.
         exception_ports = {each.port for each in egress.exceptions}
         denial = None if port in egress.ports or port in exception_ports else EgressDenial.PORT
     return None if denial is None else ("port" if denial is EgressDenial.PORT else "host", denial)
@@ -183,7 +184,9 @@ def _egress_problem(document: Document, path: Path, denial: EgressDenial) -> Pro
 
 
 def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return a problem for each domain in *document* that is not in *before*, the present data, or below one of those.
+    """Return a problem for each domain that *document* adds to *before*, the present data.
+
+    A domain below one that is already registered may be added.
 
     The registered domains of an agency determine which addresses its mailboxes may have and where mail is sent.
     """
@@ -263,8 +266,8 @@ MAX_LENGTHS: Final[Mapping[Path, int]] = {
 def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
     """Return a problem for each list in *document* that is too long. A list that is as long in *before* may stay.
 
-    Each entry uses resources of the shared service: a route is probed repeatedly, a step calls people, a window is
-    evaluated at each probe. The size limit of a document would allow a thousand of each.
+    Each entry uses resources of the shared service: a route is probed repeatedly, a step calls people, an active
+    hour or maintenance window is evaluated at each probe. The size limit of a document would allow a thousand of each.
     """
     old_lengths = {path: len(value) for path, _, value in _lists(before)}
     return tuple(

@@ -49,8 +49,9 @@ def check_routes(
 def check_default_routes(mailboxes: Mailboxes, findings: Findings, if_intended: str = "") -> None:
     """Record that no mailbox can send, or that none can be read. Half of the default routes are missing then.
 
-    *if_intended*: end of the message: what to write if this is intended.
+    *if_intended*: end of the remedy, for an author who intends this: ", or routes: with those that there are".
     """
+    # Mailboxes without any server have been recorded as errors.
     if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
         return
     if not any(mailbox.can_send for mailbox in mailboxes.values()):
@@ -188,6 +189,7 @@ class _RouteCheck:
         sender = recipient = _End(self.mailboxes, "mailbox", agency_mailbox)
         if direction is RouteDirection.INTERNAL:
             recipient = _End(self.mailboxes, "recipient", route.recipient)
+            # Without a readable mailbox, there is no default recipient: the error names the sender.
             if route.recipient is None and not any(mailbox.is_readable for mailbox in self.mailboxes.values()):
                 recipient = _End(self.mailboxes, "recipient", agency_mailbox)
         elif direction is RouteDirection.OUTBOUND:

@@ -11,7 +11,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
 from monitor.model.lazy_text import lazy_text
 
-#: Number of the incident in the checked SMS. With four digits, the SMS stay short enough for some thousand incidents.
+#: Incident number in the checked SMS, without its prefix. Four digits suffice for some thousand incidents.
 _LONGEST_NUMBER = "9999"
 
 
@@ -23,6 +23,7 @@ def load_wording(settings: Settings | None, findings: Findings) -> Wording | Non
         return load(settings.wording if settings is not None else None)
     except WordingError as error:
         for problem in error.problems:
+            # "file: key: is missing; write it".
             message, _, remedy = problem.partition("; ")
             findings["wording"].error(message, remedy.removeprefix("write ") or "the text as our own file has it")
         return None

@@ -87,8 +87,8 @@ class _Incarnation:
     #: The newest heartbeat: its monotonic time, and the hub's at its arrival.
     monotonic: timedelta
     arrived_at: timedelta
-    #: The first and the maximum origin since the time *since* of the hub's monotonic clock. Heartbeats arrive no faster
-    #: than they are written since then.
+    #: The first and the maximum origin since the time `since` of the hub's monotonic clock. Since then, heartbeats have
+    #: arrived no faster than they were written.
     first_origin: timedelta
     max_origin: timedelta
     since: timedelta

@@ -40,7 +40,7 @@ class Quorum:
 
     #: Minimum number of votes. Fewer are needed if fewer sites, including silent ones, probe the agency.
     minimum: int = 1
-    #: Minimum number of votes as a percentage of the sites that vote now.
+    #: Minimum number of votes as a percentage of the connected voters.
     share: int = 0
     #: Name of the shared uplink, by site name. Sites with uplinks of their own are missing.
     uplinks: Mapping[str, str] = field(default_factory=dict)
@@ -68,14 +68,14 @@ class Quorum:
         return (False, site) if uplink is None else (True, uplink)
 
     def is_reached(self, fresh_sites: Iterable[str], sites: Iterable[str]) -> bool:
-        """Whether *fresh_sites* (with a recent heartbeat) are enough to decide anything, given all *sites*."""
+        """Whether *fresh_sites* (with a recent heartbeat) are enough to decide anything. *sites*: all sites."""
         return len(self.voters(fresh_sites)) >= min(self.minimum, len(self.voters(sites)))
 
 
 def votes_by_voter(statuses: Mapping[str, SiteStatus], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStatus]:
     """Return the status of each voter, given the statuses of sites by name.
 
-    If one site of a shared uplink has a problem, the voter has it. A recovery of the voter needs all of them.
+    If one site of a shared uplink has a problem, the voter has it. The voter has recovered when all its sites have.
     """
     by_voter: dict[tuple[bool, str], list[SiteStatus]] = {}
     for site, status in statuses.items():

@@ -31,7 +31,7 @@ class ReplicationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replication:
-    """Observations at both ends."""
+    """Observations of one replication at both ends, the site and the hub."""
 
     #: Whether the hub has a subscription to the site, and whether it is enabled.
     is_joined: bool

@@ -1,6 +1,6 @@
 """User administration of the portal: users, their roles, and invitation codes.
 
-A user chooses a password with an invitation code, so that no administrator knows it.
+A user chooses a password with an invitation code, so that no administrator knows the password.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Invitation:
 
 
 class Administration:
-    """User administration.
+    """User administration. In all methods *by* and *address* are the author and the author's client address.
 
     Every operation writes an audit log entry. Raises `OperationRejectedError` and `NotFoundError`, whose messages name
     the remedy, and `StoreUnavailable`.
@@ -84,21 +84,20 @@ class Administration:
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Create a user, who cannot sign in before `invite`.
 
-        *roles*: assignments such as "officer:JCONTOH". *by* and *address*: the author and the author's client address,
-        for the audit log.
+        *roles*: assignments such as "officer:JCONTOH".
         """
-        login = name.strip().lower()
-        if not _NAME.fullmatch(login):
+        user_name = name.strip().lower()
+        if not _NAME.fullmatch(user_name):
             raise OperationRejectedError.from_text("no_user_name", name=name[:64])
         assignments = self._read_roles(roles)
         try:
-            entry = self._entry("user made", by, address, user=login, name=full_name)
-            user_id = await self._users.add(login, full_name, entry)
+            entry = self._entry("user made", by, address, user=user_name, name=full_name)
+            user_id = await self._users.add(user_name, full_name, entry)
         except UserExistsError:
-            raise OperationRejectedError.from_text("user_there", name=login) from None
+            raise OperationRejectedError.from_text("user_there", name=user_name) from None
         if assignments:
-            await self._assign(User(id=user_id, name=login, full_name=full_name), assignments, by, address)
-        return await self.user(login)
+            await self._assign(User(id=user_id, name=user_name, full_name=full_name), assignments, by, address)
+        return await self.user(user_name)
 
     async def assign(self, name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Replace the roles of a user."""
@@ -107,7 +106,7 @@ class Administration:
         return await self.user(name)
 
     async def invite(self, name: str, kind: CodeKind, *, by: str, address: str = "") -> Invitation:
-        """Create a code for choosing a first or new password; the previous code becomes invalid."""
+        """Create an invitation code for choosing a first or new password; the previous code becomes invalid."""
         user = await self.user(name)
         if user.disabled_at is not None:
             raise OperationRejectedError.from_text("user_disabled", name=user.name)
@@ -140,6 +139,7 @@ class Administration:
     async def enable(self, name: str, *, by: str, address: str = "") -> User:
         """Enable the sign-in of a user."""
         user = await self.user(name)
+        # `None` enables the user.
         await self._users.disable(user.id, None, self._entry("user enabled", by, address, user=user.name))
         return await self.user(name)
 

@@ -66,18 +66,18 @@ MAX_SESSION_TIME: Final = timedelta(hours=12)
 _CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a session is stored.
 _USE_INTERVAL: Final = timedelta(minutes=1)
-#: Maximum of concurrent hash computations. Each takes 19 MiB and 50 ms of CPU, which the probes also need.
+#: Maximum number of concurrent hash computations. Each takes 19 MiB and 50 ms of CPU, which the probes also need.
 _MAX_HASHES: Final = 2
-#: Maximum of addresses whose failures are counted; beyond it the oldest is dropped.
+#: Maximum number of counts by address; beyond it the oldest is dropped.
 _MAX_ADDRESSES: Final = 10_000
-#: Maximum of devices and sessions whose failures are counted.
+#: Maximum number of devices and sessions whose failures are counted.
 _MAX_DEVICES: Final = 10_000
 
 #: Returns the device cookie that a browser presents for a user name; "": the browser has none.
 DeviceCookieReader = Callable[[str], str]
-#: Maximum of cached sessions, which stay valid while the database is unavailable.
+#: Maximum number of cached sessions, which stay valid while the database is unavailable.
 _MAX_SESSIONS: Final = 2_000
-#: Maximum of unauthenticated attempts that wait or are processed; further ones are rejected.
+#: Maximum number of attempts that wait or are processed; further ones are rejected. Known devices have twice the limit.
 _MAX_WAITING: Final = 50
 
 
@@ -104,7 +104,7 @@ class TotpEnrolment:
 
     secret: str = field(repr=False)
     #: The encrypted secret for the confirmation form. It can be decrypted in the same session only.
-    pending: str = field(repr=False)
+    sealed: str = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,16 +125,16 @@ class _FailureCounter(Enum):
     ACCOUNT_AT_ADDRESS = auto()
     #: From any address, on the same account.
     ACCOUNT = auto()
-    #: Of the second factor of the account.
+    #: Wrong codes of the second factor of the account.
     ONE_TIME_CODE = auto()
 
 
-#: Counts that delay a password, an invitation code, and a one-time code.
+#: Counts that delay an attempt with a password, with an invitation code, and with a one-time code.
 _PASSWORD_COUNTS: Final = frozenset(
     {_FailureCounter.ADDRESS, _FailureCounter.ACCOUNT_AT_ADDRESS, _FailureCounter.ACCOUNT}
 )
-_CODE_COUNTS: Final = frozenset({_FailureCounter.ADDRESS})
-_SECOND_STEP_COUNTS: Final = frozenset(
+_INVITATION_CODE_COUNTS: Final = frozenset({_FailureCounter.ADDRESS})
+_ONE_TIME_CODE_COUNTS: Final = frozenset(
     {_FailureCounter.ADDRESS, _FailureCounter.ACCOUNT_AT_ADDRESS, _FailureCounter.ONE_TIME_CODE}
 )
 
@@ -149,7 +149,10 @@ class SignInFailedError(Exception):
 
 
 class Authenticator:
-    """Authenticator of users. Raises `StoreUnavailable`, except for cached sessions."""
+    """Authenticator of users. Raises `StoreUnavailable`, except for cached sessions.
+
+    In all methods *address* is the client address.
+    """
 
     def __init__(
         self,
@@ -161,7 +164,7 @@ class Authenticator:
         secret_store: SecretStore,
         second_factor_roles: AbstractSet[Role] = frozenset(),
     ) -> None:
-        """Take *agencies*, which returns the names of the monitored agencies. They count as guessable in a password.
+        """Take *agencies*, which returns the names of the monitored agencies, which count as guessable in a password.
 
         *second_factor_roles*: the roles that require a second factor.
         """
@@ -176,10 +179,10 @@ class Authenticator:
         self._waiting = 0
         #: By user name, or by user name and device key.
         self._account_locks: dict[str, _AccountLock] = {}
-        #: Failures by address, by account and address (`_account_at`), and by unknown name ("name …").
-        self._addresses: OrderedDict[str, Failures] = OrderedDict()
-        #: Failures of known devices and of sessions, by their keys.
-        self._devices: OrderedDict[str, Failures] = OrderedDict()
+        #: Failures by client address, by address and account (`_account_at`), and by unknown user name ("name …").
+        self._failures: OrderedDict[str, Failures] = OrderedDict()
+        #: Failures of known devices by device key, and of sessions by digest.
+        self._device_failures: OrderedDict[str, Failures] = OrderedDict()
         #: By digest: the session as last read, and the time of the read by the loop's clock.
         self._session_cache: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
         self._dummy_hash: str | None = None
@@ -197,7 +200,7 @@ class Authenticator:
             if record is None or record.password is None or record.user.disabled_at is not None or not is_correct:
                 await self._record_failure(record, name, address, "sign-in failed", device_key)
                 raise SignInFailedError("sign_in_wrong")
-            session = await self._begin_or_await_code(record.user, address)
+            session = await self._begin_or_await_second_factor(record.user, address)
             if isinstance(session, NewSession):
                 self._clear_failures(name, address, device_key)
             return session
@@ -211,7 +214,7 @@ class Authenticator:
             raise SignInFailedError("sign_in_again")
         device_key = await self._known_device(pending.name, read_device_cookie)
         async with self._account_lock(pending.name, device_key):
-            record = await self._find_user(pending.name, address, device_key, _SECOND_STEP_COUNTS)
+            record = await self._find_user(pending.name, address, device_key, _ONE_TIME_CODE_COUNTS)
             # Read the pending session again: a concurrent attempt may have completed it.
             pending = await self._factors.pending_session(key.digest)
             if (
@@ -231,17 +234,17 @@ class Authenticator:
         """Store a password that a user chooses with an invitation code, and sign in. Raise `SignInFailedError`."""
         async with self._account_lock(name):
             # Failures on the account do not delay this attempt, because an invitation code cannot be guessed.
-            record = await self._find_user(name, address, delaying_counts=_CODE_COUNTS)
+            record = await self._find_user(name, address, delaying_counts=_INVITATION_CODE_COUNTS)
             stored_code = await self._users.code(record.user.id) if record else None
             now = self._clock.now()
             is_valid = stored_code is not None and stored_code.ends_at > now
-            is_valid = await self._matches_code(code, stored_code) and is_valid
+            is_valid = await self._matches_invitation_code(code, stored_code) and is_valid
             if record is None or record.user.disabled_at is not None or not is_valid:
                 await self._record_failure(record, name, address, "code refused")
                 raise SignInFailedError("code_wrong")
             await self._store_password(record.user, password, address, "password chosen by a code")
             # An invitation code does not replace the second factor, because it may be given by telephone.
-            return await self._begin_or_await_code(record.user, address)
+            return await self._begin_or_await_second_factor(record.user, address)
 
     async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
         """Change the password of a signed-in user; all other sessions end. Raise `SignInFailedError`."""
@@ -258,7 +261,7 @@ class Authenticator:
         if user.disabled_at is not None:
             raise SignInFailedError("sign_in_wrong")
         # Require Pantau's second factor: the provider may not have checked one.
-        return await self._begin_or_await_code(user, address, event)
+        return await self._begin_or_await_second_factor(user, address, event)
 
     # -- second factor -------------------------------------------------------------------------------------------
 
@@ -271,8 +274,8 @@ class Authenticator:
         if not self._secret_store.has_key:
             return None
         secret = new_one_time_secret()
-        sealed = self._secret_store.encrypt(_enrolment_secret_id(session), secret)
-        return TotpEnrolment(secret=secret, pending=f"{sealed.key_id}:{sealed.text}")
+        ciphertext = self._secret_store.encrypt(_enrolment_secret_id(session), secret)
+        return TotpEnrolment(secret=secret, sealed=f"{ciphertext.key_id}:{ciphertext.text}")
 
     def read_enrolment(self, session: WebSession, sealed: str) -> TotpEnrolment:
         """Return the enrolment from the *sealed* secret of the confirmation form. Raise `SignInFailedError`."""
@@ -283,7 +286,7 @@ class Authenticator:
             )
         except SecretLockedError:
             raise SignInFailedError("factor_offer_over") from None
-        return TotpEnrolment(secret=secret, pending=sealed)
+        return TotpEnrolment(secret=secret, sealed=sealed)
 
     async def set_up_second_factor(
         self, session: WebSession, enrolment: TotpEnrolment, code: str, password: str, address: str
@@ -383,7 +386,7 @@ class Authenticator:
     @asynccontextmanager
     async def _account_lock(self, name: str, device_key: str | None = None) -> AsyncIterator[None]:
         """Process the attempts on one account, or on one of its known devices, one after the other."""
-        # The limit of known devices is twice as high, so that unauthenticated clients cannot lock them out.
+        # The limit of known devices is twice as high, so that unauthenticated clients cannot lock out their users.
         if self._waiting >= (_MAX_WAITING if device_key is None else 2 * _MAX_WAITING):
             raise SignInFailedError("sign_in_busy")
         # A user name contains no blank, so the blank separates name and device unambiguously.
@@ -418,30 +421,31 @@ class Authenticator:
         device_key: str | None = None,
         delaying_counts: AbstractSet[_FailureCounter] = _PASSWORD_COUNTS,
     ) -> UserRecord | None:
-        """Return the user of this name, or `None`. Raise `SignInFailedError` while one of *delaying_counts* delays it.
+        """Return the user of this name, or `None`. Raise `SignInFailedError` while a count delays the attempt.
 
-        On a known device, only the failures of the device itself delay an attempt.
+        On a known device, only the failures of the device itself delay an attempt; otherwise *delaying_counts* do.
         """
         now = self._clock.now()
         if device_key is not None:
-            if self._devices.get(device_key, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
+            if self._device_failures.get(device_key, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
                 raise SignInFailedError("sign_in_wait")
             return await self._users.find(name)
         record = await self._users.find(name)
         no_failures = Failures()
         counts = {
-            _FailureCounter.ADDRESS: (self._addresses.get(address, no_failures), FREE_ADDRESS_ATTEMPTS),
+            _FailureCounter.ADDRESS: (self._failures.get(address, no_failures), FREE_ADDRESS_ATTEMPTS),
             _FailureCounter.ACCOUNT_AT_ADDRESS: (
-                self._addresses.get(_account_at(name, address), no_failures),
+                self._failures.get(_account_at(name, address), no_failures),
                 FREE_ACCOUNT_ATTEMPTS,
             ),
             # Delay an unknown name like a known one, to disclose nothing.
             _FailureCounter.ACCOUNT: (
-                record.failures if record else self._addresses.get(f"name {name}", no_failures),
+                record.failures if record else self._failures.get(f"name {name}", no_failures),
                 MAX_ACCOUNT_FAILURES,
             ),
             _FailureCounter.ONE_TIME_CODE: (record.code_failures if record else no_failures, FREE_ACCOUNT_ATTEMPTS),
         }
+        # An administrator may exempt the user from delays for some minutes.
         if record is not None and record.user.is_unlocked(now):
             delaying_counts &= {_FailureCounter.ONE_TIME_CODE}
         if any(counts[each][0].blocked_until(now, counts[each][1]) is not None for each in delaying_counts):
@@ -477,12 +481,12 @@ class Authenticator:
         now = self._clock.now()
         log.warning(event, user=record.user.name if record else None, address=address)
         if device_key is not None:
-            _add_failure(self._devices, device_key, now, _MAX_DEVICES)
+            _add_failure(self._device_failures, device_key, now, _MAX_DEVICES)
         else:
             for each in (address, _account_at(name, address)):
-                _add_failure(self._addresses, each, now, _MAX_ADDRESSES)
+                _add_failure(self._failures, each, now, _MAX_ADDRESSES)
         if record is None:
-            _add_failure(self._addresses, f"name {name}", now, _MAX_ADDRESSES)
+            _add_failure(self._failures, f"name {name}", now, _MAX_ADDRESSES)
             return
         entry = _entry(record.user, event, now, address)
         await self._users.record_failure(
@@ -490,10 +494,10 @@ class Authenticator:
         )
 
     def _clear_failures(self, name: str, address: str, device_key: str | None) -> None:
-        self._devices.pop(device_key or "", None)
-        self._addresses.pop(_account_at(name, address), None)
+        self._device_failures.pop(device_key or "", None)
+        self._failures.pop(_account_at(name, address), None)
 
-    async def _begin_or_await_code(
+    async def _begin_or_await_second_factor(
         self, user: User, address: str, event: str = "signed in"
     ) -> NewSession | NewPendingSession:
         """Begin a session or, for a user with a second factor, a pending session."""
@@ -507,17 +511,17 @@ class Authenticator:
     async def _check_second_factor(
         self, record: UserRecord | None, code: str, address: str, device_key: str | None = None
     ) -> None:
-        """Raise `SignInFailedError` unless *code* is valid. A valid code becomes invalid by this use."""
+        """Raise `SignInFailedError` unless *code* is a valid one-time or recovery code. Each is valid only once."""
         if record is None or not record.user.has_second_factor:
             raise SignInFailedError("sign_in_again")
-        if not await self._is_valid_code(record.user, code, address):
+        if not await self._is_valid_second_factor(record.user, code, address):
             event, failed_attempt = "one-time code refused", FailedAttempt.SECOND_STEP
             await self._record_failure(
                 record, record.user.name, address, event, device_key, failed_attempt=failed_attempt
             )
             raise SignInFailedError("one_time_wrong")
 
-    async def _is_valid_code(self, user: User, code: str, address: str) -> bool:
+    async def _is_valid_second_factor(self, user: User, code: str, address: str) -> bool:
         now = self._clock.now()
         if (digits := parse_totp(code)) is None:
             entry = _entry(user, "recovery code used", now, address)
@@ -527,6 +531,7 @@ class Authenticator:
         except SecretLockedError as lock_error:
             log.error("one-time code cannot be verified", user=user.name, reason=str(lock_error))  # noqa: TRY400 - no bug
             raise SignInFailedError("factor_locked") from None
+        # A step is the period of one code (RFC 6238).
         step = matching_step(secret, digits, now) if secret else None
         return step is not None and await self._factors.use_step(user.id, step)
 
@@ -556,7 +561,7 @@ class Authenticator:
         await self._users.choose_password(user.id, new_hash, _entry(user, event, self._clock.now(), address))
         self.clear_cache()
 
-    async def _matches_code(self, code: str, stored_code: AccessCodeRecord | None) -> bool:
+    async def _matches_invitation_code(self, code: str, stored_code: AccessCodeRecord | None) -> bool:
         if stored_code is not None and stored_code.kind is CodeKind.LETTER:
             return digest_of_code(code) == stored_code.digest
         return await self._run_in_thread(
@@ -606,4 +611,5 @@ def _entry(user: User, event: str, now: datetime, address: str) -> AuditEntry:
 
 
 def _enrolment_secret_id(session: WebSession) -> SecretId:
+    """Return the ID of a secret that is offered to the user of a session, and not confirmed yet."""
     return SecretId(purpose=SecretPurpose.ONE_TIME_OFFER, owner=f"{session.user.id} {session.digest}")

@@ -32,11 +32,11 @@ log = structlog.get_logger()
 
 #: Time limit for the login at the provider.
 _LOGIN_TIMEOUT: Final = timedelta(minutes=10)
-#: Maximum of pending logins; beyond it the oldest is dropped.
+#: Maximum number of pending logins; beyond it the oldest is dropped.
 _MAX_PENDING: Final = 1_000
 #: Time-out of each response of the provider, in seconds.
 _RESPONSE_TIMEOUT: Final = 10.0
-#: Signatures that require the provider's private key: without "none" and shared secrets.
+#: Algorithms of signatures that require the provider's private key; "none" and shared secrets are left out.
 _SIGNATURES: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
@@ -58,7 +58,7 @@ class LoginRedirect:
     """Redirect of a browser to the provider."""
 
     #: URL at the provider.
-    address: str
+    url: str
     #: Key for a cookie of the browser. It identifies the login when the browser returns.
     key: SessionKey
 
@@ -68,7 +68,7 @@ class LoginCallback:
     """Completed login at the provider."""
 
     #: Path of the page that is shown next.
-    next: str
+    next_url: str
     #: The session that has begun; `None`: a signed-in user has linked the account.
     session: NewSession | NewPendingSession | None
 
@@ -91,7 +91,7 @@ class OpenIdLogin:
         self._users = users
         self._clock = clock
         self._throttle = LogThrottle()
-        #: By digest of the key, the oldest first.
+        #: By digest of `LoginRedirect.key`, the oldest first.
         self._pending_logins: OrderedDict[str, _PendingLogin] = OrderedDict()
         self._provider = OAuth().register(
             "openid",
@@ -103,7 +103,7 @@ class OpenIdLogin:
                 "code_challenge_method": "S256",
                 "timeout": _RESPONSE_TIMEOUT,
                 "trust_env": False,
-                "verify": client.trust,
+                "verify": client.tls,
             },
         )
 
@@ -123,7 +123,7 @@ class OpenIdLogin:
         self._pending_logins[key.digest] = login
         while len(self._pending_logins) > _MAX_PENDING:
             self._pending_logins.popitem(last=False)
-        return LoginRedirect(address=response.headers["location"], key=key)
+        return LoginRedirect(url=response.headers["location"], key=key)
 
     async def handle_callback(self, request: Request, key: SessionKey | None, address: str) -> LoginCallback:
         """Complete the login that began with *key*: begin a session, or link the account.
@@ -143,12 +143,12 @@ class OpenIdLogin:
                 await self._users.link(login.user.id, self._issuer, subject, entry)
             except IdentityTakenError:
                 raise SignInFailedError("openid_taken") from None
-            return LoginCallback(next=login.next_url, session=None)
+            return LoginCallback(next_url=login.next_url, session=None)
         user = await self._users.user_by_identity(self._issuer, subject)
         if user is None:
             raise SignInFailedError("openid_unknown")
         session = await self._authenticator.sign_in_external(user, address, "signed in by openid")
-        return LoginCallback(next=login.next_url, session=session)
+        return LoginCallback(next_url=login.next_url, session=session)
 
     async def is_linked(self, user: User) -> bool:
         """Whether a user has linked an account of this provider."""

@@ -1,7 +1,7 @@
 """Random secrets of the portal and their stored forms: passwords, codes, and the keys of browsers and programs.
 
-Passwords and codes for the telephone are hashed by argon2id with 19 MiB and two passes, as OWASP recommends (Password
-Storage cheat sheet).
+Passwords, and invitation codes that are given by telephone, are hashed by argon2id with 19 MiB and two passes, as OWASP
+recommends (Password Storage cheat sheet). Invitation codes by letter, and recovery codes, are longer.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def verify_password(password: str, stored_hash: str) -> bool:
 
 
 def new_code(kind: CodeKind) -> str:
-    """Return a new invitation code in groups, for reading aloud: "7K3QM-9T0XZ"."""
+    """Return a new code in groups, such as "7K3QM-9T0XZ"; *kind*: whether it is given by telephone or by letter."""
     characters = "".join(choice(CODE_ALPHABET) for _ in range(kind.length))
     group_size = 5 if kind is CodeKind.TELEPHONE else 4
     return "-".join(characters[start : start + group_size] for start in range(0, len(characters), group_size))
 
 
 def new_recovery_codes() -> list[str]:
-    """Return new recovery codes of 120 bits, in the notation for paper."""
+    """Return new recovery codes of 120 bits, in the notation of codes by letter."""
     return [new_code(CodeKind.LETTER) for _ in range(RECOVERY_CODE_COUNT)]
 
 

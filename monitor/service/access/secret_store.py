@@ -17,13 +17,13 @@ from monitor.store.admin.secrets import Secrets
 
 log = structlog.get_logger()
 
-#: Maximum of secrets that one transaction replaces: other writers wait for its end.
+#: Maximum number of secrets that one transaction replaces: other writers wait for its end.
 _SECRETS_PER_TRANSACTION: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretCount:
-    """Number of secrets of a purpose that are encrypted with a key."""
+    """Number of secrets with one purpose and one encryption key."""
 
     #: Value of `SecretPurpose`.
     purpose: str
@@ -49,7 +49,7 @@ class SecretRotation:
 
 
 class SecretStore:
-    """Reader of encrypted secrets, and encryption. Raises `StoreUnavailable`."""
+    """Reads, decrypts and encrypts secrets. Raises `StoreUnavailable`."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
         """Take *keyring*, the keys of the settings; `None`: no secret can be stored or read."""
@@ -101,7 +101,7 @@ class SecretStore:
                 )
 
     async def rotate(self, *, by: str) -> SecretRotation:
-        """Encrypt with the current key all secrets that use another key. A repeated call resumes an interrupted call.
+        """Encrypt with the current key all secrets that use another key. Repeat an interrupted call to complete it.
 
         A secret that a user changes meanwhile is not overwritten. Raise `OperationRejectedError` if no key is
         configured.

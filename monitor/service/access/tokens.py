@@ -1,7 +1,7 @@
 """API tokens of programs: creation, revocation, and authentication.
 
-All valid tokens are cached for some seconds. So an invalid token causes no query, and invalid tokens never delay a
-program with a valid token at the same address.
+All valid tokens are cached for some seconds, so an invalid token causes no query. Many invalid tokens from one client
+address block further invalid tokens from this address, and never delay a program that has a valid token.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re
 _CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a token is stored.
 _USE_INTERVAL: Final = timedelta(minutes=1)
-#: Maximum of valid tokens, because all are cached.
+#: Maximum number of valid tokens, because all are cached.
 MAX_TOKENS: Final = 500
-#: Maximum of client addresses whose failures are counted; beyond it the oldest is dropped.
+#: Maximum number of client addresses whose failures are counted; beyond it the oldest is dropped.
 _MAX_ADDRESSES: Final = 10_000
 #: Minimum lifetime: a shorter one is probably a mistake in the unit.
 _MIN_LIFETIME: Final = timedelta(hours=1)
@@ -109,7 +109,8 @@ class ProgramTokens:
     ) -> NewToken:
         """Create a token that is valid for *lifetime*.
 
-        *author_roles*: the roles of its author, which the token's *roles* must not exceed; `None`: no limit.
+        *by*, *address*: the author and the author's client address, for the audit log. *author_roles*: the author's
+        roles, which the token's *roles* must not exceed; `None`: no limit.
         """
         program_name, now = name.strip(), self._clock.now()
         if not _NAME.fullmatch(program_name):
@@ -128,19 +129,19 @@ class ProgramTokens:
         secret, ends_at = TokenSecret.new(), now + lifetime
         roles_text = " ".join(str(each) for each in sorted(assignments))
         entry = self._entry("token made", by, address, token=program_name, roles=roles_text, until=ends_at.isoformat())
-        number = await self._records.add(program_name, secret.digest, assignments, ends_at, entry)
+        token_id = await self._records.add(program_name, secret.digest, assignments, ends_at, entry)
         self._valid_tokens = None
-        return NewToken(token=await self._find(number), secret=secret)
+        return NewToken(token=await self._find(token_id), secret=secret)
 
-    async def revoke(self, number: int, *, by: str, address: str = "") -> ApiToken:
+    async def revoke(self, token_id: int, *, by: str, address: str = "") -> ApiToken:
         """Revoke a token."""
-        token = await self._find(number)
+        token = await self._find(token_id)
         if token.revoked_at is not None:
-            raise OperationRejectedError.from_text("token_gone", number=number, name=token.name)
-        entry = self._entry("token taken back", by, address, token=token.name, number=str(number))
-        await self._records.revoke(number, entry)
+            raise OperationRejectedError.from_text("token_gone", number=token_id, name=token.name)
+        entry = self._entry("token taken back", by, address, token=token.name, number=str(token_id))
+        await self._records.revoke(token_id, entry)
         self._valid_tokens = None
-        return await self._find(number)
+        return await self._find(token_id)
 
     async def authenticate(self, secret: TokenSecret, address: str) -> ApiToken:
         """Return the valid token with the secret that a program presents. Raise `InvalidTokenError`.
@@ -193,9 +194,9 @@ class ProgramTokens:
         except StoreUnavailable as error:
             log.info("token use could not be recorded", reason=str(error))
 
-    async def _find(self, number: int) -> ApiToken:
-        if (token := await self._records.find(number)) is None:
-            raise NotFoundError.from_text("no_token", number=number)
+    async def _find(self, token_id: int) -> ApiToken:
+        if (token := await self._records.find(token_id)) is None:
+            raise NotFoundError.from_text("no_token", number=token_id)
         return token
 
     def _entry(self, event: str, by: str, address: str, **detail: str) -> AuditEntry:

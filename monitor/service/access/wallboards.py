@@ -1,4 +1,4 @@
-"""Wallboards (screens that show the status of mail): links that open one without a sign-in, and grant nothing else."""
+"""Links that open a wallboard, a screen that shows the status of mail, without a sign-in, and permit nothing else."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 
 log = structlog.get_logger()
 
-#: Maximum lifetime of a link: somebody must check once a year whether it is still needed.
+#: Maximum lifetime of a link: somebody must check once a year whether the link is still needed.
 MAX_LIFETIME: Final = timedelta(days=366)
 #: Lifetime of a cached link, in seconds. A revocation in another process takes effect after this time.
 _CACHE_SECONDS: Final = 5.0
-#: Maximum of cached keys, valid and invalid.
+#: Maximum number of cached keys, valid and invalid.
 _MAX_CACHED: Final = 1_000
 
 
@@ -57,7 +57,7 @@ class Wallboards:
     async def create(
         self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = ""
     ) -> NewWallboard:
-        """Create a link for *agencies*; for all if empty. Raise `OperationRejectedError`."""
+        """Create a link for *agencies*, or for all agencies if empty. Raise `OperationRejectedError`."""
         if not timedelta(0) < timedelta(days=days) <= MAX_LIFETIME:
             raise OperationRejectedError.from_text("wall_span", days=MAX_LIFETIME.days)
         codes = frozenset(find_agency_code(each, self._agencies()) for each in agencies)
@@ -84,7 +84,7 @@ class Wallboards:
         self._cache.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallboardLink | None:
-        """Return the link with *key* for a browser that opens it; `None`: it is invalid. Write an audit entry."""
+        """Return the link with *key* for a browser that opens it, and write an audit entry; `None`: it is invalid."""
         link = await self._read(key.digest)
         if link is None or link.ends_at <= self._clock.now():
             return None

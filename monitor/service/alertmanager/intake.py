@@ -8,18 +8,19 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
 
-#: Maximum of octets of all webhooks in memory: two of the largest, or about 300 webhooks of 100 alerts each.
+#: Maximum of octets of all webhooks in memory: two webhooks of the maximum size, or about 300 of 100 alerts each.
 MAX_OCTETS: Final = 16 * 1024 * 1024
-#: Delay after which a rejected client may retry.
+#: Delay after which a client may retry after an `IntakeFullError`.
 RETRY_AFTER: Final = timedelta(seconds=30)
-#: The pause after each part, as a multiple of the time that the part took: alerts use at most a quarter of the time.
+#: The pause after a part (see `AlertIntake`), as a multiple of the time in which the part was stored: storing alerts uses
+#: at most a quarter of the time, unless the maximum pause applies.
 _PAUSE_FACTOR: Final = 3
 #: Maximum pause in seconds.
 _MAX_PAUSE: Final = 5.0
 
 
 class IntakeFullError(Exception):
-    """The webhooks in memory would exceed the limit."""
+    """The webhooks in memory would exceed the limit of their number or of their octets."""
 
 
 def pause_after(duration: float) -> float:
@@ -31,7 +32,7 @@ class AlertIntake:
     """Limiter of webhooks. A caller stores a webhook in parts of some hundred alerts, one at a time, with pauses."""
 
     def __init__(self, limit: int = 256) -> None:
-        """Take *limit*, the maximum of concurrent webhooks. Each one occupies a connection."""
+        """Take *limit*, the maximum number of concurrent webhooks. Each one occupies a connection."""
         self._limit = limit
         #: Number and total size of the webhooks in memory.
         self._open_webhooks = 0
@@ -43,7 +44,7 @@ class AlertIntake:
 
     @contextmanager
     def reserve(self, octets: int) -> Iterator[None]:
-        """Reserve memory for a webhook of *octets* while the context lasts. Raise `IntakeFullError`.
+        """Reserve memory for a webhook of *octets* while the context lasts. Raise `IntakeFullError` if none is left.
 
         If no other webhook is in memory, a webhook may exceed the limit of octets.
         """

@@ -53,8 +53,8 @@ class AlertReceiver:
             return None
         return hmac.compare_digest(receive.token.get_secret_value().encode(), token.encode())
 
-    def record_refusal(self, status: int, reason: str) -> None:
-        """Count a rejected webhook, and log it unless the same was logged a moment ago."""
+    def record_rejection(self, status: int, reason: str) -> None:
+        """Count a rejected webhook, and log it unless the same *reason* was logged a moment ago."""
         self._metrics.count_rejected_alert_webhook(status)
         self._warn("webhook rejected; Alertmanager does not send it again", status=status, reason=reason)
 
@@ -69,7 +69,8 @@ class AlertReceiver:
         """Store the alerts of a webhook; return the number of alerts by their effect on incidents.
 
         Processing is idempotent, because Alertmanager sends the whole webhook again after an error. Raise
-        `WebhookRejectedError`, or `StoreUnavailable`, after which Alertmanager must send the webhook again.
+        `WebhookRejectedError` for an invalid *body*. Raise `StoreUnavailable`; then Alertmanager must send the webhook
+        again.
         """
         # Parse in a thread: eight megabytes take a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
@@ -77,11 +78,11 @@ class AlertReceiver:
             self._warn(
                 "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.omitted
             )
-        # Skip alerts that Pantau itself sent to Alertmanager for its incidents: people were notified of these.
+        # Skip alerts that Pantau itself sent to Alertmanager: it notifies people of the incidents behind them anyway.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
         firing_count, effects = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
         receive_settings = self._receive_settings()
-        # If many alerts of a group fire, they share one incident.
+        # If more than `fold_above` alerts of a group fire, the new ones share one incident.
         group = AlertGroup(
             name=webhook.group,
             shares_incident=receive_settings is not None and firing_count > receive_settings.fold_above,
@@ -99,7 +100,10 @@ class AlertReceiver:
         return section.receive if section is not None else None
 
     def _policy_reader(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
-        """Return a function that returns the policy (whom to notify, and when) of an alert, by the alert's route."""
+        """Return a function that returns the policy of an alert: whom to notify (in monitor-only mode nobody), and when.
+
+        The policy depends on the alert's route, a key of `alertmanager.receive.routes`. It names no affected subject.
+        """
         settings, receive_settings, policies = self._settings(), self._receive_settings(), dict[str, PolicySnapshot]()
 
         def read_policy(alert: ReceivedAlert) -> PolicySnapshot:

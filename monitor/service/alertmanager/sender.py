@@ -87,6 +87,7 @@ class AlertSender:
         """Send open and recently resolved alerts to all members if they have changed or a minute has passed."""
         settings = self._settings()
         send = settings.alertmanager and settings.alertmanager.send
+        # In monitor-only mode, no alerts are sent.
         if not send or not settings.notifies:
             self._forget_members(())
             self._last_entry = self._sent_at = None
@@ -124,7 +125,8 @@ class AlertSender:
             silence = self._silence_lookup(incident, silences, now)
             self._has_silenced |= silence is not None
             self._open[_key(incident)] = build_alert(incident, now, silence)
-            # At the start, an outage may have been a degradation before: resolve that alert, which has other labels.
+            # At the start, an open outage may have been sent as a degradation before: resolve the alert of the
+            # degradation, which has other labels.
             if self._last_entry is None and (former := former_alert(incident, now)) is not None:
                 self._resolved[frozenset(former["labels"].items())] = former, now
         for incident in ended:
@@ -142,19 +144,19 @@ class AlertSender:
 
     def _alerts(self, now: datetime) -> Sequence[Mapping[str, Any]]:
         self._resolved = {
-            key: (alert, at)
-            for key, (alert, at) in self._resolved.items()
+            key: (alert, ended_at)
+            for key, (alert, ended_at) in self._resolved.items()
             # An end in the future counts as recent: the clock was set back.
-            if key not in self._open and now - at < RESOLVED_RESEND_PERIOD
+            if key not in self._open and now - ended_at < RESOLVED_RESEND_PERIOD
         }
-        resolved = [_ended(alert, min(at, now)) for alert, at in self._resolved.values()]
+        resolved = [_ended(alert, min(ended_at, now)) for alert, ended_at in self._resolved.values()]
         ends_at = (now + ALERT_LIFETIME).isoformat()
         return [*({**alert, "endsAt": ends_at} for alert in self._open.values()), *resolved]
 
     async def _send_to(self, transport: httpx.AsyncBaseTransport, url: str, send: SendSettings, body: bytes) -> None:
         member, reason = urlsplit(url).netloc, await _post(transport, url, _authorization(send), body)
         if bool(reason) is self._accepts_by_member.get(member, True):
-            # Only the host and port: a URL may contain a secret.
+            # Log only a change; log only the host and port, because a URL may contain a secret.
             (log.warning if reason else log.info)(
                 "Alertmanager does not accept incidents" if reason else "Alertmanager accepts incidents again",
                 member=member,
@@ -175,10 +177,10 @@ def _key(incident: Incident) -> frozenset[tuple[str, str]]:
     return frozenset(alert_labels(incident).items())
 
 
-def _ended(alert: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
+def _ended(alert: Mapping[str, Any], ended_at: datetime) -> Mapping[str, Any]:
     # Alertmanager rejects an alert that starts after its end.
-    began_at = min(datetime.fromisoformat(alert["startsAt"]), at)
-    return {**alert, "startsAt": began_at.isoformat(), "endsAt": at.isoformat()}
+    began_at = min(datetime.fromisoformat(alert["startsAt"]), ended_at)
+    return {**alert, "startsAt": began_at.isoformat(), "endsAt": ended_at.isoformat()}
 
 
 def _visible_parts(

@@ -41,18 +41,19 @@ class AvailabilityCache:
             is_fresh = self._read_at is not None and timedelta(0) <= now - self._read_at < _MAX_AGE
             if not is_fresh or codes != self._cached_codes:
                 first = day_of(now) - timedelta(days=max(SPANS) - 1)
-                rows = await self._days.joined_days(agencies, first)
-                self._availability = await asyncio.to_thread(self._compute, agencies, rows, now)
+                day_texts = await self._days.joined_days(agencies, first)
+                self._availability = await asyncio.to_thread(self._compute, agencies, day_texts, now)
                 self._read_at, self._cached_codes = now, codes
             return self._availability
 
     def _compute(
-        self, agencies: Sequence[str], rows: Mapping[str, str], now: datetime
+        self, agencies: Sequence[str], day_texts: Mapping[str, str], now: datetime
     ) -> Mapping[str, Sequence[Availability]]:
+        """Return the availability by agency. *day_texts*: by agency, its timelines as a text for `read_days`."""
         today, previous, availability = day_of(now), self._past_days, dict[str, Sequence[Availability]]()
         self._past_days = {}
         for code in agencies:
-            days = dict(read_days(rows.get(code, "")))
+            days = dict(read_days(day_texts.get(code, "")))
             today_timeline = DayTimeline(days.pop(today, ""))
             # Keep a hash and not the days themselves, which take seven megabytes for a thousand agencies.
             past_hash = hash((today, frozenset(days.items())))

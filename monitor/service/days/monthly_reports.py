@@ -78,9 +78,10 @@ class MonthlyReports:
         self._probed_by = probed_by
 
     async def render(self, agency_code: str, month_text: str, by: str) -> Mapping[str, bytes]:
-        """Return the files of a report by name, the PDF first. Write an audit entry.
+        """Return the files of a report by name, the PDF first. Write the audit entry "statement made".
 
-        *month_text*: the month as typed, such as "2026-11". Raise `OperationRejectedError`, or `StoreUnavailable`.
+        *month_text*: the month as typed, such as "2026-11". Raise `OperationRejectedError` for an unknown agency or an
+        invalid month, and `StoreUnavailable`.
         """
         data = await self.read(agency_code, month_text)
         report = data.report
@@ -98,11 +99,13 @@ class MonthlyReports:
             month = parse_month(month_text, now)
         except InvalidMonthError as error:
             raise OperationRejectedError(str(error)) from None
+        # The data of the current month ends now.
         starts_at, ends_at = time_of(month, 0), month_end(month, now)
         async with self._store.reading() as uow:
             incidents_by_id = await uow.incidents(await uow.listing.open_during(agency, starts_at, ends_at))
             incidents = [(each, await uow.notifications(each.id)) for each in incidents_by_id.values()]
-        days, sending, receiving = month_days(month, await self._days.since(agency, month), now)
+        timelines = await self._days.since(agency, month)
+        days, sending_availability, receiving_availability = month_days(month, timelines, now)
         checks, has_check_results = failed_check_lines(self._checks(agency))
         report = MonthlyReport(
             agency=agency,
@@ -110,8 +113,8 @@ class MonthlyReports:
             month=month,
             until=ends_at,
             is_over=has_ended(month, now),
-            sending=sending,
-            receiving=receiving,
+            sending=sending_availability,
+            receiving=receiving_availability,
             days=report_days(days),
             incidents=incidents,
             drills=drill_lines(await self._drills.during(agency, starts_at, ends_at)),
@@ -125,12 +128,13 @@ class MonthlyReports:
     def cause(self, incident: Incident, language: Language) -> str:
         """Return the cause of a mail failure in words; "" if it is unknown."""
         cause = incident.policy.cause
+        # The texts of voice calls are used here, too: "call.cause.timeout".
         return "" if cause is None else self._configuration().wording.render(language, f"call.cause.{cause}")
 
     def months(self) -> Sequence[date]:
         """Return the first days of the months that a page offers, the current month first."""
-        now = day_of(self._clock.now())
-        month_numbers = [12 * now.year + now.month - 1 - ago for ago in range(OFFERED_MONTHS)]
+        today = day_of(self._clock.now())
+        month_numbers = [12 * today.year + today.month - 1 - ago for ago in range(OFFERED_MONTHS)]
         return [date(number // 12, number % 12 + 1, 1) for number in month_numbers]
 
     def default_month(self) -> date:

@@ -57,7 +57,7 @@ class TimelineRecorder:
         self._false_alarms: set[int] = set()
         #: By agency: open incidents, declared and others, as last read from the database.
         self._open_incidents: Mapping[str, OpenIncidentSummary] = {}
-        #: Timelines that are not stored yet. `DayRecords.add` removes those that it has stored.
+        #: By agency and day: timelines that are not stored yet. `DayRecords.add` removes each one when it is stored.
         self._unsaved: dict[Key, DayTimeline] = {}
 
     async def begin(self, last_heartbeat: datetime | None) -> None:
@@ -88,6 +88,7 @@ class TimelineRecorder:
         now, store_error = self._clock.now(), None
         since = self._recorded_at if self._recorded_at and timedelta(0) <= now - self._recorded_at <= MAX_GAP else now
         if since == now:
+            # The gap is too long, or the clock was set back: no builder may fill the gap.
             for builder in self._builders.values():
                 builder.interrupt()
         self._recorded_at = now
@@ -95,13 +96,15 @@ class TimelineRecorder:
         registry = runtime.configuration.registry
         try:
             await self._read_incidents(now)
+            # `owned`: the agencies that this process probes.
             if taken_over := self._other_agencies & runtime.owned:
                 await self._resume(now, taken_over)
         except StoreUnavailable as error:
             store_error = error
         self._other_agencies = registry.agencies.keys() - runtime.owned
         for code in self._other_agencies & self._builders.keys():
-            # Another process monitors the agency now. If this process takes it over again, it must not fill that time.
+            # Another process monitors the agency now. If this process takes the agency over again, the builder must not
+            # fill the time in between.
             self._builders[code].interrupt()
         async for code in yielding(registry.agencies):
             routes = registry.routes_for(code)
@@ -125,15 +128,15 @@ class TimelineRecorder:
             self._closed_agencies.add(code)
         elif runtime.evaluator.has_agency(code):
             mail = runtime.evaluator.mail(code)
-            # The longest gap that is filled has at least two intervals: routes may be probed every few seconds, but
-            # recording happens once a minute.
+            # A gap between two runs is filled if it is at most two minutes, even if routes are probed every few
+            # seconds: the builder gets an observation only once a minute.
             yield from builder.advance(mail.observe(), max(mail.longest_proven_gap(), 2 * RECORD_INTERVAL))
         if closed_state is None:
             self._closed_agencies.discard(code)
         yield from self._declared_spans(code, now)
         closed_incident = runtime.reporter.manually_closed.get(code)
         if closed_incident is not None and closed_incident.false_alarm_at is not None:
-            # Probes still detect the fault that a person has marked as a false alarm.
+            # Probes still detect the fault whose incident a person has marked as a false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=since, until=now)
 
     def _declared_spans(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
@@ -166,10 +169,10 @@ class TimelineRecorder:
 
 
 def _closed_state(hours: list[Hours], now: datetime) -> MinuteState | None:
-    """Return the state of an agency whose routes are all not probed now by these *hours*; `None`: some are probed."""
+    """Return why none of an agency's routes is probed now; `None`: some are probed. *hours*: probing hours by route."""
     if not hours:
         return None
-    # Maintenance applies to the whole agency, so all routes have the same.
+    # Maintenance applies to the whole agency, so all routes have the same maintenance windows.
     if hours[0].maintenance_at(now) is not None:
         return MinuteState.MAINTENANCE
     return MinuteState.OFF_HOURS if all(each.next_active_at(now) != now for each in hours) else None

@@ -1,7 +1,8 @@
-"""Files outside the database with its high-water mark: the newest numbers that the database has assigned.
+"""Files outside the database with its high-water mark: its newest audit entry, and the highest assigned numbers.
 
-One file is in the state directory, and one in each tray, a directory from which clerks print and post letters. A
-database that is behind its mark was replaced by an older copy (`RestoreGuard`).
+These are numbers of incidents and of the pages about them, which are printed on letters and faxes. One file is in the
+state directory, and one in each tray, a directory from which clerks print and post letters. A database that is behind
+its mark was replaced by an older copy (see `RestoreGuard`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class HighWaterMarkFiles:
                 self._written[file] = mark
 
     async def _within_deadline(self, file: Path, operation: object, *arguments: object) -> HighWaterMark | None:
+        """Call *operation* in a thread; return its result, or `None` if it fails or does not end in time."""
         try:
             async with asyncio.timeout(_TIMEOUT):
                 result: HighWaterMark | None = await asyncio.to_thread(operation, *arguments)  # type: ignore[arg-type]
@@ -78,11 +80,15 @@ def _read(file: Path) -> HighWaterMark | None:
 
 
 def _write(file: Path, mark: HighWaterMark) -> HighWaterMark | None:
-    """Write *mark*, merged with the stored mark of the same database, and return *mark*. Raise `OSError`."""
+    """Write *mark*, merged with the file's mark of the same database. Return *mark* as a sign of success.
+
+    Raise `OSError`.
+    """
     stored = _read(file)
     merged = mark
     # `chain` identifies the database: its audit log, in which each entry contains the hash of the previous one.
     if stored is not None and stored.chain == mark.chain:
+        # `latest_pages` drops the oldest incidents above a maximum number.
         pages = latest_pages(merge_highest([stored.pages, mark.pages]))
         merged = replace(mark, numbers=merge_highest([stored.numbers, mark.numbers]), pages=pages)
     if merged == stored:

@@ -42,8 +42,8 @@ from monitor.store.engine.unit_of_work import SqlStore
 
 #: How long a letter is shown after it has left its tray: a week, and some days of a clerk's leave.
 _SHOWN_AFTER_LEAVING = timedelta(days=10)
-#: A docket (the list of letters posted on a day) contains only letters that were queued within this period: clerks do
-#: not post letters that late.
+#: A docket (the list of letters posted on a day) contains only letters that were queued within this period: clerks post
+#: no letter later than that.
 _DOCKET_PERIOD = timedelta(days=92)
 #: Interval of checks for overdue letters. A letter becomes overdue when a day ends, and a tray changes rarely.
 CHECK_INTERVAL = timedelta(minutes=1)
@@ -130,7 +130,7 @@ class Letters:
         return [_view(each, hours(each.agency), now) async for each in yielding(tray_letters)]
 
     async def unchanged_pdfs(self, notification_ids: Collection[int]) -> Mapping[int, bytes]:
-        """Return the PDFs of letters in their trays, by notification id, for printing.
+        """Return the PDFs of letters in the trays, by notification id, for printing.
 
         Omit letters whose file was changed or removed, and letters in an unreadable tray.
         """
@@ -172,7 +172,7 @@ class Letters:
         return not_recorded
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
-        """Return the letters posted on *day* and queued within `_DOCKET_PERIOD`, in the order of queueing."""
+        """Return the letters of the docket of *day*, in the order of queueing."""
         views = [each for each in await self._views(_DOCKET_PERIOD) if each.posted_on == day]
         return sorted(views, key=lambda each: (each.queued_at, each.id))
 
@@ -188,9 +188,9 @@ class Letters:
     ) -> LetterRecord:
         """Record that a clerk has printed or posted a letter, unless a record exists. Raise `OperationRejectedError`.
 
-        *already_posted*: accept also a withdrawn letter, because the clerk had posted it before the withdrawal. Its
-        recipient then also gets the later notifications of the incident. *unprinted*: accept also a letter without a
-        record of printing. *day*: the day of posting; by default the day of the record.
+        *already_posted*: accept also a withdrawn letter, because the clerk had posted it before the withdrawal. The
+        recipient of the letter then also gets the later notifications of the incident. *unprinted*: accept also a
+        letter without a record of printing. *day*: the day of posting; by default the day of the record.
         """
         try:
             async with self._store.reading() as uow:
@@ -205,6 +205,7 @@ class Letters:
         already_posted = already_posted and step is LetterStep.POSTED
         if is_withdrawn and not already_posted:
             raise OperationRejectedError.from_text("letter_taken_back", notice=notification_id)
+        # ACCEPTED: the letter is in its tray. SENT: it is posted.
         if attempt is None or not (is_withdrawn or attempt.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
             raise OperationRejectedError.from_text("not_in_a_tray", notice=notification_id, state=notification.state)
         gateway = self._tray_of(notification, attempt)
@@ -217,7 +218,8 @@ class Letters:
             day = None
         elif day is not None:
             self._check_posting_day(day, incident.policy.agency if incident else "", attempt.started_at)
-        # Move the file before the record: if the process dies in between, the clerk can report the posting again.
+        # Move the file before writing the record: if the process dies in between, the clerk can report the posting
+        # again.
         if step is LetterStep.POSTED:
             await self._record_posting(gateway, notification_id, attempt.reference, already_posted=already_posted)
         earlier = await self._dispatcher.record_letter_step(
@@ -238,12 +240,12 @@ class Letters:
         attempt = notification.last_attempt
         if attempt is None or attempt.state is not AttemptState.SENT or notification.channel is not Channel.LETTER:
             raise OperationRejectedError.from_text("letter_not_posted", notice=notification_id)
-        # A later letter refers to this one as posted.
+        # A later letter may refer to this one as posted. Then the posting cannot be undone.
         if (citing := citing_letter(notification, notifications)) is not None:
             raise OperationRejectedError.from_text("letter_cited", notice=notification_id, other=citing.id)
         tray = self._tray_of(notification, attempt)
-        # Move the file before the record: if the process dies in between, the letter still counts as posted, and a
-        # clerk can undo the posting again.
+        # Move the file before writing the record: if the process dies in between, the letter still counts as posted,
+        # and a clerk can undo the posting again.
         try:
             is_in_tray = await tray.undo_posting(attempt.reference)
         except DeliveryError as error:
@@ -274,6 +276,10 @@ class Letters:
     async def _record_posting(
         self, tray: SupportsManualPosting, notification_id: int, reference: str, *, already_posted: bool
     ) -> None:
+        """Move a letter's file out of the tray. *reference*: Pantau's reference of the attempt that queued the letter.
+
+        Raise `OperationRejectedError` if the tray does not answer or does not contain the letter.
+        """
         try:
             is_in_tray = await tray.record_posting(reference, already_posted=already_posted)
         except DeliveryError as error:
@@ -297,7 +303,10 @@ class Letters:
                 await tray.remove_incomplete()
 
     async def export_metrics(self) -> None:
-        """Export the numbers of letters by step and of overdue ones; NaN while the database is unavailable."""
+        """Export the number of letters by step, and the number of overdue letters.
+
+        While the database is unavailable, export NaN, and raise `StoreUnavailable`.
+        """
         try:
             views = await self.letters()
         except StoreUnavailable:
@@ -307,7 +316,10 @@ class Letters:
 
 
 def _unchanged(letters: Mapping[int, QueuedLetter], pdfs: Mapping[str, bytes]) -> Mapping[int, bytes]:
-    """Return by notification id the PDFs that still have the hash of the letter. *pdfs*: by reference of the letter."""
+    """Return, by notification id, the PDFs whose hash is still the recorded one.
+
+    *pdfs*: the PDFs by the reference of the attempt that queued the letter.
+    """
     return {
         notification_id: pdf
         for notification_id, each in letters.items()

@@ -153,9 +153,11 @@ class RestoreGuard:
             await self._compare_with_marks(marks, was_unchecked=was_unchecked)
 
     async def _compare_with_marks(self, marks: Collection[HighWaterMark], *, was_unchecked: bool) -> None:
-        heads = {mark.head.number for mark in marks}
+        # The numbers of the audit entries that the database is to contain. A position is the database's own newest
+        # audit entry, its next numbers, and the hashes of these entries.
+        entry_numbers = {mark.head.number for mark in marks}
         async with self._store.reading() as uow:
-            position = await uow.restorations.position(heads)
+            position = await uow.restorations.position(entry_numbers)
             # The restoration that no person has confirmed yet. Its `skipped` is `None` until numbers were skipped.
             pending = await uow.restorations.pending()
         now = self._clock.now()
@@ -163,7 +165,7 @@ class RestoreGuard:
             pending is not None and pending.skipped is None
         ):
             async with self._store.transaction() as uow:
-                position = await uow.restorations.position(heads)
+                position = await uow.restorations.position(entry_numbers)
                 await self._process_marks(uow, position, marks, was_unchecked=was_unchecked)
             async with self._store.reading() as uow:
                 position = await uow.restorations.position(())
@@ -210,14 +212,15 @@ class RestoreGuard:
             await restorations.set_method(pending, method)
         self._processed_heads |= {mark.head for mark in newer_marks}
         if pending.skipped is None:
+            # This is the first processing of the restoration: delay notifications until new probe runs.
             await restorations.await_new_runs(now)
         ranges = [f"{prefix}-{first:02d} to {prefix}-{last:02d}" for prefix, (first, last) in sorted(numbers.items())]
         detail = {
             "how": str(method or pending.how),
             "since": "" if pending.since is None else pending.since.isoformat(),
         }
-        heads = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in newer_marks)
-        audit_detail = detail | {"left_out": ", ".join(ranges), "known_outside": heads}
+        mark_heads = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in newer_marks)
+        audit_detail = detail | {"left_out": ", ".join(ranges), "known_outside": mark_heads}
         await uow.add_audit_entry(
             AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=audit_detail)
         )
@@ -315,8 +318,8 @@ class RestoreGuard:
                 _check_prefixes(numbers, {*position.next_numbers, *self._prefixes()})
                 firsts = {prefix: position.next_numbers.get(prefix, 1) for prefix in numbers}
                 to_skip = {prefix: (firsts[prefix], last) for prefix, last in numbers.items() if last >= firsts[prefix]}
-                # Since the restore, these incidents got numbers that are on paper for other incidents. Skip some page
-                # numbers, so that their pages differ from the pages of the other incidents.
+                # Since the restore, the database has assigned numbers to these incidents that are on paper for other
+                # incidents. Skip page numbers, so that no page has the same number as a page of the other incident.
                 reassigned = {
                     incident.number: DEFAULT_SKIP
                     for incident in (await uow.incidents(await uow.active_incidents())).values()
@@ -373,10 +376,10 @@ async def _letters_in(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
 def _may_be_lost(path: str, pending: Restoration) -> bool:
     """Return whether the database may have lost the letter in this file: it was queued after the copy's last write.
 
-    The database may lack older letters, too, but because their records were purged.
+    Older letters do not count: the database may lack them only because their records were purged.
     """
     known_until = pending.since or pending.noticed_at - timedelta(days=365)
-    # The file name begins with the date of queueing, in Malaysian time.
+    # The file name begins with the date of queueing, in Malaysian time. One more day is a tolerance.
     return Path(path).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
 
 

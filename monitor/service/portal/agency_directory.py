@@ -47,7 +47,7 @@ class PreviousAgency:
     trace: AgencyTrace
     #: The version that removed the agency; `None`: there never was a document.
     removal: DocumentVersion | None
-    #: The users who still have a role for it.
+    #: The users who still have a role for the agency.
     users: Sequence[User]
 
 
@@ -59,7 +59,7 @@ class RemovalPreview:
     version: DocumentVersion
     #: Name; "": the running service does not use the agency's document.
     name: str
-    #: Addresses of its mailboxes.
+    #: Addresses of the agency's mailboxes.
     mailboxes: Sequence[str]
     #: Number of secrets typed in the portal that are deleted.
     secrets: int
@@ -69,7 +69,7 @@ class RemovalPreview:
     letters: int
     #: Numbers of the running drills (test notifications) of the agency's contacts.
     drills: Sequence[str]
-    #: The users who have a role for it.
+    #: The users who have a role for the agency.
     users: Sequence[User]
 
 
@@ -81,16 +81,19 @@ class AgencyDirectory:
         editor: AgencyEditor,
         documents: Documents,
         traces: AgencyTraces,
-        people: Administration,
+        administration: Administration,
         *,
         letters: Callable[[], Awaitable[Sequence[LetterView]]],
         drills: Callable[[], Awaitable[Sequence[Drill]]],
     ) -> None:
-        """*letters* returns the letters of all agencies, as clerks see them; *drills* the drills in progress."""
+        """*administration* finds users. *letters* returns the letters of all agencies, as clerks see them.
+
+        *drills* returns the drills in progress.
+        """
         self._editor = editor
         self._documents = documents
         self._traces = traces
-        self._people = people
+        self._administration = administration
         self._letters = letters
         self._drills = drills
 
@@ -152,7 +155,7 @@ class AgencyDirectory:
 
     async def _users(self, agency: str) -> Sequence[User]:
         # The search also finds users whose names contain the code: keep those with a role for the agency.
-        matches = await self._people.page(agency, limit=PAGE_SIZE)
+        matches = await self._administration.page(agency, limit=PAGE_SIZE)
         return [each for each in matches if any(assignment.agency == agency for assignment in each.assignments)][
             :_MAX_USERS
         ]

@@ -32,7 +32,8 @@ from monitor.service.portal.documents import DocumentsResult, DocumentWriter, Su
 from monitor.store.admin.documents import Documents
 from probes.model.egress import EgressPolicy
 
-#: Largest draft of an officer. Usual documents have a few KiB; parsing ten times this limit takes half a minute.
+#: Largest draft of an author who may not edit restricted fields. Usual documents have a few KiB; parsing ten times this
+#: limit takes half a minute.
 MAX_DRAFT_OCTETS: Final = 128 * 1024
 #: Number of versions of an agency that are listed at once.
 PAGE_SIZE: Final = 25
@@ -100,8 +101,8 @@ class AgencyEditor:
     ) -> None:
         """Take the current configuration from *configuration*.
 
-        *reload* makes the service read it again, in the name of a principal (a user or a program), and returns its
-        problems.
+        *reload* makes the service read the configuration again, in the name of a principal (a user or a program), and
+        returns the problems of the configuration.
         """
         self._writer = writer
         self._documents = documents
@@ -165,12 +166,12 @@ class AgencyEditor:
         edit_source: EditSource = EditSource.PORTAL,
         address: str = "",
     ) -> DraftResult:
-        """Write a draft and apply it, if it has no errors and nobody has written a version since it started.
+        """Write a draft and apply it, if the draft has no errors and nobody has written a version since it started.
 
         *may_edit_restricted*: whether the author may create an agency, and change restricted fields: where secrets are,
-        which servers receive them, the agency's domains, foreign telephone numbers. *address*: the client address, for
-        the audit log. Raise `OperationRejectedError` if the service uses files or the typed credentials cannot be
-        stored, `VersionConflictError` if others write repeatedly at the same time.
+        which servers receive the secrets, the agency's domains, foreign telephone numbers. *address*: the client
+        address, for the audit log. Raise `OperationRejectedError` if the service uses files or the typed credentials
+        cannot be stored, `VersionConflictError` if others write repeatedly at the same time.
         """
         async with self._locks.setdefault(draft.agency, asyncio.Lock()):
             outcome = await self._submit(
@@ -206,7 +207,10 @@ class AgencyEditor:
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
-        """Pass a draft to the writer. Return its result, or a `DraftResult` if the draft is rejected or conflicts."""
+        """Pass a draft to the writer, and return the writer's result.
+
+        Return a `DraftResult` instead if the draft is rejected, or conflicts with another author's version.
+        """
         latest = await self.last_version(draft.agency)
         if latest is None and not may_edit_restricted:
             raise _not_found(draft.agency)
@@ -219,11 +223,11 @@ class AgencyEditor:
             )
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
         source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
-        before = (latest and latest.text) or ""
+        text_before = (latest and latest.text) or ""
         # Check in a thread: parsing half a MiB of brackets takes a while, and must not delay the probes.
         egress = self.configuration().settings.egress
         if rejections := await asyncio.to_thread(
-            partial(_rejections, source, before, draft, egress, may_edit_restricted=may_edit_restricted)
+            partial(_rejections, source, text_before, draft, egress, may_edit_restricted=may_edit_restricted)
         ):
             return DraftResult(problems=limit_problems(rejections))
         submission = SubmittedDocuments(
@@ -253,7 +257,7 @@ class AgencyEditor:
         return result
 
     async def _apply(self, agency: str, result: DocumentsResult, by: str) -> DraftResult:
-        """Reload the configuration if a version was written, and return the result of both."""
+        """Reload the configuration if a version was written; return the result of writing and reloading."""
         problems, other_errors = _split_by_agency(agency, result.problems)
         if result.is_refused or not result.difference:
             return DraftResult(problems=problems, other_errors=other_errors)
@@ -285,15 +289,15 @@ def _rejections(
     if document.readable and code is not None and code != draft.agency:
         message = "this document is about one agency; `pantau rename` changes its code"
         return (document.problem(("agency",), message, draft.agency),)
-    before = document_from_text(text_before, source.label).data
-    egress_problems = check_egress(before, document, egress)
+    data_before = document_from_text(text_before, source.label).data
+    egress_problems = check_egress(data_before, document, egress)
     if may_edit_restricted:
         return egress_problems
-    restricted_problems = check_restricted_fields(before, document, draft.typed)
+    restricted_problems = check_restricted_fields(data_before, document, draft.typed)
     agency_problems = (
-        *check_domains(before, document),
-        *check_foreign_numbers(before, document),
-        *check_list_lengths(before, document),
+        *check_domains(data_before, document),
+        *check_foreign_numbers(data_before, document),
+        *check_list_lengths(data_before, document),
     )
     return (*restricted_problems, *agency_problems, *egress_problems)
 
@@ -308,7 +312,7 @@ def _typed_secrets(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
         for name in secret_names_in(str(mailbox.get("login")))
     }
     return {
-        name: StoredSecret(secret, allowed_hosts=recipients.get(name, ()))
+        name: StoredSecret(secret, allowed_recipients=recipients.get(name, ()))
         for name, secret in draft.typed.items()
         if name in recipients
     }
@@ -320,6 +324,7 @@ def _split_by_agency(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Pr
     own: list[Problem] = []
     other_errors: list[Problem] = []
     for each in problems:
+        # If two documents clash, the problem is reported at one, and its message names the other.
         if each.file == label or label in each.message:
             own.append(each)
         elif each.severity is Severity.ERROR:

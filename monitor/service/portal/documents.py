@@ -108,19 +108,20 @@ class DocumentWriter:
     async def write(
         self, submission: SubmittedDocuments, *, edit_source: EditSource, by: str, address: str = "", dry: bool = False
     ) -> DocumentsResult:
-        """Write the new documents among *submission*, in one transaction; with *dry*, only check.
+        """Write the documents of *submission* that have changed, in one transaction; with *dry*, only check.
 
         *address*: the client address, for the audit log.
 
-        Raise `StoreUnavailable`, `VersionConflictError` when others write repeatedly meanwhile, or
+        Raise `StoreUnavailable`, `VersionConflictError` if others write repeatedly at the same time, or
         `OperationRejectedError` for a typed credential that cannot be stored.
         """
         async with self._writing:
             secrets, stored_versions = self._encrypt_all(submission.typed), await self._documents.latest()
-            # Submitted files have their names on the sender's machine: keep these out of the cache of the service.
+            # Submitted files are labelled with their names on the sender's machine. Keep such files out of the service's
+            # cache.
             load_cache = LoadCache() if edit_source is EditSource.FILES else self._load_cache
             load_documents = partial(load, self._path, self._environ, cache=load_cache, new_secrets=submission.typed)
-            # With `prune`, the submission has all documents: the stored ones that it lacks are removed.
+            # With `prune`, the submission has all documents: stored documents that are missing in it are removed.
             others = (
                 [] if submission.edit.prune else await asyncio.to_thread(_other_documents, stored_versions, submission)
             )
@@ -131,8 +132,8 @@ class DocumentWriter:
                 return DocumentsResult(problems=problems)
             if secrets and loaded.configuration is not None and loaded.configuration.is_secrets_key_missing:
                 raise OperationRejectedError.from_text("no_secrets_key")
-            names = {each.name for each in others}
-            documents = {agency: each for agency, each in parsed.items() if each.name not in names}
+            other_names = {each.name for each in others}
+            documents = {agency: each for agency, each in parsed.items() if each.name not in other_names}
             edit = replace(submission.edit, documents=documents)
             for _ in range(_MAX_ATTEMPTS):
                 difference = diff_documents(stored_versions, edit)
@@ -140,7 +141,8 @@ class DocumentWriter:
                     return DocumentsResult(
                         difference=difference, common_ancestors=await self._common_ancestors(difference, edit)
                     )
-                # The result differs from *parsed* if newer versions of other sources stay: check it again.
+                # The documents after the edit differ from *parsed* if newer versions of other edit sources stay: check
+                # all documents again.
                 documents_after_edit = documents_after(stored_versions, difference)
                 if difference and documents_after_edit != parsed:
                     loaded = await asyncio.to_thread(
@@ -235,6 +237,7 @@ def _sources_to_load(
 
 def _seen_digests(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:
     """Return `DocumentsResult.seen_digests` after a successful write."""
+    # Stored versions that the author has not seen, and that stay.
     newer_agencies = {stored.agency for stored in difference.newer}
     return {
         agency: submitted.digest for agency, submitted in edit.documents.items() if agency not in newer_agencies

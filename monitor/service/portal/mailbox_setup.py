@@ -1,10 +1,10 @@
 """Guided setup of a mailbox in the portal.
 
-Pantau discovers and examines the servers of an address. An officer chooses servers, and provides a login: a password, a
+Pantau discovers and examines the servers of an address. The user chooses servers, and provides a login: a password, a
 consent (OAuth permission on the provider's page), or an application that the mail administrator has authorised. Pantau
-tests the login before it is stored. Typed data stays in the memory of this process for half an hour, for its author
-only. Attempts are limited per user: otherwise the page could serve as a port scanner, and repeated attempts with a
-password could lock an account.
+tests the login before storing it. Typed data stays in the memory of this process for half an hour, for its author only.
+Attempts are limited per user: otherwise the page could serve as a port scanner, and repeated attempts with a password
+could lock an account.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ MAX_PER_TEN_MINUTES: Final = 15
 MAX_PER_DAY: Final = 100
 _TEN_MINUTES: Final = timedelta(minutes=10)
 _DAY: Final = timedelta(days=1)
-#: Maximum of refused sign-ins per account: servers lock accounts after three to ten refusals, which include those of
-#: users' own mail programs.
+#: Maximum of refused sign-ins per account within `_REFUSAL_PERIOD`: servers lock accounts after three to ten refusals,
+#: which include refusals to the users' own mail programs.
 MAX_REFUSALS: Final = 3
 _REFUSAL_PERIOD: Final = timedelta(minutes=30)
-#: Maximum of concurrent attempts of all users: each opens up to twelve connections.
+#: Maximum of concurrent searches and sign-in attempts of all users: each opens up to twelve connections.
 _MAX_CONCURRENT: Final = 4
 #: Time-outs of a sign-in: short, because a user waits at the browser.
 _TIMEOUTS: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
@@ -357,13 +357,16 @@ class MailboxSetups:
         except TimeoutError:
             pass
         finally:
+            # Put the code back, unless the consent has been given or has failed, or the user has begun anew meanwhile.
             if isinstance(outcome, DeviceCode) and setup.no_consent is None and setup.procedure is procedure:
                 setup.device = outcome
         if isinstance(outcome, Consent):
             await self._sign_in_with_consent(setup, outcome, procedure)
 
     async def handle_consent_callback(self, state: str, *, by: str, code: str, error: str) -> MailboxSetup:
-        """Handle the OAuth callback: sign in with the consent. Accept it once, and only from the user of the setup.
+        """Handle the OAuth callback: sign in with the consent.
+
+        A callback is accepted once, and only from the user of the setup.
 
         *state*, *code* and *error*: the parameters of the callback (RFC 6749). Raise `NotFoundError`.
         """
@@ -442,13 +445,14 @@ class MailboxSetups:
     def _require_provider_servers(chosen: ChosenServers, servers: Collection[str]) -> None:
         """Raise `SetupRejectedError` if a chosen server is not the provider's.
 
-        By a token that it receives, a foreign server could read the mailbox.
+        A foreign server that receives a token could read the mailbox with it.
         """
         if not all(is_within(each.host, servers) for each in chosen.all):
             raise SetupRejectedError("not_its_servers")
 
     @staticmethod
     def _choose_servers(setup: MailboxSetup, chosen: ChosenServers, username: str) -> None:
+        """Set the chosen servers and the user name; delete the login and the results of an earlier choice."""
         if not chosen.all:
             raise SetupRejectedError("no_server")
         setup.chosen, setup.username = chosen, username
@@ -469,7 +473,8 @@ class MailboxSetups:
     def _reserve_refusal(self, chosen: ChosenServers, username: str) -> None:
         """Raise `SetupRejectedError` if one more refusal could lock an account. Otherwise count a refusal in advance.
 
-        The count in advance limits concurrent attempts. If the server does not refuse, `_remove_unrefused` removes it.
+        Counting in advance limits concurrent attempts. If the server does not refuse, `_remove_unrefused` removes the
+        count.
         """
         now = self._clock.now()
         self._refusal_times = {

@@ -31,12 +31,12 @@ from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
 from monitor.model.window import Window, WindowOccurrence, next_to_begin
 from monitor.service.errors import NotFoundError, OperationRejectedError, find_agency_code
-from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords, SentMaintenanceNotice
+from monitor.store.admin.maintenance_notices import CurrentMaintenanceNotices, MaintenanceNoticeRecords
 
 #: Name of the audit event of a download.
 DOWNLOADED_EVENT: Final = "advance notice downloaded"
-#: A reference number contains the minute of creation. If it is used, the next free minute counts, up to this many
-#: minutes ahead: nobody creates more notices at a time.
+#: A reference number contains the minute of creation, as in "JCM-P261201-1405". If that number is in use, the number has
+#: the next free minute, up to this many minutes ahead: nobody creates more notices at a time.
 _MAX_MINUTES: Final = 60
 
 
@@ -100,10 +100,10 @@ class MaintenanceNotices:
         now = self._clock.now()
         return self._build_overview(name, now, await self._read_notices(name, now))
 
-    def _build_overview(self, name: str, now: datetime, notices: SentMaintenanceNotice) -> MaintenanceOverview:
+    def _build_overview(self, name: str, now: datetime, notices: CurrentMaintenanceNotices) -> MaintenanceOverview:
         code, agency = self._find_agency(name)
         windows = build_maintenance(agency.maintenance, self._zone(agency))
-        not_replaced = [each for each in notices.notices if each.number not in notices.replaced]
+        not_replaced = [each for each in notices.notices if each.number not in notices.replaced_numbers]
         valid_notices = [each for each in not_replaced if each.kind is not MaintenanceNoticeKind.CANCELLED]
         return MaintenanceOverview(
             agency=code,
@@ -127,7 +127,7 @@ class MaintenanceNotices:
         return await self._draft(name, (starts_at, replaced), now, await self._read_notices(name, now))
 
     async def _draft(
-        self, name: str, choice: tuple[datetime | None, str], now: datetime, notices: SentMaintenanceNotice
+        self, name: str, choice: tuple[datetime | None, str], now: datetime, notices: CurrentMaintenanceNotices
     ) -> MaintenanceNotice:
         starts_at, replaced = choice
         overview = self._build_overview(name, now, notices)
@@ -162,7 +162,7 @@ class MaintenanceNotices:
             now = self._clock.now()
             notices = await self._read_notices(code, now)
             notice = replace(await self._draft(code, (starts_at, replaced), now, notices), made_by=by)
-            # `add` fails if another user has created a notice meanwhile, perhaps the same: try again.
+            # `add` returns `False` if another user has created a notice meanwhile, perhaps the same one: try again.
             if await self._records.add(code, notice, notices):
                 return notice
 
@@ -175,7 +175,8 @@ class MaintenanceNotices:
     async def render_pdf(self, name: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
         """Return the letters or faxes of a notice to all current recipients as one PDF for printing.
 
-        *number*: the number of the notice. *channel*: letter or fax. Raise `NotFoundError`.
+        *number*: the number of the notice. *channel*: letter or fax. *both_sides*: whether the printer prints on both
+        sides of the paper. Raise `NotFoundError`.
         """
         code, _ = self._find_agency(name)
         notice = await self._records.find(code, number)
@@ -209,7 +210,7 @@ class MaintenanceNotices:
     def _zone(self, agency: Agency) -> ZoneInfo:
         return agency.time_zone or self._configuration().settings.time_zone
 
-    async def _read_notices(self, name: str, now: datetime) -> SentMaintenanceNotice:
+    async def _read_notices(self, name: str, now: datetime) -> CurrentMaintenanceNotices:
         return await self._records.of(self._find_agency(name)[0], now)
 
     async def _free_number(self, agency: str, now: datetime) -> str:
@@ -227,7 +228,7 @@ class MaintenanceNotices:
 
 
 def paper_channels(recipient: RecipientSettings) -> Sequence[Channel]:
-    """Return those of the channels letter and fax by which a recipient can receive a notice."""
+    """Return the channels by which a recipient can receive a notice: letter, fax, both or none."""
     return [each for each in recipient.channels if each in ON_PAPER]
 
 

@@ -2,7 +2,7 @@
 
 The prober makes the run, within the limits of the mail provider, and it counts like any other run. A separate test
 would need sessions of its own. But a POP3 mailbox permits only one session at a time, and a server that limits
-sessions might then refuse those of the prober.
+sessions might then refuse the sessions of the prober.
 """
 
 from __future__ import annotations
@@ -66,22 +66,23 @@ class OnDemandRuns:
         registry = self._runtime().configuration.registry
         return registry.routes_for(find_agency_code(agency, registry.agencies))
 
-    def is_proven(self, route: MonitoredRoute) -> bool:
+    def is_up(self, route: MonitoredRoute) -> bool:
         """Whether the health of a route is up; `False` for a route that was removed from the configuration."""
         runtime = self._runtime()
         current_names = {each.name for each in runtime.configuration.registry.routes_for(route.agency)}
         return route.name in current_names and runtime.evaluator_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
-        """Run a route of an agency.
+        """Start a run of a route of an agency. *address*: the client address, for the audit log.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError`, or `StoreUnavailable`, because no run starts without an audit
-        entry.
+        Raise `NotFoundError` or `OnDemandRunRejectedError`. Raise `StoreUnavailable` if the audit entry cannot be
+        written; then no run starts.
         """
         if route not in {each.name for each in self.routes(agency)}:
             raise NotFoundError.from_text("no_route", agency=agency, route=route[:100])
         runtime = self._runtime()
         code = find_agency_code(agency, runtime.configuration.registry.agencies)
+        # `owned`: the agencies that this process probes.
         if code not in runtime.owned:
             raise NotFoundError.from_text("watched_elsewhere", agency=code, prober=runtime.shard.owner(code))
         now = self._clock.now()
@@ -97,6 +98,7 @@ class OnDemandRuns:
             await self._lifecycle.record(by, "route tested", {"agency": agency, "route": route, "address": address})
             on_demand_run = self._runtime().prober.run_now(route)
         except KeyError:
+            # A reload has removed the route meanwhile.
             raise NotFoundError.from_text("route_gone", agency=agency, route=route[:100]) from None
         finally:
             self._starting.discard(agency)
@@ -116,7 +118,7 @@ class OnDemandRuns:
         return [each for each in reversed(self._unexpired().values()) if each.agency == agency]
 
     def unfinished(self, agency: str) -> StoredRun | None:
-        """Return the unfinished run of an agency."""
+        """Return the unfinished run of an agency; `None`: there is none."""
         return next((each for each in self.latest(agency) if not each.run.is_finished), None)
 
     def _unexpired(self) -> dict[str, StoredRun]:

@@ -41,7 +41,7 @@ class _LatestToken:
 
 
 class RefreshTokenRotation:
-    """Replacements of each original refresh token, which a user typed or obtained by a consent.
+    """Latest replacement of each original refresh token, which a user typed or obtained by a consent.
 
     Call `open` before any sign-in.
     """
@@ -61,7 +61,7 @@ class RefreshTokenRotation:
         self._secrets, self._secret_store, self._clock = secrets, secret_store, clock
 
     def rotation(self, name: str, original_token: str) -> RefreshTokens:
-        """Return the source of the current token for the name of a secret whose original token is *typed*."""
+        """Return the source of the current token. *name*: the name of the secret that contains *original_token*."""
         return _RotatingToken(self, name, original_token)
 
     async def newest(self, name: str) -> str | None:
@@ -92,11 +92,11 @@ class RefreshTokenRotation:
         return latest.token if latest else None
 
     async def store_replacement(self, name: str, replacement: str) -> None:
-        """Store a replacement. If that fails, use it from memory, and store it later (`catch_up`)."""
+        """Store a replacement. If that fails, use the replacement from memory, and store it later (`catch_up`)."""
         latest, now = self._latest.get(name), self._clock.now()
         # The replacement is newer than the token that it replaces, even if the clock was set back.
         at = now if latest is None else max(now, latest.at + _SMALLEST_STEP)
-        # Keep it in memory before the write: if the write fails, the previous token may be invalid already.
+        # Keep the replacement in memory before the write: if the write fails, the previous token may be invalid already.
         self._latest[name] = _LatestToken(token=replacement, at=at, is_stored=False)
         if not self._is_database_unavailable:
             await self._try_to_store(name)

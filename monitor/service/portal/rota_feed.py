@@ -39,9 +39,9 @@ class RotaFeedService:
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Create a feed for a user who may see the rota; return its key, of which only the digest is stored.
+        """Create a feed; return its key, of which only the digest is stored.
 
-        *address*: the client address. Raise `NotFoundError`.
+        *user*: the author; the caller has checked that the author may see the rota. *address*: the client address.
         """
         # Raises `NotFoundError` for an unknown rota.
         self._on_call.candidates(rota)

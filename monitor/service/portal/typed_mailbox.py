@@ -49,26 +49,26 @@ class EnteredMailbox:
         return {key: secret for key, secret in {"password": self.password, **self.tokens}.items() if secret}
 
 
-def mailbox_draft(agency: str, text_before: str, started_from: str, typed: EnteredMailbox) -> AgencyDraft:
+def mailbox_draft(agency: str, text_before: str, started_from: str, mailbox: EnteredMailbox) -> AgencyDraft:
     """Return the draft that adds a mailbox to the document *text_before*, or changes the mailbox with the same key.
 
-    *started_from*: the digest of the edited version. Raise `NotEditableError`.
+    *started_from*: the digest of the edited version. `edit_text` raises `NotEditableError`.
     """
-    names = {key: new_secret_name() for key in typed.secrets}
+    names = {key: new_secret_name() for key in mailbox.secrets}
     mailboxes = document_from_text(text_before, agency).data.get("mailboxes")
-    existing = mailboxes.get(typed.key) if isinstance(mailboxes, Mapping) else None
-    path: Path = ("mailboxes", typed.key)
+    existing = mailboxes.get(mailbox.key) if isinstance(mailboxes, Mapping) else None
+    path: Path = ("mailboxes", mailbox.key)
     edits = (
-        _change_mailbox(path, existing, typed, names)
+        _change_mailbox(path, existing, mailbox, names)
         if isinstance(existing, Mapping)
-        else [_add_mailbox(path, typed, names)]
+        else [_add_mailbox(path, mailbox, names)]
     )
     text = edit_text(text_before, edits)
     return AgencyDraft(
         agency=agency,
         text=text,
         started_from=started_from,
-        typed={name: typed.secrets[key] for key, name in names.items()},
+        typed={name: mailbox.secrets[key] for key, name in names.items()},
     )
 
 
@@ -77,7 +77,7 @@ def login_draft(
 ) -> AgencyDraft:
     """Return the draft that gives the mailbox *key* a new *credential*: a password or an application.
 
-    Raise `NotEditableError`, or `KeyError` if there is no such mailbox.
+    Raise `KeyError` if there is no such mailbox. `edit_text` raises `NotEditableError`.
     """
     mailboxes = document_from_text(text_before, agency).data.get("mailboxes")
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
@@ -98,30 +98,30 @@ def new_secret_name() -> str:
     return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
-def _add_mailbox(path: Path, typed: EnteredMailbox, names: Mapping[str, str]) -> TextEdit:
-    login: dict[str, Any] = {"username": typed.username, **_login_keys(typed.oauth, names)}
-    servers = {each: _server_keys(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
-    return SetValue(path=path, value={"address": typed.address, **servers, "login": login})
+def _add_mailbox(path: Path, mailbox: EnteredMailbox, names: Mapping[str, str]) -> TextEdit:
+    login: dict[str, Any] = {"username": mailbox.username, **_login_keys(mailbox.oauth, names)}
+    servers = {each: _server_keys(mailbox.servers[each]) for each in PROTOCOLS if each in mailbox.servers}
+    return SetValue(path=path, value={"address": mailbox.address, **servers, "login": login})
 
 
 def _change_mailbox(
-    path: Path, existing: Mapping[str, Any], typed: EnteredMailbox, names: Mapping[str, str]
+    path: Path, existing: Mapping[str, Any], mailbox: EnteredMailbox, names: Mapping[str, str]
 ) -> Iterator[TextEdit]:
-    yield SetValue(path=(*path, "address"), value=typed.address)
+    yield SetValue(path=(*path, "address"), value=mailbox.address)
     for protocol in PROTOCOLS:
-        if protocol not in typed.servers:
+        if protocol not in mailbox.servers:
             yield RemoveValue(path=(*path, protocol))
         elif not isinstance(existing.get(protocol), Mapping):
-            yield SetValue(path=(*path, protocol), value=_server_keys(typed.servers[protocol]))
+            yield SetValue(path=(*path, protocol), value=_server_keys(mailbox.servers[protocol]))
         else:
-            server = _server_keys(typed.servers[protocol])
+            server = _server_keys(mailbox.servers[protocol])
             for key in SERVER_KEYS:
                 key_path = (*path, protocol, key)
                 yield SetValue(path=key_path, value=server[key]) if key in server else RemoveValue(path=key_path)
     login: Path = (*path, "login")
-    yield SetValue(path=(*login, "username"), value=typed.username)
+    yield SetValue(path=(*login, "username"), value=mailbox.username)
     if names:
-        yield from _set_login(login, _login_keys(typed.oauth, names))
+        yield from _set_login(login, _login_keys(mailbox.oauth, names))
 
 
 def _set_login(login: Path, keys: Mapping[str, Any]) -> Iterator[TextEdit]:

@@ -108,7 +108,7 @@ class PlannedNotification:
     channel: Channel
     #: When the office opens; `None`: it is open.
     not_before: datetime | None
-    #: Text of an SMS or a call; empty for a page, which is shown separately.
+    #: Text of an SMS or a voice call; empty for a letter or fax, whose page is shown separately.
     lines: Sequence[str]
 
 
@@ -178,7 +178,7 @@ class Worklist:
             )
             incidents = await uow.incidents({*unassigned, *assigned, *outages})
             unknown = await _unknown_notifications(uow, principal.scope(Permission.MANAGE_INCIDENTS))
-        # A contact of the same name at another agency may be another person.
+        # `is_assigned_to` checks more precisely: a contact of the same name at another agency may be another person.
         own = [incidents[each] for each in assigned if incidents[each].is_assigned_to(principal.names)]
         offered = [incidents[each] for each in outages if release_is_offered(incidents[each], now)]
         return PendingTasks(
@@ -200,6 +200,7 @@ class Worklist:
             history = await uow.listing.incident_history(incident.id, _HISTORY_EVENTS, most=MAX_LISTED)
             silence = await self._silence(uow, incident)
             notifications = await uow.notifications(incident.id)
+        # The effects need no latest arrivals of mail (`{}`): these only show whether an operation contradicts them.
         closing = Close(incident_id=incident.id, at=now, by="", reason="", recovered=True)
         correction = MarkFalseAlarm(incident_id=incident.id, at=now, by="", reason="")
         return IncidentPage(
@@ -222,6 +223,7 @@ class Worklist:
             is_paper_paused = await uow.is_paper_paused()
             silence = await self._silence(uow, incident)
         notifications = [_to_notification(draft, incident, now) for draft in _drafts(incident, now)]
+        # `detected` is `None` if the probes detect nothing, and only a person has declared the outage.
         if notifications and incident.detected is not None:
             # A release is checked against the newest probe runs: start them now, while the user reads the preview.
             self._begin_measurement([incident.policy.agency])
@@ -269,7 +271,10 @@ class Worklist:
 
 
 def _filter_for(scope: AgencyScope) -> IncidentFilter:
-    """Return the filter of the incidents in a scope; the unrestricted scope includes incidents without an agency."""
+    """Return the filter of the incidents in a scope.
+
+    A filter without agencies matches all incidents, also those without an agency.
+    """
     return IncidentFilter(agencies=frozenset() if scope.is_unrestricted else scope.agencies)
 
 

@@ -47,7 +47,7 @@ class SiteContinuity:
         self._lag = lag
         self._runtime = runtime
         self._last_lag_sample: LagSample | None = None
-        #: Whether the site's rows must be marked as soon as the database is available.
+        #: Whether the site's statuses must be marked as stale as soon as the database is available.
         self._must_mark_stale = False
 
     async def begin(self) -> None:
@@ -78,15 +78,18 @@ class SiteContinuity:
         await runtime.pipeline.report_pending()
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
-        """Return since when the site has evaluated without interruption; mark its rows as stale if that is *now*."""
+        """Return since when the site has evaluated without interruption.
+
+        If that is *now*, mark the site's statuses as stale.
+        """
         process_heartbeat, stored_since = await self._processes.continuity()
-        # Prefer the site's heartbeat, because its writer always calls `check` before. The heartbeat of a process does
-        # not prove that its statuses were checked.
+        # Prefer the site's heartbeat: `SiteHeartbeatWriter` always calls `check` before it writes one. The heartbeat of
+        # a process does not prove that the statuses were checked.
         site_heartbeat = (await self._statuses.heartbeats()).get(self._site)
         last_heartbeat = process_heartbeat if site_heartbeat is None else site_heartbeat.at
         since = continuous_since(now, last_heartbeat, stored_since, self._stale_after)
         if since == now:
-            # Reset the rows before the next heartbeat: hubs trust the rows of a site with a heartbeat.
+            # Mark the statuses before the next heartbeat: hubs trust the statuses of a site with a heartbeat.
             await self._statuses.reset_to_unknown()
         self._must_mark_stale = False
         return since

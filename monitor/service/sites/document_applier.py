@@ -17,8 +17,8 @@ from monitor.config.loading import AgencySource, Configuration, stored_document_
 from monitor.model.desired_document import DesiredDocument
 from monitor.model.document import DocumentEdit, DocumentVersion, EditSource
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
+from monitor.store.admin.desired_documents import DesiredDocuments
 from monitor.store.admin.documents import VersionConflictError
-from monitor.store.admin.offers import Offers
 
 log = structlog.get_logger()
 
@@ -33,7 +33,7 @@ class DocumentApplier:
 
     def __init__(
         self,
-        records: Offers,
+        records: DesiredDocuments,
         writer: DocumentWriter,
         clock: Clock,
         *,
@@ -66,6 +66,7 @@ class DocumentApplier:
             return
         reasons = await self._write_valid(documents, await self._writer.latest())
         for each in documents:
+            # `refusal`: the reason that was recorded at the last attempt. Log each reason once.
             if (reason := reasons.get(each.agency)) is not None and reason != each.refusal:
                 log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=reason)
         await self._records.record_results(documents, reasons, self._clock.now())
@@ -126,7 +127,10 @@ def _submission(
 
 
 def _problems_by_agency(result: DocumentsResult, agency_codes: Collection[str]) -> Mapping[str, str]:
-    """Return the problem of each agency that has one; if all errors are outside the documents, of every agency."""
+    """Return the first problem of each agency that has one.
+
+    If the documents are rejected only for errors outside of them, return these errors for every agency.
+    """
     agencies = {stored_document_label(agency): agency for agency in agency_codes}
     by_agency = dict[str, str]()
     for problem in result.problems:

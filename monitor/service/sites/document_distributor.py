@@ -20,8 +20,8 @@ from monitor.model.document import WrittenDocument
 from monitor.runtime.cooperative import yielding
 from monitor.service.sites.heartbeat import monotonic
 from monitor.service.sites.site_queries import query_sites
+from monitor.store.sites.desired_documents import write_desired_documents
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
-from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
 
@@ -42,19 +42,21 @@ class DocumentDistributor:
         *,
         configuration: Callable[[], Configuration],
         is_leader: Callable[[], bool],
-        offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], SiteDocumentChanges | None] = offer,
+        write_documents: Callable[
+            [SiteConnection, Mapping[str, WrittenDocument]], SiteDocumentChanges | None
+        ] = write_desired_documents,
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
         """Take *is_leader*, which returns whether this process does the work that exactly one process of the hub does.
 
-        *offer* writes desired documents to a site. It returns the difference from the documents there; `None`: the site
-        does not use documents from a hub.
+        *write_documents* writes desired documents to a site. It returns the difference from the documents there; `None`:
+        the site does not use documents from a hub.
         """
         self._connections = connections
         self._metrics = metrics
         self._configuration = configuration
         self._is_leader = is_leader
-        self._offer = offer
+        self._write_documents = write_documents
         self._monotonic = monotonic
         #: The documents of the last distribution; `None`: there was none, or this process is not the leader.
         self._distributed: Sequence[WrittenDocument] | None = None
@@ -62,7 +64,7 @@ class DocumentDistributor:
         self._distributed_at = timedelta(0)
         #: By agency: the hub's document, and its variant for sites.
         self._converted: dict[str, tuple[WrittenDocument, WrittenDocument]] = {}
-        #: By site and agency: the reason of a rejection that was logged last.
+        #: By site and agency: the reason that was logged last for a rejected document.
         self._logged_rejections: dict[str, Mapping[str, str]] = {}
 
     async def distribute(self) -> None:
@@ -72,7 +74,7 @@ class DocumentDistributor:
         """
         configuration = self._configuration()
         if configuration.settings.agencies != IN_DATABASE or not self._is_leader():
-            # Remove the metrics here: the leader exports them.
+            # Remove this process's metrics: only the leader exports them.
             self._distributed = None
             for connection in self._connections:
                 self._metrics.watchdog.set_outdated_site_documents(connection.site, None)
@@ -82,10 +84,12 @@ class DocumentDistributor:
             return
         self._distributed, self._distributed_at = documents, now
         site_documents = await self._site_documents(documents)
-        await query_sites(self._connections, lambda each: self._offer(each, site_documents), self._record_result)
+        await query_sites(
+            self._connections, lambda each: self._write_documents(each, site_documents), self._record_result
+        )
 
     async def _site_documents(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
-        """Return the documents for sites, by agency. Convert only those that have changed: there may be thousands."""
+        """Return the documents for sites, by agency. Convert only changed documents: there may be thousands of others."""
         converted = dict[str, tuple[WrittenDocument, WrittenDocument]]()
         async for each in yielding(documents):
             previous = self._converted.get(each.agency)

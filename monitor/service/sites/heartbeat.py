@@ -1,6 +1,7 @@
-"""Heartbeat of this site for a hub, which decides by the statuses of several sites, and ignores sites without one.
+"""Heartbeat of this site for a hub.
 
-The heartbeat is a row in this site's database, written each second after all earlier statuses of the site.
+A hub decides by the statuses of agencies that several sites report, and ignores a site without a heartbeat. The
+heartbeat is a row in this site's database, written each second, but only after all earlier statuses of the site.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class SiteHeartbeatWriter:
         """Take *has_unwritten*, which returns whether any status is not written yet; then no heartbeat is written.
 
         *check_continuity* (`SiteContinuity.check`) marks stale statuses before each heartbeat. After a gap longer than
-        *stale_after* between heartbeats, the next one has a new incarnation, which a hub trusts only after it has read
-        all statuses. *is_leader* returns whether this process writes the heartbeat for all processes of the site.
+        *stale_after* between heartbeats, the next heartbeat has a new incarnation, which a hub trusts only after it has
+        read all statuses. *is_leader* returns whether this process writes the heartbeat for all processes of the site.
         """
         self._statuses = statuses
         self._clock = clock
@@ -56,13 +57,13 @@ class SiteHeartbeatWriter:
         self._monotonic_zero: datetime | None = None
         self._stale_after = stale_after
         #: Time of the last heartbeat, by the monotonic clock.
-        self._last_sent: timedelta | None = None
+        self._last_written_at: timedelta | None = None
 
     async def write(self) -> None:
         """Write a heartbeat. Raise `StoreUnavailable`."""
         await self._check_continuity()
         now, monotonic = self._clock.now(), self._monotonic()
-        was_silent = self._last_sent is not None and monotonic - self._last_sent > self._stale_after
+        was_silent = self._last_written_at is not None and monotonic - self._last_written_at > self._stale_after
         zero, previous_zero = now - monotonic, self._monotonic_zero
         if was_silent or (previous_zero is not None and abs(zero - previous_zero) > _MAX_CLOCK_CHANGE):
             self._incarnation = token_hex(8)
@@ -71,4 +72,4 @@ class SiteHeartbeatWriter:
             await self._statuses.write_heartbeat(
                 SiteHeartbeat(at=now, monotonic=monotonic, incarnation=self._incarnation)
             )
-            self._last_sent = monotonic
+            self._last_written_at = monotonic

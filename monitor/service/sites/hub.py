@@ -52,9 +52,9 @@ _STARTUP_DELAY = timedelta(seconds=15)
 #: `_STARTUP_DELAY`. After a longer outage they count as after a start.
 _TOLERATED_OUTAGE = timedelta(seconds=3)
 
-#: A reference mailbox is a mailbox of Pantau outside the agencies. If it fails for this time at one other site, but not
-#: here, that is a problem of that site. A failure or recovery of the mailbox itself is detected by all sites within
-#: minutes of each other.
+#: A reference mailbox, or *reference*, is a mailbox of Pantau outside the agencies. If it fails for this time at one
+#: other site, but not here, that is a problem of that site. A failure or recovery of the mailbox itself is detected by
+#: all sites within minutes of each other.
 _REFERENCE_GRACE = timedelta(minutes=10)
 
 #: Domains of the problems by which a site can evaluate nothing. Other problems, such as a refused account at an agency,
@@ -85,7 +85,7 @@ class _Site:
     only_there_since: dict[str, timedelta] = field(default_factory=dict)
     #: Since when the site has no vote; `None`: it has one.
     stale_since: datetime | None = None
-    #: Since when the site has a vote and can evaluate; `None`: it has no vote or cannot evaluate.
+    #: Since when the site has a vote and can evaluate; `None`: it has no vote, or cannot evaluate.
     up_since: datetime | None = None
     #: By subject in trouble: the corrected time for each time that the site published.
     corrected_times: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
@@ -132,7 +132,8 @@ class _Site:
     def update(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
         """Update the site's own status.
 
-        *shared*: problems of the site that also exist at the hub. They do not count as the site's own.
+        *is_fresh*: whether the site has a vote. *shared*: problems of the site that also exist at the hub, and do not
+        count as the site's own.
         """
         self.stale_since = None if is_fresh else self.stale_since or now
         own_problems = self.problems.keys() - shared
@@ -232,7 +233,7 @@ class Hub:
                 self._available_since = monotonic
             self._unavailable_since = None
         is_cleanup_due = self._cleaned_at is None or not timedelta(0) <= now - self._cleaned_at < _CLEANUP_INTERVAL
-        # For the cleanup read only subjects: reading the statuses of thousands of them would delay newer statuses.
+        # For the cleanup read only the subjects: reading thousands of statuses would delay newer statuses.
         published = await self._statuses.subjects_by_site() if is_cleanup_due else {}
         statuses, change_cursor = await self._statuses.changed(self._change_cursor)
         if is_cleanup_due:
@@ -273,7 +274,7 @@ class Hub:
         if are_votes_known:
             self._report_quorum(reporter, fresh, now)
         # Use the failing references of all processes of this site. Otherwise one process would report a problem of
-        # another site, and a second process would resolve it.
+        # another site, and a second process would resolve the problem.
         failing_here = set(map(dedup_key_of, self._failing_references))
         for name, site in self._sites.items():
             is_fresh = name in fresh
@@ -317,7 +318,7 @@ class Hub:
         accepted = site.within_limit(statuses, reporter.agencies)
         if len(accepted) < len(statuses) and not site.is_over_limit:
             site.is_over_limit = True
-            log.error("site reports too many objects; the rest is ignored", site=name, limit=_MAX_SUBJECTS)
+            log.error("site reports too many subjects; the rest is ignored", site=name, limit=_MAX_SUBJECTS)
         site.statuses |= accepted
         for subject, uncorrected in accepted.items():
             try:
@@ -328,7 +329,7 @@ class Hub:
             if not subject.startswith(MONITORING_FAULT_PREFIX):
                 reporter.record_status(name, subject, status)
             elif _fault_domain(subject) in _BLOCKING_DOMAINS:
-                # Do not report another site's own problem here: it only determines whether that site can evaluate.
+                # Do not report another site's problem with itself: it only determines whether that site can evaluate.
                 if status.trouble is None:
                     site.problems.pop(subject, None)
                 else:

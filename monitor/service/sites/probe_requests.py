@@ -23,10 +23,10 @@ from monitor.audit.lifecycle import LifecycleRecorder
 from monitor.service.errors import find_agency_code
 from monitor.service.portal.on_demand_runs import RETENTION, OnDemandRunRejectedError
 from monitor.service.probing_runtime import ProbingRuntime
-from monitor.store.probing.probe_calls import ProbeRequests
-from monitor.store.sites import probe_calls
+from monitor.store.probing.probe_requests import ProbeRequests
+from monitor.store.sites import probe_requests
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
-from monitor.store.sites.probe_calls import SiteOutdatedError
+from monitor.store.sites.probe_requests import SiteOutdatedError
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class ProbeRequester:
         *,
         connections: Sequence[SiteConnection] = (),
         has_other_processes: bool,
-        write_to_site: Callable[[SiteConnection, str], object] = probe_calls.request_run,
+        write_to_site: Callable[[SiteConnection, str], object] = probe_requests.request_run,
     ) -> None:
         """Take *clock*, the clock of the database, and *connections*, the connections to the other sites.
 
@@ -99,7 +99,8 @@ class ProbeRequester:
     async def request(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
         """Request a run of all routes of an agency. *by* and *address*: the user and client address, for the audit log.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError` or `StoreUnavailable`; then nothing is run.
+        Raise `NotFoundError`, `StoreUnavailable`, or `OnDemandRunRejectedError` if somebody has requested such a run a
+        moment ago; then nothing is run.
         """
         code = find_agency_code(agency, self._runtime().configuration.registry.agencies)
         now = self._clock.now()
@@ -123,8 +124,8 @@ class ProbeRequester:
     async def execute(self) -> None:
         """Run the requested routes of this process, once per request. Raise `StoreUnavailable`."""
         recent = await self._requests.list_current(self._clock.now())
-        # Mark only requests for own agencies as executed: this process may take over another agency before its previous
-        # owner has executed the request.
+        # Mark only requests for this process's own agencies as executed: it may take over another agency before the
+        # previous owner has executed the request.
         executed = {agency: at for agency, at in self._executed.items() if recent.get(agency) == at}
         runtime = self._runtime()
         for agency, at in recent.items():
@@ -146,7 +147,7 @@ class ProbeRequester:
             )
         if not reachable:
             return
-        # Use threads of its own for the blocking psycopg connections to other sites: the threads that render pages must
+        # Use separate threads for the blocking psycopg connections to other sites: the threads that render pages must
         # not wait seconds for an unreachable site.
         threads, loop = ThreadPoolExecutor(len(reachable), thread_name_prefix="calls"), asyncio.get_running_loop()
         answers = {
@@ -169,7 +170,7 @@ class ProbeRequester:
             log.warning("probe request could not be sent to a site", site=site, reason=str(error))
             request.sites[site] = ProbeRequestState.UNREACHABLE
         else:
-            # If the site already had a recent request of another user, the state is the same: that request is executed.
+            # The state is the same if the site already had a recent request of another user: the site executes that one.
             request.sites[site] = ProbeRequestState.STORED
         finally:
             self._open_requests[site] -= 1

@@ -32,7 +32,7 @@ class ReplicationMonitor:
         notifies: bool = True,
         check_link: Callable[[SiteConnection], Replication] = joining.read_replication,
     ) -> None:
-        """Take *notifies*, whether this hub sends notifications: then it warns of other hubs that read the same site.
+        """Take *notifies*, whether this hub sends notifications: if so, the monitor warns of other hubs at a site.
 
         *check_link* returns the state of the replication from one site.
         """
@@ -44,7 +44,7 @@ class ReplicationMonitor:
         self._last_results: dict[str, Replication] = {}
 
     async def check(self) -> None:
-        """Check the replication from all sites once, concurrently. Raise `StoreUnavailable`."""
+        """Check the replication from all sites once, concurrently."""
         await query_sites(self._connections, self._check_link, self._export)
 
     def _export(self, connection: SiteConnection, result: Replication | SiteRefusedError) -> None:
@@ -63,6 +63,7 @@ class ReplicationMonitor:
             connection.site,
             result.state(previous),
             lag_bytes=result.lag_bytes,
+            # The errors since the last check: the database counts all errors.
             errors=result.errors - (previous or result).errors,
         )
         self._last_results[connection.site] = result

@@ -19,9 +19,10 @@ async def query_sites(
 ) -> None:
     """Call *query* for each of *connections* in a thread of its own, and pass its result to *handle_result*.
 
-    *handle_result* also gets a `SiteRefusedError` that *query* raises. Any other exception of *query* is raised.
+    *handle_result* also gets a `SiteRefusedError` that *query* raises. Any other exception of *query* is raised, in an
+    `ExceptionGroup`.
     """
-    # Use threads of its own, because *query* opens a blocking psycopg connection to the server of another site.
+    # Use separate threads, because *query* opens a blocking psycopg connection to the server of another site.
     threads = ThreadPoolExecutor(max(1, len(connections)), thread_name_prefix="sites")
 
     async def query_site(connection: SiteConnection) -> None:

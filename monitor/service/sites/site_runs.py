@@ -22,10 +22,11 @@ _MAX_TRANSACTION_TIME = timedelta(seconds=30)
 #: A new hub gets the failed runs of this period.
 _FAILED_RUNS_PERIOD = timedelta(days=1)
 
-#: A new hub gets the hourly counts of this period.
+#: A new hub gets the hourly counts of this period, a day less than published rows are retained.
 _HOURS_PERIOD = PUBLISHED_RETENTION - timedelta(days=1)
 
-#: Period in which changed hours are published again: runs that were buffered during a database outage are counted late.
+#: Period in which hours with changed counts are published again: runs that were buffered during a database outage are
+#: counted late.
 _RECOUNT_PERIOD = timedelta(hours=26)
 
 #: An hour is published this long after its end, when its last runs have ended.
@@ -87,7 +88,7 @@ class SiteRunReporter:
     async def _publish_failed(self, after: int, newest: int, now: datetime) -> bool:
         """Publish in parts the failed runs whose numbers are above *after* and up to *newest*.
 
-        Return whether all are published; they are not if another process publishes at the same time.
+        Return whether all are published; `False`: another process publishes at the same time.
         """
         while after < newest:
             upto = min(after + MAX_BATCH_ROWS, newest)
@@ -118,11 +119,12 @@ class SiteRunReporter:
         if last_hour == self._published_hour:
             return
         starts_at = last_hour - (_HOURS_PERIOD if self._published_hour is None else _RECOUNT_PERIOD)
-        # `first_hour` skips hours without counts: a new site has a week of them.
+        # `first_hour` skips hours without counts, of which a new site has a week.
         while (hour := await self._writer.first_hour(starts_at, last_hour)) is not None:
             if (rows := await self._writer.publish_hour(hour, now)) is None:
                 return
             await self._pause_after(rows)
+            # After a full part, more rows of the same hour may remain.
             starts_at = hour if rows >= MAX_BATCH_ROWS else hour + _HOUR
         self._published_hour = last_hour
 

@@ -39,12 +39,13 @@ class SiteStatusRecorder:
         self._clock = clock
         self._site_statuses = site_statuses
         self._write_entry = write_entry
-        #: By incident number: the text last written for each site, its time, and the number of entries.
+        #: By incident number: the text last written for each site, the time of writing, and the number of entries.
         self._last_written: dict[str, tuple[Mapping[str, str], datetime, int]] = {}
 
     async def record(self) -> None:
         """Write the statuses that have changed. Raise `StoreUnavailable`."""
         async with self._store.reading() as uow:
+            # The key of an agency's incident is the agency's code.
             numbers = {key: each.number for key, each in (await uow.open_incidents_by_key()).items()}
         self._last_written = {
             number: self._last_written[number] for number in numbers.values() if number in self._last_written

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, literal_column, select
 
-from monitor.store.admin.unopened import DocumentsUnavailableError, read_unopened
+from monitor.store.admin.unopened import StoreUnreadableError, read_unopened
 from monitor.store.backend.postgres import CONNECTIONS, PostgresServer
 from monitor.store.schema.tables import process
 
@@ -31,7 +31,7 @@ _PROCESS_NAMES_SQL = """ARRAY(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBudget:
-    """The connection limits of a server, and the connections in use."""
+    """The connection limits of a server, and what Pantau and others use of them."""
 
     #: Maximum number of connections that our role can open, without the reserved ones.
     available: int
@@ -39,13 +39,13 @@ class ConnectionBudget:
     reserved: int
     #: Connections that are open now to other databases of the server.
     other_databases: int
-    #: Names of Pantau's processes that ran within the last day.
+    #: Names of Pantau's processes that run, or ended within the last day without a clean shutdown.
     processes: frozenset[str]
 
     def needed(self, *, own: str, sites: int) -> int:
-        """Return the maximum number of open connections while the process *own* runs as well.
+        """Return the maximum number of open connections while the process named *own* runs as well.
 
-        *sites*: number of sites that a hub checks, with one connection per process and site.
+        A process opens up to `CONNECTIONS`, and one to each of the *sites* (their number) if it is a hub.
         """
         return len(self.processes | {own}) * (CONNECTIONS + sites) + self.other_databases + _SPARE_CONNECTIONS
 
@@ -57,13 +57,13 @@ def connection_budget(server: PostgresServer, state_dir: Path) -> ConnectionBudg
         "reserved": _RESERVED_SQL,
         "limit": _OWN_LIMIT_SQL,
         "other_databases": _OTHER_DATABASES_SQL,
-        "names": _PROCESS_NAMES_SQL,
+        "processes": _PROCESS_NAMES_SQL,
     }
     columns: list[ColumnElement[Any]] = [literal_column(sql).label(name) for name, sql in expressions.items()]
     query = cast("Select[Any]", select(*columns))
     try:
         rows = read_unopened(state_dir, server, query, process.name)
-    except DocumentsUnavailableError:
+    except StoreUnreadableError:
         return None
     if not rows:
         return None
@@ -73,5 +73,5 @@ def connection_budget(server: PostgresServer, state_dir: Path) -> ConnectionBudg
         available=available if row.limit is None else min(available, row.limit),
         reserved=row.reserved,
         other_databases=row.other_databases,
-        processes=frozenset(row.names),
+        processes=frozenset(row.processes),
     )

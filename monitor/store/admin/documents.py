@@ -1,6 +1,6 @@
 """The agencies' documents (the YAML text that configures one agency), with all their versions.
 
-A write fails if its author has not read the latest version.
+A write fails if its author has not read the latest versions. A document also has a file name, such as "jcontoh.yaml".
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from monitor.store.schema.tables import document
 
 
 class VersionConflictError(Exception):
-    """An agency's document has a newer version; nothing of the write is applied."""
+    """An agency's document has a newer version than the author has read; nothing is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ class Documents:
         return [_version(row) for row in await self._database.rows(query)]
 
     async def text(self, agency: str, digest: str) -> str | None:
-        """Return the text with this digest from the versions of an agency's document; `None`: no version has it."""
+        """Return the text with this digest among all versions of an agency's document; `None`: no version has it."""
         query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
         texts = await self._database.values(query.order_by(document.c.number.desc()))
         return next((text for text in texts if digest_of(text) == digest), None)
@@ -130,8 +130,8 @@ class Documents:
 
         All changes are one transaction. *present*: the latest versions when the documents were checked; raise
         `VersionConflictError` if a newer version exists. *secrets*: secrets that were entered in the portal, by their
-        names in the documents; they are stored. Secrets that only replaced versions name are deleted. *address*: client
-        address for the audit log.
+        names in the documents; they are stored. Secrets that no latest version names any more are deleted. *address*:
+        client address for the audit log.
         """
         async with self._database.exclusive() as connection:
             query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
@@ -144,12 +144,12 @@ class Documents:
             for name, secret in secrets.items():
                 # A stored event name never changes.
                 entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
-                await store_secret(connection, _place(name), secret, entry)
+                await store_secret(connection, _mailbox_secret_id(name), secret, entry)
                 await audit.append(connection, [entry])
             return applied
 
     async def store_files(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
-        """Store a new version of each document that differs from the agency files *documents*.
+        """Store a new version of each of the files *documents* whose text or file name differs from the latest version.
 
         Agencies without a file are removed.
         """
@@ -210,7 +210,7 @@ async def _replace(
 async def _delete_unused_secrets(
     connection: AsyncConnection, replaced: Mapping[str, DocumentVersion], new_texts: Mapping[str, str]
 ) -> None:
-    """Delete the stored secrets that replaced documents name and no latest document names."""
+    """Delete the stored secrets that *replaced* documents name and no latest document names. *new_texts*: by agency."""
     old_texts = {agency: each.text or "" for agency, each in replaced.items()}
     dropped = {
         agency: secret_names_in(old_texts.get(agency, "")) - secret_names_in(text) for agency, text in new_texts.items()
@@ -223,7 +223,7 @@ async def _delete_unused_secrets(
                 await delete_secret(connection, SecretId(purpose=purpose, owner=name))
 
 
-def _place(name: str) -> SecretId:
+def _mailbox_secret_id(name: str) -> SecretId:
     return SecretId(purpose=SecretPurpose.MAILBOX, owner=name)
 
 
@@ -233,8 +233,8 @@ def read_documents(
     """Return the latest version of each document, by agency, from a store that this process need not have opened.
 
     The store is the PostgreSQL *server*, or the SQLite file in *directory*. The result is empty if the store does not
-    exist or has no table of documents. *cached*: versions as read before, by agency; those that are still the latest
-    are not read again. Raise `DocumentsUnavailableError`.
+    exist or has no table of documents. *cached*: versions as read before, by agency; a version that is still the
+    latest is not read again. Raise `StoreUnreadableError`.
     """
     if cached:
         numbers = read_unopened(directory, server, _select_latest_numbers(), document.name)

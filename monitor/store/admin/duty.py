@@ -1,4 +1,4 @@
-"""On-call records that exist only in the database: overrides of rotas, and numbers confirmed by drills."""
+"""On-call records that exist only in the database: overrides of rotas, and telephone numbers confirmed by drills."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from alerts.model.oncall import Override
-from monitor.store.admin.unopened import DocumentsUnavailableError, has_store, read_unopened
+from monitor.store.admin.unopened import StoreUnreadableError, has_store, read_unopened
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.oncall import confirmation_times, overrides_from_rows, select_confirmations, select_overrides
 from monitor.store.schema.tables import drill_notification, override
@@ -16,7 +16,7 @@ from monitor.store.schema.tables import drill_notification, override
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DutyRecords:
-    """Overrides, and numbers that were confirmed by drills. Serialised for `pantau check`."""
+    """Overrides, and telephone numbers that were confirmed by drills. Serialised for `pantau check`."""
 
     #: Temporary replacements of the person on call.
     overrides: Sequence[Override] = ()
@@ -27,7 +27,10 @@ class DutyRecords:
 
 
 def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> DutyRecords:
-    """Return the on-call records of a store at *now*. The store may be in use by a running service."""
+    """Return the overrides that have not ended at *now*, and the confirmed numbers.
+
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. A running service may be using it.
+    """
     if server is None and not has_store(directory):
         return DutyRecords(unread=f"there is no store in {directory}")
     try:
@@ -35,6 +38,6 @@ def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> 
         confirmed = confirmation_times(
             read_unopened(directory, server, select_confirmations(), drill_notification.name)
         )
-    except DocumentsUnavailableError as error:
+    except StoreUnreadableError as error:
         return DutyRecords(unread=str(error))
     return DutyRecords(overrides=overrides, answered=confirmed)

@@ -27,12 +27,12 @@ class IdempotencyKey:
 class IdempotencyRecord:
     """A request that was received before, with its response."""
 
-    #: Digest of the request.
+    #: Digest of the request, by which the caller notices that a key is reused for another request.
     digest: str
     started_at: datetime
     #: HTTP status of the response; `None`: the request is being executed, or its outcome is unknown.
     status: int | None
-    #: Body of the response; `None` like the status.
+    #: Body of the response; `None` if the status is `None`.
     body: str | None = field(repr=False)
 
 
@@ -53,7 +53,7 @@ class IdempotencyRecords:
     ) -> IdempotencyRecord | None:
         """Record that a request starts. Return its record if it was received before, otherwise `None`.
 
-        Delete all records up to *since*. Raise `TooManyRecordsError`.
+        Delete all records of requests that started at *since* or earlier. Raise `TooManyRecordsError`.
         """
         try:
             async with self._database.write() as connection:
@@ -66,8 +66,8 @@ class IdempotencyRecords:
                     values = {"principal": request.principal, "key": request.key, "digest": digest, "started_at": now}
                     await connection.execute(insert(idempotency_record).values(**values))
                     return None
-        # Another process has inserted the same request concurrently.
         except IntegrityError:
+            # Another process has inserted the same request concurrently.
             return IdempotencyRecord(digest=digest, started_at=now, status=None, body=None)
         return from_row(IdempotencyRecord, row)
 

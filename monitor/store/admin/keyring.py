@@ -22,11 +22,11 @@ _FORMAT: Final = "1"
 
 
 class SecretLockedError(Exception):
-    """A secret cannot be decrypted with the available keys. The message names the key that can."""
+    """A secret cannot be decrypted with the available keys. The message says why, and names a missing key."""
 
 
 def new_key() -> str:
-    """Return a new key in the format_version in which a file contains it."""
+    """Return a new key in the format of a key file."""
     return urlsafe_b64encode(token_bytes(KEY_OCTETS)).decode()
 
 
@@ -34,7 +34,7 @@ class Keyring:
     """The current encryption key, and the previous key, which decrypts secrets until all are re-encrypted."""
 
     def __init__(self, key: str, old: str | None = None) -> None:
-        """*key* and *old*: the current and the previous key, in the form of a key file. Raise `BadKeyError`."""
+        """*key* and *old*: the current and the previous key, in the format of a key file. Raise `BadKeyError`."""
         self._key = EncryptionKey.parse(key)
         self._keys = {each.id: each for each in (*((EncryptionKey.parse(old),) if old else ()), self._key)}
 

@@ -1,4 +1,4 @@
-"""Notices of planned maintenance that were sent to an agency's recipients. Each has an entry in the audit log."""
+"""Notices of planned maintenance for an agency's recipients. Each has an entry in the audit log."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NOTICE_CREATED: Final = "advance notice made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentMaintenanceNotice:
+class CurrentMaintenanceNotices:
     """Notices to an agency's recipients about maintenance work that has not ended."""
 
     #: In the order of their creation.
     notices: Sequence[MaintenanceNotice]
-    #: Numbers of the notices that a later notice replaces: it changes or cancels the work.
-    replaced: AbstractSet[str]
+    #: Numbers of the notices that a later notice, which changes or cancels the work, replaces.
+    replaced_numbers: AbstractSet[str]
 
 
 class MaintenanceNoticeRecords:
@@ -38,7 +38,7 @@ class MaintenanceNoticeRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, agency: str, now: datetime) -> SentMaintenanceNotice:
+    async def of(self, agency: str, now: datetime) -> CurrentMaintenanceNotices:
         """Return the notices to an agency's recipients about work that ends after *now*."""
         async with self._database.read() as connection:
             return await _current_notices(connection, agency, now)
@@ -58,11 +58,11 @@ class MaintenanceNoticeRecords:
         async with self._database.read() as connection:
             return await _numbers_in_use(connection, numbers)
 
-    async def add(self, agency: str, notice: MaintenanceNotice, known: SentMaintenanceNotice) -> bool:
+    async def add(self, agency: str, notice: MaintenanceNotice, known: CurrentMaintenanceNotices) -> bool:
         """Store a notice with its audit entry, and return `True`.
 
-        Return `False`, and store nothing, if the agency's notices differ from *known*, or the number is in use. So two
-        clicks or two services cannot announce the same work twice.
+        Return `False`, and store nothing, if the agency's notices differ from *known* (those that the author saw), or
+        the number is in use. So two clicks or two services cannot announce the same work twice.
         """
         async with self._database.exclusive() as connection:
             if await _current_notices(connection, agency, notice.made_at) != known or await _numbers_in_use(
@@ -83,7 +83,7 @@ class MaintenanceNoticeRecords:
         return True
 
 
-def _detail(agency: str, notice: MaintenanceNotice, replaced: str) -> Mapping[str, str]:
+def _detail(agency: str, notice: MaintenanceNotice, replaced_number: str) -> Mapping[str, str]:
     # Keys of audit entries never change: "news" is the kind of notice, "before" the number of the replaced one.
     return {
         "agency": agency,
@@ -92,19 +92,19 @@ def _detail(agency: str, notice: MaintenanceNotice, replaced: str) -> Mapping[st
         "from": notice.starts_at.isoformat(),
         "until": notice.ends_at.isoformat(),
         "why": notice.reason,
-        "before": replaced,
+        "before": replaced_number,
     }
 
 
-async def _current_notices(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
+async def _current_notices(connection: AsyncConnection, agency: str, now: datetime) -> CurrentMaintenanceNotices:
     current = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends_at > now)
     rows = sorted((await connection.execute(select(maintenance_notice).where(current))).all(), key=lambda row: row.id)
-    # A notice that moves work to an earlier time may have ended already. What it replaces still counts as replaced.
+    # Search all notices for replacements: work that a notice has moved to an earlier time may have ended already.
     numbers = select(maintenance_notice.c.replaces).where(
         maintenance_notice.c.replaces.in_([row.number for row in rows])
     )
-    replaced = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
-    return SentMaintenanceNotice(notices=await _notices(connection, rows), replaced=replaced)
+    replaced_numbers = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
+    return CurrentMaintenanceNotices(notices=await _notices(connection, rows), replaced_numbers=replaced_numbers)
 
 
 async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:

@@ -31,7 +31,8 @@ BATCH_SIZE = 200
 #: Default number of incidents, or of audit entries without an incident, that one call of the search examines.
 _SEARCH_BATCH_SIZE = 100
 
-#: Events of audit entries that are never purged: the hash chain cannot be verified without these entries.
+#: Events of audit entries that are never purged: the hash chain cannot be verified without these entries. "journal
+#: chained" is the entry with which an early version started the chain.
 _UNPURGEABLE_EVENTS = (PURGED, CHECKPOINT, "journal chained")
 #: Earlier than every stored time.
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
@@ -44,22 +45,21 @@ class PurgeSet:
     #: Id and number of each incident.
     incidents: Sequence[tuple[int, str]]
     notification_ids: Sequence[int]
-    #: Ids of audit entries. The search does not read their contents, which for 100,000 entries would exceed the
-    #: statement timeout.
-    entries: Sequence[int]
+    #: Ids of audit entries. Their contents are not read: for 100,000 entries that would exceed the statement timeout.
+    entry_ids: Sequence[int]
 
     @property
     def counts(self) -> str:
         """Numbers that a person types to confirm the purge: incidents/notifications/entries."""
-        return f"{len(self.incidents)}/{len(self.notification_ids)}/{len(self.entries)}"
+        return f"{len(self.incidents)}/{len(self.notification_ids)}/{len(self.entry_ids)}"
 
 
 class Search:
     """Incremental search for purgeable records. Each call continues after the previous one.
 
-    An incident is purgeable if it was resolved before a given time, has nothing pending, and all incidents that share a
-    notification with it are purgeable, too. An audit entry is purged with its incident. An entry without an incident is
-    purged when it is older than the given time.
+    An incident is purgeable if it was resolved before a given time, has nothing pending (`at_rest`), and all incidents
+    that share a notification with it are purgeable, too. An audit entry is purged with its incident. An entry without
+    an incident is purged when it is older than the given time.
     """
 
     def __init__(self, before: datetime) -> None:
@@ -82,13 +82,13 @@ class Search:
         The result may have more incidents than *limit*, because of shared notifications, or fewer, if some are not
         purgeable.
         """
-        result = PurgeSet(incidents=(), notification_ids=(), entries=())
+        result = PurgeSet(incidents=(), notification_ids=(), entry_ids=())
         if self._last_incident is not None:
             result = await self._search_incidents(connection, self._last_incident, limit)
         if self._last_incident is not None or self._last_entry is None:
             return result
-        entries = await self._search_entries(connection, self._last_entry, limit)
-        return replace(result, entries=sorted([*result.entries, *entries]))
+        entry_ids = await self._search_entries(connection, self._last_entry, limit)
+        return replace(result, entry_ids=sorted([*result.entry_ids, *entry_ids]))
 
     async def _search_incidents(
         self, connection: AsyncConnection, last_examined: tuple[datetime, int], limit: int
@@ -112,11 +112,11 @@ class Search:
         return PurgeSet(
             incidents=[(i, numbers[i]) for i in sorted(purgeable)],
             notification_ids=notification_ids,
-            entries=await _entries_about(connection, sorted(purgeable), notification_ids),
+            entry_ids=await _entries_about(connection, sorted(purgeable), notification_ids),
         )
 
     async def _purgeable_numbers(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
-        """Return the numbers of those incidents that are resolved and have nothing pending, by id."""
+        """Return the numbers of the purgeable incidents among *ids*, by id. Shared notifications are not considered."""
         is_purgeable = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
         numbers: dict[int, str] = {}
         for batch in batched(sorted(ids)):
@@ -145,24 +145,25 @@ class Search:
         return sorted(row.id for row in rows if row.event not in _UNPURGEABLE_EVENTS)
 
 
-def _comes_after(last_examined: tuple[datetime, int], at: Column[datetime], number: Column[int]) -> ColumnElement[bool]:
-    """Return the condition that a row comes after *last_examined* in the order of time and number."""
-    # With a row comparison, (at, number) > (…), SQLite would scan all rows instead of using the index.
-    return (at >= last_examined[0]) & ((at > last_examined[0]) | (number > last_examined[1]))
+def _comes_after(last_examined: tuple[datetime, int], at: Column[datetime], row_id: Column[int]) -> ColumnElement[bool]:
+    """Return the condition that a row comes after *last_examined* in the order of time and id."""
+    # With a row comparison, (at, id) > (…), SQLite would scan all rows instead of using the index.
+    return (at >= last_examined[0]) & ((at > last_examined[0]) | (row_id > last_examined[1]))
 
 
 async def delete_records(connection: AsyncConnection, purge_set: PurgeSet, entry: AuditEntry) -> None:
     """Delete the records, and append *entry*, which states who purged and on whose authority, to the audit log.
 
-    The appended entry also has the counts and a digest of the tombstones. Its stored keys never change.
+    The appended entry also has the numbers of deleted records, and a digest of the tombstones.
     """
-    sealed = await _read_entries(connection, purge_set.entries)
+    purged_entries = await _read_entries(connection, purge_set.entry_ids)
+    # Keys of audit entries never change: "notices" is the number of notifications.
     detail = {
         **entry.detail,
         "incidents": " ".join(number for _, number in purge_set.incidents),
         "notices": str(len(purge_set.notification_ids)),
-        "entries": str(len(purge_set.entries)),
-        "tombstones": tombstones_digest(sealed),
+        "entries": str(len(purge_set.entry_ids)),
+        "tombstones": tombstones_digest(purged_entries),
     }
     (purge,) = await audit.append(connection, [AuditEntry(at=entry.at, actor=entry.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
@@ -170,10 +171,10 @@ async def delete_records(connection: AsyncConnection, purge_set: PurgeSet, entry
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
     cleared: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notification_id": None, "detail": {}}
     cleared["purged_by"] = purge.number
-    for numbers in batched(purge_set.entries):
-        await connection.execute(update(audit_log).where(audit_log.c.id.in_(numbers)).values(**cleared))
+    for ids in batched(purge_set.entry_ids):
+        await connection.execute(update(audit_log).where(audit_log.c.id.in_(ids)).values(**cleared))
         # A maintenance notice repeats the content of its audit entry.
-        await connection.execute(delete(maintenance_notice).where(maintenance_notice.c.entry.in_(numbers)))
+        await connection.execute(delete(maintenance_notice).where(maintenance_notice.c.entry.in_(ids)))
     for ids in batched(purge_set.notification_ids):
         await _delete(connection, {notification: notification.c.id.in_(ids)})
     for ids in batched([id_ for id_, _ in purge_set.incidents]):
@@ -181,10 +182,9 @@ async def delete_records(connection: AsyncConnection, purge_set: PurgeSet, entry
 
 
 async def _linked_incidents(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
-    """Return the incident ids of each notification about the incidents *ids*, by notification id.
+    """Return each notification about the incidents *ids*, with the ids of all of its incidents, by notification id.
 
-    Includes notifications that are linked indirectly: an incident may share a notification with an incident that shares
-    another one with a third.
+    Includes notifications about the other incidents of these notifications, and so on.
     """
     by_notification: dict[int, set[int]] = {}
     queried: set[int] = set()
@@ -205,13 +205,13 @@ async def _linked_incidents(connection: AsyncConnection, ids: Collection[int]) -
     return by_notification
 
 
-def _not_purgeable(notified: Iterable[Collection[int]], purgeable: Collection[int]) -> set[int]:
+def _not_purgeable(ids_by_notification: Iterable[Collection[int]], purgeable: Collection[int]) -> set[int]:
     """Return the incidents that notifications link, directly or indirectly, to an incident that is not purgeable.
 
-    *notified*: the incident ids of each notification.
+    *ids_by_notification*: the incident ids of each notification.
     """
     group_of: dict[int, set[int]] = {}
-    for incident_ids in notified:
+    for incident_ids in ids_by_notification:
         merged = set().union(*(group_of.get(i, {i}) for i in incident_ids))
         for i in merged:
             group_of[i] = merged
@@ -223,18 +223,18 @@ async def _entries_about(
 ) -> Sequence[int]:
     """Return the ids of the purgeable audit entries of these incidents and notifications."""
     is_purgeable = audit_log.c.purged_by.is_(None) & audit_log.c.event.not_in(_UNPURGEABLE_EVENTS)
-    entry_ids: set[int] = set()
+    found_ids: set[int] = set()
     for column, ids in ((audit_log.c.incident_id, incidents), (audit_log.c.notification_id, notification_ids)):
         for batch in batched(ids):
-            entry_ids |= set(
+            found_ids |= set(
                 (await connection.execute(select(audit_log.c.id).where(is_purgeable, column.in_(batch)))).scalars()
             )
-    return sorted(entry_ids)
+    return sorted(found_ids)
 
 
-async def _read_entries(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[ChainedEntry]:
+async def _read_entries(connection: AsyncConnection, entry_ids: Sequence[int]) -> Sequence[ChainedEntry]:
     entries: list[ChainedEntry] = []
-    for batch in batched(numbers):
+    for batch in batched(entry_ids):
         query = select(audit_log).where(audit_log.c.id.in_(batch)).order_by(audit_log.c.id)
         entries += [audit.to_entry(row) for row in await connection.execute(query)]
     return entries

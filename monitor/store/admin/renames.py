@@ -1,7 +1,8 @@
 """Renaming of an agency or a mailbox in all records except the audit log, which stays as written.
 
 Records contain such names in agency codes, route names ("JCM/outbound/rujukan-a"), rota names ("JCM/bertugas"), the
-subjects of health records, and the dedup keys of incidents.
+subjects of health records, and the dedup keys of incidents. Each method of `Renaming`, such as `route`, translates one
+sort of name; it returns a name that does not change as it is.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from monitor.store.schema.tables import (
     wallboard_link,
 )
 
-#: Name of the audit event. Readers of the audit log find former names of an agency by it.
+#: Name of the audit event, by which the former names of an agency are found in the audit log.
 RENAMED = "renamed"
 
 
@@ -72,7 +73,7 @@ class Renames:
     """Renames records, each time in one transaction."""
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: the site of this service; "": there are no sites. Other sites publish their own renames."""
+        """*site*: the site of this service; "": there are no sites. Each site renames its own published statuses."""
         self._database = database
         self._site = site
 
@@ -103,7 +104,7 @@ class Renames:
         return sorted(agencies - {""} - {None})
 
     async def is_already_renamed(self, renaming: Renaming) -> bool:
-        """Whether the audit log has this rename. Another process may have written rows under the old name since."""
+        """Whether the audit log has this rename. Processes may have written rows under the old name since then."""
         query = select(audit_log.c.detail).where(audit_log.c.event == RENAMED)
         return any(
             (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
@@ -111,21 +112,24 @@ class Renames:
             for row in await self._database.rows(query)
         )
 
-    async def rename(self, renaming: Renaming, *, by: str, now: datetime, is_rest: bool = False) -> Mapping[str, int]:
-        """Rename all records and append an audit entry; return the number of renamed routes, runs and incidents.
+    async def rename(
+        self, renaming: Renaming, *, by: str, now: datetime, is_second_pass: bool = False
+    ) -> Mapping[str, int]:
+        """Rename all records, and append an audit entry. Return the numbers of renamed routes, runs and incidents.
 
-        *is_rest*: rename only rows that were written under the old name after the rename. They get no audit entry.
+        *is_second_pass*: the rename was done before, and this pass renames rows that were written under the old name
+        since; it appends no audit entry.
         """
         async with self._database.exclusive() as connection:
             # Statuses come first: a joining site locks these tables in the same order, so that no deadlock occurs.
             await _move_statuses(connection, self._site, renaming)
             counts, still_open = await _rename_records(connection, self._database, renaming)
-            if not is_rest:
+            if not is_second_pass:
                 names = {"what": str(renaming.kind), "old": renaming.old, "new": renaming.new}
                 entry = AuditEntry(
                     at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()}
                 )
-                # An open incident also gets an entry of its own.
+                # Each open incident also gets an entry of its own.
                 incident_entries = [replace(entry, incident_id=incident_id, detail=names) for incident_id in still_open]
                 await audit.append(connection, [entry, *incident_entries])
         return counts
@@ -152,6 +156,7 @@ async def _rename_records(
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
     if renaming.kind is RenamedKind.AGENCY:
         await _move_days(connection, database, renaming)
+        # A drill of one agency's contacts, "JCM/all", has the form of a rota's name.
         await _move_each(connection, drill, drill.c.contact, renaming.rota)
         await _move_access(connection, renaming)
         for table in (drill_notification, pin_attempt, maintenance_notice):
@@ -186,7 +191,7 @@ async def _move_hours(
 
 
 async def _move_published(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
-    """Rename the runs and hours of a route that sites have published. Later rows use the new name."""
+    """Rename the published runs and hours of a route, of all sites. Sites publish later rows under the new name."""
     for table in (site_run, site_hour):
         # The primary key begins with the site: name all sites, so that the index is used.
         sites = select_distinct(table.c.site)
@@ -195,7 +200,7 @@ async def _move_published(connection: AsyncConnection, agency: str, route: str, 
 
 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
-    """Merge the days of an agency into those that exist under its new name."""
+    """Merge each day of an agency, a timeline of minutes, into the same day under the new name."""
     days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
     merged: dict[date, DayTimeline] = {}
     rows = (await connection.execute(days)).all()
@@ -212,7 +217,7 @@ async def _move_days(connection: AsyncConnection, database: Database, renaming: 
 
 
 async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
-    """Rename the health records. A record that exists under the new name is newer, and replaces the old one."""
+    """Rename health records (`health` or `streak`). An existing record under the new name is newer: keep it instead."""
     subjects = set((await connection.execute(select(table.c.subject))).scalars())
     for subject in subjects:
         new = renaming.tracker(subject)
@@ -227,7 +232,7 @@ async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Re
 
 
 async def _move_statuses(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
-    """Rename the statuses that this site publishes. A status that exists under the new name replaces the old one."""
+    """Rename the statuses that *site* publishes. If a status exists under the new name, delete the old one instead."""
     is_own = site_status.c.site == site
     rows = (await connection.execute(select(site_status.c.subject, site_status.c.failing_routes).where(is_own))).all()
     subjects = {row.subject for row in rows}
@@ -260,7 +265,7 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
         )
         for row in rows.all():
             if has_open_incident and row.resolved_at is None:
-                # A dedup key has at most one open incident. The service closes this one like that of a removed agency.
+                # A dedup key has at most one open incident. The service closes this one as if its agency were removed.
                 continue
             snapshot = POLICY.validate_json(row.policy)
             escalation = snapshot.escalation
@@ -280,7 +285,7 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
 async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
     """Transfer roles and wallboard links of the agency to its new code.
 
-    They do not stay under the old code, because a later agency with that code is a different one.
+    None stays under the old code, because a later agency with that code is a different one.
     """
     for table, holder_column in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
         assigned = select(holder_column, table.c.role).where(table.c.agency == renaming.new)

@@ -71,25 +71,28 @@ class Secrets:
         return [(from_row(SecretId, row), _ciphertext(row)) for row in rows]
 
     async def find_rotated_token(self, name: str) -> RotatedToken | None:
-        """Return the latest refresh token that replaced the secret *name*, which a person entered; `None`: none did."""
+        """Return the latest refresh token that replaced the entered secret *name*; `None`: no token did."""
         secret_id = SecretId(purpose=SecretPurpose.RENEWED, owner=name)
         row = await self._database.row(select(secret).where(*_has_id(secret_id)))
         return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
 
-    async def store_rotated_token(self, name: str, later: RotatedToken) -> bool:
-        """Store a rotated token, unless a later one is stored; return whether the entered secret still exists."""
+    async def store_rotated_token(self, name: str, token: RotatedToken) -> bool:
+        """Store a token that replaces the secret *name*, unless a later one is stored.
+
+        Return whether the secret that a person entered still exists; if not, nothing is stored.
+        """
         secret_id = SecretId(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
             entered_id = _has_id(SecretId(purpose=SecretPurpose.MAILBOX, owner=name))
             if (await connection.execute(select(secret.c.owner).where(*entered_id))).one_or_none() is None:
                 return False
             stored = (await connection.execute(select(secret).where(*_has_id(secret_id)))).one_or_none()
-            if stored is None or stored.written_at <= later.at:
-                await _put(connection, secret_id, later.secret, by=_SYSTEM_AUTHOR, at=later.at)
+            if stored is None or stored.written_at <= token.at:
+                await _put(connection, secret_id, token.secret, by=_SYSTEM_AUTHOR, at=token.at)
             return True
 
     async def replace(self, changes: Sequence[tuple[SecretId, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
-        """Replace ciphertexts by (id, old, new); skip those changed meanwhile. Return the number of replaced ones."""
+        """Replace ciphertexts: (id, old, new). Skip secrets that were changed meanwhile. Return the number replaced."""
         replaced = 0
         async with audit.audited_write(self._database, entry) as connection:
             for secret_id, before, after in changes:
@@ -102,7 +105,7 @@ class Secrets:
 def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:
     """Return all secrets of a purpose, by owner, from a store that this process need not have opened.
 
-    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `DocumentsUnavailableError`.
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `StoreUnreadableError`.
     """
     columns = (secret.c.owner, secret.c.key_id, secret.c.ciphertext)
     query = select(*columns).where(secret.c.purpose == str(purpose))
@@ -111,7 +114,10 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
 
 
 async def store_secret(connection: AsyncConnection, secret_id: SecretId, secret: Ciphertext, entry: AuditEntry) -> None:
-    """Store a secret, replacing the previous one, in the transaction of *connection*."""
+    """Store a secret, replacing the previous one, in the transaction of *connection*.
+
+    *entry*: gives author and time; the caller appends it to the audit log.
+    """
     await _put(connection, secret_id, secret, by=entry.actor, at=entry.at)
 
 

@@ -30,7 +30,7 @@ class TokenRecords:
         return [token for _, token in await self._found(select(api_token).order_by(api_token.c.id.desc()))]
 
     async def page(self, *, before: int, limit: int) -> Sequence[ApiToken]:
-        """Return the newest *limit* tokens among those with a number below *before*."""
+        """Return the newest *limit* tokens among those with an id below *before*."""
         query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(limit)
         return [token for _, token in await self._found(query)]
 
@@ -39,9 +39,9 @@ class TokenRecords:
         query = select(api_token).where(api_token.c.revoked_at.is_(None), api_token.c.ends_at > now)
         return {row.digest: token for row, token in await self._found(query)}
 
-    async def find(self, number: int) -> ApiToken | None:
-        """Return the token of this number."""
-        tokens = await self._found(select(api_token).where(api_token.c.id == number))
+    async def find(self, token_id: int) -> ApiToken | None:
+        """Return the token with this id."""
+        tokens = await self._found(select(api_token).where(api_token.c.id == token_id))
         return next((token for _, token in tokens), None)
 
     async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], ApiToken]]:
@@ -54,7 +54,7 @@ class TokenRecords:
     async def add(
         self, name: str, digest: str, assignments: AbstractSet[RoleAssignment], ends_at: datetime, entry: AuditEntry
     ) -> int:
-        """Store a token; return its number."""
+        """Store a token; return its id."""
         values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
         async with audit.audited_write(self._database, entry) as connection:
             token_id = inserted_id(await connection.execute(insert(api_token).values(**values)))
@@ -64,11 +64,11 @@ class TokenRecords:
             await connection.execute(insert(token_role), rows)
         return token_id
 
-    async def use(self, number: int, now: datetime) -> None:
+    async def use(self, token_id: int, now: datetime) -> None:
         """Record the use of a token."""
-        await self._database.change(update(api_token).where(api_token.c.id == number).values(used_at=now))
+        await self._database.change(update(api_token).where(api_token.c.id == token_id).values(used_at=now))
 
-    async def revoke(self, number: int, entry: AuditEntry) -> None:
+    async def revoke(self, token_id: int, entry: AuditEntry) -> None:
         """Revoke a token."""
         async with audit.audited_write(self._database, entry) as connection:
-            await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))
+            await connection.execute(update(api_token).where(api_token.c.id == token_id).values(revoked_at=entry.at))

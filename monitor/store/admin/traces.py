@@ -1,4 +1,4 @@
-"""Records that exist under an agency's code: days with results, incidents, and a rename. The agency may be removed."""
+"""Records that exist under an agency's code, even if it was removed: days with results, incidents, and a rename."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_RENAMES = 1_000
 class AgencyTrace:
     """Records under an agency's code."""
 
-    #: First and last day with stored results; `None`: there is none.
+    #: First and last day with stored probe results; `None`: there is none.
     since: date | None = None
     until: date | None = None
     #: Incident numbers of the latest and of the open incident; "": there is none.
     latest: str = ""
     open: str = ""
-    #: The new code of the agency that had this code before; "": none was renamed.
+    #: The new code of the agency that had this code before a rename; "": there was no rename.
     renamed_to: str = ""
 
     def __bool__(self) -> bool:

@@ -1,6 +1,6 @@
 """Read-only queries on a store that this process has not opened.
 
-The service and commands read agencies and their secrets before the store is opened (and migrated), or never open it.
+The service reads agencies and their secrets before it opens (and so migrates) the store. Some commands never open it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from monitor.store.schema.renamed import use_present_names
 _FILE = "pantau.sqlite"
 
 
-class DocumentsUnavailableError(StoreUnavailable):
+class StoreUnreadableError(StoreUnavailable):
     """The store cannot be read now. The message gives the reason, and contains no secret."""
 
 
 def read_unopened(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
     """Return the rows of *query* on *table*; empty if the store or the table does not exist.
 
-    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `DocumentsUnavailableError`.
+    The store is the PostgreSQL *server*, or the SQLite file in *directory*. Raise `StoreUnreadableError`.
     """
     file = directory / _FILE
     try:
@@ -43,7 +43,7 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
         cause = error.orig if isinstance(error, DBAPIError) else error.strerror or error
         location = f"the file {file}" if server is None else str(server)
         reason = " ".join(str(cause).split())
-        raise DocumentsUnavailableError(f"the store, {location}, cannot be read: {reason}") from None
+        raise StoreUnreadableError(f"the store, {location}, cannot be read: {reason}") from None
 
 
 def _rows(connection: Connection, query: Select[Any], table: str) -> Sequence[Row[Any]]:
@@ -52,6 +52,7 @@ def _rows(connection: Connection, query: Select[Any], table: str) -> Sequence[Ro
     except (OperationalError, ProgrammingError):
         # The table does not exist, or an older store has it under a former name.
         connection.rollback()
+    # Temporary views give tables and columns of an older store their present names.
     use_present_names(connection)
     return connection.execute(query).all() if inspect(connection).has_table(table) else ()
 
@@ -65,7 +66,7 @@ def has_store(directory: Path) -> bool:
 
 
 def _sqlite_engine(file: Path) -> Engine:
-    # Without a WAL file no process writes to the store. "immutable" then keeps SQLite from creating files beside it.
+    # Without a WAL file no process writes to the store. Then "immutable" keeps SQLite from creating files beside it.
     immutable = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
     uri = f"{file.absolute().as_uri()}?mode=ro{immutable}"
     return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)

@@ -1,7 +1,7 @@
 """Users of the portal in the database, with their roles, second factors, sessions and access codes.
 
-An access code lets an invited user, or one whose password was reset, choose a password. Each change has an audit entry
-with its author and client address.
+An access code (table `invitation_code`) lets an invited user, or one whose password was reset, choose a password. Each
+change has an audit entry with its author and client address.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AccessCodeRecord:
 class PendingSession:
     """Sign-in with a correct password, before the second factor is checked. It grants no access."""
 
-    #: Digest of the key in the cookie.
+    #: Digest of the key in the cookie of the pending session.
     digest: str
     user_id: int
     #: Name that the user signs in with.
@@ -98,7 +98,7 @@ class FailedAttempt(StrEnum):
     SECOND_STEP = "second step"
 
 
-#: Columns with the count and the time of the last failure.
+#: Columns with the number of failures and the time of the last one.
 _FAILURE_COLUMNS: Final[Mapping[FailedAttempt, tuple[Column[int], Column[datetime]]]] = {
     FailedAttempt.FIRST_STEP: (portal_user.c.failures, portal_user.c.failed_at),
     FailedAttempt.SECOND_STEP: (portal_user.c.code_failures, portal_user.c.code_failed_at),
@@ -185,7 +185,7 @@ class Users:
         ]
 
     async def add(self, name: str, full_name: str, entry: AuditEntry) -> int:
-        """Create a user without roles and password; return the id. Raise `UserExistsError`."""
+        """Create a user who has no role and no password; return the id. Raise `UserExistsError`."""
         values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
         try:
             async with audit.audited_write(self._database, entry) as connection:
@@ -205,7 +205,7 @@ class Users:
                 await connection.execute(insert(role_assignment), rows)
 
     async def disable(self, user_id: int, at: datetime | None, entry: AuditEntry) -> None:
-        """Disable a user since *at*, and delete the user's sessions and access code; `None`: enable the user.
+        """Disable a user since *at*, and delete the user's sessions and access code. *at* is `None`: enable the user.
 
         Raise `LastAdministratorError`.
         """
@@ -242,7 +242,7 @@ class Users:
                 await connection.execute(update(portal_user).where(is_user).values(values))
 
     async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
-        """Reset the failures of a user. Until *until*, new failures do not delay the user's sign-in."""
+        """Reset the failures of a user. New failures before *until* do not delay the user's sign-in."""
         values = {**_NO_FAILURES, "unlocked_until": until}
         async with audit.audited_write(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
@@ -250,7 +250,7 @@ class Users:
     # -- access codes --------------------------------------------------------------------------------------------
 
     async def code(self, user_id: int) -> AccessCodeRecord | None:
-        """Return the unused access code of a user."""
+        """Return the access code of a user, expired or not; `None`: the user has none, or has used it."""
         row = await self._database.row(select(invitation_code).where(invitation_code.c.user_id == user_id))
         return None if row is None else from_row(AccessCodeRecord, row)
 
@@ -303,7 +303,7 @@ class Users:
         return next((from_row(WebSession, row, user=user) for row, user in sessions), None)
 
     async def start_session(self, session: WebSession, entry: AuditEntry) -> None:
-        """Store a new session and reset the user's failures. Delete pending sessions of the user, and expired ones."""
+        """Store a session, and reset the user's failures. Delete the user's pending and all users' expired sessions."""
         values = attributes_of(session, ("digest", "started_at", "seen_at", "ends_at", "address"))
         values["user_id"] = session.user.id
         is_user = portal_user.c.id == session.user.id
@@ -362,7 +362,7 @@ class SecondFactors:
         return True
 
     async def remove(self, user_id: int, entry: AuditEntry, *, ends_sessions: bool) -> None:
-        """Delete a second factor with its recovery codes."""
+        """Delete a second factor with its recovery codes. *ends_sessions*: also end all sessions of the user."""
         async with audit.audited_write(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
             await delete_secret(connection, one_time_secret_id(user_id))
@@ -376,7 +376,7 @@ class SecondFactors:
         return await self._database.change(update(portal_user).where(*is_unused).values(one_time_step=step)) > 0
 
     async def use_recovery_code(self, user_id: int, digest: str, entry: AuditEntry) -> bool:
-        """Delete a recovery code, which is valid once. Return whether it existed."""
+        """Delete a recovery code, because it is valid once. Return whether it existed."""
         code_row = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
         async with self._database.write() as connection:
             used = bool((await connection.execute(delete(recovery_code).where(*code_row))).rowcount)

@@ -27,7 +27,7 @@ class WallboardLink:
     id: int = 0
     #: Name of the place where the screen hangs.
     name: str
-    #: The agencies that it shows.
+    #: The agencies that the wallboard shows.
     scope: AgencyScope
     made_by: str
     made_at: datetime
@@ -52,7 +52,7 @@ class WallboardLinks:
         return None if row is None else _link(row)
 
     async def add(self, link: WallboardLink, digest: str, entry: AuditEntry) -> int:
-        """Store a link and return its id; delete expired links."""
+        """Store a link, and delete expired ones. Return the link's id."""
         # NULL in the table: all agencies.
         agencies = None if link.scope.is_unrestricted else sorted(link.scope.agencies)
         values = {

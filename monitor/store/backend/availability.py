@@ -1,8 +1,8 @@
 """Availability of the database: which errors mean that it is unavailable or in use, and since when.
 
-The database counts as unavailable if, for example, the disk is full, the server restarts or the connection breaks. A
-conflict with another transaction raises a subclass of the same error, because the transaction may be repeated in both
-cases. All other database errors are bugs of Pantau and are raised unchanged.
+The database counts as unavailable (`StoreUnavailable`) if, for example, the disk is full, the server restarts or the
+connection breaks. A conflict with another transaction raises the subclass `TransactionConflictError`, because a caller
+may repeat the transaction in both cases. All other database errors are bugs of Pantau and are raised unchanged.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class StoreAvailability:
         """Convert errors of a write transaction as `convert_unavailable` does, and record the availability.
 
         Within `_RETRY_INTERVAL_SECONDS` after a failure, raise `StoreUnavailable` at once, so that not all callers wait
-        for a server that hangs. Reads do not count: a database on a full disk can still be read.
+        for a server that hangs. Reads are not recorded: a database on a full disk can still be read.
         """
         if self.unavailable_since is not None and time.monotonic() - self._failed_at < _RETRY_INTERVAL_SECONDS:
             raise StoreUnavailable(self.reason)

@@ -28,7 +28,7 @@ class BadCopyError(Exception):
 def write_atomically(final: Path) -> Iterator[Path]:
     """Provide a private temporary file; at the end of the block, sync it to disk and rename it to *final*.
 
-    After an error of the block, *final* does not exist. Raise `FileExistsError` if *final* exists, `OSError`.
+    If the block fails, *final* does not exist. Raise `FileExistsError` if *final* exists already, or `OSError`.
     """
     if final.exists():
         raise FileExistsError(final)
@@ -45,6 +45,7 @@ def write_atomically(final: Path) -> Iterator[Path]:
         _rename(temporary, final)
     finally:
         os.close(descriptor)
+        # SQLite's files beside the temporary file have names such as "<name>-wal".
         for leftover in (temporary, *temporary.parent.glob(f"{temporary.name}-*")):
             leftover.unlink(missing_ok=True)
     directory = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -103,7 +104,10 @@ def check_integrity(file: Path) -> None:
 
 
 def schema_of(file: Path) -> str:
-    """Return the schema number of a store, such as "0018". Raise `BadCopyError` when the file is no store."""
+    """Return the schema revision of a store, such as "0018". Raise `BadCopyError` when the file is no store.
+
+    A moved store has a mark in place of the revision (`monitor.store.schema.block`).
+    """
     try:
         with _open(file, "ro") as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -78,8 +78,8 @@ class Database:
         """Open the store and migrate its schema; close it at the end of the block.
 
         The store is the PostgreSQL *server*, or the SQLite file in *directory*. *name*: name of this process, which no
-        other process on the server may use. Raise `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` or
-        `StoreBlockedError`; the messages say what to do.
+        other process on the server may use. Raise `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError` (a newer
+        version has migrated it) or `StoreBlockedError` (it was moved); the messages say what to do.
         """
         clock = ServerClock()
         _make_private(directory)
@@ -187,6 +187,7 @@ class Database:
                 yield connection
 
     async def _store(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
+        """Store a group commit. *writes*: the statements of each caller."""
         if self._writer is None:
             async with self.write() as connection:
                 for statement, rows in group_statements(writes):

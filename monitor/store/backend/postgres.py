@@ -192,7 +192,7 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
 
 
 async def lock_exclusively(connection: AsyncConnection, clock: ServerClock) -> None:
-    """Exclude other exclusive transactions (`Database.exclusive`) until this one ends; set *clock* by the server's."""
+    """Exclude other transactions of `Database.exclusive` until this one ends. Set *clock* to the server's time."""
     query = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
     row = (await connection.execute(query, {"locks": LOCK_CLASS, "deciding": Lock.DECIDING})).one()
     clock.set_server_time(row.now)

@@ -85,7 +85,7 @@ class ProcessNameLock:
         session, self._session = self._session, None
         if session is not None:
             with suppress(*_CONNECTION_ERRORS):
-                # Close it instead of returning it to the pool, whose next user would hold the lock.
+                # Close the connection. In the pool, it would pass the lock on to its next user.
                 await session.invalidate()
                 await session.close()
 

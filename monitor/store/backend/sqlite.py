@@ -86,7 +86,7 @@ class Writer:
     """Executes whole transactions in a thread of its own.
 
     The asynchronous driver makes one call per statement, and each call waits for the event loop. A small transaction
-    would take three times the CPU time and ten cycles of the event loop, which take a second under load.
+    would take three times the CPU time and ten cycles of the event loop: a second in all under load.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -123,7 +123,7 @@ class _Connection(sqlite3.Connection):
 
 
 async def _connect(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
-    """Open the file. If that is cancelled, close it again, because the driver would leave the connection open."""
+    """Open the file. If the opening is cancelled, close the connection, because the driver would leave it open."""
     connection = PrefetchingConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001 - an open connection must not keep the process from ending
     opening = asyncio.ensure_future(connection)
@@ -160,7 +160,7 @@ def _lock_path(path: Path, flags: int) -> Iterator[None]:
         ) from None
     except OSError:
         os.close(descriptor)
-        raise  # The file system does not support locks: not the same as a second process.
+        raise  # The file system does not support locks. This does not mean that a second process runs.
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Alerts received from Alertmanager, and their open incidents, in the database.
 
-Several alerts may share an incident. Limits of "some two hundred" keep a statement below the maximum of parameters.
+Several alerts may share an incident, whose dedup key is then in `merged_into`. Limits of "some two hundred" keep a
+statement below the maximum number of parameters.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class SqlAlerts(Repository):
         return {row.fingerprint: from_row(KnownAlert, row) for row in rows}
 
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
-        """Write the received states of alerts."""
+        """Write the received states of alerts, instead of their earlier states."""
         if known:
             fingerprints = [each.fingerprint for each in known]
             await self._connection.execute(delete(received_alert).where(received_alert.c.fingerprint.in_(fingerprints)))
             await self._connection.execute(insert(received_alert), [asdict(each) for each in known])
 
     async def count_firing_alerts(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Return the number of firing alerts of each shared incident, by its dedup key among *keys*."""
+        """Return the number of firing alerts of each shared incident with one of the dedup *keys*, by dedup key."""
         if not keys:
             return {}
         firing = received_alert.c.merged_into.in_(keys) & received_alert.c.ended_at.is_(None)

@@ -1,7 +1,7 @@
 """Deliveries, attempts and receipts in the database.
 
-A *delivery* is a notification on its way to one address, an *attempt* one call of a gateway, and a *receipt* the
-provider's later report about it.
+A *delivery* is a notification on its way to one address, an *attempt* one request to a gateway, and a *receipt* the
+provider's later report on the message. A *call* is a telephone call.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class SqlAttempts(SqlNotifications):
     async def add_attempt(
         self, for_delivery: Delivery, gateway: str, now: datetime, query_at: datetime, *, response: str = ""
     ) -> Attempt:
-        """Write an attempt as CALLING, before the gateway is called.
+        """Write an attempt as CALLING, before the request to the gateway.
 
-        *query_at*: when the call must have ended; then the gateway is queried for its outcome. *response*: the response
-        code in its SMS.
+        *query_at*: when the request must have ended; at that time the gateway is queried for its outcome. *response*:
+        the code in the SMS with which its reader acknowledges ("1A").
         """
         attempt_number = len(for_delivery.attempts) + 1
-        # Ids repeat in a restored backup and in other installations with the same provider account. The time makes the
-        # reference unique, so that a status query never finds another installation's submission.
+        # Ids repeat after the restoration of a backup, and in other installations with the same provider account. The
+        # time makes the reference unique, so that a status query never finds the submission of another attempt.
         reference = f"p{for_delivery.id}-{attempt_number}-{now.timestamp():.0f}"
         values: dict[str, Any] = {
             "n": attempt_number,
@@ -84,7 +84,7 @@ class SqlAttempts(SqlNotifications):
         return AttemptState((await self._connection.execute(ATTEMPT_STATE, {"attempt_id": attempt_id})).scalar_one())
 
     async def save_attempt(self, changed: Attempt) -> bool:
-        """Write an attempt; return `False` and write nothing if the stored state is final or more advanced.
+        """Write an attempt; return `False` and write nothing if its state must not replace the stored one.
 
         The rank of a state (`RANK`) is its position in the life of an attempt, so a late report changes nothing.
         """
@@ -108,7 +108,7 @@ class SqlAttempts(SqlNotifications):
         return bool(result.rowcount)
 
     async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None:
-        """Return an attempt by its reference, with its notification."""
+        """Return an attempt by our reference, with its notification; `None`: no attempt has this reference."""
         query = (
             select(delivery.c.notification_id)
             .join(attempt, attempt.c.delivery_id == delivery.c.id)
@@ -120,12 +120,12 @@ class SqlAttempts(SqlNotifications):
         found = await self.notification(notification_id)
         return next((found, a) for a in found.attempts if a.reference == reference)
 
-    async def accepted_call_times(
+    async def accepted_attempt_times(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
     ) -> Sequence[datetime]:
-        """Return the times of gateway calls that were accepted or are under way, oldest first.
+        """Return the start times of attempts after *since* that a gateway accepted or that are under way, oldest first.
 
-        *address*: only calls to this address; *gateway*: only calls of this gateway. Rejected calls are not returned.
+        *address*: only attempts to this address; *gateway*: only attempts by this gateway.
         """
         # A failed attempt with a provider id was accepted first, and failed later.
         is_accepted = attempt.c.state.in_([*SUBMITTED, AttemptState.CALLING]) | (
@@ -140,7 +140,7 @@ class SqlAttempts(SqlNotifications):
             query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(_is_delivery_to(address))
         return (await self._connection.execute(query)).scalars().all()
 
-    async def calls_under_way(
+    async def telephone_calls_under_way(
         self, since: datetime, telephone: Address | None = None
     ) -> Sequence[tuple[Address, datetime]]:
         """Return number and start of the telephone calls that began after *since* and have no known end.
@@ -158,15 +158,15 @@ class SqlAttempts(SqlNotifications):
             for row in await self._connection.execute(query)
         ]
 
-    async def end_call(self, attempt_id: int, now: datetime) -> None:
-        """Write the end of a call, unless an end was written before with its outcome."""
+    async def end_telephone_call(self, attempt_id: int, now: datetime) -> None:
+        """Write the end of a telephone call, unless its end is written already, together with its outcome."""
         is_running_call = (attempt.c.id == attempt_id) & attempt.c.ended_at.is_(None)
         await self._connection.execute(update(attempt).where(is_running_call).values(ended_at=now))
 
     async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return an incident for each pending notification to a telephone, the most urgent first.
+        """Return the first incident of each pending notification to a telephone, the most urgent notification first.
 
-        It is the first incident of the notification, which sends it.
+        Processing the first incident of a notification sends it. Incidents that have left it do not count.
         """
         first_incident = func.min(notification_incident.c.incident_id).label("first_incident")
         query = (
@@ -213,7 +213,7 @@ class SqlAttempts(SqlNotifications):
         return sorted(receipts, key=lambda receipt: receipt.accepted_at)[-at_most:]
 
     async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
-        """Record a provider's callback; return whether it is new."""
+        """Record a provider's callback by the provider's id of the event; return whether it is new."""
         # Ids may have any length and content. An id that does not fit the column is hashed, because two truncated ids
         # could become equal.
         is_storable = len(event_id) <= 200 and "\0" not in event_id
@@ -233,6 +233,6 @@ def _is_delivery_to(address: Address) -> ColumnElement[bool]:
     return and_(
         delivery.c.channel == address.channel,
         delivery.c.number == address.number,
-        # The extension distinguishes people behind one switchboard number.
+        # Extensions distinguish people behind one switchboard number.
         delivery.c.extension == address.extension,
     )

@@ -2,8 +2,9 @@
 
 The entries are a hash chain (`alerts.persistence.audit`): each contains the hash of the previous entry. The *head*
 (number and hash of the last entry) is stored in its own table. A *checkpoint* is an entry that records a successful
-verification of all entries before it. An *unreadable* entry is a row that somebody edited by hand and that cannot be
-converted to an entry; functions return its number instead.
+verification of all entries before it, and contains number and hash of the previous checkpoint. The column
+`content` has the hash of an entry's content. An *unreadable* entry is a row that somebody edited by hand and that
+cannot be converted to an entry; functions return its number instead.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ async def head(connection: AsyncConnection) -> ChainHead:
 
 
 async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[ChainedEntry | int]:
-    """Return up to *limit* entries after number *after*, in order; the number instead of an unreadable entry."""
+    """Return up to *limit* entries with numbers above *after*, in order; the number instead of an unreadable entry."""
     query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
     try:
         return [to_entry(row) for row in await connection.execute(query)]
@@ -206,9 +207,9 @@ async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
 
 
 async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
-    """Verify the entries that were added since *verifier* ended; if the whole chain is intact, append a checkpoint.
+    """Verify the entries after the last one of *verifier*; if the whole chain is intact, append a checkpoint.
 
-    The transaction of *connection* must contain nothing else, because it blocks all other appends.
+    The transaction of *connection* must contain nothing else, because it blocks all other appends until its end.
     """
     end = await _locked_head(connection)
     while batch := await entries(connection, verifier.head.number):
@@ -233,6 +234,7 @@ async def open_sqlite_file(path: Path) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(sqlite_read_only_url(path))
     try:
         async with engine.connect() as connection:
+            # The file may be older than the present names of tables and columns: reading does not migrate it.
             await connection.run_sync(use_present_names)
             yield connection
     finally:
@@ -290,6 +292,6 @@ def to_entry(row: Row[Any]) -> ChainedEntry:
 
 
 def entry_values(entry: ChainedEntry) -> dict[str, Any]:
-    """Return the values of the columns of an entry."""
+    """Return the values of the columns of a new entry. `purged_by` stays empty until a purge empties the entry."""
     columns = ("at", "actor", "event", "incident_id", "notification_id", "detail", "previous", "content", "hash")
     return {"id": entry.number, **attributes_of(entry, columns)}

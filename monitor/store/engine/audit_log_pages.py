@@ -1,7 +1,7 @@
 """Pages of the audit log, the newest entry first, filtered by agencies, incident, actor and event.
 
 The cost of a page does not depend on the length of the log, because each filter reads an index from the newest entry
-down. The number of an entry is its position in the hash chain; higher numbers are newer.
+down. The number of an entry (column `id`) is its position in the hash chain; higher numbers are newer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AuditLogFilter:
     #: Only entries about incidents of these agencies, by code; `None`: all entries.
     agencies: AbstractSet[str] | None = None
     #: Only entries about the incident with this number, and its notifications.
-    number: str = ""
+    incident_number: str = ""
     #: Exact actor (a person or component) and exact event name; "": any.
     actor: str = ""
     event: str = ""
@@ -46,7 +46,7 @@ class AuditLogRow:
 
     #: Number of the entry.
     number: int
-    #: `None`: the row is unreadable, because somebody edited the store by hand.
+    #: `None`: the entry is unreadable, because somebody edited the store by hand.
     entry: ChainedEntry | None
     #: Number of the incident, as in "JCM-07"; "": the entry is about no incident.
     incident: str = ""
@@ -60,8 +60,8 @@ class AuditLogPage:
     rows: Sequence[AuditLogRow]
     #: The next page has the entries with lower numbers than this; `None`: this is the last page.
     before: int | None = None
-    #: When the oldest examined incident opened; entries about older incidents are not listed. `None`: entries about all
-    #: incidents are listed.
+    #: When the oldest examined incident opened (`MAX_INCIDENTS`); entries about older incidents are not listed. `None`:
+    #: entries about all incidents are listed.
     since: datetime | None = None
 
 
@@ -74,11 +74,11 @@ class AuditLogPages:
     async def page(self, filters: AuditLogFilter, *, most: int, before: int = NEWEST) -> AuditLogPage:
         """Return the newest *most* matching entries with numbers below *before*.
 
-        An entry is visible only if the filter contains all agencies whose incidents it is about.
+        With `filters.agencies`, an entry is visible only if they include all agencies whose incidents it is about.
         """
         async with self._database.read() as connection:
             since = None
-            if filters.number:
+            if filters.incident_number:
                 ids, next_before = await _incident_entry_ids(connection, filters, most, before)
             elif filters.agencies is not None:
                 ids, next_before, since = await _agency_entry_ids(connection, filters, most, before)
@@ -97,8 +97,8 @@ class AuditLogPages:
 async def _all_ids(
     connection: AsyncConnection, filters: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
-    """Return the entry numbers of a page without a filter of incidents, and the `before` of the next page."""
-    # One index contains actor and number, another one event and number. No index contains actor and event.
+    """Return the entry numbers of a page for a filter without agencies and incident, and `AuditLogPage.before`."""
+    # One index contains actor and entry number, another one event and entry number. No index contains actor and event.
     has_both_filters = bool(filters.actor and filters.event)
     query = _add_filters(select(audit_log.c.id), AuditLogFilter(actor=filters.actor) if has_both_filters else filters)
     query = query.where(audit_log.c.id < before).order_by(audit_log.c.id.desc())
@@ -117,8 +117,8 @@ async def _all_ids(
 async def _incident_entry_ids(
     connection: AsyncConnection, filters: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
-    """Return the entry numbers of a page about one incident, and the `before` of the next page."""
-    incident_query = select(incident.c.id).where(incident.c.number == filters.number)
+    """Return the entry numbers of a page about one incident, and `AuditLogPage.before`."""
+    incident_query = select(incident.c.id).where(incident.c.number == filters.incident_number)
     incident_id = (await connection.execute(incident_query)).scalar_one_or_none()
     if incident_id is None:
         return [], None
@@ -138,11 +138,14 @@ async def _agency_entry_ids(
     """Return the entry numbers of a page about some agencies, and `AuditLogPage.before` and `since`."""
     # The dedup key of an agency's incident is the agency's code.
     incident_query = select(incident.c.id, incident.c.opened_at).where(incident.c.dedup_key.in_(filters.agencies or ()))
+    # Incidents that opened after the newest entry of the page have no entries on it. They must not use up
+    # `MAX_INCIDENTS`.
     newest_query = select(audit_log.c.at).where(audit_log.c.id < before).order_by(audit_log.c.id.desc()).limit(1)
-    if (at := (await connection.execute(newest_query)).scalar_one_or_none()) is None:
+    if (newest_at := (await connection.execute(newest_query)).scalar_one_or_none()) is None:
         return [], None, None
     # The incidents are sorted here: with ORDER BY the database would not use the index on the dedup key.
-    incidents = sorted((await connection.execute(incident_query.where(incident.c.opened_at <= at))).all(), reverse=True)
+    opened_before = incident_query.where(incident.c.opened_at <= newest_at)
+    incidents = sorted((await connection.execute(opened_before)).all(), reverse=True)
     examined = incidents[:MAX_INCIDENTS]
     condition = audit_log.c.incident_id.in_([row.id for row in examined])
     query = _add_filters(select(audit_log.c.id).where(condition), filters).where(audit_log.c.id < before)
@@ -186,7 +189,7 @@ async def _read_entry_or_none(connection: AsyncConnection, number: int) -> Chain
 class _EntryIncidents:
     """Incidents that the entries on a page are about."""
 
-    #: Incident numbers and agency codes, by incident id.
+    #: Incident numbers, and agency codes ("" for a monitoring fault), by incident id.
     numbers: dict[int, str]
     agencies: dict[int, str]
     #: Ids of the incidents that a notification is about, by notification id.
@@ -199,7 +202,7 @@ class _EntryIncidents:
     def agencies_of(self, entry: ChainedEntry | None) -> AbstractSet[str]:
         """Return the agencies whose incidents an entry is about.
 
-        "" stands for a monitoring fault (a fault of our own side), no incident, and an unreadable entry.
+        "" stands for a monitoring fault (a fault on our own side), for no incident, and for an unreadable entry.
         """
         if entry is None:
             return {""}

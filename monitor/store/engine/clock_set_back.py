@@ -40,10 +40,8 @@ _QUARTER_HOUR = timedelta(minutes=15)
 #: States in which a gateway is queried, whatever the attempt's age.
 _QUERIED_STATES = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
 
-#: Time to which wrong times are reset.
+#: Present time of the clock, which was perhaps set back.
 _NOW: BindParameter[datetime] = bindparam("now")
-#: Present time of the clock, to find later times.
-_CLOCK_NOW: BindParameter[datetime] = bindparam("clock_now")
 _LATEST_LEASE: BindParameter[datetime] = bindparam("latest_lease")
 _LATEST_QUERY: BindParameter[datetime] = bindparam("latest_query")
 
@@ -59,8 +57,8 @@ _LATEST_ENTRY_TIME = select(func.max(audit_log.c.at)).where(
 
 _ACTIVE = incident.c.at_rest.is_(False)
 #: Active incidents (for which an action may be due), and incidents that were opened or resolved in the future: a
-#: resolution in the future would block a new incident with the same key.
-_IS_MOVED_INCIDENT = _ACTIVE | (incident.c.opened_at > _CLOCK_NOW) | (incident.c.resolved_at > _CLOCK_NOW)
+#: resolution in the future would block a new incident with the same dedup key.
+_IS_MOVED_INCIDENT = _ACTIVE | (incident.c.opened_at > _NOW) | (incident.c.resolved_at > _NOW)
 _NOTIFICATIONS = select(notification_incident.c.notification_id).where(
     notification_incident.c.incident_id.in_(select(incident.c.id).where(_IS_MOVED_INCIDENT))
 )
@@ -73,14 +71,15 @@ class TimeColumns:
     """Time columns of a table, and the rows whose times are moved."""
 
     table: Table
-    #: Condition of the rows.
+    #: Condition that these rows meet.
     rows: ColumnElement[bool]
     #: Columns with times of events, which cannot be in the future. The first column is the creation of the row.
     past: tuple[str, ...]
     #: Columns with times that were set relative to the creation, such as ends. They may be in the future, and are moved
     #: only if the creation is.
     following: tuple[str, ...] = ()
-    #: Columns with times at which something is due. A time in the future becomes now, which at worst repeats a query.
+    #: Columns with times at which something is due. A time in the future becomes the present time, which at worst
+    #: repeats a query.
     due: tuple[str, ...] = ()
 
     @property
@@ -110,7 +109,7 @@ TABLES = (
     TimeColumns(
         table=attempt, rows=attempt.c.delivery_id.in_(_DELIVERIES), past=("started_at", "ended_at"), due=("query_at",)
     ),
-    TimeColumns(table=silence, rows=silence.c.ends_at > _CLOCK_NOW, past=("starts_at",), following=("ends_at",)),
+    TimeColumns(table=silence, rows=silence.c.ends_at > _NOW, past=("starts_at",), following=("ends_at",)),
     TimeColumns(table=drill, rows=drill.c.ended_at.is_(None), past=("starts_at",), following=("ends_at",)),
     TimeColumns(
         table=drill_notification,
@@ -120,8 +119,8 @@ TABLES = (
     ),
 )
 
-#: Table, condition and column of times that are reset whenever they exceed their maximum. Writing these times adds no
-#: audit entry, so the audit log may not show that the clock was set back.
+#: Table, condition and column of times that become the present time whenever they exceed their maximum. Writing these
+#: times adds no audit entry, so the latest time in the audit log may not show that the clock was set back.
 _BOUNDED_TIMES = (
     (incident, _ACTIVE & (incident.c.owned_until > _LATEST_LEASE), "owned_until"),
     (attempt, attempt.c.state.in_(_QUERIED_STATES) & (attempt.c.query_at > _LATEST_QUERY), "query_at"),
@@ -136,11 +135,11 @@ class SqlSetBack(Repository):
     async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move times after *now* back; return by how much, zero if the clock was not set back.
 
-        *latest*: the time without the change of the clock, if the caller was running meanwhile; otherwise the latest
-        time in the audit log is used.
+        *latest*: the time that it would be now without the change of the clock, if the caller was running meanwhile;
+        `None`: use the latest time in the audit log.
         """
         times = {"now": now, "latest_lease": now + _MAX_LEASE, "latest_query": now + _MAX_QUERY_INTERVAL}
-        # A cheap query decides first, because this is called twice a minute and hardly ever has an effect.
+        # A cheap query decides first, because this method is called twice a minute and hardly ever has an effect.
         if (await self._connection.execute(_IS_ANY_OUT_OF_BOUNDS, times)).scalar_one():
             for statement in _RESET_TO_NOW:
                 await self._connection.execute(statement, times)
@@ -158,7 +157,7 @@ class SqlSetBack(Repository):
         """Move the times of a table; return the ids of the changed rows."""
         table, columns = time_columns.table, time_columns.columns
         found = await self._connection.execute(
-            select(table.c.id, *(table.c[name] for name in columns)).where(time_columns.rows), {"clock_now": now}
+            select(table.c.id, *(table.c[name] for name in columns)).where(time_columns.rows), {"now": now}
         )
         moved = [
             {"row": row.id, **new_times} for row in found if (new_times := _moved_values(row, time_columns, now, back))
@@ -189,10 +188,11 @@ class SqlSetBack(Repository):
 
 
 def _round_to_zone_difference(back: timedelta) -> timedelta:
-    """Return *back*, rounded to quarters of an hour if it is close to one: the usual cause is a wrong time zone.
+    """Return *back*, rounded to a multiple of a quarter of an hour if it is close to one.
 
-    The duration is known only to a few seconds. Repeated notifications and offers begin at full quarters of an hour.
-    With the exact difference of the time zones, none of them begins twice.
+    The usual cause is a wrong time zone, and *back* is known only to a few seconds. Repeated notifications and requests
+    for a release begin at full quarters of an hour. With the exact difference of the time zones, none of them begins
+    twice.
     """
     rounded = round(back / _QUARTER_HOUR) * _QUARTER_HOUR
     return rounded if rounded and abs(rounded - back) <= TOLERANCE else back

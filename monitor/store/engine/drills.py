@@ -37,7 +37,7 @@ class Drill:
     """One drill of contacts and gateways."""
 
     id: int
-    #: Prefix of the numbers of its notifications (`drill_number_of`).
+    #: Number such as "LATIH-07" (`drill_number_of`), with which the numbers in its notifications begin.
     number: str
     #: Name of the person who started it, or "schedule".
     requested_by: str
@@ -49,7 +49,7 @@ class Drill:
 
 
 def drill_number_of(drill_id: int) -> str:
-    """Return the number of a drill, as in its notifications."""
+    """Return the number of a drill, such as "LATIH-07"."""
     return f"{DRILL_PREFIX}-{drill_id:02d}"
 
 
@@ -76,11 +76,11 @@ class DrillNotificationRecord:
     #: Our identifier of the submission at the provider.
     reference: str
     state: DrillState
-    #: Why it was skipped or failed; "": no reason.
+    #: Why the notification was skipped or failed; "": no reason.
     reason: str
-    #: The provider's identifier; `None`: the provider has not accepted it.
+    #: The provider's identifier of the submission; `None`: the provider has not accepted it.
     provider_id: str | None
-    #: When it was sent or skipped.
+    #: When the notification was sent or skipped.
     started_at: datetime
     #: Time of the next status query to the provider; `None`: no query is due.
     query_at: datetime | None
@@ -97,7 +97,11 @@ class Drills:
     async def begin(
         self, key: str, *, contact: str, requested_by: str, starts_at: datetime, ends_at: datetime
     ) -> Drill | None:
-        """Write the start of a drill and return it; `None`: a drill with this *key* was written before."""
+        """Write the start of a drill and return it; `None`: a drill with this *key* was written before.
+
+        *key*: "scheduled/" and the start, or "asked/" and what identifies the request, so that a repeated request
+        starts no second drill. *contact*: as in `Drill.contact`.
+        """
         values: dict[str, Any] = {
             "contact": contact,
             "requested_by": requested_by,
@@ -123,9 +127,9 @@ class Drills:
         return sort_by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
     async def latest_requested(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id of the latest drill of only this agency's contacts, and the number of such drills.
+        """Return the id of the latest drill of only this agency's contacts, and how many such drills there were.
 
-        Only drills that started since *since* count. The id is 0 without any.
+        Only drills that started since *since* count. Without such a drill, the id is 0.
         """
         # The condition on `ended_at` is redundant, but lets the database use the index on that column.
         is_recent = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
@@ -158,9 +162,10 @@ class Drills:
         *,
         why: str = "",
     ) -> DrillNotificationRecord | None:
-        """Write a notification of the drill *parent* as started or skipped, before its gateway is called.
+        """Write a notification of the drill *parent* as started or skipped, before the request to its gateway.
 
-        Return its record, or `None` if it was written before. *why*: the reason for skipping it.
+        Return its record, or `None` if it was written before. *facts*: values for its text; *why*: the reason for
+        skipping it.
         """
         key = f"{parent.id}/{planned.key}"
         agency, contact, address = planned.target.agency, planned.target.contact, planned.address
@@ -175,7 +180,7 @@ class Drills:
             **attributes_of(address, ("channel", "number", "extension")),
             "gateway": planned.gateway,
             "facts": FACTS.dump_json(facts).decode(),
-            "reference": uuid4().hex,
+            "reference": uuid4().hex,  # Replaced below: the final reference contains the id.
             "state": state,
             "reason": why,
             "started_at": now,
@@ -190,6 +195,7 @@ class Drills:
             await connection.execute(
                 update(drill_notification).where(drill_notification.c.id == notification_id).values(reference=reference)
             )
+            # Stored texts never change: an "exercise" is a drill notification.
             event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
             detail = {
                 "number": parent.number,
@@ -211,10 +217,11 @@ class Drills:
         provider_id: str | None = None,
         query_at: datetime | None = None,
     ) -> DrillNotificationRecord | None:
-        """Write the state of a drill notification and return it; `None`: no notification has this reference.
+        """Write the state of a drill notification and return it; `None`: no notification has our *reference*.
 
-        A final state is not replaced by an earlier one. Without *why* or *provider_id* the stored values stay.
-        *query_at*: time of the next status query to the provider; `None`: no query is due.
+        A state never replaces a more advanced one (`may_replace`). *why*: reason of the state. Without *why* or
+        *provider_id* the stored values stay. *query_at*: time of the next status query to the provider; `None`: no
+        query is due.
         """
         query = select(drill_notification).where(drill_notification.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
@@ -250,7 +257,7 @@ class Drills:
         return await self._find_all((drill_notification.c.agency == agency) & is_during)
 
     async def find(self, reference: str) -> DrillNotificationRecord | None:
-        """Return a drill notification by its reference."""
+        """Return a drill notification by our reference; `None`: no notification has this reference."""
         return await self._find_one(drill_notification.c.reference == reference)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
@@ -265,18 +272,18 @@ class Drills:
         return await self._database.value(query)
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact last confirmed a drill by pressing a key in the call, by agency and contact."""
+        """Return when each contact last confirmed a drill by pressing a key in the call, by agency and contact key."""
         return await self._last_times(drill_notification.c.confirmed_at, drill_notification.c.confirmed_at.is_not(None))
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact was last sent an SMS of a drill that was delivered, by agency and contact."""
+        """Return when the last delivered SMS of a drill to each contact was sent, by agency and contact key."""
         arrived = (drill_notification.c.channel == Channel.SMS) & (drill_notification.c.state == DrillState.DELIVERED)
         return await self._last_times(drill_notification.c.started_at, arrived)
 
     async def is_notification_pending(self, now: datetime) -> bool:
         """Whether a notification about an incident can be sent now and waits only for a gateway.
 
-        Notifications that wait for a rate limit or a later retry do not count.
+        Drills give way to such a notification, but not to one that waits for a rate limit or a later retry.
         """
         may_send = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
         is_of_notification = (attempt.c.delivery_id == delivery.c.id) & (
@@ -291,7 +298,7 @@ class Drills:
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
-        """Return the ids of open incidents, and the keys of all contacts who were notified of them."""
+        """Return the ids of the open incidents, and the keys of all contacts who were notified of these incidents."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
         people_query = (
             select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()
@@ -311,7 +318,7 @@ class Drills:
         return added
 
     async def _last_times(self, time_column: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
-        """Return the latest *time_column* of the rows that meet *where*, by agency and contact."""
+        """Return the latest *time_column* of the rows that meet *where*, by agency and contact key."""
         contacts = select_distinct(drill_notification.c.agency, drill_notification.c.contact)
         is_of_contact = (drill_notification.c.agency == contacts.c.agency) & (
             drill_notification.c.contact == contacts.c.contact

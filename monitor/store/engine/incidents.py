@@ -1,8 +1,8 @@
 """Incidents in the database, and assignment of their numbers (as in "JCM-07").
 
-An incident is *active* while it is open or an action is due for it. Its *policy* is the escalation policy that was
-frozen when it opened. Its type is *detected* by probes, or *declared* by a person, whatever the probes find. Limits of
-"some two hundred" keep a statement below the maximum number of parameters.
+An incident is *active* (not `at_rest`) while it is open or an action is due for it. Its *policy* is the escalation
+policy that was frozen when it opened. Its type is *detected* by probes, or *declared* by a person, whatever the probes
+find. Limits of "some two hundred" keep a statement below the maximum number of parameters.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class OpenIncidentSummary:
     began_at: datetime
     #: Type that the probes detect now; `None`: they detect no problem.
     detected: IncidentType | None = None
-    #: Type of the declared outage that nobody has ended, and the person who declared it; `None` and "": there is none.
+    #: Type of the declared outage, and the person who declared it; `None` and "": nobody declared one, or a person has
+    #: ended it.
     declared: IncidentType | None = None
     declared_by: str = ""
     #: Start of the declared outage. If the declaration opened the incident, it is the start that the person stated;
@@ -63,7 +64,7 @@ class FalseAlarm:
     ended_at: datetime
 
 
-def _to_open_incident(row: Row[Any]) -> OpenIncidentSummary:
+def _to_summary(row: Row[Any]) -> OpenIncidentSummary:
     detected = row.detected and IncidentType(row.detected)
     summary = OpenIncidentSummary(
         number=row.number, began_at=row.current_type_began_at or row.began_at, detected=detected
@@ -133,7 +134,7 @@ class SqlIncidents(Repository):
             *(incident.c.declared_type, incident.c.declared_at, incident.c.declared_by, incident.c.declared_ended_at),
             *(incident.c.began_at, incident.c.current_type_began_at, incident.c.opened_at, incident.c.detected),
         ).where(incident.c.resolved_at.is_(None))
-        return {row.dedup_key: _to_open_incident(row) for row in sort_by_id(await self._connection.execute(query))}
+        return {row.dedup_key: _to_summary(row) for row in sort_by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
         """Return the incidents that were resolved since *since* and marked as false alarms."""
@@ -163,7 +164,7 @@ class SqlIncidents(Repository):
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return dedup key and opening time of each detected incident that opened since *since*, oldest first."""
-        # Closing an incident by hand clears its detected type. So a closed incident without a declaration was detected.
+        # Closing an incident by hand clears `detected`. A closed incident that nobody declared had been detected.
         was_detected = incident.c.detected.is_not(None) | (
             incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None)
         )
@@ -171,10 +172,10 @@ class SqlIncidents(Repository):
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
-    async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
+    async def most_urgent_incidents(self, limit: int = 5) -> Sequence[Incident]:
         """Return the *limit* most urgent open incidents.
 
-        Unacknowledged incidents are first, then outages, then the oldest.
+        They are sorted by three criteria: unacknowledged first, then outages first, then oldest first.
         """
         is_acknowledged = incident.c.acknowledged_at.is_not(None)
         is_no_outage = func.coalesce(incident.c.current_type, incident.c.type).not_in(OUTAGES)
@@ -188,7 +189,9 @@ class SqlIncidents(Repository):
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
-        """Open up to some two hundred incidents with their agency's next number; return them in the same order.
+        """Open an incident for each of up to some two hundred *events*; return them in the same order.
+
+        Each incident gets the next number of its agency (of its policy's prefix).
 
         Call it in a transaction of `Database.exclusive`. Otherwise two processes could assign the same number, and the
         unique key of `incident.number` would reject the second incident.
@@ -230,7 +233,7 @@ class SqlIncidents(Repository):
             await self._connection.execute(UPDATE_INCIDENT, rows)
 
     async def save_policy(self, changed: Incident) -> None:
-        """Write the policy of an incident, which has changed because a substitute was added."""
+        """Write the changed policy of an incident, which `save_incident` does not write."""
         text = POLICY.dump_json(changed.policy).decode()
         await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(policy=text))
 

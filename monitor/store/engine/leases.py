@@ -1,8 +1,9 @@
 """Leases of incidents, for several engines (parts of processes that process incidents) on one database.
 
 Only the engine that holds the lease of an incident processes it. An engine renews its leases while it runs. After a
-lease has expired, another engine takes over the incident. The columns `owner` and `owned_until` store the lease. An
-incident is active (not `at_rest`) while an action may be due for it. Another engine sets `nudged` to wake the owner.
+lease has expired, another engine takes over the incident. The columns `owner` and `owned_until` store the lease.
+Methods with a parameter *owner* are called by the engine with this name. An incident is active (not `at_rest`) while an
+action may be due for it. Another engine sets `nudged` to wake the owner.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class SqlLeases(Repository):
     async def claim_incident(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
         """Lease an incident to *owner* from *now* for the duration *lease*; return whether *owner* has the lease.
 
-        If another engine has the lease, or takes it at this moment, wake that engine to process the change.
+        If another engine has the lease, or takes it at this moment, wake that engine: the caller may have changed the
+        incident.
         """
         values = {"incident_id": incident_id, "engine": owner, "now": now}
         lease_before = (await self._connection.execute(_LOCK_FOR_CLAIM, values)).one_or_none()
@@ -87,9 +89,10 @@ class SqlLeases(Repository):
         return sorted({*woken, *expired})
 
     async def end_leases(self, processes: Collection[str], owner: str, now: datetime) -> None:
-        """End the leases of dead *processes*, but not those of *owner*. An owner's name begins with its process's name.
+        """End the leases of all engines of dead *processes*, but not those of *owner*.
 
-        Skip rows that a suspended transaction has locked; their leases expire later.
+        The name of an engine begins with the name of its process. Skip rows that a suspended transaction has locked;
+        their leases expire later.
         """
         is_of_processes = or_(*(incident.c.owner.startswith(f"{process}/", autoescape=True) for process in processes))
         leased = select(incident.c.id).where(
@@ -102,7 +105,7 @@ class SqlLeases(Repository):
     async def release_leases(self, owner: str, now: datetime) -> None:
         """End all leases of *owner*.
 
-        Make its gateway calls in progress due for a status query, so that another engine finds their outcome.
+        Make its requests to gateways in progress due for a status query, so that another engine finds their outcome.
         """
         is_own = incident.c.owner == owner
         in_progress = (attempt.c.state == AttemptState.CALLING) & _belongs_to(is_own)
@@ -110,12 +113,12 @@ class SqlLeases(Repository):
         for condition in (incident.c.nudged, _ACTIVE):
             await self._connection.execute(update(incident).where(is_own, condition).values(owned_until=now))
 
-    async def requery_orphaned_calls(self, now: datetime) -> int:
-        """Make calls in progress and missing receipts due for a status query now; return the number of calls.
+    async def requery_orphaned_attempts(self, now: datetime) -> int:
+        """Make attempts in progress and missing receipts due for a status query now; return how many are in progress.
 
-        Call it at the start of a process. Only one process uses an SQLite file, so all calls in progress are those of
-        dead processes. On PostgreSQL nothing is changed, because other processes may be calling: a call of a dead
-        process is queried at its `query_at`.
+        Call it at the start of a process. Only one process uses an SQLite file, so all attempts in progress are those
+        of dead processes. On PostgreSQL nothing is changed, because other processes may have started the attempts: an
+        attempt of a dead process is queried at its `query_at`.
         """
         if self._connection.dialect.name != "sqlite":
             return 0

@@ -91,15 +91,15 @@ class SqlListing(Repository):
         return await self._ids(query.order_by(incident.c.id))
 
     async def open_incidents(self, filters: IncidentFilter, *, before: int = NEWEST) -> Sequence[int]:
-        """Return the ids of all open matches below *before*, newest first. There is at most one per dedup key."""
+        """Return the ids below *before* of all open matches, newest first. There is at most one per dedup key."""
         # The ids are sorted here: with ORDER BY the database would not use the small index of open incidents.
         ids = await self._ids(_select_incidents(filters).where(incident.c.resolved_at.is_(None)))
         return sorted((each for each in ids if each < before), reverse=True)
 
     async def unacknowledged(self, filters: IncidentFilter, *, most: int) -> tuple[Sequence[int], int]:
-        """Return the ids of the first *most* unacknowledged open matches, and the number of all.
+        """Return the ids of the first *most* unacknowledged open matches, and the number of all such matches.
 
-        Outages are first, and then the oldest incidents.
+        Outages precede other incidents; otherwise older incidents precede newer ones.
         """
         query = _select_incidents(filters).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_at.is_(None))
         count = (await self._connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
@@ -114,8 +114,9 @@ class SqlListing(Repository):
         return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
     async def unreleased_outages(self, filters: IncidentFilter, *, most: int) -> Sequence[int]:
-        """Return the ids of the oldest *most* open outages without a release."""
+        """Return the ids of the oldest *most* open outages whose announcement to the recipients nobody has released."""
         query = _select_incidents(filters).where(incident.c.resolved_at.is_(None), incident.c.released_at.is_(None))
+        # `type` is the worst type so far. An incident with a milder current type is no longer an outage.
         query = query.where(incident.c.type.in_(OUTAGES), _CURRENT_TYPE.in_(OUTAGES))
         return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
@@ -172,7 +173,7 @@ class SqlListing(Repository):
         return low
 
     async def incident_history(self, incident_id: int, events: Collection[str], *, most: int) -> Sequence[HistoryEntry]:
-        """Return the newest *most* audit entries about an incident, only with one of *events*, newest first."""
+        """Return the newest *most* audit entries about an incident that have one of *events*, newest first."""
         columns = (audit_log.c.id, audit_log.c.at, audit_log.c.actor, audit_log.c.event, audit_log.c.detail)
         filters = (audit_log.c.incident_id == incident_id, audit_log.c.event.in_(events))
         # The rows are sorted here. With ORDER BY the database would scan the whole audit log, but an incident has few

@@ -1,6 +1,7 @@
 """Notifications in the database, with their incidents, deliveries and attempts.
 
-A *delivery* is a notification on its way to one address; an *attempt* is one call of a gateway for it.
+A *draft* is a decided notification that is not stored yet. A *delivery* is a notification on its way to one address;
+an *attempt* is one request to a gateway to send it.
 """
 
 from __future__ import annotations
@@ -60,13 +61,14 @@ class SqlNotifications(Repository):
     """The part of `alerts.persistence.store.UnitOfWork` for notifications.
 
     A notification to one person may be about several incidents: then it is a *bundle*. It has a *part* for each
-    incident. The incident with the lowest id sends it.
+    incident. It is sent while the incident with the lowest id is processed.
     """
 
     async def notifications(self, incident_id: int) -> Sequence[Notification]:
         """Return all notifications of an incident with their deliveries and attempts, oldest first.
 
-        Each bundle has only the part about this incident, because a thousand incidents may share and read the bundle.
+        Each bundle has only the part about this incident, because the bundle may have a thousand incidents, and
+        is read for each of them.
         """
         return await self._read_notifications(
             NOTIFICATIONS_OF_INCIDENT, {"incident_id": incident_id}, with_all_incidents=False
@@ -84,7 +86,7 @@ class SqlNotifications(Repository):
     ) -> Sequence[Notification]:
         """Return the newest *limit* notifications, newest first, each only with its first part.
 
-        *states*: return only those of the *limit* notifications that are in one of the states, and at most *most*.
+        *states*: of these *limit* notifications, return only those in one of the states. *most*: return at most so many.
         """
         newest = (
             select(notification.c.id, notification.c.state).order_by(notification.c.id.desc()).limit(limit).subquery()
@@ -141,7 +143,7 @@ class SqlNotifications(Repository):
         return deliveries
 
     async def is_notification_decided(self, key: str) -> bool:
-        """Whether a notification or a part was written for the decision with this key."""
+        """Whether the decision with this key (`NotificationDraft.key`) has written a notification or a part of one."""
         return (await self._connection.execute(DECIDED_NOTIFICATION, {"part_key": key})).first() is not None
 
     async def add_notification(
@@ -154,13 +156,15 @@ class SqlNotifications(Repository):
         bundle_key: str | None = None,
         not_before: datetime | None = None,
     ) -> Notification | None:
-        """Write a notification about an incident, and return it; `None`: one with this key exists.
+        """Write a notification about an incident, and return it; `None`: `draft.key` was written before.
 
-        *bundle_key*: further incidents with this key may join it; *not_before*: when it may be sent.
+        *bundle_key*: drafts about further incidents with an equal bundle key may join the notification; *not_before*:
+        when it may be sent.
         """
         if await self.is_notification_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
+        # `RECIPIENT_FIELDS`: the person, and the position of the incident in its escalation.
         draft_columns = ("key", "plan", "purpose", "language", "expires_at", *RECIPIENT_FIELDS)
         values: dict[str, Any] = {
             "state": NotificationState.PENDING,
@@ -180,7 +184,7 @@ class SqlNotifications(Repository):
             )
         )
         await self._add_part(notification_id, incident, draft, facts)
-        # Build the result instead of reading it, which takes two queries: a thousand agencies may fail at once.
+        # Build the result: reading it would take two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(
             incident_id=incident.id, facts=draft.facts, **attributes_of(draft, RECIPIENT_FIELDS)
         )
@@ -214,15 +218,15 @@ class SqlNotifications(Repository):
             await self._connection.execute(LOCK_NOTIFICATION, {"notification_id": notification_id})
 
     async def leave_notification(self, notification_id: int, incident_id: int, now: datetime) -> None:
-        """Remove an incident from a notification, which then does not mention it."""
+        """Remove an incident from a notification, which then does not mention the incident."""
         is_part = (notification_incident.c.notification_id == notification_id) & (
             notification_incident.c.incident_id == incident_id
         )
         await self._connection.execute(update(notification_incident).where(is_part).values(left_at=now))
 
     async def sending_incident(self, notification_id: int) -> int | None:
-        """Return the id of the first incident of a notification, which sends it; `None`: all incidents have left it."""
-        # Read only the id: each of a thousand incidents of a bundle calls this, and reading the facts takes long.
+        """Return the id of the incident whose processing sends a notification; `None`: all incidents have left it."""
+        # Read only the id: a bundle may have a thousand incidents, each calls this, and reading the facts takes long.
         is_part = (notification_incident.c.notification_id == notification_id) & notification_incident.c.left_at.is_(
             None
         )
@@ -233,7 +237,7 @@ class SqlNotifications(Repository):
     async def bundle_candidates(self, bundle_key: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
         """Return the notifications with *bundle_key* that were created after *since*, oldest first.
 
-        A candidate states whether *incident_id* belongs to it, or has left it.
+        A candidate states whether the incident *incident_id* belongs to it, or has left it.
         """
         values = {"key": bundle_key, "since": since, "incident_id": incident_id}
         return [

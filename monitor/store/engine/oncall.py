@@ -29,7 +29,7 @@ class SqlOnCall(Repository):
     async def list_overrides(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
         """Return the overrides that have not ended at *now* and were not removed, in the order of their creation.
 
-        *rotas*: names of rotas, whose overrides alone are returned; `None`: all rotas.
+        *rotas*: only overrides of the rotas with these names; `None`: of all rotas.
         """
         query = select_overrides(now)
         if rotas is not None:
@@ -55,14 +55,14 @@ class SqlOnCall(Repository):
         return _to_override((await self._connection.execute(statement)).one())
 
     async def update_contact(self, override_id: int, contact: Contact) -> None:
-        """Replace the contact of an override, whose numbers have changed in the configuration."""
+        """Replace the contact of an override, because the contact's numbers have changed in the configuration."""
         contact_json = _CONTACT.dump_json(contact).decode()
         await self._connection.execute(
             update(override).where(override.c.id == override_id).values(contact=contact_json)
         )
 
     async def remove(self, override_id: int, by: str, now: datetime) -> Override | None:
-        """Remove an override and return it; `None` if none with this id is in force."""
+        """Remove an override and return it; `None`: it does not exist, was removed before, or has ended."""
         statement = (
             update(override)
             .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends_at > now)

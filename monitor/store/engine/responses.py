@@ -1,7 +1,8 @@
 """Response codes, answers by SMS, and PIN attempts in the database.
 
-A person sends a response code back by SMS to acknowledge, such as the 1 of "1A". Write transactions exclude each other
-(`monitor.store.backend.database`). So rows that are read here do not change before the transaction writes.
+A person sends a response code back by SMS to acknowledge, such as the 1 of "1A" (all codes have the same letter). A
+person types a PIN in a call to release an announcement to the agency's recipients. Write transactions exclude each
+other (`monitor.store.backend.database`). So rows that are read here do not change before the transaction writes.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ class SqlResponses(Repository):
         return free_code
 
     async def _reset_unrecognised(self, number: str) -> None:
-        """Reset the count of unrecognised answers of a number, because it receives a new code."""
+        """Reset the count of unrecognised answers from a number, because an SMS with a code is sent to it now."""
         await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(unrecognised=0))
 
     async def _used_codes(self, number: str, now: datetime) -> set[int]:
-        """Return the codes of a number that belong to an active incident, or were sent lately."""
+        """Return the codes of a number that belong to an active incident, or were sent within `_REUSE_DELAY`."""
         is_active = exists().where(
             notification_incident.c.notification_id == response_code.c.notification_id,
             incident.c.id == notification_incident.c.incident_id,
@@ -110,7 +111,7 @@ class SqlResponses(Repository):
         await self._connection.execute(insert(pin_attempt).values(**asdict(entry)))
 
     async def pin_attempts(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
-        """Return the PIN attempts for a contact of any of these agencies since *since*, oldest first."""
+        """Return the PIN attempts after *since* by the contact with the key *person* in *agencies*, oldest first."""
         is_of_person = pin_attempt.c.agency.in_(agencies) & (pin_attempt.c.person == person)
         query = select(pin_attempt).where(is_of_person, pin_attempt.c.at > since).order_by(pin_attempt.c.id)
         return [from_row(PinAttempt, row) for row in await self._connection.execute(query)]

@@ -49,15 +49,15 @@ _FIRST_INCIDENT = select(func.min(_ALL_INCIDENTS.c.incident_id)).where(_IS_OF_NO
 def _build_notifications() -> Select[Any]:
     """Return the query for notifications, with one row per incident.
 
-    The columns `part_…` are those of the row's incident; `incident_count` and `lead` are the number of incidents and
-    the id of the first one. Incidents that have left the notification are not counted.
+    The columns `part_…` are those of the row's incident; `incident_count` and `first_incident_id` are the number of
+    incidents and the id of the first one. Incidents that have left the notification are not counted.
     """
     return (
         select(
             notification,
             *(notification_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
             select(func.count()).where(_IS_OF_NOTIFICATION).scalar_subquery().label("incident_count"),
-            _FIRST_INCIDENT.label("lead"),
+            _FIRST_INCIDENT.label("first_incident_id"),
         )
         .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
         .where(notification_incident.c.left_at.is_(None))
@@ -117,8 +117,9 @@ ADD_NOTIFICATION = insert(notification)
 ADD_NOTIFICATION_INCIDENT = insert(notification_incident)
 ADD_DELIVERY = insert(delivery)
 ADD_ATTEMPT = insert(attempt)
-#: *attempt_id*, the columns that change, *new_rank*: the rank of the new state, *protected_state*: a state or `None`.
-#: Changes nothing if the stored state has a higher rank, or is the protected one.
+#: *attempt_id*, the columns that change, *new_rank*: the rank of the new state (its position in the life of an
+#: attempt), *protected_state*: a state or `None`. Changes nothing if the stored state has a higher rank, or is the
+#: protected one.
 UPDATE_ATTEMPT = update(attempt).where(
     attempt.c.id == bindparam("attempt_id"),
     attempt.c.rank <= bindparam("new_rank"),
@@ -179,7 +180,10 @@ def _limit_to_latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
 
 
 def _latest_receipts_of(gateway: str) -> list[Select[Any]]:
-    """Return the three queries for a gateway's latest receipts. *gateway*: name of the bind parameter of its name."""
+    """Return the three queries for the latest receipts of one gateway.
+
+    *gateway*: the bind parameter for its name. The start of an attempt counts as the time of its acceptance.
+    """
     notifications = select(
         attempt.c.gateway, attempt.c.started_at.label("accepted_at"), attempt.c.ended_at.label("received_at")
     ).where(

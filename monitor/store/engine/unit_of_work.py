@@ -92,8 +92,8 @@ class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilence
 
     async def add_audit_entry(self, entry: AuditEntry) -> None:
         """Add an entry to the audit log, at the end of the transaction."""
-        # `clean` removes what the database rejects. It is called before hashing, because the stored text must be the
-        # hashed one.
+        # `to_storable` removes what the database rejects. It is called before hashing, because the stored text must be
+        # the hashed one.
         detail = {key: to_storable(str(value)) for key, value in entry.detail.items()}
         self._pending_entries.append(
             replace(entry, actor=to_storable(entry.actor, 200), event=to_storable(entry.event, 200), detail=detail)

@@ -74,8 +74,9 @@ async def move(source: Source, target: Target, by: str, report: Callable[[MovePr
     progress. Raise `AlreadyMovedError`, `UnequalError`, `TargetRefusedError`, `RowRefusedError`, `BadCopyError`,
     `StoreInUseError`, or database errors.
     """
+    # A marked file with an incomplete copy: the move was interrupted between the mark and the commit of the target.
     if source.block is not None and not await target.has_incomplete_copy():
-        raise AlreadyMovedError(source.block.message, is_same_target=await target.is_moved_to(source.origin))
+        raise AlreadyMovedError(source.block.message, is_same_target=await target.has_complete_copy(source.origin))
     is_resumed = await target.prepare(source.origin, str(source.file))
     with source.reading(is_new=not is_resumed) as connection:
         sizes = {table: rows.count(connection, table) for table in metadata.sorted_tables}
@@ -95,8 +96,8 @@ async def move(source: Source, target: Target, by: str, report: Callable[[MovePr
     verifier = await target.verify_audit_log()
     await target.set_sequences()
     async with target.complete(_entry(source, target, by, sizes, verifier)) as head:
-        # Mark the file before the commit of the target: an interruption in between leaves two unusable stores, not two
-        # usable ones.
+        # Mark the file as moved before the commit of the target: an interruption in between leaves two unusable stores
+        # instead of two usable ones.
         source.mark_moved(str(target.server), target.clock.now())
     source.remove_migrated_copy()
     return Moved(rows={table.name: size for table, size in sizes.items()}, verifier=verifier, head=head)
@@ -109,7 +110,7 @@ class _ProgressReporter:
         self._sizes, self._report = sizes, report
 
     def of(self, stage: MoveStage, table: Table) -> Callable[[int], None]:
-        """Return a function that reports the number of rows of *table* that are done."""
+        """Return a function that reports how many rows of *table* are done in *stage*."""
         done_before = 0
         for each, size in self._sizes.items():
             if each is table:

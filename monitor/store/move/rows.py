@@ -28,7 +28,7 @@ def count(source: Connection, table: Table) -> int:
 
 
 async def copy(source: Connection, target: Target, table: Table, report: Callable[[int], None]) -> None:
-    """Copy the missing rows of *table*; call *report* after each batch with the number of rows copied.
+    """Copy the missing rows of *table*; call *report* after each batch with the number of rows in the copy.
 
     Each batch is one transaction, and batches follow the order of the primary key. So the copied rows are always the
     first ones, and their number is the offset of the next batch. Raise `RowRefusedError`, or database errors.
@@ -40,7 +40,7 @@ async def copy(source: Connection, target: Target, table: Table, report: Callabl
             async with target.transaction() as connection:
                 await _insert(connection, table, batch)
         except DBAPIError as error:
-            if reason_of(error) is not None:
+            if reason_of(error) is not None:  # The database is unavailable.
                 raise
             raise await _error_for_rejected_row(target, table, batch, error) from None
         copied += len(batch)
@@ -112,7 +112,10 @@ def _first_difference(table: Table, source_rows: Sequence[Row[Any]], target_rows
 async def _error_for_rejected_row(
     target: Target, table: Table, rows: Sequence[Row[Any]], error: DBAPIError
 ) -> Exception:
-    """Return a `RowRefusedError` for the rejected row of a batch. Insert rows one by one to find it."""
+    """Insert the rows of a rejected batch one by one. Return a `RowRefusedError` for the first rejected row.
+
+    Return *error*, the error of the batch, if no row is rejected.
+    """
     for each in rows:
         try:
             async with target.transaction() as connection:

@@ -1,4 +1,7 @@
-"""The SQLite file that is moved. It is locked during the move, read without changes, and finally marked as moved."""
+"""The SQLite file that is moved. It is locked during the move, read without changes, and finally marked as moved.
+
+The mark, a `StoreBlock`, is stored in place of the schema revision (Alembic), and contains it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class Source:
     #: Schema revision of the file.
     schema: str
     origin: StoreOrigin
-    #: The mark of a moved file; `None`: the file was not moved.
+    #: The mark of a moved file ("block": it blocks services); `None`: the file was not moved.
     block: StoreBlock | None
 
     @property
@@ -55,12 +58,12 @@ class Source:
     def reading(self, *, is_new: bool) -> Iterator[Connection]:
         """Provide a connection that reads the store in the present schema. Raise `BadCopyError` if that is impossible.
 
-        A file in an older schema is read from a migrated copy beside it. The copy is kept until the move is complete,
-        because a second copy could differ: a migration may write the time at which it ran. *is_new*: the move is not
-        resumed, so that a new copy is made.
+        A file in an older schema is read from a migrated copy beside it. The migrated copy is kept until the move is
+        complete, because a second one could differ: a migration may write the time at which it ran. *is_new*: the move
+        is not resumed, so that a new migrated copy is made.
         """
         file = self.file
-        if self.schema != known_revisions()[0]:
+        if self.schema != known_revisions()[0]:  # The newest revision comes first.
             file = self._migrated_copy
             if is_new:
                 file.unlink(missing_ok=True)
@@ -81,20 +84,20 @@ class Source:
     def mark_moved(self, destination: str, moved_at: datetime) -> None:
         """Mark the file as moved, so that no service uses it. Raise `OSError` or `sqlite3.Error`.
 
-        Nothing else in the file is changed. A copy of the store (another file name) is not marked.
+        Nothing else in the file is changed. A file with another name than `SERVICE_FILE_NAME` is not marked.
         """
         if self.is_service_file and self.block is None:
-            block = StoreBlock(reason=BlockReason.MOVED, schema=self.schema, at=moved_at, to=destination)
+            block = StoreBlock(reason=BlockReason.MOVED, schema=self.schema, moved_at=moved_at, moved_to=destination)
             _write_revision(self.file, str(block))
 
     def remove_migrated_copy(self) -> None:
-        """Remove the migrated copy."""
+        """Remove the migrated copy, if there is one."""
         self._migrated_copy.unlink(missing_ok=True)
 
 
 @contextmanager
 def open_source(file: Path) -> Iterator[Source]:
-    """Lock *file* during the block.
+    """Provide *file* as a source, locked until the end of the `with` block.
 
     Raise `FileNotFoundError`, `StoreInUseError` if a service uses it, `BadCopyError` if it is no store, and `OSError`.
     """
@@ -125,6 +128,7 @@ def _origin(file: Path) -> StoreOrigin:
     """Return the identity and the latest state of a store. Raise `BadCopyError`."""
     try:
         with _engine(file).connect() as connection:
+            # Temporary views give tables and columns of an older schema their present names.
             use_present_names(connection)
             first = connection.execute(select(audit_log.c.hash).where(audit_log.c.id == 1)).scalar_one_or_none()
             head = connection.execute(select(audit_head.c.number, audit_head.c.hash)).one()

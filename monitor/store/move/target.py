@@ -1,4 +1,7 @@
-"""The PostgreSQL database into which a store is moved. Services cannot use it until the copy is complete."""
+"""The PostgreSQL database into which a store is moved. Services cannot use it until the copy is complete.
+
+Until then a *block* (`StoreBlock`) is stored in place of the schema revision (Alembic), and contains it.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ class Target:
             revision = await _read_revision(connection)
             return revision is not None and StoreBlock.parse(revision) is not None
 
-    async def is_moved_to(self, origin: StoreOrigin) -> bool:
+    async def has_complete_copy(self, origin: StoreOrigin) -> bool:
         """Whether the database contains all of *origin* and a service may use it."""
         async with self.transaction() as connection:
             if await _read_revision(connection) not in known_revisions():
@@ -79,8 +82,8 @@ class Target:
     async def prepare(self, origin: StoreOrigin, file: str) -> bool:
         """Prepare the database for the copy, and block it for services. Return whether an earlier copy is resumed.
 
-        If not, the database is empty. Raise `TargetRefusedError`, `StoreInUseError` if a service uses it, or errors of
-        the migrations.
+        If not, the database is empty afterwards. Raise `TargetRefusedError`, `StoreInUseError` if a service uses it, or
+        errors of the migrations.
         """
         async with self.transaction() as connection:
             revision = await _read_revision(connection)
@@ -94,7 +97,7 @@ class Target:
                     )
                 if (progress.number, progress.hash, block.schema) == (*_chain_head(origin.head), known_revisions()[0]):
                     return True
-                # The store was used since: its incomplete copy is out of date.
+                # The incomplete copy is out of date: its source was used since, or Pantau has a newer schema.
                 await self._truncate_all(connection, block)
             elif revision is None:
                 await self._refuse_foreign_tables(connection)
@@ -129,6 +132,7 @@ class Target:
             await connection.execute(text("UPDATE alembic_version SET version_num = :block"), {"block": str(block)})
 
     async def _refuse_foreign_tables(self, connection: AsyncConnection) -> None:
+        """Raise `TargetRefusedError` if a database without a schema revision has tables with the names of Pantau's."""
         tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
         if foreign := sorted(tables & set(metadata.tables)):
             raise TargetRefusedError(
@@ -175,7 +179,7 @@ class Target:
 
     @asynccontextmanager
     async def complete(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
-        """Append *entry* to the copied audit log; at the end of the block, commit this and make the store usable."""
+        """Append *entry* to the copied audit log; at the end of the `with` block, commit and make the store usable."""
         async with self.transaction() as connection:
             (added,) = await audit.append(connection, [entry])
             await _remove_block(connection, known_revisions()[0])

@@ -49,8 +49,9 @@ class DayRecords:
     async def joined_days(self, agencies: Sequence[str], first: date) -> Mapping[str, str]:
         """Return the days of *agencies* from *first* on as one text per agency: "2026-11-24 w1440 2026-11-25 w60".
 
-        Each date is followed by its minutes (`DayTimeline` as a string). The days are in any order. The database joins
-        them, because reading a row for each of 90 days of 1,000 agencies would block the event loop.
+        Each date is followed by its minutes as stored: 1,440 minutes in the state "w" (`str` of a `DayTimeline`). The
+        days are in any order. The database joins them, because reading a row for each of 90 days of 1,000 agencies
+        would block the event loop.
         """
         date_and_minutes = cast(day.c.date, String) + " " + day.c.minutes
         query = select(day.c.agency, func.aggregate_strings(date_and_minutes, " ").label("days"))
@@ -67,10 +68,10 @@ class DayRecords:
     async def add(self, timelines: dict[Key, DayTimeline]) -> None:
         """Add *timelines* to the stored days, and remove each of them from *timelines* when it is stored.
 
-        Raise `StoreUnavailable`; *timelines* then contains those that are not stored.
+        Raise `StoreUnavailable`; *timelines* then contains the timelines that are not stored.
         """
-        for number, batch in enumerate(batched(sorted(timelines), BATCH_SIZE)):
-            if number:
+        for index, batch in enumerate(batched(sorted(timelines), BATCH_SIZE)):
+            if index:
                 await asyncio.sleep(_PAUSE_SECONDS)
             async with self._database.write() as connection:
                 await self._add(connection, {key: timelines[key] for key in batch})
@@ -85,7 +86,7 @@ class DayRecords:
         if missing := [each for each in timelines if each not in rows]:
             empty = [{"agency": agency, "date": date_, "minutes": ""} for agency, date_ in missing]
             await connection.execute(self._insert_if_missing, empty)
-            # Another process may have created some of them meanwhile.
+            # Another process may have created some of the missing days meanwhile.
             rows = {(row.agency, row.date): row.minutes for row in await connection.execute(stored)}
         changed = []
         for (agency, date_), timeline in timelines.items():

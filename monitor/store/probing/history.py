@@ -37,7 +37,7 @@ _MAX_TOKENS = 50_000
 
 #: Outcomes of runs whose message arrived.
 ARRIVED_OUTCOMES = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
-#: Outcomes that end a deferral, a time of temporary rejections (SMTP 4xx) of a route's messages.
+#: Outcomes that end a deferral: the time in which a route's messages are rejected temporarily (SMTP 4xx).
 _ENDS_DEFERRAL = (Outcome.DELIVERED, Outcome.JUNK)
 
 #: Rows per batch: 10,000 at once would block the event loop for a tenth of a second.
@@ -57,13 +57,13 @@ _SET_ARRIVED_AT = update(token).where(token.c.id == bindparam("token_id")).value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentToken:
-    """Token of an earlier run."""
+    """Token of a message that an earlier run sent."""
 
     #: Name of the route.
     route: str
     #: When the message was sent.
     at: datetime
-    #: Whether its message has arrived, in time or late.
+    #: Whether the message has arrived, in time or late.
     has_arrived: bool
 
 
@@ -129,7 +129,7 @@ class History:
         self,
         result: ProbeResult,
         agency: str,
-        evaluated: Mapping[str, tuple[Health, datetime]],
+        changed_healths: Mapping[str, tuple[Health, datetime]],
         *,
         streaks: Mapping[str, Sequence[GradedRun]] | None = None,
         grade: Grade | None = None,
@@ -138,8 +138,8 @@ class History:
     ) -> None:
         """Write the result of a run and the health after it, in one transaction.
 
-        *evaluated*: changed healths, each with the time since when it holds, by subject. *streaks*: changed streaks
-        (latest runs that contradict the health), by subject. *grade* and *interval*: the grade of the run and the probe
+        *changed_healths*: by subject, each with the time since when it holds. *streaks*: changed streaks (latest runs
+        that contradict the health), by subject. *grade* and *interval*: the grade of the run and the probe
         interval of its route, if known. *statuses*: statuses of the site that may have changed, by subject; unchanged
         statuses are not written again.
         """
@@ -151,16 +151,18 @@ class History:
             else []
         )
         healths = [
-            (self._write_health, {"subject": s, "health": state, "since": at}) for s, (state, at) in evaluated.items()
+            (self._write_health, {"subject": s, "health": state, "since": at})
+            for s, (state, at) in changed_healths.items()
         ]
         changed_streaks = [
             (self._write_streak, {"subject": s, "runs": _runs_to_json(runs)}) for s, runs in (streaks or {}).items()
         ]
+        # Levels: statements that replace a stored row completely (`WriteBuffer`).
         status_records, levels = self._statuses, dict[str, Statement]()
         if status_records is not None:
             statuses = status_records.changed_from_latest(statuses or {})
             levels.update(status_records.statements(statuses))
-            # Note the statuses before the write, so that a status that changes during the write is written again.
+            # Note the statuses before the write. So a status that changes during the write is written again.
             status_records.note_written(statuses)
         try:
             await self._buffer.write(
@@ -195,9 +197,9 @@ class History:
         return len(self._buffer) > 0
 
     async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
-        """Return the tokens whose messages may still arrive, or arrive again, oldest first. *routes*: only of these.
+        """Return the tokens whose messages may still arrive, or arrive again, oldest first.
 
-        Tokens of runs that were interrupted when the process stopped are included.
+        *routes*: return only their tokens. Tokens of runs that were interrupted when the process stopped are included.
         """
         missing = select(token).where(token.c.arrived_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
         arrived = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - DUPLICATE_MEMORY)

@@ -25,8 +25,8 @@ _JSON = TypeAdapter(dict[str, Any])
 _RESULT_COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
 _RUN_COLUMNS = [column.name for column in run.c if column.name != "id"]
 
-#: Whether the run is stored already. If the connection breaks during a commit, the commit is repeated, although it may
-#: have succeeded.
+#: Condition that the run is stored already: if the connection breaks during a commit, the commit is repeated, although
+#: it may have succeeded.
 _IS_STORED = exists().where(
     run.c.agency == bindparam("agency"),
     run.c.route == bindparam("route"),
@@ -61,7 +61,7 @@ def _count_statement(upsert: Callable[[Table], Upsert]) -> Executable:
 
 
 def add_counts(new: Any) -> dict[str, Any]:
-    """Return the SET clause that adds the counts in the row *new* to a stored row of the same hour."""
+    """Return the SET clause that adds the counts, maxima and minutes of the row *new* to the stored row."""
     sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
     maxima = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
     return {**sums, **maxima, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
@@ -102,6 +102,7 @@ def hour_values(result: ProbeResult, agency: str, grade: Grade | None, interval:
         "hour_minutes": 1 << result.started_at.minute,
         "hour_interval": round(interval.total_seconds()),
         "hour_duration": duration,
+        # Maxima: "longest" of the durations, "slowest" of the transit times.
         "hour_longest": duration,
         "hour_transit": transit,
         "hour_slowest": transit,

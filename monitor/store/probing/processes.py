@@ -70,7 +70,7 @@ class Processes:
     async def refresh_heartbeat(self, now: datetime) -> Sequence[Process]:
         """Write only the time of a heartbeat; return the other processes, by name.
 
-        It is called far more often than `beat`, and has no effect before the first `beat`.
+        This method is called far more often than `beat`, and writes nothing before the first `beat`.
         """
         values = {"heartbeat_at": now, "stopped_at": None, "continuous_since": self.continuous_since}
         async with self._database.write() as connection:
@@ -97,8 +97,8 @@ class Processes:
         text = json.dumps(sorted(agencies))
         return await self._write(agencies=text, agencies_digest=sha256(text.encode()).hexdigest())
 
-    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return the agencies of the processes *names*, by `Process.agencies_digest`."""
+    async def agencies_by_digest(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return the list of agencies of each of the processes *names*, by its digest (`Process.agencies_digest`)."""
         query = select(process.c.agencies_digest, process.c.agencies).where(
             process.c.name.in_(names), process.c.agencies.is_not(None)
         )

@@ -1,4 +1,7 @@
-"""Records of the applied configuration in the database: each document as it was applied last, and its source."""
+"""Records of the applied configuration in the database: each document as it was applied last, and its source.
+
+A record has a kind ("agency") and a key (the agency's code).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _MAX_NAMED_KEYS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """Keys of the documents that an apply has added, changed and removed."""
+    """Keys of the documents that were added, changed and removed when a configuration was applied."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
@@ -46,7 +49,7 @@ class ConfigurationRecords:
     ) -> Applied:
         """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
 
-        *unchanged*: keys whose records stay as they are, so that *documents* need only contain the few changed ones.
+        *unchanged*: keys whose records stay as they are, so that *documents* need only contain the others.
         """
         is_of_kind = record.c.kind == kind
         texts = select(record.c.key, record.c.document).where(is_of_kind)

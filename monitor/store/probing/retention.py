@@ -66,7 +66,7 @@ class Retention:
     FIRST_AFTER = timedelta(minutes=1)
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: this site, whose published rows have a different retention."""
+        """*site*: this site, whose own published rows are deleted after `PUBLISHED_RETENTION`."""
         self._database = database
         self._site = site
 
@@ -85,7 +85,7 @@ class Retention:
         await run_periodically("retention", delete_and_log, _INTERVAL)
 
     async def delete_expired(self, policy: RetentionPolicy, now: datetime) -> int:
-        """Delete expired runs, hours, days, tokens and alerts; return the number of runs."""
+        """Delete expired runs, hours, days, tokens and alerts; return the number of deleted runs."""
         runs = 0
         for outcome in Outcome:
             is_expired = (run.c.outcome == outcome) & (run.c.started_at < policy.since(outcome, now))

@@ -1,8 +1,8 @@
 """Runs that sites publish to their hub: each run that did not deliver, and hourly counts of all runs.
 
 A *site* probes mail; a *hub* combines the results of several sites, and receives their tables by logical replication.
-The hub checks each row. A site copies its runs to the published tables later and in parts. So recording a run takes no
-longer than without a hub, and a heartbeat waits for at most one part (docs/adr/0060).
+The hub checks each row. A site copies its runs to the published tables later and in batches. So recording a run takes
+no longer than without a hub, and a heartbeat waits for at most one batch (docs/adr/0060).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from monitor.store.schema.lock import LOCK_CLASS, Lock
 from monitor.store.schema.tables import UtcDateTime, hour, run, site_hour, site_run
 from probes.model.result import Outcome, ProbeResult
 
-#: Maximum number of runs or hours in one part. The hub writes a part in some tenths of a second; the next heartbeat
+#: Maximum number of runs or hours in one batch. The hub writes a batch in some tenths of a second; the next heartbeat
 #: waits for it.
 MAX_BATCH_ROWS = 5000
 #: Maximum age of rows that a site publishes, and the retention of its own published rows.
@@ -56,7 +56,7 @@ _MAX_TRANSIT_SECONDS = 1e9
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:locks, :publishing)")
 _PARTITION_EXISTS = text("SELECT to_regclass(:partition) IS NOT NULL")
-#: Whether a subscription is active. Temporary slots do not count: the initial copy of a table uses them.
+#: Whether a hub's subscription is active. Temporary slots do not count: the initial copy of a table uses them.
 _HAS_READER = text(
     "SELECT EXISTS (SELECT FROM pg_replication_slots"
     " WHERE database = current_database() AND plugin = 'pgoutput' AND active AND NOT temporary)"
@@ -75,7 +75,7 @@ class SiteRunWriter:
         self._site = site
 
     async def has_hub(self) -> bool:
-        """Whether a hub has subscribed to this site. Joining creates the site's partition of the published table."""
+        """Whether a hub has subscribed to this site, which creates the site's partition of the published table."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
@@ -153,12 +153,12 @@ class SiteRunWriter:
     async def _publish(self, table: Table, rows: Select[Any]) -> int | None:
         statement = insert(table).from_select([each.name for each in table.c], rows)
         async with self._database.write() as connection:
-            if not await self._may_publish(connection):
+            if not await self._lock_publishing(connection):
                 return None
             # SQLAlchemy counts the rows of an INSERT only on request.
             return (await connection.execute(statement.execution_options(preserve_rowcount=True))).rowcount
 
-    async def _may_publish(self, connection: AsyncConnection) -> bool:
+    async def _lock_publishing(self, connection: AsyncConnection) -> bool:
         """Lock publishing until the transaction ends; return `False` if another process has locked it."""
         if not self._database.is_shared:
             return True
@@ -173,8 +173,8 @@ class SiteFailures:
     site: str
     #: The oldest first.
     results: Sequence[ProbeResult]
-    #: Number of invalid rows, which are left out.
-    unclear: int = 0
+    #: Number of runs with invalid rows, which are left out.
+    invalid: int = 0
 
 
 class SiteRecords:
@@ -195,12 +195,12 @@ class SiteRecords:
         async with self._database.read() as connection:
             for site in self.others:
                 rows = (await connection.execute(_select_failed(site, agency, since, until).limit(limit))).all()
-                # A site may have published a run repeatedly. The newest row comes first, and counts.
+                # A site may have published a run repeatedly. Its newest row comes first, and is used.
                 by_key: dict[tuple[object, ...], ProbeResult | None] = {}
                 for row in rows:
                     by_key.setdefault((row.token_id, row.started_at, row.route), _parse_result(row, agency))
                 results = [each for each in by_key.values() if each is not None]
-                failures.append(SiteFailures(site=site, results=results[::-1], unclear=len(by_key) - len(results)))
+                failures.append(SiteFailures(site=site, results=results[::-1], invalid=len(by_key) - len(results)))
         return failures
 
     async def sums(self, agency: str, since: datetime) -> Sequence[SiteSums]:
@@ -217,6 +217,7 @@ class SiteRecords:
 
 
 def _select_failed(site: str, agency: str, since: datetime, until: datetime) -> Select[Any]:
+    # An empty text is no valid JSON: the row then counts as invalid.
     short_result = case((func.length(site_run.c.result) <= _MAX_RESULT_LENGTH, site_run.c.result), else_=literal(""))
     columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
     # Compare times in the database: a site may have published times that Python cannot represent.
@@ -253,10 +254,10 @@ def _limit_text(value: str) -> str:
 
 
 def _latest_hours(site: str, agency: str, since: datetime) -> FromClause:
-    """Return a subquery for the latest published row of each of a site's hours, route, outcome and grade.
+    """Return a subquery for the latest published row of a site for each hour, route, outcome and grade.
 
-    The latest row is the one with the most runs, because counts only increase. `published_at` is not used for this,
-    because the site's clock may be wrong.
+    The latest row is the one with the most runs, because counts only increase. `published_at` decides only between rows
+    with equally many runs, because the site's clock may be wrong.
     """
     is_of_site = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.starts_at >= since)
     key = (site_hour.c.starts_at, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
@@ -269,7 +270,10 @@ def _latest_hours(site: str, agency: str, since: datetime) -> FromClause:
 
 
 def _select_sums(hours: FromClause) -> Select[Any]:
-    """Return a query with one row: the values of `SiteSums` in the order of its fields."""
+    """Return a query with one row: the values of `SiteSums` in the order of its fields, without the site.
+
+    Inconclusive runs, and rows with invalid values, do not count.
+    """
     c = hours.c
     is_valid = and_(c.runs > 0, c.transit.between(0, _MAX_TRANSIT_SECONDS), c.slowest.between(0, _MAX_TRANSIT_SECONDS))
     is_timed = and_(c.outcome.in_(ARRIVED_OUTCOMES), c.transit > 0)

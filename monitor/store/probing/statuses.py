@@ -63,8 +63,8 @@ _LOG_INTERVAL_SECONDS = 60.0
 #: Id of the oldest running transaction.
 _OLDEST_TRANSACTION = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
-#: Age of a row's latest change and of a cursor, in transactions. One query measures both ages, so that both count from
-#: the same transaction. `age` takes the lower 32 bits of a transaction id.
+#: Age of a row's latest change and of a cursor, in transactions: a row that is not older has changed since the cursor.
+#: One query measures both ages from the same transaction. `age` takes the lower 32 bits of a transaction id.
 _ROW_AGE = literal_column("age(site_status.xmin)", Integer)
 _CURSOR_AGE = text("age(mod(:cursor, 4294967296)::text::xid)")
 
@@ -139,10 +139,10 @@ class SiteStatuses:
         await self._database.change(update(site_status).where(is_of_agency, is_known).values(**_UNKNOWN_VALUES))
 
     async def changed(self, cursor: ChangeCursor | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], ChangeCursor]:
-        """Return the statuses that changed since *cursor*, by site and subject, and a new cursor. `None`: return all.
+        """Return the statuses that changed since *cursor* (`None`: all), by site and subject, and a new cursor.
 
-        Changes are found by the transaction id that PostgreSQL stores in each row. SQLite has none, so all statuses are
-        returned. Deletions are not reported.
+        Changes are found by the transaction id that PostgreSQL stores in each row. SQLite stores none, so all statuses
+        are returned. Deletions are not reported.
         """
         query, oldest_transaction = select(*map(_limit_text, site_status.c)), 0
         async with self._database.read() as connection:
@@ -159,7 +159,7 @@ class SiteStatuses:
         return by_site, ChangeCursor(oldest_transaction)
 
     def _read_row(self, row: Row[Any]) -> SiteStatus:
-        """Return the status in a row. For an invalid row, log it and return an unknown status."""
+        """Return the status in a row. If it is invalid, log it and return `UNTROUBLED`, which reports nothing."""
         try:
             return _to_status(row)
         # JSON with deeply nested brackets raises `RecursionError`.
@@ -179,6 +179,7 @@ class SiteStatuses:
         values = {
             "at": heartbeat.at,
             "monotonic": heartbeat.monotonic // _MICROSECOND,
+            # A random value, new at each start of the process.
             "incarnation": heartbeat.incarnation,
         }
         async with self._database.write() as connection:
@@ -193,14 +194,14 @@ class SiteStatuses:
 
 
 def _limit_text(column: Column[Any]) -> ColumnElement[Any]:
-    """Return *column*; in a text column, a text that is too long is replaced by an invalid value."""
+    """Return *column*. In a text column, an invalid value replaces a text that is too long."""
     if not isinstance(column.type, Text):
         return column
     return case((func.length(column) <= _MAX_TEXT_LENGTH, column), else_=literal("")).label(column.name)
 
 
 def _values(status: SiteStatus) -> dict[str, Any]:
-    trouble = status.trouble
+    trouble = status.trouble  # The problem; `None`: there is none.
     return {
         "type": trouble and trouble.type,
         "cause": status.cause,

@@ -23,7 +23,7 @@ from monitor.store.backend.repository import Statement
 
 log = structlog.get_logger()
 
-#: Maximum number of buffered writes. 10,000 routes, each probed every five minutes, fill the buffer in 12 minutes.
+#: Maximum number of buffered writes. 10,000 routes, each with two writes in five minutes, fill it in 12 minutes.
 MAX_BUFFERED_WRITES = 50_000
 #: Number of writes per commit when the database is available again.
 _BATCH_SIZE = 500
@@ -46,7 +46,7 @@ class WriteBuffer:
         first: Executable,
         at_most: int = MAX_BUFFERED_WRITES,
     ) -> None:
-        """*group_commit* executes the statements. *first*: statement that precedes all others in a commit."""
+        """*group_commit* executes the statements. *first*: statement that a commit executes first (`_in_order`)."""
         self._group_commit = group_commit
         self._availability = availability
         self._first = first
@@ -67,8 +67,8 @@ class WriteBuffer:
     async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
         """Store *statements* and *levels*; buffer them if the database is unavailable or does not respond in time.
 
-        *levels*: statements that replace a stored row completely, by subject. Raise any other database error, which is
-        a bug of Pantau; then nothing is buffered.
+        *levels*: statements that replace a stored row completely, by subject. Raise any other database error, because
+        it is a bug of Pantau; then nothing is buffered.
         """
         levels = levels or {}
         # Record the levels before the write, so that a later level replaces them even if this write fails.
@@ -78,7 +78,7 @@ class WriteBuffer:
             try:
                 async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
                     await self._group_commit.write((*statements, *levels.values()))
-            # After a timeout the commit may still succeed. That does no harm: repeating a statement changes nothing.
+            # After a timeout the commit may still succeed. That does no harm: a repeated statement changes nothing.
             except (StoreUnavailable, TimeoutError):
                 pass
             except asyncio.CancelledError:

@@ -28,38 +28,40 @@ class StoreBlock:
     #: Schema revision, such as "0021".
     schema: str
     #: For a moved store: when it was moved (UTC), and a description of the new store.
-    at: datetime | None = None
-    to: str = ""
+    moved_at: datetime | None = None
+    moved_to: str = ""
 
     def __str__(self) -> str:
-        """Return the stored form: "copying/0021" or "moved/0021/2026-11-27T05:00:00+00:00/TO".
+        """Return the stored form: "copying/0021" or "moved/0021/2026-11-27T05:00:00+00:00/<moved_to>".
 
-        The first form has at most 32 characters, the length of the column. Only an SQLite file has the second form.
+        The first form has at most 32 characters, the length of the column. Only an SQLite file, which does not enforce
+        that length, has the second form.
         """
-        parts = (self.reason, self.schema, *(() if self.at is None else (self.at.isoformat(), self.to)))
+        moved = () if self.moved_at is None else (self.moved_at.isoformat(), self.moved_to)
+        parts = (self.reason, self.schema, *moved)
         return "/".join(parts)
 
     @classmethod
     def parse(cls, stored: str) -> StoreBlock | None:
-        """Parse the stored form; `None`: it is a schema revision, known to this version or not."""
+        """Parse *stored*, the value in place of the schema revision; `None`: it is no block, but a schema revision."""
         reason, *rest = stored.split("/", 3)
         match reason, rest:
             case BlockReason.COPYING, [schema]:
                 return cls(reason=BlockReason.COPYING, schema=schema)
             case BlockReason.MOVED, [schema, at, to]:
-                return cls(reason=BlockReason.MOVED, schema=schema, at=datetime.fromisoformat(at), to=to)
+                return cls(reason=BlockReason.MOVED, schema=schema, moved_at=datetime.fromisoformat(at), moved_to=to)
         return None
 
     @property
     def message(self) -> str:
         """The error message: why the store cannot be used, and what to do."""
-        if self.at is None:
+        if self.moved_at is None:
             return (
                 "this store is an incomplete copy of another one: finish it with `pantau store copy`, which continues "
                 "where it stopped"
             )
         return (
-            f"this store was moved to the {self.to} on {self.at:%Y-%m-%d at %H:%M} UTC, and newer records are only "
-            "there: configure that database under `store:` in the settings (docs/how-to/operator/postgresql.md, which "
-            "also describes how to move back)"
+            f"this store was moved to the {self.moved_to} on {self.moved_at:%Y-%m-%d at %H:%M} UTC, and newer records "
+            "are only there: configure that database under `store:` in the settings "
+            "(docs/how-to/operator/postgresql.md, which also describes how to move back)"
         )

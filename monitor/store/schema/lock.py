@@ -9,17 +9,18 @@ from enum import IntEnum
 
 from sqlalchemy import Connection, text
 
-#: First key number of the locks in `Lock`: "PANT" in ASCII, so that other programs in the database hardly use it.
+#: First key number of the locks in `Lock`: "PANT" in ASCII, which other programs in the database hardly use.
 LOCK_CLASS = 0x50414E54
 
-#: First key number of the lock on a process's name; the second is a hash of the name.
+#: First key number of the lock that a process holds on its name, so that no two processes have the same name. The
+#: second key number is a hash of the name.
 NAME_LOCK_CLASS = LOCK_CLASS + 1
 
 
 class Lock(IntEnum):
-    """Second key number of a lock."""
+    """Second key number of a lock; the first is `LOCK_CLASS`."""
 
-    #: Held by each transaction that decides about incidents, until it ends.
+    #: Held by each transaction that decides about incidents, until the transaction ends.
     DECIDING = 1
     #: Held during a schema migration.
     MIGRATING = 2
@@ -33,7 +34,7 @@ class Lock(IntEnum):
 def lock_for_migration(connection: Connection) -> None:
     """Lock the schema for a migration until the transaction ends.
 
-    Wait for another process's migration as long as it takes.
+    While another process migrates, wait without a time limit.
     """
     for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(text(f"SET LOCAL {timeout} = 0"))

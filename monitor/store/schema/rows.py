@@ -31,10 +31,10 @@ ADDRESSEE = TypeAdapter(Addressee | None)
 #: consist of several columns.
 _NOT_UPDATED = frozenset({"id", "dedup_key", "number", "policy", "position", "declared", "closed"})
 _POSITION_COLUMNS = ("restarts", "round", "step")
-#: Recipient of a notification about one incident, and its position in the incident's policy.
+#: Recipient of a notification about one incident, and the position in the incident's policy at the decision to notify.
 RECIPIENT_FIELDS = ("person", *_POSITION_COLUMNS)
 
-#: Columns of one incident within a notification.
+#: Columns of one incident within a notification (a *part* of the notification).
 PART_COLUMNS = ("incident_id", "facts", *RECIPIENT_FIELDS)
 
 
@@ -50,13 +50,14 @@ T = TypeVar("T")
 def sort_by_id(found: Iterable[N]) -> list[N]:
     """Return the values sorted by id: oldest first.
 
-    It replaces ORDER BY, with which SQLite reads the whole table in the order of ids instead of few rows by an index.
+    Queries omit ORDER BY, because with it SQLite reads the whole table in the order of ids instead of few rows by an
+    index.
     """
     return sorted(found, key=lambda each: each.id)
 
 
 def batched(values: Sequence[T], at_most: int = 500) -> Iterator[Sequence[T]]:
-    """Yield *values* in batches of at most *at_most*; by default as many as one statement can have as parameters."""
+    """Yield *values* in batches of at most *at_most*, by default few enough for the parameters of one statement."""
     return (values[first : first + at_most] for first in range(0, len(values), at_most))
 
 
@@ -80,7 +81,7 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 @cache
 def _columns(kind: Any, prefix: str, explicit: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
-    """Return name, column and enumeration of each field of *kind* that is not in *explicit*.
+    """Return name, column and enumeration of each field of the dataclass *kind* that is not in *explicit*.
 
     The result is cached, because thousands of rows are converted alike.
     """
@@ -97,7 +98,7 @@ def _enum_of(hint: Any) -> type[StrEnum] | None:
 def from_row(kind: type[T], row: Any, prefix: str = "", **explicit: Any) -> T:
     """Return an instance of the dataclass *kind* from a row.
 
-    A field that is not in *explicit* is read from the column with its name, preceded by *prefix*.
+    *explicit*: values of fields, by name. Each other field is read from the column with its name, preceded by *prefix*.
     """
     for name, column, enumeration in _columns(cast(Any, kind), prefix, tuple(explicit)):
         value = getattr(row, column)
@@ -117,7 +118,7 @@ def incident_values(changed: Incident) -> dict[str, Any]:
 
 
 def to_incident(row: Row[Any]) -> Incident:
-    """Return the incident of a row. Rows of older versions have no current type; then the first one is current."""
+    """Return the incident of a row. Rows of older versions have no `current_type`; then `type` is the current one."""
     return from_row(
         Incident,
         row,
@@ -131,7 +132,7 @@ def to_incident(row: Row[Any]) -> Incident:
 
 
 def to_notification(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notification:
-    """Return a notification with its *deliveries*. It has one row for each of its incidents (*parts*)."""
+    """Return a notification with its *deliveries*. *rows*: one for each of its incidents that is read."""
     row = rows[0]
     parts = tuple(
         from_row(NotificationIncident, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows
@@ -141,7 +142,8 @@ def to_notification(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) 
         row,
         **attributes_of(parts[0], ("facts", *RECIPIENT_FIELDS)),
         parts=parts,
-        leads=parts[0].incident_id == row.lead,
+        # `first_incident_id` is the first of all incidents of the notification, also of those that are not read.
+        leads=parts[0].incident_id == row.first_incident_id,
         addresses=ADDRESSES.validate_json(row.addresses),
         deliveries=deliveries,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,

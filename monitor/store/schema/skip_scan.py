@@ -15,12 +15,12 @@ from sqlalchemy import CTE, Column, ColumnElement, ScalarSelect, func, select
 def select_distinct(*columns: Column[Any], index_prefix: ColumnElement[bool] | None = None) -> CTE:
     """Return a CTE with the distinct combinations of *columns*. The last row of the CTE is NULL.
 
-    The columns are consecutive in an index, and never NULL. *index_prefix*: a condition on the columns that precede
+    The columns must be consecutive in an index, and never NULL. *index_prefix*: a condition on the columns that precede
     them in the index.
     """
     chain: CTE | None = None
-    # Each column has its own recursive CTE. If rows were compared as a whole, SQLite would read all rows with the first
-    # value.
+    # Each column has its own recursive CTE, which extends the combinations of the columns before it. If the columns
+    # were compared together, as in (a, b) > (1, 2), SQLite would read all rows in which a is 1.
     for position, column in enumerate(columns):
         previous_columns = () if chain is None else tuple(chain.c)
         least = _least_value(columns[:position], previous_columns, column, index_prefix)
@@ -43,7 +43,7 @@ def _least_value(
     index_prefix: ColumnElement[bool] | None,
     greater_than: ColumnElement[Any] | None = None,
 ) -> ScalarSelect[Any]:
-    """Return the least value of a column that is greater than *greater_than*, where *columns* have *values*."""
+    """Return the least value of *column* above *greater_than*, among the rows in which *columns* have *values*."""
     least = select(func.min(column)).where(*(one == value for one, value in zip(columns, values, strict=True)))
     if index_prefix is not None:
         least = least.where(index_prefix)

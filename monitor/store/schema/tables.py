@@ -81,7 +81,7 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=True)
 
 
-#: The configuration that was applied last. Each row is the document of an agency, or of another *kind* of record.
+#: The configuration that was applied last: a document for each agency, and for each record of another *kind*.
 record = Table(
     "record",
     metadata,
@@ -134,7 +134,8 @@ desired_document = Table(
 _BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
-#: Finished probe runs. Runs with the outcome `delivered` are kept for a month, others for a year (`retention`).
+#: Finished probe runs. Runs with the outcome `delivered` are by default kept for a month, others for a year
+#: (`monitor.store.probing.retention`).
 run = Table(
     "run",
     metadata,
@@ -201,7 +202,7 @@ day = Table(
     sqlite_with_rowid=False,
 )
 
-#: Tokens of sent probe messages. By their tokens, late, duplicate and forged messages are recognised after a restart.
+#: Tokens of sent probe messages. By its token, a late, duplicate or forged message is recognised after a restart.
 token = Table(
     "token",
     metadata,
@@ -212,7 +213,7 @@ token = Table(
     Column("deadline", UtcDateTime, nullable=False),
     #: When the message arrived, in time or late; NULL: it is missing.
     Column("arrived_at", UtcDateTime),
-    #: For the few missing messages, whose tokens are read after every restart, and kept longer than the others.
+    #: For the tokens of the few missing messages, which are read after every restart and kept longer than the others.
     Index("ix_token_missing", "sent_at", **_partial_index("arrived_at IS NULL")),
     Index("ix_token_came", "sent_at", **_partial_index("arrived_at IS NOT NULL")),
 )
@@ -248,7 +249,7 @@ site_status = Table(
     Column("type", String(16)),
     Column("cause", String(16)),
     Column("since", UtcDateTime),
-    #: Start of the latest failure of the problem.
+    #: When the latest failure that belongs to the problem began.
     Column("latest", UtcDateTime),
     #: Whether the problem comes and goes.
     Column("flapping", Boolean, nullable=False),
@@ -346,8 +347,8 @@ incident = Table(
     Column("current_type_began_at", UtcDateTime),
     #: When the first outage of the incident began; NULL: there was no outage.
     Column("outage_began_at", UtcDateTime),
-    #: Position in the escalation: how often it was started anew, the repetition of all steps, and the step (-1: before
-    #: the first).
+    #: Position in the escalation: how often it was started anew, the round (pass through all steps, from 0), the step
+    #: (-1: before the first), and when the step started.
     Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
@@ -363,7 +364,7 @@ incident = Table(
     #: When a person permitted the announcement to the agency's recipients, and who.
     Column("released_at", UtcDateTime),
     Column("released_by", String(200)),
-    #: When the incident was closed; NULL: it is open. When the problem ended.
+    #: When the incident was closed (NULL: it is open), and when the problem ended.
     Column("resolved_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
     #: When a person marked it as a false alarm.
@@ -386,8 +387,8 @@ incident = Table(
     Column("closed_by", String(200)),
     Column("closed_reason", Text),
     Column("closed_recovered", Boolean),
-    #: The number after which the incident's pages (letters and faxes) continue, because the store was restored from an
-    #: older copy; 0: it was not restored.
+    #: After the store was restored from an older copy: the highest page number that letters and faxes about the
+    #: incident may have, after which the numbers continue; 0: the store was not restored.
     Column("skipped_pages", Integer, nullable=False, server_default=text("0")),
     #: Whether no action is due, so that no engine (the part of a process that processes incidents) reads the incident.
     Column("at_rest", Boolean, nullable=False, default=False),
@@ -431,7 +432,7 @@ notification = Table(
     Column("urgency", String(16), nullable=False, server_default="first"),
     #: Notifications with equal keys may be bundled into one (`alerts.decide.bundle`).
     Column("bundle_key", String(120)),
-    #: Until then the notification waits for more incidents to join, or for a rate limit.
+    #: Until when the notification waits for more incidents to join, or for a rate limit.
     Column("not_before", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     #: After this time the notification is not sent any more.
@@ -454,8 +455,8 @@ notification_incident = Table(
     Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
-    #: When the incident was acknowledged or resolved before the notification was sent, which then does not mention it;
-    #: NULL: the notification mentions it.
+    #: When the incident left the unsent notification, because it was acknowledged or resolved; NULL: the notification
+    #: mentions it.
     Column("left_at", UtcDateTime),
     Index("ix_notification_incident_incident_id", "incident_id"),
 )
@@ -489,7 +490,7 @@ delivery = Table(
     Index("ix_delivery_number", "number"),
 )
 
-#: Calls of a gateway for a delivery (`alerts.model.delivery.Attempt`).
+#: Requests to a gateway to send a delivery (`alerts.model.delivery.Attempt`).
 attempt = Table(
     "attempt",
     metadata,
@@ -504,7 +505,7 @@ attempt = Table(
     #: Rank of the state (`RANK`). A late callback never lowers it.
     Column("rank", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
-    #: When the gateway is asked for the state next, and how often it was asked.
+    #: When the gateway is next asked for the state of the message, and how often it was asked.
     Column("query_at", UtcDateTime, nullable=False),
     Column("queries", Integer, nullable=False),
     #: Identifier that the provider returned.
@@ -523,7 +524,7 @@ attempt = Table(
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
-#: A clerk's records that a letter was printed and posted. Each step has one row, because only the first record counts.
+#: A clerk's records that a letter was printed or posted. Each step has one row, because only the first record counts.
 letter_step = Table(
     "letter_step",
     metadata,
@@ -563,12 +564,12 @@ sms_number = Table(
     Column("unrecognised", Integer, nullable=False),
 )
 
-#: Attempts to type a PIN in a call, accepted or not, without the digits.
+#: Attempts to type a PIN in a telephone call, accepted or not, without the digits.
 pin_attempt = Table(
     "pin_attempt",
     metadata,
     _id(),
-    #: Reference of the gateway attempt that is the call.
+    #: Reference of the call (`attempt.reference`).
     Column("reference", String(64), nullable=False),
     Column("agency", String(64), nullable=False),
     Column("person", String(64), nullable=False),
@@ -586,7 +587,8 @@ callback_event = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
-#: The latest state of each alert of the NOC's own monitoring, by the fingerprint of its labels.
+#: The latest state of each alert that the NOC's (network operations centre's) own monitoring has sent to Pantau, by the
+#: fingerprint of its labels.
 received_alert = Table(
     "received_alert",
     metadata,
@@ -603,7 +605,7 @@ received_alert = Table(
     Index("ix_received_alert_folded_into", "merged_into", **_partial_index("merged_into IS NOT NULL")),
 )
 
-#: Counters of numbers. *name*: prefix of an agency's incident numbers; *next*: the next number to assign.
+#: Next incident number to assign (*next*), by prefix of the numbers (*name*).
 counter = Table(
     "counter",
     metadata,
@@ -611,7 +613,7 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
-#: The audit log: decisions, messages, answers and actions with their authors, in a hash chain
+#: The audit log: decisions, messages, answers and actions, each with its author, in a hash chain
 #: (`alerts.persistence.audit`). Triggers make the table append-only. A migration that copies this table (batch mode on
 #: SQLite) loses the triggers and must recreate them.
 audit_log = Table(
@@ -639,7 +641,7 @@ audit_log = Table(
     Index("ix_audit_log_actor", "actor", "id"),
     Index("ix_audit_log_event", "event", "id"),
     Index("ix_audit_log_checkpoint", "id", **_partial_index(f"event = '{CHECKPOINT}'")),
-    #: Entries that a purge selects by their time: those about no incident that are not purged yet.
+    #: Entries that a purge selects by their time: neither about an incident or notification, nor purged yet.
     Index(
         "ix_audit_log_about_none",
         "at",
@@ -656,7 +658,8 @@ audit_head = Table(
     Column("hash", String(64), nullable=False),
 )
 
-#: Restorations: the store is, or may be, an older copy. Letters and faxes are paused until a person confirms this.
+#: Restorations: the store is, or may be, an older copy. Letters and faxes are paused until a person resumes them
+#: (`confirmed_at`).
 restoration = Table(
     "restoration",
     metadata,
@@ -666,9 +669,9 @@ restoration = Table(
     Column("noticed_at", UtcDateTime, nullable=False),
     #: Time of the last write in the copy; NULL: unknown.
     Column("since", UtcDateTime),
-    #: Who restored the copy; "": Pantau detected it.
+    #: Who restored the copy; "": Pantau detected the older copy.
     Column("by", String(200), nullable=False),
-    #: Last used incident numbers by prefix, and last used pages by incident number, as that person stated.
+    #: Last used incident number by prefix, and last used page number by incident number, as that person stated.
     Column("numbers", JSON, nullable=False),
     Column("pages", JSON, nullable=False),
     #: First and last skipped incident number by prefix; NULL: not determined yet.
@@ -688,12 +691,12 @@ process = Table(
     #: When the process stopped in an orderly way; NULL: it runs, or was killed.
     Column("stopped_at", UtcDateTime),
     #: Sum of the version numbers of the agency documents that the process uses (`Documents.revision_sum`); NULL: the
-    #: process uses files, or has not written it yet.
+    #: process uses files, or has not written the sum yet.
     Column("documents", BigInteger),
     #: JSON: the agencies whose documents the process uses, and a digest of that text; NULL: not written yet.
     Column("agencies", Text),
     Column("agencies_digest", String(64)),
-    #: Since when the site has evaluated health without an interruption; NULL: no interruption is known.
+    #: End of the last interruption of the site's evaluation of health; NULL: no interruption is known.
     Column("continuous_since", UtcDateTime),
 )
 
@@ -710,9 +713,9 @@ drill = Table(
     "drill",
     metadata,
     _id(),
-    #: Key of the scheduled time or the request that started the drill, so that two processes start it only once.
+    #: Key of the scheduled time, or of the request, that started the drill, so that two processes start it only once.
     Column("key", String(64), nullable=False, unique=True),
-    #: Prefix of the numbers of its notifications.
+    #: Number of the drill, with which the numbers of its notifications begin.
     Column("number", String(32), nullable=False),
     Column("requested_by", String(200), nullable=False),
     #: Key of the contact, or "all"; with the prefix "JCM/", only contacts of that agency are tested.
@@ -725,8 +728,8 @@ drill = Table(
     Index("ix_drill_ended_at", "ended_at"),
 )
 
-#: One notification of a drill, to one address by one gateway. The row is written before the gateway is called, and the
-#: notification is never sent again.
+#: One notification of a drill, to one address by one gateway. The row is written before the request to the gateway, and
+#: the notification is never sent again.
 drill_notification = Table(
     "drill_notification",
     metadata,
@@ -752,7 +755,7 @@ drill_notification = Table(
     Column("query_at", UtcDateTime),
     #: When the provider reported the arrival.
     Column("delivered_at", UtcDateTime),
-    #: When the person confirmed the call by pressing a key.
+    #: When the person confirmed the telephone call by pressing a key.
     Column("confirmed_at", UtcDateTime),
     Index("ix_drill_notification_drill_id", "drill_id"),
     Index("ix_drill_notification_contact_confirmed_at", "agency", "contact", "confirmed_at"),
@@ -788,7 +791,7 @@ rota_feed = Table(
     Column("rota", String(100), nullable=False),
     #: SHA-256 of the key.
     Column("digest", String(64), nullable=False, unique=True),
-    #: Name of the user who created the feed. It is valid while that user may see the rota.
+    #: Name of the user who created the feed. The feed is valid while that user may see the rota.
     Column("user", String(64), nullable=False),
     Column("made_at", UtcDateTime, nullable=False),
     Column("revoked_by", String(200)),
@@ -803,7 +806,7 @@ portal_user = Table(
     _id(),
     Column("name", String(64), nullable=False, unique=True),
     Column("full_name", String(100), nullable=False),
-    #: Password hash: a PHC string of argon2id; NULL: the user has not chosen a password yet.
+    #: Password hash of argon2id, as a PHC string; NULL: the user has not chosen a password yet.
     Column("password", Text),
     #: Number of consecutive failed passwords, and the time of the last one (`monitor.access.lockout`).
     Column("failures", Integer, nullable=False),
@@ -811,7 +814,7 @@ portal_user = Table(
     #: Number of consecutive failed one-time codes (after a correct password), and the time of the last one.
     Column("code_failures", Integer, nullable=False, server_default="0"),
     Column("code_failed_at", UtcDateTime),
-    #: Until then the user is exempt from delays after failures.
+    #: Until when the user is exempt from delays after failures.
     Column("unlocked_until", UtcDateTime),
     Column("made_by", String(200), nullable=False),
     Column("made_at", UtcDateTime, nullable=False),
@@ -850,8 +853,9 @@ invitation_code = Table(
     "invitation_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
+    #: For the telephone (a short code) or for a letter (`CodeKind`).
     Column("kind", String(16), nullable=False),
-    #: A digest of the code; for a short code, a PHC string of argon2id.
+    #: SHA-256 of the code; for a short code, its argon2id hash as a PHC string.
     Column("digest", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", UtcDateTime, nullable=False),
@@ -869,7 +873,7 @@ openid_identity = Table(
     Index("ix_openid_identity_user_id", "user_id"),
 )
 
-#: API tokens of programs. Rows are never deleted, because the audit log refers to them by number.
+#: API tokens of programs. Rows are never deleted, because the audit log refers to a token by its id.
 api_token = Table(
     "api_token",
     metadata,
@@ -898,7 +902,7 @@ token_role = Table(
 idempotency_record = Table(
     "idempotency_record",
     metadata,
-    #: Who sent the request: "token 3", "user 1", "api konsol-noc".
+    #: Who sent the request: "token 3" (id), "user 1" (id), "api konsol-noc" (a program in the settings).
     Column("principal", String(100), primary_key=True),
     Column("key", String(200), primary_key=True),
     #: SHA-256 of the request.
@@ -965,12 +969,12 @@ maintenance_notice = Table(
     "maintenance_notice",
     metadata,
     _id(),
-    #: Number of the audit entry about its creation.
+    #: Id of the audit entry about its creation.
     Column("entry", Integer, nullable=False, unique=True),
     Column("agency", String(64), nullable=False),
     #: Reference number of the notice. Agencies whose codes begin with the same letters share a sequence.
     Column("number", String(32), nullable=False, unique=True),
-    #: New, changed or cancelled maintenance.
+    #: Whether the maintenance is new, changed or cancelled.
     Column("kind", String(32), nullable=False),
     #: Period of the maintenance.
     Column("starts_at", UtcDateTime, nullable=False),
@@ -978,9 +982,9 @@ maintenance_notice = Table(
     Column("reason", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", UtcDateTime, nullable=False),
-    #: Reference number of the notice that it replaces; NULL: none.
+    #: Reference number of the notice that this one replaces; NULL: none.
     Column("replaces", String(32)),
-    #: For searches by agency, which only find notices about present and future work.
+    #: For searches by agency, which only find notices about present and future maintenance.
     Index("ix_maintenance_notice_agency_ends", "agency", "ends_at"),
     Index("ix_maintenance_notice_replaces", "replaces"),
 )

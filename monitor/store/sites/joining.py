@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from monitor.evaluation.joint.replication import Replication
 from monitor.store.schema.lock import LOCK_CLASS, Lock
+from monitor.store.sites.desired_documents import delete_desired_documents, desired_document_problems
 from monitor.store.sites.link import (
     Connection,
     SiteConnection,
@@ -26,14 +27,13 @@ from monitor.store.sites.link import (
     schema_of,
     time_of,
 )
-from monitor.store.sites.offering import offer_problems, withdraw_offers
 from monitor.store.sites.partition import content_checksum
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
 __all__ = ["SiteLinkStatus", "add", "check", "read_replication", "rejoin", "remove", "slot_of"]
 
-#: Time limit within which the hub receives all rows that a site publishes again.
+#: Time limit within which the hub receives the statuses that a site publishes again.
 _REPUBLISH_TIMEOUT_SECONDS = 15.0
 #: Maximum time until PostgreSQL reconnects by itself.
 _RECONNECT_SECONDS = 15.0
@@ -91,9 +91,9 @@ def add(site_config: SiteConnection, *, allow_second_hub: bool = False) -> bool:
                 hub.unsubscribe()
                 _join(site_config, hub, site)
             elif hub.last_heartbeat() is None:
-                # An earlier call was interrupted before the site had published all rows again, or no process has run
-                # at the site yet.
-                _require_received(site_config, site)
+                # An earlier call was interrupted before the site had published its statuses again, or no process has
+                # run at the site yet.
+                _republish_and_wait(site_config, site)
             return False
         _refuse_same_hub_name(site)
         if (other_readers := site.other_readers()) and not allow_second_hub:
@@ -107,7 +107,7 @@ def add(site_config: SiteConnection, *, allow_second_hub: bool = False) -> bool:
 
 
 def rejoin(site_config: SiteConnection) -> None:
-    """Add a site again, in any state of the link; it publishes all rows again. Raise `SiteRefusedError`."""
+    """Add a site again, in any state of the link; it publishes its statuses again. Raise `SiteRefusedError`."""
     with _both_ends(site_config) as (hub, site):
         hub.unsubscribe()
         _join(site_config, hub, site)
@@ -125,7 +125,7 @@ def remove(site_config: SiteConnection, *, is_offline: bool) -> None:
             with connect_to_store(site_config.server, f"site {site_config.site}") as site_connection:
                 hub.unsubscribe()
                 Publisher(site_connection, site_config.site, site_config.hub).withdraw()
-                withdraw_offers(site_connection, site_config.hub)
+                delete_desired_documents(site_connection, site_config.hub)
         hub.remove_site()
 
 
@@ -145,7 +145,7 @@ def check(site_config: SiteConnection, stale_after: timedelta) -> SiteLinkStatus
             with connect_to_store(site_config.server, f"site {site_config.site}") as site_connection:
                 site = Publisher(site_connection, site_config.site, site_config.hub)
                 problems += [*_connection_problems(site_config), *_link_problems(hub, site)]
-                # The heartbeat has the time of the site's clock, so compare it with that clock.
+                # The heartbeat has the time of the site's clock: compare it with this clock, not the hub's.
                 last_heartbeat, now = hub.last_heartbeat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
                 lag_bytes = None if slot is None or slot.is_lost else slot.lag_bytes
@@ -188,6 +188,7 @@ def read_replication(site_config: SiteConnection) -> Replication:
                 slot, other_hubs, is_reachable = site.slot(), site.other_readers(), True
                 if slot is not None and not slot.is_lost and schema_of(hub.connection) == schema_of(site.connection):
                     is_complete = _is_complete(hub, site, _COMPARE_TIMEOUT_SECONDS)
+    # Whether the site retains its log for the hub.
     is_retained = slot is not None and not slot.is_lost
     return Replication(
         is_joined=subscription is not None,
@@ -202,9 +203,9 @@ def read_replication(site_config: SiteConnection) -> Replication:
 
 
 def _is_complete(hub: Subscriber, site: Publisher, within: float) -> bool | None:
-    """Return whether the hub has all rows of the site. *within*: time limit in seconds.
+    """Return whether the hub has all statuses of the site. *within*: time limit in seconds.
 
-    `None`: unknown, because the site's rows kept changing, or the hub had not received them in time.
+    `None`: unknown, because the statuses kept changing, or the hub had not received them in time.
     """
     deadline = time.monotonic() + within
     while True:
@@ -242,7 +243,7 @@ def _link_problems(hub: Subscriber, site: Publisher) -> Iterator[str]:
     slot, subscription = site.slot(), hub.subscription()
     if subscription is None:
         return
-    yield from offer_problems(site.connection)
+    yield from desired_document_problems(site.connection)
     if not subscription.includes_runs and site.has_run_tables():
         yield (
             f"it does not publish its runs: `pantau site add {site.site}` makes it publish failed runs and hourly "
@@ -331,7 +332,7 @@ def _both_ends(site_config: SiteConnection) -> Iterator[tuple[Subscriber, Publis
 
 
 def _lock_commands(hub: Connection) -> None:
-    """Lock out other commands until *hub* is closed: they would drop the slot of this one. Raise `SiteRefusedError`."""
+    """Lock out other commands, which would drop the slot of this one, until *hub* closes. Raise `SiteRefusedError`."""
     query, deadline = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LOCK_TIMEOUT_SECONDS
     while not fetch_one(hub, query, [LOCK_CLASS, Lock.JOINING]).is_ours:
         if time.monotonic() > deadline:
@@ -342,7 +343,7 @@ def _lock_commands(hub: Connection) -> None:
 
 
 def _refuse_same_hub_name(site: Publisher) -> None:
-    """Raise `SiteRefusedError` if a hub with the same name reads the slot."""
+    """Raise `SiteRefusedError` if a hub reads the slot, although this one has no subscription: it has the same name."""
     slot = site.slot()
     if slot is not None and slot.reader is not None:
         raise SiteRefusedError(
@@ -355,6 +356,7 @@ def _join(site_config: SiteConnection, hub: Subscriber, site: Publisher) -> None
     # A slot of an earlier attempt retains the log from an earlier position.
     site.drop_slot()
     hub.prepare_partitions()
+    # `check_server` needs a slot, and drops it. `subscribe` creates another one.
     site.make_slot()
     try:
         hub.check_server(site_config.server)
@@ -362,11 +364,11 @@ def _join(site_config: SiteConnection, hub: Subscriber, site: Publisher) -> None
     except BaseException:
         site.drop_slot()
         raise
-    _require_received(site_config, site)
+    _republish_and_wait(site_config, site)
 
 
-def _require_received(site_config: SiteConnection, site: Publisher) -> None:
-    """Publish all rows of the site again, and wait until the hub has received them. Raise `SiteRefusedError`."""
+def _republish_and_wait(site_config: SiteConnection, site: Publisher) -> None:
+    """Publish the statuses of the site again, and wait until the hub has received them. Raise `SiteRefusedError`."""
     if (lsn := site.republish()) is not None:
         _wait_until_received(site_config, site, lsn)
 

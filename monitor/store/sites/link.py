@@ -24,7 +24,7 @@ from monitor.store.schema.migrations import NO_REVISION_TEXT
 
 Connection = psycopg.Connection[Any]
 
-#: Patterns of error messages of libpq or the server, and what to do. "It" is the server, "we" are the hub.
+#: Patterns of error messages of libpq or the server, with explanations. "It" is the server, "we" are the hub.
 _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     (
         "certificate verify failed",
@@ -70,7 +70,7 @@ _EXPLANATIONS: tuple[tuple[str, str], ...] = (
     ("(database|role) .* does not exist", "it has no such database or role"),
 )
 
-#: Connection parameters of this process that the hub's PostgreSQL, which connects to the site itself, uses as well.
+#: Connection parameters of this process that the hub's PostgreSQL uses as well for its own connection to the site.
 _SUBSCRIPTION_PARAMETERS = (
     *("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"),
     *("gssencmode", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"),
@@ -101,9 +101,9 @@ class SiteSilentError(SiteRefusedError):
 
 @contextmanager
 def connect_to_store(server: PostgresServer, label: str) -> Iterator[Connection]:
-    """Connect to a store, with autocommit. *label*: its description in messages ("site johor").
+    """Connect to a store, with autocommit. *label*: description of the store in messages ("site johor").
 
-    Raise `SiteRefusedError` if the connection or a query of the block fails.
+    Raise `SiteRefusedError` if the connection or a query in the `with` block fails.
     """
     certificate_name = _certificate_name(server.cert_file, label)
     try:
@@ -186,7 +186,7 @@ def error_text(error: psycopg.Error) -> str:
 
 
 def _certificate_name(file: Path | None, label: str) -> str | None:
-    """Return the common name in our own certificate; `None`: there is no certificate.
+    """Return the common name in our own certificate ("": it has none); `None`: there is no certificate.
 
     Raise `SiteRefusedError` if the certificate is unusable: the server would only report "bad certificate".
     """

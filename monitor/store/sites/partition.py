@@ -34,7 +34,7 @@ def owner(connection: Connection) -> str | None:
 
 @contextmanager
 def as_owner(connection: Connection) -> Iterator[None]:
-    """Execute the block as the owner of the tables, so that new tables belong to the same owner."""
+    """Execute the `with` block as the owner of the tables, so that new tables belong to the same owner."""
     name = owner(connection)
     if name is not None:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
@@ -43,8 +43,8 @@ def as_owner(connection: Connection) -> Iterator[None]:
     connection.execute("RESET ROLE")
 
 
-def foreign_names(connection: Connection) -> list[str]:
-    """Return the names of sites that have rows and no partition."""
+def names_without_partition(connection: Connection) -> list[str]:
+    """Return the names of sites that have statuses or a heartbeat, and no partition."""
     query = sql.SQL(" UNION ").join(
         sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in STATUS_TABLES
     )
@@ -52,7 +52,7 @@ def foreign_names(connection: Connection) -> list[str]:
 
 
 def known_tables(connection: Connection, site: str = "") -> tuple[str, ...]:
-    """Return those `TABLES` that the store has. *site*: those of which the site has a partition."""
+    """Return those `TABLES` that the store has. *site*: only those of which the site has a partition."""
     return tuple(table for table in TABLES if table_exists(connection, partition_name(table, site) if site else table))
 
 
@@ -101,9 +101,9 @@ def _create_partition(connection: Connection, table: str, site: str) -> None:
 
 
 def empty_status_partitions(connection: Connection, site: str) -> None:
-    """Delete the statuses of *site*, because it publishes them again. Its runs, which it publishes once, stay."""
-    parts = [sql.Identifier(partition_name(table, site)) for table in STATUS_TABLES]
-    connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(parts)))
+    """Delete the statuses and heartbeat of *site*, which it publishes again. Runs, which it publishes once, stay."""
+    partitions = [sql.Identifier(partition_name(table, site)) for table in STATUS_TABLES]
+    connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(partitions)))
 
 
 def remove_partitions(connection: Connection, site: str, *, keep_statuses: bool) -> None:

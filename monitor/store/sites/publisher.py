@@ -17,8 +17,8 @@ from monitor.store.sites.partition import (
     STATUS_TABLES,
     as_owner,
     create_partitions,
-    foreign_names,
     known_tables,
+    names_without_partition,
     owner,
     partition_name,
     remove_partitions,
@@ -60,7 +60,7 @@ class Publisher:
     hub: str
 
     def requirement_problems(self) -> list[str]:
-        """Return the requirements that the server does not meet, with remedies; empty: it can be that of a site."""
+        """Return the requirements that the server does not meet, with remedies; empty: it meets all."""
         server = fetch_one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role, current_database() AS db,"
@@ -104,7 +104,8 @@ class Publisher:
         return bool(fetch_one(self.connection, "SELECT pg_has_role(current_user, %s, 'MEMBER') AS yes", [role]).yes)
 
     def _name_problems(self) -> list[str]:
-        other_sites = [each for each in foreign_names(self.connection) if each != self.site]
+        # Before a site joins, its own rows are in the common partition, under the name in its settings.
+        other_sites = [each for each in names_without_partition(self.connection) if each != self.site]
         if not other_sites:
             return []
         return [
@@ -132,7 +133,7 @@ class Publisher:
 
         Raise `SiteRefusedError`.
         """
-        # After a connection is lost, nobody can read the slot until this timeout.
+        # After the hub's connection is lost, the slot stays occupied until this timeout.
         self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
         with as_owner(self.connection):
             tables = create_partitions(self.connection, self.site)
@@ -143,10 +144,10 @@ class Publisher:
 
     def _publish(self, name: str, tables: tuple[str, ...], operations: str) -> None:
         """Create or change the publication *name* so that it has the site's partitions of *tables*."""
-        parts = sql.SQL(", ").join(sql.Identifier(partition_name(table, self.site)) for table in tables)
+        partitions = sql.SQL(", ").join(sql.Identifier(partition_name(table, self.site)) for table in tables)
         publication = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [name]).fetchone()
         statement = "CREATE PUBLICATION {} FOR TABLE {}" if publication is None else "ALTER PUBLICATION {} SET TABLE {}"
-        self.connection.execute(sql.SQL(statement).format(sql.Identifier(name), parts))
+        self.connection.execute(sql.SQL(statement).format(sql.Identifier(name), partitions))
         options = sql.SQL("ALTER PUBLICATION {} SET (publish = {})")
         self.connection.execute(options.format(sql.Identifier(name), sql.Literal(operations)))
 
@@ -157,14 +158,14 @@ class Publisher:
     def republish(self) -> str | None:
         """Write the site's statuses and heartbeat again, so that the hub receives them.
 
-        They are written in one transaction, so that no later heartbeat arrives before a status. The hub ignores
+        All rows are written in one transaction, so that no later heartbeat arrives before a status. The hub ignores
         deletions of rows that it does not have. Return the log position after the rows, for `has_received`; `None`:
-        there are no rows yet.
+        the site has no rows yet.
         """
         statement = sql.SQL("WITH old AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM old")
         with as_owner(self.connection), self.connection.transaction():
-            parts = [sql.Identifier(partition_name(table, self.site)) for table in STATUS_TABLES]
-            count = sum(self.connection.execute(statement.format(own)).rowcount for own in parts)
+            partitions = [sql.Identifier(partition_name(table, self.site)) for table in STATUS_TABLES]
+            count = sum(self.connection.execute(statement.format(own)).rowcount for own in partitions)
         return self.log_position() if count else None
 
     def log_position(self) -> str:

@@ -21,7 +21,7 @@ from monitor.store.sites.partition import (
     as_owner,
     create_partitions,
     empty_status_partitions,
-    foreign_names,
+    names_without_partition,
     owner,
     partition_name,
     remove_partitions,
@@ -66,7 +66,7 @@ class Subscriber:
     hub: str
 
     def requirement_problems(self) -> list[str]:
-        """Return the requirements that the server does not meet, with remedies; empty: it can be that of a hub."""
+        """Return the requirements that the server does not meet, with remedies; empty: it meets all."""
         server = fetch_one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
@@ -82,7 +82,8 @@ class Subscriber:
             problem = "has no Pantau tables, or those of an older version: start the newest version there once"
             return [f"the hub's database {problem}"]
         problems = []
-        if self.site == self.hub or self.site in foreign_names(self.connection):
+        # Rows without a partition are the hub's own, under its own name.
+        if self.site == self.hub or self.site in names_without_partition(self.connection):
             problems.append(
                 f"the hub itself has the name {self.site}: give the site another name, here and in its settings"
             )
@@ -121,7 +122,7 @@ class Subscriber:
         )
 
     def prepare_partitions(self) -> None:
-        """Create partitions for the site, and delete its statuses."""
+        """Create partitions for the site, and delete the statuses that it will publish again."""
         with as_owner(self.connection):
             create_partitions(self.connection, self.site)
             empty_status_partitions(self.connection, self.site)
@@ -129,8 +130,8 @@ class Subscriber:
     def check_server(self, server: PostgresServer) -> None:
         """Test that the hub's own server can connect to the site. Raise `SiteRefusedError`.
 
-        Create a subscription without connecting, and drop it: the drop connects to the site, and drops the slot there.
-        If a subscription connected at its creation and failed, the server would log the statement with the password.
+        Create a subscription without connecting, and drop it: dropping connects to the site, and drops the slot there.
+        A subscription that connects at its creation and fails would make the server log the password.
         """
         self._create_subscription(server, (PUBLICATION,), "connect = false")
         try:
@@ -143,12 +144,12 @@ class Subscriber:
             raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {reason}") from None
 
     def subscribe(self, server: PostgresServer, tables: Sequence[str]) -> None:
-        """Subscribe to the site, which publishes its partitions of *tables* and has a slot.
+        """Subscribe to the site, which publishes its partitions of *tables*, and create the slot there.
 
         Raise `SiteRefusedError`.
         """
-        # Without an initial copy (`copy_data`), with which a heartbeat could arrive before earlier rows. Instead, the
-        # site publishes its rows again (`Publisher.republish`).
+        # There is no initial copy (`copy_data`): with it, a heartbeat could arrive before earlier rows. Instead, the
+        # site publishes its statuses again (`Publisher.republish`).
         self._create_subscription(server, _publications(tables), "enabled = false, copy_data = false")
         try:
             self._check_tables(tables)

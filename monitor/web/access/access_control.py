@@ -1,8 +1,8 @@
 """Authentication of requests, and the permission check of every route.
 
-The principal of a request is a signed-in user (session cookie), a program (API token) or a wallboard, a screen in the
-network operations centre (cookie of its link). Each HTTP route requires a permission, or declares that it is public;
-the portal is not built if a route does neither.
+The principal of a request is a signed-in user (session cookie), a program (API token), or a wallboard (cookie of its
+link). A wallboard is a screen in the network operations centre. On a portal without sign-in, everybody is a local user.
+Each HTTP route requires a permission, or declares that it is public; the portal is not built if a route does neither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
 from monitor.access.api_token import ApiToken
-from monitor.access.device import DEVICE_LIFETIME, device_cookie_name
+from monitor.access.device import DEVICE_LIFETIME, device_cookie_suffix
 from monitor.access.principal import LOCAL_PERMISSIONS, Principal
 from monitor.access.role import PANTAU_ITSELF, AgencyScope, Permission
 from monitor.model.lazy_text import lazy_text
@@ -46,8 +46,8 @@ _WALLBOARD_COOKIE_INSECURE: Final = "pantau-wall"
 #: Paths that a wallboard may request: the status page, and its fragment (the part that changes), which the page polls.
 _WALLBOARD_PATHS: Final = frozenset({"/", "/fragment"})
 #: Signs of a request that a page sends without the user, possibly in an unattended tab: the suffix of the paths that
-#: scripts poll, and the query parameter of pages that refresh themselves without scripts. Such requests do not extend
-#: the session.
+#: scripts poll, and the query parameter of pages that refresh themselves without scripts. Such a request extends the
+#: session only if it has `_ACTIVITY_HEADER`.
 _FRAGMENT_SUFFIX: Final = "/fragment"
 _POLL_PARAMETER: Final = "polled"
 #: Header by which the page's script reports that the user has clicked or typed since its last request.
@@ -55,7 +55,7 @@ _ACTIVITY_HEADER: Final = "x-pantau-used"
 #: Suffix of the cookie of a pending session: the user has entered the password, and not yet the code of the second
 #: factor.
 _PENDING_SUFFIX: Final = "-half"
-#: Maximum number of digits of an ID. A longer number may exceed an integer of the database.
+#: Maximum number of digits of a notification's ID. A longer number may exceed an integer of the database.
 _MAX_ID_DIGITS: Final = 9
 #: Methods that change nothing (RFC 9110, 9.2.1).
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -88,10 +88,10 @@ class AccessControl:
         is_secure: bool = False,
         metrics_networks: Sequence[str] = (),
     ) -> None:
-        """Take the services that authenticate. Without an *authenticator* the portal has no sign-in.
+        """Take the services that authenticate users, programs and wallboards.
 
-        *is_secure*: whether browsers reach the portal by HTTPS. *metrics_networks*: networks that may read metrics
-        without sign-in, in addition to this machine.
+        Without an *authenticator* the portal has no sign-in. *is_secure*: whether browsers reach the portal by HTTPS.
+        *metrics_networks*: networks that may read metrics without sign-in, in addition to this machine.
         """
         self.authenticator = authenticator
         self._tokens = tokens
@@ -107,8 +107,8 @@ class AccessControl:
         On a portal without sign-in, everybody has the permissions of a local user. Raise `HTTPException` for an invalid
         token.
 
-        If a request may change something, its cookies count only if a page of the portal sent it: a page of another
-        site can send requests with these cookies (CSRF). It cannot send the header `Authorization` with a token.
+        The cookies of a request that may change something count only if a page of the portal sent the request: a page
+        of another site can send requests with these cookies (CSRF), but not the header `Authorization` with a token.
         """
         if self.authenticator is None:
             return Principal(open_permissions=LOCAL_PERMISSIONS)
@@ -124,7 +124,7 @@ class AccessControl:
         )
 
     async def _wallboard_scope(self, request: Request) -> AgencyScope:
-        """Return the agencies that a wallboard may see; none if the request is not for the page of a wallboard."""
+        """Return the agencies that a wallboard may see: none without a valid key, or if it requests another page."""
         key = request.cookies.get(self._wallboard_cookie)
         is_permitted_request = (
             request.url.path in _WALLBOARD_PATHS
@@ -153,7 +153,7 @@ class AccessControl:
         return await self.authenticator.session(SessionKey(text=key), is_activity=is_activity)
 
     async def own_session(self, request: Request) -> WebSession:
-        """Return the session of a user, for the pages of the user's own account.
+        """Return the session of the signed-in user, for the pages of this user's own account.
 
         Raise `SignInNeededError` or `SecondFactorNeededError`.
         """
@@ -177,18 +177,18 @@ class AccessControl:
     def set_session_cookie(self, response: Response, signed_in: NewSession) -> Response:
         """Set the session cookie, and delete the cookie of the pending session.
 
-        Set also the device cookie, if *signed_in* has one: it marks a browser from which the user has signed in before.
-        The session cookie expires when the browser is closed.
+        The session cookie expires when the browser is closed. If *signed_in* has a device cookie, set it, too: it marks
+        a browser from which the user has signed in before.
         """
         self._set_cookie(response, self._session_cookie, signed_in.key.text)
         if signed_in.device_cookie:
-            name = self._session_cookie + device_cookie_name(signed_in.session.user.name)
+            name = self._session_cookie + device_cookie_suffix(signed_in.session.user.name)
             self._set_cookie(response, name, signed_in.device_cookie, max_age=DEVICE_LIFETIME, samesite="strict")
         return self._delete_cookie(response, self._session_cookie + _PENDING_SUFFIX)
 
     def device_cookie_reader(self, request: Request) -> DeviceCookieReader:
-        """Return a function that reads the device cookie of the user with a sign-in name; "" without one."""
-        return lambda name: request.cookies.get(self._session_cookie + device_cookie_name(name), "")
+        """Return a function that takes a sign-in name, and returns this user's device cookie; "" without a cookie."""
+        return lambda name: request.cookies.get(self._session_cookie + device_cookie_suffix(name), "")
 
     def pending_session_key(self, request: Request) -> SessionKey | None:
         """Return the key of the browser's pending session."""
@@ -230,7 +230,7 @@ class AccessControl:
 class RequirePermission:
     """FastAPI dependency of a route that requires a permission; it returns the principal.
 
-    Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`.
+    Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`, and the errors of the resolver.
     """
 
     permission: Permission
@@ -241,7 +241,7 @@ class RequirePermission:
     async def __call__(self, request: Request) -> Principal:
         """Return the principal of *request* if the principal has the permission."""
         principal = await access_control_of(request).principal(request)
-        # Pages show the name of the signed-in user.
+        # `Pages.show` reads the principal there, for instance to show the name of the signed-in user.
         request.state.principal = principal
         if not principal.may(self.permission):
             if not principal.is_authenticated:
@@ -293,7 +293,7 @@ def check_permission(principal: Principal, permission: Permission, agency: str) 
 
 
 def forbidden(principal: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
-    """Return the error for a principal without the permission. *agency*: `None` if it is missing for every agency."""
+    """Return the error for a principal without the permission for *agency*; `None`: without it for every agency."""
     message = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
         PANTAU_ITSELF: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
@@ -368,7 +368,7 @@ def notification_in_path(facade: ServiceFacade) -> AgencyResolver:
 
 
 def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
-    """Let *access_control* authenticate the requests of *app*. Add all routes to *app* before.
+    """Let *access_control* authenticate the requests of *app*. Call this after all routes were added to *app*.
 
     Raise `RouteWithoutPermissionError` for a route that neither requires a permission nor is declared public.
     """
@@ -383,7 +383,7 @@ def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
 def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
     """Yield the routes of *app*, without the mount of static files.
 
-    Raise `RouteWithoutPermissionError` for a route that is no `APIRoute`, because it cannot require a permission.
+    Raise `RouteWithoutPermissionError` for any other route that is no `APIRoute`: it cannot require a permission.
     """
     for route in app.routes:
         if isinstance(route, APIRoute):
@@ -393,9 +393,9 @@ def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
 
 
 def requirement_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
-    """Return what a route requires or declares; `None` if it does neither."""
+    """Return the requirement or the declaration of a route; `None` if it has neither."""
     calls = [each.call for each in route.dependant.dependencies]
-    # The last requirement counts: the route's own dependencies follow those of its router.
+    # The last requirement counts, because the route's own dependencies follow the dependencies of its router.
     return next(
         (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
         None,
@@ -425,8 +425,8 @@ async def _require_second_factor(request: Request, _error: Exception) -> Respons
     )
 
 
-#: Types of route parameters. The value is the principal, who must have the permission of the type. Types whose names
-#: begin with `Agency` require it for the agency in the path.
+#: Types of route parameters. The value is the principal, who must have the permission of the type; for types whose
+#: names begin with `Agency`, the permission for the agency in the path.
 Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
 PeopleReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]

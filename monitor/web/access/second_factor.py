@@ -16,11 +16,11 @@ from monitor.web.access.sign_in import client_address, next_parameter
 from monitor.web.form import Pages, local_path, read_form
 from monitor.web.page_query import store_language
 
-#: Reasons why the routes are public.
+#: Declarations, with reasons, that the routes require no permission.
 _OWN_ACCOUNT = allow_public("checks the session itself; users who still lack a required second factor may use it")
 _PUBLIC_STEP = allow_public("second step of the sign-in")
 _PATH: Final = "/account/second-factor"
-#: Maximum number of characters of an entered code; the rest is dropped, which makes the code invalid.
+#: Maximum number of characters of an entered one-time or recovery code; the rest is dropped. Valid codes are shorter.
 _MAX_CODE_LENGTH: Final = 64
 
 
@@ -32,8 +32,7 @@ def code_pages(authenticator: Authenticator, access_control: AccessControl, page
     async def code_page(request: Request) -> Response:
         destination = local_path(request.query_params.get("next", "/"))
         if access_control.pending_session_key(request) is None:
-            # The pending session (password entered, code awaited) is missing or has expired: start again, and keep the
-            # destination.
+            # There is no pending session (password entered, code awaited): start again, and keep the destination.
             return store_language(
                 request, RedirectResponse(f"/sign-in?{next_parameter(destination)}".rstrip("?&"), status_code=303)
             )
@@ -53,7 +52,9 @@ def code_pages(authenticator: Authenticator, access_control: AccessControl, page
             return render_code_step(request, destination, str(error))
         return access_control.set_session_cookie(RedirectResponse(destination, status_code=303), signed_in)
 
+    # *problem*: key of an error text, the message of a `SignInFailedError`.
     def render_code_step(request: Request, destination: str, problem: str = "") -> Response:
+        # After this error the pending session cannot continue, so show the form for the password.
         has_expired = problem == "sign_in_again"
         path = "/sign-in" if has_expired else request.url.path
         context = {
@@ -81,29 +82,29 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
         form, session = await read_form(request), await current_session(request)
         enrolment = None
         try:
-            # The hidden field "offer" contains the new secret, encrypted.
+            # An enrolment is a new secret for the user's authenticator app. The hidden field "offer" has it encrypted.
             enrolment = authenticator.read_enrolment(session, form.get("offer", ""))
             code, password = form.get("code", "")[:_MAX_CODE_LENGTH], form.get("password", "")
-            signed_in, codes = await authenticator.set_up_second_factor(
+            signed_in, recovery_codes = await authenticator.set_up_second_factor(
                 session, enrolment, code, password, client_address(request)
             )
         except SignInFailedError as error:
             return await render_page(request, session, status=403, problem=str(error), enrolment=enrolment)
-        # Only this response shows the recovery codes: for security, no URL shows them again.
+        # Only this response shows the recovery codes: for security, no URL shows them again. The session is a new one.
         return access_control.set_session_cookie(
-            await render_page(request, signed_in.session, codes=codes, message="factor_done"), signed_in
+            await render_page(request, signed_in.session, codes=recovery_codes, message="factor_done"), signed_in
         )
 
     @router.post(f"{_PATH}/codes")
-    async def renew_codes(request: Request) -> Response:
+    async def renew_recovery_codes(request: Request) -> Response:
         form, session = await read_form(request), await current_session(request)
         try:
-            codes = await authenticator.renew_recovery_codes(
+            recovery_codes = await authenticator.renew_recovery_codes(
                 session, form.get("code", "")[:_MAX_CODE_LENGTH], client_address(request)
             )
         except SignInFailedError as error:
             return await render_page(request, session, status=403, problem=str(error))
-        return await render_page(request, session, codes=codes)
+        return await render_page(request, session, codes=recovery_codes)
 
     @router.post(f"{_PATH}/off")
     async def disable(request: Request) -> Response:
@@ -117,6 +118,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
         return RedirectResponse(_PATH, status_code=303)
 
     async def current_session(request: Request) -> WebSession:
+        # Do not use `own_session`, which rejects users who still lack a required second factor.
         if (session := await access_control.session(request)) is None:
             raise SignInNeededError
         return session
@@ -131,6 +133,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
     ) -> Response:
         user, must_set_up = session.user, authenticator.must_set_up_second_factor(session.user)
         has_second_factor = user.has_second_factor
+        # `None` also if no encryption key is configured.
         enrolment = None if has_second_factor else enrolment or authenticator.new_enrolment(session)
         defaults = {
             "principal": Principal(user=user, needs_second_factor_setup=must_set_up),
@@ -142,7 +145,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
             "qr_code": _qr_code(enrolment.secret, user.name) if enrolment else "",
             "recovery_codes_left": await authenticator.count_recovery_codes(user) if has_second_factor else 0,
             "codes": (),
-            "message": "",
+            "message": "",  # Key of a text about success.
         }
         return pages.show(request, "second_factor.html", {**defaults, **context}, status)
 

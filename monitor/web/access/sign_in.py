@@ -1,4 +1,7 @@
-"""Sign-in, sign-out, choice of a password with an invitation code, and the page of the user's own account."""
+"""Sign-in, sign-out, choice of a password with an invitation code, and the page of the user's own account.
+
+The message of a `SignInFailedError` is the key of an error text.
+"""
 
 from __future__ import annotations
 
@@ -105,6 +108,7 @@ def sign_in_pages(
 
     def render_page(request: Request, template: str, *, status: int = 200, **context: object) -> Response:
         defaults = {"name": "", "code": "", "next": "/"}
+        # The links to the other language keep only `next` of the query parameters.
         other_parameters = next_parameter(str(context.get("next", "/")))
         return pages.show(request, template, {**defaults, "other_parameters": other_parameters, **context}, status)
 
@@ -117,7 +121,7 @@ def client_address(request: Request) -> str:
 
 
 def next_parameter(destination: str) -> str:
-    """Return the destination as a URL parameter with a final "&": "next=/tasks&"; "" for the status page."""
+    """Return the path to open after the sign-in as a URL parameter with a final "&": "next=/tasks&"; "" for "/"."""
     return "" if destination == "/" else f"next={quote(destination)}&"
 
 

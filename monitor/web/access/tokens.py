@@ -29,6 +29,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
     """Build the router of the token page."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
+    # *before*: list the tokens with lower IDs than this, the newest first; `NEWEST` exceeds every ID.
     @router.get("/tokens")
     async def list_tokens(request: Request, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST) -> Response:
         return await render_page(request, before=before)
@@ -41,10 +42,11 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
             created = await tokens.create(
                 form.get("name", ""),
                 selected_role(form),
-                # The service rejects a lifetime of zero.
+                # The service rejects a lifetime of zero, which stands for invalid input.
                 timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
                 by=principal.by,
                 address=client_address(request),
+                # The token's roles must not exceed those of its author.
                 author_roles=principal.user.assignments if principal.user else frozenset(),
             )
         except OperationRejectedError as error:
@@ -52,11 +54,11 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
         # Only this response shows the secret: for security, no URL shows it again.
         return await render_page(request, created=created)
 
-    @router.post("/tokens/{number}/revoke")
-    async def revoke(request: Request, number: Id, principal: Administrator) -> Response:
+    @router.post("/tokens/{token_id}/revoke")
+    async def revoke(request: Request, token_id: Id, principal: Administrator) -> Response:
         await read_form(request)
         try:
-            await tokens.revoke(number, by=principal.by, address=client_address(request))
+            await tokens.revoke(token_id, by=principal.by, address=client_address(request))
         except OperationRejectedError as error:
             return await render_page(request, status=409, reason=error)
         return RedirectResponse("/tokens", status_code=303)

@@ -1,4 +1,7 @@
-"""Administration pages of users: list, roles, and invitation codes. With such a code a user chooses a password."""
+"""Administration pages of users: list, roles, and invitation codes.
+
+With an invitation code, given by telephone or letter, a user chooses a password (`/welcome`).
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         role: Annotated[str, Query(max_length=16)] = "",
         agency: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        # A link may prefill the form for a new user: after adding an agency, an administrator usually invites its
-        # officers.
+        # *q*: text to search for. *after*: list the users after this sign-in name. *role* and *agency*: a link may
+        # prefill the form for a new user, because an administrator who adds an agency usually invites its officers.
         form = {"role": role, "agency": agency}
         return await render_list(request, q=q.strip(), after=after, form=form)
 
@@ -74,7 +77,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     @router.post("/users/{name}/roles")
     async def roles(request: Request, name: str, principal: Administrator) -> Response:
         fields = await read_fields(request)
-        # The ticked present roles, and the role to add.
+        # The present roles that remain ticked, and the role to add.
         assignments = [*fields.get("kept", []), *selected_role(last_values(fields))]
         operation = administration.assign(name, assignments, **_author(request, principal))
         return await redirect_after(request, name, operation)
@@ -89,7 +92,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         # Only this response shows the code: for security, no URL shows it again.
         return await render_user(request, name, invitation=invitation)
 
-    # Add the route of a form that has a button only.
+    # Add the route of a form with only a button, which calls *operation* with the name and the author.
     def add_action(action: str, operation: Callable[..., Awaitable[User]]) -> None:
         @router.post(f"/users/{{name}}/{action}")
         async def run_action(request: Request, name: str, principal: Administrator) -> Response:
@@ -98,7 +101,9 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
 
     add_action("disable", administration.disable)
     add_action("enable", administration.enable)
+    # Unlink the user's accounts at an identity provider.
     add_action("unlink", administration.unlink)
+    # Exempt the user for some time from the delay of sign-ins after failed attempts; `is_unlocked`: exempt now.
     add_action("unlock", administration.unlock)
     add_action("reset-second-factor", administration.reset_second_factor)
 

@@ -50,13 +50,14 @@ def wallboard_pages(wallboards: Wallboards, clock: Clock, pages: Pages) -> APIRo
             name = _NAME.validate_python(form.get("name", ""))
         except ValidationError:
             return await render_page(request, status=422, form=form, problem="no_name")
-        codes = [each for each in re.split(r"[\s,;]+", form.get("agencies", "")) if each]
+        # No codes: all agencies.
+        agency_codes = [each for each in re.split(r"[\s,;]+", form.get("agencies", "")) if each]
         days = form.get("days", "")
         try:
             created = await wallboards.create(
                 name,
-                codes,
-                # The service rejects a lifetime of zero days.
+                agency_codes,
+                # The service rejects a lifetime of zero days, which stands for invalid input.
                 int(days) if days.isascii() and days.isdecimal() and len(days) <= 4 else 0,
                 by=principal.by,
                 address=client_address(request),

@@ -68,7 +68,7 @@ def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequ
         context = {
             **_run_context(stored_run, read_query(request).language),
             # Whether the route's health is up now.
-            "is_proven": on_demand_runs.is_proven(stored_run.run.route),
+            "is_up": on_demand_runs.is_up(stored_run.run.route),
         }
         return pages.show(request, template, context, headers=_HEADERS)
 

@@ -46,7 +46,7 @@ def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
 
     def rejection(status: int, reason: str, **headers: str) -> HTTPException:
         """Record a rejected request, and return the error to raise."""
-        receiver.record_refusal(status, reason)
+        receiver.record_rejection(status, reason)
         return HTTPException(status, reason, headers=headers)
 
     async def check_token(bearer: _Bearer) -> None:

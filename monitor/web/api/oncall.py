@@ -32,7 +32,7 @@ from monitor.web.api.route.query import (
     query_router,
     read_cursor,
 )
-from monitor.web.command.oncall import ChangedOverrideResponse, OverrideResponse, view_change, view_override
+from monitor.web.command.oncall import ChangedOverrideResponse, OverrideResponse, view_changed_override, view_override
 from monitor.web.request import Id
 from monitor.web.routers import combine_routers
 
@@ -141,7 +141,7 @@ def override_routes(on_call_service: OnCall) -> APIRouter:
             created = await on_call_service.add(
                 rota=command.rota, person=command.person, begins=starts_at, ends=command.ends_at.isoformat(), by=name
             )
-            return view_change(created, await on_call_service.contacts_affected_by(created))
+            return view_changed_override(created, await on_call_service.contacts_affected_by(created))
 
         return await idempotency.run(requester_of(principal), _CHANGE, operation, HTTPStatus.CREATED)
 
@@ -152,6 +152,6 @@ def override_routes(on_call_service: OnCall) -> APIRouter:
             raise NotFoundError(f"there is no override {number} in force; /api/v1/overrides lists them")
         check_permission(principal, Permission.OVERRIDE, owner_of(override.rota))
         removed = await on_call_service.remove(number, principal.by)
-        return view_change(removed, await on_call_service.contacts_affected_by(removed))
+        return view_changed_override(removed, await on_call_service.contacts_affected_by(removed))
 
     return combine_routers(queries, commands)

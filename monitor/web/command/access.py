@@ -1,7 +1,8 @@
 """Commands for users, API tokens, and stored secrets, on the control socket, which the command line uses.
 
-The socket never transfers the value of a stored secret. The first administrator can be created by these commands only;
-other users can also be created on the portal. The models of the responses read their fields from the service's objects.
+The socket never transfers the value of a stored secret; rotating encrypts all secrets with the current key. The first
+administrator can be created by these commands only; other users can also be created on the portal. The models of the
+responses read their fields from the service's objects.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class RolesRequest(CommandRequest):
 class InviteRequest(CommandRequest):
     """Request for an invitation code."""
 
-    #: How the code reaches its user.
+    #: How the code reaches its user: "telephone" or "letter".
     kind: CodeKind
 
 
@@ -132,6 +133,7 @@ def user_commands(administration: Administration) -> APIRouter:
     async def disable(name: str, command: CommandRequest) -> User:
         return await administration.disable(name, by=command.by)
 
+    # Exempt the user for ten minutes from the delay that failed sign-ins of other people cause.
     @router.post("/users/{name}/unlock", response_model=UserResponse)
     async def unlock(name: str, command: CommandRequest) -> User:
         return await administration.unlock(name, by=command.by)
@@ -161,11 +163,12 @@ def token_commands(tokens: ProgramTokens) -> APIRouter:
             duration = parse_duration(command.duration)
         except InvalidDurationError as error:
             raise OperationRejectedError(f"{command.duration}: {error}; write --for 90d") from None
-        # Allow all roles: every user of the control socket has all permissions.
+        # Without `author_roles`, all roles are allowed: every user of the control socket has all permissions.
         created = await tokens.create(command.name, command.roles, duration, by=command.by)
         token = TokenResponse.model_validate(created.token, from_attributes=True)
         return NewTokenResponse(token=token, secret=created.secret.text)
 
+    # *number*: the token's ID. An error message shows this name to the user of the command line.
     @router.post("/tokens/{number}/revoke", response_model=TokenResponse)
     async def revoke(number: Id, command: CommandRequest) -> ApiToken:
         return await tokens.revoke(number, by=command.by)

@@ -1,4 +1,8 @@
-"""HTTP application for the command line, on a Unix socket of mode 0600, so that only its owner has access."""
+"""HTTP application for the command line, on a Unix socket of mode 0600, so that only its owner has access.
+
+To release an incident is to approve its announcement to offices outside. To declare an outage is to open an incident by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -45,24 +49,25 @@ class ReasonRequest(CommandRequest):
 class DespiteRequest(CommandRequest):
     """Command that may contradict what probes detect."""
 
-    #: The contradiction that the rejection of this command stated, to run the command anyway.
+    #: The contradiction for which the service rejected this command before. The command then runs in spite of it.
     despite: Contradiction | None = None
 
 
-class CorrectRequest(DespiteRequest, ReasonRequest):
+class FalseAlarmRequest(DespiteRequest, ReasonRequest):
     """Statement that an incident is a false alarm; the reason states the evidence."""
 
 
-class CloseRequest(CorrectRequest):
+class CloseRequest(DespiteRequest, ReasonRequest):
     """Manual closure of an incident.
 
-    `recovered`: whether mail works again; by default, only a declared outage ends.
+    `recovered`: whether mail works again. By default, only the declared outage ends, and an outage that probes detect
+    keeps the incident open.
     """
 
     recovered: bool | None = None
 
 
-class ManualStatusBody(ReasonRequest):
+class SetStatusRequest(ReasonRequest):
     """Delivery status of a notification, set by a person."""
 
     status: ManualStatus
@@ -73,7 +78,7 @@ class DeclareRequest(ReasonRequest):
 
     agency: str = Field(min_length=1, max_length=64)
     type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
-    #: "": now.
+    #: Time in the zone of the settings, such as "01:30" or "2026-12-01 22:00"; "": now.
     since: str = Field(default="", max_length=40)
 
 
@@ -111,13 +116,14 @@ def control(facade: ServiceFacade, *routers: APIRouter) -> FastAPI:
     async def incidents() -> list[IncidentView]:
         return list(await facade.status_reader.incidents())
 
+    # Incidents whose announcement waits for a release.
     @app.get("/releases")
     async def releases() -> list[IncidentView]:
         return list(await facade.releases())
 
     @app.get("/notifications")
     async def notifications() -> list[NotificationView]:
-        return list(await facade.status_reader.notices())
+        return list(await facade.status_reader.latest_notifications())
 
     @app.post("/incidents/{number}/acknowledge")
     async def acknowledge(number: str, command: CommandRequest) -> IncidentView:
@@ -140,11 +146,11 @@ def control(facade: ServiceFacade, *routers: APIRouter) -> FastAPI:
         return view_incident(await facade.release(number, command.by, despite=command.despite))
 
     @app.post("/incidents/{number}/false-alarm")
-    async def mark_false_alarm(number: str, command: CorrectRequest) -> IncidentView:
+    async def mark_false_alarm(number: str, command: FalseAlarmRequest) -> IncidentView:
         return view_incident(await facade.mark_false_alarm(number, command.by, command.reason, despite=command.despite))
 
     @app.post("/notifications/{notification_id}/set-status")
-    async def set_status(notification_id: Id, command: ManualStatusBody) -> None:
+    async def set_status(notification_id: Id, command: SetStatusRequest) -> None:
         await facade.set_notification_status(notification_id, command.status, command.by, command.reason)
 
     @app.post("/reload")
@@ -203,6 +209,7 @@ def silence_commands(silencer: Silencer) -> APIRouter:
             raise OperationRejectedError(f"{command.duration}: {error}; write --for 2h, or 30m") from None
         return await silencer.add(command.target, duration, command.reason, command.by)
 
+    # *number*: the silence's ID. An error message shows this name to the user of the command line.
     @router.post("/silences/{number}/remove")
     async def remove(number: Id, command: CommandRequest) -> Silence:
         return await silencer.remove(number, command.by)

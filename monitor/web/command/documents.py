@@ -76,7 +76,7 @@ class AppliedView(BaseModel):
     changed: Sequence[ChangedView]
     #: Codes of the removed agencies.
     removed: Sequence[str]
-    #: Stored versions that are newer than the file, and that the edit keeps.
+    #: Stored versions that are newer than the file, which was not changed; the edit keeps them.
     newer: Sequence[DocumentVersion]
     #: Agencies without a file, which `prune` would remove.
     missing: Sequence[str]

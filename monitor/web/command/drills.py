@@ -28,7 +28,7 @@ _MAX_DRILLS = 5
 class DrillRequest(CommandRequest):
     """Start of a drill."""
 
-    #: Whom to notify: the key of a contact, or "all".
+    #: Whom to notify: a contact's key, such as "siti" or "JCONTOH/siti"; "JCONTOH/all", all of an agency; or "all".
     contact: str = Field(min_length=1, max_length=64)
 
 

@@ -1,8 +1,8 @@
 """Queries and commands about on-call rotas and their overrides.
 
 A rota says who is on call. An override puts another person on call for a time. Responses contain telephone numbers,
-because every user of the control socket (the command line) may call colleagues. Responses of the API contain no
-numbers.
+because every user of the control socket (the command line) may call colleagues. Responses of the portal's API
+(`monitor.web.api.oncall`) contain no numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class AddressResponse(BaseModel):
     number: str
     #: "" without an extension.
     extension: str
-    #: Whether the number may be called at the moment of the rota's state.
+    #: Whether the number may be called at `RotaResponse.at`; false outside its office hours.
     answers: bool
     #: Date on which the number was last verified; `None`: never.
     verified: date | None
@@ -65,7 +65,7 @@ class RotaResponse(BaseModel):
     until: datetime | None
     #: Person on call after `until`; `None`: nobody.
     next: NextOnCallResponse | None
-    #: Times without anybody on call.
+    #: Times without anybody on call, in the seven days from `at`.
     gaps: list[Gap]
 
 
@@ -108,6 +108,7 @@ def on_call_commands(on_call_service: OnCall) -> APIRouter:
     async def on_call(agency: str = "", at: str = "") -> list[RotaResponse]:
         return [_rota_response(view) for view in await on_call_service.show(agency, at)]
 
+    # The overrides and the telephone numbers that drills confirmed, for `pantau check`.
     @router.get("/on-call/records")
     async def records() -> DutyRecords:
         return await on_call_service.records()
@@ -121,12 +122,13 @@ def on_call_commands(on_call_service: OnCall) -> APIRouter:
         created = await on_call_service.add(
             rota=command.rota, person=command.person, begins=command.starts_at, ends=command.ends_at, by=command.by
         )
-        return view_change(created, await on_call_service.contacts_affected_by(created))
+        return view_changed_override(created, await on_call_service.contacts_affected_by(created))
 
+    # *number*: the override's ID. An error message shows this name to the user of the command line.
     @router.post("/overrides/{number}/remove")
     async def remove(number: Id, command: CommandRequest) -> ChangedOverrideResponse:
         removed = await on_call_service.remove(number, command.by)
-        return view_change(removed, await on_call_service.contacts_affected_by(removed))
+        return view_changed_override(removed, await on_call_service.contacts_affected_by(removed))
 
     return router
 
@@ -172,7 +174,7 @@ def view_override(override: Override) -> OverrideResponse:
     )
 
 
-def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideResponse:
-    """Return the response for a created or removed override. *concerned*: the people whose duty it changes."""
-    tell = [NextOnCallResponse(key=each.key, name=each.name) for each in concerned]
+def view_changed_override(override: Override, affected: Sequence[Contact]) -> ChangedOverrideResponse:
+    """Return the response for a created or removed override. *affected*: the people whose duty it changes."""
+    tell = [NextOnCallResponse(key=each.key, name=each.name) for each in affected]
     return ChangedOverrideResponse(**view_override(override).model_dump(), tell=tell)

@@ -40,7 +40,7 @@ def record_commands(archive: Archive) -> APIRouter:
     """Build the router of records on the control socket, which the command line uses."""
     router = APIRouter()
 
-    # The last entry of the audit log, which is a hash chain.
+    # The last entry of the audit log, which is a hash chain. The fingerprint is the beginning of the hash as a number.
     @router.get("/audit/head")
     async def head() -> Mapping[str, Any]:
         head_entry = await archive.head()

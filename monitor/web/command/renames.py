@@ -15,7 +15,7 @@ from monitor.web.request import CommandRequest
 class RenameRequest(CommandRequest):
     """Rename of an item: its kind, old name, new name, and the author."""
 
-    #: Kind of the item.
+    #: Kind of the item: "agency", or "mailbox" of an agency or of the operator.
     what: RenamedKind
     old: str = Field(min_length=1, max_length=130)
     new: str = Field(min_length=1, max_length=130)
@@ -26,7 +26,7 @@ class RenameView(BaseModel):
 
     #: Number of updated records by kind of record.
     counts: Mapping[str, int]
-    #: Problems of the configuration.
+    #: Problems of the configuration, which the command also reloads.
     problems: Sequence[str]
 
 

@@ -26,7 +26,7 @@ _COOKIE: Final = "pantau_said"
 #: Lifetime of the cookie in seconds: enough for a mobile phone with bad reception to load the next page.
 _COOKIE_MAX_AGE = 60
 #: Keys of the flash messages.
-_MESSAGE_KEYS = frozenset(texts_of("duty_said", PageLanguage.MALAY))
+_MESSAGE_KEYS = frozenset(texts_of("duty_messages", PageLanguage.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class FormError:
     status: int = HTTPStatus.OK
     #: The form of the page: an `IncidentAction`, "declare", "silence", or the ID of a notification.
     form_id: str = ""
-    #: Key of the error text in the section `duty_amiss` of texts/duty.yaml; "" without an error.
+    #: Key of the error text in the section `duty_errors` of texts/duty.yaml; "" without an error.
     problem: str = ""
     #: Why the service rejected the command; "" if it did not.
     reason: str | Exception = ""
@@ -66,7 +66,7 @@ def read_reason(form: Mapping[str, str], name: str = "why") -> str | None:
 
 
 def read_despite(form: Mapping[str, str]) -> Contradiction | None:
-    """Return the contradiction with what probes detect that the user has accepted by a checkbox; `None` for none."""
+    """Return the contradiction between command and probes that the user has accepted by a checkbox; `None`: none."""
     value = form.get("despite", "")
     return Contradiction(value) if value in set(Contradiction) else None
 
@@ -90,7 +90,7 @@ def redirect_with_message(request: Request, path: str, message_key: str) -> Resp
 
 
 def read_flash_message(request: Request) -> str:
-    """Return the key of the flash message in the section `duty_said` of texts/duty.yaml; "" without a message."""
+    """Return the key of the flash message in the section `duty_messages` of texts/duty.yaml; "" without a message."""
     message_key = request.cookies.get(_COOKIE, "")
     return message_key if message_key in _MESSAGE_KEYS else ""
 

@@ -5,8 +5,7 @@ permission releases it after a preview. Each form has its own URL. If somebody e
 form changes nothing, and the page shows the present state.
 
 Form fields have their names from incident.html ("of": the assignee, "ruling": a delivery status). Flash messages are
-keys of the section `duty_said` in texts/duty.yaml, which still calls escalation "handed_on" and a false alarm
-"corrected".
+keys of the section `duty_messages` in texts/duty.yaml.
 """
 
 from __future__ import annotations
@@ -149,6 +148,7 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, renderer: Inc
     @router.post("/tasks/acknowledge")
     async def acknowledge_listed(request: Request, principal: Principal = any_officer) -> Response:
         # Acknowledge only the incidents that the page listed. The user has not seen incidents that opened later.
+        # The form has at most `MAX_LISTED` incidents, and few other fields.
         listed_numbers = dict.fromkeys((await read_fields(request, max_fields=2 * MAX_LISTED)).get("incident", ()))
         for number in listed_numbers:
             check_permission(principal, Permission.ACKNOWLEDGE, (await facade.find_incident(number)).policy.agency)
@@ -177,7 +177,7 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, renderer: Inc
         text = read_reason(form, "text")
         if text is None:
             return await renderer.render_incident(
-                request, number, principal, incomplete_form(IncidentAction.REMARK, "no_text", form)
+                request, number, principal, incomplete_form(IncidentAction.ADD_NOTE, "no_text", form)
             )
         after = await facade.add_note(number, principal.by, text)
         return redirect_with_message(request, _path_of(after), "remarked")
@@ -186,7 +186,7 @@ def _add_officer_actions(router: APIRouter, facade: ServiceFacade, renderer: Inc
     async def escalate(request: Request, number: str, principal: Principal = officer) -> Response:
         await read_form(request)
         after = await facade.escalate(number, principal.by)
-        message = "handed_on_to_nobody" if has_no_next_person(after) else "handed_on"
+        message = "escalated_to_nobody" if has_no_next_person(after) else "escalated"
         return redirect_with_message(request, _path_of(after), _unless_over(after, message))
 
 
@@ -261,30 +261,30 @@ def _add_manager_actions(
         form = await read_form(request)
         before, reason = await facade.find_incident(number), read_reason(form)
         if before.false_alarm_at is not None:
-            return redirect_with_message(request, _path_of(before), "corrected_before")
+            return redirect_with_message(request, _path_of(before), "marked_false_before")
         if reason is None:
             return await renderer.render_incident(
-                request, number, principal, incomplete_form(IncidentAction.CORRECT, "no_text", form)
+                request, number, principal, incomplete_form(IncidentAction.MARK_FALSE_ALARM, "no_text", form)
             )
         try:
             after = await facade.mark_false_alarm(number, principal.by, reason, despite=read_despite(form))
         except OperationRejectedError as error:
             return await renderer.render_incident(
-                request, number, principal, rejected_form(IncidentAction.CORRECT, error, form)
+                request, number, principal, rejected_form(IncidentAction.MARK_FALSE_ALARM, error, form)
             )
-        return redirect_with_message(request, _path_of(after), "corrected")
+        return redirect_with_message(request, _path_of(after), "marked_false")
 
     @router.post("/notifications/{notification_id}/set-status")
     async def set_status(
         request: Request, notification_id: Id, principal: Principal = notification_manager
     ) -> Response:
         form = await read_form(request)
-        notification = await facade.status_reader.notification(notification_id)
-        if not notification.incidents:
+        details = await facade.status_reader.notification(notification_id)
+        if not details.incidents:
             raise notification_not_found(notification_id)
-        number, reason, status_value = notification.incidents[0], read_reason(form), form.get("ruling", "")
+        number, reason, status_value = details.incidents[0], read_reason(form), form.get("ruling", "")
         # Accept a pending notification, too. It may be a paused letter or fax, whose status a user may set.
-        if notification.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
+        if details.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return redirect_with_message(request, f"/incidents/{number}", "settled_before")
         if reason is None or status_value not in set(ManualStatus):
             problem = "no_text" if reason is None else "no_choice"

@@ -115,7 +115,8 @@ def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: S
             "own_incidents": [view_incident(each) for each in pending_tasks.own],
             "releasable": [view_incident(each) for each in pending_tasks.releases],
             "silences": [each for each in await silencer.current() if silencer.agency_of(each.target) in silence_scope],
-            "durations": list(texts_of("duty_spans", PageLanguage.MALAY)),
+            # The keys of these texts are durations, such as "2h".
+            "durations": list(texts_of("duty_durations", PageLanguage.MALAY)),
             "may_manage": principal.may(Permission.MANAGE_INCIDENTS),
             "may_silence": principal.may(Permission.SILENCE),
             # Prefill the agency if the principal manages incidents of only one.

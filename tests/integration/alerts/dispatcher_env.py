@@ -385,7 +385,7 @@ class DispatcherEnv:
         await asyncio.gather(calls, return_exceptions=True)
         self.restart()
         async with self.store.transaction() as uow:
-            await uow.requery_orphaned_calls(self.clock.now())
+            await uow.requery_orphaned_attempts(self.clock.now())
 
     async def _run_one_cycle(self) -> None:
         async with asyncio.TaskGroup() as calls:

@@ -50,7 +50,7 @@ class PhoneUser:
     async def replies(self, text: str) -> str:
         """Send an SMS to the service; return its answer, or ""."""
         before = list(self.phone.inbox)
-        await self.carrier.answer(self.phone, text)
+        await self.carrier.send_reply(self.phone, text)
         await self.settle()
         new = [sms for sms in self.phone.inbox if sms not in before]
         answers = [sms for sms in new if sms.callback == ""]

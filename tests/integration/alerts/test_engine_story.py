@@ -283,7 +283,7 @@ async def test_process_killed_while_sending_sends_once(either_env: SimulatedEnv)
     await asyncio.gather(life, return_exceptions=True)
     env.restart()
     async with env.store.transaction() as uow:
-        await uow.requery_orphaned_calls(env.clock.now())
+        await uow.requery_orphaned_attempts(env.clock.now())
     await env.advance(10 * MINUTE)
 
     await env.siti.gets("AMARAN")

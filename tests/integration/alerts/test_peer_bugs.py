@@ -118,7 +118,7 @@ async def status_report(status: str, code: str = "", sid: str = f"SM{'1' * 32}")
     at = desk()
     form = {"MessageSid": [sid], "MessageStatus": [status], "ErrorCode": [code]}
     await sms().handle_callback(signed("status/p1-1-1", form), at)
-    (heard,) = at.heard
+    (heard,) = at.events
     assert heard.report is not None
     return heard.report
 
@@ -206,8 +206,8 @@ async def test_03_unanswered_call_is_repeated() -> None:
     at = desk()
     form = {"CallSid": [f"CA{'1' * 32}"], "CallStatus": ["no-answer"], "SequenceNumber": ["3"]}
     await voice().handle_callback(signed("status/p1-1-1", form), at)
-    assert at.heard[0].report is not None
-    assert (at.heard[0].report.progress, at.heard[0].report.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
+    assert at.events[0].report is not None
+    assert (at.events[0].report.progress, at.events[0].report.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
 
 async def test_04_voicemail_does_not_end_escalation(env: DispatcherEnv) -> None:
@@ -244,11 +244,11 @@ async def test_06_repeated_form_field_is_signed_completely() -> None:
     twice = {"MessageSid": ["SM1"], "MessageStatus": ["delivered"], "Tag": ["b", "a"]}
     at = desk()
     await sms().handle_callback(signed("status/p1-1-1", twice), at)
-    assert len(at.heard) == 1
+    assert len(at.events) == 1
 
     with pytest.raises(CallbackRejectedError):
         await sms().handle_callback(signed("status/p1-1-1", twice, twice | {"Tag": ["b", "forged"]}), at)
-    assert len(at.heard) == 1
+    assert len(at.events) == 1
 
 
 # -- acknowledgements -------------------------------------------------------------------------------------------------

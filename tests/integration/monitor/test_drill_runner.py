@@ -164,8 +164,8 @@ class DrillCallbackHandler(RecordingCallbackHandler):
         super().__init__()
         self._sender = sender
 
-    async def record(self, heard: CallbackEvent) -> AckResult:
-        return await self._sender.record(heard) or AckResult.OVER
+    async def record(self, event: CallbackEvent) -> AckResult:
+        return await self._sender.record(event) or AckResult.OVER
 
     async def content(self, reference: str) -> Content | None:
         return await self._sender.content(reference)
@@ -177,7 +177,7 @@ async def open_env(place: Path, *, callbacks: bool = True) -> AsyncIterator[Dril
     for number in (SITI, RAVI):
         carrier.phone(number, keys=["1"])
     carrier.phone(OFFICE_LINE, landline=True, keys=["1"])
-    listener = CallbackListener(desk=RecordingCallbackHandler())
+    listener = CallbackListener(handler=RecordingCallbackHandler())
     async with (
         serve(carrier_api.app(carrier)) as url,
         serve(listener.app()) as public,
@@ -206,7 +206,7 @@ async def open_env(place: Path, *, callbacks: bool = True) -> AsyncIterator[Dril
         ]
         made = DrillEnv(place, database, carrier, configured)
         listener.gateways |= {name: gateway for name, (_, gateway) in gateways.items()}
-        listener.desk = DrillCallbackHandler(made.sender)
+        listener.handler = DrillCallbackHandler(made.sender)
         yield made
         for _, gateway in gateways.values():
             await gateway.close()
@@ -592,7 +592,7 @@ class UnavailableDrills(Drills):
 
 async def test_drill_result_is_written_when_store_is_back(env: DrillEnv) -> None:
     drills = env.drills = env.sender._drills = UnavailableDrills(env)
-    env.sender.calls.RETRY_INTERVAL = timedelta(0)
+    env.sender.gateway_caller.RETRY_INTERVAL = timedelta(0)
     env.restart()
     env.targets = [target("siti", sms(SITI)), target("ravi", sms(UNASSIGNED))]
     env.carrier.callback_fault = CallbackFault.NEVER

@@ -50,7 +50,7 @@ class HeartbeatEnv:
         self.process_heartbeat = ProcessHeartbeat(
             processes=Processes(database, "utama"),
             liveness_inputs=self._inputs,
-            heartbeat=lambda: None if made is None or settings is None else (made, settings.interval),
+            current_sender=lambda: None if made is None or settings is None else (made, settings.interval),
             manager=manager,
             metrics=self.metrics.watchdog,
             clock=self.clock,

@@ -133,7 +133,10 @@ async def test_incident_record_contains_status_and_failures_of_each_site(tmp_pat
         report = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
         seen = [failed(route, T0, Outcome.REJECTED, Phase.SUBMIT) for route in agency_routes("JCM")[:2]]
         formula = replace(seen[0], failure=replace(seen[0].failure, detail="=1+1")) if seen[0].failure else seen[0]
-        return [SiteIncidentData(site="noc"), SiteIncidentData(site="johor", report=report, results=[formula, seen[1]])]
+        return [
+            SiteIncidentData(site="noc"),
+            SiteIncidentData(site="johor", report=report, failed_runs=[formula, seen[1]]),
+        ]
 
     async with open_env(tmp_path, sites) as env:
         await probe(env, at=T0 - 1 * MINUTE, works=False)
@@ -533,11 +536,11 @@ async def test_purge_deletes_old_records_and_keeps_chain_intact(tmp_path: Path) 
         assert await env.archive.incident_record("JCM-02", "x") is not None
         verifier = await audit.verify(env.database.read)
 
-    assert (verifier.violations, verifier.tombstones) == ([], len(purge_set.entries))
+    assert (verifier.violations, verifier.tombstones) == ([], len(purge_set.entry_ids))
     told = after[-1]
     assert (told.actor, told.event) == ("Puan Arkib Contoh", "records purged")
     assert (told.detail["authority"], told.detail["incidents"]) == ("ANM.600-1/7/3 (12)", "JCM-01")
-    gone = set(purge_set.entries)
+    gone = set(purge_set.entry_ids)
     for entry, was in zip(after, before, strict=False):
         assert (entry.number, entry.at, entry.hash) == (was.number, was.at, was.hash)
         assert (entry.event == "") is (entry.number in gone)

@@ -70,7 +70,7 @@ async def open_env(directory: Path) -> AsyncIterator[LoginEnv]:
             client_id=provider.client_id,
             client_secret=provider.client_secret,
             redirect_uri=f"{PORTAL_URL}/sign-in/openid/answer",
-            trust=ssl.create_default_context(),
+            tls=ssl.create_default_context(),
         )
         login = OpenIdLogin(client, "SSO Contoh", env.authenticator, env.users, env.clock)
         env.app = portal(Service(), ["localhost"], access_control=AccessControl(env.authenticator), openid=login)

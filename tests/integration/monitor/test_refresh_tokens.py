@@ -48,7 +48,7 @@ async def test_service_uses_and_replaces_stored_refresh_token(
     settings.write_text(f"{settings.read_text()}portal: {{secrets_key_file: secrets/key}}\n")
 
     authorization_server, listener = (
-        AuthorizationServer(username="pantau@jcm.gov.my", rotates=True),
+        AuthorizationServer(username="pantau@jcm.gov.my", rotates_refresh_token=True),
         open_port("127.0.0.1", 0),
     )
     url = f"https://localhost:{listener.getsockname()[1]}/token"
@@ -58,7 +58,7 @@ async def test_service_uses_and_replaces_stored_refresh_token(
     file.write_text(file.read_text().replace("password_file: secrets/mail", oauth_setting))
     assert (await asyncio.to_thread(run, place, "apply"))[0] == 0
     # The typed token has expired; the rotated token that replaced it is valid.
-    ring, typed = Keyring(secrets_key), StoredSecret("tamat", allowed_hosts=["127.0.0.1:3 implicit", url])
+    ring, typed = Keyring(secrets_key), StoredSecret("tamat", allowed_recipients=["127.0.0.1:3 implicit", url])
     async with Database.open(place / "state") as database:
         at = SecretId(purpose=SecretPurpose.MAILBOX, owner=NAME)
         entry = AuditEntry(at=SystemClock().now(), actor="Siti", event="secret typed")
@@ -75,7 +75,7 @@ async def test_service_uses_and_replaces_stored_refresh_token(
     ):
         while token_of(place) == "segar-0":  # noqa: ASYNC110 - a change of the store cannot be awaited
             await asyncio.sleep(0.05)
-    assert [form["refresh_token"] for form in authorization_server.asked] == ["segar-0"]
+    assert [form["refresh_token"] for form in authorization_server.requests] == ["segar-0"]
     assert token_of(place) == authorization_server.refresh_token
     said = capsys.readouterr()
     assert not [

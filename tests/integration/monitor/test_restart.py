@@ -226,7 +226,7 @@ async def test_duplicate_and_forgery_are_distinguished_after_restart(
         await first.has_ended(Outcome.DEFERRED)
         # Nor mail in transit that a run on a busy machine has given up.
         await network.wait_until_empty()
-        await first.until(lambda: system.messages(address) == 0)
+        await first.until(lambda: system.message_count(address) == 0)
         content = first.sample_messages["JCM"]
     # Tokens are case-insensitive.
     forged = re.sub(
@@ -240,7 +240,7 @@ async def test_duplicate_and_forgery_are_distinguished_after_restart(
         assert second.value("mail_transit_seconds_count", direction="outbound") == 0
         # The forgery may be somebody's mail: it is not deleted.
         async with asyncio.timeout(WITHIN):
-            while system.messages(address) != 1:  # noqa: ASYNC110 - the mailbox cannot be awaited
+            while system.message_count(address) != 1:  # noqa: ASYNC110 - the mailbox cannot be awaited
                 await asyncio.sleep(0.05)
 
 

@@ -30,21 +30,21 @@ from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.desired_document import SiteDocumentChanges
 from monitor.model.document import EditSource, WrittenDocument
+from monitor.store.admin.desired_documents import DesiredDocuments
 from monitor.store.admin.documents import Documents
-from monitor.store.admin.offers import Offers
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.probing.probe_requests import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteRunWriter
 from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.lock import LOCK_CLASS, Lock
 from monitor.store.schema.migrations import upgrade
 from monitor.store.sites import joining, publisher, subscriber
+from monitor.store.sites.desired_documents import write_desired_documents
 from monitor.store.sites.joining import SiteLinkStatus, add, check, rejoin, remove
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
-from monitor.store.sites.offering import offer
-from monitor.store.sites.probe_calls import SiteOutdatedError, request_run
+from monitor.store.sites.probe_requests import SiteOutdatedError, request_run
 from probes.model.result import Outcome
 from tests.real.sitecluster import CALLER, OWNER, PASSWORD, Cluster, SiteWorld, site_world
 from tests.unit.alerts.people import MINUTE, T0
@@ -853,7 +853,7 @@ def process_offers(world: SiteWorld, tmp: Path, **refusals: str) -> dict[str, st
 
     async def take() -> dict[str, str | None]:
         async with Database.open(tmp / "johor", world.stores["johor"], name="johor") as database:
-            documents, offers = Documents(database), Offers(database)
+            documents, offers = Documents(database), DesiredDocuments(database)
             due, now = await offers.due(datetime.now(UTC)), datetime.now(UTC)
             used = [each for each in due if each.agency not in refusals]
             wanted = [WrittenDocument(agency=each.agency, name=each.name, text=each.text) for each in used if each.text]
@@ -872,7 +872,7 @@ def test_offered_documents_sent_once_and_after_cut_and_rejections_reported(world
         WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)
         for code, text in (("JCM", "satu"), ("JCM", "dua"), ("MDC", "tiga"))
     )
-    offers = partial(offer, site_link(world))
+    offers = partial(write_desired_documents, site_link(world))
     write_status(world, "johor", tmp=tmp_path, JCM=UP)
     record_documents_revision(world, tmp_path, 0)
     assert offers({"JCM": first_jcm}) is None, "the site has not joined"

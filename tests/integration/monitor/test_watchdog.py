@@ -128,13 +128,13 @@ async def test_monitor_only_sends_no_out_of_band_alert_heartbeat_or_drill(env: W
         )
         is None
     )
-    assert env.watchdog._current_heartbeat() is None
+    assert env.watchdog._current_sender() is None
 
     env.reload(OUT_OF_BAND + HEARTBEAT)
     assert await run_drills() > 0
     await env.watchdog._check_out_of_band()
     assert env.value("out_of_band_numbers") == 1
-    assert env.watchdog._current_heartbeat() is not None
+    assert env.watchdog._current_sender() is not None
 
 
 @pytest.mark.blind

@@ -92,7 +92,7 @@ async def test_mailbox_setup_finds_signs_in_and_saves_by_password_and_consent(
             await set_up_with_service_account(officer, form, authorization_server)
             delegated = document_from_text(await env.site.text(), "JCM").data["mailboxes"]["panduan"]["login"]["oauth"]
     assert delegated.keys() == {"provider", "flow", "client_id", "service_account_stored"}
-    asked = [form["grant_type"].rpartition(":")[2] for form in authorization_server.asked]
+    asked = [form["grant_type"].rpartition(":")[2] for form in authorization_server.requests]
     assert asked == ["authorization_code", "refresh_token", "jwt-bearer"]
     written = document_from_text(text, "JCM").data["mailboxes"]["panduan"]["login"]
     assert {key: written["oauth"][key] for key in GOOGLE_LOGIN} == GOOGLE_LOGIN
@@ -118,7 +118,7 @@ async def set_up_with_service_account(
     account = authorization_server.service_account = LabServiceAccount()
     address, page = await search_servers(officer, form["username"])
     assert page.count(SERVER_ANSWERS) == 2
-    await officer.post(address, data={**form, "way": "google", "service_account": account.file()})
+    await officer.post(address, data={**form, "way": "google", "service_account": account.key_file()})
     assert is_sign_in_successful(await officer.get(address))
     saved = await officer.post(f"{address}/save")
     assert saved.status_code == 303, saved.text

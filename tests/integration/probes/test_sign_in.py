@@ -47,7 +47,10 @@ async def oauth_mailbox(
     server: MailServer, name: str, *, uses_refresh_token: bool = False, pop3: Listener | None = None
 ) -> AsyncIterator[OAuthMailbox]:
     address = server.address(name)
-    authorization, clock = AuthorizationServer(username=address, rotates=uses_refresh_token), AdjustableClock()
+    authorization, clock = (
+        AuthorizationServer(username=address, rotates_refresh_token=uses_refresh_token),
+        AdjustableClock(),
+    )
     async with serve(app(authorization), port=server.ports[Listener.INTROSPECTION]) as url:
         client = Client(
             token_url=f"{url}/token",
@@ -80,7 +83,7 @@ async def test_roundtrip_with_access_tokens_is_delivered(
         dialogue = "\n".join(round_trips.recorder.dialogue)
     assert result.outcome is Outcome.DELIVERED, result
     # One token for sending and reading.
-    assert len(of.authorization.asked) == 1
+    assert len(of.authorization.requests) == 1
     assert "C: AUTH XOAUTH2 ***" in dialogue
     assert not any(token in dialogue for token in of.authorization.grants)
 
@@ -114,12 +117,12 @@ async def test_roundtrip_revoked_token_is_renewed(mail_server: MailServer) -> No
         of.authorization.revoke()
         of.clock.ahead = timedelta(minutes=10)
         assert (await round_trips.run()).outcome is Outcome.DELIVERED
-    assert len(of.authorization.asked) == 2
+    assert len(of.authorization.requests) == 2
 
 
 async def test_roundtrip_authorization_server_refusing_client_is_auth_failure(mail_server: MailServer) -> None:
     async with oauth_mailbox(mail_server, "tanda-tamat") as of:
-        of.authorization.trouble = TokenEndpointFault.INVALID_CLIENT
+        of.authorization.fault = TokenEndpointFault.INVALID_CLIENT
         async with between(of.mailbox, mail_server.mailbox("semakan", domain=REFERENCE)) as round_trips:
             for _ in range(3):
                 result = await round_trips.run()
@@ -128,7 +131,7 @@ async def test_roundtrip_authorization_server_refusing_client_is_auth_failure(ma
     assert (result.failure.phase, result.failure.reason) == (Phase.AUTH, Reason.TOKEN_REFUSED)
     assert "AADSTS7000222" in result.failure.detail
     # Three runs and a watcher send one request.
-    assert len(of.authorization.asked) == 1
+    assert len(of.authorization.requests) == 1
 
 
 async def test_roundtrip_authorization_server_down_is_inconclusive(mail_server: MailServer) -> None:

@@ -52,23 +52,25 @@ class Condition:
         return frozenset[Port]().union(*(effect.shut for effect in self._effects))
 
     @property
-    def transaction(self) -> SmtpReply | None:
+    def transaction_refusal(self) -> SmtpReply | None:
         """Reply to every SMTP transaction (MAIL); `None` if none is refused."""
-        return next((effect.transaction for effect in self._effects if effect.transaction), None)
+        return next((effect.transaction_refusal for effect in self._effects if effect.transaction_refusal), None)
 
     @property
-    def local_recipient(self) -> SmtpReply | None:
+    def local_recipient_refusal(self) -> SmtpReply | None:
         """Reply to every recipient (RCPT) of the own domain; `None` if the accounts decide."""
-        return next((effect.local_recipient for effect in self._effects if effect.local_recipient), None)
+        return next(
+            (effect.local_recipient_refusal for effect in self._effects if effect.local_recipient_refusal), None
+        )
 
     def gate(self, sender: str, recipient: str, now: datetime) -> SmtpReply | None:
         """Return the reply to a recipient (RCPT) at this time; `None` if it is not refused."""
         answers = (self._gates[fault](sender, recipient, now) for fault in self._in_order if fault in self._gates)
         return next((answer for answer in answers if answer), None)
 
-    def sign_in(self, port: Port) -> SmtpReply | None:
+    def sign_in_refusal(self, port: Port) -> SmtpReply | None:
         """Return the reply to every sign-in at a port; `None` if the credentials decide."""
-        return next((effect.sign_in for effect in self._at(port) if effect.sign_in), None)
+        return next((effect.sign_in_refusal for effect in self._at(port) if effect.sign_in_refusal), None)
 
     def transform(self, queued_message: QueuedMessage) -> tuple[QueuedMessage, ...]:
         """Return the messages to queue instead of an accepted one, after all faults have changed it."""

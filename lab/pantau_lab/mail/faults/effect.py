@@ -41,20 +41,20 @@ class Cut(StrEnum):
 class Effect:
     """What one fault changes. A field with its default changes nothing."""
 
-    #: Ports to which `sign_in`, `tls` and `behavior` apply.
+    #: Ports to which `sign_in_refusal`, `tls` and `behavior` apply.
     at: frozenset[Port] = _ALL
     #: Ports whose open sessions are aborted when the fault begins, and when it is repaired.
     cut: frozenset[Port] = frozenset()
     #: Ports that are closed.
     shut: frozenset[Port] = frozenset()
     #: Reply to every SMTP transaction (MAIL), at submission and at the mail exchanger.
-    transaction: SmtpReply | None = None
+    transaction_refusal: SmtpReply | None = None
     #: Reply to every recipient (RCPT) in the system's own domain.
-    local_recipient: SmtpReply | None = None
+    local_recipient_refusal: SmtpReply | None = None
     #: Creates, each time the fault begins, the function that decides whether a recipient (RCPT) is accepted now.
     gate: Callable[[], Gate] | None = None
     #: Reply to every sign-in, whatever its credentials.
-    sign_in: SmtpReply | None = None
+    sign_in_refusal: SmtpReply | None = None
     #: Returns the messages to queue instead of an accepted one: none if it is lost, two if it is duplicated.
     transform: Callable[[QueuedMessage], tuple[QueuedMessage, ...]] | None = None
     #: The connection is cut after the message was sent, instead of a reply.
@@ -77,22 +77,25 @@ def effects(tempo: FaultDelays) -> Mapping[Fault, Effect]:
         Fault.DOWN: Effect(shut=_ALL),
         Fault.SMTP: Effect(shut=_SENDING | {Port.MX}),
         Fault.IMAP: Effect(shut=_READING),
-        Fault.REFUSE: Effect(transaction=SmtpReply(code=554, status="5.3.2", text="System is not accepting messages")),
+        Fault.REFUSE: Effect(
+            transaction_refusal=SmtpReply(code=554, status="5.3.2", text="System is not accepting messages")
+        ),
         Fault.BUSY: _spoken(response_script.busy, at=_SENDING | {Port.MX}),
-        Fault.FULL: Effect(transaction=SmtpReply(code=452, status="4.3.1", text="Insufficient system storage")),
-        Fault.QUOTA: Effect(local_recipient=SmtpReply(code=552, status="5.2.2", text="Mailbox full")),
-        Fault.UNKNOWN: Effect(local_recipient=SmtpReply(code=550, status="5.1.1", text="User unknown")),
+        Fault.FULL: Effect(transaction_refusal=SmtpReply(code=452, status="4.3.1", text="Insufficient system storage")),
+        Fault.QUOTA: Effect(local_recipient_refusal=SmtpReply(code=552, status="5.2.2", text="Mailbox full")),
+        Fault.UNKNOWN: Effect(local_recipient_refusal=SmtpReply(code=550, status="5.1.1", text="User unknown")),
         Fault.GREYLIST: Effect(gate=lambda: greylist(tempo.greylisted_for)),
         Fault.AUTH: Effect(
-            sign_in=SmtpReply(code=454, status="4.7.0", text="Temporary authentication failure"),
+            sign_in_refusal=SmtpReply(code=454, status="4.7.0", text="Temporary authentication failure"),
             # Without this, a client that has signed in before could read for hours without noticing the fault.
             cut=_READING,
         ),
         Fault.PASSWORD: Effect(
-            sign_in=SmtpReply(code=535, status="5.7.8", text="Authentication credentials invalid"), cut=_READING
+            sign_in_refusal=SmtpReply(code=535, status="5.7.8", text="Authentication credentials invalid"), cut=_READING
         ),
         Fault.POLICY: Effect(
-            sign_in=SmtpReply(code=550, status="5.7.30", text="Basic authentication is not supported"), at=_SENDING
+            sign_in_refusal=SmtpReply(code=550, status="5.7.30", text="Basic authentication is not supported"),
+            at=_SENDING,
         ),
         Fault.LOSE: Effect(transform=lambda _parcel: ()),
         Fault.SLOW: Effect(transform=lambda queued_message: (_held(queued_message, tempo.slow_by),)),

@@ -24,11 +24,11 @@ class Fault(StrEnum):
     FULL = "full", "The servers' disk is full: every message is answered 452 4.3.1, come again later."
     QUOTA = "quota", "The agency's mailboxes are full: whoever writes to them is answered 552 5.2.2."
     UNKNOWN = "unknown", "The agency's servers know none of their own mailboxes: 550 5.1.1, user unknown."
-    GREYLIST = "greylist", "Who writes to whom for the first time is told to come again (450 4.7.1), for a while."
+    GREYLIST = "greylist", "A new pair of sender and recipient is told to come again later (450 4.7.1), for a while."
 
     # Signing in.
     AUTH = "auth", "Nobody can sign in to send or to read: every sign-in is answered 'temporary failure, try later'."
-    PASSWORD = "password", "Every password is wrong, as after one was changed: 535 5.7.8 to send, the like to read."
+    PASSWORD = "password", "Every password is wrong, as after a change: 535 5.7.8 to send, a similar reply to read."
     POLICY = "policy", "Signing in to send is switched off for the whole system (550 5.7.30). Reading still works."
 
     # What becomes of messages.
@@ -38,8 +38,8 @@ class Fault(StrEnum):
     BOUNCE = "bounce", "Messages are accepted, and a report of failed delivery comes back to the sender at once."
     BOUNCE_LATE = "bounce-late", "Messages are accepted, and a report of failed delivery comes back after a while."
     DUPLICATE = "duplicate", "Every message arrives twice."
-    JUNK = "junk", "Whatever arrives at the agency is laid among the junk."
-    CUT_TAKEN = "cut-taken", "The connection breaks after the message was sent and before the answer. It was taken."
+    JUNK = "junk", "Every message that arrives at the agency is put into the junk folder."
+    CUT_TAKEN = "cut-taken", "The connection breaks after the message was sent and before the answer. It was accepted."
     CUT_LOST = "cut-lost", "The connection breaks after the message was sent and before the answer. It is gone."
 
     # What becomes of their content.
@@ -61,7 +61,10 @@ class Fault(StrEnum):
     BYE = "bye", "The IMAP server greets everybody with BYE, too many connections."
     BYE_MIDDLE = "bye-middle", "The IMAP server says BYE when a folder is opened, and leaves the connection open."
     BYE_IDLE = "bye-idle", "The IMAP server says BYE to whoever has waited for news in IDLE for a while."
-    SILENT_IDLE = "silent-idle", "The IMAP server takes IDLE and never tells of anything new. Who asks is told."
+    SILENT_IDLE = (
+        "silent-idle",
+        "The IMAP server takes IDLE and never tells of anything new. A client that asks is told.",
+    )
     NO_UIDPLUS = "no-uidplus", "The IMAP server has no UIDPLUS: UID EXPUNGE is answered BAD."
     BURST = "burst", "The IMAP server sends 1,500 lines at once before each answer."
     ENDLESS = "endless", "Every mail that is read from the IMAP server goes on for ever."

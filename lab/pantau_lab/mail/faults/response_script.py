@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
 
-_IMAP = b"* "
+#: Start of an IMAP greeting.
+_UNTAGGED = b"* "
+#: Response code of SELECT.
 _SELECTED = b"[READ-WRITE]"
+#: Start of a message in a response to FETCH.
 _LITERAL = re.compile(rb"(BODY\[[^]]*\](?:<0>)? )\{\d+\}\r\n")
 
 #: Tagged response, which ends a command. Other writes are untagged responses, continuation requests or message text.
-_END = re.compile(rb"[^\s*+]+ (?:OK|NO|BAD) ")
+_TAGGED_RESPONSE = re.compile(rb"[^\s*+]+ (?:OK|NO|BAD) ")
 
 _GARBAGE = b"HTTP/1.1 418 I'm a teapot\r\n\x00\xfe\xff\x16\x03 \r\n\r\n"
 _BURST = b"* OK Still searching the mailbox\r\n" * 1500
@@ -74,7 +77,7 @@ def flood() -> ResponseBehavior:
     """Send an endless greeting: in SMTP endless lines, in IMAP one endless line."""
 
     def respond(written: bytes) -> Iterator[Step]:
-        piece = written.rstrip() if written.startswith(_IMAP) else b"220-" + written[4:]
+        piece = written.rstrip() if written.startswith(_UNTAGGED) else b"220-" + written[4:]
         chunk = piece * (_FLOOD_OCTETS // len(piece))
         while True:
             yield Send(chunk)
@@ -125,7 +128,7 @@ def bye_in_the_middle() -> ResponseBehavior:
 
 def burst() -> ResponseBehavior:
     """Put 1,500 lines before each tagged response, in one write."""
-    return lambda written: (Send(_BURST + written if _END.match(written) else written),)
+    return lambda written: (Send(_BURST + written if _TAGGED_RESPONSE.match(written) else written),)
 
 
 def endless() -> ResponseBehavior:
@@ -146,9 +149,9 @@ def endless() -> ResponseBehavior:
     return respond
 
 
-def chain(manners: Iterable[ResponseBehavior]) -> ResponseBehavior | None:
+def chain(behaviors: Iterable[ResponseBehavior]) -> ResponseBehavior | None:
     """Return a behavior that passes what the first behavior sends to the second, and so on; `None` if there are none."""
-    return reduce(_chain_two, manners) if (manners := tuple(manners)) else None
+    return reduce(_chain_two, behaviors) if (behaviors := tuple(behaviors)) else None
 
 
 def _chain_two(first: ResponseBehavior, second: ResponseBehavior) -> ResponseBehavior:

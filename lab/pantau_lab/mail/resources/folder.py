@@ -83,7 +83,7 @@ class Folder(MailboxDataInterface[StoredMessage]):
         return self._selections
 
     async def update_selected(self, selected: SelectedMailbox, *, wait_on: Event | None = None) -> SelectedMailbox:
-        """Update a session. With *wait_on*, wait first for a change that it has not seen, or for that event."""
+        """Update a session. With *wait_on*, first wait for that event or a change, unless the session has missed one."""
         if wait_on is not None and selected.mod_sequence == self._version:
             await wait_on.or_event(self._changed).wait()
         selected.mod_sequence = self._version

@@ -18,7 +18,7 @@ from pantau_lab.mail.resources.folder import Folder, StoredMessage
 
 
 class FolderName(StrEnum):
-    """The folders that every account has, and no others."""
+    """Names of the folders of every account. There are no others."""
 
     INBOX = "INBOX"
     #: Has the attribute \\Junk (RFC 6154), by which a client finds it whatever its name.
@@ -82,7 +82,7 @@ class Folders(MailboxSetInterface[Folder]):
 
 
 class ReaderSession(BaseSession[StoredMessage]):
-    """Session of one signed-in connection."""
+    """Session of one signed-in connection. *owner*: address of its account."""
 
     def __init__(self, owner: str, config: IMAPConfig, folders: Folders) -> None:
         super().__init__(owner)

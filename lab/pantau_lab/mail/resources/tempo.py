@@ -8,7 +8,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultDelays:
-    """Delays of a mail system's faults. Tests use short ones."""
+    """Delays of a mail system's faults, which `Fault` describes. Tests use short delays."""
 
     #: Delay of each message by the faults `slow`, `warn` and `bounce-late`.
     slow_by: timedelta = timedelta(seconds=5)
@@ -16,5 +16,5 @@ class FaultDelays:
     drip: timedelta = timedelta(seconds=0.5)
     #: Time in IDLE without an update after which `bye-idle` sends BYE.
     idle_limit: timedelta = timedelta(seconds=10)
-    #: Time after the first attempt before which `greylist` rejects retries. Real servers use minutes.
+    #: Time from the first attempt in which `greylist` rejects retries. Real servers use minutes.
     greylisted_for: timedelta = timedelta(seconds=20)

@@ -1,1 +1,1 @@
-"""The servers at which clients knock: submission, inbound SMTP, IMAP."""
+"""Servers of a mail system: submission, inbound SMTP and IMAP."""

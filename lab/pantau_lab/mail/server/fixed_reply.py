@@ -13,7 +13,10 @@ _CHUNK_OCTETS = 2**16
 def fixed_reply_session(
     register_session: RegisterSession, answer: bytes, tasks: asyncio.TaskGroup
 ) -> asyncio.BaseProtocol:
-    """Return a protocol that answers all input with *answer* until the client closes, in a task of *tasks*."""
+    """Return a protocol that answers all input with *answer* until the client closes.
+
+    It runs in a task of *tasks*, which *register_session* reports to the listener.
+    """
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         register_session(tasks.create_task(_answer(reader, writer, answer)), writer.transport)

@@ -105,7 +105,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
 
 
 class ImapService:
-    """IMAP server for the folders of an agency's accounts."""
+    """IMAP server for the folders of an agency's accounts. *condition*: the present faults."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class ImapService:
         self._tasks = tasks
 
     def session(self, register_session: RegisterSession, wrap_transport: TransportWrapper) -> asyncio.BaseProtocol:
-        """Serve a connection in a task of the mail system's group."""
+        """Return the protocol that serves a connection, in a task of the mail system's task group."""
 
         def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             register_session(self._tasks.create_task(self._serve(reader, writer)), writer.transport)

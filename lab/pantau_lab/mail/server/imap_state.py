@@ -20,7 +20,7 @@ _UIDPLUS = b"UIDPLUS"
 
 
 class ImapState(ConnectionState):
-    """State of one connection of pymap, changed by the faults of the server."""
+    """State of one connection of pymap, changed by the server's present faults (*condition*)."""
 
     def __init__(self, login: LoginInterface, config: IMAPConfig, condition: Condition) -> None:
         super().__init__(login, config)
@@ -35,7 +35,7 @@ class ImapState(ConnectionState):
         return Capability([name for name in offered.capabilities if name != _UIDPLUS])
 
     async def do_fetch(self, cmd: FetchCommand) -> tuple[CommandResponse, SelectedMailbox | None]:
-        """Fetch messages. Expunges by other sessions are reported with the next command, also for UID FETCH.
+        """Fetch messages. Report expunges by other sessions only with the next command, even for UID FETCH.
 
         pymap would merge two responses with the same sequence number: that of the fetched message, and that of the message
         that gets this number when an earlier message is expunged.

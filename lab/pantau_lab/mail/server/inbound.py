@@ -24,8 +24,8 @@ class Inbound(MessageReceiver):
     async def handle_MAIL(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Accept any sender, including the null reverse path of a delivery status notification."""
-        if reply := self._condition.transaction:
+        """Accept any sender, also the null reverse path of a status notification, unless a fault refuses all."""
+        if reply := self._condition.transaction_refusal:
             return str(reply)
         envelope.mail_from = address
         envelope.mail_options.extend(options)

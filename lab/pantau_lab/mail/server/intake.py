@@ -25,6 +25,7 @@ class Intake:
 
     def take(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Queue the message of a finished DATA command and return the reply, unsent if a fault cuts the connection."""
+        # With `Cut.TAKEN` the message is queued although the client gets no reply; with `Cut.LOST` it is lost.
         cut = self._condition.after_data
         if cut is not None and isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()
@@ -34,7 +35,7 @@ class Intake:
             hostname=self._hostname,
             protocol=_protocol(server, session),
             queue_id=token_hex(6).upper(),
-            at=datetime.now(UTC),
+            accepted_at=datetime.now(UTC),
         )
         content = envelope.original_content or b""
         # aiosmtpd calls the null reverse path "<>".

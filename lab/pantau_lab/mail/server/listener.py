@@ -17,7 +17,7 @@ _LOOPBACK = "127.0.0.1"
 #: Time limit for a TLS handshake; on loopback a working client needs much less.
 _HANDSHAKE_SECONDS = 5.0
 
-#: A session registers its task and its transport with this, and again when STARTTLS has replaced the transport.
+#: Function with which a session registers its task and its transport; again when STARTTLS has replaced the transport.
 RegisterSession = Callable[[asyncio.Task[None], asyncio.WriteTransport], None]
 
 
@@ -40,6 +40,7 @@ class Listener:
         self._claim = claim(port)
         self._server: asyncio.Server | None = None
         self._sessions: dict[asyncio.Task[None], asyncio.WriteTransport] = {}
+        #: Tasks of asyncio that accept a connection.
         self._arriving: set[asyncio.Task[None]] = set()
 
     @property
@@ -49,7 +50,7 @@ class Listener:
         return number
 
     async def open(self, endpoint: Endpoint) -> None:
-        """Accept connections for *endpoint*. Do nothing if the port is open for it already."""
+        """Accept connections for *endpoint*; open sessions continue. Do nothing if the port is open for it already."""
         if self._endpoint == endpoint:
             return
         self._refuse()

@@ -37,10 +37,10 @@ class MessageReceiver:
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Refuse an unknown local recipient, a recipient of another domain unless `relays`, and what the faults refuse."""
+        """Refuse an unknown local recipient, a recipient of another domain unless `relays`, and whom a fault refuses."""
         _, _, domain = address.rpartition("@")
         if domain.lower() == self._domain:
-            if reply := self._condition.local_recipient:
+            if reply := self._condition.local_recipient_refusal:
                 return str(reply)
             if self._accounts.find(address) is None:
                 return "550 5.1.1 User unknown"

@@ -1,4 +1,4 @@
-"""Transport between a server and its socket, at which faults delay, replace or cut off the server's writes."""
+"""Transport between a server and its socket, with which faults delay, replace or cut off the server's writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pantau_lab.mail.server.listener import RegisterSession
 _MAX_BUFFERED_OCTETS = 256 * 1024
 _POLL_SECONDS = 0.02
 
-#: Returns the transport to which a server writes, for the transport of a connection. It is called again after STARTTLS.
+#: Wraps the transport of a connection for the server's writes. It is called again after STARTTLS.
 TransportWrapper = Callable[[asyncio.Transport], asyncio.Transport]
 
 
@@ -75,7 +75,7 @@ class ScriptedTransport(asyncio.Transport):
         match step:
             case Send(octets):
                 self.inner.write(octets)
-                # Poll: only the protocol gets `resume_writing`, and it does not pass this on.
+                # Poll, because asyncio calls `resume_writing` only of the protocol, which does not pass it on.
                 while self.inner.get_write_buffer_size() > _MAX_BUFFERED_OCTETS and not self.inner.is_closing():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_SECONDS)
             case Delay(span):
@@ -110,33 +110,33 @@ class ScriptedTransport(asyncio.Transport):
         return False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Ask the transport below."""
+        """Ask the inner transport."""
         return self.inner.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """Ask the transport below."""
+        """Ask the inner transport."""
         return self.inner.get_write_buffer_size()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Tell the transport below."""
+        """Tell the inner transport."""
         self.inner.set_write_buffer_limits(high, low)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Tell the transport below, which is what reads."""
+        """Tell the inner transport, which reads."""
         self.inner.set_protocol(protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Ask the transport below."""
+        """Ask the inner transport."""
         return self.inner.get_protocol()
 
     def is_reading(self) -> bool:
-        """Ask the transport below."""
+        """Ask the inner transport."""
         return self.inner.is_reading()
 
     def pause_reading(self) -> None:
-        """Tell the transport below."""
+        """Tell the inner transport."""
         self.inner.pause_reading()
 
     def resume_reading(self) -> None:
-        """Tell the transport below."""
+        """Tell the inner transport."""
         self.inner.resume_reading()

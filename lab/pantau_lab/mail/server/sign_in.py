@@ -90,8 +90,11 @@ class SignIn(LoginInterface):
         raise NotSupportedError
 
     async def authenticate(self, credentials: ServerCredentials) -> SignedIn:
-        """Return the user with these credentials. Raise `InvalidAuth`, or `LabSignInError` while a fault refuses all."""
-        if reply := self._condition.sign_in(Port.IMAP):
+        """Return the user with these credentials.
+
+        Raise `InvalidAuth` if they are wrong, or `LabSignInError` while a fault refuses every sign-in.
+        """
+        if reply := self._condition.sign_in_refusal(Port.IMAP):
             raise LabSignInError(reply)
         account = self._accounts.find(credentials.authcid)
         if account is None or not credentials.verify(ClearIdentity(credentials.authcid, account.secret)):

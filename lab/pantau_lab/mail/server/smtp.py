@@ -60,10 +60,10 @@ class SmtpSession(SMTP):
         """Begin to serve, or continue after STARTTLS."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(transport)
-        line = self._wrap_transport(transport)
-        super().connection_made(line)
+        wrapped = self._wrap_transport(transport)
+        super().connection_made(wrapped)
         if self._handler_coroutine is not None:
-            self._register_session(self._handler_coroutine, line)
+            self._register_session(self._handler_coroutine, wrapped)
 
     @syntax("STARTTLS", when="tls_context")
     async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
@@ -85,7 +85,7 @@ class SmtpSession(SMTP):
 def hooks(kind: type) -> Sequence[str]:
     """Return the names of the hooks of *kind* that aiosmtpd looks for.
 
-    aiosmtpd iterates over `dir()` of each session and its handler; with all names that takes a tenth of the session's time.
+    aiosmtpd iterates over `dir()` of each session and its handler; with all names this takes a tenth of the session's time.
     """
     return [name for name in dir(kind) if name.startswith(("auth_", "handle_", "smtp_"))]
 
@@ -93,7 +93,7 @@ def hooks(kind: type) -> Sequence[str]:
 @lru_cache
 def _address(arg: str) -> tuple[str | None, str | None]:
     # Cached, because aiosmtpd parses each address as a whole header, and the same few addresses recur.
-    return SMTP._getaddr(SMTP, arg)  # type: ignore[arg-type]  # noqa: SLF001  # nothing of a session is asked for
+    return SMTP._getaddr(SMTP, arg)  # type: ignore[arg-type]  # noqa: SLF001  # uses no session
 
 
 async def answer_error(error: Exception) -> str:

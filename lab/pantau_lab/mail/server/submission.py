@@ -46,15 +46,16 @@ class Submission(MessageReceiver):
         )
 
     async def handle_AUTH(self, _server: SMTP, _session: Session, _envelope: Envelope, _args: list[str]) -> object:  # noqa: N802
-        """Refuse all sign-ins while a fault says so, before the client sends a secret."""
-        reply = self._condition.sign_in(Port.SUBMISSION)
+        """Refuse every sign-in if a fault does so, before the client sends a secret. With `MISSING` aiosmtpd continues."""
+        # Each fault of signing in applies to both submission ports, so ask for either.
+        reply = self._condition.sign_in_refusal(Port.SUBMISSION)
         return MISSING if reply is None else str(reply)
 
     async def handle_MAIL(  # noqa: N802
         self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Accept only the signed-in user's own sender address (RFC 6409 section 6.1)."""
-        if reply := self._condition.transaction:
+        if reply := self._condition.transaction_refusal:
             return str(reply)
         # The account that `_authenticate` returned; aiosmtpd declares the attribute as None.
         account: object = session.auth_data

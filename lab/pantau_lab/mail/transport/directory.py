@@ -17,12 +17,12 @@ class Directory:
     """The mail exchangers of the domains that exist."""
 
     def __init__(self) -> None:
-        self._exchanges: dict[str, Exchanger] = {}
+        self._exchangers: dict[str, Exchanger] = {}
 
-    def register(self, domain: str, exchange: Exchanger) -> None:
+    def register(self, domain: str, exchanger: Exchanger) -> None:
         """Register the mail exchanger of a domain, and replace an earlier one."""
-        self._exchanges[domain.lower()] = exchange
+        self._exchangers[domain.lower()] = exchanger
 
     def find(self, domain: str) -> Exchanger | None:
         """Return the exchanger of a domain; `None` if the domain does not exist."""
-        return self._exchanges.get(domain.lower())
+        return self._exchangers.get(domain.lower())

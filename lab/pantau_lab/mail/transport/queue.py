@@ -21,7 +21,9 @@ _ATTEMPTS_AT_A_TIME = 10
 class QueuePolicy:
     """Retry policy. Real systems retry for days (RFC 5321 section 4.5.4.1), the lab for minutes."""
 
+    #: Time from a temporary refusal to the next attempt.
     retry_after: timedelta = timedelta(seconds=2)
+    #: Time from acceptance after which the message is returned to its sender.
     give_up_after: timedelta = timedelta(minutes=2)
 
 
@@ -40,7 +42,7 @@ class Return:
 
 
 def after_refusal(refusal: Refusal, *, accepted_at: datetime, now: datetime, policy: QueuePolicy) -> Retry | Return:
-    """Return what to do after a refusal: retry, or give up if it is permanent or the time is over."""
+    """Return what to do after a refusal: give up if it is permanent or the time is over, otherwise retry."""
     if refusal.permanent:
         return Return(refusal=refusal)
     retry_at = now + policy.retry_after
@@ -51,7 +53,10 @@ def after_refusal(refusal: Refusal, *, accepted_at: datetime, now: datetime, pol
 
 
 class Queue:
-    """Queue that delivers each message in a task of its own, in the mail system's task group."""
+    """Queue that processes each message in a task of its own, in the mail system's task group.
+
+    *deliver* returns the refusal, or `None` if the message is delivered.
+    """
 
     def __init__(
         self,
@@ -103,7 +108,7 @@ class Queue:
                 queued_message,
                 queued_message.warning,
                 accepted_at=accepted_at,
-                at=accepted_at,
+                reported_at=accepted_at,
                 action=ReportedAction.DELAYED,
             )
         await asyncio.sleep(queued_message.hold.total_seconds())
@@ -115,7 +120,9 @@ class Queue:
                 case Retry(at=at):
                     await asyncio.sleep((at - now).total_seconds())
                 case Return(refusal=final):
-                    self._report(queued_message, final, accepted_at=accepted_at, at=now, action=ReportedAction.FAILED)
+                    self._report(
+                        queued_message, final, accepted_at=accepted_at, reported_at=now, action=ReportedAction.FAILED
+                    )
                     return
 
     def _report(
@@ -124,12 +131,21 @@ class Queue:
         refusal: Refusal,
         *,
         accepted_at: datetime,
-        at: datetime,
+        reported_at: datetime,
         action: ReportedAction,
     ) -> None:
         if queued_message.sender:
             hostname = self._hostname
-            self.put(report(queued_message, refusal, hostname=hostname, accepted_at=accepted_at, at=at, action=action))
+            self.put(
+                report(
+                    queued_message,
+                    refusal,
+                    hostname=hostname,
+                    accepted_at=accepted_at,
+                    reported_at=reported_at,
+                    action=action,
+                )
+            )
 
     async def _attempt(self, queued_message: QueuedMessage) -> Refusal | None:
         if queued_message.bounce is not None:

@@ -14,14 +14,14 @@ _SESSION_SECONDS = 10.0
 _ENHANCED = re.compile(r"(?P<status>[245]\.\d{1,3}\.\d{1,3}) +(?P<text>.*)", re.DOTALL)
 
 
-async def relay(queued_message: QueuedMessage, exchange: Exchanger, *, hostname: str) -> Refusal | None:
+async def relay(queued_message: QueuedMessage, exchanger: Exchanger, *, hostname: str) -> Refusal | None:
     """Relay a message; return `None` if the exchanger accepted it, else its refusal.
 
     If the exchanger does not answer, return a temporary refusal of this system (RFC 3463 code 4.4.1).
     """
     client = aiosmtplib.SMTP(
         hostname="127.0.0.1",
-        port=exchange.port,
+        port=exchanger.port,
         local_hostname=hostname,
         timeout=_SESSION_SECONDS,
         use_tls=False,
@@ -32,11 +32,11 @@ async def relay(queued_message: QueuedMessage, exchange: Exchanger, *, hostname:
             await client.sendmail(queued_message.sender, [queued_message.recipient], queued_message.content)
     except aiosmtplib.SMTPRecipientsRefused as refused:
         answer = refused.recipients[0]
-        return Refusal(reply=_reply(answer.code, answer.message), remote=exchange.hostname)
+        return Refusal(reply=_reply(answer.code, answer.message), remote=exchanger.hostname)
     except aiosmtplib.SMTPResponseException as refused:
-        return Refusal(reply=_reply(refused.code, refused.message), remote=exchange.hostname)
+        return Refusal(reply=_reply(refused.code, refused.message), remote=exchanger.hostname)
     except (aiosmtplib.SMTPException, OSError) as error:
-        text = f"connect to {exchange.hostname}: {error}"
+        text = f"connect to {exchanger.hostname}: {error}"
         return Refusal(reply=SmtpReply(code=451, status="4.4.1", text=text))
     return None
 

@@ -13,9 +13,9 @@ from pantau_lab.mail.transport.queued_message import QueuedMessage, Refusal
 class ReportedAction(StrEnum):
     """Value of the field Action (RFC 3464 section 2.3.3)."""
 
-    #: It will not be delivered.
+    #: The message will not be delivered.
     FAILED = "failed"
-    #: It is still tried.
+    #: Delivery is tried again.
     DELAYED = "delayed"
 
 
@@ -35,12 +35,12 @@ def report(
     *,
     hostname: str,
     accepted_at: datetime,
-    at: datetime,
+    reported_at: datetime,
     action: ReportedAction = ReportedAction.FAILED,
 ) -> QueuedMessage:
-    """Return the notification about a message that was not delivered, addressed to its sender.
+    """Return the notification about an undelivered or delayed message, addressed to its sender.
 
-    It has three parts: text for people, fields for programs, and the unchanged original, by which the sender recognises it.
+    It has three parts: text for people, fields for programs, and the unchanged message, so that the sender recognises it.
     """
     domain = hostname.partition(".")[2]
     boundary = f"{token_hex(12)}/{hostname}"
@@ -51,7 +51,7 @@ def report(
 From: MAILER-DAEMON@{domain} (Mail Delivery System)
 To: {queued_message.sender}
 Subject: {_SUBJECTS[action]}
-Date: {format_datetime(at)}
+Date: {format_datetime(reported_at)}
 Message-ID: {make_msgid(domain=hostname)}
 Auto-Submitted: auto-replied
 MIME-Version: 1.0
@@ -80,7 +80,7 @@ Final-Recipient: rfc822; {queued_message.recipient}
 Action: {action}
 Status: {refusal.reply.status}
 {remote}Diagnostic-Code: smtp; {refusal.reply}
-Last-Attempt-Date: {format_datetime(at)}
+Last-Attempt-Date: {format_datetime(reported_at)}
 
 --{boundary}
 Content-Type: message/rfc822

@@ -11,14 +11,16 @@ from email.utils import format_datetime
 class Receipt:
     """Circumstances of a message's acceptance."""
 
-    #: Host name that the client gave in HELO or EHLO, and its IP address in `peer`.
+    #: Host name that the client gave in HELO or EHLO.
     helo: str
+    #: IP address of the client.
     peer: str
+    #: Host name of the accepting mail system.
     hostname: str
     #: Transmission type, such as "ESMTPSA" (RFC 3848).
     protocol: str
     queue_id: str
-    at: datetime
+    accepted_at: datetime
 
 
 def received(receipt: Receipt, recipient: str) -> bytes:
@@ -26,7 +28,7 @@ def received(receipt: Receipt, recipient: str) -> bytes:
     return (
         f"Received: from {receipt.helo} ([{receipt.peer}])\r\n"
         f"\tby {receipt.hostname} with {receipt.protocol} id {receipt.queue_id}\r\n"
-        f"\tfor <{recipient}>; {format_datetime(receipt.at)}\r\n"
+        f"\tfor <{recipient}>; {format_datetime(receipt.accepted_at)}\r\n"
     ).encode()
 
 

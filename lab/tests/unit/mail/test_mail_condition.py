@@ -32,8 +32,8 @@ def condition(*faults: Fault) -> Condition:
 def test_condition_without_faults_changes_nothing() -> None:
     working = condition()
     assert working.transform(MESSAGE) == (MESSAGE,)
-    assert working.transaction is None
-    assert working.sign_in(Port.IMAP) is None
+    assert working.transaction_refusal is None
+    assert working.sign_in_refusal(Port.IMAP) is None
     assert working.shut == frozenset()
 
 
@@ -47,12 +47,12 @@ def test_every_fault_has_effect_and_description() -> None:
     [(Fault.REFUSE, "554 5.3.2 System is not accepting messages"), (Fault.AUTH, None), (Fault.LOSE, None)],
 )
 def test_only_refuse_fault_answers_transactions(fault: Fault, answer: str | None) -> None:
-    reply = condition(fault).transaction
+    reply = condition(fault).transaction_refusal
     assert answer == (str(reply) if reply else None)
 
 
 def test_auth_fault_refuses_sign_in_temporarily() -> None:
-    reply = condition(Fault.AUTH).sign_in(Port.IMAP)
+    reply = condition(Fault.AUTH).sign_in_refusal(Port.IMAP)
     assert reply is not None
     assert (reply.code, reply.status) == (454, "4.7.0")
 
@@ -92,10 +92,10 @@ def test_recover_removes_one_fault_or_all() -> None:
 
 def test_sending_fault_does_not_affect_reading() -> None:
     broken = condition(Fault.POLICY)
-    reply = broken.sign_in(Port.SUBMISSION)
+    reply = broken.sign_in_refusal(Port.SUBMISSION)
     assert reply is not None
     assert (reply.code, reply.status) == (550, "5.7.30")
-    assert broken.sign_in(Port.IMAP) is None
+    assert broken.sign_in_refusal(Port.IMAP) is None
 
 
 def test_reading_fault_does_not_affect_sending() -> None:

@@ -16,7 +16,7 @@ REPLY = SmtpReply(code=550, status="5.1.1", text="User unknown")
 
 
 def report_on(refusal: Refusal) -> QueuedMessage:
-    return report(MESSAGE, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0)
+    return report(MESSAGE, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, reported_at=T0)
 
 
 def parts(message: Message) -> list[Message]:
@@ -61,7 +61,12 @@ def test_report_of_own_refusal_names_no_remote_mta() -> None:
 def test_warning_reports_delayed_action() -> None:
     refusal = Refusal(reply=SmtpReply(code=451, status="4.4.1", text="No answer from host"))
     warning = report(
-        MESSAGE, refusal, hostname="mail.jabatan-contoh.gov.my", accepted_at=T0, at=T0, action=ReportedAction.DELAYED
+        MESSAGE,
+        refusal,
+        hostname="mail.jabatan-contoh.gov.my",
+        accepted_at=T0,
+        reported_at=T0,
+        action=ReportedAction.DELAYED,
     )
     message = message_from_bytes(warning.content)
     text, status, _ = parts(message)

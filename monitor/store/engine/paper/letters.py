@@ -31,7 +31,7 @@ from monitor.store.schema.tables import (
 
 #: States in which a letter has left the tray.
 _LEFT_TRAY = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
-#: Maximum number of letters in each part of a list, which is kept in memory.
+#: Maximum number of letters in each of the two parts of a list. The list is kept in memory.
 _MAX_LETTERS = 1000
 
 
@@ -51,7 +51,7 @@ class SqlLetters(Repository):
         return (await self._read_handlings([attempt_id])).get(attempt_id, {})
 
     async def undo_posting(self, posted: Attempt) -> bool:
-        """Delete the record that a letter was posted, because it is in its tray. Return whether there was a record."""
+        """Write that a letter is in its tray and was not posted. Return `False` if it was not recorded as posted."""
         in_tray = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
         is_posted = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
         if not (await self._connection.execute(update(attempt).where(is_posted).values(**in_tray))).rowcount:
@@ -82,6 +82,7 @@ class SqlLetters(Repository):
         left_tray = left_tray.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
         letters = dict[int, TrayLetter]()
         for query in (in_tray, left_tray):
+            # `yielding` lets other tasks run in between.
             async for row in yielding(await self._connection.execute(query.limit(_MAX_LETTERS))):
                 letters.setdefault(row.attempt_id, _to_letter(row))
         handlings = await self._read_handlings(list(letters))

@@ -52,7 +52,7 @@ class SqlRestorations(Repository):
     """Records of restorations, in a transaction of the caller."""
 
     async def position(self, entry_numbers: Collection[int]) -> StorePosition:
-        """Return the position of the database by its own content.
+        """Return how far the database has got by its own content: newest audit entry, last write, and next numbers.
 
         *entry_numbers*: numbers of the audit entries whose hashes the caller compares with high-water marks.
         """
@@ -65,7 +65,7 @@ class SqlRestorations(Repository):
         write_times = [at for times in heartbeats for at in times if at is not None]
         write_times += [rows[head.number].at] if head.number in rows else []
         return StorePosition(
-            chain=rows[1].hash if 1 in rows else "",
+            chain=rows[1].hash if 1 in rows else "",  # The first hash identifies a database.
             head=head,
             hashes={number: row.hash for number, row in rows.items()},
             last_write_at=max(write_times, default=None),
@@ -119,8 +119,8 @@ class SqlRestorations(Repository):
     ) -> None:
         """Write a restoration that a person reports, as `begin` does. *last_write_at*: last write of the restored copy.
 
-        The copy may itself contain an unconfirmed restoration. The new one replaces it, because numbers were assigned
-        after those that it skipped.
+        The copy may itself contain an unconfirmed restoration. The new restoration replaces it, because the copy lacks
+        numbers that were assigned after the ones that the earlier restoration skipped.
         """
         since = last_write_at
         if (earlier := await self.pending()) is not None:
@@ -133,7 +133,7 @@ class SqlRestorations(Repository):
         await self.begin(DetectionMethod.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
 
     async def set_method(self, target: Restoration, method: DetectionMethod) -> None:
-        """Change how a restoration was detected, because a high-water mark shows more than before."""
+        """Change how a restoration was detected, because a high-water mark proves what was only suspected before."""
         await self._change(target, how=method)
 
     async def skip_numbers(
@@ -142,7 +142,7 @@ class SqlRestorations(Repository):
         """Skip numbers of incidents, and the used pages of active incidents.
 
         *numbers*: first and last number to skip, by prefix. *marks*: high-water marks with used pages; the person who
-        reported the restoration may have stated others.
+        reported the restoration may have stated further pages (`target.pages`).
         """
         skipped: dict[str, tuple[int, int]] = dict(target.skipped or {})
         for prefix, (first, last) in numbers.items():
@@ -187,9 +187,9 @@ class SqlRestorations(Repository):
                 )
 
     async def await_new_runs(self, now: datetime) -> None:
-        """Restart the steps and acknowledgements of open incidents, and delay pending notifications.
+        """Restart the waiting times of steps and acknowledgements of open incidents, and delay pending notifications.
 
-        Meanwhile the probes check whether the problems in the copy still exist.
+        Meanwhile new runs of the probes check whether the problems in the copy still exist.
         """
         is_unresolved = incident.c.state != IncidentState.RESOLVED
         restart_step = update(incident).where(_IS_ACTIVE, is_unresolved).values(step_since=now)
@@ -224,7 +224,10 @@ class SqlRestorations(Repository):
 
 
 def _renumbered(facts_json: str, after: int) -> str:
-    """Return the facts with the page number (`enclosure`; 0: none) increased by *after*, if it is not above *after*."""
+    """Return the facts with their page number increased by *after*, unless it is above *after*.
+
+    The page number is `enclosure`; 0: the facts are on no page, and do not change.
+    """
     facts = FACTS.validate_json(facts_json)
     if not 0 < facts.enclosure <= after:
         return facts_json

@@ -77,8 +77,8 @@ class Connection:
 @asynccontextmanager
 async def connected(provider: str, **changes: Any) -> AsyncIterator[Connection]:
     account = Aggregator(secret=SECRET, callback_secret=CALLBACK_SECRET)
-    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)}, answers=TEXT)
-    listener = CallbackListener(desk=handler)
+    handler = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)}, reply=TEXT)
+    listener = CallbackListener(handler=handler)
     async with serve(SIMULATORS[provider](account)) as base_url, serve(listener.app()) as public:
         listener.public_base = public
         gateway = sms_providers.build(provider, base_url, SECRET, f"{public}/sms-{provider}", **changes)
@@ -220,7 +220,7 @@ async def test_kannel_status_callback_reads_query(t: str, progress: SubmissionSt
     gateway = sms_providers.build("modem", "", SECRET, "https://x/callbacks/sms-modem")
     url = f"https://x/callbacks/sms-modem/status/d42-1?key={CALLBACK_SECRET}&t={t}"
     await gateway.handle_callback(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), handler)
-    assert [(event.reference, event.report and event.report.progress) for event in handler.heard] == [
+    assert [(event.reference, event.report and event.report.progress) for event in handler.events] == [
         ("d42-1", progress)
     ]
     for wrong in (url.replace(CALLBACK_SECRET, "salah"), url.partition("?")[0]):
@@ -286,11 +286,13 @@ async def test_signed_status_callback_is_accepted_and_repeated_one_ignored() -> 
         (message,) = connection.account.messages
         for status in ("S", "D", "D"):
             assert (
-                await connection.account.bring("POST", message.callback, **signed(CALLBACK_SECRET, state(status)))
+                await connection.account.send_callback(
+                    "POST", message.callback, **signed(CALLBACK_SECRET, state(status))
+                )
                 == 200
             )
 
-    reports = [event.report.progress for event in connection.handler.heard if event.report]
+    reports = [event.report.progress for event in connection.handler.events if event.report]
     assert reports == [SubmissionState.SENT, SubmissionState.DELIVERED]
     assert connection.handler.repeated == ["91/D"]
 
@@ -313,22 +315,22 @@ async def test_signed_status_callback_is_accepted_and_repeated_one_ignored() -> 
 async def test_callback_requires_valid_signature_and_known_state(change: Callable[[Any], Any], status: int) -> None:
     async with connected("suria") as connection:
         url = f"{connection.listener.public_base}/sms-suria/status/d42-1"
-        assert await connection.account.bring("POST", url, **change(signed(CALLBACK_SECRET, state()))) == status
-    assert len(connection.handler.heard) == (status == 200)
+        assert await connection.account.send_callback("POST", url, **change(signed(CALLBACK_SECRET, state()))) == status
+    assert len(connection.handler.events) == (status == 200)
 
 
 async def test_status_callback_on_url_of_other_message_is_rejected() -> None:
     async with connected("suria") as connection:
         url = f"{connection.listener.public_base}/sms-suria/status/d42-2"
-        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 400
-        assert connection.handler.heard == []
+        assert await connection.account.send_callback("POST", url, **signed(CALLBACK_SECRET, state())) == 400
+        assert connection.handler.events == []
 
 
 @pytest.mark.parametrize("path", ["", "lain", "status/d42-1/lagi", "smsx"])
 async def test_callback_on_unknown_path_is_not_found(path: str) -> None:
     async with connected("suria") as connection:
         url = f"{connection.listener.public_base}/sms-suria/{path}"
-        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, state())) == 404
+        assert await connection.account.send_callback("POST", url, **signed(CALLBACK_SECRET, state())) == 404
 
 
 @pytest.mark.parametrize("sender", ["60100000101", "+60 10-000 0101", "0100000101", "0060100000101"])
@@ -337,12 +339,13 @@ async def test_repeated_reply_callback_is_answered_once(sender: str) -> None:
         url = f"{connection.listener.public_base}/sms-suria/sms"
         received = {"from": sender, "body": "1A", "message_id": "mo7"}
         for _ in range(2):
-            assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received)) == 200
+            assert await connection.account.send_callback("POST", url, **signed(CALLBACK_SECRET, received)) == 200
         assert (
-            await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received | {"from": "SPAM"})) == 400
+            await connection.account.send_callback("POST", url, **signed(CALLBACK_SECRET, received | {"from": "SPAM"}))
+            == 400
         )
 
-        assert [(each.sender, each.text, each.event_id) for each in connection.handler.said] == [
+        assert [(each.sender, each.text, each.event_id) for each in connection.handler.received] == [
             (NUMBER, "1A", "mo7/received")
         ]
         assert [message.to for message in connection.account.messages] == [NUMBER]
@@ -355,8 +358,8 @@ async def test_failed_answer_to_reply_is_not_resent() -> None:
         connection.account.refusals.append("balance")
         received = {"from": NUMBER, "body": "1A", "message_id": "mo7"}
         url = f"{connection.listener.public_base}/sms-suria/sms"
-        assert await connection.account.bring("POST", url, **signed(CALLBACK_SECRET, received)) == 200
-        assert (connection.account.messages, len(connection.handler.said)) == ([], 1)
+        assert await connection.account.send_callback("POST", url, **signed(CALLBACK_SECRET, received)) == 200
+        assert (connection.account.messages, len(connection.handler.received)) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +393,7 @@ async def test_callback_must_pass_every_configured_check(
         with pytest.raises(CallbackRejectedError) as raised:
             await gateway.handle_callback(incoming, handler)
         assert raised.value.status == 403
-    assert len(handler.heard) == count
+    assert len(handler.events) == count
     await gateway.close()
 
 
@@ -454,7 +457,7 @@ def result(reference: str, group: str) -> dict[str, Any]:
 )
 async def test_callback_with_list_reads_every_reply(results: Any, status: int, texts: list[str]) -> None:
     answered, handler = await bring_results("sms", results)
-    assert (answered, [each.text for each in handler.said]) == (status, texts)
+    assert (answered, [each.text for each in handler.received]) == (status, texts)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +469,7 @@ async def test_callback_with_list_reads_every_reply(results: Any, status: int, t
 )
 async def test_callback_with_list_reads_every_state(results: Any, status: int, references: list[str]) -> None:
     answered, handler = await bring_results("status", results)
-    assert (answered, [each.reference for each in handler.heard]) == (status, references)
+    assert (answered, [each.reference for each in handler.events]) == (status, references)
 
 
 async def test_callback_not_configured_is_rejected() -> None:

@@ -34,7 +34,7 @@ class StrictCallbackHandler(RecordingCallbackHandler):
         assert event.report is not None
         text = (event.reference, event.event_id, event.report.provider_id, event.report.code, event.report.detail)
         assert all((word or "").encode() is not None for word in text)
-        self.heard.append(event)
+        self.events.append(event)
         return AckResult.NONE
 
     async def content(self, reference: str) -> Content | None:
@@ -91,7 +91,7 @@ async def test_malformed_callback_with_valid_password_is_rejected(body: bytes) -
         await deliver(body, handler)
 
     assert refused.value.status == 400
-    assert handler.heard == []
+    assert handler.events == []
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,6 @@ async def test_invalid_page_count_does_not_lose_failure_report(changes: dict[str
     handler = StrictCallbackHandler()
     await deliver(completed(status="FAILURE", **changes), handler)
 
-    [event] = handler.heard
+    [event] = handler.events
     assert event.report is not None
     assert (event.report.progress, event.report.detail) == (SubmissionState.FAILED, detail)

@@ -27,7 +27,7 @@ def message(situation: str, process: str = "", at: datetime = BEGAN) -> OutOfBan
             "store",
             (
                 "RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.15 ptg. Gangguan e-mel tidak dimaklumkan. "
-                "ALERT. Store away: outages go untold."
+                "ALERT. Database down: outages are not reported."
             ),
         ),
         (

@@ -99,5 +99,5 @@ def test_obstacle_by_reason_covers_every_sign_in_test_reason() -> None:
 
 
 def test_obstacle_each_has_text_and_remedy() -> None:
-    for section in ("obstacles", "remedies"):
+    for section in ("connection_problems", "connection_remedies"):
         assert set(PAGE_TEXTS[section]) == set(Obstacle)

@@ -34,7 +34,7 @@ from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 async def found(connection: AsyncConnection) -> purge.PurgeSet:
     """Return the only entries that a purge deletes."""
     search = purge.Search(T0 + MINUTE)
-    while not (purge_set := await search.search_next(connection, 10_000)).entries:
+    while not (purge_set := await search.search_next(connection, 10_000)).entry_ids:
         assert not search.is_over
     return purge_set
 

@@ -44,7 +44,7 @@ class Records(Archive):
 
     async def purge_set(self, before: datetime) -> PurgeSet:
         self.orders.append(("look", before.astimezone(UTC).isoformat()))
-        return PurgeSet(incidents=self.incidents, notification_ids=[1, 2, 3], entries=[])
+        return PurgeSet(incidents=self.incidents, notification_ids=[1, 2, 3], entry_ids=[])
 
     async def purge(self, before: datetime, authority: str, by: str) -> str:
         self.orders.append(("purge", authority, by))

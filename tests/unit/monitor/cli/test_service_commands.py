@@ -161,9 +161,12 @@ async def test_notifications_are_listed_without_numbers(office: IssuingOffice) -
 
 async def test_notifications_failed_one_is_listed_with_reason(office: IssuingOffice) -> None:
     class Failing(Service):
-        async def notices(self) -> Sequence[NotificationView]:
+        async def latest_notifications(self) -> Sequence[NotificationView]:
             why = "the handset is switched off (30003)"
-            return [replace(each, state=NotificationState.FAILED, reason=why) for each in await super().notices()]
+            return [
+                replace(each, state=NotificationState.FAILED, reason=why)
+                for each in await super().latest_notifications()
+            ]
 
     async with office.open(Failing()):
         _, output = await office.ask("notifications")

@@ -198,13 +198,15 @@ def test_load_with_cache_reads_and_checks_changed_files_only(ministry: Ministry)
 
     def read_again() -> tuple[set[str], set[str]]:
         """Return the files that were read again, and those that were checked again."""
-        before = {file: (each.read_findings, each.all_findings) for file, each in cache.files.items()}
+        before = {file: (each.read_findings, each.all_findings) for file, each in cache.agencies.items()}
         loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=cache)
         cache.active_registry = loaded.require_configuration().registry
         nothing = (None, None)
-        read = {Path(f).stem for f, each in cache.files.items() if each.read_findings is not before.get(f, nothing)[0]}
+        read = {
+            Path(f).stem for f, each in cache.agencies.items() if each.read_findings is not before.get(f, nothing)[0]
+        }
         return read, {
-            Path(f).stem for f, each in cache.files.items() if each.all_findings is not before.get(f, nothing)[1]
+            Path(f).stem for f, each in cache.agencies.items() if each.all_findings is not before.get(f, nothing)[1]
         }
 
     ministry.write("majlis", second_agency(("secrets/mail", "secrets/majlis")))
@@ -246,7 +248,7 @@ def test_load_cache_builds_worst_case_sms_once_per_wording(ministry: Ministry) -
 def test_load_cache_keeps_no_document_data_and_finds_lines_later(ministry: Ministry) -> None:
     cache = LoadCache()
     load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=cache)
-    (filed,) = cache.files.values()
+    (filed,) = cache.agencies.values()
     assert filed.all_findings.document.data == {}
     assert "_locations" not in vars(filed.all_findings.document.locations)
     ministry.write("majlis", second_agency(("kedua@", "pantau@")))

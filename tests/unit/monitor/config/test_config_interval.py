@@ -11,7 +11,7 @@ from monitor.config.agency.probing import ProbingOverrides, ProbingSettings, che
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
 from monitor.web.page import PageLanguage, texts_of
-from pantau_lab.config_files import COUNTRY, DEMO, Timing
+from pantau_lab.config_files import DEMO, MULTI_SITE, Timing
 
 MINUTE = timedelta(minutes=1)
 #: The examples in the hint of the interval field, in both languages.
@@ -26,7 +26,7 @@ def settings(timing: Timing) -> ProbingSettings:
 
 
 @pytest.mark.parametrize(
-    "general", [ProbingSettings(), settings(DEMO), settings(COUNTRY)], ids=["usual", "demo", "country"]
+    "general", [ProbingSettings(), settings(DEMO), settings(MULTI_SITE)], ids=["usual", "demo", "country"]
 )
 @pytest.mark.parametrize("example", [*EXAMPLES, "1h"])
 def test_interval_hint_examples_are_accepted(general: ProbingSettings, example: str) -> None:

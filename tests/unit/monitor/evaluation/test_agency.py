@@ -35,12 +35,12 @@ def test_direction_is_observed_by_one_route_and_unhealthy_since_oldest() -> None
         first, HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, inconclusive_runs=99)
     )
     mail.set_route(second, HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0))
-    assert (mail.unobserved_directions(), mail.unhealthy_since()) == ((), T0)
+    assert (mail.unobserved_directions(), mail.trouble_since()) == ((), T0)
     assert mail.unhealthy_routes() == [first.name, second.name]
     mail.remove_route(second.name)
     assert mail.unobserved_directions() == (Direction.INBOUND,)
     mail.set_route(first, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
-    assert (mail.unobserved_directions(), mail.unhealthy_since()) == ((), None)
+    assert (mail.unobserved_directions(), mail.trouble_since()) == ((), None)
     assert mail.unhealthy_routes() == []
 
 

@@ -34,7 +34,7 @@ def due_alerts(
     memory: ActiveReasons, present: ActiveReasons, now: datetime
 ) -> tuple[ActiveReasons, list[tuple[OutOfBandReason, bool]]]:
     kept, alerts = update_reasons(memory, present, POLICY, now)
-    return kept, [(alert.problem, alert.is_resolved) for alert in alerts]
+    return kept, [(alert.reason, alert.is_resolved) for alert in alerts]
 
 
 def test_store_unavailable_alerts_after_ten_minutes() -> None:
@@ -132,14 +132,14 @@ def test_alert_sent_at_same_moment_is_not_repeated() -> None:
 
 
 def test_mark_failed_resolved_reason_is_not_kept() -> None:
-    assert mark_failed({}, SendOutOfBand(problem=OutOfBandReason.STORE, since=T0), T0) == {}
+    assert mark_failed({}, SendOutOfBand(reason=OutOfBandReason.STORE, since=T0), T0) == {}
 
 
 def test_silent_peer_alerts_after_two_minutes() -> None:
     silent = {OutOfBandReason.PEER: ActiveReason(since=T0, whose="b")}
     assert due_alerts({}, silent, T0 + 2 * MINUTE - SECOND)[1] == []
     _, alerts = update_reasons({}, silent, POLICY, T0 + 2 * MINUTE)
-    assert alerts == (SendOutOfBand(problem=OutOfBandReason.PEER, since=T0, peer="b"),)
+    assert alerts == (SendOutOfBand(reason=OutOfBandReason.PEER, since=T0, peer="b"),)
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.booleans()), max_size=60))
@@ -207,7 +207,7 @@ class HeartbeatState(ProcessHeartbeat):
 def sent(seen: HeartbeatState, memory: ActiveReasons, now: datetime = T0) -> list[tuple[OutOfBandReason, bool]]:
     """Return the alerts that are due for a heartbeat state, and whether each is a resolution."""
     present, unknown = out_of_band_reasons("a", seen, POLICY, now)
-    return [(alert.problem, alert.is_resolved) for alert in update_reasons(memory, present, POLICY, now, unknown)[1]]
+    return [(alert.reason, alert.is_resolved) for alert in update_reasons(memory, present, POLICY, now, unknown)[1]]
 
 
 def test_peers_observed_since_recently_alerts_no_silent_peer() -> None:

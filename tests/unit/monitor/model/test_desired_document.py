@@ -24,7 +24,7 @@ THERE = ActualDocument(digest=JCM.digest)
 BEHIND = ActualDocument(digest=OLD)
 OFFER = DesiredDocumentState(digest=JCM.digest)
 TAKEN = DesiredDocumentState(digest=JCM.digest, is_processed=True)
-REFUSED = DesiredDocumentState(digest=JCM.digest, is_processed=True, rejection_reason="no password")
+REFUSED = DesiredDocumentState(digest=JCM.digest, is_processed=True, refusal="no password")
 OFFERED = SiteDocumentChanges(updated=(JCM,), outdated=1)
 
 
@@ -41,7 +41,7 @@ OFFERED = SiteDocumentChanges(updated=(JCM,), outdated=1)
         pytest.param(BEHIND, DesiredDocumentState(digest="x"), OFFERED, id="another one is offered"),
         pytest.param(
             BEHIND,
-            DesiredDocumentState(digest="x", is_processed=True, rejection_reason="x"),
+            DesiredDocumentState(digest="x", is_processed=True, refusal="x"),
             OFFERED,
             id="another was refused",
         ),

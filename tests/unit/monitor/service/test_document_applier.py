@@ -16,8 +16,8 @@ from monitor.config.model.settings import ServiceMode
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.sites.document_applier import DocumentApplier
+from monitor.store.admin.desired_documents import RETRY_INTERVAL, DesiredDocuments
 from monitor.store.admin.documents import Documents
-from monitor.store.admin.offers import RETRY_INTERVAL, Offers
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import audit_log, desired_document
 from tests.integration.monitor_only import agency, write_files
@@ -40,7 +40,7 @@ class SiteFixture:
         self.problems: Sequence[Problem] = ()
         self.is_leader = True
         self.applier = DocumentApplier(
-            Offers(database),
+            DesiredDocuments(database),
             DocumentWriter(self.settings, {}, self.documents, self),
             self,
             configuration=lambda: self.configuration,

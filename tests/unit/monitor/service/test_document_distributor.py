@@ -45,7 +45,7 @@ class OfferingHub:
             self.metrics,
             configuration=lambda: self.configuration,
             is_leader=lambda: self.is_leader,
-            offer=self._offer,
+            write_documents=self._write_documents,
             monotonic=lambda: self.time,
         )
 
@@ -53,7 +53,9 @@ class OfferingHub:
         written = stored_source(WrittenDocument(agency="JCM", name="jcm.yaml", text=text))
         self.configuration = load(self.settings, {}, documents=[written]).require_configuration()
 
-    def _offer(self, member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> SiteDocumentChanges | None:
+    def _write_documents(
+        self, member: SiteConnection, wanted: Mapping[str, WrittenDocument]
+    ) -> SiteDocumentChanges | None:
         self.asked.append((member.site, member.hub, wanted))
         answer = self.answers[member.site]
         if isinstance(answer, SiteRefusedError):

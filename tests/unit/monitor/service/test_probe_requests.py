@@ -17,9 +17,9 @@ from monitor.service.sites.probe_requests import ProbeRequester, ProbeRequestSta
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.unit_of_work import SqlStore
-from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.probing.probe_requests import ProbeRequests
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
-from monitor.store.sites.probe_calls import SiteOutdatedError
+from monitor.store.sites.probe_requests import SiteOutdatedError
 from tests.unit.monitor.web.fake_runtime import FakeRuntime
 from tests.unit.monitor.web.portal_env import Clock
 from tests.unit.monitor.world import agency_routes

@@ -57,12 +57,12 @@ class RotationFixture:
     @property
     def asked(self) -> list[str]:
         """The refresh tokens that the provider received."""
-        return [form["refresh_token"] for form in self.server.asked]
+        return [form["refresh_token"] for form in self.server.requests]
 
 
 @pytest.fixture
 async def rotation_fixture(tmp_path: Path) -> AsyncIterator[RotationFixture]:
-    server = AuthorizationServer(username="pantau@jcm.gov.my", rotates=True)
+    server = AuthorizationServer(username="pantau@jcm.gov.my", rotates_refresh_token=True)
     async with Database.open(tmp_path) as database, serve(app(server)) as url:
         place = SecretId(purpose=SecretPurpose.MAILBOX, owner=NAME)
         async with database.write() as connection:
@@ -131,7 +131,7 @@ async def test_token_rotation_while_database_unavailable_is_stored_later_but_not
     secrets.rejects_writes = False
     await rotations.catch_up()
     _, there = rotation_fixture.service()
-    assert await there._rotation.current() == "segar-2"
+    assert await there._refresh_tokens.current() == "segar-2"
 
     # This token was replaced first; the other service stores a later one meanwhile.
     secrets.rejects_writes = True
@@ -141,7 +141,9 @@ async def test_token_rotation_while_database_unavailable_is_stored_later_but_not
     await rotation_fixture.service()[0].store_replacement(NAME, "baharu")
     secrets.rejects_writes = False
     await rotations.catch_up()
-    assert [await each._rotation.current() for each in (here, there, rotation_fixture.service()[1])] == ["baharu"] * 3
+    assert [await each._refresh_tokens.current() for each in (here, there, rotation_fixture.service()[1])] == [
+        "baharu"
+    ] * 3
 
 
 class CountingSecrets(Secrets):
@@ -167,10 +169,10 @@ async def test_token_rotation_during_store_of_previous_token_is_stored_next(rota
     rotations, here = rotation_fixture.service(secrets)
     secrets.meanwhile = lambda: rotations.store_replacement(NAME, "segar-2")
     await rotations.store_replacement(NAME, "segar-1")
-    assert await here._rotation.current() == "segar-2"
-    assert await rotation_fixture.service()[1]._rotation.current() == "segar-1"
+    assert await here._refresh_tokens.current() == "segar-2"
+    assert await rotation_fixture.service()[1]._refresh_tokens.current() == "segar-1"
     await rotations.catch_up()
-    assert await rotation_fixture.service()[1]._rotation.current() == "segar-2"
+    assert await rotation_fixture.service()[1]._refresh_tokens.current() == "segar-2"
 
 
 async def test_token_rotation_stored_token_is_not_written_again(rotation_fixture: RotationFixture) -> None:
@@ -180,7 +182,7 @@ async def test_token_rotation_stored_token_is_not_written_again(rotation_fixture
     await rotations.catch_up()
     rotation_fixture.clock.at += timedelta(hours=1)
     await rotation_fixture.service()[1].issue()
-    assert await here._rotation.current() == "segar-2"
+    assert await here._refresh_tokens.current() == "segar-2"
     await rotations.catch_up()
     assert secrets.times == 1
 
@@ -233,7 +235,7 @@ async def test_token_rotation_unresponsive_database_delays_only_first_sign_in(
     await asyncio.wait({other})
     secrets.is_frozen = False
     await rotations.catch_up()
-    assert await rotation_fixture.service()[1]._rotation.current() == "segar-4"
+    assert await rotation_fixture.service()[1]._refresh_tokens.current() == "segar-4"
 
 
 async def test_token_rotation_read_only_database_is_read_for_token_of_other_service(
@@ -243,7 +245,7 @@ async def test_token_rotation_read_only_database_is_read_for_token_of_other_serv
     secrets = UnavailableSecrets(rotation_fixture.database)
     secrets.rejects_writes = True
     _, here = rotation_fixture.service(secrets)
-    assert await here._rotation.current() == TYPED
+    assert await here._refresh_tokens.current() == TYPED
     await rotation_fixture.service()[1].issue()
     rotation_fixture.database.availability.unavailable_since = T0
     await here.issue()
@@ -252,7 +254,7 @@ async def test_token_rotation_read_only_database_is_read_for_token_of_other_serv
 
 async def test_token_rotation_killed_before_store_uses_previous_token(rotation_fixture: RotationFixture) -> None:
     """A Microsoft provider accepts the previous token until it expires; other providers report an error."""
-    rotation_fixture.server.rotates = False
+    rotation_fixture.server.rotates_refresh_token = False
     secrets = UnavailableSecrets(rotation_fixture.database)
     secrets.rejects_writes = True
     rotations, here = rotation_fixture.service(secrets)
@@ -262,7 +264,7 @@ async def test_token_rotation_killed_before_store_uses_previous_token(rotation_f
     rotation_fixture.server.refresh_token = "segar-1"
     with pytest.raises(AccessTokenError, match="invalid_grant"):
         await rotation_fixture.service()[1].issue()
-    assert await here._rotation.current() == "segar-1"
+    assert await here._refresh_tokens.current() == "segar-1"
 
 
 async def test_token_rotation_undecryptable_or_ownerless_token_is_ignored(rotation_fixture: RotationFixture) -> None:

@@ -75,7 +75,7 @@ class ShardingFixture:
         assert list(agencies) == CODES
         return True
 
-    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+    async def agencies_by_digest(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         raise AssertionError(f"{names} have said nothing of it")
 
     async def refresh_heartbeat(self, now: datetime) -> Sequence[Process]:
@@ -364,7 +364,7 @@ class ClusterMember:
         self.rollout.rows[self.name] = replace(self.rollout.rows[self.name], agencies_digest=digest)
         return True
 
-    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+    async def agencies_by_digest(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         self.rollout.asked += names
         found = [self.rollout.rows[name].agencies_digest for name in names]
         return {digest: self.rollout.said[digest] for digest in found if digest is not None}

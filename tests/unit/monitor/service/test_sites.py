@@ -715,7 +715,7 @@ async def test_hub_limits_subjects_of_site_and_ignores_unknown_ones(
         assert await fixture.advance(1) == ["JKT: both"]
     assert len(fixture.hub._sites["johor"].statuses) <= 12
     assert len(fixture.reporter._statuses) <= 15
-    assert [line["site"] for line in logged if "too many objects" in line["event"]] == ["johor"]
+    assert [line["site"] for line in logged if "too many subjects" in line["event"]] == ["johor"]
     assert fixture.hub._sites["kuching"].is_over_limit is False
 
 

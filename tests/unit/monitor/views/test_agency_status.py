@@ -21,7 +21,7 @@ OUT, IN, INTERNAL = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 
 def status_for(found: Collection[Health], **what: bool) -> AgencyStatus:
-    usual = dict.fromkeys(("is_declared", "is_hidden", "in_maintenance", "is_silenced"), False)
+    usual = dict.fromkeys(("is_reported_down", "has_monitoring_fault", "in_maintenance", "is_silenced"), False)
     return agency_status(found, **{**usual, **what})
 
 
@@ -30,18 +30,18 @@ def status_for(found: Collection[Health], **what: bool) -> AgencyStatus:
     [
         ([UP], "", "up"),
         ([UP, DOWN], "", "down"),
-        ([UP], "is_declared", "down"),
+        ([UP], "is_reported_down", "down"),
         ([], "", "unknown"),
         ([UP, UNKNOWN], "", "unknown"),
         ([UP, STRANGE], "", "unknown"),
         ([UP, DEGRADED], "", "degraded"),
         ([DEGRADED, UNKNOWN], "", "unknown"),
-        ([UP], "is_hidden", "monitoring_fault"),
-        ([DOWN], "is_hidden", "down"),
-        ([UNKNOWN], "is_hidden", "monitoring_fault"),
+        ([UP], "has_monitoring_fault", "monitoring_fault"),
+        ([DOWN], "has_monitoring_fault", "down"),
+        ([UNKNOWN], "has_monitoring_fault", "monitoring_fault"),
         ([UP], "in_maintenance", "maintenance"),
         ([UNKNOWN], "in_maintenance", "maintenance"),
-        ([UP], "in_maintenance is_hidden", "maintenance"),
+        ([UP], "in_maintenance has_monitoring_fault", "maintenance"),
         ([DEGRADED], "in_maintenance", "degraded"),
         ([DOWN], "in_maintenance", "down"),
         ([UP], "is_silenced", "silenced"),

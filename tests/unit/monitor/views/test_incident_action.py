@@ -18,9 +18,9 @@ from tests.unit.alerts.people import T0, incident
 BY, OTHER = "Siti Contoh (siti)", "Ravi Contoh"
 MINE = {BY, "Siti Contoh"}
 DAY = timedelta(days=1)
-ALWAYS = {IncidentAction.REMARK}
-ENDING = {IncidentAction.CLOSE, IncidentAction.CORRECT}
-OPEN = ALWAYS | ENDING | {IncidentAction.HAND_ON}
+ALWAYS = {IncidentAction.ADD_NOTE}
+ENDING = {IncidentAction.CLOSE, IncidentAction.MARK_FALSE_ALARM}
+OPEN = ALWAYS | ENDING | {IncidentAction.ESCALATE}
 
 
 def after(*events: Event, of: Incident | None = None) -> Incident:
@@ -48,7 +48,7 @@ WITHOUT_ANNOUNCEMENT = replace(incident(), policy=replace(incident().policy, ann
         (after(of=incident(IncidentType.DEGRADED)), OPEN | {IncidentAction.ACKNOWLEDGE}),
         (replace(incident(), current_type=IncidentType.DEGRADED), OPEN | {IncidentAction.ACKNOWLEDGE}),
         (WITHOUT_ANNOUNCEMENT, OPEN | {IncidentAction.ACKNOWLEDGE}),
-        (after(ENDED), ALWAYS | {IncidentAction.CORRECT}),
+        (after(ENDED), ALWAYS | {IncidentAction.MARK_FALSE_ALARM}),
         (after(ENDED, MarkFalseAlarm(incident_id=1, at=T0, by=OTHER, reason="silap")), ALWAYS),
     ],
 )
@@ -57,7 +57,7 @@ def test_possible_actions_follow_incident_state(case: Incident, may: set[Inciden
 
 
 def test_possible_actions_false_alarm_expires_after_one_day() -> None:
-    assert possible_actions(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.CORRECT}
+    assert possible_actions(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.MARK_FALSE_ALARM}
     assert possible_actions(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
 
 

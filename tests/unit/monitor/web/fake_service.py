@@ -120,7 +120,7 @@ class Service(ServiceFacade, StatusReader, Letters):
 
     async def overview(self) -> StatusOverview:
         self.overview_calls += 1
-        notices, incidents = await self.notices(), await self.incidents()
+        notices, incidents = await self.latest_notifications(), await self.incidents()
         return StatusOverview(
             own=self.own(),
             agencies=await self.agencies(),
@@ -191,7 +191,7 @@ class Service(ServiceFacade, StatusReader, Letters):
     async def incidents(self) -> Sequence[IncidentView]:
         return [view_incident(self.incident)]
 
-    async def notices(self) -> Sequence[NotificationView]:
+    async def latest_notifications(self) -> Sequence[NotificationView]:
         drafts = announce_all(self.incident)
         notice = written(drafts, state=NotificationState.FAILED)
         addressee = Addressee(title=self.name, organisation="Kementerian Contoh")
@@ -208,17 +208,21 @@ class Service(ServiceFacade, StatusReader, Letters):
         self, filters: NotificationFilter, *, limit: int = 200, after: int | None = None
     ) -> ListPage[NotificationView]:
         self.list_queries.append((filters, limit, after))
-        rows = [each for each in await self.notices() if not filters.agencies or each.agency in filters.agencies]
+        rows = [
+            each
+            for each in await self.latest_notifications()
+            if not filters.agencies or each.agency in filters.agencies
+        ]
         return ListPage(rows=rows[:limit], after=self.next_after)
 
     async def notification(self, notification_id: int) -> NotificationDetail:
         if notification_id != 1:
             raise notification_not_found(notification_id)
-        [notice] = await self.notices()
+        [notice] = await self.latest_notifications()
         return NotificationDetail(notification=notice, incidents=["JCM-01"], attempts=())
 
     async def composed_notification(self, notification_id: int) -> tuple[NotificationView, Content] | None:
-        [notice] = await self.notices()
+        [notice] = await self.latest_notifications()
         return (notice, self.content) if notification_id == 1 else None
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:

@@ -126,10 +126,10 @@ class ManyAgencies(Service):
         over = replace(view_incident(incident()), number="A000-00", id=1, state=IncidentState.RESOLVED, resolved_at=T0)
         return [*found, over]
 
-    async def notices(self) -> Sequence[NotificationView]:
+    async def latest_notifications(self) -> Sequence[NotificationView]:
         if self.scenario in {Scenario.ALL_UP, Scenario.START}:
             return []
-        notices = await super().notices()
+        notices = await super().latest_notifications()
         return [replace(notices[0], id=number) for number in range(1, 9)]
 
 

@@ -70,7 +70,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.unit_of_work import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.probe_calls import ProbeRequests
+from monitor.store.probing.probe_requests import ProbeRequests
 from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages

@@ -367,12 +367,12 @@ async def test_settings_global_reference_to_other_agency_is_no_error(
 
 
 async def test_settings_save_validates_others_from_cache(env: PortalEnv, officer: httpx.AsyncClient) -> None:
-    known = env.site.memory.files
+    known = env.site.memory.agencies
     assert (await submit_current(env, officer, "interval", interval="10m")).status_code == 303
-    before = env.site.memory.files
+    before = env.site.memory.agencies
     assert before is not known
     assert (await submit_current(env, officer, "interval", interval="15m")).status_code == 303
-    now = env.site.memory.files
+    now = env.site.memory.agencies
     assert now["MDC in the store"] is before["MDC in the store"]
     assert now["JCM in the store"] is not before["JCM in the store"]
 

@@ -137,5 +137,5 @@ def test_transit_days_heights_are_relative_and_days_start_at_local_midnight() ->
 
 
 def test_history_texts_cover_every_cause() -> None:
-    for section in ("cause_says", "cause_do"):
+    for section in ("cause_explanations", "cause_remedies"):
         assert set(PAGE_TEXTS[section]) == set(Cause)

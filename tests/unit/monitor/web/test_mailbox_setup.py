@@ -121,7 +121,7 @@ async def test_setup_working_mailbox_shows_phases_and_sends_nothing(
     assert f"Sending (SMTP): localhost:{system.submission}" in page.text
     assert page.text.count('class="phases"') == 2
     assert secret(network) not in page.text
-    assert system.messages(ADDRESS) == 0
+    assert system.message_count(ADDRESS) == 0
     # The form keeps the input, and another choice needs no clearing.
     without = await officer.post(address, data=setup_form(system, smtp="none", password=secret(network)))
     assert without.status_code == 303
@@ -433,19 +433,19 @@ def consent_form(host: str, **other: str) -> dict[str, str]:
 async def test_consent_device_code_is_shown_and_polled_at_provider_interval(
     env: PortalEnv, officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    consent_server.said = ["authorization_pending", "slow_down"]
+    consent_server.consent_errors = ["authorization_pending", "slow_down"]
     address = await start_setup(officer)
     await officer.post(address, data=consent_form("outlook.office365.com"))
     page = (await officer.get(f"{address}?lang=en")).text
     assert "KAYU-BATU" in page
     assert 'href="https://log-masuk.contoh.my/peranti"' in page
     assert 'http-equiv="refresh" content="5;url=?polled"' in page
-    asked = len(consent_server.asked)
+    asked = len(consent_server.requests)
     for seconds, query_router in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
         env.clock.move(timedelta(seconds=seconds))
         page = (await officer.get(address)).text
         # The last poll is followed by an attempt, which redeems the refresh token.
-        found = sum("device_code" in form for form in consent_server.asked[asked:])
+        found = sum("device_code" in form for form in consent_server.requests[asked:])
         assert found == query_router, seconds
     assert "KAYU-BATU" not in page
     assert "the port is closed" in page
@@ -460,7 +460,7 @@ async def test_consent_refused_shows_reason_and_stops_polling(
         ("expired_token", "not entered in time"),
         ("invalid_grant", "The provider blocks this method"),
     ):
-        consent_server.said = [error]
+        consent_server.consent_errors = [error]
         await officer.post(address, data=consent_form("outlook.office365.com"))
         env.clock.move(timedelta(seconds=5))
         page = (await officer.get(f"{address}?lang=en")).text
@@ -486,7 +486,7 @@ async def test_consent_google_redirect_returns_to_its_user_once(
     assert (await other.get("/mailboxes/consent")).status_code == 404
     returned = await officer.get(back)
     assert (returned.status_code, returned.headers["location"]) == (303, address)
-    assert [form["grant_type"] for form in consent_server.asked] == ["authorization_code", "refresh_token"]
+    assert [form["grant_type"] for form in consent_server.requests] == ["authorization_code", "refresh_token"]
     assert "port ditutup" in (await officer.get(address)).text
     # The redirect works once.
     assert (await officer.get(back)).status_code == 404
@@ -499,13 +499,13 @@ async def test_consent_token_is_given_to_provider_servers_only(
     other = {"smtp": "hand", "smtp_host": "imap.gmail.com.penyerang.my", "smtp_port": str(system.submission)}
     answer = await officer.post(address, data=consent_form("imap.gmail.com", **other))
     assert (answer.status_code, "pelayan pembekal itu sendiri" in answer.text) == (422, True)
-    assert consent_server.asked == []
+    assert consent_server.requests == []
 
 
 async def test_consent_denied_at_google_is_shown(
     officer: httpx.AsyncClient, consent_server: AuthorizationServer
 ) -> None:
-    consent_server.said = ["access_denied"]
+    consent_server.consent_errors = ["access_denied"]
     address = await start_setup(officer)
     await officer.post(address, data=consent_form("imap.gmail.com"))
     found = re.search(r'class="button" href="([^"]+)"', (await officer.get(address)).text)
@@ -540,7 +540,7 @@ async def provider(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationSe
         yield server
 
 
-GOOGLE = {"way": "google", "service_account": ACCOUNT.file()}
+GOOGLE = {"way": "google", "service_account": ACCOUNT.key_file()}
 MICROSOFT = {"way": "microsoft", "tenant": "", "client_id": "pantau-ujian", "client_secret": "rahsia-klien"}
 
 
@@ -578,7 +578,7 @@ async def test_delegation_provider_error_shows_cause_and_advice(
     }
     address = await start_setup(officer)
     for wrong, (form, expected) in PROVIDER_ERRORS.items():
-        provider.trouble = faults.get(wrong, TokenEndpointFault.NONE)
+        provider.fault = faults.get(wrong, TokenEndpointFault.NONE)
         provider.username = "lain@jcm.gov.my" if wrong == "user" else ADDRESS
         back = timedelta(hours=1 if wrong == "clock" else 0)
         provider.clock = partial(_ago, back)
@@ -609,11 +609,11 @@ async def test_delegation_rejected_by_mail_server_is_distinguished(
         assert "the server does not support this sign-in method" in page
     # Values that are not secret stay in the form.
     assert 'name="client_id" value="pantau-ujian"' in page
-    assert [form["grant_type"] for form in provider.asked] == [
+    assert [form["grant_type"] for form in provider.requests] == [
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
         "client_credentials",
     ]
-    assert provider.asked[1]["scope"] == "https://outlook.office365.com/.default"
+    assert provider.requests[1]["scope"] == "https://outlook.office365.com/.default"
 
 
 INVALID_APPLICATIONS: list[tuple[dict[str, str], str]] = [
@@ -635,7 +635,7 @@ async def test_delegation_invalid_application_is_not_tried_and_reveals_no_secret
         answer = await officer.post(f"{address}?lang=en", data=setup_form(system, **form))
         assert (answer.status_code, expected in html.unescape(answer.text)) == (422, True), form
         assert not [each for each in ("rahsia", "PRIVATE") if each in answer.text]
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 async def test_setup_existing_mailbox_keeps_its_name(

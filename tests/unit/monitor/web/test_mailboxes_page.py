@@ -107,7 +107,9 @@ async def test_mailbox_added_uses_password_and_never_shows_it(
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
     assert 'class="button" href="/agencies/JCM/test"' in (await officer.get(answer.headers["location"])).text
     ((name, secret),) = (await stored_secrets(env)).items()
-    assert secret == StoredSecret(SECRET, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert secret == StoredSecret(
+        SECRET, allowed_recipients=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"]
+    )
     text = await env.site.text()
     assert text == agency("JCM") + (
         "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
@@ -193,7 +195,7 @@ INVALID_FIELDS = [
 
 def test_egress_denials_have_texts_in_both_languages() -> None:
     for language in PageLanguage:
-        assert {f"out_{why.name.lower()}" for why in EgressDenial} <= texts_of("boxes", language).keys()
+        assert {f"out_{why.name.lower()}" for why in EgressDenial} <= texts_of("mailbox_list", language).keys()
 
 
 async def test_mailbox_error_is_shown_at_field_and_keeps_input(env: PortalEnv, officer: httpx.AsyncClient) -> None:
@@ -300,7 +302,7 @@ GOOGLE = {
     "imap.host": "imap.gmail.com",
     "imap.security": "implicit",
     "application": "google",
-    "service_account": ACCOUNT.file(),
+    "service_account": ACCOUNT.key_file(),
 }
 MICROSOFT = {
     "smtp.host": "smtp.office365.com",
@@ -332,8 +334,8 @@ async def test_mailbox_login_switches_to_application_and_back(env: PortalEnv, of
         assert isinstance(login, OAuth)
         secret = (await stored_secrets(env))[oauth[f"{source}_stored"]]
         # The secret is also for the token endpoint.
-        assert any(each.startswith("https://") for each in secret.allowed_hosts)
-        assert f"username: {name}@jcm.gov.my" in secret.allowed_hosts
+        assert any(each.startswith("https://") for each in secret.allowed_recipients)
+        assert f"username: {name}@jcm.gov.my" in secret.allowed_recipients
         pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
         assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
         back = {
@@ -374,13 +376,13 @@ async def test_api_mailbox_application_is_write_only(env: PortalEnv, officer: ht
         headers = {"If-Match": f'"{digest_of(await env.site.text())}"'}
         return await officer.put(url, json=expected_text, headers=headers)
 
-    done = await put(platform="google", service_account=ACCOUNT.file())
+    done = await put(platform="google", service_account=ACCOUNT.key_file())
     assert (done.status_code, done.json()["problems"]) == (200, []), done.text
     assert "PRIVATE" not in done.text
     login = document_from_text(await env.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
     assert login["oauth"]["flow"] == "service_account"
     assert (await stored_secrets(env))[login["oauth"]["service_account_stored"]].get_secret_value() == json.dumps(
-        json.loads(ACCOUNT.file())
+        json.loads(ACCOUNT.key_file())
     )
     for expected_text, why in (
         ({"platform": "google", "service_account": "rahsia"}, "not a complete JSON file"),
@@ -412,7 +414,7 @@ async def test_api_mailbox_password_is_write_only(env: PortalEnv, officer: httpx
     assert (answer.status_code, answer.json()["taken"]) == (200, True)
     ((name, secret),) = (await stored_secrets(env)).items()
     assert secret == StoredSecret(
-        OTHER_SECRET, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"]
+        OTHER_SECRET, allowed_recipients=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"]
     )
     assert await env.site.text() == text.replace(before, name)
     assert answer.headers["ETag"] == f'"{digest_of(await env.site.text())}"'

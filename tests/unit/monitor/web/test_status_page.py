@@ -314,7 +314,7 @@ class UnreadService(Service):
     async def incidents(self) -> Sequence[IncidentView]:
         return []
 
-    async def notices(self) -> Sequence[NotificationView]:
+    async def latest_notifications(self) -> Sequence[NotificationView]:
         return []
 
 
@@ -356,9 +356,9 @@ def test_page_texts_cover_every_enum_in_both_languages() -> None:
     closed: dict[str, Iterable[str]] = {
         "problems": ProblemCode,
         "healths": Health,
-        "standings": AgencyStatus,
+        "agency_statuses": AgencyStatus,
         "components": Component,
-        "matters": IncidentType,
+        "incident_types": IncidentType,
         "channels": Channel,
         "purposes": Purpose,
         "incident_states": IncidentState,
@@ -366,7 +366,7 @@ def test_page_texts_cover_every_enum_in_both_languages() -> None:
         "phases": Phase,
         "parties": Party,
         "reasons": {*Reason, ACCEPTED_WITHOUT_ANSWER},
-        "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
+        "exclusion_reasons": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
     }
     for language in PageLanguage:
         for section, members in closed.items():
@@ -618,10 +618,10 @@ async def test_status_page_language_switch_translates_all_and_persists() -> None
     # Texts that are not names and not the same in both languages.
     expected = {
         key: texts_of(section, PageLanguage.MALAY)[key]
-        for section in ("say", "standings", "healths", "components")
+        for section in ("common", "agency_statuses", "healths", "components")
         for key in texts_of(section, PageLanguage.MALAY)
     }
-    both = set(texts_of("say", PageLanguage.ENGLISH).values()) | set(
+    both = set(texts_of("common", PageLanguage.ENGLISH).values()) | set(
         texts_of("components", PageLanguage.ENGLISH).values()
     )
     for text in {each for each in expected.values() if "{" not in each and len(each) > 3} - both:

@@ -162,8 +162,8 @@ async def test_token_use_is_recorded_once_per_minute(env: PortalEnv) -> None:
         ({"name": "konsol", "role": "duty"}, "duty melebihi kebenaran anda sendiri"),
         ({"name": "konsol", "role": "viewer", "agency": "ZZZ"}, "tiada agensi ZZZ"),
         ({"name": "konsol", "role": "viewer", "days": "367"}, "paling lama 366 hari"),
-        ({"name": "konsol", "role": "viewer", "days": "0"}, "paling lama 366 hari"),
-        ({"name": "konsol", "role": "viewer", "days": "²"}, "paling lama 366 hari"),
+        ({"name": "konsol", "role": "viewer", "days": "0"}, "sekurang-kurangnya sejam"),
+        ({"name": "konsol", "role": "viewer", "days": "²"}, "sekurang-kurangnya sejam"),
     ],
 )
 async def test_tokens_page_invalid_token_shows_reason(env: PortalEnv, form: dict[str, str], expected: str) -> None:

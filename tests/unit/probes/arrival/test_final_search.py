@@ -169,8 +169,8 @@ async def test_final_search_five_thousand_folders_searches_limited_number() -> N
             found_result = await setup.watcher.final_search(timedelta(seconds=10))
         assert isinstance(found_result, SearchResult)
         assert letter.found_elsewhere is not None
-    assert letter.found_elsewhere.name == REMEH
-    assert (found_result.folders, found_result.total_folders) == (41, 5002)
+    assert letter.found_elsewhere.folder_name == REMEH
+    assert (found_result.searched_folders, found_result.total_folders) == (41, 5002)
     assert len(folder_server.opened) == 41
 
 
@@ -378,4 +378,4 @@ async def test_final_search_pop3_uses_next_poll_without_extra_sign_in() -> None:
                 await until(lambda: watcher.polled_at is not None)
                 found_result = await watcher.final_search(TIMEOUTS.final_search)
             watching.cancel()
-    assert found_result == SearchResult(folders=1, total_folders=1)
+    assert found_result == SearchResult(searched_folders=1, total_folders=1)

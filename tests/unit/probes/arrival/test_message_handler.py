@@ -37,14 +37,14 @@ async def test_message_handler_fetch_error_is_raised_not_unparsable() -> None:
         raise LookupError("our own bug")
 
     with pytest.raises(LookupError, match="our own bug"):
-        await handler().process(message(broken), FolderKind.INBOX, count=True)
+        await handler().process(message(broken), FolderKind.INBOX, may_count=True)
 
 
 async def test_message_handler_unparsable_mail_is_kept() -> None:
     async def nested() -> bytes | None:
         return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
 
-    assert not await handler().process(message(nested), FolderKind.INBOX, count=True)
+    assert not await handler().process(message(nested), FolderKind.INBOX, may_count=True)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
@@ -55,4 +55,4 @@ async def test_message_handler_foreign_mail_with_encoded_single_part_is_kept(enc
         return header + b"UHVrdWwgOS4=\r\n"
 
     mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, fetch_content=fetch)
-    assert not await handler().process(mail, FolderKind.INBOX, count=True)
+    assert not await handler().process(mail, FolderKind.INBOX, may_count=True)

@@ -91,12 +91,12 @@ async def test_watcher_final_search_asks_for_poll_polls_at_once(monkeypatch: pyt
     async def look(reader: Reader, caught_up: WaitForPoll) -> SearchResult:
         before = reader.looks
         return SearchResult(
-            folders=1 if await caught_up(timedelta(seconds=HANG_TIMEOUT / 3)) else 0,
+            searched_folders=1 if await caught_up(timedelta(seconds=HANG_TIMEOUT / 3)) else 0,
             total_folders=reader.looks - before,
         )
 
     async with watching(Reader(look), monkeypatch) as (watcher, _):
-        assert await watcher.final_search(WITHIN) == SearchResult(folders=1, total_folders=1)
+        assert await watcher.final_search(WITHIN) == SearchResult(searched_folders=1, total_folders=1)
 
 
 @pytest.mark.blind
@@ -107,11 +107,11 @@ async def test_watcher_final_search_stuck_reports_no_poll(monkeypatch: pytest.Mo
     """
 
     async def look(reader: Reader, caught_up: WaitForPoll) -> SearchResult:
-        return SearchResult(folders=1 if await caught_up(timedelta(0)) else 0, total_folders=1)
+        return SearchResult(searched_folders=1 if await caught_up(timedelta(0)) else 0, total_folders=1)
 
     (reader := Reader(look)).is_stuck = True
     async with watching(reader, monkeypatch) as (watcher, _):
-        assert await watcher.final_search(WITHIN) == SearchResult(folders=0, total_folders=1)
+        assert await watcher.final_search(WITHIN) == SearchResult(searched_folders=0, total_folders=1)
 
 
 @pytest.mark.parametrize("renewed", [False, True])
@@ -123,11 +123,13 @@ async def test_watcher_blind_connection_is_replaced_unless_it_was_already(
             reader.closed, opened = True, reader.opened
             await caught_up(timedelta(0))
             await until(lambda: reader.opened > opened)
-        return SearchResult(folders=1, total_folders=1, is_stale=True)
+        return SearchResult(searched_folders=1, total_folders=1, is_stale=True)
 
     with capture_logs() as lines:
         async with watching(reader := Reader(look), monkeypatch) as (watcher, _):
-            assert await watcher.final_search(WITHIN) == SearchResult(folders=1, total_folders=1, is_stale=True)
+            assert await watcher.final_search(WITHIN) == SearchResult(
+                searched_folders=1, total_folders=1, is_stale=True
+            )
             assert any("did not report new mail" in line["event"] for line in lines) is not renewed
             await until(lambda: reader.opened == 2)
 
@@ -142,7 +144,7 @@ async def test_watcher_bug_in_final_search_is_monitoring_fault_and_watcher_conti
         looks += 1
         if looks == 1:
             raise RuntimeError("sengaja")
-        return SearchResult(folders=1, total_folders=1)
+        return SearchResult(searched_folders=1, total_folders=1)
 
     async with watching(Reader(look), monkeypatch) as (watcher, task):
         first = watcher.final_search(timedelta(0))
@@ -151,4 +153,4 @@ async def test_watcher_bug_in_final_search_is_monitoring_fault_and_watcher_conti
         failure = await first
         assert isinstance(failure, ProbeFailedError)
         assert (failure.failure.reason, failure.failure.detail) == (Reason.MONITORING_FAULT, "RuntimeError: sengaja")
-        assert await watcher.final_search(timedelta(0)) == SearchResult(folders=1, total_folders=1)
+        assert await watcher.final_search(timedelta(0)) == SearchResult(searched_folders=1, total_folders=1)

@@ -50,7 +50,11 @@ async def provider(**settings: object) -> AsyncIterator[tuple[AuthorizationServe
 
 
 async def test_device_code_consent_given_yields_refresh_token() -> None:
-    async with provider(client_secret=None, said=["authorization_pending", "slow_down"]) as (server, client, url):
+    async with provider(client_secret=None, consent_errors=["authorization_pending", "slow_down"]) as (
+        server,
+        client,
+        url,
+    ):
         code = await request_device_code(client, f"{url}/device", T0)
         assert (code.user_code, code.address) == ("KAYU-BATU", "https://log-masuk.contoh.my/peranti")
         assert (code.expires_at, code.interval) == (T0 + timedelta(minutes=15), 5 * SECOND)
@@ -70,8 +74,8 @@ async def test_device_code_consent_given_yields_refresh_token() -> None:
         assert isinstance(consent, Consent)
         assert consent.refresh_token not in repr(consent)
         token = await RefreshTokenIssuer(client, RefreshTokenStore(consent.refresh_token)).issue()
-        assert server.holder(token.secret) == server.username
-    assert server.asked[0] == {"client_id": "pantau-ujian", "scope": "mail offline_access"}
+        assert server.username_of(token.secret) == server.username
+    assert server.requests[0] == {"client_id": "pantau-ujian", "scope": "mail offline_access"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ async def test_device_code_consent_given_yields_refresh_token() -> None:
     ],
 )
 async def test_device_code_consent_refused_raises_reason(error: str, reason: NoConsentReason) -> None:
-    async with provider(client_secret=None, said=[error]) as (_, client, url):
+    async with provider(client_secret=None, consent_errors=[error]) as (_, client, url):
         code = await request_device_code(client, f"{url}/device", T0)
         with pytest.raises(ConsentError) as caught:
             await poll_consent(client, code, T0 + 5 * SECOND)
@@ -94,21 +98,21 @@ async def test_device_code_consent_refused_raises_reason(error: str, reason: NoC
 
 
 async def test_device_code_failed_poll_is_retried_until_code_expires() -> None:
-    async with provider(client_secret=None, trouble=TokenEndpointFault.ERROR) as (server, client, url):
+    async with provider(client_secret=None, fault=TokenEndpointFault.ERROR) as (server, client, url):
         code = await request_device_code(client, f"{url}/device", T0)
         pending = await poll_consent(client, code, T0 + 5 * SECOND)
         assert isinstance(pending, DeviceCode)
         assert pending.interval == 10 * SECOND
-        asked = len(server.asked)
+        asked = len(server.requests)
         with pytest.raises(ConsentError) as caught:
             await poll_consent(client, pending, code.expires_at)
     assert caught.value.reason is NoConsentReason.EXPIRED
     # No further request was sent.
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 async def test_device_code_request_refused_or_unreachable_raises_reason() -> None:
-    async with provider(trouble=TokenEndpointFault.INVALID_CLIENT) as (_, client, url):
+    async with provider(fault=TokenEndpointFault.INVALID_CLIENT) as (_, client, url):
         with pytest.raises(ConsentError) as caught:
             await request_device_code(client, f"{url}/device")
     assert caught.value.reason is NoConsentReason.BLOCKED

@@ -49,10 +49,10 @@ async def test_client_credentials_issue_access_token() -> None:
     async with authorization_server() as (token_server, client):
         before = datetime.now(UTC)
         token = await ClientCredentialsIssuer(client).issue()
-        assert token_server.holder(token.secret) == USER
+        assert token_server.username_of(token.secret) == USER
         assert token.expires_at is not None
         assert timedelta(minutes=59) < token.expires_at - before < timedelta(minutes=61)
-    assert token_server.asked == [
+    assert token_server.requests == [
         {
             "grant_type": "client_credentials",
             "client_id": "pantau-ujian",
@@ -67,21 +67,24 @@ async def test_client_credentials_issue_access_token() -> None:
 async def test_refresh_token_issues_access_token() -> None:
     async with authorization_server() as (token_server, client):
         token = await RefreshTokenIssuer(client, RefreshTokenStore("segar-0")).issue()
-        assert token_server.holder(token.secret) == USER
-    assert (token_server.asked[0]["grant_type"], token_server.asked[0]["refresh_token"]) == ("refresh_token", "segar-0")
+        assert token_server.username_of(token.secret) == USER
+    assert (token_server.requests[0]["grant_type"], token_server.requests[0]["refresh_token"]) == (
+        "refresh_token",
+        "segar-0",
+    )
 
 
 async def test_rotated_refresh_token_is_used_next() -> None:
-    async with authorization_server(rotates=True) as (token_server, client):
+    async with authorization_server(rotates_refresh_token=True) as (token_server, client):
         issuer = RefreshTokenIssuer(client, RefreshTokenStore("segar-0"))
         for _ in range(3):
             await issuer.issue()
-        assert [form["refresh_token"] for form in token_server.asked] == ["segar-0", "segar-1", "segar-2"]
+        assert [form["refresh_token"] for form in token_server.requests] == ["segar-0", "segar-1", "segar-2"]
 
 
 async def test_rotated_refresh_token_in_file_survives_restart(tmp_path: Path) -> None:
     file = tmp_path / "putaran"
-    async with authorization_server(rotates=True) as (token_server, client):
+    async with authorization_server(rotates_refresh_token=True) as (token_server, client):
         await RefreshTokenIssuer(client, RefreshTokenStore("segar-0", file)).issue()
         await RefreshTokenIssuer(client, RefreshTokenStore("segar-0", file)).issue()
         assert token_server.refresh_token == "segar-2"
@@ -93,7 +96,7 @@ async def test_rotated_refresh_token_in_file_survives_restart(tmp_path: Path) ->
 
 
 async def test_rotated_refresh_token_file_not_writable_still_issues_tokens(tmp_path: Path) -> None:
-    async with authorization_server(rotates=True) as (_, client):
+    async with authorization_server(rotates_refresh_token=True) as (_, client):
         issuer = RefreshTokenIssuer(client, RefreshTokenStore("segar-0", tmp_path / "tiada" / "putaran"))
         await issuer.issue()
         await issuer.issue()
@@ -114,7 +117,7 @@ async def test_rotated_refresh_token_file_not_writable_still_issues_tokens(tmp_p
 async def test_token_endpoint_failure_is_refused_only_when_about_client(
     *, fault: TokenEndpointFault, refused: bool, message_part: str
 ) -> None:
-    async with authorization_server(trouble=fault) as (_, client):
+    async with authorization_server(fault=fault) as (_, client):
         failure = await failure_of(ClientCredentialsIssuer(client))
     assert message_part in str(failure)
     assert failure.refused is refused

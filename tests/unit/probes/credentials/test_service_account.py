@@ -34,7 +34,7 @@ async def google_server(account: LabServiceAccount | None = None) -> AsyncIterat
 
 
 def read_account(account: LabServiceAccount) -> ServiceAccount:
-    return ServiceAccount.read(account.file())
+    return ServiceAccount.read(account.key_file())
 
 
 async def refused_error(
@@ -52,8 +52,8 @@ async def test_service_account_issues_token_for_delegated_mailbox() -> None:
     account = LabServiceAccount()
     async with google_server(account) as (server, client):
         token = await ServiceAccountIssuer(client, read_account(account), USER).issue()
-        assert server.holder(token.secret) == USER
-    (asked,) = server.asked
+        assert server.username_of(token.secret) == USER
+    (asked,) = server.requests
     # Only the signed assertion is sent: with a client ID Google expects another flow.
     assert asked.keys() == {"grant_type", "assertion"}
     assert asked["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -76,13 +76,13 @@ async def test_service_account_refusal_names_reason_without_assertion(fault: str
         if fault == "scope":
             account.scopes.clear()
         elif fault == "fault":
-            server.trouble = TokenEndpointFault.UNAUTHORIZED_CLIENT
+            server.fault = TokenEndpointFault.UNAUTHORIZED_CLIENT
         elif fault == "key":
             account.renew_key()
         user, minutes_ahead = ("lain@jabatan-contoh.gov.my" if fault == "user" else USER), 20 if fault == "clock" else 0
         failure = await refused_error(client, ours, user, minutes_ahead)
     assert (failure.refused, str(failure).startswith(message_part)) == (True, True), failure
-    assert server.asked[0]["assertion"] not in f"{failure!r} {failure}"
+    assert server.requests[0]["assertion"] not in f"{failure!r} {failure}"
 
 
 @pytest.mark.parametrize("minutes_ahead", [-50, -5, 4, 5])
@@ -100,16 +100,16 @@ async def test_service_account_endpoint_unavailable_is_not_refused_and_shows_no_
     account = LabServiceAccount()
     ours = read_account(account)
     async with google_server(account) as (server, client):
-        server.trouble = TokenEndpointFault.UNAVAILABLE
+        server.fault = TokenEndpointFault.UNAVAILABLE
         failure = await refused_error(client, ours)
     assert not failure.refused
     shown_text = f"{ours!r} {ours} {failure!r} {caplog.text} {ServiceAccountIssuer(client, ours, USER)!r}"
-    assert not [each for each in account.file().splitlines() if "PRIVATE" in each and each in shown_text]
-    assert server.asked[0]["assertion"] not in shown_text
+    assert not [each for each in account.key_file().splitlines() if "PRIVATE" in each and each in shown_text]
+    assert server.requests[0]["assertion"] not in shown_text
 
 
 def key_file_with(**other: object) -> str:
-    return json.dumps({**json.loads(LabServiceAccount().file()), **other})
+    return json.dumps({**json.loads(LabServiceAccount().key_file()), **other})
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ async def test_roundtrip_missing_mail_is_lost_only_after_recent_poll_since_submi
         recipient=recipient,
     )
     search = asyncio.get_running_loop().create_future()
-    search.set_result(SearchResult(folders=2, total_folders=2))
+    search.set_result(SearchResult(searched_folders=2, total_folders=2))
     assert probe._missing_failure(now + accepted, search).outcome is outcome
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from probes.arrival.expectation import Arrived
 from probes.mail.disposition import Disposition, TokenState, decide
-from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, build_subject, build_text, compose, find_changes
+from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, build_subject, build_text, compose, find_damage
 from probes.mail.observed_message import MailKind, ObservedMessage, classify
 from probes.mail.token import Token
 from probes.model.result import Party
@@ -71,7 +71,7 @@ async def assert_delivered(relay: Relay) -> None:
             assert isinstance(await expectation.arrival, Arrived)
             content = await expectation.content
             assert isinstance(content, bytes)
-            assert find_changes(content, token) == ()
+            assert find_damage(content, token) == ()
         await until_deleted(standin, uid)
     assert counted.arrivals == []
 

@@ -7,7 +7,7 @@ from email.message import Message
 
 import pytest
 
-from probes.mail.message import find_changes
+from probes.mail.message import find_damage
 from probes.mail.mime import decode_header_value, is_charset, parse_message
 from probes.mail.observed_message import MailKind, classify
 from tests.unit.probes.watchers import SIGNER, issue, mail
@@ -27,7 +27,7 @@ NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\
 def test_mail_crafted_to_be_slow_is_classified_quickly(raw: bytes) -> None:
     began = time.process_time()
     assert classify(raw, SIGNER).kind is MailKind.FOREIGN
-    assert find_changes(raw, issue())
+    assert find_damage(raw, issue())
     assert time.process_time() - began < 0.5
 
 

@@ -21,7 +21,7 @@ from probes.mail.message import (
     build_subject,
     build_text,
     compose,
-    find_changes,
+    find_damage,
     find_rewrites,
 )
 from probes.mail.observed_message import MailKind, _parse, classify, may_hide_token
@@ -29,7 +29,7 @@ from probes.mail.token import TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-TOKEN = SIGNER.issue("r", NOW, nonce=bytes([3, 1, 2, 4, 5, 6, 7, 8]))
+TOKEN = SIGNER.issue("r", NOW, id_octets=bytes([3, 1, 2, 4, 5, 6, 7, 8]))
 RAW = compose(TOKEN, sender="a@jabatan-contoh.gov.my", recipient="b@rujukan.example", now=NOW)
 
 
@@ -174,8 +174,8 @@ def latin1_mangled(raw: bytes) -> bytes:
         wrapped_in_html_and_notice,
     ],
 )
-def test_find_changes_rewritten_headers_and_encodings_is_empty(change: Callable[[bytes], bytes]) -> None:
-    assert find_changes(change(RAW), TOKEN) == ()
+def test_find_damage_rewritten_headers_and_encodings_is_empty(change: Callable[[bytes], bytes]) -> None:
+    assert find_damage(change(RAW), TOKEN) == ()
 
 
 def html_only(raw: bytes) -> bytes:
@@ -226,19 +226,19 @@ def test_find_rewrites_in_undamaged_message_are_named(
     Pantau: It is whole, and the rewriting is named.
     """
     changed = change(RAW)
-    assert find_changes(changed, TOKEN) == ()
+    assert find_damage(changed, TOKEN) == ()
     assert find_rewrites(changed, TOKEN) == rewrites
 
 
 @pytest.mark.blind
-def test_find_changes_in_html_text_are_named() -> None:
+def test_find_damage_in_html_text_is_named() -> None:
     """Defect: Losses in HTML text are not found.
 
     Pantau: They are named as in plain text.
     """
-    assert find_changes(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
-    assert find_changes(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
-    assert find_changes(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
+    assert find_damage(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
+    assert find_damage(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
+    assert find_damage(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
 
 
 @pytest.mark.parametrize("piece", ["<", "<p", "&#", "&nbsp", "<!--", "]]>"])
@@ -263,13 +263,13 @@ def test_find_rewrites_in_hostile_html_takes_linear_time(piece: str) -> None:
         (lambda _: b"\x00\xff" * 400, "text changed"),
     ],
 )
-def test_find_changes_names_each_corruption(change: Callable[[bytes], bytes], finding: str) -> None:
-    assert finding in find_changes(change(RAW), TOKEN)
+def test_find_damage_names_each_corruption(change: Callable[[bytes], bytes], finding: str) -> None:
+    assert finding in find_damage(change(RAW), TOKEN)
 
 
-def test_find_changes_message_of_other_run_is_changed() -> None:
+def test_find_damage_message_of_other_run_is_damaged() -> None:
     another = SIGNER.issue("r", NOW + timedelta(minutes=5))
-    assert set(find_changes(RAW, another)) == {"text changed", "attachment changed"}
+    assert set(find_damage(RAW, another)) == {"text changed", "attachment changed"}
 
 
 @pytest.mark.parametrize(
@@ -299,14 +299,14 @@ def test_only_report_may_hide_token_in_body() -> None:
 @given(st.binary(max_size=2000))
 def test_classify_any_octets_raises_nothing(raw: bytes) -> None:
     assert classify(raw, SIGNER).token is None
-    assert find_changes(raw, TOKEN)
+    assert find_damage(raw, TOKEN)
 
 
 @given(st.integers(0, len(RAW) - 1), st.binary(max_size=20))
 def test_classify_any_damaged_message_raises_nothing(where: int, what: bytes) -> None:
     damaged = RAW[:where] + what + RAW[where + 5 :]
     classify(damaged, SIGNER)
-    find_changes(damaged, TOKEN)
+    find_damage(damaged, TOKEN)
 
 
 @pytest.mark.pitfall
@@ -354,15 +354,15 @@ def test_classify_single_intact_mark_is_enough(kept: str) -> None:
 
 
 @pytest.mark.parametrize("octets", range(1, 9))
-def test_find_changes_attachment_cut_anywhere_is_cut_short(octets: int) -> None:
+def test_find_damage_attachment_cut_anywhere_is_cut_short(octets: int) -> None:
     cut = RAW[: RAW.index(b"--semakan", RAW.index(b"filename=")) - 300 - octets]
-    assert find_changes(cut, TOKEN) == ("attachment cut short",)
+    assert find_damage(cut, TOKEN) == ("attachment cut short",)
 
 
 @pytest.mark.parametrize("sender", ["a@jabatan-contoh.gov.my", "unit.teknologi-maklumat+semakan@jabatan-contoh.gov.my"])
 def test_compose_output_is_parsed_by_standard_library(sender: str) -> None:
     for dice in range(12):
-        token = SIGNER.issue("r", NOW, nonce=bytes([dice, dice, dice, 4, 5, 6, 7, 8]))
+        token = SIGNER.issue("r", NOW, id_octets=bytes([dice, dice, dice, 4, 5, 6, 7, 8]))
         raw = compose(token, sender=sender, recipient="b@rujukan.example", now=NOW)
         message = message_from_bytes(raw, policy=policy.default)
         assert [part.get_content_type() for part in message.walk()] == [
@@ -376,7 +376,7 @@ def test_compose_output_is_parsed_by_standard_library(sender: str) -> None:
         text = message.get_body()
         assert text is not None
         assert text.get_content().split() == build_text(token).split()
-        assert find_changes(raw, token) == ()
+        assert find_damage(raw, token) == ()
         assert not raw.replace(b"\r\n", b"").strip(bytes(range(32, 127)) + b"\t")
         assert max(map(len, raw.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 78
 

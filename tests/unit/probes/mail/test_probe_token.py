@@ -15,15 +15,15 @@ from probes.mail.token import Origin, TokenSigner
 NOW = datetime(2026, 3, 2, 8, 30, 15, 400000, tzinfo=UTC)
 ROUTE = "jabatan-contoh/outbound/reference-a"
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-TOKEN = SIGNER.issue(ROUTE, NOW, nonce=bytes(range(8)))
-ANOTHER = SIGNER.issue(ROUTE, NOW, nonce=bytes(8))
+TOKEN = SIGNER.issue(ROUTE, NOW, id_octets=bytes(range(8)))
+ANOTHER = SIGNER.issue(ROUTE, NOW, id_octets=bytes(8))
 
 
 def test_token_has_id_prober_and_time_of_issue() -> None:
     assert TOKEN.id == "0001020304050607"
     assert TOKEN.prober == SIGNER.prober
     assert TOKEN.sent_at == NOW.replace(microsecond=0)
-    assert SIGNER.issue("another", NOW, nonce=bytes(range(8))).text != TOKEN.text
+    assert SIGNER.issue("another", NOW, id_octets=bytes(range(8))).text != TOKEN.text
 
 
 def test_token_uses_only_header_safe_letters() -> None:
@@ -65,7 +65,7 @@ def flipped(position: int) -> str:
         TOKEN.text[:40],
         TOKEN.text + "a",
         "pantau-" + base64.b32encode(bytes(35)).decode().lower(),
-        TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").issue(ROUTE, NOW, nonce=bytes(8)).text,
+        TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1").issue(ROUTE, NOW, id_octets=bytes(8)).text,
     ],
 )
 def test_token_not_verifying_is_forged(text: str) -> None:
@@ -130,8 +130,8 @@ def test_signer_read_text_with_many_forgeries_is_limited() -> None:
 
 
 @given(st.binary(min_size=8, max_size=8), st.text(), st.integers(0, 10**9))
-def test_token_any_values_are_read_back(nonce: bytes, route: str, seconds: int) -> None:
-    token = SIGNER.issue(route, NOW + timedelta(seconds=seconds), nonce=nonce)
+def test_token_any_values_are_read_back(id_octets: bytes, route: str, seconds: int) -> None:
+    token = SIGNER.issue(route, NOW + timedelta(seconds=seconds), id_octets=id_octets)
     assert SIGNER.read(f"x{token.text.upper()}.").tokens == (token,) or SIGNER.read(f"x {token.text}").tokens == (
         token,
     )

@@ -14,7 +14,7 @@ from monitor.config.agency.checks import (
     CheckSettings,
     ChecksSettings,
     ServiceChecksSettings,
-    check_intervals,
+    enabled_check_intervals,
     read_checks,
 )
 from monitor.config.files.document import parse_document
@@ -63,7 +63,7 @@ def read_agency_checks(section: str) -> tuple[ChecksSettings, list[str]]:
 )
 def test_check_runs_unless_off_or_opt_in(section: str, running: dict[str, timedelta]) -> None:
     settings, problems = read_service_checks(f"checks: {section}")
-    assert check_intervals(KINDS, settings.kinds, {}) == running
+    assert enabled_check_intervals(KINDS, settings.kinds, {}) == running
     assert problems == []
 
 
@@ -89,7 +89,7 @@ def test_checks_agency_setting_overrides_service(
 ) -> None:
     service = {} if everywhere is None else {"burglar": everywhere}
     agency = {} if here is None else {"burglar": here}
-    assert check_intervals(KINDS, service, agency).get("burglar") == runs
+    assert enabled_check_intervals(KINDS, service, agency).get("burglar") == runs
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def mailbox(ministry: Ministry) -> Mailbox:
 
 def set_login(ministry: Ministry, login_section: str) -> None:
     ministry.put_secret("segar", "segar-0\n")
-    ministry.put_secret("akaun", _ACCOUNT.file())
+    ministry.put_secret("akaun", _ACCOUNT.key_file())
     ministry.edit("jabatan", _LOGIN, f"login: {{username: pantau, {login_section}}}")
 
 

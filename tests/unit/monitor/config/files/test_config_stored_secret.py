@@ -22,7 +22,7 @@ from tests.mailbox_parts import imap_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 NAME = "typed-aaaabbbbccccdddd"
-ALLOWED_HOSTS = ("imap.gmail.com:993 implicit", "smtp.gmail.com:465 implicit")
+ALLOWED_RECIPIENTS = ("imap.gmail.com:993 implicit", "smtp.gmail.com:465 implicit")
 PLACE = "agencies/jabatan.yaml:16: warning: mailboxes.utama.login.password_stored"
 _PASSWORD_FILE = "password_file: secrets/mail"
 
@@ -64,7 +64,7 @@ def registry_of(ministry: Ministry, cache: LoadCache | None = None) -> Registry:
 
 
 def test_stored_secret_is_used_for_login_with_egress_policy(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
 
     assert problems(ministry) == []
     mailbox = registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox
@@ -74,7 +74,7 @@ def test_stored_secret_is_used_for_login_with_egress_policy(ministry: Ministry, 
 
 
 def test_allowed_mail_networks_change_applies_at_once(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     cache = LoadCache()
     cache.active_registry = registry_of(ministry, cache)
     ministry.edit("pantau", "secrets/key}", "secrets/key, allowed_mail_networks: [10.20.0.0/16]}")
@@ -96,7 +96,7 @@ def test_stored_secret_missing_disables_login_of_its_mailbox_only(
 
 def test_stored_secret_undecryptable_names_required_key(ministry: Ministry, key: str) -> None:
     lost = new_key()
-    store_secret(ministry, lost, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, lost, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
 
     (said,) = problems(ministry)
     assert f"cannot be decrypted: it was encrypted with the key {Keyring(lost).key_id}, which is not available" in said
@@ -107,7 +107,7 @@ def test_stored_secret_undecryptable_names_required_key(ministry: Ministry, key:
 
 @pytest.mark.parametrize("file", ["gone", "", "no key", "unreadable"])
 def test_secrets_key_lost_is_a_loss_and_other_mailboxes_still_work(ministry: Ministry, key: str, file: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     place = ministry.directory / "secrets" / "key"
     place.unlink()
     if file == "unreadable":
@@ -137,7 +137,7 @@ def test_secrets_key_lost_rest_of_portal_is_still_checked(ministry: Ministry, ke
 
 
 def test_previous_secrets_key_lost_affects_only_secrets_encrypted_with_it(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     ministry.edit("pantau", "secrets/key}", "secrets/key, previous_secrets_key_file: secrets/gone}")
     loaded = ministry.load()
 
@@ -147,7 +147,7 @@ def test_previous_secrets_key_lost_affects_only_secrets_encrypted_with_it(minist
 
 
 def test_load_cache_keeps_decrypted_secret_after_key_is_lost(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     cache = LoadCache()
     registry_of(ministry, cache)
     (ministry.directory / "secrets" / "key").unlink()
@@ -156,7 +156,7 @@ def test_load_cache_keeps_decrypted_secret_after_key_is_lost(ministry: Ministry,
 
 
 def test_stored_secret_is_refused_for_other_server(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: imap.penyerang.example}")
 
     (said,) = problems(ministry)
@@ -182,14 +182,14 @@ def test_stored_secret_is_refused_for_other_server(ministry: Ministry, key: str)
 def test_stored_secret_other_port_security_or_tls_name_is_other_server(
     ministry: Ministry, key: str, was: str, becomes: str
 ) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     ministry.edit("jabatan", was, becomes)
 
     assert any("was entered for" in each for each in problems(ministry))
 
 
 def test_stored_secret_fewer_servers_or_other_case_is_accepted(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: IMAP.gmail.com, port: 993}")
     assert problems(ministry) == []
     ministry.edit("jabatan", "    smtp: {host: smtp.gmail.com}\n", "")
@@ -198,7 +198,7 @@ def test_stored_secret_fewer_servers_or_other_case_is_accepted(ministry: Ministr
 
 def test_stored_refresh_token_is_bound_to_token_endpoint(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=(*ALLOWED_HOSTS, endpoint)))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=(*ALLOWED_RECIPIENTS, endpoint)))
     login_section = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_stored: {NAME}}}"
     ministry.edit("jabatan", f"password_stored: {NAME}", login_section)
     assert problems(ministry) == []
@@ -211,7 +211,9 @@ def test_stored_refresh_token_is_bound_to_token_endpoint(ministry: Ministry, key
 
 def test_stored_client_secret_is_bound_to_username(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=(*ALLOWED_HOSTS, endpoint, "username: pantau")))
+    store_secret(
+        ministry, key, StoredSecret(SECRET, allowed_recipients=(*ALLOWED_RECIPIENTS, endpoint, "username: pantau"))
+    )
     login_section = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: client_credentials, client_id: x, client_secret_stored: {NAME}}}"
     ministry.edit("jabatan", f"password_stored: {NAME}", login_section)
     assert problems(ministry) == []
@@ -224,7 +226,7 @@ def test_stored_client_secret_is_bound_to_username(ministry: Ministry, key: str)
 
 def test_stored_refresh_token_without_rotations_is_newest_and_with_them_original(ministry: Ministry, key: str) -> None:
     endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=(*ALLOWED_HOSTS, endpoint)))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=(*ALLOWED_RECIPIENTS, endpoint)))
     login_section = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_stored: {NAME}}}"
     ministry.edit("jabatan", f"password_stored: {NAME}", login_section)
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
@@ -252,7 +254,7 @@ def test_stored_refresh_token_without_rotations_is_newest_and_with_them_original
 
 
 def test_stored_secret_is_not_in_repr_or_json(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     configuration = ministry.load().require_configuration()
 
     agency = configuration.registry.agencies["JCONTOH"]
@@ -264,12 +266,12 @@ def test_stored_secret_added_later_is_read(ministry: Ministry, key: str) -> None
     cache = LoadCache()
     assert isinstance(registry_of(ministry, cache).mailboxes["JCONTOH/utama"].mailbox.login, UnavailableLogin)
 
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     assert isinstance(registry_of(ministry, cache).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 
 
 def test_stored_secret_while_database_unreadable_is_taken_from_cache(ministry: Ministry, key: str) -> None:
-    store_secret(ministry, key, StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS))
+    store_secret(ministry, key, StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS))
     cache = LoadCache()
     registry_of(ministry, cache)
     store = ministry.directory / "state" / "pantau.sqlite"
@@ -297,18 +299,18 @@ def test_stored_secret_beside_password_file_is_refused(ministry: Ministry) -> No
     assert any("password_stored: is a second source beside password_file" in each for each in problems(ministry))
 
 
-def test_stored_secret_round_trip_keeps_allowed_hosts() -> None:
-    secret = StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS)
+def test_stored_secret_round_trip_keeps_allowed_recipients() -> None:
+    secret = StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS)
 
     assert StoredSecret.parse(secret.serialize()) == secret
-    assert json.loads(secret.serialize())["hearers"] == sorted(ALLOWED_HOSTS)
+    assert json.loads(secret.serialize())["hearers"] == sorted(ALLOWED_RECIPIENTS)
     assert secret != StoredSecret(SECRET)
     with pytest.raises(ValueError, match="is no secret"):
         StoredSecret.parse("[]")
 
 
 def test_stored_secret_for_other_servers_builds_unavailable_login() -> None:
-    login = {"username": "pantau", "password": StoredSecret(SECRET, allowed_hosts=ALLOWED_HOSTS)}
+    login = {"username": "pantau", "password": StoredSecret(SECRET, allowed_recipients=ALLOWED_RECIPIENTS)}
     said = {"address": "pantau@jcm.gov.my", "imap": {"host": "imap.penyerang.example"}, "login": login}
     mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), EgressPolicy())
 

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.config.files.document import parse_document
 from monitor.config.model.registry import Agency
-from monitor.config.model.site_document import PROBED, site_document
+from monitor.config.model.site_document import SITE_KEYS, site_document
 from monitor.model.document import WrittenDocument
 from tests.unit.monitor.config.ministry import AGENCY
 
@@ -22,15 +22,15 @@ def text_for_site(text: str) -> str:
 
 
 def test_site_document_every_agency_key_is_classified() -> None:
-    assert set(Agency.model_fields) == PROBED | NOT_PROBED
-    assert not PROBED & NOT_PROBED
+    assert set(Agency.model_fields) == SITE_KEYS | NOT_PROBED
+    assert not SITE_KEYS & NOT_PROBED
 
 
 @pytest.mark.parametrize("text", [AGENCY, *(file.read_text() for file in SAMPLES)])
 def test_site_document_has_probing_keys_only(text: str) -> None:
     before, after = (parse_document(each, "") for each in (text, text_for_site(text)))
     assert not after.problems
-    assert after.data == {key: value for key, value in before.data.items() if key in PROBED}
+    assert after.data == {key: value for key, value in before.data.items() if key in SITE_KEYS}
     assert next(iter(after.data)) == "agency"
 
 

@@ -17,7 +17,7 @@ PLACE = "database pantau of the PostgreSQL at /var/run/postgresql, port 5432"
 
 BLOCKS = [
     StoreBlock(reason=BlockReason.COPYING, schema="0021"),
-    StoreBlock(reason=BlockReason.MOVED, schema="0021", at=AT, to=PLACE),
+    StoreBlock(reason=BlockReason.MOVED, schema="0021", moved_at=AT, moved_to=PLACE),
 ]
 
 

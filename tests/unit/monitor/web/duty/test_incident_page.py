@@ -32,11 +32,11 @@ class UnknownStatusService(Service):
 
     notification_state = NotificationState.UNKNOWN
 
-    async def notices(self) -> list[NotificationView]:
-        return [replace(each, state=self.notification_state) for each in await super().notices()]
+    async def latest_notifications(self) -> list[NotificationView]:
+        return [replace(each, state=self.notification_state) for each in await super().latest_notifications()]
 
     async def notice(self, notification_id: int) -> NotificationDetail:
-        [known] = await self.notices()
+        [known] = await self.latest_notifications()
         return NotificationDetail(notification=known, incidents=["JCM-01"], attempts=())
 
 

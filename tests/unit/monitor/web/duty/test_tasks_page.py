@@ -44,7 +44,7 @@ async def test_tasks_page_lists_unacknowledged_releases_and_own(tmp_path: Path) 
 
 async def test_tasks_page_truncated_lists_say_so(tmp_path: Path) -> None:
     service = Service()
-    worklist = FakeWorklist(service, unknown_notifications=await service.notices(), has_more=True)
+    worklist = FakeWorklist(service, unknown_notifications=await service.latest_notifications(), has_more=True)
     async with open_portal(tmp_path, service, worklist=worklist) as env:
         browser = await env.session_for("siti", "duty:JCM")
         for lists in (("Notis luar menunggu kebenaran", "Notis yang tidak pasti"), ("Di bawah anda",)):

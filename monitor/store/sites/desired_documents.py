@@ -1,4 +1,7 @@
-"""Desired documents: agency documents that a hub writes into a site's store, and that the site then applies."""
+"""Desired documents: agency documents that a hub writes into a site's store, and that the site applies or refuses.
+
+The columns `offered_by` and `offered_at` have the hub that wrote the document, and the time by the site's clock.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,14 @@ from monitor.store.sites.link import Connection, SiteConnection, connect_to_stor
 from monitor.store.sites.partition import as_owner
 from monitor.store.sites.publisher import Publisher
 
+#: Maximum number of refusals that are reported one by one.
+_MAX_REPORTED = 5
 
-def offer(site_config: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> SiteDocumentChanges | None:
-    """Write those *wanted* documents, by agency, that differ at a site; return the changes. May be repeated.
+
+def write_desired_documents(
+    site_config: SiteConnection, wanted: Mapping[str, WrittenDocument]
+) -> SiteDocumentChanges | None:
+    """Write those *wanted* documents, by agency, that differ at a site; return the changes. The call may be repeated.
 
     `None`: the site has not joined, has its agencies in files, or runs a version without desired documents. Raise
     `SiteRefusedError`.
@@ -35,8 +43,8 @@ def offer(site_config: SiteConnection, wanted: Mapping[str, WrittenDocument]) ->
         return changes
 
 
-def offer_problems(connection: Connection) -> Iterator[str]:
-    """Yield the desired documents that a site does not apply."""
+def desired_document_problems(connection: Connection) -> Iterator[str]:
+    """Yield messages about desired documents that a site does not apply. "It" is the site."""
     if not _applies_documents(connection):
         return
     refused = connection.execute(
@@ -55,18 +63,14 @@ def offer_problems(connection: Connection) -> Iterator[str]:
         yield f"it has not processed the hub's documents of {waiting.number} agencies: does its service run?"
 
 
-def withdraw_offers(connection: Connection, hub: str) -> None:
+def delete_desired_documents(connection: Connection, hub: str) -> None:
     """Delete the desired documents of a hub at a site. Documents that the site has applied stay in use."""
     if table_exists(connection, "desired_document"):
         connection.execute("DELETE FROM desired_document WHERE offered_by = %s", [hub])
 
 
-#: Maximum number of refusals that are reported one by one.
-_MAX_REPORTED = 5
-
-
 def _applies_documents(connection: Connection) -> bool:
-    """Whether the site supports desired documents, and its latest process uses the documents in the database."""
+    """Whether the site supports desired documents, and its latest process uses agency documents in the database."""
     if not table_exists(connection, "desired_document"):
         return False
     last = connection.execute("SELECT documents FROM process ORDER BY heartbeat_at DESC LIMIT 1").fetchone()
@@ -87,7 +91,7 @@ def _desired_states(connection: Connection) -> Mapping[str, DesiredDocumentState
         " processed_at IS NOT NULL AS is_processed, refusal FROM desired_document"
     )
     return {
-        row.agency: DesiredDocumentState(digest=row.digest, is_processed=row.is_processed, rejection_reason=row.refusal)
+        row.agency: DesiredDocumentState(digest=row.digest, is_processed=row.is_processed, refusal=row.refusal)
         for row in rows
     }
 
@@ -98,7 +102,7 @@ def _write(connection: Connection, hub: str, changes: SiteDocumentChanges) -> No
     ]
     rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in changes.removed]
     with connection.cursor() as cursor:
-        # Another process of the hub may just have written the same document: do not overwrite one that is waiting.
+        # Another process of the hub may just have written the same text: overwrite it only if the site has applied it.
         cursor.executemany(
             "INSERT INTO desired_document AS o (agency, name, text, offered_by, offered_at)"
             " VALUES (%s, %s, %s, %s, clock_timestamp())"

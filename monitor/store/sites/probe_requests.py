@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from psycopg.errors import UndefinedTable
 
-from monitor.store.probing.probe_calls import MAX_FUTURE_SKEW, REQUEST_LIFETIME
+from monitor.store.probing.probe_requests import MAX_FUTURE_SKEW, REQUEST_LIFETIME
 from monitor.store.sites.link import SiteConnection, SiteRefusedError, connect_to_store
 
 _INSERT_REQUEST = """

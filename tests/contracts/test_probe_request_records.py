@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from monitor.store.backend.database import Database
-from monitor.store.probing.probe_calls import REQUEST_LIFETIME, ProbeRequests
+from monitor.store.probing.probe_requests import REQUEST_LIFETIME, ProbeRequests
 from tests.unit.alerts.people import MINUTE, T0
 
 SECOND = timedelta(seconds=1)

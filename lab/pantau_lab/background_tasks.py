@@ -21,7 +21,10 @@ def _trust() -> ssl.SSLContext:
 
 @dataclass(slots=True, kw_only=True)
 class BackgroundTasks:
-    """Tasks that process submissions while `open` lasts, and are cancelled at its end."""
+    """Tasks that process submissions while `open` lasts, and are cancelled at its end.
+
+    The provider's customer is the service that submits, such as Pantau; callbacks are posted to it.
+    """
 
     #: Exceptions of tasks are appended here, so that they fail the test instead of ending the provider.
     errors: list[str]
@@ -32,7 +35,7 @@ class BackgroundTasks:
     @asynccontextmanager
     async def open(self, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - of each callback, not of this
         """Run tasks during the block. *timeout*: time limit for the response to a callback, in seconds."""
-        # Connections are not kept alive, because a busy customer could close one just when the next callback uses it.
+        # No keep-alive, because a busy customer could close a connection just when the next callback uses it.
         no_keepalive = httpx.Limits(max_keepalive_connections=0)
         async with (
             httpx.AsyncClient(verify=_trust(), trust_env=False, timeout=timeout, limits=no_keepalive) as client,
@@ -51,7 +54,7 @@ class BackgroundTasks:
         return self._client
 
     async def begin(self, work: Coroutine[Any, Any, None], *, and_wait: bool) -> None:
-        """Start *work*. With *and_wait* return after its end, so that its callbacks precede the response."""
+        """Start *work*. With *and_wait* wait for its end, so that its callbacks precede the response to the submission."""
         if and_wait:
             await self._run_recorded(work)
             return

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import probe_request
 
-#: Lifetime of a request, and minimum interval between two requests for an agency. An older request was delayed, or no
-#: process was running: it is ignored.
+#: Lifetime of a request, and minimum interval between two requests for an agency. A request that is older, because it
+#: was delayed or no process was running, is ignored.
 REQUEST_LIFETIME = timedelta(minutes=1)
 #: A request that is further in the future is ignored: it was written before the database clock was set back.
 MAX_FUTURE_SKEW = timedelta(seconds=5)

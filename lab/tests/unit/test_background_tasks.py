@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pantau_lab.underway import BackgroundTasks
+from pantau_lab.background_tasks import BackgroundTasks
 
 
 async def test_kept_alive_connection_closed_by_customer_is_retried() -> None:

@@ -1,4 +1,4 @@
-"""Services of the ports of a mail system, with working or with broken TLS."""
+"""Endpoints of a mail system: the service at each port, with working or with broken TLS."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from pantau_lab.mail.server.listener import Endpoint, RegisterSession
 from pantau_lab.mail.server.scripted_transport import TransportWrapper, wrap_transport
 from pantau_lab.mail.server.submission import Submission
 
-#: TLS faults that need a certificate of their own. With the others the server uses the valid certificate.
-_SHOWN = frozenset({Tls.EXPIRED, Tls.OTHER_NAME, Tls.UNTRUSTED})
+#: TLS states with a certificate of their own. In all others the server uses the valid certificate.
+_CERTIFICATE_FAULTS = frozenset({Tls.EXPIRED, Tls.OTHER_NAME, Tls.UNTRUSTED})
 
 
-class Listeners:
-    """Factory of the endpoints of one mail system, which are cached. *context* creates a server's TLS context."""
+class Endpoints:
+    """Factory of the endpoints of one mail system, which are cached.
+
+    *condition*: the present faults. *context* creates a server's TLS context.
+    """
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Listeners:
     ) -> None:
         self._condition = condition
         self._tasks = tasks
-        self._context = cache(lambda tls: context(tls if tls in _SHOWN else Tls.SOUND))
+        self._context = cache(lambda tls: context(tls if tls in _CERTIFICATE_FAULTS else Tls.SOUND))
         self._submission = Submission(
             hostname=hostname, domain=domain, accounts=accounts, condition=condition, intake=intake
         )
