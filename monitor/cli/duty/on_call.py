@@ -25,8 +25,11 @@ def on_call(
     """Show who is on call, until when, who is next, and their numbers. Times are Malaysian."""
     rotas = call_service(config, socket, "GET", f"/on-call?{urlencode({'agency': agency, 'at': at})}")
     if not rotas:
-        message = f"{agency.upper()}'s escalation policy has no rota" if agency else "There is no rota"
-        typer.echo(f"{message}: its file names the contacts of each step.")
+        typer.echo(
+            f"{agency.upper()}'s escalation policy has no rota: its file names the contacts of each step."
+            if agency
+            else "There is no rota: the agencies' files name the contacts of each step."
+        )
     for number, each in enumerate(rotas):
         typer.echo("\n".join(([""] if number else []) + list(_format_rota(each))))
 

@@ -56,7 +56,8 @@ class AlertReceiver:
     def record_rejection(self, status: int, reason: str) -> None:
         """Count a rejected webhook, and log it unless the same *reason* was logged a moment ago."""
         self._metrics.count_rejected_alert_webhook(status)
-        self._warn("webhook rejected; Alertmanager does not send it again", status=status, reason=reason)
+        # Alertmanager sends a webhook again after 429, but not after another error of the client (4xx).
+        self._warn("webhook rejected", status=status, reason=reason)
 
     def reserve(self, octets: int) -> AbstractContextManager[None]:
         """Reserve memory for a webhook of *octets* while it is read and stored.

@@ -137,9 +137,8 @@ class PostgresServer:
         """Return environment variables for PostgreSQL's programs. All users could read a password on a command line."""
         arguments = self.arguments()
         variables = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
-        variables |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
-        if "target_session_attrs" in arguments:
-            variables["PGTARGETSESSIONATTRS"] = arguments["target_session_attrs"]
+        used = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs")
+        variables |= {f"PG{name.upper().replace('_', '')}": arguments[name] for name in used if name in arguments}
         return variables if self.password is None else variables | {"PGPASSWORD": self.password}
 
 

@@ -72,6 +72,20 @@ def test_store_tls_verifies_certificate(ministry: Ministry) -> None:
     assert (arguments["sslmode"], bool(arguments["sslrootcert"])) == ("verify-full", True)
 
 
+def test_store_programs_get_client_certificate(ministry: Ministry) -> None:
+    server = replace(
+        built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc")),
+        cert_file=Path("/etc/pantau/noc.pem"),
+        key_file=Path("/etc/pantau/noc.key"),
+    )
+    variables = server.environ()
+    assert (variables["PGSSLMODE"], variables["PGSSLCERT"], variables["PGSSLKEY"]) == (
+        "verify-full",
+        "/etc/pantau/noc.pem",
+        "/etc/pantau/noc.key",
+    )
+
+
 def test_store_with_several_hosts_requires_primary(ministry: Ministry) -> None:
     one = built(with_store(ministry, f'url: "postgresql://pantau@{HOST}/noc"'))
     several = replace(one, host=f"{HOST},10.0.0.6")
