@@ -57,6 +57,9 @@ RENAMED_KEYS: Final[Mapping[str, str]] = {
     "mailboxes.*.login.oauth.service_account_kept": "service_account_stored",
 }
 
+#: Keys of the settings that no longer exist, with what to do instead.
+REMOVED_KEYS: Final[Mapping[str, str]] = {"api": "nothing here; `pantau token add` makes a token for the program"}
+
 #: By key of the settings: the old values, with the new ones.
 RENAMED_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "mode": {"tell": "notify", "watch": "monitor_only"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -128,21 +127,10 @@ class ServiceFacade:
         """
         return await self._reload(by)
 
-    def find_api_client(self, token: str) -> str | None:
-        """Return the name of the API client with this token in the settings; `None`: no client has the token."""
-        clients = self._runtime().configuration.settings.api
-        # Compare every token, each in constant time, so that the duration reveals nothing about the tokens.
-        names = [
-            name
-            for name, client in clients.items()
-            if hmac.compare_digest(client.token.get_secret_value().encode(), token.encode())
-        ]
-        return next(iter(names), None)
-
     async def acknowledge(self, number: str, by: str) -> Incident:
         """Acknowledge an incident. Raise `NotFoundError`, as all operations on an incident do.
 
-        *by* is the author of an operation: the name of a user or an API client, for the audit log.
+        *by* is the author of an operation: the name of a user or a program, for the audit log.
         """
         return await self._submit(number, partial(Acknowledge, by=by))
 

@@ -1,9 +1,8 @@
 """The portal: the HTTP application for people and Prometheus, with pages, API and metrics.
 
 Each HTTP route requires a permission, which the access control checks, or declares that it is public. A portal without
-sign-in is read-only with four exceptions: it reloads the configuration, lets programs whose token is in the settings
-acknowledge incidents, receives alerts from the Alertmanager of the NOC (network operations centre), and records a
-clerk's actions on letters.
+sign-in is read-only with three exceptions: it reloads the configuration, receives alerts from the Alertmanager of the
+NOC (network operations centre), and records a clerk's actions on letters.
 
 Each status page has a *fragment*: its part that changes, which the page's script requests again and again.
 """
@@ -51,7 +50,6 @@ from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager_webhook
-from monitor.web.api.commands import acknowledge_commands
 from monitor.web.api.incident import incident_queries
 from monitor.web.api.oncall import on_call_queries
 from monitor.web.api.route.query import matches_etag
@@ -124,7 +122,6 @@ def portal(
     add_routes(app, incident_queries(facade))
     if on_call_service is not None:
         add_routes(app, on_call_queries(on_call_service, facade.status_reader))
-    add_routes(app, acknowledge_commands(facade))
     if alert_receiver is not None:
         add_routes(app, alertmanager_webhook(alert_receiver))
     add_routes(app, _service_router(facade))

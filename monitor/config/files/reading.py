@@ -26,7 +26,7 @@ from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.files.section import OptionalSecret, SubstituteIfInvalid
 from monitor.model.document import SECRET_NAME
 from monitor.model.lazy_text import all_of, any_of, lazy_text
-from monitor.model.renamed_keys import find_old_keys
+from monitor.model.renamed_keys import REMOVED_KEYS, find_old_keys
 
 #: Examples of values by type, as messages show them.
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
@@ -461,6 +461,8 @@ def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     # The keys of the model are channels.
     if key.lower() in _UNSANCTIONED_CHANNELS and {Channel.SMS, Channel.VOICE} <= set(known_keys):
         return lazy_text("'{key}' is no sanctioned channel", key=key), SANCTIONED_CHANNELS
+    if (remedy := REMOVED_KEYS.get(key)) is not None and "agencies" in known_keys:  # The model is that of the settings.
+        return "was removed", remedy
     return "is no known key", suggest(key, known_keys, "nothing: no key belongs here")
 
 

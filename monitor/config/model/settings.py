@@ -40,7 +40,6 @@ from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import (
     IN_DATABASE,
     AgencyCode,
-    BearerToken,
     DocumentsLocation,
     Domain,
     OneLine,
@@ -73,13 +72,6 @@ class ServiceMode(StrEnum):
     NOTIFY = "notify"
     #: Mail is probed, evaluated and shown. No gateway is used and nobody is notified.
     MONITOR_ONLY = "monitor_only"
-
-
-class ApiSettings(Section):
-    """A program that uses the API, such as the console of the operations centre."""
-
-    token: BearerToken
-    """Bearer token of the program."""
 
 
 #: Environment variable that overrides `listen`.
@@ -198,8 +190,6 @@ class Settings(Section):
     """References outside the agencies, each a single mailbox or a `pool`. At least two are needed, which do not fail
     together.
     """
-    api: Mapping[Slug, ApiSettings] = {}
-    """Programs that may acknowledge incidents over HTTP, by their name in the audit log."""
     alertmanager: AlertmanagerSettings | None = None
     """The NOC's Alertmanager: its alerts become incidents, and incidents are sent to it as alerts."""
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}

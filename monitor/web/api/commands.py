@@ -1,8 +1,8 @@
 """API commands for incidents, including the declaration of outages.
 
-A signed-in user or an API token needs the permission for each command. For compatibility, a program whose token is in
-the settings (`api`) may acknowledge incidents. A user who declares an outage states that mail fails although no probe
-detects it. The announcement of an outage informs external recipients after a user has released it.
+A signed-in user or an API token needs the permission for each command. A user who declares an outage states that mail
+fails although no probe detects it. The announcement of an outage informs external recipients after a user has released
+it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field, TypeAdapter
 
 from alerts.model.incident import Incident
@@ -22,15 +21,8 @@ from monitor.access.role import Permission
 from monitor.service.declarations import DeclarationService
 from monitor.service.facade import ServiceFacade
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.access_control import (
-    PublicRoute,
-    RequirePermission,
-    access_control_of,
-    check_permission,
-    incident_in_path,
-)
+from monitor.web.access.access_control import RequirePermission, check_permission, incident_in_path
 from monitor.web.api.route.command import (
-    BEARER,
     ApiClose,
     ApiCorrection,
     ApiDespite,
@@ -40,10 +32,8 @@ from monitor.web.api.route.command import (
     ApiTakeOver,
     Idempotency,
     IdempotencyGuard,
-    Requester,
     author_of,
     command_router,
-    invalid_member,
     requester_of,
 )
 from monitor.web.api.route.query import Moment
@@ -52,7 +42,6 @@ from monitor.web.command.control import DeclaredView, view_declared
 _INCIDENT = TypeAdapter(IncidentView)
 _DECLARED = TypeAdapter(DeclaredView)
 _Manager = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
-_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
 class ApiDeclare(ApiReasonRequest):
@@ -63,60 +52,6 @@ class ApiDeclare(ApiReasonRequest):
     since: Annotated[Moment | None, Field(description="Default: now. At most seven days ago.")] = None
 
 
-def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
-    """Build the router of the command to acknowledge an incident, which a portal without sign-in has, too.
-
-    Requests with a token need no protection against CSRF: a page of another site cannot send the header with the token.
-    """
-    router = command_router()
-    require_permission = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade))
-
-    async def authenticate(request: Request, bearer: _Bearer) -> str | Principal:
-        """Return the name of a program whose token is in the settings; otherwise the principal with the permission.
-
-        FastAPI calls this dependency before it validates the body, so that it rejects unauthenticated clients first.
-        """
-        program = None if bearer is None else facade.find_api_client(bearer.credentials)
-        if program is not None:
-            return program
-        if access_control_of(request).authenticator is None:
-            raise HTTPException(401, "the token is unknown", headers={"WWW-Authenticate": "Bearer"})
-        return await require_permission(request)
-
-    author_dependency = Depends(authenticate)
-
-    @router.post(
-        "/incidents/{number}/acknowledge",
-        summary="Acknowledge an incident",
-        dependencies=[
-            Depends(PublicRoute("accepts tokens of the settings, and otherwise checks the permission itself"))
-        ],
-        response_model=IncidentView,
-    )
-    async def acknowledge(
-        number: str,
-        idempotency: Idempotency,
-        command: ApiRequest | None = None,
-        author: str | Principal = author_dependency,
-    ) -> Response:
-        stated_name = None if command is None else command.by
-        if isinstance(author, str):
-            if stated_name is None:
-                raise invalid_member("by", "name the person who acknowledges the incident")
-            # Record both the person whom the program states and the program.
-            name = f"{stated_name} ({author})"
-            requester = Requester(by=name, key_owner=f"api {author}"[:100])
-        else:
-            requester, name = requester_of(author), author_of(author, stated_name)
-
-        async def operation() -> IncidentView:
-            return view_incident(await facade.acknowledge(number, name))
-
-        return await idempotency.run(requester, _INCIDENT, operation)
-
-    return router
-
-
 def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -> APIRouter:
     """Build the router of commands for signed-in users and API tokens."""
     router = command_router()
@@ -124,6 +59,16 @@ def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -
     duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, agency_of_incident))
     releaser = Depends(RequirePermission(Permission.RELEASE, agency_of_incident))
     manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, agency_of_incident))
+
+    @router.post(
+        "/incidents/{number}/acknowledge",
+        summary="Acknowledge an incident",
+        response_model=IncidentView,
+    )
+    async def acknowledge(
+        number: str, idempotency: Idempotency, command: ApiRequest | None = None, principal: Principal = duty_officer
+    ) -> Response:
+        return await run(idempotency, principal, command, lambda author: facade.acknowledge(number, author))
 
     @router.post(
         "/incidents/{number}/notes",

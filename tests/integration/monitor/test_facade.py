@@ -1,4 +1,4 @@
-"""Service facade and letters: API tokens, readiness, printed and posted letters."""
+"""Service facade and letters: readiness, printed and posted letters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pydantic import SecretStr
 
 from alerts.decide.paper import LetterStep
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
@@ -29,8 +28,6 @@ from tests.integration.alerts.dispatcher_env import DispatcherEnv, open_dispatch
 from tests.unit.alerts.people import trigger
 from tests.unit.alerts.probe_runs import FakeProbeRuns
 
-TOKENS = {"papan": "tanda-papan-contoh", "robot": "tanda-robot-contoh"}
-
 
 @pytest.fixture
 async def station(tmp_path: Path) -> AsyncIterator[DispatcherEnv]:
@@ -39,8 +36,7 @@ async def station(tmp_path: Path) -> AsyncIterator[DispatcherEnv]:
 
 
 def facade(station: DispatcherEnv) -> ServiceFacade:
-    api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
-    settings = SimpleNamespace(api=api, notifies=True)
+    settings = SimpleNamespace(notifies=True)
     runtime = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("status_reader", "callback_handlers", "composer", "metrics", "reload"), cast(Any, None))
     store = cast(Any, station.store and station.store._inner)
@@ -53,16 +49,6 @@ def facade(station: DispatcherEnv) -> ServiceFacade:
         runtime=lambda: runtime,
         **others,
     )
-
-
-def test_find_api_client_matches_whole_token_only(tmp_path: Path) -> None:
-    known = facade(cast(DispatcherEnv, SimpleNamespace(store=None, dispatcher=None, pool=None, clock=None)))
-    assert {name: known.find_api_client(token) for name, token in TOKENS.items()} == {
-        "papan": "papan",
-        "robot": "robot",
-    }
-    for wrong in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
-        assert known.find_api_client(wrong) is None, wrong
 
 
 @pytest.mark.blind

@@ -247,9 +247,6 @@ class Service(ServiceFacade, StatusReader, Letters):
     def callback_base(self, gateway: str) -> str | None:
         return BASE if gateway == "sms-contoh" else None
 
-    def find_api_client(self, token: str) -> str | None:
-        return "konsol-noc" if token == TOKEN else None
-
     async def releases(self) -> Sequence[IncidentView]:
         waits = self.incident.released_at is None and self.incident.is_open
         return [view_incident(self.incident)] if waits else []

@@ -15,7 +15,7 @@ from alerts.model.contradiction import Contradiction
 from alerts.persistence.store import StoreUnavailable
 from monitor.store.schema.tables import audit_log, incident, silence
 from tests.unit.alerts.people import trigger
-from tests.unit.monitor.web.fake_service import TOKEN, Service
+from tests.unit.monitor.web.fake_service import Service
 from tests.unit.monitor.web.portal_env import PortalEnv, open_portal
 
 LATER = timedelta(minutes=10)
@@ -52,14 +52,6 @@ async def test_command_actor_is_program_with_named_person_or_signed_in_user(tmp_
     assert refused.json()["errors"] == [
         {"detail": "must be omitted: Siti Contoh (siti) is signed in", "pointer": "#/by"}
     ]
-
-
-async def test_settings_token_acknowledges_and_permits_nothing_else(env: PortalEnv) -> None:
-    async with env.browser(Authorization=f"Bearer {TOKEN}") as web:
-        took = await web.post(f"{INCIDENT}/acknowledge", json={"by": "Siti Contoh"})
-        assert (took.status_code, took.json()["acknowledged_by"]) == (200, "Siti Contoh (konsol-noc)")
-        assert (await web.post(f"{INCIDENT}/acknowledge")).status_code == 422
-        assert (await web.post(f"{INCIDENT}/release")).status_code == 401
 
 
 async def test_incident_commands_succeed_and_repeated_false_alarm_conflicts(env: PortalEnv) -> None:
