@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Used in place of an agency's code: all agencies and Pantau itself.
 ALL_AGENCIES: Final = "*"
@@ -147,7 +147,7 @@ def parse_assignment(text: str) -> RoleAssignment:
     roles = ", ".join(Role)
     if role.lower() not in set(Role):
         raise ValueError(
-            lazy_text(
+            translatable(
                 "'{role}' is no role; write one of {roles}, and a colon and a code for one agency only",
                 role=role,
                 roles=roles,
@@ -155,7 +155,7 @@ def parse_assignment(text: str) -> RoleAssignment:
         )
     if colon and not agency.strip():
         raise ValueError(
-            lazy_text(
+            translatable(
                 "'{text}' names no agency; write {role}:JCONTOH, or {role} alone for all agencies", text=text, role=role
             )
         )

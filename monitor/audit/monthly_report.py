@@ -21,7 +21,7 @@ from alerts.wording.source import sections
 from alerts.wording.texts import Wording
 from monitor.audit.incident_record import format_csv
 from monitor.model.day import MINUTES, DayTimeline, MinuteState, day_of, minute_of, time_of
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.store.engine.drills import DrillNotificationRecord
 from monitor.views.days import observed_minutes
 from monitor.views.overview import CheckView
@@ -59,14 +59,14 @@ def parse_month(text: str, now: datetime) -> date:
     match = re.fullmatch(r"(\d{4})-(\d{2})", text.strip())
     if match is None or not 1 <= int(match[2]) <= 12 or int(match[1]) < 1:
         raise InvalidMonthError(
-            lazy_text(
+            translatable(
                 "'{text}' is no month; write the year and the month: {now}", text=text, now=f"{day_of(now):%Y-%m}"
             )
         )
     month = date(int(match[1]), int(match[2]), 1)
     if month > day_of(now):
         raise InvalidMonthError(
-            lazy_text("{text} has not begun; the present month is {now}", text=text, now=f"{day_of(now):%Y-%m}")
+            translatable("{text} has not begun; the present month is {now}", text=text, now=f"{day_of(now):%Y-%m}")
         )
     return month
 

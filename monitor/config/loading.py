@@ -63,9 +63,9 @@ from monitor.config.validation.independence import check_dependent_references, d
 from monitor.config.validation.reachability import check_rotas_used
 from monitor.config.validation.texts import check_sms_texts, load_wording
 from monitor.model.document import DocumentVersion, WrittenDocument
-from monitor.model.lazy_text import lazy_text
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
+from monitor.model.translatable import translatable
 from monitor.runtime.plugins import check_kinds
 from monitor.store.admin.documents import read_documents
 from monitor.store.admin.duty import DutyRecords
@@ -494,7 +494,7 @@ def stored_source(document: WrittenDocument) -> AgencySource:
 @lru_cache(maxsize=16_384)
 def stored_document_label(agency: str) -> str:
     """Return the name by which problems refer to an agency's document in the database."""
-    return lazy_text("{agency} in the store", agency=agency)
+    return translatable("{agency} in the store", agency=agency)
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
@@ -508,13 +508,13 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
         )
     except (OSError, ValueError):
         if has_directory:
-            instead = lazy_text("the directory of agency files, or: {otherwise}", otherwise=IN_DATABASE)
+            instead = translatable("the directory of agency files, or: {otherwise}", otherwise=IN_DATABASE)
             findings["agencies"].error(
-                lazy_text("{directory} is no directory that can be read", directory=directory), instead
+                translatable("{directory} is no directory that can be read", directory=directory), instead
             )
         return []
     for file in overlooked if has_directory else ():
-        message = lazy_text(
+        message = translatable(
             "{file} is not read: agency files are called *.yaml and lie in {directory} itself",
             file=file,
             directory=directory,
@@ -523,7 +523,7 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
     if not files and has_directory:
         # An error, because a service that monitors nothing would always appear healthy.
         findings["agencies"].error(
-            lazy_text("{directory} holds no agency file (*.yaml)", directory=directory),
+            translatable("{directory} holds no agency file (*.yaml)", directory=directory),
             "a directory with one file an agency",
         )
     return files
@@ -644,7 +644,7 @@ def _check_drills_and_alerts(
     if settings.out_of_band is not None:
         for key, problem in out_of_band_problems(settings.noc.build_office(), wording):
             findings["out_of_band"].error(
-                lazy_text("an SMS of it would be rejected or split: {key}: {problem}", key=key, problem=problem)
+                translatable("an SMS of it would be rejected or split: {key}: {problem}", key=key, problem=problem)
             )
 
 
@@ -657,9 +657,9 @@ def _check_references(agencies: list[Agency], settings_context: SettingsContext,
         return
     for agency in agencies:
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
-            number = lazy_text("none") if not settings_context.references else lazy_text("only one")
+            number = translatable("none") if not settings_context.references else translatable("only one")
             findings["references"].error(
-                lazy_text("there is {number}, and one alone cannot show which side is at fault", number=number),
+                translatable("there is {number}, and one alone cannot show which side is at fault", number=number),
                 "at least two reference mailboxes with different providers",
             )
             return

@@ -52,7 +52,7 @@ from monitor.config.validation.duplicate import Claim
 from monitor.config.validation.independence import check_independence
 from monitor.config.validation.reachability import Staff, check_announcement, check_escalation
 from monitor.config.validation.route_check import check_default_routes, check_routes
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from probes.model.check import CheckKind
 
 #: File systems of the kernel, in which the service cannot store files.
@@ -98,7 +98,7 @@ def _remaining_keys(
     """
     data = dict(findings.document.data)
     for key in keys_of(other_model).keys() & data.keys() - keys_of(model).keys():
-        findings[key].broken("belongs in another file", lazy_text("it in {where}", where=lazy_text(where)))
+        findings[key].broken("belongs in another file", translatable("it in {where}", where=translatable(where)))
         del data[key]
     return {key: value for key, value in data.items() if key not in already_read}
 
@@ -178,14 +178,14 @@ def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Cla
         # Two mailboxes with the same folder would delete each other's messages. Therefore a second address of a mailbox
         # must be configured as a route with `to`.
         folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
-        name = lazy_text(
+        name = translatable(
             "{folder} of {username} at {host}{port}",
             folder=folder,
             username=mailbox.login.username,
             host=server.host,
             port=port,
         )
-        instead = lazy_text("an inbound route with `to: {address}` and the existing mailbox", address=address)
+        instead = translatable("an inbound route with `to: {address}` and the existing mailbox", address=address)
         claims.append(Claim(kind="folder", name=name, path=findings.path, instead=instead, depends_on=claim))
     check_servers(mailbox, findings, trust)
 
@@ -202,7 +202,7 @@ def find_listen_problem(environ: Mapping[str, str]) -> Problem | None:
     listen = parse_listen(text)
     if listen is not None and listen.is_loopback:
         return None
-    message = "must be loopback" if listen else lazy_text("'{text}' is no address with a port", text=text)
+    message = "must be loopback" if listen else translatable("'{text}' is no address with a port", text=text)
     return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LISTEN_REMEDY)
 
 
@@ -219,7 +219,7 @@ def _check_directory(directory: Path, findings: Findings, instead: str) -> None:
     except (FileNotFoundError, PermissionError):
         return
     except (OSError, ValueError) as error:
-        findings.error(lazy_text("cannot be used: {error}", error=error_reason(error)), instead)
+        findings.error(translatable("cannot be used: {error}", error=error_reason(error)), instead)
         return
     if not is_directory:
         findings.error("is no directory", instead)
@@ -233,14 +233,14 @@ def _check_state(state: Path, findings: Findings) -> None:
         kernel_filesystem := next((each for each in _KERNEL_FILESYSTEMS if state.is_relative_to(each)), None)
     ) is not None:
         findings.error(
-            lazy_text("{place} belongs to the kernel, and stores no files", place=kernel_filesystem), instead
+            translatable("{place} belongs to the kernel, and stores no files", place=kernel_filesystem), instead
         )
         return
     for directory in (state, *state.parents):
         with suppress(OSError, ValueError):
             if os.statvfs(directory).f_flag & os.ST_RDONLY:
                 # Only warn: the check may run in a container in which the state directory is not mounted.
-                message = lazy_text("{place} is on a file system that is mounted read-only", place=directory)
+                message = translatable("{place} is on a file system that is mounted read-only", place=directory)
                 findings.warning(message, instead)
             return
 
@@ -373,7 +373,9 @@ def check_agency(
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
     if number_prefix(agency.agency) == DRILL_PREFIX:
         findings["agency"].warning(
-            lazy_text("gives incidents the same numbers as drills: {begins}-01 could be either", begins=DRILL_PREFIX),
+            translatable(
+                "gives incidents the same numbers as drills: {begins}-01 could be either", begins=DRILL_PREFIX
+            ),
             "another short code",
         )
     _check_mail(agency, settings_context, findings, claims, trust)
@@ -400,7 +402,7 @@ def _check_mail(
         check_mailbox(mailbox, key_findings, claims, trust)
     if agency.routes is None:
         check_default_routes(
-            agency.mailboxes, findings["mailboxes"], lazy_text(", or routes: with those that there are")
+            agency.mailboxes, findings["mailboxes"], translatable(", or routes: with those that there are")
         )
     else:
         if not agency.routes:

@@ -66,7 +66,7 @@ class Renaming:
     def tracker(self, name: str) -> str:
         """Return the new name of a health tracker: a route, or a fault such as "ours/credentials/JCM/utama#sender".
 
-        The last part is the end of the route whose server refused the credentials.
+        The text after # is the side of the route (sender or recipient) whose server refused the credentials.
         """
         if name.startswith(_MONITORING_FAULT_PREFIX):
             return _MONITORING_FAULT_PREFIX + self._monitoring_fault(name.removeprefix(_MONITORING_FAULT_PREFIX))

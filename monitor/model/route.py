@@ -56,7 +56,7 @@ class MonitoredRoute:
     direction: Direction
     probing: ProbingPolicy
     #: Whether the route is forwarded: the message is sent to an address of the agency, which forwards it to a reference
-    #: mailbox, where it is read.
+    #: mailbox, where it is read. Its direction is inbound.
     forwarded: bool = False
 
     @property
@@ -66,7 +66,7 @@ class MonitoredRoute:
 
     @property
     def reference(self) -> str | None:
-        """Name of the reference at the other end from the agency; `None` for internal and control routes."""
+        """Name of the reference to or from which the agency's mail goes; `None` for internal and control routes."""
         if self.direction is Direction.OUTBOUND:
             return self.route.recipient.name
         if self.direction is Direction.INBOUND:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Maximum number of window occurrences that a search examines, so that it ends even if maintenance never ends.
 _MAX_STEPS = 1000
@@ -84,13 +84,13 @@ def check_cron(cron: str) -> None:
     """Raise `InvalidCronError` with the reason unless *cron* has five fields and matches at some time."""
     if len(cron.split()) != 5:
         raise InvalidCronError(
-            lazy_text("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
+            translatable("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
         )
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         raise InvalidCronError(
-            lazy_text("is no cron expression ({error})", error=lazy_text(str(error).lower()))
+            translatable("is no cron expression ({error})", error=translatable(str(error).lower()))
         ) from None
     except (StopIteration, OverflowError):
         raise InvalidCronError("never comes") from None

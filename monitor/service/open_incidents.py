@@ -16,7 +16,7 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, stored_document_label
-from monitor.model.lazy_text import LazyText, lazy_text
+from monitor.model.translatable import TranslatableText, translatable
 
 #: Maximum number of messages, one per incident. A last message gives the number of further incidents.
 _MAX_MESSAGES = 20
@@ -81,7 +81,7 @@ def policy_changes(incidents: Collection[Incident], configuration: Configuration
     """Return, for each open incident that adopts changes or keeps old steps, a message that says which."""
     problems = [*_policy_changes(incidents, configuration)]
     if len(problems) > _MAX_MESSAGES:
-        remaining = lazy_text("and {count} more open incidents are affected", count=len(problems) - _MAX_MESSAGES)
+        remaining = translatable("and {count} more open incidents are affected", count=len(problems) - _MAX_MESSAGES)
         problems[_MAX_MESSAGES:] = [replace(problems[_MAX_MESSAGES], key="", message=remaining)]
     return problems
 
@@ -95,32 +95,32 @@ def _policy_changes(incidents: Collection[Incident], configuration: Configuratio
         after = merged_policy(before, current, is_released=incident.released_at is not None)
         messages = [*_differences(before, after)]
         if keeps_old_steps(after, current):
-            messages.append(lazy_text("its steps, times and channels stay as they were when it opened"))
+            messages.append(translatable("its steps, times and channels stay as they were when it opened"))
         if not messages:
             continue
         in_store = before.agency and settings.agencies == IN_DATABASE
         yield Problem(
             file=stored_document_label(before.agency) if in_store else str(settings.agencies),
             key=before.agency or "noc",
-            message=lazy_text("{number} is open: {changes}", number=incident.number, changes=_joined(messages)),
+            message=translatable("{number} is open: {changes}", number=incident.number, changes=_joined(messages)),
             severity=Severity.WARNING,
         )
 
 
-def _differences(before: PolicySnapshot, after: PolicySnapshot) -> Iterator[LazyText]:
+def _differences(before: PolicySnapshot, after: PolicySnapshot) -> Iterator[TranslatableText]:
     """Yield which contacts and recipients have new addresses, are removed, or are added."""
     old, new = _addresses_by_contact(before), _addresses_by_contact(after)
     changed = [name for key, (name, addresses) in new.items() if key in old and old[key][1] != addresses]
     removed = [name for key, (name, _) in old.items() if key not in new]
     added = [name for key, (name, _) in new.items() if key not in old]
     if changed:
-        yield lazy_text(
+        yield translatable(
             "new numbers for {names}, notified again there if only an old one was used", names=", ".join(changed)
         )
     if removed:
-        yield lazy_text("no longer notified: {names}", names=", ".join(removed))
+        yield translatable("no longer notified: {names}", names=", ".join(removed))
     if added:
-        yield lazy_text("added, for the next notifications: {names}", names=", ".join(added))
+        yield translatable("added, for the next notifications: {names}", names=", ".join(added))
 
 
 def _addresses_by_contact(policy: PolicySnapshot) -> dict[tuple[str, str], tuple[str, object]]:
@@ -133,8 +133,8 @@ def _addresses_by_contact(policy: PolicySnapshot) -> dict[tuple[str, str], tuple
     return {**staff, **recipients}
 
 
-def _joined(messages: Sequence[LazyText]) -> LazyText:
+def _joined(messages: Sequence[TranslatableText]) -> TranslatableText:
     listed = messages[0]
     for message in messages[1:]:
-        listed = lazy_text("{before}; {after}", before=listed, after=message)
+        listed = translatable("{before}; {after}", before=listed, after=message)
     return listed

@@ -139,9 +139,9 @@ class OutOfBandAlerter:
         self._state: ActiveReasons = state_file.read()
         self._numbers: tuple[OutOfBandNumber, ...] = ()
         #: Size and modification time (ns) of the numbers file when it was last read; `None`: it was missing. The first
-        #: value equals that of no file, so that the file is read.
+        #: value is that of no possible file, so that the first check reads the file.
         self._read_version: tuple[int, int] | None = (-1, -1)
-        #: Whether this process has written the state file, so that the file has its full size before a disk is full.
+        #: Whether this process has begun to write the state file: an early write reserves space before the disk is full.
         self._is_written = False
         # A separate thread, because a hanging disk must not block the threads that resolve host names.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
@@ -178,7 +178,7 @@ class OutOfBandAlerter:
             reached_count = await self._send(alert)
             event = "out-of-band alert resolved" if alert.is_resolved else "out-of-band alert sent"
             log.warning(event, reason=alert.reason, since=alert.since.isoformat(), reached=reached_count)
-            # Send an alert that reached nobody again soon, but not an all-clear.
+            # Repeat an alert that reached nobody soon, but not an all-clear.
             if not reached_count and not alert.is_resolved:
                 await self._save(mark_failed(self._state, alert, self._clock.now()))
 

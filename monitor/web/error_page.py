@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from monitor.access.principal import Principal
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import OperationRejectedError
 from monitor.web.form import MAY_SEND_FORMS, Pages, local_path, read_rejected_form
 from monitor.web.problem import ProblemResponse
@@ -74,7 +74,7 @@ def _detail(error: Exception, response: ProblemResponse) -> object:
     if isinstance(error, RequestValidationError):
         # FastAPI's message addresses programmers, but a user may have mistyped the URL.
         names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
-        return lazy_text("the URL has an invalid value of {names}", names=", ".join(names))
+        return translatable("the URL has an invalid value of {names}", names=", ".join(names))
     # The page shows the error's own Malay or English text (`OperationRejectedError.malay`, `page_text`).
     return error if isinstance(error, OperationRejectedError) else response.detail
 

@@ -20,7 +20,7 @@ from markupsafe import escape
 
 from monitor.access.principal import Principal
 from monitor.config.files.document import MAX_OCTETS
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.web.page import PageLanguage
 from monitor.web.page_query import other_parameters, read_query, store_language
 
@@ -178,7 +178,7 @@ async def read_fields(
     """
     body = await _read_portal_form(request, max_octets=max_octets)
     if body.count(b"&") >= max_fields:
-        raise HTTPException(413, lazy_text("a form has at most {most} fields", most=max_fields))
+        raise HTTPException(413, translatable("a form has at most {most} fields", most=max_fields))
     # Decoding a megabyte of escapes takes a quarter of a second, so use a thread for large forms.
     fields = await asyncio.to_thread(_parse_urlencoded, body) if len(body) > MAX_FORM_SIZE else _parse_urlencoded(body)
     _check_owner(request, fields.pop(_OWNER_FIELD, ()))
@@ -192,7 +192,7 @@ def _check_owner(request: Request, owners: Sequence[str]) -> None:
     if user is None or other_owner is None:
         return
     message = "{owner} filled in this form, and {user} has signed in since; sign in as {owner} to send it"
-    raise HTTPException(401, lazy_text(message, owner=other_owner[:_MAX_NAME_LENGTH], user=user.name))
+    raise HTTPException(401, translatable(message, owner=other_owner[:_MAX_NAME_LENGTH], user=user.name))
 
 
 def _parse_urlencoded(body: bytes) -> dict[str, list[str]]:
@@ -244,7 +244,7 @@ async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[
         elif b"name" in disposition:
             fields[disposition[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
     if len(file) > max_octets:
-        raise HTTPException(413, lazy_text("the file has more than {size} KiB", size=max_octets // 1024))
+        raise HTTPException(413, translatable("the file has more than {size} KiB", size=max_octets // 1024))
     _check_owner(request, [fields.pop(_OWNER_FIELD)] if _OWNER_FIELD in fields else ())
     return fields, file
 
@@ -268,7 +268,7 @@ async def _read_portal_form(request: Request, *, max_octets: int) -> bytes:
     if not is_from_our_page(request):
         raise HTTPException(403, "this form is accepted from a page of Pantau only; open that page and send it again")
     if (body := await read_body(request, max_octets)) is None:
-        raise HTTPException(413, lazy_text("a form has at most {most} octets", most=max_octets))
+        raise HTTPException(413, translatable("a form has at most {most} octets", most=max_octets))
     setattr(request.state, _BODY_ATTRIBUTE, body)
     return body
 

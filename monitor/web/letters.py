@@ -23,7 +23,7 @@ from alerts.documents.stack import merge_letters
 from alerts.model.gateway import PageContent
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import LetterNotRecorded, LetterRecord, Letters, LetterView
@@ -186,7 +186,7 @@ def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
             return
         letter = next((each for each in await letter_service.letters() if each.id == notification_id), None)
         if letter is None:
-            raise HTTPException(404, lazy_text("there is no letter {notice} in your trays", notice=notification_id))
+            raise HTTPException(404, translatable("there is no letter {notice} in your trays", notice=notification_id))
         check_permission(principal, Permission.POST_LETTERS, letter.agency)
 
     async def render_page(
@@ -244,7 +244,8 @@ def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRoute
             raise HTTPException(422, "select at least one letter")
         if len(requested) > MAX_PRINTED_TOGETHER:
             raise HTTPException(
-                422, lazy_text("select at most {most} letters: they are printed in one file", most=MAX_PRINTED_TOGETHER)
+                422,
+                translatable("select at most {most} letters: they are printed in one file", most=MAX_PRINTED_TOGETHER),
             )
         pending = [
             each.id

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.facade import ServiceFacade
 from monitor.web.access.access_control import notification_in_path, require
 from monitor.web.form import Pages
@@ -27,7 +27,7 @@ def notification_pages(facade: ServiceFacade, pages: Pages) -> APIRouter:
     async def show_notification(request: Request, notification_id: Id) -> Response:
         composed = await facade.composed_notification(notification_id)
         if composed is None:
-            raise HTTPException(404, lazy_text("there is no notification {notice}", notice=notification_id))
+            raise HTTPException(404, translatable("there is no notification {notice}", notice=notification_id))
         view, content = composed
         match content:
             case SmsContent(text=text):
@@ -48,7 +48,7 @@ def notification_pages(facade: ServiceFacade, pages: Pages) -> APIRouter:
     async def show_pdf(notification_id: Id) -> Response:
         _, content = await facade.composed_notification(notification_id) or (None, None)
         if not isinstance(content, PageContent):
-            raise HTTPException(404, lazy_text("there is no fax or letter {notice}", notice=notification_id))
+            raise HTTPException(404, translatable("there is no fax or letter {notice}", notice=notification_id))
         return Response(content.pdf, media_type="application/pdf")
 
     return router

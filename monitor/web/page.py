@@ -31,8 +31,8 @@ from monitor.audit import incident_record
 from monitor.evaluation.attribution import RunVerdict
 from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.model.health import Health
-from monitor.model.lazy_text import translate
 from monitor.model.route import Direction
+from monitor.model.translatable import translate
 from monitor.model.window import WindowOccurrence
 from monitor.service.errors import OperationRejectedError
 from monitor.views.agency_status import AgencyStatus

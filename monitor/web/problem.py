@@ -1,6 +1,6 @@
 """Error responses in the format "problem details" (RFC 9457): the reason, and the invalid parts of the request.
 
-A `lazy_text` is an English `str` that keeps its pattern and values, so that a page can show it in Malay.
+A `translatable` is an English `str` that keeps its pattern and values, so that a page can show it in Malay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from alerts.persistence.store import StoreUnavailable
 from monitor.config.files.problem import MAX_LISTED, Problem, Severity
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import NotFoundError, OperationRejectedError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -33,7 +33,7 @@ class ProblemResponse(Response):
     """Error response with problem details. An error page shows *detail* in the user's language."""
 
     def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
-        """Take the problem details as JSON in *body*, and their member "detail" again, possibly as a `lazy_text`."""
+        """Take the problem details as JSON in *body*, and their member "detail" again, possibly as a `translatable`."""
         super().__init__(body, status_code=status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
         self.detail = detail
 
@@ -147,10 +147,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
         # The portal answers HEAD wherever it answers GET.
         headers["Allow"] += ", HEAD"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and has_default_detail:
-        allowed = headers.get("Allow") or lazy_text("something else")
-        detail = lazy_text("{method} is not possible here, only {allowed}", method=request.method, allowed=allowed)
+        allowed = headers.get("Allow") or translatable("something else")
+        detail = translatable("{method} is not possible here, only {allowed}", method=request.method, allowed=allowed)
     elif error.status_code == HTTPStatus.NOT_FOUND and has_default_detail:
-        detail = lazy_text("there is nothing at {path}", path=request.url.path[:_MAX_ECHOED])
+        detail = translatable("there is nothing at {path}", path=request.url.path[:_MAX_ECHOED])
     return problem(error.status_code, detail, headers=headers)
 
 
@@ -185,7 +185,7 @@ async def _rejected_operation(_request: Request, error: Exception) -> Response:
 
 async def _store_unavailable(_request: Request, error: Exception) -> Response:
     """Return the response for an unavailable database. The client may retry."""
-    reason = lazy_text(
+    reason = translatable(
         "the database is unavailable ({error}): nothing can be read or written now; /metrics has the state of mail",
         error=str(error),
     )

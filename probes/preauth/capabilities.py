@@ -49,7 +49,7 @@ async def query_servers(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[
 async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities:
     """Query a server. Failures of the server are in the result; none is raised."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
-    # `open_session` converts the errors of the connection itself, so an implicit TLS handshake causes the others.
+    # `open_session` converts errors of connecting. Other errors come from the TLS handshake, if TLS is implicit.
     connect_phase = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
     try:
         async with asyncio.timeout(_SERVER_TIMEOUT_SECONDS):

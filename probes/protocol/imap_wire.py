@@ -155,9 +155,8 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     async def authenticate(self, mechanism: str, response: str, *, with_initial_response: bool) -> tuple[Any, str]:
         """Sign in with *response*, in base64. Return the server's final response, and its challenge or "".
 
-        *with_initial_response*: *response* is sent in the command itself (RFC 4959). A challenge after *response* has
-        the reason of a refusal. The refusal follows when the client has sent an empty line, which aioimaplib does not
-        send.
+        *with_initial_response*: *response* is sent in the command itself (RFC 4959). When the server refuses, it first
+        sends a challenge with the reason, and waits for an empty line, which aioimaplib does not send.
         """
         words = (mechanism, response) if with_initial_response else (mechanism,)
         command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
@@ -181,7 +180,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         if self.failure is not None:
             return
         if self._is_idling:
-            # During IDLE the server accepts only DONE. Without LOGOUT, the server may count the session for some time.
+            # During IDLE the server accepts only DONE. Without LOGOUT, the session may count against the server's limit of connections for some time.
             self.idle_done()
         self.send(f"{self.new_tag()} LOGOUT")
         self.fail(ConnectionAbortedError("closed"))

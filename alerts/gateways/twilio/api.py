@@ -21,8 +21,8 @@ from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, P
 #: Short names for the table below.
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
-#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts contain the telephone
-#: number.
+#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts are not
+#: used, because they contain the telephone number.
 ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     11100: (_C, "callback URL not accepted"),
     13227: (_C, "country not enabled for calls"),
@@ -116,7 +116,7 @@ class Twilio:
         return _check_sid(answer, ErrorClass.TRANSIENT)
 
     async def verify(self, resource: str) -> None:
-        """GET one entry of "Messages" or "Calls"; raise `DeliveryError`."""
+        """Test the credentials by reading one entry of "Messages" or "Calls"; raise `DeliveryError`."""
         _list_items(
             await self._provider.query(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower()
         )
@@ -127,7 +127,7 @@ class Twilio:
         """Return the messages or calls to the address of *request* that were created after it, the oldest first.
 
         *within*: return only those that were created within this time after the request. `MAX_SKEW` is added to both
-        ends of the period; a large clock difference is corrected by the date in Twilio's response. The query has no
+        ends of the period; if our clock at the query differs much from the date of Twilio's response, the period is corrected. The query has no
         filter by DateSent or StartTime, because both are empty while a message or call is queued. The query returns the
         newest hundred messages or calls to the number, which are enough.
         """

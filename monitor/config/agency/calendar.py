@@ -16,7 +16,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.files.section import OneLine, ResolvedPath, Section
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 
 class GazettedDay(Section):
@@ -101,7 +101,9 @@ def check_gazette(gazette: Gazette, findings: Findings) -> None:
     for number, day in enumerate(gazette.holidays):
         if any((day.date, state) in workdays for state in day.states or State):
             date_findings = findings["holidays", number, "date"]
-            date_findings.error(lazy_text("{date} is also one of the workdays", date=day.date), "it in one of the two")
+            date_findings.error(
+                translatable("{date} is also one of the workdays", date=day.date), "it in one of the two"
+            )
 
 
 def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:

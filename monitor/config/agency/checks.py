@@ -19,7 +19,7 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
 from monitor.config.files.section import PositiveDuration, Section, SubstituteIfInvalid, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
@@ -85,7 +85,7 @@ class CheckSettings(Section):
         if isinstance(value, Mapping | CheckSettings):
             return read(value)
         if (on := _parse_switch(value)) is None:
-            raise shape_error(lazy_text("must be {ways}", ways=_KIND_VALUES), "on")
+            raise shape_error(translatable("must be {ways}", ways=_KIND_VALUES), "on")
         return ON if on else OFF
 
 
@@ -151,8 +151,8 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
         if each.interval is not None and each.interval < kinds[name].within:  # The deadline of a run.
             shortest_interval = format_duration(kinds[name].within)
             findings[name, "interval"].error(
-                lazy_text("one run may take {longest}", longest=shortest_interval),
-                lazy_text("at least {longest}", longest=shortest_interval),
+                translatable("one run may take {longest}", longest=shortest_interval),
+                translatable("at least {longest}", longest=shortest_interval),
             )
     return checks
 

@@ -25,7 +25,7 @@ from monitor.config.files.document import Document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem, Severity, closest_match
 from monitor.config.files.section import Extension, OneLine, Section, Slug, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 
 def _hash_pin(pin: SecretStr) -> SecretStr:
@@ -119,9 +119,9 @@ def find_unknown_users(document: Document, users: Collection[str]) -> Iterator[P
             if isinstance(user, str) and user not in users:
                 yield document.problem(
                     (*section, key, "user"),
-                    lazy_text("'{user}' is no user who may sign in to the portal", user=user),
+                    translatable("'{user}' is no user who may sign in to the portal", user=user),
                     closest_match(user, users)
-                    or lazy_text("a name that `pantau user list` shows, or leave the key out"),
+                    or translatable("a name that `pantau user list` shows, or leave the key out"),
                     Severity.WARNING,
                 )
 

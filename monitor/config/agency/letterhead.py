@@ -18,7 +18,7 @@ from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
 from monitor.config.files.section import OneLine, ResolvedPath, Section
-from monitor.model.lazy_text import all_of, lazy_text
+from monitor.model.translatable import all_of, translatable
 
 
 def load_crest(file: Path) -> Crest:
@@ -26,15 +26,15 @@ def load_crest(file: Path) -> Crest:
     try:
         crest = read_crest(read_regular(file, MAX_OCTETS))
     except NotRegularFileError as error:
-        raise InvalidCrestError(lazy_text("{file} {error}", file=file, error=str(error))) from None
+        raise InvalidCrestError(translatable("{file} {error}", file=file, error=str(error))) from None
     except (OSError, ValueError) as error:
         raise InvalidCrestError(
-            lazy_text("{file} cannot be read: {error}", file=file, error=error_reason(error))
+            translatable("{file} cannot be read: {error}", file=file, error=error_reason(error))
         ) from None
     except InvalidCrestError as error:
-        raise InvalidCrestError(lazy_text("{file} {error}", file=file, error=str(error))) from None
+        raise InvalidCrestError(translatable("{file} {error}", file=file, error=str(error))) from None
     if not can_render(crest):
-        raise InvalidCrestError(lazy_text("{file} cannot be drawn: it is broken", file=file))
+        raise InvalidCrestError(translatable("{file} cannot be drawn: it is broken", file=file))
     return crest
 
 
@@ -143,9 +143,9 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _REQUIRED_FIELDS.items():
         if (pages_without := pages & channels) and not getattr(letterhead, field):
-            for_pages = all_of(lazy_text(channel) for channel in sorted(pages_without))
+            for_pages = all_of(translatable(channel) for channel in sorted(pages_without))
             findings[field].error(
-                lazy_text("is missing, and the {pages} of this office prints it", pages=for_pages), example
+                translatable("is missing, and the {pages} of this office prints it", pages=for_pages), example
             )
     if pages:
         check_glyphs(letterhead, findings)
@@ -166,7 +166,7 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     for field in ("telephone", "fax"):
         if (number := getattr(letterhead, field)) and not is_possible(number):
             findings[field].warning(
-                lazy_text("'{number}' is not possible as a telephone number", number=number), "03-1234 5678"
+                translatable("'{number}' is not possible as a telephone number", number=number), "03-1234 5678"
             )
 
 
@@ -178,7 +178,7 @@ def check_glyphs(printed: object, findings: Findings) -> None:
     match printed:
         case str() if missing_glyphs := replaced_characters(printed):
             findings.warning(
-                lazy_text(
+                translatable(
                     "letters and fax pages have no glyph for {strange} (U+{code:04X}), and print '{printed}'",
                     strange=missing_glyphs[0],
                     code=ord(missing_glyphs[0]),
@@ -200,12 +200,12 @@ def check_postal(address: tuple[str, ...], findings: Findings) -> None:
     if len(address) > _MAX_LINES or len(joined) > _MAX_CHARACTERS:
         findings.error(
             "is longer than a letterhead and the window of an envelope have room for",
-            lazy_text("{lines} lines and {letters} letters at most", lines=_MAX_LINES, letters=_MAX_CHARACTERS),
+            translatable("{lines} lines and {letters} letters at most", lines=_MAX_LINES, letters=_MAX_CHARACTERS),
         )
         return
     if any(len(word) > _MAX_WORD_CHARACTERS for word in re.split(r"[\s,-]", joined)):
         findings.warning(
-            lazy_text(
+            translatable(
                 "has a word of more than {most} letters: it is wider than the window of an envelope",
                 most=_MAX_WORD_CHARACTERS,
             ),
@@ -213,5 +213,5 @@ def check_postal(address: tuple[str, ...], findings: Findings) -> None:
         )
     if address and not _LAST_LINE.fullmatch(address[-1]):
         findings[len(address) - 1].warning(
-            lazy_text("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
+            translatable("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
         )

@@ -19,8 +19,8 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import Host, MailAddress, OneLine, Port, RefreshedSecretFile, ResolvedPath, Section
-from monitor.model.lazy_text import lazy_text
 from monitor.model.mail_provider import KNOWN_PROVIDERS
+from monitor.model.translatable import translatable
 from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import RotationFactory
 from probes.credentials.oauth_local import TokenCommand, TokenFile
@@ -78,12 +78,13 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
     # A method with an invalid value is not missing, and its problem has been recorded.
     if not methods and not any(has_problem(findings, method) for method in _LOGIN_METHODS):
         findings["password"].error(
-            "is missing", lazy_text("{source}; or oauth, token_file or token_command", source=source_remedy("password"))
+            "is missing",
+            translatable("{source}; or oauth, token_file or token_command", source=source_remedy("password")),
         )
     for method in methods[1:]:
         written_keys = [source for source in source_keys(method) if findings[source].is_in_file]
         findings[(written_keys or [method])[0]].error(
-            lazy_text("is a second way to sign in beside {way}", way=methods[0]), "one of the two"
+            translatable("is a second way to sign in beside {way}", way=methods[0]), "one of the two"
         )
     if login.token_command == ():
         findings["token_command"].error("is empty", "[PROGRAM, ARGUMENT, ...]")
@@ -268,9 +269,9 @@ def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> No
     for key, secret in mailbox.login.stored_secrets.items():
         if unauthorized := mailbox.unauthorized_recipients(secret):
             source = source_keys(key)[-1]
-            message = lazy_text(
+            message = translatable(
                 "was entered for {allowed_recipients}, and not for {others}",
-                allowed_recipients=", ".join(sorted(secret.allowed_recipients)) or lazy_text("nobody"),
+                allowed_recipients=", ".join(sorted(secret.allowed_recipients)) or translatable("nobody"),
                 others=", ".join(unauthorized),
             )
             findings[tuple(source.split("."))].error(
@@ -314,7 +315,7 @@ def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
     usual_port = _PORTS[key][server.security]
     if protocol != key:
         findings["port"].warning(
-            lazy_text("{port} is the port of {protocol}", port=server.port, protocol=protocol.upper()),
+            translatable("{port} is the port of {protocol}", port=server.port, protocol=protocol.upper()),
             f"port: {usual_port}",
         )
     elif expected_security is not server.security:
@@ -323,10 +324,10 @@ def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
             if expected_security is Security.IMPLICIT
             else "a connection to port {port} begins without TLS, and security is {security}"
         )
-        message = lazy_text(pattern, port=server.port, security=server.security)
+        message = translatable(pattern, port=server.port, security=server.security)
         findings["port"].warning(
             message,
-            lazy_text("security: {begins} beside it, or port: {usual}", begins=expected_security, usual=usual_port),
+            translatable("security: {begins} beside it, or port: {usual}", begins=expected_security, usual=usual_port),
         )
 
 

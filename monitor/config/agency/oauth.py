@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import OneLine, RefreshedSecretFile, ResolvedPath, Section
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import (
     Client,
@@ -195,5 +195,5 @@ def _service_account_problems(oauth: OAuthSettings, key: SecretStr) -> Iterator[
         yield (
             "scope",
             "is missing: the signed assertion must contain it",
-            lazy_text("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
+            translatable("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
         )

@@ -15,8 +15,8 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.section import Count, OneLine, PositiveDuration, Section, SubstituteIfInvalid, shape_error
 from monitor.evaluation.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
-from monitor.model.lazy_text import lazy_text
 from monitor.model.route import ProbingPolicy
+from monitor.model.translatable import translatable
 from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
 from probes.model.probe import Timeouts
 
@@ -66,10 +66,12 @@ def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, fi
             if lasts <= timedelta(0):
                 window_findings["until"].error("the window ends before it begins", "a later time")
             elif lasts > _MAX_MAINTENANCE:
-                message = lazy_text("nothing is probed for {days} days", days=lasts.days)
+                message = translatable("nothing is probed for {days} days", days=lasts.days)
                 window_findings["until"].warning(
                     message,
-                    lazy_text("windows of at most {days} days each, if that is intended", days=_MAX_MAINTENANCE.days),
+                    translatable(
+                        "windows of at most {days} days each, if that is intended", days=_MAX_MAINTENANCE.days
+                    ),
                 )
         elif any(one_time_keys) or not all(recurring_keys):
             window_findings.error("is not one kind of window", "from: and until:, or cron: and for:")
@@ -85,7 +87,7 @@ _MAX_FLAPPING_WINDOW = timedelta(days=1)
 def _check_flapping_threshold(outages: int) -> int:
     if not 2 <= outages <= 100:
         raise shape_error(
-            lazy_text("{outages} is not from 2 to 100", outages=outages),
+            translatable("{outages} is not from 2 to 100", outages=outages),
             "2 to 100: an agency that goes down once is not flapping",
         )
     return outages
@@ -100,7 +102,7 @@ def _check_flapping_window(span: timedelta) -> timedelta:
 def _check_takeover_timeout(span: timedelta) -> timedelta:
     if not _MIN_TAKEOVER_TIMEOUT <= span <= _MAX_TAKEOVER_TIMEOUT:
         raise shape_error(
-            lazy_text("{span} is too short or too long", span=format_duration(span)),
+            translatable("{span} is too short or too long", span=format_duration(span)),
             "5s to 5m: a busy process must not count as dead, and agencies must not stay unprobed for long",
         )
     return span
@@ -222,8 +224,8 @@ def check_probing(probing: ProbingSettings, own_settings: Section, findings: Fin
         )
         spans = f"{greater} {format_duration(greater_value)}, {lesser} {format_duration(lesser_value)}"
         findings[key].error(
-            lazy_text("{message} ({spans})", message=lazy_text(message), spans=spans),
-            lazy_text(remedy, limit=format_duration(limit)),
+            translatable("{message} ({spans})", message=translatable(message), spans=spans),
+            translatable(remedy, limit=format_duration(limit)),
         )
 
     compare(

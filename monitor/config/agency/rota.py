@@ -18,7 +18,7 @@ from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import suggest
 from monitor.config.files.section import Section, Slug, SubstituteIfInvalid, parsed_by, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 _NAMED_SHIFTS = {"daily": 1, "weekly": 7}
 _MAX_SHIFT_DAYS = 92
@@ -29,8 +29,8 @@ def _parse_shift(text: str) -> int:
     shift = _NAMED_SHIFTS.get(text.strip(), int(days[1]) if days else 0)
     if not 1 <= shift <= _MAX_SHIFT_DAYS:
         raise shape_error(
-            lazy_text("'{text}' is no shift of whole days", text=text),
-            lazy_text("daily, weekly, or a number of days up to {longest}: 3d", longest=_MAX_SHIFT_DAYS),
+            translatable("'{text}' is no shift of whole days", text=text),
+            translatable("daily, weekly, or a number of days up to {longest}: 3d", longest=_MAX_SHIFT_DAYS),
         )
     return shift
 
@@ -109,5 +109,5 @@ def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, fin
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
             findings[number].error(
-                lazy_text("there is no contact '{key}'", key=key), suggest(key, people, f"contacts: {{{key}: ...}}")
+                translatable("there is no contact '{key}'", key=key), suggest(key, people, f"contacts: {{{key}: ...}}")
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
-from monitor.model.lazy_text import any_of, lazy_text
+from monitor.model.translatable import any_of, translatable
 from probes.model.domain import is_within, normalize_domain
 
 #: Suffixes of official domains (3d): for government agencies, education and the armed forces.
@@ -38,20 +38,20 @@ def check_domains(
     for number, domain in enumerate(registered):
         domain_findings = findings[number]
         if domain in registered[:number]:
-            domain_findings.warning(lazy_text("'{domain}' is named twice", domain=domain), "it once")
-        instead = lazy_text("a domain of the agency below {suffixes}", suffixes=any_of(suffixes))
+            domain_findings.warning(translatable("'{domain}' is named twice", domain=domain), "it once")
+        instead = translatable("a domain of the agency below {suffixes}", suffixes=any_of(suffixes))
         if is_within(domain, private_providers):
             domain_findings.error(
-                lazy_text("'{domain}' is a private provider's domain (circular, 3f)", domain=domain), instead
+                translatable("'{domain}' is a private provider's domain (circular, 3f)", domain=domain), instead
             )
         elif normalize_domain(domain) in OFFICIAL_SUFFIXES:
             domain_findings.error(
-                lazy_text("'{domain}' is no domain of one agency", domain=domain), f"jabatan-contoh.{domain}"
+                translatable("'{domain}' is no domain of one agency", domain=domain), f"jabatan-contoh.{domain}"
             )
         elif not is_within(domain, suffixes):
             domain_findings.error(
-                lazy_text("'{domain}' has no official suffix (circular, 3d)", domain=domain),
-                lazy_text("{instead}; or list its suffix in official_suffixes", instead=instead),
+                translatable("'{domain}' has no official suffix (circular, 3d)", domain=domain),
+                translatable("{instead}; or list its suffix in official_suffixes", instead=instead),
             )
 
 
@@ -60,13 +60,15 @@ def check_address(address: str, domains: Iterable[str], private_providers: Colle
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, private_providers):
         findings.error(
-            lazy_text("'{address}' is at a private provider (circular, 3f)", address=address),
-            lazy_text("an address at {domains}", domains=any_of(registered)),
+            translatable("'{address}' is at a private provider (circular, 3f)", address=address),
+            translatable("an address at {domains}", domains=any_of(registered)),
         )
     elif not is_within(domain, registered):
         findings.error(
-            lazy_text("'{address}' is outside the agency's registered domains (circular, 3c and 3e)", address=address),
-            lazy_text(
+            translatable(
+                "'{address}' is outside the agency's registered domains (circular, 3c and 3e)", address=address
+            ),
+            translatable(
                 "an address at {domains}, or register {domain} under domains", domains=any_of(registered), domain=domain
             ),
         )
@@ -82,11 +84,11 @@ def check_reference(
     domain = domain_of(address)
     if is_within(domain, private_providers):
         findings.error(
-            lazy_text("'{address}' is at a private provider (circular, 3f)", address=address),
+            translatable("'{address}' is at a private provider (circular, 3f)", address=address),
             "an address of a partner agency",
         )
     elif not is_within(domain, suffixes):
         findings.warning(
-            lazy_text("'{address}' has no official suffix (circular, 3d)", address=address),
+            translatable("'{address}' has no official suffix (circular, 3d)", address=address),
             "an address of a partner agency, if there is one",
         )

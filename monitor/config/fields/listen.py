@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator
 
 from monitor.config.files.section import OneLine, SubstituteIfInvalid, parsed_by, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 
@@ -51,7 +51,7 @@ def parse_listen(text: str) -> Listen | None:
 
 def _parse_listen_value(text: str) -> Listen:
     if (listen := parse_listen(text)) is None:
-        raise shape_error(lazy_text("'{written}' is no address with a port", written=text), "127.0.0.1:8080")
+        raise shape_error(translatable("'{written}' is no address with a port", written=text), "127.0.0.1:8080")
     return listen
 
 
@@ -102,7 +102,7 @@ def is_tenant(text: str) -> bool:
 def _check_tenant(text: str) -> str:
     if not is_tenant(text):
         raise shape_error(
-            lazy_text("'{tenant}' is no tenant", tenant=text), "jabatan-contoh.gov.my, or the id of the tenant"
+            translatable("'{tenant}' is no tenant", tenant=text), "jabatan-contoh.gov.my, or the id of the tenant"
         )
     return text
 

@@ -22,7 +22,7 @@ from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
 from monitor.config.files.section import Extension, OneLine, Section
-from monitor.model.lazy_text import all_of, lazy_text
+from monitor.model.translatable import all_of, translatable
 
 #: Region of numbers without a country code.
 REGION = "MY"
@@ -76,7 +76,7 @@ def find_objection(text: str, channel: Channel) -> Objection | None:
 def _too_short_message(missing_digits: int) -> str:
     if missing_digits == 1:
         return "is 1 digit short of a Malaysian number"
-    return lazy_text("is {missing} digits short of a Malaysian number", missing=missing_digits)
+    return translatable("is {missing} digits short of a Malaysian number", missing=missing_digits)
 
 
 def is_possible(text: str) -> bool:
@@ -230,9 +230,9 @@ def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) ->
         address_findings = findings[position]
         number_kinds = [kind for kind in _CHANNELS_BY_KIND if getattr(address, kind)]
         if len(number_kinds) != 1 and not address_findings.is_broken:
-            kinds_text = all_of(number_kinds) or lazy_text("no number")
+            kinds_text = all_of(number_kinds) or translatable("no number")
             address_findings.error(
-                lazy_text("holds {found}: an address is one number", found=kinds_text), _ADDRESS_EXAMPLES
+                translatable("holds {found}: an address is one number", found=kinds_text), _ADDRESS_EXAMPLES
             )
         for kind in number_kinds:
             check_number(getattr(address, kind), _CHANNELS_BY_KIND[kind][0], address_findings[kind])
@@ -250,4 +250,4 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
     """Record an extension without *number*, the number of its line. *key*: the key of this number."""
     if extension and not number and not findings[key].is_broken:
-        findings["extension"].error("belongs to no line", lazy_text("{key}: 03-1234 5678 beside it", key=key))
+        findings["extension"].error("belongs to no line", translatable("{key}: 03-1234 5678 beside it", key=key))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Maximum size of a file of authorities in octets: about thirty times the size of the system's file.
 _MAX_AUTHORITIES_OCTETS = 8 * 1024 * 1024
@@ -73,10 +73,10 @@ def _read(ca_file: Path) -> bytes:
     try:
         return read_regular(ca_file, _MAX_AUTHORITIES_OCTETS)
     except NotRegularFileError as error:
-        raise TrustStoreError(lazy_text("{file} {error}", file=ca_file, error=str(error))) from None
+        raise TrustStoreError(translatable("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
         # The message omits the file's name, which may be a password that was written in the wrong place.
-        raise TrustStoreError(lazy_text("cannot be read: {error}", error=error_reason(error))) from None
+        raise TrustStoreError(translatable("cannot be read: {error}", error=error_reason(error))) from None
 
 
 @lru_cache(maxsize=2)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from monitor.config.files.section import PositiveDuration, Section, SubstituteIfInvalid, parsed_by, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.model.window import InvalidCronError, Recurring, check_cron
 
 
@@ -17,7 +17,7 @@ def _parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise shape_error(lazy_text("'{text}' is no day", text=text), "year-month-day: 2026-12-01") from None
+        raise shape_error(translatable("'{text}' is no day", text=text), "year-month-day: 2026-12-01") from None
 
 
 def _parse_time_of_day(text: str) -> time:
@@ -26,17 +26,17 @@ def _parse_time_of_day(text: str) -> time:
     except ValueError:
         parsed = None
     if parsed is None or parsed.tzinfo is not None or (parsed.second, parsed.microsecond) != (0, 0) or ":" not in text:
-        raise shape_error(lazy_text("'{text}' is no time of the day", text=text), "08:00, or 17:30")
+        raise shape_error(translatable("'{text}' is no time of the day", text=text), "08:00, or 17:30")
     return parsed
 
 
 def _parse_day_span(text: str) -> tuple[time, time]:
     begins, dash, ends = text.partition("-")
     if not dash:
-        raise shape_error(lazy_text("'{text}' is no part of a day", text=text), "08:00-17:00")
+        raise shape_error(translatable("'{text}' is no part of a day", text=text), "08:00-17:00")
     span = _parse_time_of_day(begins), _parse_time_of_day(ends)
     if span[0] >= span[1]:
-        raise shape_error(lazy_text("'{text}' ends before it begins", text=text), "08:00-17:00")
+        raise shape_error(translatable("'{text}' ends before it begins", text=text), "08:00-17:00")
     return span
 
 
@@ -71,7 +71,7 @@ def _parse_zone(text: str) -> ZoneInfo:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
         raise shape_error(
-            lazy_text("'{text}' is no time zone of this machine", text=text), "Asia/Kuala_Lumpur"
+            translatable("'{text}' is no time zone of this machine", text=text), "Asia/Kuala_Lumpur"
         ) from None
 
 
@@ -85,7 +85,7 @@ def _parse_moment(text: str) -> datetime:
         raise shape_error("is no date with a time", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
     if not _FIRST_YEAR <= parsed.year <= _LAST_YEAR:
         raise shape_error(
-            lazy_text("is in the year {year}", year=parsed.year), "2026-12-01 22:00, or 2026-12-01T22:00+08:00"
+            translatable("is in the year {year}", year=parsed.year), "2026-12-01 22:00, or 2026-12-01T22:00+08:00"
         )
     return parsed
 

@@ -21,7 +21,7 @@ from alerts.wording.source import parse_nodes
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity, format_path
 from monitor.config.files.regular import NotRegularFileError, explain_unreadable, read_regular
 from monitor.config.files.syntax import character_name, is_typographic_quote, syntax_problem
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _NULL = f"{_TAG_PREFIX}null"
@@ -142,7 +142,7 @@ def read_document(file: FilePath, cached: Document | None = None) -> Document:
     except (OSError, ValueError) as error:
         message, instead = explain_unreadable(file, error)
         return _unreadable(
-            name, message, instead=instead or lazy_text("a file of text, or another path where it is named")
+            name, message, instead=instead or translatable("a file of text, or another path where it is named")
         )
     return replace(parse_document(text, name), digest=digest, text=text)
 
@@ -243,7 +243,7 @@ class _NodeConverter:
                 self._record_problem(
                     key_node,
                     child_path,
-                    lazy_text("is written twice, first on line {first}", first=first),
+                    translatable("is written twice, first on line {first}", first=first),
                     "one of the two",
                 )
                 continue
@@ -284,7 +284,7 @@ class _NodeConverter:
             self._record_problem(
                 node,
                 path,
-                lazy_text("holds {character}, which cannot be seen", character=character_name(invisible)),
+                translatable("holds {character}, which cannot be seen", character=character_name(invisible)),
                 "plain text, with ordinary spaces",
             )
             self.broken.add(path)

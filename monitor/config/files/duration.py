@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
@@ -23,7 +23,7 @@ def parse_duration(text: str) -> timedelta:
     """Parse "1h30m", "5m", "30s" or "2d". Raise `InvalidDurationError`, also for a number without a unit."""
     stripped = text.strip()
     if stripped.isdigit():
-        raise InvalidDurationError(lazy_text("'{compact}' has no unit", compact=stripped))
+        raise InvalidDurationError(translatable("'{compact}' has no unit", compact=stripped))
     match = _DURATION.fullmatch(stripped)
     if not stripped or match is None:
         raise InvalidDurationError("is no span of time")

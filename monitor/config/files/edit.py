@@ -20,7 +20,7 @@ import yaml
 
 from monitor.config.files.document import parse_tree
 from monitor.config.files.problem import Path, Severity, format_path
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: A text, or a mapping or list of such values.
 YamlValue = str | Mapping[str, "YamlValue"] | Sequence["YamlValue"]
@@ -88,7 +88,7 @@ def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
 
 def _not_editable(path: Path) -> NotEditableError:
     return NotEditableError(
-        lazy_text(
+        translatable(
             "{path} is written in a way that this form cannot change; change it in the whole text",
             path=format_path(path),
         )

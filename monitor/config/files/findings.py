@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,7 +119,7 @@ class Findings:
     @property
     def location_text(self) -> str:
         """Location of the value as "file:line", for a message about two values."""
-        return lazy_text("{file}:{line}", file=self.document.file, line=self.document.location(self.path).line)
+        return translatable("{file}:{line}", file=self.document.file, line=self.document.location(self.path).line)
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Path of a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]
@@ -83,7 +83,7 @@ class ProblemList:
         more = (
             Problem(
                 file=file,
-                message=lazy_text("{count} more are not listed; correct these first", count=count),
+                message=translatable("{count} more are not listed; correct these first", count=count),
                 severity=each,
             )
             for each, total in self._counts.items()
@@ -127,7 +127,7 @@ def split_remedy(text: str) -> tuple[str, str]:
 def suggest(word: str, candidates: Collection[str], default: str = "") -> str:
     """Return what to write instead of *word*: the closest match, or all *candidates*; without any, *default*."""
     return closest_match(word, candidates) or (
-        lazy_text("one of {known}", known=", ".join(candidates)) if candidates else default
+        translatable("one of {known}", known=", ".join(candidates)) if candidates else default
     )
 
 

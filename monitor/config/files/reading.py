@@ -25,8 +25,8 @@ from monitor.config.files.problem import Path, closest_match, split_remedy, sugg
 from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.files.section import OptionalSecret, SubstituteIfInvalid
 from monitor.model.document import SECRET_NAME
-from monitor.model.lazy_text import all_of, any_of, lazy_text
 from monitor.model.renamed_keys import REMOVED_KEYS, find_old_keys
+from monitor.model.translatable import all_of, any_of, translatable
 
 #: Examples of values by type, as messages show them.
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
@@ -161,10 +161,10 @@ def example_value(annotation: Any) -> str:
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " | ".join(str(member.value) for member in inner)
     if item_type(inner) is not None and not is_mapping(inner):
-        return lazy_text("[{example}, ...]", example=example_value(item_type(inner)))
+        return translatable("[{example}, ...]", example=example_value(item_type(inner)))
     if as_model(inner) is not None or is_mapping(inner):
-        return lazy_text("(keys below it, indented)")
-    return lazy_text(_EXAMPLES.get(inner, "TEXT"))
+        return translatable("(keys below it, indented)")
+    return translatable(_EXAMPLES.get(inner, "TEXT"))
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -261,7 +261,7 @@ class Reader:
             return
         self._has_recorded_old_keys = True
         for path, name in find_old_keys(self.findings.document.data):
-            self.findings.root[path].broken(lazy_text("`{old}` is now `{new}`", old=str(path[-1]), new=name), name)
+            self.findings.root[path].broken(translatable("`{old}` is now `{new}`", old=str(path[-1]), new=name), name)
             # A required key that is present under its old name must not be reported as missing.
             self.findings.root[(*path[:-1], name)].mark_broken()
 
@@ -335,7 +335,7 @@ class Reader:
         elif len(given_sources) > 1:
             first, *others = (source for source in source_keys(key) if source in given_sources)
             self.findings[(*path, others[0])].broken(
-                lazy_text("is a second source beside {first}", first=first), "one of the two"
+                translatable("is a second source beside {first}", first=first), "one of the two"
             )
         elif by_store in given_sources:
             return self._stored_secret(given_sources[by_store], key, (*path, by_store))
@@ -368,8 +368,10 @@ class Reader:
     def _fetch_secret(self, name: object, path: Path, annotation: Any, *, is_file: bool) -> SecretStr | None:
         """Return the secret in the file or environment variable *name*; record one that is unavailable or exposed."""
         if not isinstance(name, str) or not name:
-            what = lazy_text("the path of a file") if is_file else lazy_text("the name of an environment variable")
-            self.findings[path].broken(lazy_text("must be {what}", what=what), "PATH" if is_file else "NAME")
+            what = (
+                translatable("the path of a file") if is_file else translatable("the name of an environment variable")
+            )
+            self.findings[path].broken(translatable("must be {what}", what=what), "PATH" if is_file else "NAME")
             return SecretStr("?")
         try:
             secret = self._secret_resolver.from_file(name) if is_file else self._secret_resolver.from_variable(name)
@@ -378,13 +380,13 @@ class Reader:
             return None if optional_secret(annotation) else SecretStr("?")
         if is_file and (access := self._secret_resolver.public_access(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings[path].warning(lazy_text(_PUBLIC_ACCESS_MESSAGES[access], name=name), instead)
+            self.findings[path].warning(translatable(_PUBLIC_ACCESS_MESSAGES[access], name=name), instead)
         if is_file and self._secret_resolver.is_tracked(name):
-            instead = lazy_text(
+            instead = translatable(
                 "a file outside the tree, or: git rm --cached {name} (in a shell); and change the secret", name=name
             )
             self.findings[path].warning(
-                lazy_text("git tracks {name}, so every clone has the secret", name=name), instead
+                translatable("git tracks {name}, so every clone has the secret", name=name), instead
             )
         return secret
 
@@ -404,11 +406,11 @@ def source_keys(key: str) -> tuple[str, str, str]:
 def source_remedy(key: str) -> str:
     """Return what to write instead of a missing or invalid secret *key*."""
     by_file, by_variable, _ = source_keys(key)
-    return lazy_text("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
+    return translatable("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
 
 
 def _key_example(key: str, annotation: Any) -> str:
-    return lazy_text("{key}: {example}", key=key, example=example_value(annotation))
+    return translatable("{key}: {example}", key=key, example=example_value(annotation))
 
 
 def missing_key(model: type[BaseModel], key: str) -> tuple[str, str]:
@@ -428,12 +430,12 @@ def _describe_error(annotation: Any, detail: ErrorDetails, key: str) -> tuple[st
     if kind in ("enum", "literal_error"):
         return _describe_choice(unwrap(annotation), detail)
     if kind in _EXPECTED_KINDS:
-        return lazy_text("must be {kind}", kind=lazy_text(_EXPECTED_KINDS[kind])), example_value(annotation)
+        return translatable("must be {kind}", kind=translatable(_EXPECTED_KINDS[kind])), example_value(annotation)
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        limits = all_of(lazy_text(_LIMITS[each], value=value) for each, value in context.items())
-        return lazy_text("must be {limits}", limits=limits), lazy_text("a number that is {limits}", limits=limits)
+        limits = all_of(translatable(_LIMITS[each], value=value) for each, value in context.items())
+        return translatable("must be {limits}", limits=limits), translatable("a number that is {limits}", limits=limits)
     if kind == "string_pattern_mismatch":
-        return "does not have the right form", lazy_text("text that matches {pattern}", pattern=context["pattern"])
+        return "does not have the right form", translatable("text that matches {pattern}", pattern=context["pattern"])
     # The error comes from a validator of a field or a gateway, whose message is ready to use and contains no secret.
     return split_remedy(detail["msg"].removeprefix("Value error, "))
 
@@ -442,9 +444,9 @@ def _describe_choice(enumeration: Any, detail: ErrorDetails) -> tuple[str, str]:
     """Return the message and the remedy for a value that is not a member of *enumeration*."""
     value = detail["input"] if isinstance(detail["input"], str) else ""
     if enumeration is Channel:
-        return lazy_text("'{written}' is no sanctioned channel", written=value), SANCTIONED_CHANNELS
+        return translatable("'{written}' is no sanctioned channel", written=value), SANCTIONED_CHANNELS
     options = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-    return lazy_text("'{written}' is not possible here", written=value), closest_match(value, options) or any_of(
+    return translatable("'{written}' is not possible here", written=value), closest_match(value, options) or any_of(
         options
     )
 
@@ -460,7 +462,7 @@ def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     ]
     # The keys of the model are channels.
     if key.lower() in _UNSANCTIONED_CHANNELS and {Channel.SMS, Channel.VOICE} <= set(known_keys):
-        return lazy_text("'{key}' is no sanctioned channel", key=key), SANCTIONED_CHANNELS
+        return translatable("'{key}' is no sanctioned channel", key=key), SANCTIONED_CHANNELS
     if (remedy := REMOVED_KEYS.get(key)) is not None and "agencies" in known_keys:  # The model is that of the settings.
         return "was removed", remedy
     return "is no known key", suggest(key, known_keys, "nothing: no key belongs here")

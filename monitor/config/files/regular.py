@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Nanoseconds. Two changes of a file within this time may have the same timestamp: some file systems store timestamps
 #: in steps of one or two seconds.
@@ -30,11 +30,11 @@ def read_regular(file: Path, max_octets: int) -> bytes:
     """
     with open(file, "rb", opener=_open_nonblocking) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise NotRegularFileError(lazy_text("is no regular file"))
+            raise NotRegularFileError(translatable("is no regular file"))
         # Check the size of the content: some kernel files report size 0 although they have content.
         octets = opened.read(max_octets + 1)
     if len(octets) > max_octets:
-        raise NotRegularFileError(lazy_text("is larger than {size} KiB", size=max_octets // 1024))
+        raise NotRegularFileError(translatable("is larger than {size} KiB", size=max_octets // 1024))
     return octets
 
 
@@ -98,15 +98,15 @@ def may_be_path(file: Path, directory: Path) -> bool:
 
 def explain_unreadable(file: Path, error: Exception) -> tuple[str, str]:
     """Return the reason why *file* cannot be read, and the remedy; the remedy is "" if only the caller knows it."""
-    reason = lazy_text("cannot be read: {error}", error=error_reason(error))
+    reason = translatable("cannot be read: {error}", error=error_reason(error))
     if isinstance(error, PermissionError):
         user = process_user()
         try:
             status = file.stat()
         except OSError:
             instead = "chmod o+x, or chgrp and chmod g+x, on the directories above it, so that user {user} can enter them (in a shell)"
-            return reason, lazy_text(instead, user=user)
-        reason = lazy_text(
+            return reason, translatable(instead, user=user)
+        reason = translatable(
             "cannot be read by user {user}: it belongs to {owner}, mode {mode}",
             user=user,
             owner=_user_name(status.st_uid),
@@ -116,7 +116,7 @@ def explain_unreadable(file: Path, error: Exception) -> tuple[str, str]:
             group = grp.getgrgid(os.getegid()).gr_name
         except KeyError:
             group = str(os.getegid())
-        return reason, lazy_text("chgrp {group} {file} && chmod g+r {file} (in a shell)", group=group, file=file)
+        return reason, translatable("chgrp {group} {file} && chmod g+r {file} (in a shell)", group=group, file=file)
     return reason, ""
 
 
@@ -135,4 +135,4 @@ def _user_name(number: int) -> str:
 
 def error_reason(error: Exception) -> str:
     """Return the reason of *error*: an `OSError`, or the `ValueError` that an impossible path raises."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else lazy_text("no such file")
+    return error.strerror if isinstance(error, OSError) and error.strerror else translatable("no such file")

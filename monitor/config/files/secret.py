@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from monitor.config.files.regular import FileStamp, NotRegularFileError, explain_unreadable, may_be_path, read_regular
 from monitor.config.files.tracked import is_tracked
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Maximum size of a secret's file in octets. A token may have some KiB.
 _MAX_OCTETS = 64 * 1024
@@ -153,7 +153,7 @@ class SecretResolver:
     def _display_name(self, name: str) -> str:
         """Return how messages call a missing or unreadable file. They omit *name* if it may be the secret itself."""
         is_path = may_be_path(self.directory / name, self.directory)
-        return lazy_text("the file {name}", name=name) if is_path else lazy_text("the file that is named here")
+        return translatable("the file {name}", name=name) if is_path else translatable("the file that is named here")
 
     def public_access(self, name: str) -> tuple[str, ...]:
         """Return what every user of this machine can do with the file: "read", "change"."""
@@ -193,11 +193,11 @@ class SecretResolver:
                 source, name, _MissingSecret("the environment variable that is named here is not set", remedy)
             )
         return SecretLookup(
-            source, name, _as_secret(self.environ[name], lazy_text("the environment variable {name}", name=name))
+            source, name, _as_secret(self.environ[name], translatable("the environment variable {name}", name=name))
         )
 
     def _read_file(self, name: str) -> SecretStr | _MissingSecret:
-        remedy = lazy_text(
+        remedy = translatable(
             "the path of a file that holds only the secret; a relative one starts at {directory}",
             directory=self.directory,
         )
@@ -206,19 +206,19 @@ class SecretResolver:
             text = read_regular(self.directory / name, _MAX_OCTETS).decode("utf-8-sig")
         except UnicodeDecodeError:
             return _MissingSecret(
-                lazy_text("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8"
+                translatable("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8"
             )
         except NotRegularFileError as error:
-            return _MissingSecret(lazy_text("the file {name} {error}", name=name, error=str(error)), remedy)
+            return _MissingSecret(translatable("the file {name} {error}", name=name, error=str(error)), remedy)
         except FileNotFoundError:
-            return _MissingSecret(lazy_text("{name} does not exist", name=self._display_name(name)), remedy)
+            return _MissingSecret(translatable("{name} does not exist", name=self._display_name(name)), remedy)
         except (OSError, ValueError) as error:
             reason, instead = explain_unreadable(self.directory / name, error)
             return _MissingSecret(
-                lazy_text("{name} {reason}", name=self._display_name(name), reason=reason), instead or remedy
+                translatable("{name} {reason}", name=self._display_name(name), reason=reason), instead or remedy
             )
         return _as_secret(
-            _json_on_one_line(text).removesuffix("\n").removesuffix("\r"), lazy_text("the file {name}", name=name)
+            _json_on_one_line(text).removesuffix("\n").removesuffix("\r"), translatable("the file {name}", name=name)
         )
 
 
@@ -235,10 +235,10 @@ def _json_on_one_line(text: str) -> str:
 def _as_secret(text: str, source: str) -> SecretStr | _MissingSecret:
     """Return *text* as a secret, unless it is empty or has several lines. *source*: its source in messages."""
     if not text.strip():
-        return _MissingSecret(lazy_text("{source} is empty", source=source), "the secret alone, in one line")
+        return _MissingSecret(translatable("{source} is empty", source=source), "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):
         # No protocol can transmit such a secret, and a second line suggests that the file is no secret.
         return _MissingSecret(
-            lazy_text("{source} has more than one line", source=source), "the secret alone, in one line"
+            translatable("{source} has more than one line", source=source), "the secret alone, in one line"
         )
     return SecretStr(text)

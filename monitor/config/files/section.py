@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.config.files.regular import may_be_path
-from monitor.model.lazy_text import lazy_text
 from monitor.model.renamed_keys import RENAMED_VALUES
+from monitor.model.translatable import translatable
 from probes.model.domain import normalize_domain
 
 _HOST_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -32,8 +32,8 @@ _ADDRESS_PATTERN = (
     rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_HOST_LABEL}(?:\.{_HOST_LABEL})+"
 )
 
-#: Maximum length of a mail address in characters: 64 before the @, 255 after it (RFC 5321 4.5.3.1). No address is
-#: searched for beyond it, because the search time is quadratic in the length.
+#: Maximum length of a mail address in characters: 64 before the @, 255 after it (RFC 5321 4.5.3.1). A longer
+#: text is not searched for an address, because the search time is quadratic in the length.
 _MAX_ADDRESS_LENGTH = 64 + 1 + 255
 
 #: Minimum length of a token in characters, so that a program on this machine cannot guess it.
@@ -48,14 +48,14 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SubstituteIfInvalid:
-    """Annotation of a type with the value that substitutes an invalid one while the rest is checked."""
+    """Annotation of a type: the input that replaces an invalid one, so that the rest can be checked."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class OptionalSecret:
-    """Annotation of a secret without which the configuration is usable. Its absence is a loss, not an error."""
+    """Annotation of a secret without which the configuration is usable. If it is unavailable, that is recorded with `Findings.loss`."""
 
     #: What does not work without the secret; appended to the problem's message.
     consequence: str
@@ -76,7 +76,7 @@ def reject_old_values(key: str) -> BeforeValidator:
 
     def check(value: object) -> object:
         if isinstance(value, str) and (new := RENAMED_VALUES[key].get(value)) is not None:
-            raise shape_error(lazy_text("`{old}` is now `{new}`", old=value, new=new), new)
+            raise shape_error(translatable("`{old}` is now `{new}`", old=value, new=new), new)
         return value
 
     return BeforeValidator(check)
@@ -149,7 +149,8 @@ def _parse_domain(text: str) -> str:
     if not re.fullmatch(_HOST_PATTERN, domain) or "." not in domain:
         suggestion = _extract_host(text)
         raise shape_error(
-            lazy_text("'{text}' is no domain", text=text), suggestion if "." in suggestion else "jabatan-contoh.gov.my"
+            translatable("'{text}' is no domain", text=text),
+            suggestion if "." in suggestion else "jabatan-contoh.gov.my",
         )
     return domain
 
@@ -160,7 +161,8 @@ def _parse_duration(text: str) -> timedelta:
     except InvalidDurationError as error:
         number = text.strip()
         raise shape_error(
-            str(error), lazy_text("{number}s or {number}m", number=number) if number.isdigit() else "30s, 5m or 1h30m"
+            str(error),
+            translatable("{number}s or {number}m", number=number) if number.isdigit() else "30s, 5m or 1h30m",
         ) from None
 
 
@@ -198,14 +200,16 @@ def _refreshed_file_path(file: Path, info: ValidationInfo) -> Path:
     if info.context is not None and not may_be_path(info.context / file, info.context):
         raise shape_error(
             "neither the file nor its directory exists",
-            lazy_text("a path in a directory of its own; a relative one starts at {directory}", directory=info.context),
+            translatable(
+                "a path in a directory of its own; a relative one starts at {directory}", directory=info.context
+            ),
         )
     return _absolute_path(file, info)
 
 
 def _check_token_length(token: SecretStr) -> SecretStr:
     if len(token.get_secret_value()) < _MIN_TOKEN_LENGTH:
-        message = lazy_text("a token has at least {shortest} characters", shortest=_MIN_TOKEN_LENGTH)
+        message = translatable("a token has at least {shortest} characters", shortest=_MIN_TOKEN_LENGTH)
         raise shape_error(message, "a new one: openssl rand -hex 32 (in a shell)")
     return token
 

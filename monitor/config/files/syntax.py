@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from monitor.config.files.problem import Problem
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 
 class _KnownProblem(NamedTuple):
@@ -95,7 +95,7 @@ def syntax_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
         return Problem(
             file=name,
             line=number,
-            message=lazy_text("holds {character}", character=character_name(chr(error.character))),
+            message=translatable("holds {character}", character=character_name(chr(error.character))),
             instead="plain text, saved as UTF-8",
         )
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -141,7 +141,7 @@ def _known_problem(known: _KnownProblem, line_index: int, name: str) -> Problem:
 def character_name(character: str) -> str:
     """Return the name of a character for a message: "a no-break space (U+00A0)"."""
     name = unicodedata.name(character, "control character").lower()
-    return lazy_text("a {name} (U+{code:04X})", name=name, code=ord(character))
+    return translatable("a {name} (U+{code:04X})", name=name, code=ord(character))
 
 
 def is_typographic_quote(character: str) -> bool:
@@ -160,7 +160,7 @@ def _find_obvious_problem(lines: list[str], line_indices: set[int], name: str) -
         elif "${" in line:
             message, instead = "holds a variable ($), and none is filled in here", "the value itself"
         elif spaces := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
-            message, instead = lazy_text("holds {character}", character=character_name(spaces[0])), "ordinary spaces"
+            message, instead = translatable("holds {character}", character=character_name(spaces[0])), "ordinary spaces"
         else:
             continue
         return Problem(file=name, line=line_index + 1, message=message, instead=instead)

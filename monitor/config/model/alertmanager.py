@@ -15,7 +15,7 @@ from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.fields.listen import parse_safe_url
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import BearerToken, Section, Slug, SubstituteIfInvalid, shape_error
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 
 class AlertRouteSettings(Section):
@@ -105,8 +105,8 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
         )
         if earlier is not None:
             route_findings.warning(
-                lazy_text("never applies: '{first}' comes first and matches the same alerts", first=earlier),
-                lazy_text("it before {first}", first=earlier),
+                translatable("never applies: '{first}' comes first and matches the same alerts", first=earlier),
+                translatable("it before {first}", first=earlier),
             )
         earlier_matches[key] = route.match
 

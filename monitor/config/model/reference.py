@@ -16,8 +16,8 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import Reader, keys_of
 from monitor.config.files.section import Section, Slug
-from monitor.model.lazy_text import lazy_text
 from monitor.model.pool import preferred_order
+from monitor.model.translatable import translatable
 
 _SECTION: Final = "references"
 _POOL: Final = "pool"
@@ -143,4 +143,4 @@ def _check_equal_capabilities(pool: Sequence[MailboxSettings], findings: Finding
     ):
         for number, is_capable in enumerate(capabilities):
             if not is_capable and any(capabilities):
-                findings[number].error(message, lazy_text("{key}: as the others have it", key=key))
+                findings[number].error(message, translatable("{key}: as the others have it", key=key))

@@ -11,7 +11,7 @@ from functools import cached_property
 from monitor.access.encryption import Ciphertext, SecretId, SecretPurpose
 from monitor.config.files.secret import StoredSecret
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.store.admin.secrets import read_secrets
 from monitor.store.admin.unopened import StoreUnreadableError
 
@@ -88,7 +88,7 @@ class StoredSecretLookup:
         try:
             return read_secrets(self._settings.state_dir, server, purpose)
         except StoreUnreadableError as error:
-            return lazy_text("secrets from the portal cannot be read: {error}", error=error)
+            return translatable("secrets from the portal cannot be read: {error}", error=error)
 
     def _decrypt(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
         """Return the secret *name*, or the token that replaced it; empty, with the reason, if that is impossible."""
@@ -113,5 +113,5 @@ class StoredSecretLookup:
             return StoredSecret(token, allowed_recipients=secret.allowed_recipients, name=name)
         except (SecretLockedError, ValueError) as error:
             return StoredSecret(
-                "", unavailable_reason=lazy_text("the secret from the portal cannot be decrypted: {why}", why=error)
+                "", unavailable_reason=translatable("the secret from the portal cannot be decrypted: {why}", why=error)
             )

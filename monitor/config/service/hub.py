@@ -30,7 +30,7 @@ _MAX_STALE_AFTER = timedelta(minutes=10)
 class SiteSettings(Section):
     """Connection of the hub to a site's database.
 
-    The hub's PostgreSQL server replicates from the site, so this server must find the files at the same paths.
+    The hub's PostgreSQL server connects to the site as well, and reads the files at the same paths on its own machine.
     """
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
@@ -56,11 +56,11 @@ class HubSettings(Section):
     """Combination of the statuses of several sites."""
 
     quorum: Count = 1
-    """Minimum number of votes that mail is down, or that it works again. For an agency that fewer sites probe, fewer
-    are needed.
+    """Minimum number of votes that mail is down, or that it works again. For an agency that fewer sites probe, all of
+    them suffice.
     """
     quorum_share: Percent = 50
-    """Minimum number of these votes as a share of the sites that probe the agency and have a vote now."""
+    """The same as a share of the sites that probe the agency and have a vote now; the greater number counts."""
     uplink: Slug | None = None
     """Uplink of this site itself, as in `sites`."""
     stale_after: PositiveDuration = timedelta(seconds=30)

@@ -18,12 +18,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.reference import pool_sizes
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import LazyText, lazy_text
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
 from monitor.model.receive_quota import ReceiveQuotaExceeded, arrives_at_reference, overloaded_references
 from monitor.model.route import MonitoredRoute
 from monitor.model.send_quota import QuotaExceeded, accounts_over_quota
+from monitor.model.translatable import TranslatableText, translatable
 from monitor.store.probing.retention import RetentionPolicy
 
 #: Arbitrary time from which the next active hour is searched. If there is none in the following years, there never is.
@@ -139,16 +139,16 @@ def _record_send_quota(exceeded: QuotaExceeded, findings_by_code: Mapping[str, F
     # Only warn if the quota is exceeded only together with other sites: their documents and accounts may differ from
     # those here.
     record = key_findings.warning if exceeded.is_within_quota_alone else key_findings.error
-    messages = lazy_text("{messages} messages a day", messages=exceeded.messages_per_day)
+    messages = translatable("{messages} messages a day", messages=exceeded.messages_per_day)
     record(
-        lazy_text(
+        translatable(
             "{address} would send up to {messages}, and {provider} allows an account {allowed}",
             address=exceeded.sender.address,
             messages=_with_site_count(messages, exceeded.sites),
             provider=mail_provider.name,
             allowed=exceeded.allowed,
         ),
-        lazy_text(
+        translatable(
             "an interval of {interval} or longer on all routes from it, or another account for some of them",
             interval=format_duration(exceeded.interval),
         ),
@@ -156,24 +156,24 @@ def _record_send_quota(exceeded: QuotaExceeded, findings_by_code: Mapping[str, F
 
 
 def _record_receive_quota(exceeded: ReceiveQuotaExceeded, findings: Findings) -> None:
-    instead = lazy_text(
+    instead = translatable(
         "an interval of {interval} or longer on all routes to it", interval=format_duration(exceeded.interval)
     )
     # A larger pool would suffice.
     if exceeded.mailboxes is not None:
-        instead = lazy_text(
+        instead = translatable(
             "a pool of {count} mailboxes, for as many processes on one store (docs/how-to/operator/references.md), or "
             "{otherwise}",
             count=exceeded.mailboxes,
             otherwise=instead,
         )
     findings["references", exceeded.recipient.name].warning(
-        lazy_text(
+        translatable(
             "up to {messages} messages {span} would come to {address}, and {provider} lets an account receive "
             "{allowed}",
             messages=exceeded.messages,
             span=_with_site_count(
-                lazy_text("an hour") if exceeded.span == _HOUR else lazy_text("a minute"), exceeded.sites
+                translatable("an hour") if exceeded.span == _HOUR else translatable("a minute"), exceeded.sites
             ),
             address=exceeded.recipient.address,
             provider=exceeded.mail_provider.name,
@@ -183,9 +183,9 @@ def _record_receive_quota(exceeded: ReceiveQuotaExceeded, findings: Findings) ->
     )
 
 
-def _with_site_count(amount: LazyText, sites: int) -> LazyText:
+def _with_site_count(amount: TranslatableText, sites: int) -> TranslatableText:
     """Return *amount*, if several sites cause it, with their number."""
-    return amount if sites == 1 else lazy_text("{what} from {sites} sites together", what=amount, sites=sites)
+    return amount if sites == 1 else translatable("{what} from {sites} sites together", what=amount, sites=sites)
 
 
 _HOUR = timedelta(hours=1)
@@ -239,14 +239,14 @@ def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings
     key_findings = findings["retention"] if findings["retention"].is_in_file else findings["state_dir"]
     available = _available_octets(settings.state_dir)
     if available is not None and size.octets > available:
-        message = lazy_text(
+        message = translatable(
             "the database grows to {size}, and only {room} are available",
             size=format_octets(size.octets),
             room=format_octets(available),
         )
         key_findings.warning(message, "retention: {delivered: 7d}, longer intervals, or a larger disk")
     elif size.octets > _MAX_FILE_OCTETS:
-        message = lazy_text("the database grows to a file of {size}", size=format_octets(size.octets))
+        message = translatable("the database grows to a file of {size}", size=format_octets(size.octets))
         key_findings.warning(message, "a PostgreSQL (store:), retention: {delivered: 7d}, or longer intervals")
 
 

@@ -9,7 +9,7 @@ from monitor.config.fields.circular import domain_of
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, Problem, Severity
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from probes.model.domain import is_within
 
 
@@ -24,7 +24,7 @@ class Claim:
     path: Path
     #: What to write instead if the name is already claimed.
     instead: str
-    #: Another claim of the same file: for a folder, the claim to its mailbox's address. If the other claim is rejected,
+    #: Another claim of the same file: for a folder of a mailbox, the claim to the mailbox's address. If the other claim is rejected,
     #: this claim is not reported, because the cause would be the same.
     depends_on: Claim | None = None
 
@@ -87,9 +87,9 @@ class NameRegistry:
                 continue
             rejected.add(claim)
             findings[claim.path].error(
-                lazy_text(
+                translatable(
                     "the {kind} '{name}' is also at {where}",
-                    kind=lazy_text(claim.kind),
+                    kind=translatable(claim.kind),
                     name=claim.name,
                     where=first_findings[first_claim.path].location_text,
                 ),
@@ -98,7 +98,7 @@ class NameRegistry:
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], findings_by_code: Mapping[str, Findings]) -> None:
-    """Record a domain of an agency that another agency registers too, if the agency has no address in the domain.
+    """Record a domain that two agencies register, at each of them that has no address in the domain.
 
     The domain is probably left over from a copied file. *findings_by_code*: the findings of each agency's file.
     """
@@ -117,7 +117,7 @@ def check_shared_domains(agencies: Mapping[str, Agency], findings_by_code: Mappi
                 place = findings_by_code[first]["domains"].location_text
                 domain_findings = findings_by_code[code]["domains", agency.domains.index(domain)]
                 domain_findings.warning(
-                    lazy_text(
+                    translatable(
                         "'{domain}' is also a domain of {first} ({place}), and no address here uses it",
                         domain=domain,
                         first=first,
@@ -140,12 +140,12 @@ def detect_renames(
         Problem(
             file=directory,
             key=new,
-            message=lazy_text(
+            message=translatable(
                 "{old} was removed and {new} was added, with the same domain: {new} does not have the history of {old}",
                 old=old,
                 new=new,
             ),
-            instead=lazy_text(
+            instead=translatable(
                 "if it is the same agency: pantau rename agency {old} {new} (in a shell)", old=old, new=new
             ),
             severity=Severity.WARNING,

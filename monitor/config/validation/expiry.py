@@ -22,7 +22,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.validation.reachability import rotas_with_fallback
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.store.admin.duty import DutyRecords
 
 #: Two years. A maintenance window that begins later probably has a wrong year.
@@ -85,12 +85,12 @@ class _ExpiryCheck:
         if not (remaining_gaps := gaps(rota, records.overrides, self._now)):
             return
         first, *further = remaining_gaps
-        message = lazy_text(
+        message = translatable(
             "nobody is on call from {begins} to {ends}{others}{unread}",
             begins=_format_time(first.starts_at, rota.zone),
             ends=_format_time(first.ends_at, rota.zone),
-            others=lazy_text(", and {count} more in the next 7 days", count=len(further)) if further else "",
-            unread=lazy_text("; overrides are not counted: {why}", why=records.unread) if records.unread else "",
+            others=translatable(", and {count} more in the next 7 days", count=len(further)) if further else "",
+            unread=translatable("; overrides are not counted: {why}", why=records.unread) if records.unread else "",
         )
         findings.warning(message, "a layer for those days, or a `pantau override add` each time")
 
@@ -107,15 +107,15 @@ class _ExpiryCheck:
         """Record *numbers* of a person that are not verified. *verified_on*: the day `verified` in the file."""
         if verified_on is not None and verified_on <= self._today <= verified_on + self._reverify_after:
             return
-        instead = lazy_text("verified: {day}, once somebody has answered there", day=self._today)
+        instead = translatable("verified: {day}, once somebody has answered there", day=self._today)
         if verified_on is not None and verified_on > self._today:
-            findings["verified"].warning(lazy_text("{verified} is in the future", verified=verified_on), instead)
+            findings["verified"].warning(translatable("{verified} is in the future", verified=verified_on), instead)
             return
         verified = max((day for day in (verified_on, self._last_drill(numbers)) if day), default=None)
         if verified is None:
             findings.warning("is not verified: nobody is known to have answered there", instead)
         elif self._today - verified > self._reverify_after:
-            message = lazy_text(
+            message = translatable(
                 "somebody last answered there on {verified}, longer ago than reverify_after ({within})",
                 verified=verified,
                 within=format_duration(self._reverify_after),
@@ -135,10 +135,10 @@ def _check_maintenance_starts(
     for number, window in enumerate(windows):
         if window.begins is not None and to_utc(window.begins, zone) - now > _MAX_LEAD_TIME:
             findings[number, "from"].warning(
-                lazy_text("begins only in {year}", year=window.begins.year), "the right year"
+                translatable("begins only in {year}", year=window.begins.year), "the right year"
             )
 
 
 def _format_time(moment: datetime, zone: ZoneInfo) -> str:
     local = moment.astimezone(zone)
-    return lazy_text("{weekday} {moment}", weekday=lazy_text(f"{local:%a}"), moment=f"{local:%Y-%m-%d %H:%M}")
+    return translatable("{weekday} {moment}", weekday=translatable(f"{local:%a}"), moment=f"{local:%Y-%m-%d %H:%M}")

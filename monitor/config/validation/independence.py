@@ -18,8 +18,8 @@ from monitor.config.files.problem import Path, format_path
 from monitor.config.model.reference import ReferenceSettings, all_mailboxes, mailboxes_of
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import lazy_text
 from monitor.model.route import Direction
+from monitor.model.translatable import translatable
 from probes.model.domain import is_within
 
 _SECTION: Final = "references"
@@ -43,7 +43,7 @@ def check_independence(references: Mapping[str, ReferenceSettings], findings: Fi
         ):
             first_path, second_path = dependent_pair
             findings[first_path].error(
-                lazy_text(
+                translatable(
                     "is on the same hosts and in the same domain as {there}: a process that uses both has no "
                     "independent reference",
                     there=format_path((_SECTION, *second_path)),
@@ -106,9 +106,9 @@ def check_dependent_references(
         dependent_agencies = [code for code, references in references_by_agency.items() if path in references]
         if dependent_agencies:
             first, *others = dependent_agencies
-            names = lazy_text("{first} and {count} more", first=first, count=len(others)) if others else first
+            names = translatable("{first} and {count} more", first=first, count=len(others)) if others else first
             findings["references"][path].warning(
-                lazy_text(
+                translatable(
                     "has its server or its domain in common with {them}, and would fail together with it", them=names
                 ),
                 "a mailbox elsewhere, or `routes:` without this one in the agency's file",

@@ -24,7 +24,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import suggest
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import ServiceMode, Settings, SettingsContext
-from monitor.model.lazy_text import any_of, lazy_text
+from monitor.model.translatable import any_of, translatable
 
 _DAY = timedelta(days=1)
 _MIN_ACKNOWLEDGEMENT_TIMEOUT = timedelta(minutes=5)
@@ -100,8 +100,8 @@ def _check_wait(wait: timedelta, policy: EscalationSettings, findings: Findings)
     if wait > policy.repeat_interval:
         interval = format_duration(policy.repeat_interval)
         findings.warning(
-            lazy_text("is longer than repeat_interval, {interval}: nobody is notified meanwhile", interval=interval),
-            lazy_text("at most {interval}, or a longer repeat_interval", interval=interval),
+            translatable("is longer than repeat_interval, {interval}: nobody is notified meanwhile", interval=interval),
+            translatable("at most {interval}, or a longer repeat_interval", interval=interval),
         )
 
 
@@ -151,7 +151,8 @@ class _StepCheck:
         if rota is None:
             if self.settings_context.rotas is not None and not findings.root["rotas"].is_blank:
                 findings.error(
-                    lazy_text("there is no rota '{key}'", key=key), suggest(key, self._rotas, f"rotas: {{{key}: ...}}")
+                    translatable("there is no rota '{key}'", key=key),
+                    suggest(key, self._rotas, f"rotas: {{{key}: ...}}"),
                 )
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
@@ -164,7 +165,7 @@ class _StepCheck:
         if contact is None:
             if self.settings_context.contacts is not None and not self.staff.findings.is_blank:
                 findings.error(
-                    lazy_text("there is no contact '{key}'", key=key),
+                    translatable("there is no contact '{key}'", key=key),
                     suggest(key, self._contacts, f"contacts: {{{key}: ...}}"),
                 )
         elif (
@@ -173,12 +174,12 @@ class _StepCheck:
             channel_names = any_of(channels)
             examples = any_of(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
             instead = (
-                lazy_text("{examples} for {key}", examples=examples, key=key)
+                translatable("{examples} for {key}", examples=examples, key=key)
                 if examples
                 else "sms or voice in channels: staff get no letters"
             )
             findings.error(
-                lazy_text(
+                translatable(
                     "the step does not reach '{key}', who has no address for {ways}",
                     key=key,
                     ways=channel_names,
@@ -216,7 +217,7 @@ def check_announcement(
     ):
         findings["release_offered_after"].error(
             "would notify recipients before staff",
-            lazy_text(
+            translatable(
                 "more than the {after} after which the first step notifies staff, or release: manual",
                 after=format_duration(first_step.after),
             ),
@@ -228,7 +229,7 @@ def check_announcement(
         if office in first_keys and not key_findings.is_broken:
             first = findings["recipients", first_keys[office]].location_text
             key_findings.error(
-                lazy_text("is the same office as the recipient at {first}", first=first),
+                translatable("is the same office as the recipient at {first}", first=first),
                 "one entry with all its channels",
             )
         first_keys.setdefault(office, key)
@@ -242,7 +243,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
     for channel in dict.fromkeys(valid_channels):
         field = "address" if channel is Channel.LETTER else channel.value
         if not recipient.has_address_for(channel) and not findings[field].is_broken:
-            findings.error(lazy_text("has no address for {channel}", channel=channel), _EXAMPLES[channel])
+            findings.error(translatable("has no address for {channel}", channel=channel), _EXAMPLES[channel])
     for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
         if number := getattr(recipient, channel.value):
             check_number(number, channel, findings[channel.value])
@@ -252,7 +253,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
         check_glyphs(recipient, findings)
     if (honorific := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
         findings["title"].warning(
-            lazy_text(
+            translatable(
                 "contains the honorific '{style}', but the salutation is '{salutation}'",
                 style=honorific[0],
                 salutation=recipient.salutation,
@@ -268,8 +269,10 @@ def _check_channels(channels: tuple[Channel, ...], settings_context: SettingsCon
     for number, channel in enumerate(channels):
         if settings_context.channels is not None and channel not in settings_context.channels:
             findings[number].error(
-                lazy_text("no gateway is configured for {channel}", channel=channel),
-                lazy_text("gateways: {{{channel}: [...]}} in the settings file, or another channel", channel=channel),
+                translatable("no gateway is configured for {channel}", channel=channel),
+                translatable(
+                    "gateways: {{{channel}: [...]}} in the settings file, or another channel", channel=channel
+                ),
             )
 
 
@@ -318,7 +321,7 @@ def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tu
 
 
 def _rota_remedy(rota: str) -> str:
-    return lazy_text("rotas: [{rota}] in a step, or leave it out", rota=rota)
+    return translatable("rotas: [{rota}] in a step, or leave it out", rota=rota)
 
 
 def _record_duplicates(items: Iterable[str], findings: Findings) -> None:
@@ -326,4 +329,4 @@ def _record_duplicates(items: Iterable[str], findings: Findings) -> None:
     for item, times in Counter(item_list).items():
         if times > 1:
             last = len(item_list) - 1 - item_list[::-1].index(item)
-            findings[last].error(lazy_text("'{item}' is named twice", item=item), "it once")
+            findings[last].error(translatable("'{item}' is named twice", item=item), "it once")

@@ -33,7 +33,7 @@ from monitor.config.files.reading import (
     unwrap,
 )
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from probes.model.domain import is_within
 from probes.model.egress import EgressDenial, EgressPolicy
 
@@ -175,7 +175,9 @@ def _find_denied_key(protocol: str, server: Mapping[str, Any], egress: EgressPol
 
 
 def _egress_problem(document: Document, path: Path, denial: EgressDenial) -> Problem:
-    message = lazy_text("is {why}; an administrator may open it (portal.allowed_mail_networks)", why=lazy_text(denial))
+    message = translatable(
+        "is {why}; an administrator may open it (portal.allowed_mail_networks)", why=translatable(denial)
+    )
     return document.problem(
         path,
         message,
@@ -192,7 +194,7 @@ def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Proble
     """
     registered = [str(each).lower() for each in _as_list(before.get("domains"))]
     message = "only an administrator may register a domain for the agency"
-    instead = lazy_text("one below {domain}", domain=registered[0]) if registered else "nothing"
+    instead = translatable("one below {domain}", domain=registered[0]) if registered else "nothing"
     return tuple(
         document.problem(("domains", number), message, instead)
         for number, each in enumerate(_as_list(document.data.get("domains")))
@@ -287,8 +289,8 @@ def _lists(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Any]]:
 def _length_problem(document: Document, path: Path, value: Any, limit: int) -> Problem:
     # Locate the problem at the first entry beyond the limit, and name the list as its key.
     key: str | int = list(value)[limit] if isinstance(value, Mapping) else limit
-    instead = lazy_text("{most} at most; an administrator may write more", most=limit)
-    located = document.problem((*path, key), lazy_text("has more than {most} entries", most=limit), instead)
+    instead = translatable("{most} at most; an administrator may write more", most=limit)
+    located = document.problem((*path, key), translatable("has more than {most} entries", most=limit), instead)
     return replace(located, key=format_path(path))
 
 

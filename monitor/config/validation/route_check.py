@@ -14,7 +14,7 @@ from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, resolve_route
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import suggest
-from monitor.model.lazy_text import any_of, lazy_text
+from monitor.model.translatable import any_of, translatable
 
 
 def check_routes(
@@ -40,7 +40,7 @@ def check_routes(
         name = resolve_route(agency_code, route, mailboxes, domain).name
         if name in first_use:
             route_findings.error(
-                lazy_text("the route '{name}' is also at {where}", name=name, where=first_use[name].location_text),
+                translatable("the route '{name}' is also at {where}", name=name, where=first_use[name].location_text),
                 "it once",
             )
         first_use.setdefault(name, route_findings)
@@ -56,11 +56,12 @@ def check_default_routes(mailboxes: Mailboxes, findings: Findings, if_intended: 
         return
     if not any(mailbox.can_send for mailbox in mailboxes.values()):
         findings.warning(
-            "nothing is sent from here: there is no smtp", lazy_text("smtp: in one of them{meant}", meant=if_intended)
+            "nothing is sent from here: there is no smtp",
+            translatable("smtp: in one of them{meant}", meant=if_intended),
         )
     if not any(mailbox.is_readable for mailbox in mailboxes.values()):
         message = "nothing that arrives here can be read: there is no imap and no pop3"
-        findings.warning(message, lazy_text("imap: in one of them{meant}", meant=if_intended))
+        findings.warning(message, translatable("imap: in one of them{meant}", meant=if_intended))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +116,13 @@ class _RouteCheck:
         present_keys = [key for key in forbidden if getattr(route, key) is not None]
         for key in present_keys:
             self._record_error(
-                key, lazy_text("an {direction} route has no {field}", direction=direction, field=key), forbidden[key]
+                key, translatable("an {direction} route has no {field}", direction=direction, field=key), forbidden[key]
             )
         if present_keys:
             return False
         if direction is not RouteDirection.INTERNAL and route.reference is None and self.references is not None:
-            instead = lazy_text("reference: {references}", references=any_of(self.references))
-            self.findings.error(lazy_text("an {direction} route needs a reference", direction=direction), instead)
+            instead = translatable("reference: {references}", references=any_of(self.references))
+            self.findings.error(translatable("an {direction} route needs a reference", direction=direction), instead)
             return False
         return self._check_forwarding()
 
@@ -168,14 +169,18 @@ class _RouteCheck:
                 all_exist = False
                 if not self.findings.root["mailboxes"].is_blank:
                     self._record_error(
-                        key, lazy_text("the agency has no mailbox '{name}'", name=name), suggest(name, self.mailboxes)
+                        key,
+                        translatable("the agency has no mailbox '{name}'", name=name),
+                        suggest(name, self.mailboxes),
                     )
         for key in ("reference", "arrives_in"):
             name = getattr(route, key)
             if name is not None and self.references is not None and name not in self.references:
                 all_exist = False
                 self._record_error(
-                    key, lazy_text("there is no reference mailbox '{name}'", name=name), suggest(name, self.references)
+                    key,
+                    translatable("there is no reference mailbox '{name}'", name=name),
+                    suggest(name, self.references),
                 )
         if not self.mailboxes and route.arrives_in is None:
             # The missing mailboxes have been recorded once, at the key `mailboxes`.
@@ -204,11 +209,11 @@ class _RouteCheck:
         if not can_send:
             self._record_error(
                 sender.key,
-                lazy_text("nothing can be sent from '{name}': it has no smtp", name=sender.name),
+                translatable("nothing can be sent from '{name}': it has no smtp", name=sender.name),
                 "a mailbox with smtp",
             )
         if not is_readable:
-            message = lazy_text("'{name}' cannot be read: it has no imap and no pop3", name=recipient.name)
+            message = translatable("'{name}' cannot be read: it has no imap and no pop3", name=recipient.name)
             self._record_error(recipient.key, message, "a mailbox with imap or pop3")
         return can_send and is_readable and self._check_recipient_address(agency_mailbox)
 
@@ -226,7 +231,7 @@ class _RouteCheck:
         if route.to.lower() == self.mailboxes[agency_mailbox].address.lower():
             self._record_error(
                 "to",
-                lazy_text("is the address of '{own}' itself", own=agency_mailbox),
+                translatable("is the address of '{own}' itself", own=agency_mailbox),
                 "another address, or leave `to` out",
             )
             return False

@@ -9,7 +9,7 @@ from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Incident number in the checked SMS, without its prefix. Four digits suffice for some thousand incidents.
 _LONGEST_NUMBER = "9999"
@@ -40,5 +40,7 @@ def check_sms_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findin
         record = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
         if str(finding.problem.rule) not in reported_rules:
             reported_rules.add(str(finding.problem.rule))
-            instead = lazy_text("another name or short code, or another text (wording)")
-            record(lazy_text("an SMS of this office would be rejected or split: {finding}", finding=finding), instead)
+            instead = translatable("another name or short code, or another text (wording)")
+            record(
+                translatable("an SMS of this office would be rejected or split: {finding}", finding=finding), instead
+            )

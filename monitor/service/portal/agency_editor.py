@@ -26,7 +26,7 @@ from monitor.config.validation.restricted_fields import (
     check_restricted_fields,
 )
 from monitor.model.document import DocumentEdit, DocumentVersion, EditSource, WrittenDocument, secret_names_in
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
 from monitor.store.admin.documents import Documents
@@ -283,7 +283,7 @@ def _rejections(
     """Return why a draft is rejected before the full check: size, another agency, or a change of restricted fields."""
     max_octets = MAX_OCTETS if may_edit_restricted else max(MAX_DRAFT_OCTETS, len(text_before.encode()))
     if len(draft.text.encode()) > max_octets:
-        return (Problem(file=source.label, message=lazy_text("has more than {size} KiB", size=max_octets // 1024)),)
+        return (Problem(file=source.label, message=translatable("has more than {size} KiB", size=max_octets // 1024)),)
     document = document_from_text(draft.text, source.label)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:

@@ -27,7 +27,7 @@ from monitor.model.document import (
     diff_documents,
     documents_after,
 )
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.access.secret_store import SecretStore
 from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.documents import Documents, VersionConflictError
@@ -175,7 +175,7 @@ class DocumentWriter:
                     problems=problems, difference=difference, seen_digests=_seen_digests(edit, difference)
                 )
             raise VersionConflictError(
-                lazy_text("others have written {times} times meanwhile; try again", times=_MAX_ATTEMPTS)
+                translatable("others have written {times} times meanwhile; try again", times=_MAX_ATTEMPTS)
             )
 
     def _encrypt_all(self, typed: Mapping[str, StoredSecret]) -> Mapping[str, Ciphertext]:

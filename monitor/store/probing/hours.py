@@ -44,8 +44,8 @@ STORE_RUN = insert(run).from_select(
 def count_statement(database: Database) -> Executable:
     """Return the statement that counts a run, with the parameters of `hour_values`, unless the run is stored already.
 
-    Execute it before `STORE_RUN`. All writers get the same statement object: so a group commit counts all its runs
-    before it stores them.
+    Execute it before `STORE_RUN`. All writers get the same statement object, because a group commit executes equal
+    statements together: first it counts all its runs, and then it stores them.
     """
     return _count_statement(database.upsert)
 
@@ -83,7 +83,7 @@ def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
 def hour_values(result: ProbeResult, agency: str, grade: Grade | None, interval: timedelta) -> Mapping[str, Any]:
     """Return the parameters of `count_statement`: what a run adds to its hour, and the key of the run.
 
-    *grade*: grade of the run, if it has one. *interval*: probe interval of its route. Durations are in seconds.
+    *grade*: how the run counts for the health (good, slow, bad ...); `None`: not at all. *interval*: probe interval of its route. Durations are in seconds.
     """
     duration = result.duration.total_seconds()
     transit = result.phases.get(Phase.TRANSIT, timedelta(0)).total_seconds()

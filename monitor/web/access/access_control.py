@@ -25,7 +25,7 @@ from monitor.access.api_token import ApiToken
 from monitor.access.device import DEVICE_LIFETIME, device_cookie_suffix
 from monitor.access.principal import LOCAL_PERMISSIONS, Principal
 from monitor.access.role import PANTAU_ITSELF, AgencyScope, Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.access.authenticator import Authenticator, DeviceCookieReader, NewPendingSession, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import InvalidTokenError, ProgramTokens, TooManyAttemptsError
@@ -298,8 +298,8 @@ def forbidden(principal: Principal, permission: Permission, agency: str | None =
         None: "{who} has no permission to {permission}; an administrator gives roles",
         PANTAU_ITSELF: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
     }.get(agency, "{who} has no permission to {permission} for {agency}; an administrator gives roles")
-    values = {"who": principal.refusal_name, "permission": lazy_text(permission.replace("_", " ")), "agency": agency}
-    return HTTPException(403, lazy_text(message, **values))
+    values = {"who": principal.refusal_name, "permission": translatable(permission.replace("_", " ")), "agency": agency}
+    return HTTPException(403, translatable(message, **values))
 
 
 def _bearer_token(request: Request) -> str | None:

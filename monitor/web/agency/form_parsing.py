@@ -10,7 +10,7 @@ from typing import Any
 
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit
 from monitor.config.files.problem import Path
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 
 #: Form input by field name.
 Fields = Mapping[str, str]
@@ -86,8 +86,8 @@ def new_key(fields: Fields, present_items: Mapping[str, Any], example: str) -> s
     key = fields.get("key", "").lower()
     if not key:
         raise InvalidFieldError(
-            "key", lazy_text("has no short name; write one in lower-case letters: {example}", example=example)
+            "key", translatable("has no short name; write one in lower-case letters: {example}", example=example)
         )
     if key in present_items:
-        raise InvalidFieldError("key", lazy_text("there is '{key}' already; write another short name", key=key))
+        raise InvalidFieldError("key", translatable("there is '{key}' already; write another short name", key=key))
     return key

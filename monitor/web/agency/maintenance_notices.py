@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.maintenance_notices import MaintenanceNotices
 from monitor.web.access.access_control import AgencyOfficer, agency_in_path, require
@@ -79,7 +79,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
         code: str, number: str, file: str, principal: AgencyOfficer, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
         if file not in _CHANNEL_BY_FILE:
-            raise HTTPException(404, lazy_text("there is no file '{file}' of a maintenance notice", file=file[:80]))
+            raise HTTPException(404, translatable("there is no file '{file}' of a maintenance notice", file=file[:80]))
         octets = await notices.render_pdf(code, number, _CHANNEL_BY_FILE[file], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{file}"'}
         return Response(octets, media_type="application/pdf", headers=headers)

@@ -20,7 +20,7 @@ from alerts.model.incident import Incident
 from alerts.model.notification import Language
 from alerts.wording import moment as time_wording
 from monitor.access.role import Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.days.monthly_reports import MonthlyReports
 from monitor.web.access.access_control import AgencyReader, agency_in_path, require
 from monitor.web.form import Pages
@@ -103,11 +103,11 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
     @router.get("/agencies/{code}/report/{month}/{file}")
     async def download(code: str, month: str, file: str, principal: AgencyReader) -> Response:
         if not file.endswith(_FILE_SUFFIXES):
-            raise HTTPException(404, lazy_text("there is no file '{file}' of this report", file=file[:80]))
+            raise HTTPException(404, translatable("there is no file '{file}' of this report", file=file[:80]))
         async with typesetting:
             files = await monthly_reports.render(code, month, principal.by)
         if file not in files:
-            raise HTTPException(404, lazy_text("there is no file '{file}' of this report", file=file[:80]))
+            raise HTTPException(404, translatable("there is no file '{file}' of this report", file=file[:80]))
         media_type = _MEDIA_TYPES[file.rpartition(".")[2]]
         return Response(
             files[file], media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{file}"'}

@@ -16,7 +16,7 @@ from alerts.model.notification import Language
 from monitor.config.fields.phone import AnsweringHours
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, YamlValue
 from monitor.config.files.problem import Path, format_path
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.web.agency.form_parsing import (
     Fields,
     InvalidFieldError,
@@ -48,7 +48,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     path: Path = ("rotas", key)
     present = as_mapping(data.get("rotas")).get(key)
     if not isinstance(present, Mapping):
-        raise InvalidFieldError("key", lazy_text("there is no rota '{key}' any more; open the page again", key=key))
+        raise InvalidFieldError("key", translatable("there is no rota '{key}' any more; open the page again", key=key))
     edits = choice_edits(path, fields, present, {"handover": "08:00"})
     layers = as_sequence(present.get("layers"))
     for index, layer in enumerate(layers):
@@ -162,7 +162,7 @@ def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     present = as_mapping(as_mapping(data.get("announcement")).get("recipients")).get(key)
     if not isinstance(present, Mapping):
         raise InvalidFieldError(
-            "key", lazy_text("there is no recipient '{key}' any more; open the page again", key=key)
+            "key", translatable("there is no recipient '{key}' any more; open the page again", key=key)
         )
     path: Path = ("announcement", "recipients", key)
     channels = _keep_order(present.get("channels"), _ticked_channels(fields))

@@ -17,7 +17,7 @@ from monitor.access.role import Permission
 from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.service.errors import OperationRejectedError
 from monitor.service.portal.agency_editor import PAGE_SIZE, AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
@@ -167,7 +167,7 @@ def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: 
 
 
 def _no_such_version(code: str) -> HTTPException:
-    return HTTPException(404, lazy_text("there is no such version of '{agency}'", agency=code[:40]))
+    return HTTPException(404, translatable("there is no such version of '{agency}'", agency=code[:40]))
 
 
 async def _draft_from_form(

@@ -17,7 +17,7 @@ from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, YamlValue
 from monitor.config.files.problem import Path
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.web.agency import notification_edits
 from monitor.web.agency.form_parsing import (
     Fields,
@@ -159,7 +159,9 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
     path: Path = ("contacts", key)
     present = as_mapping(data.get("contacts")).get(key)
     if not isinstance(present, Mapping):
-        raise InvalidFieldError("key", lazy_text("there is no contact '{key}' any more; open the page again", key=key))
+        raise InvalidFieldError(
+            "key", translatable("there is no contact '{key}' any more; open the page again", key=key)
+        )
     edits = [
         SetValue(path=(*path, "name"), value=fields.get("name", "")),
         *choice_edits(path, fields, present, {"language": Language.MALAY.value}),
@@ -184,7 +186,7 @@ def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[Rout
         raise InvalidFieldError("key", "the contact has no short name; write one in lower-case letters: siti")
     if key in as_mapping(data.get("contacts")):
         raise InvalidFieldError(
-            "key", lazy_text("there is a contact '{key}' already; write another short name", key=key)
+            "key", translatable("there is a contact '{key}' already; write another short name", key=key)
         )
     numbers = {each: fields[each] for each in ("sms", "voice") if fields.get(each)}
     return [SetValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]

@@ -37,8 +37,8 @@ HEAVY = (
     "monitor.store",
 )
 #: Number of our modules, packages included, that such a command may import. To find the socket the command reads the
-#: YAML of the configuration with the reader of the wording files, and it reports problems as `LazyText`
-#: (`monitor.model.lazy_text`).
+#: YAML of the configuration with the reader of the wording files, and it reports problems as `TranslatableText`
+#: (`monitor.model.translatable`).
 BUDGET = 22
 
 

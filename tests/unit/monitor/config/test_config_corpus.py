@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.model.lazy_text import translate
+from monitor.model.translatable import translate
 from monitor.web.page import MALAY_MESSAGES
 from tests.unit.monitor.config.corpus.case import CANARY, ENVIRON, Case, cases, check_output, lay_out_base, shortened
 

@@ -19,7 +19,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader, as_model, field_annotation, item_type, keys_of
 from monitor.config.files.secret import SecretResolver
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import LazyText, all_of, any_of, lazy_text, translate
+from monitor.model.translatable import TranslatableText, all_of, any_of, translatable, translate
 from monitor.web.page import MALAY_MESSAGES
 from probes.model.egress import EgressDenial
 
@@ -28,7 +28,7 @@ _FOLDERS = ("agency", "fields", "files", "model", "validation")
 #: Modules whose messages a portal form may show.
 MODULES = (
     *(file for room in _FOLDERS for file in sorted((ROOT / "monitor/config" / room).glob("*.py"))),
-    *(ROOT / "monitor" / file for file in ("config/review.py", "model/lazy_text.py", "model/window.py")),
+    *(ROOT / "monitor" / file for file in ("config/review.py", "model/translatable.py", "model/window.py")),
     *(ROOT / "monitor/service/portal" / file for file in ("agency_editor.py", "documents.py")),
     *(ROOT / "monitor/web/agency" / file for file in ("settings_edits.py", "form_parsing.py", "notification_edits.py")),
 )
@@ -81,13 +81,13 @@ _FILLED_IN = frozenset(
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """Yield patterns of `lazy_text` and strings of words, without docstrings, regular expressions and examples."""
+    """Yield patterns of `translatable` and strings of words, without docstrings, regular expressions and examples."""
     match node:
         case ast.Expr(value=ast.Constant()):
             pass
         case ast.Call(func=ast.Attribute(value=ast.Name(id="re"))) | ast.keyword(arg="examples"):
             pass
-        case ast.Call(func=ast.Name(id="lazy_text"), args=[ast.Constant(value=str(text)), *_]):
+        case ast.Call(func=ast.Name(id="translatable"), args=[ast.Constant(value=str(text)), *_]):
             yield text
             for each in node.keywords:
                 yield from _texts(each)
@@ -105,7 +105,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "monitor")))
 def test_check_messages_have_malay_text(module: Path) -> None:
-    """A new message needs a Malay text in monitor/web/texts/fault.yaml, and `lazy_text` if it has placeholders."""
+    """A new message needs a Malay text in monitor/web/texts/fault.yaml, and `translatable` if it has placeholders."""
     texts = set(_texts(ast.parse(module.read_text(encoding="utf-8"))))
     assert texts - MALAY_MESSAGES.keys() - _LITERAL - _NOT_SHOWN == set()
 
@@ -155,30 +155,31 @@ def test_shape_problems_are_translated(model: type[BaseModel]) -> None:
         assert [each.message for each in findings.problems if translate(each.message, MALAY_MESSAGES) is None] == []
 
 
-def test_lazy_text_keeps_pattern_in_exception_and_copy() -> None:
-    text = lazy_text("'{name}' is no day", name="esok")
+def test_translatable_keeps_pattern_in_exception_and_copy() -> None:
+    text = translatable("'{name}' is no day", name="esok")
     assert text == "'esok' is no day"
     assert (text.pattern, translate(text, {"'{name}' is no day": "'{name}' bukan tarikh"})) == (
         "'{name}' is no day",
         "'esok' bukan tarikh",
     )
     # This also holds in an exception and in a copy.
-    assert isinstance(str(InvalidDurationError(text)), LazyText)
+    assert isinstance(str(InvalidDurationError(text)), TranslatableText)
     assert deepcopy(text).pattern == text.pattern
 
 
-def test_lazy_text_argument_is_translated() -> None:
-    text = lazy_text("must be {what}", what=all_of([lazy_text("a list"), any_of(["x", "y"])]))
+def test_translatable_argument_is_translated() -> None:
+    text = translatable("must be {what}", what=all_of([translatable("a list"), any_of(["x", "y"])]))
     assert text == "must be a list and x or y"
     assert translate(text, MALAY_MESSAGES) == "mestilah senarai dan x atau y"
 
 
-def test_lazy_text_argument_of_user_is_not_translated() -> None:
+def test_translatable_argument_of_user_is_not_translated() -> None:
     assert (
-        translate(lazy_text("'{text}' is no domain", text="is missing"), MALAY_MESSAGES) == "'is missing' bukan domain"
+        translate(translatable("'{text}' is no domain", text="is missing"), MALAY_MESSAGES)
+        == "'is missing' bukan domain"
     )
 
 
 def test_translate_unknown_text_returns_none() -> None:
     assert translate("no such text", MALAY_MESSAGES) is None
-    assert translate(lazy_text("no {what}", what="text"), MALAY_MESSAGES) is None
+    assert translate(translatable("no {what}", what="text"), MALAY_MESSAGES) is None

@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException, Query
 
 import monitor.web
 from monitor.access.role import Permission
-from monitor.model.lazy_text import lazy_text
+from monitor.model.translatable import translatable
 from monitor.web.error_page import show_error_pages
 from monitor.web.form import Pages
 from monitor.web.page import MALAY_MESSAGES, PageLanguage
@@ -52,7 +52,7 @@ def test_page_refusals_have_malay_text() -> None:
         match words:
             case (
                 ast.Constant(value=str(text))
-                | ast.Call(func=ast.Name(id="lazy_text"), args=[ast.Constant(value=str(text)), *_])
+                | ast.Call(func=ast.Name(id="translatable"), args=[ast.Constant(value=str(text)), *_])
             ):
                 assert text in MALAY_MESSAGES, (place, text)
             case _:
@@ -81,7 +81,7 @@ async def test_error_page_is_in_page_language(path: str, language: PageLanguage,
 
     @app.get("/lama")
     async def gone() -> None:
-        raise HTTPException(404, lazy_text("there is no notification {notice}", notice=9))
+        raise HTTPException(404, translatable("there is no notification {notice}", notice=9))
 
     @app.get("/lain")
     async def other() -> None:

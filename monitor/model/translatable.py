@@ -1,4 +1,4 @@
-"""Text that keeps its pattern and values for a later translation, like Django's lazy translation."""
+"""Text that keeps its pattern and values, so that it can be translated when it is shown (as Django's `gettext_lazy`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 
-class LazyText(str):
+class TranslatableText(str):
     """An English text with its pattern. Commands, programs and logs use it as a plain `str`.
 
-    Values may be lazy texts too. A text without values is its own pattern, and can be a plain `str`.
+    Values may be translatable texts too. A text without values is its own pattern, and can be a plain `str`.
     """
 
     __slots__ = ("pattern", "values")
@@ -19,22 +19,22 @@ class LazyText(str):
 
     def __new__(cls, pattern: str, values: Mapping[str, object]) -> Self:
         """Return *pattern* with *values* filled in as by `str.format`."""
-        lazy_text = super().__new__(cls, pattern.format(**values))
-        lazy_text.pattern, lazy_text.values = pattern, values
-        return lazy_text
+        translatable = super().__new__(cls, pattern.format(**values))
+        translatable.pattern, translatable.values = pattern, values
+        return translatable
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return the constructor and its arguments, for `copy` and `pickle`."""
-        return LazyText, (self.pattern, self.values)
+        return TranslatableText, (self.pattern, self.values)
 
     def __str__(self) -> str:
         """Return the object itself, so that `str` of an exception's argument keeps the pattern."""
         return self
 
 
-def lazy_text(pattern: str, /, **values: object) -> LazyText:
+def translatable(pattern: str, /, **values: object) -> TranslatableText:
     """Return *pattern* with *values* filled in. A test requires a Malay pattern with the same placeholders."""
-    return LazyText(pattern, values)
+    return TranslatableText(pattern, values)
 
 
 def any_of(texts: Iterable[str]) -> str:
@@ -52,7 +52,7 @@ def translate(text: str, patterns: Mapping[str, str]) -> str | None:
 
     *patterns*: translated patterns, by the English ones.
     """
-    if not isinstance(text, LazyText):
+    if not isinstance(text, TranslatableText):
         return patterns.get(text)
     translated = patterns.get(text.pattern)
     if translated is None:
@@ -61,11 +61,11 @@ def translate(text: str, patterns: Mapping[str, str]) -> str | None:
 
 
 def _translate_value(value: object, patterns: Mapping[str, str]) -> object:
-    return (translate(value, patterns) or value) if isinstance(value, LazyText) else value
+    return (translate(value, patterns) or value) if isinstance(value, TranslatableText) else value
 
 
 def _join(pattern: str, texts: Iterable[str]) -> str:
     joined, *remaining = [*texts] or [""]
     for each in remaining:
-        joined = lazy_text(pattern, before=joined, after=each)
+        joined = translatable(pattern, before=joined, after=each)
     return joined
