@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
+
+from monitor.store.schema.migrations.ddl import create_audit_triggers, new_metadata, where
 
 revision = "0018"
 down_revision = None
@@ -17,81 +17,7 @@ _BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 #: The hash chain of the audit log begins with this hash.
 _BEGINNING = "0" * 64
 
-#: Condition of the only permitted change: a purge deletes the content of an entry and sets `purged_by` to the number of
-#: the entry that records the purge.
-_MAY_BE_EMPTIED = """
-    OLD.purged_by IS NULL AND NEW.purged_by > OLD.id
-    AND EXISTS (SELECT 1 FROM journal AS purge WHERE purge.id = NEW.purged_by AND purge.event = 'records purged')
-    AND OLD.event <> 'records purged'
-    AND NEW.id = OLD.id AND NEW.at = OLD.at AND NEW.previous = OLD.previous AND NEW.content = OLD.content AND NEW.hash = OLD.hash
-    AND NEW.actor = '' AND NEW.event = '' AND NEW.incident_id IS NULL AND NEW.notice_id IS NULL
-"""
-
-_SQLITE = (
-    # INSERT OR REPLACE deletes the old row without firing its DELETE trigger.
-    """
-    CREATE TRIGGER journal_is_not_replaced BEFORE INSERT ON journal
-    WHEN EXISTS (SELECT 1 FROM journal WHERE id = NEW.id OR previous = NEW.previous)
-    BEGIN SELECT RAISE(ABORT, 'the journal is only added to'); END
-    """,
-    f"""
-    CREATE TRIGGER journal_is_not_changed BEFORE UPDATE ON journal
-    WHEN NOT COALESCE({_MAY_BE_EMPTIED} AND NEW.detail = '{{}}', 0)
-    BEGIN SELECT RAISE(ABORT, 'the journal is only added to'); END
-    """,
-    """
-    CREATE TRIGGER journal_is_not_deleted BEFORE DELETE ON journal
-    BEGIN SELECT RAISE(ABORT, 'the journal is only added to'); END
-    """,
-    """
-    CREATE TRIGGER journal_head_is_not_deleted BEFORE DELETE ON journal_head
-    BEGIN SELECT RAISE(ABORT, 'the journal is only added to'); END
-    """,
-)
-
-_POSTGRESQL = (
-    f"""
-    CREATE FUNCTION journal_is_only_added_to() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF TG_OP = 'UPDATE' AND TG_LEVEL = 'ROW' AND TG_TABLE_NAME = 'journal' THEN
-            IF COALESCE({_MAY_BE_EMPTIED} AND NEW.detail::text = '{{}}', FALSE) THEN
-                RETURN NEW;
-            END IF;
-        END IF;
-        RAISE EXCEPTION 'the journal is only added to';
-    END $$
-    """,
-    """
-    CREATE TRIGGER journal_is_not_changed BEFORE UPDATE OR DELETE ON journal
-    FOR EACH ROW EXECUTE FUNCTION journal_is_only_added_to()
-    """,
-    """
-    CREATE TRIGGER journal_is_not_emptied BEFORE TRUNCATE ON journal
-    FOR EACH STATEMENT EXECUTE FUNCTION journal_is_only_added_to()
-    """,
-    """
-    CREATE TRIGGER journal_head_is_not_deleted BEFORE DELETE ON journal_head
-    FOR EACH ROW EXECUTE FUNCTION journal_is_only_added_to()
-    """,
-    """
-    CREATE TRIGGER journal_head_is_not_emptied BEFORE TRUNCATE ON journal_head
-    FOR EACH STATEMENT EXECUTE FUNCTION journal_is_only_added_to()
-    """,
-)
-
-metadata = sa.MetaData(
-    naming_convention={
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _where(condition: str, on_server: str = "") -> dict[str, Any]:
-    """Return the arguments of a partial index. *on_server*: the condition on PostgreSQL, if it differs."""
-    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(on_server or condition)}
-
+metadata = new_metadata()
 
 sa.Table(
     "counter",
@@ -191,12 +117,12 @@ sa.Table(
     sa.Column("owned_until", _MOMENT),
     sa.Column("nudged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("number"),
-    sa.Index("ix_incident_active", "id", **_where("at_rest IS 0", "at_rest IS false")),
+    sa.Index("ix_incident_active", "id", **where("at_rest IS 0", "at_rest IS false")),
     sa.Index("ix_incident_dedup_key", "dedup_key"),
-    sa.Index("ix_incident_nudged", "owner", **_where("nudged = 1", "nudged")),
+    sa.Index("ix_incident_nudged", "owner", **where("nudged = 1", "nudged")),
     sa.Index("ix_incident_opened_at", "opened_at"),
     sa.Index("ix_incident_resolved_at", "resolved_at"),
-    sa.Index("uq_incident_open", "dedup_key", unique=True, **_where("resolved_at IS NULL")),
+    sa.Index("uq_incident_open", "dedup_key", unique=True, **where("resolved_at IS NULL")),
 )
 sa.Table(
     "journal",
@@ -213,12 +139,10 @@ sa.Table(
     sa.Column("hash", sa.String(64), nullable=False),
     sa.Column("purged_by", sa.Integer),
     sa.UniqueConstraint("previous"),
-    sa.Index(
-        "ix_journal_about_none", "at", **_where("incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL")
-    ),
-    sa.Index("ix_journal_checkpoint", "id", **_where("event = 'journal followed'")),
-    sa.Index("ix_journal_incident_id", "incident_id", **_where("incident_id IS NOT NULL")),
-    sa.Index("ix_journal_notice_id", "notice_id", **_where("notice_id IS NOT NULL")),
+    sa.Index("ix_journal_about_none", "at", **where("incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL")),
+    sa.Index("ix_journal_checkpoint", "id", **where("event = 'journal followed'")),
+    sa.Index("ix_journal_incident_id", "incident_id", **where("incident_id IS NOT NULL")),
+    sa.Index("ix_journal_notice_id", "notice_id", **where("notice_id IS NOT NULL")),
 )
 sa.Table(
     "journal_head",
@@ -355,8 +279,8 @@ sa.Table(
     sa.Column("sent_at", _MOMENT, nullable=False),
     sa.Column("deadline", _MOMENT, nullable=False),
     sa.Column("came_at", _MOMENT),
-    sa.Index("ix_token_came", "sent_at", **_where("came_at IS NOT NULL")),
-    sa.Index("ix_token_missing", "sent_at", **_where("came_at IS NULL")),
+    sa.Index("ix_token_came", "sent_at", **where("came_at IS NOT NULL")),
+    sa.Index("ix_token_missing", "sent_at", **where("came_at IS NULL")),
 )
 sa.Table(
     "delivery",
@@ -463,8 +387,12 @@ sa.Table(
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    metadata.create_all(connection)
+    metadata.create_all(op.get_bind())
     op.bulk_insert(metadata.tables["journal_head"], [{"id": 1, "number": 0, "hash": _BEGINNING}])
-    for statement in _POSTGRESQL if connection.dialect.name == "postgresql" else _SQLITE:
-        op.execute(sa.text(statement.replace(":", r"\:")))
+    create_audit_triggers(
+        "journal",
+        "journal_head",
+        notification="notice_id",
+        function="journal_is_only_added_to",
+        message="the journal is only added to",
+    )

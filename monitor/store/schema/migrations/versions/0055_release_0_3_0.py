@@ -6,12 +6,12 @@ Only the runs of versions before 0.2.0 are moved. Otherwise the duration does no
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Connection
 
+from monitor.store.schema.migrations.ddl import create_audit_triggers, new_metadata, where
 from monitor.store.schema.renamed import COLUMNS, TABLES
 
 revision = "0055"
@@ -49,79 +49,7 @@ _BY_LENGTH = "|".join(sorted(TABLES, key=len, reverse=True))
 #: and rest.
 _NAME = re.compile(rf"^((?:ix|uq|fk|pk|ck)_|)({_BY_LENGTH})(|_.+)$")
 
-_MAY_BE_EMPTIED = """
-    OLD.purged_by IS NULL AND NEW.purged_by > OLD.id
-    AND EXISTS (SELECT 1 FROM audit_log AS purge WHERE purge.id = NEW.purged_by AND purge.event = 'records purged')
-    AND OLD.event <> 'records purged'
-    AND NEW.id = OLD.id AND NEW.at = OLD.at AND NEW.previous = OLD.previous AND NEW.content = OLD.content AND NEW.hash = OLD.hash
-    AND NEW.actor = '' AND NEW.event = '' AND NEW.incident_id IS NULL AND NEW.notification_id IS NULL
-"""
-
-_ON_SQLITE = (
-    # INSERT OR REPLACE deletes the old row without firing its DELETE trigger.
-    """
-    CREATE TRIGGER audit_log_is_not_replaced BEFORE INSERT ON audit_log
-    WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id OR previous = NEW.previous)
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
-    """,
-    f"""
-    CREATE TRIGGER audit_log_is_not_changed BEFORE UPDATE ON audit_log
-    WHEN NOT COALESCE({_MAY_BE_EMPTIED} AND NEW.detail = '{{}}', 0)
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
-    """,
-    """
-    CREATE TRIGGER audit_log_is_not_deleted BEFORE DELETE ON audit_log
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
-    """,
-    """
-    CREATE TRIGGER audit_head_is_not_deleted BEFORE DELETE ON audit_head
-    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END
-    """,
-)
-
-_ON_POSTGRESQL = (
-    f"""
-    CREATE FUNCTION audit_log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF TG_OP = 'UPDATE' AND TG_LEVEL = 'ROW' AND TG_TABLE_NAME = 'audit_log' THEN
-            IF COALESCE({_MAY_BE_EMPTIED} AND NEW.detail::text = '{{}}', FALSE) THEN
-                RETURN NEW;
-            END IF;
-        END IF;
-        RAISE EXCEPTION 'the audit log is append-only';
-    END $$
-    """,
-    """
-    CREATE TRIGGER audit_log_is_not_changed BEFORE UPDATE OR DELETE ON audit_log
-    FOR EACH ROW EXECUTE FUNCTION audit_log_is_append_only()
-    """,
-    """
-    CREATE TRIGGER audit_log_is_not_emptied BEFORE TRUNCATE ON audit_log
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only()
-    """,
-    """
-    CREATE TRIGGER audit_head_is_not_deleted BEFORE DELETE ON audit_head
-    FOR EACH ROW EXECUTE FUNCTION audit_log_is_append_only()
-    """,
-    """
-    CREATE TRIGGER audit_head_is_not_emptied BEFORE TRUNCATE ON audit_head
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only()
-    """,
-)
-
-metadata = sa.MetaData(
-    naming_convention={
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _where(condition: str) -> dict[str, Any]:
-    """Return the arguments of a partial index."""
-    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
-
+metadata = new_metadata()
 
 sa.Table(
     "api_token",
@@ -167,7 +95,7 @@ sa.Table(
     sa.Column("written_by", sa.String(200), nullable=False),
     sa.Column("written_at", _MOMENT, nullable=False),
     sa.Column("replaced_at", _MOMENT),
-    sa.Index("uq_document_latest", "agency", unique=True, **_where("replaced_at IS NULL")),
+    sa.Index("uq_document_latest", "agency", unique=True, **where("replaced_at IS NULL")),
 )
 sa.Table(
     "idempotency_record",
@@ -231,7 +159,7 @@ sa.Table(
     sa.Column("ended_at", _MOMENT),
     sa.Column("received_at", _MOMENT, nullable=False),
     sa.Column("merged_into", sa.String(200)),
-    sa.Index("ix_received_alert_folded_into", "merged_into", **_where("merged_into IS NOT NULL")),
+    sa.Index("ix_received_alert_folded_into", "merged_into", **where("merged_into IS NOT NULL")),
     sa.Index("ix_received_alert_heard_at", "received_at"),
 )
 sa.Table(
@@ -427,8 +355,13 @@ def upgrade() -> None:
     metadata.create_all(connection)
     if not is_file:
         _add_partitions()
-    for statement in _ON_SQLITE if is_file else _ON_POSTGRESQL:
-        op.execute(sa.text(statement.replace(":", r"\:")))
+    create_audit_triggers(
+        "audit_log",
+        "audit_head",
+        notification="notification_id",
+        function="audit_log_is_append_only",
+        message="the audit log is append-only",
+    )
 
 
 def _move_old_runs() -> None:
