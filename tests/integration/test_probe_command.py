@@ -77,13 +77,13 @@ def unwrapped(text: str) -> str:
 FAULTS = [
     (Fault.PASSWORD, "outbound/rujukan-a", 16, "refuses the password"),
     (Fault.POLICY, "outbound/rujukan-a", 16, "no longer takes a password for sending"),
-    (Fault.AUTH, "inbound/rujukan-a", 16, "can let nobody in at present"),
+    (Fault.AUTH, "inbound/rujukan-a", 16, "cannot authenticate anybody at present"),
     (Fault.SMTP, "outbound/rujukan-a", 19, "nothing listens on its port"),
     (Fault.EXPIRED, "outbound/rujukan-a", 17, "is not valid today"),
     (Fault.OTHER_NAME, "inbound/rujukan-a", 17, "is for another name, not for 127.0.0.1"),
     (Fault.UNTRUSTED, "outbound/rujukan-a", 17, "mailboxes.utama.ca_file"),
     (Fault.NO_STARTTLS, "outbound/rujukan-a", 17, "offers no STARTTLS"),
-    (Fault.PLAIN, "inbound/rujukan-a", 17, "was asked for TLS and answered with something else"),
+    (Fault.PLAIN, "inbound/rujukan-a", 17, "did not answer the TLS handshake with TLS"),
     (Fault.GREYLIST, "outbound/rujukan-a", 13, "it greylists senders"),
     (Fault.QUOTA, "inbound/rujukan-a", 11, "is full"),
     (Fault.UNKNOWN, "inbound/rujukan-a", 11, "there is no mailbox"),
@@ -93,8 +93,8 @@ FAULTS = [
     (Fault.LOSE, "outbound/rujukan-a", 15, "no report came back"),
     (Fault.CUT_TAKEN, "outbound/rujukan-a", 9, "mail programs report an error, and people send again"),
     (Fault.CUT_LOST, "outbound/rujukan-a", 19, "the submission ended without an answer after the message"),
-    (Fault.CORRUPT, "inbound/rujukan-a", 14, "arrived, and is not what was sent"),
-    (Fault.JUNK, "inbound/rujukan-a", 10, "among the junk"),
+    (Fault.CORRUPT, "inbound/rujukan-a", 14, "arrived, but the content changed"),
+    (Fault.JUNK, "inbound/rujukan-a", 10, "in the junk folder"),
     (Fault.MUTE, "outbound/rujukan-a", 20, "stopped answering"),
 ]
 
@@ -122,7 +122,7 @@ async def test_probe_delivered_shows_relays_and_dialogue(terminal: Terminal) -> 
     code, text = await terminal.probe("outbound/rujukan-b", "--verbose")
 
     assert code == 0
-    assert "DELIVERED: arrived in the inbox, whole" in text
+    assert "DELIVERED: arrived in the inbox, unchanged" in text
     assert text.count("\n  relay ") == 2
     assert "AUTH PLAIN ***" in text
     assert "recipient IMAP C: LOGIN ***" in text

@@ -39,4 +39,4 @@ async def test_server_hanging_up_after_delivery_is_never_shown_as_up(
             code = await start_process(words, tmp_path / "kata.txt").wait()
         told = " ".join((tmp_path / "kata.txt").read_text().split())
         assert (code, "people send again" in told) == (9, True), told
-        assert "Nothing is to be done" not in told
+        assert "No action is needed" not in told

@@ -136,7 +136,7 @@ def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUT
             "SmtpClientAuthenticationDisabled $false",
         ),
         (SubmissionStep.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", BY_TOKEN, "An access token was issued, and"),
-        (SubmissionStep.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", MICROSOFT, "it wants an access token"),
+        (SubmissionStep.SIGN_IN, 535, "5.7.3 Authentication unsuccessful", MICROSOFT, "it requires an access token"),
         (SubmissionStep.SIGN_IN, 535, "5.7.8 Username and Password not accepted", GOOGLES_TOKEN, "has the scope"),
         (SubmissionStep.SIGN_IN, 535, "5.7.8 Error: authentication failed", OUTBOUND, "mailboxes.utama.login"),
         (SubmissionStep.SIGN_IN, 454, "4.7.0 Temporary authentication failure", OUTBOUND, "directory"),
@@ -155,7 +155,7 @@ def refused(step: SubmissionStep, code: int, text: str, of: MonitoredRoute = OUT
             550,
             "5.1.1 User unknown in virtual mailbox table",
             OUTBOUND,
-            "no mailbox a@contoh.gov.my",
+            "the mailbox a@contoh.gov.my does not exist",
         ),
         (SubmissionStep.RECIPIENT, 552, "5.2.2 Mailbox full", OUTBOUND, "is full"),
         (SubmissionStep.RECIPIENT, 554, "5.7.1 Relay access denied", OUTBOUND, "permit_sasl_authenticated"),
@@ -228,7 +228,7 @@ def test_advise_phase_and_login_kind_select_text() -> None:
         (465, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.CONNECT, "security to implicit"),
         (25, Security.STARTTLS, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "port 587 or 465"),
         (465, Security.IMPLICIT, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "firewall drops port 465"),
-        (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.DATA, "while it took the message"),
+        (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.DATA, "stopped answering during DATA"),
         (587, Security.STARTTLS, Reason.TLS_NOT_OFFERED, Outcome.TLS, Phase.TLS, "smtpd_tls_security_level"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_NAME_MISMATCH, Outcome.TLS, Phase.TLS, "not for mel.contoh.gov.my"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_EXPIRED, Outcome.TLS, Phase.TLS, "renew"),
@@ -248,12 +248,12 @@ def test_advise_port_and_certificate_names_setting_to_change(  # noqa: PLR0917 -
         ("5.1.1", "550 5.1.1 no such user", "no mailbox"),
         ("5.2.2", "552 5.2.2 over quota", "is full"),
         ("5.4.4", "Host or domain name not found", "MX"),
-        ("5.4.6", "mail forwarding loop", "circle"),
+        ("5.4.6", "mail forwarding loop", "mail loop"),
         ("4.4.1", "connection timed out", "could not be reached"),
         ("5.4.7", "delivery time expired", "could not be reached"),
         ("5.7.1", "550 5.7.1 blocked", "policy"),
         ("5.6.1", "conversion not supported", "convert"),
-        ("5.3.2", "system not accepting messages", "takes no messages"),
+        ("5.3.2", "system not accepting messages", "accepts no messages"),
         (None, "", "came back"),
     ],
 )
@@ -266,7 +266,7 @@ def test_advise_content_changed_names_change() -> None:
     def changed(detail: str) -> Advice:
         return told(Reason.CONTENT_CHANGED, Phase.RETRIEVE, R, Outcome.CORRUPTED, detail=detail)
 
-    assert "letters outside ASCII" in changed("characters outside ASCII changed").what
+    assert "broken non-ASCII characters" in changed("characters outside ASCII changed").what
     assert "attachment cut short" in changed("attachment cut short").what
     assert "text missing" in changed("text missing").what
 
@@ -276,8 +276,8 @@ def test_advise_lost_and_uncertain_messages_differ(reason: Reason) -> None:
     lost = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST)
     assert "no report came back" in lost.what
     assert lost.who == "JCM's mail administrator; then, if the message left there, whoever runs our reference mailbox a"
-    assert "nobody knows" in told(reason, Phase.SUBMIT, S, Outcome.CONNECT, uncertain=True).what
-    assert "nobody knows" not in told(reason, Phase.SUBMIT, S, Outcome.CONNECT).what
+    assert "it is unknown whether" in told(reason, Phase.SUBMIT, S, Outcome.CONNECT, uncertain=True).what
+    assert "it is unknown whether" not in told(reason, Phase.SUBMIT, S, Outcome.CONNECT).what
 
 
 def test_advise_who_and_setting_follow_failing_side() -> None:
@@ -311,7 +311,7 @@ def test_advise_forward_failure_differs_from_mailbox_failure() -> None:
 #: By step, code and text: who must act, and the advice. From RFC 5321, 3463, 3207, 4954, 5248,
 #: 7504 and 7505, and from replies of Google and Exchange Online.
 REPLIES = [
-    (SubmissionStep.GREETING, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.GREETING, 421, "4.3.2 shutting down", "{owner}", "temporarily accepts nothing from anybody"),
     (
         SubmissionStep.GREETING,
         421,
@@ -324,61 +324,91 @@ REPLIES = [
         421,
         "Service not available, closing channel",
         "{owner}",
-        "takes nothing from anybody for now",
+        "temporarily accepts nothing from anybody",
     ),
-    (SubmissionStep.GREETING, 421, "4.7.0 Try again later", "{owner}", "takes no more from us for now"),
+    (SubmissionStep.GREETING, 421, "4.7.0 Try again later", "{owner}", "temporarily accepts no more from us"),
     (SubmissionStep.GREETING, 450, "4.7.1 greylisted", "{owner}", "greylists senders"),
-    (SubmissionStep.GREETING, 521, "5.3.2 no mail here", "{owner}", "takes no mail at all"),
-    (SubmissionStep.GREETING, 521, "no mail here", "{owner}", "takes no mail at all"),
-    (SubmissionStep.GREETING, 554, "5.7.1 blocked", "{owner}", "turned us away"),
-    (SubmissionStep.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand how we greet it"),
-    (SubmissionStep.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand how we greet it"),
-    (SubmissionStep.HELLO, 550, "5.7.1 bad host name", "{owner}", "turned us away"),
-    (SubmissionStep.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "takes nothing from anybody for now"),
+    (SubmissionStep.GREETING, 521, "5.3.2 no mail here", "{owner}", "accepts no mail at all"),
+    (SubmissionStep.GREETING, 521, "no mail here", "{owner}", "accepts no mail at all"),
+    (SubmissionStep.GREETING, 554, "5.7.1 blocked", "{owner}", "rejected the connection in its greeting"),
+    (SubmissionStep.HELLO, 500, "5.5.2 XXXX not recognized", "{owner}", "does not understand EHLO"),
+    (SubmissionStep.HELLO, 502, "5.5.1 not implemented", "{owner}", "does not understand EHLO"),
+    (SubmissionStep.HELLO, 550, "5.7.1 bad host name", "{owner}", "rejected the connection in its greeting"),
+    (SubmissionStep.HELLO, 421, "4.3.2 operator shut it down", "{owner}", "temporarily accepts nothing from anybody"),
     (SubmissionStep.TLS, 454, "4.7.0 TLS not available due to local problem", "{owner}", "cannot read its certificate"),
-    (SubmissionStep.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and, asked for it, says no"),
-    (SubmissionStep.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and, asked for it, says no"),
-    (SubmissionStep.TLS, 421, "4.3.2 closing", "{owner}", "takes nothing from anybody for now"),
-    (SubmissionStep.SIGN_IN, 334, "AGFudGFyYQByYWhzaWE=", "{owner}", "goes on asking during the sign-in"),
-    (SubmissionStep.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed while we signed in"),
+    (SubmissionStep.TLS, 501, "5.5.4 no parameters allowed", "{owner}", "offers STARTTLS and then rejects it"),
+    (SubmissionStep.TLS, 554, "5.7.0 no", "{owner}", "offers STARTTLS and then rejects it"),
+    (SubmissionStep.TLS, 421, "4.3.2 closing", "{owner}", "temporarily accepts nothing from anybody"),
+    (
+        SubmissionStep.SIGN_IN,
+        334,
+        "AGFudGFyYQByYWhzaWE=",
+        "{owner}",
+        "sends challenge after challenge during the sign-in",
+    ),
+    (SubmissionStep.SIGN_IN, 421, "4.3.2 shutting down", "{owner}", "closed the connection during the sign-in"),
     (SubmissionStep.SIGN_IN, 421, "4.7.0 too many sign-ins", "{owner}", "too many sign-ins or sessions"),
     (
         SubmissionStep.SIGN_IN,
         432,
         "4.7.12 A password transition is needed",
         "us: ",
-        "wants that of JCM/utama shown once",
+        "changed its authentication backend",
     ),
-    (SubmissionStep.SIGN_IN, 454, "4.7.0 Temporary authentication failure", "{owner}", "can let nobody in at present"),
-    (SubmissionStep.SIGN_IN, 454, "4.7.0 corporate directory is not there", "{owner}", "can let nobody in at present"),
-    (SubmissionStep.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "does not understand it when it is used"),
-    (SubmissionStep.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "does not understand it when it is used"),
+    (
+        SubmissionStep.SIGN_IN,
+        454,
+        "4.7.0 Temporary authentication failure",
+        "{owner}",
+        "cannot authenticate anybody at present",
+    ),
+    (
+        SubmissionStep.SIGN_IN,
+        454,
+        "4.7.0 corporate directory is not there",
+        "{owner}",
+        "cannot authenticate anybody at present",
+    ),
+    (SubmissionStep.SIGN_IN, 500, "5.5.6 line too long", "{owner}", "but does not support it"),
+    (SubmissionStep.SIGN_IN, 504, "5.5.4 unrecognized type", "{owner}", "but does not support it"),
     (SubmissionStep.SIGN_IN, 525, "5.7.13 user account disabled", "{owner}", "is disabled"),
     (SubmissionStep.SIGN_IN, 535, "5.7.8 wrong", "us: ", "refuses the password"),
-    (SubmissionStep.SENDER, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
-    (SubmissionStep.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to come again"),
+    (SubmissionStep.SENDER, 421, "4.3.2 shutting down", "{owner}", "temporarily accepts nothing from anybody"),
+    (SubmissionStep.SENDER, 451, "4.3.0 temporary lookup failure", "{owner}", "asks to retry later"),
     (SubmissionStep.SENDER, 452, "4.3.1 insufficient system storage", "{owner}", "no room"),
     (SubmissionStep.SENDER, 530, "5.7.0 Must issue a STARTTLS command first", "{owner}", "asks for a sign-in or TLS"),
-    (SubmissionStep.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has sent all that it may"),
-    (SubmissionStep.SENDER, 550, "5.1.8 domain not found", "{owner}", "no valid sender"),
+    (SubmissionStep.SENDER, 550, "5.4.5 Daily user sending quota exceeded", "{owner}", "has reached its sending limit"),
+    (SubmissionStep.SENDER, 550, "5.1.8 domain not found", "{owner}", "as sender: it finds no mail domain"),
     (SubmissionStep.SENDER, 552, "5.2.2 over quota", "{owner}", "a mailbox or a disk is full"),
     (SubmissionStep.SENDER, 553, "5.7.1 not owned by user", "{owner}", "does not let JCM/utama send as"),
     (SubmissionStep.RECIPIENT, 450, "4.2.0 greylisted", "{owner}", "greylists senders"),
-    (SubmissionStep.RECIPIENT, 450, "4.2.0 busy", "{owner}", "does not take the message now"),
-    (SubmissionStep.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to come again"),
-    (SubmissionStep.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "takes no more from us for now"),
-    (SubmissionStep.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "There is no mailbox"),
-    (SubmissionStep.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is switched off"),
-    (SubmissionStep.RECIPIENT, 551, "5.1.6 moved", "{owner}", "There is no mailbox"),
+    (SubmissionStep.RECIPIENT, 450, "4.2.0 busy", "{owner}", "rejects the message temporarily"),
+    (SubmissionStep.RECIPIENT, 451, "4.4.3 name server", "{owner}", "asks to retry later"),
+    (SubmissionStep.RECIPIENT, 452, "4.5.3 too many recipients", "{owner}", "temporarily accepts no more from us"),
+    (SubmissionStep.RECIPIENT, 550, "5.1.1 unknown", "{owner}", "does not exist"),
+    (SubmissionStep.RECIPIENT, 550, "5.2.1 disabled", "{owner}", "is disabled"),
+    (SubmissionStep.RECIPIENT, 551, "5.1.6 moved", "{owner}", "does not exist"),
     (SubmissionStep.RECIPIENT, 552, "5.2.2 mailbox full", "{owner}", "is full"),
     (SubmissionStep.RECIPIENT, 554, "5.7.1 Relay access denied", "{owner}", "relaying denied"),
     (SubmissionStep.RECIPIENT, 554, "5.7.1 Client host blocked using zen.spamhaus.org", "{owner}", "by a block list"),
-    (SubmissionStep.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that takes mail"),
-    (SubmissionStep.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "takes nothing from anybody for now"),
-    (SubmissionStep.MESSAGE, 432, "4.3.2 sender thread limit exceeded", "{owner}", "takes no more from us for now"),
+    (SubmissionStep.RECIPIENT, 556, "5.1.10 null MX", "{owner}", "finds no server that accepts mail"),
+    (SubmissionStep.MESSAGE, 421, "4.3.2 shutting down", "{owner}", "temporarily accepts nothing from anybody"),
+    (
+        SubmissionStep.MESSAGE,
+        432,
+        "4.3.2 sender thread limit exceeded",
+        "{owner}",
+        "temporarily accepts no more from us",
+    ),
     (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", "{owner}", "no room"),
     (SubmissionStep.MESSAGE, 503, "5.5.1 no valid recipients", "{owner}", "did not understand the end"),
-    (SubmissionStep.MESSAGE, 550, "5.4.5 Daily user sending limit exceeded", "{owner}", "has sent all that it may"),
+    (
+        SubmissionStep.MESSAGE,
+        550,
+        "5.4.5 Daily user sending limit exceeded",
+        "{owner}",
+        "has reached its sending limit",
+    ),
     (SubmissionStep.MESSAGE, 550, "5.7.26 unauthenticated", "{owner}", "SPF, DKIM or DMARC"),
     (
         SubmissionStep.MESSAGE,
@@ -389,10 +419,10 @@ REPLIES = [
     ),
     (SubmissionStep.MESSAGE, 552, "5.2.2 over quota", "{owner}", "no room"),
     (SubmissionStep.MESSAGE, 552, "5.3.4 too big", "{owner}", "too large"),
-    (SubmissionStep.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused it for what it holds"),
-    (SubmissionStep.MESSAGE, 554, "5.3.2 not now", "{owner}", "takes no messages at all"),
-    (SubmissionStep.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "in a circle"),
-    (SubmissionStep.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused it for what it holds"),
+    (SubmissionStep.MESSAGE, 552, "5.7.0 potential security issue", "{owner}", "refused the message for its content"),
+    (SubmissionStep.MESSAGE, 554, "5.3.2 not now", "{owner}", "accepts no messages at all"),
+    (SubmissionStep.MESSAGE, 554, "5.4.6 too many hops", "{owner}", "reports a mail loop"),
+    (SubmissionStep.MESSAGE, 554, "5.7.1 spam", "{owner}", "refused the message for its content"),
 ]
 
 
@@ -439,16 +469,16 @@ def test_advise_incomplete_answer_is_not_called_silence() -> None:
     Pantau: It names what may be the cause.
     """
     begun = told(Reason.NO_ANSWER, Phase.AUTH, S, Outcome.TIMEOUT, detail="812 octets of an answer without an end")
-    assert "began an answer while we signed in, and did not come to its end" in begun.what
+    assert "began a reply during the sign-in, and did not complete it" in begun.what
     flood = told(Reason.UNEXPECTED_ANSWER, Phase.CONNECT, S, Outcome.CONNECT, detail="Response too long")
-    assert "does not stop talking" in flood.what
+    assert "does not end its reply" in flood.what
     unspoken = told(Reason.NO_ANSWER, Phase.TLS, S, Outcome.TIMEOUT)
-    assert "or said what is too short for TLS" in unspoken.what
+    assert "or too little for TLS" in unspoken.what
 
 
 def test_advise_lost_forwarded_message_names_public_address() -> None:
     advice = told(Reason.NOT_ARRIVED, Phase.TRANSIT, R, Outcome.LOST, of=forwarded("JCM"))
-    assert "Look whether it lies in pro@jcm.contoh.gov.my" in advice.do
+    assert "Check whether it is in pro@jcm.contoh.gov.my" in advice.do
     assert advice.who == "JCM's mail administrator"
 
 
@@ -490,7 +520,7 @@ def test_advise_arrived_good_slow_and_junk_differ() -> None:
     assert "works" in advise(OUTBOUND, arrived(OUTBOUND, T0)).what
     slow = advise(OUTBOUND, arrived(OUTBOUND, T0, timedelta(seconds=90)))
     assert "took 90 s; more than 60 s is slow" in slow.what
-    assert "among the junk" in advise(OUTBOUND, arrived(OUTBOUND, T0, junk=True)).what
+    assert "in the junk folder" in advise(OUTBOUND, arrived(OUTBOUND, T0, junk=True)).what
 
 
 @pytest.mark.blind
@@ -506,8 +536,8 @@ def test_advise_message_unacknowledged_or_acknowledged_late_is_not_good() -> Non
         assert "people send again" in advice.what
         assert advice.who == "JCM's mail administrator"
         assert any("milter" in step for step in advice.steps)
-    assert "did not say that it had taken the message (after 1.0 s)" in unanswered.what
-    assert "took 17 s to say that it had taken the message, more than 15 s" in late.what
+    assert "did not confirm that it accepted the message (after 1.0 s)" in unanswered.what
+    assert "took 17 s to accept the message, more than 15 s" in late.what
 
 
 def test_advise_unknown_reason_is_quoted() -> None:

@@ -30,8 +30,8 @@ def problems(directory: Path, text: str) -> tuple[str, ...]:
     ("old", "new", "told"),
     [
         (
-            "  do: Nothing is",
-            "  dont: Nothing is",
+            "  do: No action",
+            "  dont: No action",
             "arrived.well.dont: is an unknown text; write arrived.well.do, or remove",
         ),
         (
@@ -47,13 +47,13 @@ def problems(directory: Path, text: str) -> tuple[str, ...]:
         ),
         ("it took {transit} s", "it took {port} s", "arrived.slow.what: {port} is unknown here; write {again}, "),
         (
-            "while its name was looked up",
+            "during the DNS lookup",
             "at {server}",
             "words.phase.dns: {server} is unknown here; write no placeholder",
         ),
         ("[ ({detail})]", "({detail})", "{detail} may be empty; put [ and ] around the part to leave out"),
         ("  who: *network\n", "  who:\n", "name server does not answer.who: is empty; write the text"),
-        ("  do: Nothing is to be done.", "  do: [Nothing, Nothing]", "arrived.well.do: must be one text"),
+        ("  do: No action is needed.", "  do: [Nothing, Nothing]", "arrived.well.do: must be one text"),
         ("  steps: *grant\n", "  steps: See the manual.\n", "no consent.steps: must be a list of texts"),
         ("\nport refused:\n", "\nname unknown:\n  what: x\nport refused:\n", "name unknown is there twice; keep one"),
         ("There is no address", "'There ] is", "is not YAML"),

@@ -46,7 +46,7 @@ JCM/outbound/JCM/utama/a
   submit       1,250.0 ms
   total        1,500.0 ms
 
-BOUNCED: a report of failed delivery came back
+BOUNCED: a non-delivery report came back
   Where   a@contoh.gov.my, phase transit: returned to sender
   Detail  550 5.1.1 no such user here
 
@@ -93,7 +93,7 @@ def test_format_report_shared_mailbox_names_login() -> None:
     run = replace(arrived(watched, T0), outcome=refused.outcome, failure=refused.failure)
     text = format_report(watched, run, (), explain=False, verbose=False, width=80)
     assert "AUTH: the mailbox was not opened\n" in text
-    assert f"let {login} in and does not show it shared/pro" in " ".join(text.split())
+    assert f"accepted the sign-in of {login} but does not give it access to shared/pro" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -92,7 +92,7 @@ async def test_run_delivered_shows_success_and_no_action(env: PortalEnv, officer
     assert "selepas 2 ujian berturut-turut berjaya" in page
     assert "diuji dengan sendirinya setiap 5 minit." in page
     assert '<a href="/agencies/JCM/test">Uji laluan lain</a>' in page
-    assert "Nothing is to be done" not in page
+    assert "No action is needed" not in page
     env.runtime.healths[on_demand_run.route.name] = Health.UP
     green = (await officer.get(f"{address}?lang=ms")).text
     assert ("Laluan ini hijau (BAIK)." in green, "berturut-turut" in green) == (True, False)

@@ -61,11 +61,11 @@ def advice_for(error: ProbeFailedError, *, pop3: bool = False) -> str:
 
 
 REFUSED_PASSWORD = (Outcome.AUTH, Reason.CREDENTIALS_REFUSED, "refuses the password")
-SIGN_IN_DOWN = (Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, "can let nobody in")
+SIGN_IN_DOWN = (Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, "cannot authenticate anybody")
 BUSY = (Outcome.INCONCLUSIVE, Reason.SIGN_IN_UNAVAILABLE, "too many sign-ins or sessions")
-CLOSED = (Outcome.CONNECT, Reason.CONNECTION_CLOSED, "hung up")
+CLOSED = (Outcome.CONNECT, Reason.CONNECTION_CLOSED, "closed the connection")
 GARBLED = (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER, "does not speak IMAP")
-REFUSED_SERVICE = (Outcome.CONNECT, Reason.SERVICE_REFUSED, "turned us away")
+REFUSED_SERVICE = (Outcome.CONNECT, Reason.SERVICE_REFUSED, "rejected the connection in its greeting")
 UNOPENED = (Outcome.CONNECT, Reason.MAILBOX_REFUSED, "does not open the mailbox")
 IN_USE = (Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, "Another program holds the mailbox")
 #: Of RFC 5530, of RFC 3501, and Google's.
@@ -168,7 +168,7 @@ async def test_pop3_refusal_after_sign_in_has_advice_without_imap_keys(command: 
     error = await failure_of(standin, pop3=True)
     assert (error.outcome, error.failure.reason) == (Outcome.CONNECT, Reason.MAILBOX_REFUSED)
     advice_text = advice_for(error, pop3=True)
-    assert "does not show what is in the mailbox" in advice_text
+    assert "does not list the mailbox" in advice_text
     assert ".inbox" not in advice_text
 
 
@@ -332,7 +332,7 @@ async def test_text_injected_before_tls_is_reported_as_tampering(*, pop3: bool) 
     )
     error = await failure_of(standin, pop3=pop3, security=Security.STARTTLS)
     assert (error.outcome, error.failure.reason) == (Outcome.TLS, Reason.TLS_INJECTION)
-    assert "somebody on the way" in advice_for(error, pop3=pop3)
+    assert "somebody on the network path" in advice_for(error, pop3=pop3)
 
 
 @pytest.mark.parametrize("pop3", [False, True])
