@@ -58,7 +58,7 @@ class DraftResult:
     #: Problems of the draft. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
     #: Errors in other agencies' documents or in the settings; some authors may not see them.
-    other_errors: tuple[Problem, ...] = ()
+    errors_elsewhere: tuple[Problem, ...] = ()
     #: Version that another author has written since the draft started: nothing is written.
     conflicting_version: DocumentVersion | None = None
     #: Text from which both the draft and the conflicting version started; `None`: unknown.
@@ -66,19 +66,21 @@ class DraftResult:
     #: The version that was written; `None`: no version was written, perhaps because nothing has changed.
     written: DocumentVersion | None = None
     #: Whether the service has applied the written version.
-    is_applied: bool = False
+    is_in_effect: bool = False
     #: The configuration that a previewed draft would produce; `None`: it is unusable.
     new_configuration: Configuration | None = None
 
     @property
-    def other_error_count(self) -> int:
+    def error_count_elsewhere(self) -> int:
         """Number of errors outside this agency."""
-        return len(self.other_errors)
+        return len(self.errors_elsewhere)
 
     @property
     def is_refused(self) -> bool:
         """Whether the draft was not written because of errors or a conflict."""
-        return self.conflicting_version is not None or (self.written is None and bool(self.errors or self.other_errors))
+        return self.conflicting_version is not None or (
+            self.written is None and bool(self.errors or self.errors_elsewhere)
+        )
 
     @property
     def errors(self) -> Sequence[Problem]:
@@ -194,8 +196,10 @@ class AgencyEditor:
             outcome = await self._submit(draft, by=by, may_edit_restricted=may_edit_restricted, dry=True)
         if isinstance(outcome, DraftResult):
             return outcome
-        problems, other_errors = _split_by_agency(draft.agency, outcome.problems)
-        return DraftResult(problems=problems, other_errors=other_errors, new_configuration=outcome.new_configuration)
+        problems, errors_elsewhere = _split_by_agency(draft.agency, outcome.problems)
+        return DraftResult(
+            problems=problems, errors_elsewhere=errors_elsewhere, new_configuration=outcome.new_configuration
+        )
 
     async def _submit(
         self,
@@ -258,18 +262,18 @@ class AgencyEditor:
 
     async def _apply(self, agency: str, result: DocumentsResult, by: str) -> DraftResult:
         """Reload the configuration if a version was written; return the result of writing and reloading."""
-        problems, other_errors = _split_by_agency(agency, result.problems)
+        problems, errors_elsewhere = _split_by_agency(agency, result.problems)
         if result.is_refused or not result.difference:
-            return DraftResult(problems=problems, other_errors=other_errors)
+            return DraftResult(problems=problems, errors_elsewhere=errors_elsewhere)
         reload_problems = await self._reload(by)
-        is_applied = all(each.severity is not Severity.ERROR for each in reload_problems)
+        is_in_effect = all(each.severity is not Severity.ERROR for each in reload_problems)
         # `dict.fromkeys` removes duplicates: the reload reads all documents again, and may report the same problems.
         own, other_reload_errors = _split_by_agency(agency, reload_problems)
         return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
-            other_errors=tuple(dict.fromkeys((*other_errors, *other_reload_errors))),
+            errors_elsewhere=tuple(dict.fromkeys((*errors_elsewhere, *other_reload_errors))),
             written=await self._require_last_version(agency),
-            is_applied=is_applied,
+            is_in_effect=is_in_effect,
         )
 
 
@@ -322,11 +326,11 @@ def _split_by_agency(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Pr
     """Return the problems of an agency's document, and the errors in everything else."""
     label = stored_document_label(agency)
     own: list[Problem] = []
-    other_errors: list[Problem] = []
+    errors_elsewhere: list[Problem] = []
     for each in problems:
         # If two documents clash, the problem is reported at one, and its message names the other.
         if each.file == label or label in each.message:
             own.append(each)
         elif each.severity is Severity.ERROR:
-            other_errors.append(each)
-    return tuple(own), tuple(other_errors)
+            errors_elsewhere.append(each)
+    return tuple(own), tuple(errors_elsewhere)

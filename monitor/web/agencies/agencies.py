@@ -30,6 +30,7 @@ from monitor.web.access.sign_in import client_address
 from monitor.web.agencies.new_agency import is_code, new_agency_document, new_agency_field
 from monitor.web.form import MAX_TEXT_FORM_SIZE, Pages, normalize_pasted, read_form
 
+#: Principal with the permission of administrators, who alone may add agencies.
 _AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS))]
 
 #: Names of the two forms.
@@ -50,7 +51,7 @@ class NewAgencyForm:
     messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: A removed agency that had the same code. The user must confirm that the new agency shall have this code.
     previous_agency: PreviousAgency | None = None
-    #: Why the service rejected the command.
+    #: Error with which the service rejected the input; "": none.
     reason: object = ""
     #: Problems of the document, and whether it was saved.
     result: DraftResult | None = None
@@ -72,6 +73,7 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
+        # *q*: search text. *after*: code of the agency after which the page begins.
         return await render_list(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
 
     @router.post("/agencies")
@@ -99,17 +101,18 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
             # If the text has no valid code, the whole text may be invalid, so parse it to show its problems.
             document = await asyncio.to_thread(document_from_text, text, "")
             message_field = "text" if new_form.form == _TEXT_FORM else "code"
-            # Without a valid code, the short form was not converted to a document.
+            # A short form without a valid code is not converted to a document.
             result = DraftResult(problems=document.problems) if new_form.form == _TEXT_FORM else None
             return await render_list(
                 request, replace(new_form, messages={message_field: ["code_odd"]}, result=result), status=422
             )
         previous_agency = await agency_directory.previous_agency(code)
         if previous_agency is not None and new_form.fields.get("known") != code:
-            # The user has not confirmed yet that the new agency shall have the code of a previous one.
+            # The user has not ticked the box "known" yet, which confirms that the new agency shall have this code.
             return await render_list(request, replace(new_form, previous_agency=previous_agency), status=409)
         # `started_from=""`: the draft is based on no version, so an existing document is a conflict.
         draft = AgencyDraft(agency=code, text=text, started_from="")
+        # `may_edit_restricted` also permits creating an agency. The route has checked that the user may do both.
         result = await editor.save(draft, by=principal.by, may_edit_restricted=True, address=client_address(request))
         if result.conflicting_version is not None or (result.written is None and not result.is_refused):
             # The agency exists already, either with another document (a conflict) or with the same (nothing was
@@ -119,14 +122,16 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
         saved_form = replace(new_form, result=result, previous_agency=previous_agency)
         if result.is_refused:
             return await render_list(request, saved_form, status=422)
-        if not result.is_applied or any(each.key != "mailboxes" for each in result.problems):
+        # Redirect only if there is nothing to report: the running service uses the saved document, and its only problem
+        # may be that a new agency has no mailboxes yet, which the list of agencies shows.
+        if not result.is_in_effect or any(each.key != "mailboxes" for each in result.problems):
             return await render_list(request, saved_form, added=code)
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
     def read_document(new_form: NewAgencyForm) -> tuple[str, str]:
-        """Return the agency code and the document in a form; of a short form with an invalid code no document ("").
+        """Return the agency code and the document in a form; without a valid code, a short form has no document ("").
 
-        Raise `NotEditableError`.
+        `new_agency_document` raises `NotEditableError`.
         """
         if new_form.form == _TEXT_FORM:
             text = new_form.fields["text"]
@@ -178,7 +183,7 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
     async def confirmed_code(code: str, *, is_there: bool) -> str:
         """Return *code* if the agency exists (*is_there*) or was removed (not *is_there*); otherwise return "".
 
-        The page confirms that the agency was added or removed. Check this, because the code comes from the URL.
+        The page states that the agency was added or removed. The code may come from a URL that a user has changed.
         """
         if not is_code(code) or (last := await editor.last_version(code)) is None:
             return ""
@@ -190,12 +195,12 @@ def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, p
 def _messages_by_field(
     new_form: NewAgencyForm,
 ) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
-    """Return the input to show again, its errors by field, and the other problems."""
+    """Return the input to show again (with messages for some errors), the other errors by field, and other problems."""
     field_errors: dict[str, list[Problem]] = {}
     other_problems: list[Problem] = []
     if (result := new_form.result) is None:
         return new_form, field_errors, other_problems
-    for each in (*result.problems, *result.other_errors):
+    for each in (*result.problems, *result.errors_elsewhere):
         form_field = new_agency_field(each.key, each.message) if new_form.form == _SHORT_FORM else None
         if each.key == "mailboxes" and new_form.form == _SHORT_FORM:
             # A new agency has no mailboxes; the list of agencies shows this.

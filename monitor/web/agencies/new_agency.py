@@ -15,7 +15,7 @@ _TEMPLATE: Final = "agency: X\nname: X\ndomains: []\nmailboxes: {}\n"
 _CODE: Final = re.compile(r"[A-Z0-9]{1,11}")
 _SEPARATORS: Final = re.compile(r"[\s,;]+")
 _CONTACT_KEY: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
-#: Key of the contact if its name contains no valid key ("pertama" is Malay for "first").
+#: Key of the contact if no word of its name is a valid key ("pertama" is Malay for "first").
 _DEFAULT_KEY: Final = "pertama"
 #: Form fields by top-level key of the document, to show an error of the document beside the field that caused it.
 _FIELDS: Final[Mapping[str, str]] = {
@@ -33,7 +33,7 @@ def is_code(text: str) -> bool:
 
 
 def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
-    """Return the document of a new agency. *channels*: the channels that have a gateway. Raise `NotEditableError`."""
+    """Return the document of a new agency. *channels*: those with a gateway. `edit_text` raises `NotEditableError`."""
     edits: list[TextEdit] = [
         SetValue(path=("agency",), value=code),
         SetValue(path=("name",), value=fields.get("name", "")),
@@ -48,18 +48,16 @@ def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) 
     if rota:
         step["rotas"] = [rota]
     if step:
+        # If neither channel has a gateway, name SMS: the checks of the document then report that it has no gateway.
         step_channels = [each.value for each in (Channel.SMS, Channel.VOICE) if each in channels] or [Channel.SMS.value]
         edits.append(SetValue(path=("escalation",), value={"steps": [{**step, "channels": step_channels}]}))
     return edit_text(_TEMPLATE, edits)
 
 
-def new_agency_field(key: str, problem: str) -> str | None:
-    """Return the form field that caused the problem at *key* of the document; `None` for another problem.
-
-    *problem*: its message.
-    """
+def new_agency_field(key: str, message: str) -> str | None:
+    """Return the form field that caused the problem *message* at *key* of the document; `None`: no field caused it."""
     section = re.split(r"[.\[]", key, maxsplit=1)[0]
-    is_contact_name = section == "contacts" and (key.endswith(".name") or "name" in problem[:8])
+    is_contact_name = section == "contacts" and (key.endswith(".name") or "name" in message[:8])
     return "contact" if is_contact_name else _FIELDS.get(section)
 
 

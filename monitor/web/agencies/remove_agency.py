@@ -23,6 +23,7 @@ from monitor.web.access.sign_in import client_address
 from monitor.web.agency.difference import diff_lines
 from monitor.web.form import Pages, read_form
 
+#: Principal with the permission of administrators, who alone may remove agencies.
 _AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
 #: Minutes after which the service closes the open incidents of a removed agency.
 _MINUTES_TO_CLOSE: Final = CLOSING_DELAY // timedelta(minutes=1)
@@ -46,7 +47,8 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
             reason = OperationRejectedError.from_text("agencies_are_files", file=editor.configured_file(present))
             return await render_page(request, code, status=409, reason=reason)
         if seen_digest != present.digest:
-            return await render_page(request, code, status=409, seen_digest=seen_digest)
+            return await render_page(request, code, status=409, outdated_digest=seen_digest)
+        # To confirm the removal, the user must type the agency's code.
         if fields.get("code", "").strip().upper() != code:
             entered_code = fields.get("code", "")
             return await render_page(
@@ -59,20 +61,20 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
         except (OperationRejectedError, VersionConflictError) as error:
             return await render_page(request, code, status=409, reason=error)
         if result.conflicting_version is not None:
-            return await render_page(request, code, status=409, seen_digest=seen_digest)
+            return await render_page(request, code, status=409, outdated_digest=seen_digest)
         if result.is_refused:
             return await render_page(request, code, status=422, started_from=seen_digest, result=result)
-        # The removal is stored, but the running service may still use the old configuration.
-        not_applied = "&untaken=1" if result.written is not None and not result.is_applied else ""
-        return RedirectResponse(f"/agencies?gone={code}{not_applied}", status_code=303)
+        # With "untaken" the page tells that the removal is stored, but the service still uses the old configuration.
+        not_in_effect = "&untaken=1" if result.written is not None and not result.is_in_effect else ""
+        return RedirectResponse(f"/agencies?gone={code}{not_in_effect}", status_code=303)
 
     async def render_page(
-        request: Request, code: str, *, status: int = 200, seen_digest: str | None = None, **context: object
+        request: Request, code: str, *, status: int = 200, outdated_digest: str | None = None, **context: object
     ) -> Response:
         """Return the page.
 
-        *seen_digest*: digest of the version of the document that the user has reviewed, if there is a newer version
-        now.
+        *outdated_digest*: digest of the version of the document that the user has reviewed; `None` if no newer version
+        has been stored since.
         """
         removal = await agency_directory.removal_preview(code)
         defaults = {
@@ -83,20 +85,20 @@ def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages
             "minutes": _MINUTES_TO_CLOSE,
             "retention_days": editor.configuration().settings.retention.daily.days,
             "file": editor.configured_file(removal.version),
-            "has_changed": seen_digest is not None,
-            "changes": None if seen_digest is None else await changes_since(seen_digest, removal.version),
+            "has_changed": outdated_digest is not None,
+            "changes": None if outdated_digest is None else await changes_since(outdated_digest, removal.version),
             "entered_code": "",
             "is_wrong_code": False,
             "result": None,
         }
         return pages.show(request, "remove_agency.html", {**defaults, **context}, status)
 
-    async def changes_since(seen_digest: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
-        """Return the changes as from `diff_lines`."""
+    async def changes_since(outdated_digest: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
+        """Return the changes since the version with *outdated_digest*, in the format of `diff_lines`."""
         try:
-            before = await editor.base_text(present.agency, seen_digest)
+            before = await editor.base_text(present.agency, outdated_digest)
         except OperationRejectedError:
-            # The version is unknown, so show the whole document as new.
+            # No version has this digest, so show the whole document as new.
             before = ""
         return await asyncio.to_thread(diff_lines, before, present.text or "")
 

@@ -23,8 +23,8 @@ from monitor.config.files.duration import format_duration
 MAX_CALENDAR: Final = 256 * 1024
 #: Maximum number of imported events. The form that saves them has a field for each event.
 MAX_EVENTS: Final = 80
-#: Maximum number of time zones and of their rules (standard and daylight saving time) in a file. The calendar library
-#: expands each rule over decades, so a thousand rules take a minute.
+#: Maximum number of time zones and their rules (standard and daylight saving time) together in a file. The calendar
+#: library expands each rule over decades, so a thousand rules take a minute.
 _MAX_ZONE_RULES: Final = 200
 _ZONE_RULE: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
 #: Continuation of a folded line (RFC 5545 3.1).
@@ -50,7 +50,7 @@ class EventRefusal(StrEnum):
     NO_SPAN = "no_span"
     #: The event recurs by a rule that cron cannot express.
     RULE = "rule"
-    #: The event recurs, and some of its dates are excluded, added or moved.
+    #: Some dates of the event are excluded, added or moved.
     EXCEPTIONS = "exceptions"
     #: The event recurs in a time zone with another UTC offset than the agency's.
     ZONE = "zone"
@@ -175,6 +175,7 @@ def _has_same_offset(moment: Any, zone: ZoneInfo) -> bool:
 def _applies_before(cron: str, duration: timedelta, start: datetime, now: datetime) -> bool:
     """Whether a window with this cron expression would apply between now and *start*, the start of the series."""
     try:
+        # An occurrence that began less than *duration* ago would still apply now.
         first_occurrence = next(CronSim(cron, now.astimezone(start.tzinfo) - duration))
     except (CronSimError, StopIteration, OverflowError):
         return True
@@ -213,8 +214,8 @@ def _cron_expression(rule: Mapping[str, Any], start: datetime) -> str | None:
 def _weekdays(weekdays: list[str], *, numbered: bool) -> str:
     """Return weekdays in cron format; "?" if cron cannot express them.
 
-    *numbered*: whether the weekdays may have a number in the month. Examples: "SU" becomes "sun" (every Sunday), "2SA"
-    "sat#2" (the second Saturday of a month), "-1FR" "5L" (the last Friday of a month).
+    *numbered*: whether the weekdays may have a number in the month. Examples: "SU" becomes "sun" (every Sunday); "2SA"
+    becomes "sat#2" (the second Saturday of a month); "-1FR" becomes "5L" (the last Friday of a month).
     """
     result = []
     for each in weekdays:

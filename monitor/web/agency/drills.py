@@ -16,16 +16,16 @@ from monitor.access.role import Permission
 from monitor.drills.runner import DrillRunner
 from monitor.store.engine.drills import drill_number_of
 from monitor.web.access.access_control import AgencyTester, agency_in_path, require
-from monitor.web.command.drills import TIME_LIMIT
+from monitor.web.command.drills import CONFIRMATION_TIME
 from monitor.web.form import Pages, read_form
 
-#: Form value for a drill of all contacts.
+#: Form value of "contact" for a drill of all contacts; otherwise the value is the key of a contact.
 _ALL_CONTACTS: Final = "all"
-#: Maximum number of drills per agency and day. A drill calls all numbers of a contact, which costs money.
+#: Maximum number of drills per agency within 24 hours. A drill calls all numbers of a contact, which costs money.
 _MAX_DRILLS_PER_DAY: Final = 10
-#: Maximum number of tested numbers per agency and day. It limits the harm if a user adds a thousand people without
-#: their consent.
-_MAX_NUMBERS_PER_DAY: Final = 300
+#: No drill starts after an agency's people had this many drill notifications within 24 hours. The limit reduces the
+#: harm if a user adds a thousand people without their consent.
+_MAX_NOTIFICATIONS_PER_DAY: Final = 300
 
 
 def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], pages: Pages) -> APIRouter:
@@ -48,7 +48,8 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
         latest_id, _ = await drill_runner.latest_requested(agency)
         if (reason := await rejection_reason(agency, contact, is_confirmed="sure" in fields)) is not None:
             return await render_page(request, agency, reason=reason, contact=contact, status=409)
-        if await drill_runner.start(f"{agency}/{contact}", principal.by, TIME_LIMIT, after=latest_id) is None:
+        if await drill_runner.start(f"{agency}/{contact}", principal.by, CONFIRMATION_TIME, after=latest_id) is None:
+            # If nothing else prevents the drill, no number of the contact can be tested.
             reason = await rejection_reason(agency, contact, is_confirmed=True) or "no_gateway"
             return await render_page(request, agency, reason=reason, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
@@ -68,7 +69,7 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
         _, recent_count = await drill_runner.latest_requested(agency)
         if recent_count >= _MAX_DRILLS_PER_DAY:
             return "too_many"
-        return "many_numbers" if await drill_runner.recently_tested(agency) >= _MAX_NUMBERS_PER_DAY else None
+        return "many_numbers" if await drill_runner.recently_tested(agency) >= _MAX_NOTIFICATIONS_PER_DAY else None
 
     async def render_page(
         request: Request, agency: str, *, reason: str = "", contact: str = _ALL_CONTACTS, status: int = 200
@@ -82,6 +83,7 @@ def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], 
                 for each in drill_runner.people(agency)
             ],
             "active_drills": active_drills,
+            # Each with the number of its drill, such as "LATIH-07".
             "results": [(drill_number_of(each.drill_id), each) for each in results],
             "reason": reason,
             "contact": contact,

@@ -1,6 +1,7 @@
 """Helpers that convert form input to edits of an agency's document (its YAML configuration). No I/O.
 
-Edits write the values as entered. The checks for configuration files validate the edited document.
+Edits write the values as entered. The checks for configuration files validate the edited document. A path consists of
+the keys and list positions that lead to a value of the document.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ def choice_edits(
 ) -> list[TextEdit]:
     """Return edits that set the selected values below *path*.
 
-    *present*: the present values below *path*. *defaults*: default values by key. Write a default value only if the
-    document has the key already. *prefix*: as for `value_edits`.
+    *present*: the values that the document has below *path*. *defaults*: default values by key. A default value is
+    written only if the document has the key already. *prefix*: as for `value_edits`.
     """
     return [
         SetValue(path=(*path, name), value=fields[prefix + name])

@@ -1,4 +1,4 @@
-"""History page of an agency: daily availability, delivery times, and all incidents with their causes."""
+"""History page of an agency: daily availability, delivery (transit) times, and all incidents with their causes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from monitor.web.page import notification_language
 from monitor.web.page_query import read_query
 from monitor.web.uptime_bars import build_uptime_bars
 
-_PAGE_SIZE: Final = 25
+_INCIDENTS_PER_PAGE: Final = 25
 #: Days in the chart of delivery times.
 _CHART_DAYS: Final = 30
 #: Height of the longest bar, in the units of the SVG chart.
 _CHART_HEIGHT: Final = 60
 
-#: Function that returns the hourly delivery times of the agency with a code, since a time.
+#: Function that returns the hourly delivery times of an agency since a time. Arguments: agency code, time.
 Transits = Callable[[str, datetime], Awaitable[Sequence[HourlyTransit]]]
 
 
@@ -53,10 +53,11 @@ def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> AP
     async def history(
         request: Request, code: str, after: Annotated[int | None, Query(ge=1, lt=2**31)] = None
     ) -> Response:
+        # *after*: ID of the last incident of the previous page.
         agency, today = code.upper(), day_of(facade.now())
         days = (await facade.status_reader.histories([agency])).get(agency)
         incident_page = await facade.status_reader.incident_page(
-            IncidentFilter(agencies=frozenset({agency})), limit=_PAGE_SIZE, after=after
+            IncidentFilter(agencies=frozenset({agency})), limit=_INCIDENTS_PER_PAGE, after=after
         )
         first = today - timedelta(days=_CHART_DAYS - 1)
         chart = transit_days(await transits(agency, time_of(first, 0)), first, today)
@@ -78,6 +79,7 @@ def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> AP
             ],
             "after": incident_page.after,
         }
+        # `headers=None`: the page has no forms, for which the default headers are.
         return pages.show(request, "history.html", context, headers=None)
 
     return router
@@ -91,8 +93,8 @@ def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Seq
     # Avoid division by zero if all delivery times are 0.
     longest = max((each.max_seconds for each in hours), default=0) or 1
     chart_days = []
-    for number in range((last - first).days + 1):
-        day = first + timedelta(days=number)
+    for days_after_first in range((last - first).days + 1):
+        day = first + timedelta(days=days_after_first)
         if not (hours_of_day := hours_by_day.get(day)):
             chart_days.append(TransitDay(day=day, mean_seconds=None, max_seconds=None))
             continue

@@ -2,7 +2,7 @@
 
 If a mailbox of the agency has the address already, the setup replaces this mailbox. A mailbox has two sides, which may
 be on different servers: "smtp" sends, "reading" (IMAP or POP3) reads. The page needs no scripts: while the user enters
-a device code at Microsoft, the page reloads itself.
+a device code at Microsoft, the page reloads itself. A document is the YAML configuration of an agency.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from monitor.web.form import Pages, read_form
 from probes.model.mail_platform import MailPlatform
 from probes.preauth.session import Protocol
 
-#: User with the permission for at least one agency. The route then checks it for the agency of the pending setup.
+#: User who may edit at least one agency. The route then checks the permission for the agency of the pending setup.
 _Editor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
 #: Maximum number of characters of an address, a user name or a password.
 _MAX_LENGTH: Final = 500
 
 
-class _InvalidChoiceError(Exception):
-    """The input is invalid or missing. The message is a key of the page's texts."""
+class _InvalidInputError(Exception):
+    """The input is invalid or missing. The message is a key of the page's texts, as that of `SetupRejectedError` is."""
 
 
 def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
@@ -73,7 +73,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             setup = await setups.begin(
                 version.agency, address, by=principal.by, client_address=client_address(request), replaced_key=key
             )
-        except (_InvalidChoiceError, SetupRejectedError) as error:
+        except (_InvalidInputError, SetupRejectedError) as error:
             return setup_page.start(request, version, address=entered[:_MAX_LENGTH], problem=str(error))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
@@ -105,7 +105,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             return await render_expired(request, code, fields.get("address", ""))
         try:
             await _sign_in(setups, setup, fields, secrets, client_address(request))
-        except (_InvalidChoiceError, BadApplicationError, SetupRejectedError) as error:
+        except (_InvalidInputError, BadApplicationError, SetupRejectedError) as error:
             return setup_page.page(request, setup, problem=str(error), form=fields, status=422)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
@@ -118,11 +118,12 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             return await render_expired(request, code, fields.get("address", ""))
         name = setup.replaced_key or fields.get("name", "").strip().lower()
         try:
-            draft = await _mailbox_draft(setup, name, editor)
+            draft = await _draft_with_mailbox(setup, name, editor)
+            # `may_edit_restricted`: whether the user may, for instance, change which servers receive secrets.
             result = await editor.save(
                 draft, by=principal.by, may_edit_restricted=principal.may(Permission.CONFIGURE_SECRETS, setup.agency)
             )
-        except (_InvalidChoiceError, SetupRejectedError) as error:
+        except (_InvalidInputError, SetupRejectedError) as error:
             return setup_page.page(request, setup, problem=str(error), form=fields, status=422)
         except (OperationRejectedError, NotEditableError, VersionConflictError) as error:
             return setup_page.page(request, setup, reason=error, form=fields, status=422)
@@ -150,57 +151,58 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
 
 
 async def _sign_in(
-    setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], address: str
+    setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], user_address: str
 ) -> None:
-    """Sign in by the selected method. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`.
+    """Sign in to the mailbox by the selected method, or request a consent, after which the setup signs in.
 
-    *address*: IP address of the user.
+    *user_address*: IP address of the user. Raise `_InvalidInputError`, `BadApplicationError` or `SetupRejectedError`.
     """
     username = fields.get("username", "").strip()[:_MAX_LENGTH] or setup.address
     servers = _selected_servers(setup, fields)
     match fields.get("way", ""):
         case "consent":
-            await setups.request_consent(setup, servers, username, client_address=address)
+            await setups.request_consent(setup, servers, username, client_address=user_address)
         case MailPlatform.GOOGLE | MailPlatform.MICROSOFT as platform:
-            # An application with credentials of its own signs in (OAuth), and no user.
+            # An application signs in with its own credentials (OAuth), without a user.
             credentials, domain = {**fields, **secrets}, domain_of(setup.address)
             application = await asyncio.to_thread(Application.read, MailPlatform(platform), credentials, domain)
-            await setups.try_application(setup, servers, username, application, client_address=address)
+            await setups.try_application(setup, servers, username, application, client_address=user_address)
         case _:
             await setups.try_password(
-                setup, servers, username, _checked_password(secrets["password"]), client_address=address
+                setup, servers, username, _checked_password(secrets["password"]), client_address=user_address
             )
 
 
-async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
+async def _draft_with_mailbox(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
     """Return the draft of the document with the tested mailbox. *name*: key of the mailbox in the document.
 
-    Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`.
+    Raise `_InvalidInputError`. `typed_mailbox` raises `SetupRejectedError` for a mailbox whose sign-in has failed, and
+    `mailbox_draft` raises `NotEditableError`.
     """
     latest = await editor.latest(setup.agency)
     text = latest.text or ""
     try:
         TypeAdapter(Slug).validate_python(name)
     except ValidationError:
-        raise _InvalidChoiceError("bad_name") from None
+        raise _InvalidInputError("bad_name") from None
 
     def build_draft() -> AgencyDraft:
         if not setup.replaced_key and name in as_mapping(document_from_text(text, setup.agency).data.get("mailboxes")):
-            raise _InvalidChoiceError("name_taken")
+            raise _InvalidInputError("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
     return await asyncio.to_thread(build_draft)
 
 
 def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
-    """Return the entered address, and the key of the mailbox in the document with this address; "" if there is none.
+    """Return the entered address, and the key of the mailbox that has it in the document; "" if no mailbox has it.
 
-    If there is one, return the address as the document spells it. Raise `_InvalidChoiceError`.
+    If a mailbox has the address, return the spelling of the document. Raise `_InvalidInputError`.
     """
     try:
         address = str(TypeAdapter(MailAddress).validate_python(entered))
     except ValidationError:
-        raise _InvalidChoiceError("no_address") from None
+        raise _InvalidInputError("no_address") from None
     mailboxes = as_mapping(document_from_text(version.text or "", version.agency).data.get("mailboxes")).items()
     keys_by_address = {str(as_mapping(each).get("address", "")): key for key, each in mailboxes}
     return next(
@@ -214,12 +216,12 @@ def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
 def _checked_password(text: str) -> str:
     """Return a password unchanged.
 
-    Raise `_InvalidChoiceError` for an impossible password, so that it does not use up a sign-in attempt.
+    Raise `_InvalidInputError` for an impossible password, so that it does not use up one of the limited attempts.
     """
     if not text.strip():
-        raise _InvalidChoiceError("no_password")
+        raise _InvalidInputError("no_password")
     if text != text.strip() or not text.isprintable() or len(text) > _MAX_LENGTH:
-        raise _InvalidChoiceError("bad_password")
+        raise _InvalidInputError("bad_password")
     return text
 
 
@@ -228,35 +230,36 @@ def _selected_servers(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenS
     for side in ("smtp", "reading"):
         host, previous = fields.get(f"{side}_host", "").strip().lower(), previous_servers.get(side)
         # Reject the form if the user has entered a server by hand but selected another one, to which the password would
-        # go. A server that the form only repeats from the previous attempt does not count as entered.
+        # go. The form repeats the server of the previous attempt; that is no entry by the user.
         if host and fields.get(side) != BY_HAND and (previous is None or previous.host != host):
-            raise _InvalidChoiceError("typed_not_marked")
+            raise _InvalidInputError("typed_not_marked")
     smtp = _selected_server(fields, "smtp", servers_of(setup, Protocol.SMTP), Protocol.SMTP)
     protocol = Protocol.POP3 if fields.get("reading_protocol") == Protocol.POP3 else Protocol.IMAP
     reading = _selected_server(fields, "reading", servers_of(setup, Protocol.IMAP, Protocol.POP3), protocol)
     if smtp is None and reading is None:
-        raise _InvalidChoiceError("no_server")
+        raise _InvalidInputError("no_server")
     return ChosenServers(smtp=smtp, reading=reading)
 
 
 def _selected_server(
-    fields: Mapping[str, str], name: str, servers: Sequence[ExaminedServer], protocol: Protocol
+    fields: Mapping[str, str], side: str, servers: Sequence[ExaminedServer], protocol: Protocol
 ) -> ServerChoice | None:
-    selection = fields.get(name, "")
+    """Return the server of a side, one of *servers* or entered by hand with *protocol*; `None`: the user wants none."""
+    selection = fields.get(side, "")
     if selection == NO_SERVER:
         return None
     if selection == BY_HAND:
-        return _typed_server(fields, name, protocol)
+        return _typed_server(fields, side, protocol)
     if not selection.isdecimal() or len(selection) > 2 or int(selection) >= len(servers):
-        raise _InvalidChoiceError("not_chosen")
+        raise _InvalidInputError("not_chosen")
     candidate = servers[int(selection)].candidate
     return ServerChoice(
         protocol=candidate.protocol, host=candidate.host, port=candidate.port, security=candidate.security
     )
 
 
-def _typed_server(fields: Mapping[str, str], name: str, protocol: Protocol) -> ServerChoice:
-    entered = {key: fields.get(f"{name}_{key}", "").strip() for key in ("host", "port", "security")}
+def _typed_server(fields: Mapping[str, str], side: str, protocol: Protocol) -> ServerChoice:
+    entered = {key: fields.get(f"{side}_{key}", "").strip() for key in ("host", "port", "security")}
     try:
         # Validate the input as a server in a document.
         server = ServerSettings.model_validate(
@@ -264,6 +267,6 @@ def _typed_server(fields: Mapping[str, str], name: str, protocol: Protocol) -> S
             | ({"port": int(entered["port"])} if entered["port"].isdecimal() and len(entered["port"]) < 6 else {})
         )
     except ValidationError:
-        raise _InvalidChoiceError("bad_server") from None
+        raise _InvalidInputError("bad_server") from None
     host, port = server.host.lower(), server.port_of(protocol)
     return ServerChoice(protocol=protocol, host=host, port=port, security=server.security)

@@ -32,12 +32,14 @@ from probes.preauth.session import Protocol
 #: Form values for a server that the user enters, and for no server.
 BY_HAND: Final = "hand"
 NO_SERVER: Final = "none"
-#: Obstacles that have another meaning if an application signs in instead of a user. An obstacle is the reason of a
-#: failed sign-in.
+#: Obstacles that mean something else if an application signs in instead of a user, by the obstacle of a user. An
+#: obstacle is the reason why a sign-in fails.
 _APPLICATION_OBSTACLES: Final = {
+    # The mail server rejects the access token.
     Obstacle.TOKEN: Obstacle.NO_MAILBOX_ACCESS,
     # Microsoft accepts the sign-in, but the account has no mailbox.
     Obstacle.FOLDER: Obstacle.NO_MAILBOX_ACCESS,
+    # The authorization server issues no access token.
     Obstacle.CONSENT: Obstacle.KEY_REFUSED,
 }
 #: Characters that the key of a mailbox may not contain.
@@ -63,7 +65,8 @@ class MailboxSetupPage:
     ) -> Response:
         """Return the page that asks for the address of the mailbox.
 
-        *problem*: key of an error text; "" for none. *status*: HTTP status of the response if there is a problem.
+        *version*: latest version of the agency's document (its YAML configuration). *problem*: key of an error text; ""
+        for none. *status*: HTTP status of the response if there is a problem.
         """
         configuration = self._editor.configuration()
         portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
@@ -92,7 +95,8 @@ class MailboxSetupPage:
     ) -> Response:
         """Return the page of a setup.
 
-        *problem*: key of an error text; *reason*: why the mailbox could not be stored; *form*: input to show again.
+        *problem*: key of an error text. *reason*: why the service rejected the mailbox. *result*: errors of the
+        document with the mailbox. *form*: input to show again.
         """
         error_context = {"problem": problem, "reason": reason, "result": result}
         error_context["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
@@ -105,15 +109,16 @@ class MailboxSetupPage:
 
 
 def servers_of(setup: MailboxSetup, *protocols: Protocol) -> Sequence[ExaminedServer]:
-    """Return the discovered servers for *protocols*, those with a supported sign-in method first.
+    """Return the discovered servers for *protocols*, first the usable ones, to which a sign-in is possible.
 
-    Their order determines the values of the form: the number of a server is its position.
+    The form identifies a server by its position in this list.
     """
     servers_found = [each for each in setup.examined if each.candidate.protocol in protocols]
     return sorted(servers_found, key=lambda each: not each.capabilities.is_usable)
 
 
 def _setup_context(setup: MailboxSetup, form: Mapping[str, str]) -> dict[str, Any]:
+    # *chosen*: servers of the last sign-in or request for a consent. *mailbox*: mailbox of the last sign-in.
     platform, chosen, mailbox = setup.platform, setup.chosen, setup.mailbox
     sides = [
         _side_context("smtp", servers_of(setup, Protocol.SMTP), chosen.smtp if chosen else None, form),
@@ -153,8 +158,8 @@ def _side_context(
         (each, obstacle_by_reason(each.capabilities.failure.reason) if each.capabilities.failure else None)
         for each in servers
     ]
-    # Select the server of the form or of the last attempt, otherwise the first usable one.
-    first_usable = next((number for number, each in enumerate(servers) if each.capabilities.is_usable), None)
+    # Select the server of the form, otherwise that of the last attempt, otherwise the first usable one.
+    first_usable = next((position for position, each in enumerate(servers) if each.capabilities.is_usable), None)
     selected_value = str(first_usable) if first_usable is not None else BY_HAND
     typed_server = {key: form.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
     if selected_server is not None:
@@ -174,24 +179,25 @@ def _side_context(
 
 
 def _sign_in_context(
-    side: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers
+    sign_in: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers
 ) -> dict[str, Any]:
     """Return the template variables of the sign-in result of one side: its phases and the obstacle."""
-    server = chosen.smtp if side.kind == SENDING else chosen.reading
-    failure = side.result.failure
+    server = chosen.smtp if sign_in.kind == SENDING else chosen.reading
+    failure = sign_in.result.failure
     failed_phase = failure.phase if failure else None
-    obstacle = obstacle_of(mailbox, side.result)
+    obstacle = obstacle_of(mailbox, sign_in.result)
     if setup.application is not None and obstacle is not None:
         obstacle = _APPLICATION_OBSTACLES.get(obstacle, obstacle)
     return {
-        "side": "smtp" if side.kind == SENDING else "reading",
+        "side": "smtp" if sign_in.kind == SENDING else "reading",
         "server": f"{server.host}:{server.port}" if server else "",
-        "is_successful": side.is_accepted,
+        "is_successful": sign_in.is_accepted,
         "phases": [
-            (phase, side.result.phases.get(phase))
+            (phase, sign_in.result.phases.get(phase))
             for phase in Phase
-            if phase in side.result.phases or phase is failed_phase
+            if phase in sign_in.result.phases or phase is failed_phase
         ],
         "failed_phase": failed_phase,
-        "obstacle": obstacle or (None if side.is_accepted else Obstacle.MONITORING_FAULT),
+        # If the sign-in was not accepted and no failure tells why, the fault is Pantau's.
+        "obstacle": obstacle or (None if sign_in.is_accepted else Obstacle.MONITORING_FAULT),
     }

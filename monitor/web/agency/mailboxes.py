@@ -1,7 +1,7 @@
-"""Mailbox page of an agency for its mail officers: servers, and passwords or other credentials, which users enter here.
+"""Mailbox page of an agency: servers, and passwords or other credentials, which mail officers of the agency enter here.
 
 The page edits the agency's document, its YAML configuration. The database stores the passwords, encrypted. No page ever
-shows a password, not even to the user who entered it.
+shows a password, not even to the user who entered it. A draft is the edited text of a document before it is saved.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class _FieldProblem:
     instead: str = ""
 
 
-#: For some configuration checks, whose messages address operators, the page has its own text for officers: beginning of
-#: the message, and key of the page's text.
+#: The messages of some configuration checks address operators. For them the page has its own text, for officers. Pairs:
+#: beginning of the message, and key of the page's text.
 _MESSAGE_KEYS: Final = (
     *((f"is {denial};", f"out_{denial.name.lower()}") for denial in EgressDenial),
     ("was entered for ", "other_servers"),
@@ -69,8 +69,8 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
 
     @router.get("/agencies/{code}/mailboxes")
     async def mailboxes(request: Request, code: str, _principal: AgencyOfficer) -> Response:
+        # Number of the version that was just saved, or "same" if the form changed nothing.
         saved = request.query_params.get("saved", "")
-        # *saved*: number of the version that was just saved, or "same" if the form changed nothing.
         return await render_page(request, await editor.latest(code.upper()), saved=saved[:9], is_same=saved == "same")
 
     @router.post("/agencies/{code}/mailboxes")
@@ -94,7 +94,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         except (NotEditableError, OperationRejectedError, VersionConflictError) as error:
             return await render_page(request, await editor.latest(code), 422, form_input=form_input, reason=error)
         if result.conflicting_version is not None:
-            # Another user has saved a newer version: show the input beside its mailboxes.
+            # Another user has saved a newer version, so show the input beside the mailboxes of that version.
             return await render_page(
                 request,
                 result.conflicting_version,
@@ -104,7 +104,8 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
             )
         if result.is_refused:
             return await render_page(request, await editor.latest(code), 422, form_input=form_input, result=result)
-        if result.written is not None and (result.problems or not result.is_applied):
+        # A document may be saved, but not in effect: then the running service still uses the old one.
+        if result.written is not None and (result.problems or not result.is_in_effect):
             return await render_page(request, result.written, result=result)
         saved = result.written.number if result.written else "same"
         return RedirectResponse(f"/agencies/{code}/mailboxes?saved={saved}", status_code=303)
@@ -136,7 +137,8 @@ async def _draft_from_form(
 ) -> AgencyDraft:
     """Return the draft with a form's changes, based on the version of the document that the form's page showed.
 
-    Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a key of the page's texts.
+    Raise `InvalidFieldError`, whose message is a key of the page's texts. `base_text` raises `OperationRejectedError`
+    if there never was such a version; the functions that edit the text raise `NotEditableError`.
     """
     started_from = form_input.fields.get("started_from", "")
     before = await editor.base_text(code, started_from)
@@ -164,8 +166,8 @@ def _mailbox_key(form_input: FormInput, data: Mapping[str, Any]) -> str:
         if key not in mailboxes_in_document:
             raise InvalidFieldError("key", "key_gone")
         if form_input.name == "drop_mailbox" and len(mailboxes_in_document) == 1:
-            # Without mailboxes, a single click would have ended the monitoring of the agency. Only a new agency may be
-            # without mailboxes.
+            # Removing the last mailbox would end the monitoring of the agency by a single click. Only a new agency may
+            # be without mailboxes.
             raise InvalidFieldError("key", "key_last")
         return key
     if not key:
@@ -176,6 +178,7 @@ def _mailbox_key(form_input: FormInput, data: Mapping[str, Any]) -> str:
 
 
 def _checked_password(text: str) -> str:
+    """Return *text* unchanged; "" keeps the present password. Raise `InvalidFieldError` for an impossible password."""
     if text and (not text.isprintable() or text != text.strip() or len(text) > _MAX_PASSWORD_LENGTH):
         raise InvalidFieldError("password", "password_odd")
     return text
@@ -184,7 +187,7 @@ def _checked_password(text: str) -> str:
 def _read_application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Application | None:
     """Return the entered OAuth credentials, which replace a password; `None` if none were entered.
 
-    Raise `InvalidFieldError`.
+    Raise `InvalidFieldError`, also if a server of the mailbox does not belong to the platform of the application.
     """
     if not (application_name := fields.get("application", "")):
         return None
@@ -192,6 +195,7 @@ def _read_application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> 
         platform = MailPlatform(application_name)
         application = Application.read(platform, {**fields, **secrets}, domain_of(fields.get("address", "")))
     except (BadApplicationError, ValueError) as error:
+        # The message of `BadApplicationError` is a key of the page's texts. `MailPlatform` raises `ValueError`.
         raise InvalidFieldError(
             "application", str(error) if isinstance(error, BadApplicationError) else "bad_account"
         ) from None
@@ -222,10 +226,10 @@ def _entered_mailbox(
 
 
 def _removal_edits(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return edits that remove a mailbox and the routes that use it."""
+    """Return edits that remove a mailbox and the routes (from one mailbox to another) that use it."""
     routes = as_sequence(data.get("routes"))
-    route_indexes = [number for number, route in enumerate(routes) if as_mapping(route).get("mailbox") == key]
-    route_edits = [RemoveValue(path=("routes", number)) for number in reversed(route_indexes)]
+    route_indexes = [index for index, route in enumerate(routes) if as_mapping(route).get("mailbox") == key]
+    route_edits = [RemoveValue(path=("routes", index)) for index in reversed(route_indexes)]
     return [*route_edits, RemoveValue(path=("mailboxes", key))]
 
 
@@ -256,6 +260,7 @@ def _page_context(
         "securities": list(Security),
         "platforms": list(MailPlatform),
         "can_store_secrets": portal is not None and portal.secrets_key is not None,
+        # Whether the key that encrypts the stored secrets is missing.
         "is_key_lost": configuration.is_secrets_key_missing,
         "form_input": form_input,
         "result": result,
@@ -268,7 +273,7 @@ def _page_context(
 
 
 def _is_locked(registry: Registry, name: str) -> bool:
-    """Whether a mailbox is not probed because its stored secret is unavailable. *name*: "JCM/utama"."""
+    """Whether a mailbox is not probed because its stored secret is unavailable. *name*: such as "JCM/utama"."""
     return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, UnavailableLogin)
 
 
@@ -291,7 +296,10 @@ def _mailbox_context(key: str, mailbox: Mapping[str, Any], data: Mapping[str, An
 def _problems_by_field(
     problems: Sequence[Problem], key: str
 ) -> tuple[Mapping[str, Sequence[_FieldProblem]], Sequence[Problem]]:
-    """Return the problems of the mailbox *key* by form field, and the problems that belong to no field of its form."""
+    """Return the problems that belong to a field of the form, by field, and the other problems.
+
+    *key*: key of the mailbox that the form adds or changes; "": there is no form, so no problem belongs to a field.
+    """
     field_problems: dict[str, list[_FieldProblem]] = defaultdict(list)
     other_problems: list[Problem] = []
     for each in problems:
@@ -305,7 +313,7 @@ def _problems_by_field(
 
 
 def _form_field(key: str, mailbox_path: str) -> str | None:
-    """Return the form field for a problem at *key* of the document; `None` if the form has none."""
+    """Return the form field, such as "smtp.host", for a problem at *key* of the document; `None`: the form has none."""
     if key == mailbox_path:
         return "key"
     if not key.startswith(f"{mailbox_path}."):

@@ -32,11 +32,11 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
     async def render_list(
         request: Request, code: str, *, reason: OperationRejectedError | None = None, created: str = ""
     ) -> Response:
-        # Channels of the recipients, to offer only the files that somebody will receive.
-        paper_channels = {channel for each in notices.recipients(code) for channel in each.channels}
+        # The page offers the letter or fax only if it is a channel of a recipient.
+        recipient_channels = {channel for each in notices.recipients(code) for channel in each.channels}
         context = {
             "overview": await notices.overview(code),
-            "paper_channels": paper_channels,
+            "recipient_channels": recipient_channels,
             "reason": reason,
             "created": created,
         }
@@ -78,6 +78,7 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
     async def download(
         code: str, number: str, file: str, principal: AgencyOfficer, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
+        # *sides*: 2 to print on both sides of the paper.
         if file not in _CHANNEL_BY_FILE:
             raise HTTPException(404, translatable("there is no file '{file}' of a maintenance notice", file=file[:80]))
         octets = await notices.render_pdf(code, number, _CHANNEL_BY_FILE[file], principal.by, both_sides=sides == 2)
@@ -88,9 +89,9 @@ def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRo
 
 
 def _parse_time(text: str) -> datetime | None:
-    """Return the time in a URL or a form, such as "20261201T220000Z"; `None` if it is empty.
+    """Parse a time from a URL or a form, such as "20261201T220000Z"; return `None` for an empty text.
 
-    Raise `OperationRejectedError` for another format, which no page of the portal contains.
+    Raise `OperationRejectedError` for another format, which no page of the portal sends.
     """
     if not text:
         return None

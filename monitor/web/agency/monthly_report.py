@@ -61,16 +61,17 @@ class ReportedIncident:
     incident: Incident
     #: Cause in words.
     cause: str
-    #: Duration in words, as in the printed report; of an open incident the duration until the report was made.
+    #: Duration in words, as in the printed report. It begins with the problem that notifications state
+    #: (`reported_type`), and ends with the incident; for an open incident, it ends with the data of the report.
     duration_text: str
-    #: Duration as a percentage of the duration of the longest incident.
-    share: float
+    #: Duration as a percentage of the duration of the longest incident: the length of its bar on the page.
+    percent_of_longest: float
 
 
 def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRouter:
     """Build the router of the monthly report pages."""
     router = APIRouter(include_in_schema=False)
-    # Typeset one report at a time: typesetting uses a processor core for a second, which the probes need as well.
+    # Typeset one report at a time: this occupies a processor core for a second, and the probes need the core as well.
     typesetting = asyncio.Lock()
 
     @router.get("/agencies/{code}/report", dependencies=require(Permission.READ, agency_in_path))
@@ -80,14 +81,15 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
         return store_language(request, response)
 
     @router.get("/agencies/{code}/report/{month}")
-    async def page(request: Request, code: str, month: str, _: AgencyReader) -> Response:
+    async def page(request: Request, code: str, month: str, _principal: AgencyReader) -> Response:
         report = (await monthly_reports.read(code, month)).report
         context = {
             "report": report,
             "months": monthly_reports.months(),
+            # Direction, share of the minutes in which mail could be sent or received, and this share as text.
             "availabilities": [
-                (name, share, None if share is None else format_percent(share))
-                for name, share in _availabilities(report)
+                (direction, share, None if share is None else format_percent(share))
+                for direction, share in _availabilities(report)
             ],
             "charted_days": _charted_days(report),
             "chart_height": _CHART_HEIGHT,
@@ -98,6 +100,7 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
             "hidden_count": max(0, len(_notifications(report)) - _MAX_NOTIFICATIONS),
             "files": [f"penyata-{report.agency}-{report.month:%Y-%m}{suffix}" for suffix in _FILE_SUFFIXES],
         }
+        # `headers=None`: the page has no forms, for which the default headers are.
         return pages.show(request, "monthly_report.html", context, headers=None)
 
     @router.get("/agencies/{code}/report/{month}/{file}")
@@ -116,7 +119,8 @@ def monthly_report_pages(monthly_reports: MonthlyReports, pages: Pages) -> APIRo
     return router
 
 
-#: Endings of the names of the report's files; the full names begin with "penyata" (Malay for "statement").
+#: Endings of the names of the report's files. A full name is "penyata-JCM-2026-11-days.csv" ("penyata" is Malay for
+#: "statement").
 _FILE_SUFFIXES: Final = (".pdf", "-days.csv", "-incidents.csv", "-notifications.csv", "-drills.csv")
 
 
@@ -125,7 +129,7 @@ def _availabilities(report: MonthlyReport) -> Sequence[tuple[str, float | None]]
 
 
 def _charted_days(report: MonthlyReport) -> Sequence[ChartedDay]:
-    """Return the days of the chart in order. The column of the current day ends at the present time."""
+    """Return the days of the chart in order. The column of the current day contains only its minutes so far."""
     charted_days = []
     for day in report.days:
         parts, top = list[tuple[MinuteKind, float, float]](), float(_CHART_HEIGHT)
@@ -156,17 +160,17 @@ def _incidents(
             duration_text=time_wording.duration_text(
                 each.reported_type_began_at, each.ended_at or report.until, language
             ),
-            share=round(100 * (durations[each.id] / longest), 1),
+            percent_of_longest=round(100 * (durations[each.id] / longest), 1),
         )
         for each, _ in report.incidents
     ]
 
 
 def _notifications(report: MonthlyReport) -> Sequence[tuple[str, Notification, str]]:
-    """Return the notifications of the month, the oldest first, each with its incident number and recipient."""
+    """Return tuples of incident number, notification and recipient for the month, the oldest notification first."""
     rows = [
         (incident.number, each, incident.reader_name(each))
-        for incident, notices in report.incidents
-        for each in notices
+        for incident, notifications in report.incidents
+        for each in notifications
     ]
     return sorted(rows, key=lambda row: (row[1].created_at, row[1].id))

@@ -1,8 +1,10 @@
 """Conversion of the notification forms to edits of an agency's document (its YAML configuration). No I/O.
 
 A form field has the name of the document key that it edits, relative to the part of the document that its form edits:
-`layers[0].from` for a form that edits a rota. So the page can show an error at a key beside the right field. A rota
-says who is on call. Each of its layers is a list of people who are on call in turn.
+`layers[0].from` in the form of a rota. So the page can show an error at a key beside the right field.
+
+A rota says who is on call. Each of its layers is a list of people who are on call in turn. An escalation notifies staff
+in steps, one step after another. A recipient is an office outside that receives the announcement of an outage.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ from monitor.web.agency.form_parsing import (
 #: must edit the text of the document.
 MAX_ROWS: Final = 20
 MAX_PEOPLE: Final = 12
-#: Single-line fields of an external recipient, who receives the announcement of an outage.
+#: Single-line fields of an external recipient.
 RECIPIENT_FIELDS: Final = ("title", "organisation", "attention", "salutation", "fax", "sms", "voice", "extension")
 #: Fields of the letterhead, and of the person who signs letters.
 LETTERHEAD_FIELDS: Final = ("division", "telephone", "fax", "hours", "reference")
 SIGNATORY_FIELDS: Final = ("name", "post")
+#: Default values of a recipient, by field. They are not written for a new recipient.
 _RECIPIENT_DEFAULTS: Final = {"hours": AnsweringHours.ALWAYS.value, "language": Language.MALAY.value}
-#: Beginning of the name of a field in a row.
+#: Beginning of the name of a field in a row: a layer of a rota, or a step of an escalation.
 _ROW_PATTERN: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
 
 
@@ -49,6 +52,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     present = as_mapping(data.get("rotas")).get(key)
     if not isinstance(present, Mapping):
         raise InvalidFieldError("key", translatable("there is no rota '{key}' any more; open the page again", key=key))
+    # 08:00 is the default time of a handover.
     edits = choice_edits(path, fields, present, {"handover": "08:00"})
     layers = as_sequence(present.get("layers"))
     for index, layer in enumerate(layers):
@@ -85,6 +89,7 @@ def _layer_edits(path: Path, present: Mapping[str, Any], fields: Fields, prefix:
 
 
 def _new_layer(fields: Fields, prefix: str, people: Sequence[str]) -> Mapping[str, YamlValue]:
+    # "all" is the default of "days", and is not written.
     selected = {name: fields.get(prefix + name, "") for name in ("days", "every", "from")}
     return {**{name: value for name, value in selected.items() if value and value != "all"}, "people": people}
 
@@ -96,7 +101,7 @@ def _people(fields: Fields, prefix: str) -> Sequence[str]:
 
 
 def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return the edits of the form of the escalation, with its steps, in which staff are notified one after another."""
+    """Return the edits of the form of the escalation and its steps."""
     path: Path = ("escalation",)
     present = as_mapping(data.get("escalation"))
     steps = as_sequence(present.get("steps"))
@@ -142,14 +147,14 @@ def _selected_channels(fields: Fields, prefix: str) -> Sequence[str]:
 
 
 def _keep_order(present: object, new_items: Sequence[str]) -> Sequence[str]:
-    """Return *new_items* in this order: first those in the document, in its order, then the others."""
+    """Return *new_items*: first the items that the document has already, in the document's order, then the others."""
     present_items = [str(each) for each in as_sequence(present)]
     remaining = [each for each in present_items if each in new_items]
     return [*remaining, *(each for each in new_items if each not in present_items)]
 
 
 def _removed_rows(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
-    """Return edits that remove the rows ticked for removal, the last first, so that earlier positions stay valid."""
+    """Return edits that remove the rows ticked for removal, the last row first, so that other positions stay valid."""
     name = path[-1]
     return [
         RemoveValue(path=(*path, index)) for index in range(len(rows) - 1, -1, -1) if f"{name}[{index}].drop" in fields
@@ -194,7 +199,7 @@ def remove_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextE
 
 
 def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return the edits of the form about announcements to external recipients, and their release by a user."""
+    """Return the edits of the form about the release of announcements, and the days of further notifications."""
     present = as_mapping(data.get("announcement"))
     defaults = {"release": "manual", "updates": "workdays"}
     return [
@@ -211,6 +216,7 @@ def letterhead(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
         *value_edits(("letterhead",), fields, LETTERHEAD_FIELDS),
         *list_edits(("letterhead", "address"), present.get("address"), _address_lines(fields)),
     ]
+    # Edit an existing signatory value by value. Write a new one as a whole; remove one whose fields are all empty.
     if "signatory" in present and signatory:
         return [*edits, *value_edits(("letterhead", "signatory"), fields, SIGNATORY_FIELDS, "signatory.")]
     signatory_edit = SetValue(path=("letterhead", "signatory"), value=signatory) if signatory else None
@@ -226,7 +232,7 @@ def _address_lines(fields: Fields) -> Sequence[str]:
 
 
 def root_path(form: str, fields: Fields) -> str:
-    """Return the document key to which a form's field names are relative; "" for other forms."""
+    """Return the document key to which a form's field names are relative; "" if its fields do not have such names."""
     key = fields.get("key", "").lower()
     match form:
         case "rota" | "add_rota":
@@ -246,7 +252,7 @@ def field_for_key(form: str, fields: Fields, key: str) -> str | None:
     name = key.removeprefix(root).removeprefix(".")
     if (row := _ROW_PATTERN.match(name)) is not None:
         # The error refers to a row of the edited document, which lacks the rows that the form removes. So convert the
-        # position of the row to its position in the form.
+        # position of the row in this document to its position in the form.
         remaining = [index for index in range(MAX_ROWS + 1) if f"{row[1]}[{index}].drop" not in fields]
         if int(row[2]) < len(remaining):
             return f"{row[1]}[{remaining[int(row[2])]}]{name[row.end() :]}"

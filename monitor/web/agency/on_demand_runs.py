@@ -1,7 +1,7 @@
 """'Test now' page: an officer sends one message over a route, watches its phases, and reads what the outcome means.
 
-A route leads from one mailbox to another. The page needs no scripts: while a test runs, the page reloads every two
-seconds. With scripts, the browser reloads only the fragment, the part that changes.
+A route leads from one mailbox to another; a test is a run of a route. The page needs no scripts: while a test runs, it
+reloads every two seconds. With scripts, the browser reloads only the fragment, the part of the page that changes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from monitor.web.page import PageLanguage, notification_language
 from monitor.web.page_query import read_query
 from probes.model.result import Outcome, Phase
 
-#: With this policy, browsers send the origin of a form. By it `is_from_our_page` recognizes our forms if the browser
-#: sends no `Sec-Fetch-Site`.
+#: Headers of the pages. Unlike the default headers of a page with forms, they do not forbid scripts. With this policy,
+#: browsers send the origin of a form, by which `is_from_our_page` recognizes our forms if the browser sends no
+#: `Sec-Fetch-Site`.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
@@ -83,6 +84,7 @@ def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequ
             "selected_route": selected_route,
             "problem": problem,
             "latest": on_demand_runs.latest(agency),
+            # Latest request to test all routes.
             "probe_request": probe_requester.latest(agency),
         }
         return pages.show(request, "runs.html", context, status, headers=_HEADERS)
@@ -107,7 +109,7 @@ def _run_context(stored_run: StoredRun, language: PageLanguage) -> dict[str, Any
         "is_delivered": result is not None and result.outcome is Outcome.DELIVERED,
         # Number of consecutive successes after which a failing route is up.
         "success_threshold": run.route.probing.health.success_threshold,
-        # In whole minutes: in practice, intervals are at least one minute.
+        # Probe interval of the route in whole minutes: in practice, intervals are at least one minute.
         "interval_minutes": run.route.probing.interval // timedelta(minutes=1),
         "advice": advise(run.route, result, notification_language(language)) if result else None,
     }

@@ -1,7 +1,10 @@
 """Settings pages of an agency for its mail officers: forms for frequent changes, the whole document, its versions.
 
-A document is the YAML configuration of an agency. A draft is its edited text before it is saved. Forms with a preview
-send hidden fields: "seen" or "shown" from the preview to save the draft, "again" to change it.
+A document is the YAML configuration of an agency. A draft is its edited text before it is saved.
+
+Two kinds of forms have a preview. The preview of a rota (an on-call schedule) sends the field "seen" to save the draft,
+or "again" to return to the form. The preview of a calendar file sends "shown", the digest of the draft that it showed,
+to save this draft; with "again" it shows the preview for another selection of maintenance windows.
 """
 
 from __future__ import annotations
@@ -40,10 +43,11 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
     settings_page = SettingsPage(editor, clock, pages)
 
-    async def render_saved(request: Request, code: str, page: str) -> Response:
-        """Return the page, with the message of a previous save if the URL has one. *page*: its template."""
-        number, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
-        return await settings_page.show(request, page, latest, saved=_parse_number(number), is_same=number == "same")
+    async def render_saved(request: Request, code: str, template: str) -> Response:
+        """Return the page of *template*, with the message of a previous save if the URL has one."""
+        # Number of the saved version, or "same" if the form changed nothing.
+        saved, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
+        return await settings_page.show(request, template, latest, saved=_parse_number(saved), is_same=saved == "same")
 
     @router.get("/agencies/{code}/settings")
     async def settings(request: Request, code: str) -> Response:
@@ -58,19 +62,21 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         code = code.upper()
         fields = await read_form(request, max_octets=MAX_TEXT_FORM_SIZE, max_fields=_MAX_FIELDS)
         form_input = FormInput(name=fields.get("form", ""), fields=fields)
-        page = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
+        template = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
         if form_input.name != "text" and form_input.name not in FORMS:
             raise HTTPException(404, "there is no such form")
         if form_input.name in PREVIEWED_FORMS and "again" in fields:
             # The user returns from the preview to the form, so show the input again.
-            return await settings_page.show(request, page, await editor.latest(code), form_input=form_input)
+            return await settings_page.show(request, template, await editor.latest(code), form_input=form_input)
         try:
             draft = await _draft_from_form(code, form_input, editor, settings_page)
+            # Whether the user may, for instance, change which servers receive secrets.
             may_edit_restricted = principal.may(Permission.CONFIGURE_SECRETS, code)
             if form_input.name in PREVIEWED_FORMS and "seen" not in fields:
                 # The user has not seen the preview yet.
                 preview = await editor.preview(draft, by=principal.by, may_edit_restricted=may_edit_restricted)
                 if preview.new_configuration is None:
+                    # The draft has errors or is in conflict with another edit, so there is nothing to preview.
                     return await respond(request, form_input, draft, preview)
                 context = await asyncio.to_thread(
                     settings_page.rota_preview, await editor.latest(code), form_input, draft, preview
@@ -86,13 +92,13 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             field_problems = {error.field: ((str(error), ""),)} if isinstance(error, InvalidFieldError) else {}
             latest = await editor.latest(code)
             return await settings_page.show(
-                request, page, latest, 422, form_input=form_input, reason=error, field_problems=field_problems
+                request, template, latest, 422, form_input=form_input, reason=error, field_problems=field_problems
             )
         return await respond(request, form_input, draft, result)
 
     async def respond(request: Request, form_input: FormInput, draft: AgencyDraft, result: DraftResult) -> Response:
-        """Return the response to a draft that was saved, rejected, or in conflict with another edit."""
-        page = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
+        """Return the response to a draft that was saved, is unchanged, was rejected, or conflicts with another edit."""
+        template = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
         if result.conflicting_version is not None:
             context = await asyncio.to_thread(
                 settings_page.conflict_context, draft, form_input, result.conflicting_version, result.common_ancestor
@@ -101,12 +107,13 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         if result.is_refused:
             latest = await editor.latest(draft.agency)
             return await settings_page.show(
-                request, page, latest, 422, form_input=form_input, draft=draft, result=result
+                request, template, latest, 422, form_input=form_input, draft=draft, result=result
             )
-        if result.written is not None and (result.problems or not result.is_applied):
-            return await settings_page.show(request, page, result.written, result=result)
+        # A version may be saved, but not in effect: then the running service still uses the previous one.
+        if result.written is not None and (result.problems or not result.is_in_effect):
+            return await settings_page.show(request, template, result.written, result=result)
         number = result.written.number if result.written else "same"
-        return RedirectResponse(f"{settings_page.address(draft.agency, page)}?saved={number}", status_code=303)
+        return RedirectResponse(f"{settings_page.address(draft.agency, template)}?saved={number}", status_code=303)
 
     _add_calendar_route(router, editor, settings_page)
     _add_version_routes(router, editor, settings_page)
@@ -136,6 +143,7 @@ def _add_calendar_route(router: APIRouter, editor: AgencyEditor, settings_page: 
 def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: SettingsPage) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str) -> Response:
+        # *below*: the page lists only versions with smaller numbers. *from*, *to*: numbers of two versions to compare.
         code, query = code.upper(), request.query_params
         versions_listed = await editor.versions(code, below=_parse_number(query.get("below", "")))
         if not versions_listed:
@@ -144,6 +152,7 @@ def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: 
         context = {
             "code": code,
             "versions": versions_listed,
+            # *below* of the link to the next page; `None` if there is no older version.
             "older": versions_listed[-1].number
             if len(versions_listed) == PAGE_SIZE and versions_listed[-1].number > 1
             else None,
@@ -156,7 +165,7 @@ def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: 
         return settings_page.render(request, "versions.html", context)
 
     async def find_version(code: str, entered: str) -> DocumentVersion | None:
-        """Return the version with the entered number; `None` if none was entered. Raise `HTTPException`."""
+        """Return the version with the entered number; `None` if no number was entered. Raise `HTTPException`."""
         if not entered:
             return None
         number = _parse_number(entered)
@@ -175,7 +184,8 @@ async def _draft_from_form(
 ) -> AgencyDraft:
     """Return the draft with a form's edits, based on the version of the document that the form's page showed.
 
-    Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`.
+    `form_edits` raises `InvalidFieldError`, `edit_text` raises `NotEditableError`, and `base_text` raises
+    `OperationRejectedError` if there never was such a version.
     """
     started_from = form_input.fields.get("started_from", "")
     if form_input.name == "text":

@@ -1,7 +1,8 @@
 """Conversion of the settings forms to edits of an agency's document (its YAML configuration). No I/O.
 
-Edits write the values as entered; only durations in words are converted to the short format. The checks for
-configuration files validate the edited document. The names of forms and fields are those in the HTML templates.
+Edits write the values as entered; only a probe interval in words is converted to the short format. The checks for
+configuration files validate the edited document. The names of forms and fields are those in the HTML templates. A route
+leads from one mailbox to another.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from monitor.web.agency.form_parsing import (
     value_edits,
 )
 
-#: Document keys of a contact's numbers: in the contact itself (short notation), and in each item of its list
-#: `addresses`.
+#: Document keys of a contact's numbers in the short notation. Otherwise a contact has a list `addresses`.
 CONTACT_NUMBERS: Final = ("sms", "voice", "extension", "fax")
+#: Kinds of numbers in an item of `addresses`.
 ADDRESS_KINDS: Final = ("mobile", "landline", "fax")
 #: Document key of the date on which a number was last verified.
 VERIFIED_KEY: Final = "verified"
-#: Field name prefix of the selected windows of a calendar file.
+#: Field name prefix of the selected maintenance windows of a calendar file.
 SELECTED_PREFIX: Final = "window-"
-#: Field name prefix of all windows that a calendar file offers.
+#: Field name prefix of all maintenance windows that the preview of a calendar file offers.
 OFFERED_PREFIX: Final = "offered-"
 #: Choices for the days on which probe hours (the hours in which Pantau probes) start, in cron format.
 PROBE_DAYS: Final = ("*", "mon-fri", "sun-thu")
@@ -50,8 +51,8 @@ def form_edits(
 ) -> Sequence[TextEdit]:
     """Return the edits that the form named *form* makes to a document with the content *data*.
 
-    *routes*: the routes that apply if the document lists none. Raise `InvalidFieldError`, or `KeyError` for an unknown
-    form.
+    *routes*: the default routes, which apply if the document lists none. Raise `InvalidFieldError`, or `KeyError` for
+    an unknown form.
     """
     if (notification_function := _NOTIFICATION_FORMS.get(form)) is not None:
         return notification_function(fields, data)
@@ -74,7 +75,7 @@ def _add_probe_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
     any_day = date(2026, 1, 1)
     duration = datetime.combine(any_day, end) - datetime.combine(any_day, start)
     if duration <= timedelta(0):
-        # The window ends on the next day.
+        # The probe hours end on the next day.
         duration += timedelta(days=1)
     days = fields.get("days", "*")
     cron = f"{start.minute} {start.hour} * * {days if days in PROBE_DAYS else '*'}"
@@ -84,8 +85,8 @@ def _add_probe_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
 def _remove_probe_hours(
     fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]
 ) -> Sequence[TextEdit]:
-    # If this is the only window, remove the whole key: an empty list would mean that mail is never probed. Without the
-    # key, mail is probed at all times.
+    # A window is one item of the probe hours. If it is the only one, remove the whole key: without the key, mail is
+    # probed at all times; with an empty list, it would never be probed.
     is_only_window = len(as_sequence(as_mapping(data.get("probing")).get("active_hours"))) == 1
     return [
         RemoveValue(path=("probing", "active_hours") if is_only_window else ("probing", "active_hours", _index(fields)))
@@ -136,15 +137,15 @@ def _add_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSe
     new = {key: fields[key] for key in ("direction", "mailbox", "reference", "to") if fields.get(key)}
     if "routes" in data:
         return [AppendItem(path=("routes",), value=new)]
-    # Write the default routes too: they apply only as long as the document lists no routes.
+    # Write the default routes, too: they apply only as long as the document lists no routes.
     return [SetValue(path=("routes",), value=[*map(_route_values, routes), new])]
 
 
 def _remove_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    number = _index(fields)
+    removed_index = _index(fields)
     if "routes" in data:
-        return [RemoveValue(path=("routes", number))]
-    remaining = [_route_values(route) for index, route in enumerate(routes) if index != number]
+        return [RemoveValue(path=("routes", removed_index))]
+    remaining = [_route_values(route) for index, route in enumerate(routes) if index != removed_index]
     return [SetValue(path=("routes",), value=remaining)]
 
 
@@ -168,10 +169,11 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
         *value_edits(path, fields, (*CONTACT_NUMBERS, VERIFIED_KEY)),
     ]
     addresses = present.get("addresses")
-    for number, address in enumerate(as_sequence(addresses)):
-        kinds = [kind for kind in ADDRESS_KINDS if kind in as_mapping(address)]
-        entered = {kind: fields[f"{kind}-{number}"] for kind in (*kinds, VERIFIED_KEY) if f"{kind}-{number}" in fields}
-        edits += value_edits((*path, "addresses", number), entered, (*kinds, VERIFIED_KEY))
+    # The fields of an item are named by key and position, such as "mobile-0" and "verified-0".
+    for index, address in enumerate(as_sequence(addresses)):
+        keys = [*(kind for kind in ADDRESS_KINDS if kind in as_mapping(address)), VERIFIED_KEY]
+        entered = {each: fields[f"{each}-{index}"] for each in keys if f"{each}-{index}" in fields}
+        edits += value_edits((*path, "addresses", index), entered, keys)
     if (new := fields.get("new_number")) and isinstance(addresses, list):
         kind = fields.get("new_kind", "")
         edits.append(
@@ -225,8 +227,8 @@ _NOTIFICATION_FORMS: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Se
 }
 #: Names of all forms.
 FORMS: Final = frozenset({*_SETTINGS_FORMS, *_NOTIFICATION_FORMS})
-#: Forms whose field names contain positions of rows. In another version of the document, other rows may have these
-#: positions.
+#: Forms whose field names contain positions of rows, such as "steps[0].after". In another version of the document,
+#: other rows may have these positions.
 POSITIONAL_FORMS: Final = frozenset({"rota", "escalation"})
 #: Forms with a preview before saving.
 PREVIEWED_FORMS: Final = frozenset({"rota", "add_rota"})
@@ -238,7 +240,7 @@ def is_notification_form(form: str) -> bool:
 
 
 def _index(fields: Fields) -> int:
-    """Return the position of the item that the form removes. Raise `InvalidFieldError`."""
+    """Return the position of the item that the form removes, from the field "number". Raise `InvalidFieldError`."""
     entered = fields.get("number", "")
     if not entered.isdecimal() or len(entered) > 4:
         raise InvalidFieldError("number", "the item to remove is not named; open the page again")

@@ -1,6 +1,7 @@
 """Template variables of an agency's settings pages: forms filled from its document, or from input that was not saved.
 
-A document is the YAML configuration of an agency; the database stores its versions.
+A document is the YAML configuration of an agency; the database stores its versions. A draft is an edited document
+before it is saved. A window is a period of maintenance, or of the hours in which Pantau probes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from monitor.web.agency.settings_edits import (
 from monitor.web.form import Pages
 
 _ONE_DAY: Final = timedelta(days=1)
-#: Period that the preview of a rota shows: long enough for one shift each of four people with weekly shifts.
+#: Period that the preview of a rota (an on-call schedule) shows: long enough for a weekly shift of each of four people.
 _PREVIEW_PERIOD: Final = timedelta(days=28)
 #: Cron expressions that the form for probe hours can show: a time and days of the week.
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
@@ -74,8 +75,8 @@ class FormInput:
     def can_be_repeated(self) -> bool:
         """Whether the user may apply the same input to a newer version of the document.
 
-        This is wrong for the form with the whole text, for forms with row positions (other rows may have these
-        positions in the newer version), and for forms that remove an item.
+        `False` for the form with the whole text, for forms with row positions (other rows may have these positions in
+        the newer version), and for forms that remove an item.
         """
         return self.name not in {"text", *POSITIONAL_FORMS} and not self.name.startswith("drop_")
 
@@ -85,9 +86,9 @@ class FormInput:
         return str(present or "") if entered is None else entered
 
     def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
-        """Whether a checkbox of *form* is ticked: in the input of this form, or without such input as in the document.
+        """Whether a checkbox of *form* is ticked: in the input, if it is of this form, otherwise in the document.
 
-        Browsers omit unticked checkboxes from the input.
+        *present*: whether it is ticked according to the document. Browsers omit unticked checkboxes from the input.
         """
         return name in self.fields if form == self.name else present
 
@@ -108,7 +109,8 @@ class SettingsPage:
     def default_routes_of(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
         """Return the routes that apply if an agency's document lists none: the default routes of its mailboxes.
 
-        Return no routes if the active configuration has other mailboxes for the agency than the document.
+        A route leads from one mailbox to another. Return no routes if the document, whose content is *data*, has other
+        mailboxes than the active configuration.
         """
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
@@ -130,8 +132,8 @@ class SettingsPage:
     ) -> Response:
         """Return a page with the forms of *version*.
 
-        *draft*: the rejected draft of the document. *result*: the problems of the draft, for which the page quotes the
-        lines of the draft.
+        *draft*: the rejected draft. *result*: result of saving the draft. For its problems the page quotes lines of the
+        draft, or of *version* if there is no draft.
         """
 
         def render_forms() -> Response:
@@ -156,9 +158,11 @@ class SettingsPage:
             "text": form_input.value("text", "text", text).replace("\r\n", "\n"),
             "form_input": form_input,
             "result": result,
+            # A problem without a line has the line number 0.
             "quoted": {number: lines[number - 1][:_MAX_QUOTED_LENGTH] for number in quoted if 0 < number <= len(lines)},
             "now": f"{now:%Y-%m-%dT%H:%M}",
             "default_interval": format_duration(settings.probing.interval),
+            # Reference mailboxes, which are Pantau's own.
             "references": list(settings.references),
             "directions": list(RouteDirection),
             "contact_numbers": CONTACT_NUMBERS,
@@ -248,12 +252,13 @@ class SettingsPage:
             if new_configuration and agency
             else None
         )
-        until = now + _PREVIEW_PERIOD
-        periods = on_call_periods(rota, (), now, until) if rota else ()
+        preview_end = now + _PREVIEW_PERIOD
+        # "()": without overrides, which put another person on call for a time.
+        periods = on_call_periods(rota, (), now, preview_end) if rota else ()
         return {
             "code": version.agency,
             "key": key,
-            "periods": [each for each in periods if each.ends_at > now and each.starts_at < until],
+            "periods": [each for each in periods if each.ends_at > now and each.starts_at < preview_end],
             "gaps": gaps(rota, (), now, _PREVIEW_PERIOD) if rota else (),
             "problems": preview.problems,
             "fields": {name: value for name, value in form_input.fields.items() if value},
@@ -274,7 +279,7 @@ class SettingsPage:
             after, problem = edit_text(text, form_edits("calendar", fields, data, ())), ""
         except NotEditableError as error:
             after, problem = text, str(error)
-        # At first, all offered windows are selected.
+        # The first preview offers all new windows, and all are selected.
         offered_fields = {
             f"{OFFERED_PREFIX}{number}": window_json for number, window_json in enumerate(fields.values())
         }
@@ -296,17 +301,17 @@ class SettingsPage:
         is_update = "again" in form_input.fields
         return {
             **_calendar_context(draft.agency, draft.started_from, form_input, before, draft.text),
-            # The user wanted to save, but the draft is no longer the one that the page had shown.
+            # Whether the user wanted to save, but the selection makes another draft than the page had shown.
             "has_changed": not is_update and "shown" in form_input.fields,
         }
 
     @staticmethod
     def conflict_context(
-        draft: AgencyDraft, form_input: FormInput, newer_version: DocumentVersion, common: str | None
+        draft: AgencyDraft, form_input: FormInput, newer_version: DocumentVersion, common_text: str | None
     ) -> Mapping[str, object]:
         """Return the template variables of the page for a conflict with the edit that has stored *newer_version*.
 
-        *common*: text of the version on which both edits are based; `None` if this version is unknown.
+        *common_text*: text of the version on which both edits are based; `None` if this version is unknown.
         """
         newer_text = newer_version.text or ""
         return {
@@ -314,9 +319,9 @@ class SettingsPage:
             "text": draft.text,
             "repeatable_fields": form_input.fields if form_input.can_be_repeated else None,
             "code": draft.agency,
-            "common_text": common,
-            "newer_changes": None if common is None else diff_lines(common, newer_text),
-            "own_changes": diff_lines(newer_text if common is None else common, draft.text),
+            "common_text": common_text,
+            "newer_changes": None if common_text is None else diff_lines(common_text, newer_text),
+            "own_changes": diff_lines(newer_text if common_text is None else common_text, draft.text),
         }
 
     @staticmethod
@@ -356,10 +361,10 @@ def _calendar_context(
         "started_from": started_from,
         # The form sends this digest back. Only a draft with the same digest is saved.
         "draft_digest": digest_of(after),
-        # Name of the field with the offered window, name of its checkbox, JSON, window, and whether it is selected.
+        # Of each offered window: name of its field, name of its checkbox, JSON, content, and whether it is selected.
         "windows": [
-            (name, tick, each, parse_window(each), tick in form_input.fields)
-            for name, tick, each in zip(offered_fields, selection_fields, windows_json, strict=True)
+            (name, checkbox, each, parse_window(each), checkbox in form_input.fields)
+            for name, checkbox, each in zip(offered_fields, selection_fields, windows_json, strict=True)
         ],
         "changes": diff_lines(before, after),
         "present_windows": (),
@@ -377,7 +382,7 @@ def _row_values(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
 
 
 def _simple_window(window: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the days, start and end of a window of probe hours; `days` is "" if the form cannot express the window."""
+    """Return the days, start and end of a window of probe hours; "days" is "" if the form cannot express the window."""
     match = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
         duration = parse_duration(str(window["for"]))

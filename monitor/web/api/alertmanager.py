@@ -39,8 +39,8 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
     """Build the webhook's router.
 
-    The webhook responds with 2xx if the alerts are stored, with 429, 500 or 503 if Alertmanager shall send the request
-    again, and with other error statuses if it shall not.
+    The webhook responds with 2xx if the alerts are stored, and with 429, 500 or 503 if Alertmanager shall send the
+    request again. After another error status, Alertmanager shall not send it again.
     """
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 
@@ -51,7 +51,7 @@ def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
 
     async def check_token(bearer: _Bearer) -> None:
         """Raise `HTTPException` for a missing or invalid token, before the body is read."""
-        # `None` if no Alertmanager is configured.
+        # `admits` returns `None` if no Alertmanager is configured.
         is_valid_token = receiver.admits(bearer.credentials if bearer else "")
         if is_valid_token is None:
             raise rejection(
@@ -81,6 +81,7 @@ def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
         },
     )
     async def receive(request: Request) -> dict[AlertEffect, int]:
+        """Return the number of alerts by their effect on incidents."""
         # Reserve memory for the body. If the client declares no length, reserve the maximum.
         length = int(request.headers.get("content-length", MAX_WEBHOOK))
         try:

@@ -2,8 +2,8 @@
 
 A document is the YAML configuration of an agency. A client that replaces or removes a document must state, by its ETag,
 the version that it has read. Some fields of a document name files of this machine, or the servers that receive
-passwords. Only an administrator may change these fields, and add or remove documents. The portal's forms have the same
-restrictions.
+passwords. Only an administrator (`Permission.CONFIGURE_SECRETS`) may change these restricted fields, and add or remove
+documents. The portal's forms have the same restrictions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="`*` instead of `If-Match`: creates a new agency.")
 ]
 
-#: Error statuses for the OpenAPI schema: of all routes, and further ones of routes that write.
+#: Error statuses of all routes, for the OpenAPI schema.
 _ERROR_STATUSES: Final = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
@@ -63,7 +63,8 @@ _ERROR_STATUSES: Final = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-WRITE_RESPONSES: Final = (
+#: Further error statuses of routes that write.
+WRITE_STATUSES: Final = (
     HTTPStatus.PRECONDITION_FAILED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.PRECONDITION_REQUIRED,
@@ -77,9 +78,9 @@ class DocumentWritten(BaseModel):
     agency: str
     #: SHA-256 of the text, as in the ETag; "" if the document was removed.
     digest: str
-    #: Whether the service uses the new document.
+    #: Whether the running service uses the new document.
     taken: bool
-    #: Warnings; if the service does not use the document, also the reasons.
+    #: Warnings; if the running service does not use the document, also the reasons.
     problems: list[str]
 
 
@@ -115,7 +116,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         summary="Replace an agency's document and apply it",
         response_model=DocumentWritten,
         openapi_extra={"requestBody": _TEXT_BODY},
-        responses=problems(*WRITE_RESPONSES),
+        responses=problems(*WRITE_STATUSES),
     )
     async def write(
         code: str,
@@ -128,25 +129,28 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         agency, text = code.upper(), await _read_text(request)
         present = await editor.last_version(agency)
         present_digest = present.digest if present else ""
-        seen_digest = "" if if_match is None and if_none_match == "*" else version_from_if_match(if_match)
+        seen_digest = "" if if_match is None and if_none_match == "*" else digest_from_if_match(if_match)
         if seen_digest != present_digest:
             return edit_conflict(agency, present_digest, seen_digest)
         if present is None or present.text is None:
+            # The agency has no document yet, or was removed.
             check_permission(principal, Permission.CONFIGURE_SECRETS, agency)
         draft = AgencyDraft(agency=agency, text=text, started_from=seen_digest)
-        sees_all = principal.may(Permission.CONFIGURE_SECRETS, agency)
-        operation = editor.save(draft, by=principal.by, may_edit_restricted=sees_all, edit_source=EditSource.API)
-        return await run_and_respond(agency, seen_digest, text, operation, sees_all=sees_all)
+        is_administrator = principal.may(Permission.CONFIGURE_SECRETS, agency)
+        operation = editor.save(
+            draft, by=principal.by, may_edit_restricted=is_administrator, edit_source=EditSource.API
+        )
+        return await run_and_respond(agency, seen_digest, text, operation, sees_errors_elsewhere=is_administrator)
 
     @router.delete(
         "",
         summary="Remove an agency; its monitoring ends",
         response_model=DocumentWritten,
-        responses=problems(*WRITE_RESPONSES),
+        responses=problems(*WRITE_STATUSES),
     )
     async def remove(code: str, principal: _AgencyAdministrator, if_match: IfMatch = None) -> Response:
         require_database()
-        agency, seen_digest = code.upper(), version_from_if_match(if_match)
+        agency, seen_digest = code.upper(), digest_from_if_match(if_match)
         present = await find_document(agency)
         if seen_digest != present.digest:
             return edit_conflict(agency, present.digest, seen_digest)
@@ -155,7 +159,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
             seen_digest,
             None,
             editor.remove_agency(agency, seen_digest, edit_source=EditSource.API, by=principal.by),
-            sees_all=True,
+            sees_errors_elsewhere=True,
         )
 
     async def find_document(agency: str) -> DocumentVersion:
@@ -165,8 +169,14 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         return version
 
     async def run_and_respond(
-        agency: str, seen_digest: str, text: str | None, operation: Awaitable[DraftResult], *, sees_all: bool
+        agency: str,
+        seen_digest: str,
+        text: str | None,
+        operation: Awaitable[DraftResult],
+        *,
+        sees_errors_elsewhere: bool,
     ) -> Response:
+        """Respond with the result of *operation*, which writes *text*; `None`: it removes the document."""
         try:
             result = await operation
         except VersionConflictError as error:
@@ -174,12 +184,13 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         if result.conflicting_version is not None:
             return edit_conflict(agency, result.conflicting_version.digest, seen_digest)
         if result.is_refused:
-            return invalid_document(result, stored_document_label(agency), sees_all=sees_all)
-        shown_problems = (*result.problems, *(result.other_errors if sees_all else ()))
+            return invalid_document(result, stored_document_label(agency), sees_errors_elsewhere=sees_errors_elsewhere)
+        shown_problems = (*result.problems, *(result.errors_elsewhere if sees_errors_elsewhere else ()))
         written = DocumentWritten(
             agency=agency,
             digest="" if text is None else digest_of(text),
-            taken=result.written is None or result.is_applied,
+            # Nothing is written if the text is that of the latest version.
+            taken=result.written is None or result.is_in_effect,
             problems=list(dict.fromkeys(map(str, shown_problems))),
         )
         headers = {} if text is None else {"ETag": f'"{written.digest}"'}
@@ -204,7 +215,7 @@ async def _read_text(request: Request) -> str:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is not UTF-8"}]) from None
 
 
-def version_from_if_match(if_match: str | None) -> str:
+def digest_from_if_match(if_match: str | None) -> str:
     """Return the digest of the version that the client has read, from `If-Match`.
 
     Raise `HTTPException` for a missing header, and `RequestValidationError` for an invalid one.
@@ -231,18 +242,19 @@ def edit_conflict(agency: str, present_digest: str, seen_digest: str) -> Respons
     )
 
 
-def invalid_document(result: DraftResult, document_label: str, *, sees_all: bool) -> Response:
+def invalid_document(result: DraftResult, document_label: str, *, sees_errors_elsewhere: bool) -> Response:
     """Return the error for an invalid document, with the location of each problem.
 
-    *sees_all*: whether to include errors outside of the agency.
+    *document_label*: name by which the problems refer to the document. *sees_errors_elsewhere*: whether to include the
+    errors in other documents and the settings.
     """
     parts = [_invalid_part(each, document_label) for each in result.errors]
     texts = [*map(str, result.errors)]
-    if sees_all:
-        parts += [WrongPart(detail=str(each)) for each in result.other_errors]
-        texts += map(str, result.other_errors)
-    elif result.other_errors:
-        texts.append(f"{result.other_error_count} errors are outside this agency; an administrator can see them")
+    if sees_errors_elsewhere:
+        parts += [WrongPart(detail=str(each)) for each in result.errors_elsewhere]
+        texts += map(str, result.errors_elsewhere)
+    elif result.errors_elsewhere:
+        texts.append(f"{result.error_count_elsewhere} errors are outside this agency; an administrator can see them")
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(texts), errors=parts)
 
 

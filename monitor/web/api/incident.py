@@ -35,7 +35,8 @@ from monitor.web.api.route.query import (
 from monitor.web.request import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
-#: Prefix of the ID in a cursor, if the next page begins with an open incident. The list has the open incidents first.
+#: Prefix of the ID in a cursor, if the incident with this ID, the last of its page, is open. The list has the open
+#: incidents first.
 _OPEN_PREFIX = "open-"
 _NOTIFICATION = TypeAdapter(NotificationView)
 
@@ -54,8 +55,8 @@ _NotificationStates = Annotated[
     list[NotificationState] | None, Query(description="Only notifications in one of these states.")
 ]
 _Number = Annotated[str | None, Query(description="Only notifications about the incident with this number.")]
-_Since = Annotated[Moment | None, Query(description="Only those opened or created at this time or later.")]
-_Until = Annotated[Moment | None, Query(description="Only those opened or created before this time.")]
+_Since = Annotated[Moment | None, Query(description="Only items opened (or created) at this time or later.")]
+_Until = Annotated[Moment | None, Query(description="Only items opened (or created) before this time.")]
 
 
 def incident_queries(facade: ServiceFacade) -> APIRouter:
@@ -86,9 +87,9 @@ def incident_queries(facade: ServiceFacade) -> APIRouter:
             until=_checked_until(until, since),
         )
         page = await status_reader.incident_page(
-            listing_filter, limit=limit, after=read_id("incidents", cursor, before=_OPEN_PREFIX)
+            listing_filter, limit=limit, after=read_id("incidents", cursor, negative_prefix=_OPEN_PREFIX)
         )
-        # A negative ID stands for an open incident.
+        # `page.after`: ID of the last incident of the page, negative for an open one; `None`: there is no next page.
         after = f"{_OPEN_PREFIX}{-page.after}" if page.after is not None and page.after < 0 else page.after
         return await list_response(_INCIDENT, page.rows, next_page(request, "incidents", after))
 
@@ -145,7 +146,7 @@ def incident_queries(facade: ServiceFacade) -> APIRouter:
         return await status_reader.notification(notification_id)
 
     async def agency_codes(texts: Sequence[str], principal: Principal) -> set[str]:
-        """Return the agency codes of the filter *texts*, or for an empty filter those that the principal may see.
+        """Return the agency codes in the filter *texts*; for an empty filter, the codes that the principal may see.
 
         An empty result stands for all agencies. Raise `HTTPException` if the principal may not see one of the agencies.
         """

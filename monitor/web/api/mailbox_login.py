@@ -1,4 +1,4 @@
-"""API of mailbox credentials: a password, or the OAuth client of an application. Programs can set but not read them."""
+"""API of mailbox credentials: a password, or an application (an OAuth client). Programs can set but not read them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
 from monitor.store.admin.documents import VersionConflictError
 from monitor.web.access.access_control import AgencyOfficer
 from monitor.web.api.document import (
-    WRITE_RESPONSES,
+    WRITE_STATUSES,
     DocumentWritten,
     IfMatch,
+    digest_from_if_match,
     edit_conflict,
     invalid_document,
-    version_from_if_match,
 )
 from monitor.web.api.route.command import command_router
 from monitor.web.problem import problems
 from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
+#: Key of a mailbox in the document.
 _Key = Annotated[str, Path(max_length=64)]
 #: Function that returns the new credentials (password or application) of a mailbox, from the mailbox's settings.
 _CredentialsFactory = Callable[[Mapping[str, Any]], str | Application]
@@ -53,7 +54,7 @@ _ERROR_TEXTS: Final = {
 
 
 def _valid_secret(secret: SecretStr) -> SecretStr:
-    """Return *secret*. Raise `PydanticCustomError` for text that cannot be a password."""
+    """Return *secret*. Raise `PydanticCustomError` for a text that cannot be a password."""
     text = secret.get_secret_value()
     if not text.strip() or text != text.strip() or not text.isprintable():
         raise PydanticCustomError(
@@ -91,7 +92,7 @@ class MailboxApplication(BaseModel):
     def read(self, mailbox: Mapping[str, Any]) -> Application:
         """Return the application credentials for the mailbox with the settings *mailbox*.
 
-        Raise `OperationRejectedError`.
+        Raise `OperationRejectedError` for invalid credentials, or if the mailbox has servers of another platform.
         """
         fields = {
             "service_account": self.service_account.get_secret_value(),
@@ -105,7 +106,7 @@ class MailboxApplication(BaseModel):
             raise OperationRejectedError(_ERROR_TEXTS[str(error)]) from None
         platform_domains = PLATFORM_SERVERS[self.platform]
         servers = [mailbox[each] for each in PROTOCOLS if each in mailbox]
-        # Do not send the tokens of a platform to the servers of others.
+        # Pantau must not send the access tokens of this platform to servers of others.
         if not all(
             isinstance(each, Mapping) and is_within(str(each.get("host", "")), platform_domains) for each in servers
         ):
@@ -123,7 +124,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
         "/agencies/{code}/mailboxes/{key}/password",
         summary="Set a mailbox's password; it is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
-        responses=problems(*WRITE_RESPONSES),
+        responses=problems(*WRITE_STATUSES),
         tags=["documents"],
     )
     async def put_password(
@@ -131,21 +132,21 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
     ) -> Response:
         password = command.password.get_secret_value()
         return await _replace_credentials(
-            editor, (code.upper(), key), lambda _: password, principal, version_from_if_match(if_match)
+            editor, (code.upper(), key), lambda _: password, principal, digest_from_if_match(if_match)
         )
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/application",
         summary="Set a mailbox's OAuth client; its secret is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
-        responses=problems(*WRITE_RESPONSES),
+        responses=problems(*WRITE_STATUSES),
         tags=["documents"],
     )
     async def put_application(
         code: str, key: _Key, command: MailboxApplication, principal: AgencyOfficer, if_match: IfMatch = None
     ) -> Response:
         return await _replace_credentials(
-            editor, (code.upper(), key), command.read, principal, version_from_if_match(if_match)
+            editor, (code.upper(), key), command.read, principal, digest_from_if_match(if_match)
         )
 
     return router
@@ -168,11 +169,12 @@ async def _replace_credentials(
     if latest.digest != seen_digest:
         # The document determines which servers receive the credentials, so the client must have read this version.
         return edit_conflict(agency, latest.digest, seen_digest)
-    may_edit_restricted = principal.may(Permission.CONFIGURE_SECRETS, agency)
+    # Administrators may change restricted fields, and see errors in other documents.
+    is_administrator = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_build_draft, mailbox_key, latest.text or "", factory, seen_digest))
         result = await editor.save(
-            draft, by=principal.by, may_edit_restricted=may_edit_restricted, edit_source=EditSource.API
+            draft, by=principal.by, may_edit_restricted=is_administrator, edit_source=EditSource.API
         )
     except KeyError:
         raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
@@ -181,9 +183,12 @@ async def _replace_credentials(
     if result.conflicting_version is not None:
         return edit_conflict(agency, result.conflicting_version.digest, seen_digest)
     if result.is_refused or result.written is None:
-        return invalid_document(result, stored_document_label(agency), sees_all=may_edit_restricted)
+        return invalid_document(result, stored_document_label(agency), sees_errors_elsewhere=is_administrator)
     written = DocumentWritten(
-        agency=agency, digest=result.written.digest, taken=result.is_applied, problems=[str(e) for e in result.problems]
+        agency=agency,
+        digest=result.written.digest,
+        taken=result.is_in_effect,
+        problems=[str(each) for each in result.problems],
     )
     headers = {"ETag": f'"{written.digest}"'}
     return Response(written.model_dump_json(), media_type="application/json", headers=headers)
@@ -192,9 +197,10 @@ async def _replace_credentials(
 def _build_draft(
     mailbox_key: tuple[str, str], text: str, factory: _CredentialsFactory, seen_digest: str
 ) -> AgencyDraft:
-    """Return the draft of the document with the new credentials.
+    """Return the draft of the document *text* with the new credentials.
 
-    Raise `NotEditableError`, `OperationRejectedError`, or `KeyError` if the mailbox does not exist.
+    Raise `KeyError` if the mailbox does not exist. `factory` raises `OperationRejectedError`, and `login_draft`
+    raises `NotEditableError`.
     """
     agency, key = mailbox_key
     mailboxes = document_from_text(text, agency).data.get("mailboxes")

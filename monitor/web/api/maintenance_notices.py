@@ -29,12 +29,14 @@ _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
 
-_StartsAt = Annotated[Moment | None, Query(description="Start of the work. Without it the notice is a cancellation.")]
-_Before = Annotated[str, Query(max_length=32, description="Number of the notice that it replaces.")]
+_StartsAt = Annotated[
+    Moment | None, Query(description="Start of the maintenance. Without it, the notice is a cancellation.")
+]
+_Before = Annotated[str, Query(max_length=32, description="Number of the notice that the new notice replaces.")]
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
 
 
-#: Converts a notice to its number; `None` to "".
+#: Number of a notice. It is converted from the notice; `None` (no notice) becomes "".
 _Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
 
 
@@ -47,7 +49,7 @@ class MaintenanceNoticeResponse(BaseModel):
     ends_at: datetime
     reason: str
     made_at: datetime
-    #: Author; "": the notice is a preview, and has not been created.
+    #: Author; "" in a preview, whose notice has not been created.
     made_by: str
     #: Number of the notice that this one replaces; "" for none.
     before: _Number
@@ -59,7 +61,7 @@ class PlannedMaintenanceResponse(BaseModel):
     starts_at: datetime
     ends_at: datetime
     reason: str
-    #: Number of the notice that announces it; "": none does.
+    #: Number of the notice that announces this maintenance; "": no notice announces it.
     told: _Number
 
 
@@ -67,8 +69,9 @@ class MaintenanceNoticesResponse(BaseModel):
     """Planned maintenance, and the notices about it."""
 
     agency: str
+    #: Planned maintenance, the earliest first.
     works: list[PlannedMaintenanceResponse]
-    #: Notices about future maintenance that is no longer planned: their recipients need a new notice, which states a
+    #: Notices about future maintenance that is no longer planned. Their recipients need a new notice, which states a
     #: change or a cancellation.
     outdated: list[MaintenanceNoticeResponse]
     #: Notices about all maintenance that has not ended, the newest first.
@@ -96,13 +99,13 @@ class MaintenanceDraftResponse(BaseModel):
 class MaintenanceNoticeRequest(ApiRequest):
     """New notice: start of the maintenance, and the notice that it replaces.
 
-    With `starts_at` alone it announces maintenance, with both it states a change, with `before` alone a cancellation.
+    With only `starts_at`, it announces maintenance; with both, it states a change; with only `before`, a cancellation.
     """
 
     starts_at: Annotated[
-        Moment | None, Field(description="Start of the work. Without it the notice is a cancellation.")
+        Moment | None, Field(description="Start of the maintenance. Without it, the notice is a cancellation.")
     ] = None
-    before: Annotated[str, Field(max_length=32, description="Number of the notice that it replaces.")] = ""
+    before: Annotated[str, Field(max_length=32, description="Number of the notice that the new notice replaces.")] = ""
 
 
 _NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
@@ -133,10 +136,8 @@ def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
     ) -> MaintenanceDraftResponse:
         notice = await notices.draft(code, starts_at, before)
         body = notices.letter_body(code, notice, Language.MALAY)
-        items = [[item.text for item in each.items] for each in body.paragraphs]
-        texts = [
-            text for each, item_texts in zip(body.paragraphs, items, strict=True) for text in (each.text, *item_texts)
-        ]
+        # Each paragraph, and after it the items of its list.
+        texts = [text for each in body.paragraphs for text in (each.text, *(item.text for item in each.items))]
         return MaintenanceDraftResponse(
             notice=_notice_response(notice),
             text=[body.title, body.opening, *texts],
@@ -161,7 +162,7 @@ def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
 
     @queries.get(
         f"{path}/{{number}}/{{page}}",
-        summary="Download its pages; each download is in the audit log",
+        summary="Download the pages of a maintenance notice; the audit log records each download",
         response_class=Response,
         responses={200: _PDF, **NOT_FOUND},
     )

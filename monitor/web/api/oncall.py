@@ -1,6 +1,7 @@
 """API of on-call data: for each rota (on-call schedule) the current and the next person and gaps; overrides.
 
-An override puts another person on call for a time. Responses contain names, but no telephone numbers.
+An override puts another person on call for a time. Its number in a URL is its `id`. Responses contain names, but no
+telephone numbers. `owner_of` returns the agency of a rota; `PANTAU_ITSELF` for a shared rota.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class OnCallView(BaseModel):
     until: datetime | None
     #: Person on call after `until`; `None`: nobody.
     next: OnCallPerson | None
-    #: Times without anybody on call, in the seven days from that moment.
+    #: Times without anybody on call, in the seven days from the moment that the response shows.
     gaps: list[Gap]
 
 
@@ -96,6 +97,7 @@ def on_call_queries(on_call_service: OnCall, status_reader: StatusReader) -> API
         limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
+        # Rotas are sorted by name; the page begins after this name.
         after = read_cursor("on-call", cursor) or ""
         code = "" if agency is None else agency_code(status_reader, agency)
         # Without the parameter *agency*, the response has the rotas of all agencies, for which the principal needs the

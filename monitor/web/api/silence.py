@@ -1,4 +1,7 @@
-"""API of silences: list, create, end. A silence suppresses notifications about an agency or a route for a time."""
+"""API of silences: list, create, end. A silence suppresses notifications about an agency or a route for a time.
+
+A route leads from one mailbox to another. The number of a silence in a URL is its `id`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ from monitor.web.request import Id
 from monitor.web.routers import combine_routers
 
 _SILENCE = TypeAdapter(Silence)
-_Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
+#: Principal who may silence some agency. The routes check the permission for the agency of the target.
+_SilencingPrincipal = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
 class ApiSilence(ApiReasonRequest):
@@ -44,6 +48,7 @@ def silence_routes(silencer: Silencer) -> APIRouter:
 
     @queries.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
     async def current(principal: Reader) -> Response:
+        # `agency_of` returns "" if the target is no monitored agency or route; only an unrestricted scope contains "".
         scope = principal.scope(Permission.READ)
         rows = [each for each in await silencer.current() if silencer.agency_of(each.target) in scope]
         return await list_response(_SILENCE, rows)
@@ -54,7 +59,7 @@ def silence_routes(silencer: Silencer) -> APIRouter:
         response_model=Silence,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(command: ApiSilence, principal: _Silencer, idempotency: Idempotency) -> Response:
+    async def add(command: ApiSilence, principal: _SilencingPrincipal, idempotency: Idempotency) -> Response:
         target = silencer.find_target(command.target)
         check_permission(principal, Permission.SILENCE, silencer.agency_of(target))
         name = author_of(principal, command.by)
@@ -70,10 +75,10 @@ def silence_routes(silencer: Silencer) -> APIRouter:
 
     @commands.delete(
         "/silences/{number}",
-        summary="End a silence now; persisting problems are notified at once",
+        summary="End a silence now; people are notified at once of the problems that persist",
         response_model=Silence,
     )
-    async def end(number: Id, principal: _Silencer) -> Silence:
+    async def end(number: Id, principal: _SilencingPrincipal) -> Silence:
         silence = next((each for each in await silencer.current() if each.id == number), None)
         if silence is None:
             raise NotFoundError(f"there is no silence {number} in force; /api/v1/silences lists them")

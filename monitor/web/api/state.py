@@ -1,6 +1,7 @@
 """API of the current state: agencies, reference mailboxes, gateways, letters, and Pantau's own components.
 
-A reference mailbox is a mailbox of Pantau, outside of the agencies, with which probes exchange messages.
+A reference mailbox is a mailbox of Pantau, outside of the agencies, with which probes exchange messages. A site is a
+place from which Pantau probes.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _States = Annotated[list[AgencyStatus] | None, Query(description="Only agencies 
 _Channels = Annotated[list[Channel] | None, Query(description="Only gateways of these channels.")]
 #: Rows per page of a list of configured items. Such a list does not grow over time, so it has one page by default.
 _OptionalLimit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Rows per page; all by default.")]
+#: Principal who may post letters of some agency.
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
     int, Query(ge=1, le=400, description="Number of days, up to today. `availability` always covers 30 and 90 days.")
@@ -62,7 +64,7 @@ _Days = Annotated[
 
 
 def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIRouter:
-    """Build the router of the current state. If *letter_service* is `None`, it has no route for letters."""
+    """Build the router of the current state. Without a *letter_service*, the router has no route for letters."""
     router = query_router()
     agency_list = AgencyList()
 
@@ -120,6 +122,7 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
     )
     async def agency(code: str) -> Response:
         view = await facade.status_reader.agency(code)
+        # The number of days does not matter: the availability always covers 30 and 90 days.
         view = replace(view, availability=(await facade.status_reader.days(view.agency, 1)).availability)
         return Response(_AGENCY.dump_json(view), media_type="application/json")
 
@@ -178,10 +181,11 @@ def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIR
     return router
 
 
-def _matches(view: AgencyView, statuses: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
-    """Whether an agency is probed in one of *directions*, and its status in them is one of *statuses*; `None`: any."""
+def _matches(view: AgencyView, states: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
+    """Whether an agency is probed in one of *directions*, and its state in them is one of *states*; `None`: any."""
     state = view.state if directions is None else status_in_directions(view, [Direction(each) for each in directions])
-    return state is not None and (statuses is None or state in statuses)
+    # `status_in_directions` returns `None` if the agency is probed in none of the directions.
+    return state is not None and (states is None or state in states)
 
 
 class AgencyList:
@@ -191,7 +195,10 @@ class AgencyList:
         self._cache: dict[str, tuple[AgencyView, bytes]] = {}
 
     async def serialize(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
-        """Return each of *views* with its JSON. *views* must be all agencies: the cache drops every other agency."""
+        """Return each of *views* with its JSON. *views* must contain all agencies: the cache drops every other agency.
+
+        The view of an agency stays the same object until the agency changes.
+        """
         previous, current = self._cache, dict[str, tuple[AgencyView, bytes]]()
         async for view in yielding(views):
             cached = previous.get(view.agency)
@@ -207,7 +214,7 @@ def _build_body(
 ) -> tuple[bytes, str]:
     """Return a JSON array of agencies with their availability, and the ETag of the array.
 
-    *page*: agency codes and cached JSON, which lacks the availability because it changes every minute.
+    *page*: agency codes and cached JSON. The JSON lacks the availability, which changes every minute.
     """
     body = json_array(
         text.removesuffix(_EMPTY_AVAILABILITY)

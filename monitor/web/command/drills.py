@@ -20,7 +20,7 @@ from monitor.web.request import CommandRequest
 
 #: Time in which people can confirm the notifications of a drill that a user has started. It is short, because the user
 #: waits for the result.
-TIME_LIMIT = timedelta(hours=2)
+CONFIRMATION_TIME = timedelta(hours=2)
 #: Maximum number of drills whose results are shown, the latest ones.
 _MAX_DRILLS = 5
 
@@ -72,7 +72,7 @@ def drill_commands(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool
     async def begin(request: DrillRequest) -> BegunView:
         if is_monitor_only():
             raise OperationRejectedError("nobody is notified (mode: monitor_only), so there are no drills")
-        started = await drill_runner.start(request.contact, request.by, TIME_LIMIT)
+        started = await drill_runner.start(request.contact, request.by, CONFIRMATION_TIME)
         if started is None:
             raise NotFoundError(f"there is nobody called '{request.contact}' to drill; write a contact's key, or all")
         drill, notifications = started

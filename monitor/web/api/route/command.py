@@ -1,4 +1,4 @@
-"""Building blocks of API commands: size limit, author, and idempotency.
+"""Building blocks of API commands: limit of their size, author, and idempotency.
 
 A command that a client repeats with the same header `Idempotency-Key` runs only once. The principal of a request is the
 authenticated user or API token.
@@ -48,7 +48,7 @@ _ERROR_STATUSES: Final = (
 
 
 def command_router() -> APIRouter:
-    """Return a router for commands, which limits their size and rejects unknown query parameters."""
+    """Return a router that limits the size of commands and rejects unknown query parameters."""
     return APIRouter(
         prefix="/api/v1",
         tags=["commands"],
@@ -115,7 +115,7 @@ class ApiReasonRequest(ApiRequest):
 
 
 class ApiDespite(ApiRequest):
-    """Command that may contradict what probes detect."""
+    """Command that may contradict what the newest probe runs detect; then it is rejected unless it has `despite`."""
 
     despite: Annotated[
         Contradiction | None,
@@ -128,7 +128,7 @@ class ApiCorrection(ApiDespite, ApiReasonRequest):
 
 
 class ApiClose(ApiCorrection):
-    """Manual closure of an incident. `recovered`: whether mail works again; default: end only a declared outage."""
+    """Manual closure of an incident. `recovered`: whether mail works again; default: only a declared outage is over."""
 
     recovered: bool | None = None
 
@@ -167,7 +167,7 @@ _KeyHeader = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x20-\x7e]+$",
-        description="Identifies a repeated command: within a day it runs once and every repetition gets the same response.",
+        description="Identifies a command. Within a day, it runs once, and each repetition gets the same response.",
     ),
 ]
 
@@ -183,9 +183,10 @@ class Requester:
 
 
 class IdempotencyGuard:
-    """Guard that runs a command once per idempotency key. A repetition gets the response of the first command.
+    """Guard that runs a command once per idempotency key. A repetition gets the first response.
 
-    *key*: value of the header `Idempotency-Key`; without a key or a *store*, every command runs.
+    *key*: value of the header `Idempotency-Key`. Without a key, or without a *store* (the stored responses), every
+    command runs.
     """
 
     def __init__(self, store: IdempotencyStore | None, request: Request, key: str | None) -> None:
@@ -200,10 +201,10 @@ class IdempotencyGuard:
         operation: Callable[[], Awaitable[object]],
         status: int = 200,
     ) -> Response:
-        """Run *operation* and return its result, serialized by *adapter*. For a repetition, return the first result.
+        """Run *operation* and return its result, serialized by *adapter*. For a repetition, return the first response.
 
-        The caller must check the permission first. Raise `RequestValidationError` if the key was used for another
-        command.
+        *status*: HTTP status of the response. The caller must check the permission first. Raise
+        `RequestValidationError` if the key was used for another command.
         """
 
         async def run_operation() -> RecordedResponse:

@@ -102,12 +102,12 @@ class ETagRoute(APIRoute):
 
 
 def etag_of(body: bytes) -> str:
-    """Return the ETag of a response body. It takes a millisecond for a megabyte."""
+    """Return the ETag of a response body. The hash of a megabyte takes a millisecond."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def matches_etag(request: Request, etag: str) -> bool:
-    """Whether the client already has the response with this ETag, according to `If-None-Match`."""
+    """Whether the client has the response with this ETag already, according to `If-None-Match`."""
     return etag in request.headers.get("if-none-match", "")
 
 
@@ -146,7 +146,7 @@ def invalid_parameter(parameter: str, reason: str) -> RequestValidationError:
 
 
 async def reject_unknown_parameters(request: Request) -> None:
-    """Raise `RequestValidationError` for an unknown parameter: with a misspelled filter, the list would be too long."""
+    """Raise `RequestValidationError` for an unknown parameter: a misspelled filter would not narrow the list."""
     valid_names = sorted(_parameter_names(request.scope["route"].dependant))
     for name in request.query_params:
         if name not in valid_names:
@@ -168,8 +168,8 @@ def _parameter_names(dependant: Dependant) -> Iterator[str]:
 def read_cursor(list_name: str, cursor: str | None) -> str | None:
     """Return the key of the row after which the page begins; `None` for the first page.
 
-    A cursor is the URL-safe base64 of the list's name and this key. Raise `RequestValidationError` for an invalid
-    cursor, or for the cursor of another list.
+    A cursor is the URL-safe base64 of the list's name, a colon, and this key. Raise `RequestValidationError` for an
+    invalid cursor, or for the cursor of another list.
     """
     if cursor is None:
         return None
@@ -177,35 +177,36 @@ def read_cursor(list_name: str, cursor: str | None) -> str | None:
         text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         text = ""
-    name, colon, row = text.partition(":")
+    name, colon, row_key = text.partition(":")
     if name != list_name or not colon:
         raise invalid_parameter("cursor", _INVALID_CURSOR)
-    return row
+    return row_key
 
 
-def read_id(list_name: str, cursor: str | None, before: str = "") -> int | None:
-    """Return the ID after which the page begins; `None` for the first page.
+def read_id(list_name: str, cursor: str | None, negative_prefix: str = "") -> int | None:
+    """Return the ID of the row after which the page begins; `None` for the first page.
 
-    If the cursor has the prefix *before*, return the negative ID. Raise `RequestValidationError` for an invalid cursor.
+    If the ID in the cursor has *negative_prefix*, return the negative ID. Raise `RequestValidationError` for an invalid
+    cursor.
     """
-    row = read_cursor(list_name, cursor)
-    if row is None:
+    row_key = read_cursor(list_name, cursor)
+    if row_key is None:
         return None
-    if before and row.startswith(before):
-        return -_parse_id(row.removeprefix(before))
-    return _parse_id(row)
+    if negative_prefix and row_key.startswith(negative_prefix):
+        return -_parse_id(row_key.removeprefix(negative_prefix))
+    return _parse_id(row_key)
 
 
-def _parse_id(row: str) -> int:
-    if not (row.isascii() and row.isdecimal() and 0 < int(row[:11]) < 2**31):
+def _parse_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:11]) < 2**31):
         raise invalid_parameter("cursor", _INVALID_CURSOR)
-    return int(row[:11])
+    return int(text[:11])
 
 
-def next_page(request: Request, list_name: str, row: str | int | None) -> dict[str, str]:
-    """Return the header `Link` (RFC 8288) to the page after *row*, with the same parameters; no header for `None`."""
-    if row is None:
+def next_page(request: Request, list_name: str, last_row: str | int | None) -> dict[str, str]:
+    """Return the header `Link` (RFC 8288) to the page after *last_row*, with the same parameters; none for `None`."""
+    if last_row is None:
         return {}
-    cursor = base64.urlsafe_b64encode(f"{list_name}:{row}".encode()).decode()
+    cursor = base64.urlsafe_b64encode(f"{list_name}:{last_row}".encode()).decode()
     parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
     return {"Link": f'<{request.url.path}?{urlencode([*parameters, ("cursor", cursor)])}>; rel="next"'}
